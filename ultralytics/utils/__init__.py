@@ -1,0 +1,37 @@
+"""What every layer of the package shares: the logger, paths, and the namespace that published checkpoints name."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+LOGGER = logging.getLogger("ultralytics")
+
+
+def cache_dir() -> Path:
+    """Folder for generated and downloaded data sets: `$ULTRALYTICS_CACHE`, else `~/.cache/ultralytics`."""
+    return Path(os.environ.get("ULTRALYTICS_CACHE") or Path.home() / ".cache" / "ultralytics")
+
+
+def setup_logging(verbose: bool = True) -> None:
+    """Let the package's messages reach the terminal as plain lines. The entry points call it; importing never does."""
+    if not LOGGER.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        LOGGER.addHandler(handler)
+        LOGGER.propagate = False
+    LOGGER.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+class IterableSimpleNamespace(SimpleNamespace):
+    """Attributes that can be iterated as (name, value) pairs; published checkpoints keep their options in one."""
+
+    def __iter__(self):
+        return iter(vars(self).items())
+
+    def get(self, key: str, default: object = None) -> object:
+        """Value of an attribute, or `default`."""
+        return vars(self).get(key, default)
