@@ -1,0 +1,131 @@
+"""Checkpoints: plain data, written whole or not at all, read without running code from the file.
+
+A checkpoint is a dict with these keys; the ones marked * make it usable as weights, the others resume a training run:
+
+    format_version*   int, `FORMAT_VERSION`
+    model_yaml*       dict, the model YAML with all overrides applied
+    names*, nc*       dict[int, str], int
+    model*, ema*      state_dict of the network, and of its moving average (or None)
+    ema_updates       int
+    optimizer, scheduler, scaler, rng    state of each (scaler None without mixed precision)
+    epoch             int, last completed epoch counting from 0
+    best_fitness      float or None
+    options           dict, the options of the run
+    metrics           dict[str, float] of the last validation
+    date              str, ISO 8601
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+
+from ultralytics.utils.atomic import atomic_write
+from ultralytics.utils.errors import UserError, WeightsError
+
+FORMAT_VERSION = 1
+WEIGHT_KEYS = ("model_yaml", "names", "nc", "model", "ema")
+_PLAIN = (type(None), bool, int, float, str, torch.Tensor)
+
+
+def save_checkpoint(path: str | Path, state: dict) -> None:
+    """Write `state` to `path`, adding the format version.
+
+    Raises UserError when the file cannot be written (the file that was there stays), TypeError when `state` holds
+    something that `load_checkpoint` would refuse.
+    """
+    state = {"format_version": FORMAT_VERSION, **state}
+    _require_plain(state, "checkpoint")
+    path = Path(path)
+    before = "the previous file is intact" if path.exists() else "nothing was written"
+    try:
+        with atomic_write(path) as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as either
+        reason = getattr(_root_cause(error), "strerror", None) or str(error).splitlines()[0]
+        raise UserError(
+            f"{path}: cannot save the checkpoint ({reason}); {before}. "
+            "Free some space or check the permissions of the folder, then resume."
+        ) from error
+
+
+def load_checkpoint(path: str | Path) -> dict:
+    """Read a checkpoint of this package onto the CPU. Raises WeightsError that says what the file is instead."""
+    path = Path(path)
+    state = read_plain(path)
+    if not isinstance(state, dict) or "format_version" not in state:
+        raise WeightsError(
+            f"{path}: expected a checkpoint written by this package, got {_describe(state)}. "
+            "Build the model from its YAML first and load these weights into it."
+        )
+    version = state["format_version"]
+    if version != FORMAT_VERSION:
+        raise WeightsError(f"{path}: checkpoint format {version}, expected {FORMAT_VERSION}; update the package.")
+    if missing := [key for key in WEIGHT_KEYS if key not in state]:
+        raise WeightsError(f"{path}: not a complete checkpoint, it lacks {', '.join(missing)}.")
+    return state
+
+
+def read_plain(path: str | Path) -> object:
+    """What a file written by `torch.save` holds (on the CPU), provided it is plain data. Raises WeightsError."""
+    path = Path(path)
+    if path.is_dir():
+        raise WeightsError(f"{path}: is a folder, expected a weights file such as {path / 'best.pt'}.")
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file.")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4)
+        if head[:2] not in (b"PK", b"\x80\x02"):  # zip archive, or the format torch wrote before 1.6
+            raise WeightsError(f"{path}: not a weights file: expected one of torch.save, it starts with {head!r}.")
+        if head[:2] == b"PK" and not zipfile.is_zipfile(path):  # a zip archive ends with its table of contents
+            raise WeightsError(f"{path}: damaged, its end is missing; copy or download it again.")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" in str(error) or "GLOBAL" in str(error):
+            raise WeightsError(
+                f"{path}: holds pickled Python classes, which are not read because reading them runs their code; "
+                "expected a checkpoint of this package or a plain state_dict."
+            ) from error
+        raise WeightsError(f"{path}: damaged or not a weights file ({_first_line(error)}).") from error
+    except (RuntimeError, EOFError) as error:
+        raise WeightsError(f"{path}: damaged ({_first_line(error)}).") from error
+
+
+def _describe(state: object) -> str:
+    if not isinstance(state, dict):
+        return f"a {type(state).__name__}"
+    if state and all(isinstance(value, torch.Tensor) for value in state.values()):
+        return f"a plain state_dict of {len(state)} tensors"
+    return f"a dict with the keys {', '.join(map(str, list(state)[:8])) or '(none)'}"
+
+
+def _require_plain(value: object, where: str) -> None:
+    """Fail while the run can still be mended, not when somebody wants to load the file."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _require_plain(key, f"a key of {where}")
+            _require_plain(item, f"{where}[{key!r}]")
+    elif type(value) in (list, tuple):
+        for index, item in enumerate(value):
+            _require_plain(item, f"{where}[{index}]")
+    elif type(value) not in _PLAIN:
+        raise TypeError(
+            f"{where} is a {type(value).__name__}; checkpoints hold tensors, numbers, strings, lists, dicts"
+        )
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """The OSError below a RuntimeError raised while it was handled."""
+    while not isinstance(error, OSError) and (inner := error.__cause__ or error.__context__):
+        error = inner
+    return error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
