@@ -58,7 +58,7 @@ def v8_loss_inputs(seed, counts, h=256, w=256, nc=80, strides=(8, 16, 32)):
 
 
 def nms_input(seed, b=2, nc=10, n=500, size=640):
-    """Decoded predictions (b, 4 + nc, n): 25 clusters of boxes an image, each with a main class; pixels, scores 0..1."""
+    """Decoded predictions (b, 4 + nc, n): 25 clusters of boxes an image, each with a main class; pixels."""
     r = np.random.default_rng(seed)
     c, wh, main = size * r.random((b, 25, 2)), 20 + 200 * r.random((b, 25, 2)), r.integers(0, nc, (b, 25))
     k = r.integers(0, 25, (b, n))

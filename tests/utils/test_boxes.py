@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ultralytics.utils.boxes import bbox_iou, box_iou, clip_boxes, scale_boxes, xywh2xyxy, xyxy2xywh
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+NUMBERS = np.load(GOLDEN / "boxes_8.4.190.npz")
+CASES = json.loads((GOLDEN / "boxes_8.4.190.json").read_text())["cases"]
+CONVERT = (np.asarray, torch.from_numpy)
+
+
+@pytest.mark.parametrize("convert", CONVERT)
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"case{c['case']}")
+def test_scale_boxes_agrees_with_the_reference(case, convert):
+    arguments = {k: case[k] for k in ("img1_shape", "img0_shape", "padding", "xywh")}
+    given = convert(NUMBERS[f"c{case['case']}_in"])
+    before = given.copy() if isinstance(given, np.ndarray) else given.clone()
+    result = scale_boxes(boxes=given, **arguments)
+    assert type(result) is type(given)
+    np.testing.assert_allclose(result, NUMBERS[f"c{case['case']}_out"], rtol=1e-6, atol=1e-4)
+    assert (given == before).all()
+
+
+def test_scale_boxes_takes_the_letterbox_as_given():
+    boxes = torch.tensor([[20.0, 50.0, 60.0, 90.0]])
+    result = scale_boxes((100, 100), boxes, (40, 40), ratio_pad=((2.0, 4.0), (20, 10)))
+    assert result.tolist() == [[0.0, 20.0, 10.0, 40.0]]
+
+
+@pytest.mark.parametrize("convert", CONVERT)
+@pytest.mark.parametrize("function", [xywh2xyxy, xyxy2xywh])
+def test_conversions_agree_with_the_reference(function, convert):
+    result = function(convert(NUMBERS["conv_in"]))
+    np.testing.assert_allclose(result, NUMBERS[f"conv_{function.__name__}"], rtol=1e-6, atol=1e-5)
+
+
+def test_conversions_undo_each_other():
+    boxes = torch.rand(3, 5, 4)
+    torch.testing.assert_close(xywh2xyxy(xyxy2xywh(boxes)), boxes)
+
+
+@pytest.mark.parametrize("kind", ["IoU", "GIoU", "DIoU", "CIoU"])
+@pytest.mark.parametrize("xywh", [True, False])
+def test_overlap_agrees_with_the_reference(kind, xywh):
+    box1, box2 = (torch.from_numpy(NUMBERS[f"iou_box{i}"]) for i in (1, 2))
+    if not xywh:
+        box1, box2 = xywh2xyxy(box1), xywh2xyxy(box2)
+    result = bbox_iou(box1, box2, xywh=xywh, **({kind: True} if kind != "IoU" else {}))
+    np.testing.assert_allclose(result, NUMBERS[f"iou_{kind}"], rtol=1e-5, atol=1e-6)
+
+
+def test_box_iou_is_the_table_of_pairs():
+    corners = torch.rand(7, 2, 2).cumsum(1).flatten(1)
+    others = torch.rand(3, 2, 2).cumsum(1).flatten(1)
+    pairs = bbox_iou(corners[:, None], others[None], xywh=False)[..., 0]
+    torch.testing.assert_close(box_iou(corners, others), pairs)
+    assert box_iou(corners[:0], others).shape == (0, 3)
+
+
+def test_clip_boxes_stops_at_the_border():
+    assert clip_boxes(np.array([[-3.0, -4.0, 700.0, 500.0]]), (480, 640)).tolist() == [[0, 0, 640, 480]]
+
+
+@pytest.mark.parametrize("function", [xywh2xyxy, xyxy2xywh, lambda b: clip_boxes(b, (4, 4))])
+def test_five_columns_are_refused(function):
+    with pytest.raises(ValueError, match="expected 4 numbers"):
+        function(np.zeros((2, 5)))
+
+
+def test_two_kinds_of_overlap_at_once_are_refused():
+    with pytest.raises(ValueError, match="at most one"):
+        bbox_iou(torch.rand(1, 4), torch.rand(1, 4), GIoU=True, CIoU=True)
