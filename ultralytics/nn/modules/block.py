@@ -1,0 +1,155 @@
+"""Blocks made of convolutions: HGNetV2, ResNet, ResNet-vd, and the CSP block of the hybrid encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultralytics.nn import plans
+from ultralytics.nn.modules.conv import Conv, ConvNormLayer, LightConv, RepConv
+from ultralytics.nn.registry import REGISTRY, Context, Plan, register
+
+
+def _stem(ctx: Context, cm: int, c2: int) -> Plan:
+    return Plan((ctx.c1, cm, c2), c2)
+
+
+def _hg_block(ctx: Context, cm: int, c2: int, k: int = 3, *args: Any) -> Plan:
+    return Plan((ctx.c1, cm, c2, k, ctx.repeats, *args), c2)
+
+
+def _resnet_layer(ctx: Context, c1: int, c2: int, s: int = 1, is_first: bool = False, n: int = 1, e: int = 4) -> Plan:
+    return Plan((c1, c2, s, is_first, n, e), c2 if is_first else e * c2)
+
+
+def _resnet_vd_stage(ctx: Context, c2: int, block: str, n: int, stage: int, act: str = "relu") -> Plan:
+    kind = REGISTRY[block].build if isinstance(block, str) else block
+    return Plan((ctx.c1, c2, kind, n, stage, act), c2 * kind.expansion)
+
+
+@register(_stem)
+class HGStem(nn.Module):
+    """Stem of HGNetV2, stride 4: a pooled and a convolved branch after the first convolution, then joined."""
+
+    def __init__(self, c1, cm, c2):
+        super().__init__()
+        self.stem1 = Conv(c1, cm, 3, 2, act=nn.ReLU())
+        self.stem2a = Conv(cm, cm // 2, 2, 1, 0, act=nn.ReLU())
+        self.stem2b = Conv(cm // 2, cm, 2, 1, 0, act=nn.ReLU())
+        self.stem3 = Conv(cm * 2, cm, 3, 2, act=nn.ReLU())
+        self.stem4 = Conv(cm, c2, 1, 1, act=nn.ReLU())
+        self.pool = nn.MaxPool2d(kernel_size=2, stride=1, padding=0, ceil_mode=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        right_bottom = (0, 1, 0, 1)  # 2x2 kernels at stride 1 lose a row and a column
+        halved = F.pad(self.stem1(x), right_bottom)  # (B, 3, H, W) -> (B, cm, H/2 + 1, W/2 + 1)
+        convolved = self.stem2b(F.pad(self.stem2a(halved), right_bottom))
+        joined = torch.cat((self.pool(halved), convolved), 1)  # (B, 2 cm, H/2, W/2)
+        return self.stem4(self.stem3(joined))  # (B, c2, H/4, W/4)
+
+
+@register(_hg_block)
+class HGBlock(nn.Module):
+    """Block of HGNetV2: `n` convolutions in a row, all their outputs squeezed and expanded together."""
+
+    def __init__(self, c1, cm, c2, k=3, n=6, lightconv=False, shortcut=False, act=nn.ReLU()):  # noqa: B008
+        super().__init__()
+        unit = LightConv if lightconv else Conv
+        self.m = nn.ModuleList(unit(cm if i else c1, cm, k=k, act=act) for i in range(n))
+        self.sc = Conv(c1 + n * cm, c2 // 2, 1, 1, act=act)
+        self.ec = Conv(c2 // 2, c2, 1, 1, act=act)
+        self.add = shortcut and c1 == c2
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = [x]
+        for unit in self.m:
+            outputs.append(unit(outputs[-1]))
+        aggregated = self.ec(self.sc(torch.cat(outputs, 1)))  # (B, c1 + n cm, H, W) -> (B, c2, H, W)
+        return x + aggregated if self.add else aggregated
+
+
+@register(plans.csp)
+class RepC3(nn.Module):
+    """Fusion block of the hybrid encoder: `n` RepConv on one branch, a pointwise convolution on the other, summed."""
+
+    def __init__(self, c1, c2, n=3, e=1.0):
+        super().__init__()
+        hidden = int(c2 * e)
+        self.cv1 = Conv(c1, hidden, 1, 1)
+        self.cv2 = Conv(c1, hidden, 1, 1)
+        self.m = nn.Sequential(*(RepConv(hidden, hidden) for _ in range(n)))
+        self.cv3 = nn.Identity() if hidden == c2 else Conv(hidden, c2, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cv3(self.m(self.cv1(x)) + self.cv2(x))
+
+
+class ResNetBlock(nn.Module):
+    """Bottleneck of ResNet, https://arxiv.org/abs/1512.03385; the stride is in its 3x3 convolution."""
+
+    def __init__(self, c1, c2, s=1, e=4):
+        super().__init__()
+        self.cv1 = Conv(c1, c2, k=1, s=1, act=True)
+        self.cv2 = Conv(c2, c2, k=3, s=s, p=1, act=True)
+        self.cv3 = Conv(c2, e * c2, k=1, act=False)
+        projected = s != 1 or c1 != e * c2
+        self.shortcut = nn.Sequential(Conv(c1, e * c2, k=1, s=s, act=False)) if projected else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.cv3(self.cv2(self.cv1(x))) + self.shortcut(x))
+
+
+@register(_resnet_layer)
+class ResNetLayer(nn.Module):
+    """A stage of ResNet: the stem (7x7 convolution and pooling, stride 4) where `is_first`, else `n` bottlenecks."""
+
+    def __init__(self, c1, c2, s=1, is_first=False, n=1, e=4):
+        super().__init__()
+        if is_first:
+            parts = [Conv(c1, c2, k=7, s=2, p=3, act=True), nn.MaxPool2d(kernel_size=3, stride=2, padding=1)]
+        else:
+            parts = [ResNetBlock(e * c2 if i else c1, c2, 1 if i else s, e=e) for i in range(n)]
+        self.layer = nn.Sequential(*parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+@register(plans.conv)
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with a shortcut; of ResNet-vd (https://arxiv.org/abs/1812.01187): it shrinks by pooling."""
+
+    expansion = 1
+
+    def __init__(self, c1, c2, s=1, projected=False, act="relu"):
+        super().__init__()
+        self.branch2a = ConvNormLayer(c1, c2, 3, s, act=act)
+        self.branch2b = ConvNormLayer(c2, c2, 3, 1)
+        self.short = nn.Identity()
+        if projected:
+            point = ConvNormLayer(c1, c2, 1, 1)
+            self.short = nn.Sequential(nn.AvgPool2d(2, 2, 0, ceil_mode=True), point) if s == 2 else point
+        self.act = nn.ReLU(inplace=True) if act == "relu" else nn.SiLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.branch2b(self.branch2a(x)) + self.short(x))
+
+
+@register(_resnet_vd_stage)
+class Blocks(nn.Module):
+    """Stage `stage` (2 to 5) of ResNet-vd: `n` blocks; the first has a projection and, from stage 3, stride 2."""
+
+    def __init__(self, c1, c2, block, n, stage, act="relu"):
+        super().__init__()
+        self.blocks = nn.ModuleList()
+        for i in range(n):
+            self.blocks.append(block(c1, c2, 2 if i == 0 and stage != 2 else 1, projected=i == 0, act=act))
+            c1 = c2 * block.expansion
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x

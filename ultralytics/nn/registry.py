@@ -1,0 +1,128 @@
+"""Which modules a model YAML may name, and how each one reads its row.
+
+A module registers itself with a *plan*: a small function from what surrounds the row to constructor arguments and
+output channels. The plan's signature is the grammar of the row's arguments.
+
+    @register(plans.conv)
+    class MyConv(nn.Module):
+        def __init__(self, c1, c2, k=3): ...
+
+makes the row `[-1, 1, MyConv, [64, 5]]` valid. `plans.py` has the shapes that most modules share.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch.nn as nn
+
+from ultralytics.utils.errors import ModelConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Context:
+    """What surrounds a row.
+
+    Attributes:
+        inputs: channels of each input feature map.
+        repeats: second column of the row, already multiplied by the depth scale.
+        nc: number of classes.
+        width: channel multiplier of the scale.
+        max_channels: channel cap of the scale, applied before `width`.
+        settings: the other top-level keys of the YAML, such as `num_queries`.
+    """
+
+    inputs: tuple[int, ...]
+    repeats: int = 1
+    nc: int = 80
+    width: float = 1.0
+    max_channels: float = float("inf")
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def c1(self) -> int:
+        """Channels of the first input."""
+        return self.inputs[0]
+
+    def scaled(self, channels: int) -> int:
+        """Output channels after the cap and the width of the scale, rounded up to a multiple of 8."""
+        if channels == self.nc:
+            return channels
+        return max(8, -int(-min(channels, self.max_channels) * self.width // 8) * 8)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to build a row.
+
+    Attributes:
+        args: positional constructor arguments.
+        out: output channels; a tuple for a layer with several outputs; None where a run on the meta device tells.
+        copies: how many instances stand in sequence.
+        kwargs: keyword constructor arguments.
+    """
+
+    args: tuple[Any, ...]
+    out: int | tuple[int, ...] | None
+    copies: int = 1
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+PlanFunction = Callable[..., Plan]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered constructor, its plan, and where it was defined."""
+
+    name: str
+    build: Callable[..., nn.Module]
+    plan: PlanFunction
+    origin: str
+
+
+class Registry:
+    """Entries by name. A second registration of a name is an error that names both files."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def __getitem__(self, name: str) -> Entry:
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise ModelConfigError(f"no module {name!r}{did_you_mean(name, self._entries)}") from None
+
+    def add(self, entry: Entry) -> None:
+        """Register an entry; importing the same definition again replaces it.
+
+        Raises:
+            ModelConfigError: another file has registered this name.
+        """
+        present = self._entries.get(entry.name)
+        if present and present.origin != entry.origin:
+            raise ModelConfigError(f"module {entry.name!r} is defined twice: {present.origin} and {entry.origin}")
+        self._entries[entry.name] = entry
+
+
+REGISTRY = Registry()
+
+
+def register(plan: PlanFunction, name: str | None = None) -> Callable[[Callable[..., nn.Module]], Any]:
+    """Decorator for a module class or factory function: make it known to model YAMLs under its own name, or `name`."""
+
+    def decorate(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        origin = inspect.getsourcefile(build) or build.__module__
+        REGISTRY.add(Entry(name or build.__name__, build, plan, origin))
+        return build
+
+    return decorate
