@@ -1,0 +1,196 @@
+"""The result of a validation: precision, recall and AP per class and overall, the confusion matrix and the speed."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from ultralytics.utils.ap import IOU_THRESHOLDS, ClassCurves, ap_per_class, average_precision, match_predictions
+from ultralytics.utils.boxes import bbox_iou, box_iou
+from ultralytics.utils.confusion import ConfusionMatrix
+
+__all__ = [
+    "BoxMetrics",
+    "ConfusionMatrix",
+    "DetMetrics",
+    "ap_per_class",
+    "average_precision",
+    "bbox_iou",
+    "box_iou",
+    "match_predictions",
+]
+
+
+class BoxMetrics:
+    """Precision, recall, F1 and AP, per class (rows of `ap_class_index`) and as means over the classes with labels.
+
+    Without any label the means are nan: there is nothing to have found.
+    """
+
+    def __init__(self, curves: ClassCurves, nc: int) -> None:
+        self.curves, self.nc = curves, nc
+        self.p, self.r, self.f1, self.all_ap = curves.p, curves.r, curves.f1, curves.ap
+        self.ap_class_index = curves.classes
+
+    @property
+    def ap50(self) -> np.ndarray:
+        """AP at IoU 0.50 of each class with labels."""
+        return self.all_ap[:, 0]
+
+    @property
+    def ap75(self) -> np.ndarray:
+        """AP at IoU 0.75 of each class with labels."""
+        return self.all_ap[:, 5]
+
+    @property
+    def ap(self) -> np.ndarray:
+        """Mean AP over IoU 0.50 to 0.95 of each class with labels."""
+        return self.all_ap.mean(1)
+
+    @property
+    def mp(self) -> float:
+        """Mean precision."""
+        return _mean(self.p)
+
+    @property
+    def mr(self) -> float:
+        """Mean recall."""
+        return _mean(self.r)
+
+    @property
+    def map50(self) -> float:
+        """Mean AP at IoU 0.50."""
+        return _mean(self.ap50)
+
+    @property
+    def map75(self) -> float:
+        """Mean AP at IoU 0.75."""
+        return _mean(self.ap75)
+
+    @property
+    def map(self) -> float:
+        """Mean AP over IoU 0.50 to 0.95."""
+        return _mean(self.all_ap)
+
+    @property
+    def maps(self) -> np.ndarray:
+        """(nc,) AP over IoU 0.50 to 0.95; classes without labels have the mean."""
+        maps = np.full(self.nc, self.map)
+        maps[self.ap_class_index] = self.ap
+        return maps
+
+    def mean_results(self) -> list[float]:
+        """Means: precision, recall, mAP50, mAP50-95."""
+        return [self.mp, self.mr, self.map50, self.map]
+
+    def class_result(self, row: int) -> tuple[float, float, float, float]:
+        """Precision, recall, AP50 and AP50-95 of the class `ap_class_index[row]`."""
+        return self.p[row], self.r[row], self.ap50[row], self.ap[row]
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")
+
+
+class DetMetrics:
+    """Collects one image after another (`add_image`), then computes (`process`).
+
+    Attributes:
+        names: class index to name.
+        box: the numbers; there after `process`.
+        confusion_matrix: counted on the way.
+        speed: milliseconds per image of preprocess, inference (the model) and postprocess.
+        images, labels: (nc,) images that show a class, and its objects.
+        seen: number of images.
+    """
+
+    keys = ("metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)")
+
+    def __init__(self, names: dict[int, str], confusion_conf: float = 0.25) -> None:
+        self.names = names
+        self.confusion_matrix = ConfusionMatrix(names, conf=confusion_conf)
+        self.speed = {"preprocess": 0.0, "inference": 0.0, "postprocess": 0.0}
+        self.images, self.labels = np.zeros((2, len(names)), dtype=int)
+        self.seen = 0
+        self.box: BoxMetrics
+        self._tp, self._conf, self._pred_cls, self._true_cls = [], [], [], []
+
+    def add_image(self, detections: Tensor, true_boxes: Tensor, true_cls: Tensor) -> np.ndarray:
+        """Judge one image.
+
+        Args:
+            detections: (n, 6) x1, y1, x2, y2, score, class, the best first.
+            true_boxes: (m, 4) x1, y1, x2, y2 on the same scale.
+            true_cls: (m,)
+
+        Returns:
+            (n, 10) bool: right at each IoU threshold.
+        """
+        iou = box_iou(true_boxes.float(), detections[:, :4].float()).cpu().numpy()  # (m, n)
+        conf, pred_cls = detections[:, 4:].float().cpu().numpy().T
+        labels = true_cls.cpu().numpy().astype(int)
+        self.confusion_matrix.add_image(iou, conf, pred_cls, labels)
+        tp = match_predictions(iou * (labels[:, None] == pred_cls[None])) >= 0
+        for store, values in ((self._tp, tp), (self._conf, conf), (self._pred_cls, pred_cls), (self._true_cls, labels)):
+            store.append(values)
+        self.labels += np.bincount(labels, minlength=len(self.names))
+        self.images[np.unique(labels)] += 1
+        self.seen += 1
+        return tp
+
+    def process(self) -> DetMetrics:
+        """Compute `box` from the images so far, and return this object."""
+        tp = np.concatenate(self._tp) if self._tp else np.zeros((0, len(IOU_THRESHOLDS)), dtype=bool)
+        conf, pred_cls, true_cls = (
+            np.concatenate(values) if values else np.zeros(0) for values in (self._conf, self._pred_cls, self._true_cls)
+        )
+        self.box = BoxMetrics(ap_per_class(tp, conf, pred_cls, true_cls), len(self.names))
+        return self
+
+    @property
+    def fitness(self) -> float:
+        """What decides which epoch is the best: mAP50-95."""
+        return self.box.map
+
+    @property
+    def maps(self) -> np.ndarray:
+        """(nc,) AP over IoU 0.50 to 0.95; classes without labels have the mean."""
+        return self.box.maps
+
+    @property
+    def ap_class_index(self) -> np.ndarray:
+        """Classes that have labels."""
+        return self.box.ap_class_index
+
+    @property
+    def results_dict(self) -> dict[str, float]:
+        """The means under the names of results.csv, and the fitness."""
+        return {**dict(zip(self.keys, self.box.mean_results(), strict=True)), "fitness": self.fitness}
+
+    def mean_results(self) -> list[float]:
+        """Means: precision, recall, mAP50, mAP50-95."""
+        return self.box.mean_results()
+
+    def class_result(self, row: int) -> tuple[float, float, float, float]:
+        """Precision, recall, AP50 and AP50-95 of the class `ap_class_index[row]`."""
+        return self.box.class_result(row)
+
+    def summary(self) -> list[dict[str, str | int | float]]:
+        """One row for each class with labels, after a row `all` of the totals and means; fit for a table or JSON."""
+        b = self.box
+        mean_f1 = float(b.f1.mean()) if b.f1.size else float("nan")
+        rows = [("all", self.seen, int(self.labels.sum()), b.mp, b.mr, mean_f1, b.map50, b.map75, b.map)]
+        columns = zip(b.ap_class_index, b.p, b.r, b.f1, b.ap50, b.ap75, b.ap, strict=True)
+        rows += [(self.names[c], int(self.images[c]), int(self.labels[c]), *map(float, v)) for c, *v in columns]
+        header = ("Class", "Images", "Instances", "P", "R", "F1", "mAP50", "mAP75", "mAP50-95")
+        return [dict(zip(header, row, strict=True)) for row in rows]
+
+    def table(self, *, classes: bool = True) -> str:
+        """The summary as lines of text; only the means without `classes`."""
+        rows = self.summary()[: None if classes else 1]
+        width = max(len(str(row["Class"])) for row in rows) + 2
+        lines = [f"{'Class':>{width}}" + "".join(f"{column:>11}" for column in list(rows[0])[1:])]
+        for row in rows:
+            name, images, instances, *numbers = row.values()
+            lines.append(f"{name:>{width}}{images:>11}{instances:>11}" + "".join(f"{n:>11.3f}" for n in numbers))
+        return "\n".join(lines)
