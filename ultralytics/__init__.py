@@ -1,0 +1,26 @@
+"""RT-DETR with swappable backbones and modules. Public names are imported when they are first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ultralytics.models.rtdetr import RTDETR
+    from ultralytics.utils.checks import checks
+
+__version__ = "0.1.0"
+__all__ = ["RTDETR", "__version__", "checks"]
+
+# `from ultralytics import RTDETR` imports torch; `import ultralytics` does not.
+_HOME = {"RTDETR": "ultralytics.models.rtdetr", "checks": "ultralytics.utils.checks"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
