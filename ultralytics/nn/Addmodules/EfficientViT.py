@@ -1,0 +1,310 @@
+"""EfficientViT (MSRA) as a backbone with four outputs, strides 8, 8, 16, 32.
+
+"EfficientViT: Memory Efficient Vision Transformer with Cascaded Group Attention", Liu et al., CVPR 2023,
+https://arxiv.org/abs/2305.07027. Parameter names are those of the published classifiers, whose weights load. The last
+convolution of the stem has stride 1 here, 2 in the classifiers: detection wants the finer maps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultralytics.nn import plans
+from ultralytics.nn.modules.conv import fold_batchnorm
+from ultralytics.nn.registry import register
+from ultralytics.nn.weights import load_matching, read_state_dict
+from ultralytics.utils.errors import ModelConfigError
+
+KEY_DIM = 16
+WINDOW = 7
+STRIDES = (8, 8, 16, 32)
+
+
+class Conv2d_BN(nn.Module):
+    """Convolution without bias and batch normalisation; `bn_weight_init=0` starts a residual branch at zero."""
+
+    def __init__(self, c1, c2, k=1, s=1, p=0, g=1, bn_weight_init=1.0):
+        super().__init__()
+        self.c = nn.Conv2d(c1, c2, k, s, p, groups=g, bias=False)
+        self.bn = nn.BatchNorm2d(c2)
+        nn.init.constant_(self.bn.weight, bn_weight_init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.c(x))
+
+    def fold(self) -> None:
+        """Fold the normalisation into the convolution, for inference."""
+        if not isinstance(self.bn, nn.Identity):
+            self.c, self.bn = fold_batchnorm(self.c, self.bn), nn.Identity()
+
+
+class Residual(nn.Module):
+    def __init__(self, m):
+        super().__init__()
+        self.m = m
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.m(x)
+
+
+class FFN(nn.Module):
+    """Pointwise feed-forward network."""
+
+    def __init__(self, dim, hidden):
+        super().__init__()
+        self.pw1 = Conv2d_BN(dim, hidden)
+        self.act = nn.ReLU()
+        self.pw2 = Conv2d_BN(hidden, dim, bn_weight_init=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pw2(self.act(self.pw1(x)))
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gate from the global mean, https://arxiv.org/abs/1709.01507."""
+
+    def __init__(self, channels, hidden):
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, hidden, 1)
+        self.act = nn.ReLU()
+        self.fc2 = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True)))).sigmoid()
+
+
+class PatchMerging(nn.Module):
+    """Inverted residual bottleneck with stride 2."""
+
+    def __init__(self, dim, out_dim):
+        super().__init__()
+        hidden = 4 * dim
+        self.conv1 = Conv2d_BN(dim, hidden)
+        self.act = nn.ReLU()
+        self.conv2 = Conv2d_BN(hidden, hidden, 3, 2, 1, g=hidden)
+        self.se = SqueezeExcite(hidden, dim)
+        self.conv3 = Conv2d_BN(hidden, out_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.conv1(x))  # (B, dim, H, W) -> (B, 4 dim, H, W)
+        x = self.act(self.conv2(x))  # -> (B, 4 dim, H/2, W/2)
+        return self.conv3(self.se(x))  # -> (B, out_dim, H/2, W/2)
+
+
+class CascadedGroupAttention(nn.Module):
+    """Each head attends on its own slice of the channels, to which the output of the head before it is added."""
+
+    def __init__(self, dim, heads, kernels):
+        super().__init__()
+        self.value_dim = dim // heads
+        self.scale = KEY_DIM**-0.5
+        self.qkvs = nn.ModuleList(Conv2d_BN(self.value_dim, 2 * KEY_DIM + self.value_dim) for _ in range(heads))
+        self.dws = nn.ModuleList(Conv2d_BN(KEY_DIM, KEY_DIM, k, 1, k // 2, g=KEY_DIM) for k in kernels[:heads])
+        self.proj = nn.Sequential(nn.ReLU(), Conv2d_BN(dim, dim, bn_weight_init=0))
+        self.attention_biases = nn.Parameter(torch.zeros(heads, WINDOW * WINDOW))
+        self.register_buffer("attention_bias_idxs", self._offset_index())
+
+    @staticmethod
+    def _offset_index() -> Tensor:
+        """(49, 49) for each pair of positions of a window, |dy| * 7 + |dx|, the column of its learned bias."""
+        y, x = torch.meshgrid(torch.arange(WINDOW), torch.arange(WINDOW), indexing="ij")
+        y, x = y.flatten(), x.flatten()
+        return (y[:, None] - y).abs() * WINDOW + (x[:, None] - x).abs()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend within windows: (B, C, 7, 7) -> (B, C, 7, 7)."""
+        biases = self.attention_biases[:, self.attention_bias_idxs]  # (heads, 49, 49)
+        outputs: list[Tensor] = []
+        for qkv, dw, bias, part in zip(self.qkvs, self.dws, biases, x.chunk(len(self.qkvs), 1), strict=True):
+            part = part + outputs[-1] if outputs else part  # the cascade
+            q, k, v = qkv(part).split((KEY_DIM, KEY_DIM, self.value_dim), 1)
+            q, k, v = dw(q).flatten(2), k.flatten(2), v.flatten(2)  # (B, C, 7, 7) -> (B, C, 49)
+            attention = (q.transpose(1, 2) @ k * self.scale + bias).softmax(-1)  # (B, 49, 49)
+            outputs.append((v @ attention.transpose(1, 2)).unflatten(2, (WINDOW, WINDOW)))
+        return self.proj(torch.cat(outputs, 1))
+
+
+class LocalWindowAttention(nn.Module):
+    """Attention in 7x7 windows; the map is padded with zeros on the right and at the bottom to whole windows."""
+
+    def __init__(self, dim, heads, kernels):
+        super().__init__()
+        self.attn = CascadedGroupAttention(dim, heads, kernels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, c, h, w = x.shape
+        if (h, w) == (WINDOW, WINDOW):
+            return self.attn(x)
+        x = F.pad(x, (0, -w % WINDOW, 0, -h % WINDOW))
+        rows, columns = x.shape[2] // WINDOW, x.shape[3] // WINDOW
+        x = x.reshape(-1, c, rows, WINDOW, columns, WINDOW).permute(0, 2, 4, 1, 3, 5)
+        x = self.attn(x.reshape(-1, c, WINDOW, WINDOW))  # (B * rows * columns, C, 7, 7)
+        x = x.view(-1, rows, columns, c, WINDOW, WINDOW).permute(0, 3, 1, 4, 2, 5)
+        return x.reshape(-1, c, rows * WINDOW, columns * WINDOW)[:, :, :h, :w]
+
+
+class EfficientViTBlock(nn.Module):
+    """Sandwich: depthwise convolution and FFN, then attention, then depthwise convolution and FFN."""
+
+    def __init__(self, dim, heads, kernels):
+        super().__init__()
+        self.dw0 = Residual(_depthwise(dim))
+        self.ffn0 = Residual(FFN(dim, 2 * dim))
+        self.mixer = Residual(LocalWindowAttention(dim, heads, kernels))
+        self.dw1 = Residual(_depthwise(dim))
+        self.ffn1 = Residual(FFN(dim, 2 * dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.ffn0(self.dw0(x))
+        return self.ffn1(self.dw1(self.mixer(x)))
+
+
+def _depthwise(dim: int) -> Conv2d_BN:
+    return Conv2d_BN(dim, dim, 3, 1, 1, g=dim, bn_weight_init=0)
+
+
+def _downsample(dim: int, out_dim: int) -> list[nn.Module]:
+    """Between two stages: depthwise convolution and FFN on either side of the patch merging."""
+    before, after = (nn.Sequential(Residual(_depthwise(d)), Residual(FFN(d, 2 * d))) for d in (dim, out_dim))
+    return [before, PatchMerging(dim, out_dim), after]
+
+
+class EfficientViT(nn.Module):
+    """The network: a stem of four convolutions and three stages.
+
+    Args:
+        embed_dim: channels of the stages.
+        depth: sandwich blocks of the stages.
+        num_heads: attention heads of the stages.
+        kernels: depthwise kernel of the query of head 0, 1, ...
+        pretrained: file with the weights of a published or a timm classifier.
+        frozen_stages: 0 trains everything; 1 freezes the stem, 2 also the first stage, up to 4 for the whole network.
+    """
+
+    def __init__(self, embed_dim, depth, num_heads, kernels, pretrained=None, frozen_stages=0):
+        super().__init__()
+        if frozen_stages not in range(5):
+            raise ModelConfigError(f"EfficientViT: frozen_stages is 0 (nothing) to 4 (all), got {frozen_stages!r}")
+        self.frozen_stages = frozen_stages
+        self.width_list = [embed_dim[0], *embed_dim]  # channels of the outputs
+        stem = [3, *(embed_dim[0] // d for d in (8, 4, 2, 1))]
+        convs = [Conv2d_BN(stem[i], stem[i + 1], 3, s, 1) for i, s in enumerate((2, 2, 2, 1))]
+        self.patch_embed = nn.Sequential(*[layer for c in convs for layer in (c, nn.ReLU())][:-1])
+        stages: list[nn.Sequential] = []
+        for i, (dim, n, heads) in enumerate(zip(embed_dim, depth, num_heads, strict=True)):
+            layers = _downsample(embed_dim[i - 1], dim) if i else []
+            stages.append(nn.Sequential(*layers, *(EfficientViTBlock(dim, heads, kernels) for _ in range(n))))
+        self.blocks1, self.blocks2, self.blocks3 = stages
+        if pretrained:
+            self.load_pretrained(pretrained)
+        for part in self._frozen_parts():
+            part.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> maps at strides 8, 8, 16, 32; any size from 32 x 32 up."""
+        outputs = []
+        for part in (self.patch_embed, self.blocks1, self.blocks2, self.blocks3):
+            x = part(x)
+            outputs.append(x)
+        return outputs
+
+    def train(self, mode: bool = True) -> EfficientViT:
+        """Set the mode; frozen stages stay in eval, so that their normalisation statistics do not move."""
+        super().train(mode)
+        for part in self._frozen_parts():
+            part.eval()
+        return self
+
+    def _frozen_parts(self) -> list[nn.Module]:
+        return [self.patch_embed, self.blocks1, self.blocks2, self.blocks3][: self.frozen_stages]
+
+    def load_pretrained(self, file: str | Path) -> None:
+        """Load the weights of a classifier (`.pth` with `model` or `state_dict`, or timm's names) and log a report.
+
+        Biases of another window size are interpolated; a smaller depthwise kernel is padded with zeros, a larger one
+        cropped to its centre.
+
+        Raises:
+            WeightsError: the file cannot be read, or nothing in it matches.
+        """
+        source = {rename_timm_key(name): value for name, value in read_state_dict(file).items()}
+        adapted = {name: adapt(value, self.state_dict().get(name)) for name, value in source.items()}
+        resized = {name for name in source if adapted[name].shape != source[name].shape}
+        load_matching(self, adapted, resized=resized, origin=str(file))
+
+
+TIMM_KEYS = (
+    (r"^patch_embed\.conv(\d)\.", lambda m: f"patch_embed.{2 * int(m[1]) - 2}."),
+    (r"^stages\.(\d)\.downsample\.(res1|patchmerge|res2)\.", lambda m: f"blocks{int(m[1]) + 1}.{PARTS[m[2]]}."),
+    (r"^stages\.(\d)\.blocks\.(\d)\.", lambda m: f"blocks{int(m[1]) + 1}.{int(m[2]) + 3 * (m[1] != '0')}."),
+    (r"\.conv\.weight$", lambda m: ".c.weight"),
+)
+PARTS = {"res1": 0, "patchmerge": 1, "res2": 2}
+
+
+def rename_timm_key(name: str) -> str:
+    """Name in this file of a parameter of timm's `efficientvit_m*`; other names stay as they are."""
+    for pattern, replacement in TIMM_KEYS:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def adapt(value: Tensor, target: Tensor | None) -> Tensor:
+    """Fit a classifier's tensor to a backbone's shape where that has a meaning; otherwise return it unchanged."""
+    if target is None or value.shape == target.shape or value.shape[:1] != target.shape[:1]:
+        return value
+    if value.ndim == 2 and target.shape[1] == WINDOW * WINDOW:  # biases by |dy|, |dx| of a smaller window
+        side = round(value.shape[1] ** 0.5)
+        table = value.view(1, -1, side, side)
+        # The classifier's last stage has twice this network's stride, so that its ends span the same pixels.
+        return F.interpolate(table, (WINDOW, WINDOW), mode="bilinear", align_corners=True).flatten(2)[0]
+    if value.ndim == 4 and value.shape[:2] == target.shape[:2]:  # depthwise kernels: around their centre
+        margin = (target.shape[-1] - value.shape[-1]) // 2
+        return F.pad(value, (margin,) * 4)
+    return value
+
+
+CONFIGS: Mapping[str, dict] = {
+    "M0": {"embed_dim": (64, 128, 192), "depth": (1, 2, 3), "num_heads": (4, 4, 4), "kernels": (7, 5, 3, 3)},
+    "M1": {"embed_dim": (128, 144, 192), "depth": (1, 2, 3), "num_heads": (2, 3, 3), "kernels": (7, 5, 3, 3)},
+    "M2": {"embed_dim": (128, 192, 224), "depth": (1, 2, 3), "num_heads": (4, 3, 2), "kernels": (7, 5, 3, 3)},
+    "M3": {"embed_dim": (128, 240, 320), "depth": (1, 2, 3), "num_heads": (4, 3, 4), "kernels": (5, 5, 5, 5)},
+    "M4": {"embed_dim": (128, 256, 384), "depth": (1, 2, 3), "num_heads": (4, 4, 4), "kernels": (7, 5, 3, 3)},
+    "M5": {"embed_dim": (192, 288, 384), "depth": (1, 3, 4), "num_heads": (3, 3, 4), "kernels": (7, 5, 3, 3)},
+}
+
+
+@register(plans.backbone(64, 64, 128, 192))
+def EfficientViT_M0(pretrained: str | None = None, frozen_stages: int = 0) -> EfficientViT:
+    return EfficientViT(**CONFIGS["M0"], pretrained=pretrained, frozen_stages=frozen_stages)
+
+
+@register(plans.backbone(128, 128, 144, 192))
+def EfficientViT_M1(pretrained: str | None = None, frozen_stages: int = 0) -> EfficientViT:
+    return EfficientViT(**CONFIGS["M1"], pretrained=pretrained, frozen_stages=frozen_stages)
+
+
+@register(plans.backbone(128, 128, 192, 224))
+def EfficientViT_M2(pretrained: str | None = None, frozen_stages: int = 0) -> EfficientViT:
+    return EfficientViT(**CONFIGS["M2"], pretrained=pretrained, frozen_stages=frozen_stages)
+
+
+@register(plans.backbone(128, 128, 240, 320))
+def EfficientViT_M3(pretrained: str | None = None, frozen_stages: int = 0) -> EfficientViT:
+    return EfficientViT(**CONFIGS["M3"], pretrained=pretrained, frozen_stages=frozen_stages)
+
+
+@register(plans.backbone(128, 128, 256, 384))
+def EfficientViT_M4(pretrained: str | None = None, frozen_stages: int = 0) -> EfficientViT:
+    return EfficientViT(**CONFIGS["M4"], pretrained=pretrained, frozen_stages=frozen_stages)
+
+
+@register(plans.backbone(192, 192, 288, 384))
+def EfficientViT_M5(pretrained: str | None = None, frozen_stages: int = 0) -> EfficientViT:
+    return EfficientViT(**CONFIGS["M5"], pretrained=pretrained, frozen_stages=frozen_stages)

@@ -1,0 +1,189 @@
+"""RT-DETR's decoder as the last layer of a model. https://arxiv.org/abs/2304.08069"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.nn.modules.denoising import get_cdn_group
+from ultralytics.nn.modules.transformer import (
+    MLP,
+    DeformableTransformerDecoder,
+    DeformableTransformerDecoderLayer,
+)
+from ultralytics.nn.registry import Context, Plan, register
+
+DECODER_SETTINGS = {"num_queries": "nq", "num_denoising": "nd"}  # top-level YAML key: constructor argument
+
+
+def _decoder(ctx: Context, nc: int, *args: Any) -> Plan:
+    names = ("hd", "nq", "ndp", "nh", "ndl", "d_ffn", "dropout", "act", "eval_idx", "nd")
+    kwargs = dict(zip(names, args, strict=False))
+    kwargs.update({arg: ctx.settings[key] for key, arg in DECODER_SETTINGS.items() if ctx.settings.get(key) is not None})
+    return Plan((nc, ctx.inputs), nc, kwargs=kwargs)
+
+
+@register(_decoder)
+class RTDETRDecoder(nn.Module):
+    """Selects the most promising positions of the maps as queries and decodes each into one box.
+
+    Args:
+        nc: number of classes.
+        ch: channels of each input map.
+        hd: channels of the decoder.
+        nq: number of queries; a map with fewer positions gives as many as it has.
+        ndp: sampling points per map and head.
+        nh: attention heads.
+        ndl: decoder layers.
+        d_ffn: width of the feed-forward networks.
+        dropout: dropout of the decoder.
+        act: activation of the feed-forward networks.
+        eval_idx: the layer whose output is used in eval; negative counts from the end.
+        nd: number of denoising queries while training; 0 turns denoising off.
+        label_noise_ratio: see `get_cdn_group`.
+        box_noise_scale: see `get_cdn_group`.
+        learnt_init_query: start queries from learnt embeddings instead of the selected features.
+    """
+
+    export = False
+
+    def __init__(
+        self,
+        nc=80,
+        ch=(512, 1024, 2048),
+        hd=256,
+        nq=300,
+        ndp=4,
+        nh=8,
+        ndl=6,
+        d_ffn=1024,
+        dropout=0.0,
+        act=nn.ReLU(),  # noqa: B008 - ReLU holds no state
+        eval_idx=-1,
+        nd=100,
+        label_noise_ratio=0.5,
+        box_noise_scale=1.0,
+        learnt_init_query=False,
+    ):
+        super().__init__()
+        self.nc, self.hidden_dim, self.nl = nc, hd, len(ch)
+        self.num_queries, self.num_decoder_layers = nq, ndl
+        self.num_denoising, self.label_noise_ratio, self.box_noise_scale = nd, label_noise_ratio, box_noise_scale
+        self.learnt_init_query = learnt_init_query
+
+        self.input_proj = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(c, hd, 1, bias=False), nn.BatchNorm2d(hd)) for c in ch
+        )
+        layer = DeformableTransformerDecoderLayer(hd, nh, d_ffn, dropout, act, self.nl, ndp)
+        self.decoder = DeformableTransformerDecoder(hd, layer, ndl, eval_idx)
+        self.denoising_class_embed = nn.Embedding(nc, hd)
+        if learnt_init_query:
+            self.tgt_embed = nn.Embedding(nq, hd)
+        self.query_pos_head = MLP(4, 2 * hd, hd, num_layers=2)
+        self.enc_output = nn.Sequential(nn.Linear(hd, hd), nn.LayerNorm(hd))
+        self.enc_score_head = nn.Linear(hd, nc)
+        self.enc_bbox_head = MLP(hd, hd, 4, num_layers=3)
+        self.dec_score_head = nn.ModuleList(nn.Linear(hd, nc) for _ in range(ndl))
+        self.dec_bbox_head = nn.ModuleList(MLP(hd, hd, 4, num_layers=3) for _ in range(ndl))
+        self._reset_parameters()
+
+    def _reset_parameters(self) -> None:
+        """As in the official code: a prior of 0.01 for every class, boxes that start at their anchors."""
+        prior = -math.log((1 - 0.01) / 0.01)
+        for score in (self.enc_score_head, *self.dec_score_head):
+            nn.init.constant_(score.bias, prior)
+        for box in (self.enc_bbox_head, *self.dec_bbox_head):
+            nn.init.zeros_(box.layers[-1].weight)
+            nn.init.zeros_(box.layers[-1].bias)
+        nn.init.xavier_uniform_(self.enc_output[0].weight)
+        for layer in self.query_pos_head.layers:
+            nn.init.xavier_uniform_(layer.weight)
+        for projection in self.input_proj:
+            nn.init.xavier_uniform_(projection[0].weight)
+        if self.learnt_init_query:
+            nn.init.xavier_uniform_(self.tgt_embed.weight)
+
+    def forward(self, x: list[Tensor], batch: dict[str, Any] | None = None) -> tuple:
+        """Decode feature maps.
+
+        Args:
+            x: one (B, C, h, w) per level.
+            batch: labels for the denoising queries while training (see `get_cdn_group`).
+
+        Returns:
+            While training: (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta), the decoder's with a leading
+            axis of layers and the denoising queries first; scores are logits.
+            In eval: (y, that tuple) with y (B, queries, 4 + nc), cx, cy, w, h in 0..1 and class probabilities.
+            Exporting (`export = True`): y alone.
+        """
+        feats, shapes = self._encoder_input(x)
+        denoising = None
+        if self.training and batch is not None:
+            denoising = get_cdn_group(
+                batch,
+                self.nc,
+                min(self.num_queries, feats.shape[1]),
+                self.denoising_class_embed.weight,
+                self.num_denoising,
+                self.label_noise_ratio,
+                self.box_noise_scale,
+            )
+        embed, reference, enc_bboxes, enc_scores = self._select_queries(feats, shapes)
+        attn_mask = dn_meta = None
+        if denoising is not None:
+            dn_embed, dn_reference, attn_mask, dn_meta = denoising
+            embed = torch.cat((dn_embed.to(embed.dtype), embed), 1)
+            reference = torch.cat((dn_reference.to(reference.dtype), reference), 1)
+        dec_bboxes, dec_scores = self.decoder(
+            embed, reference, feats, shapes, self.dec_bbox_head, self.dec_score_head, self.query_pos_head, attn_mask
+        )
+        if self.training:
+            # Without boxes nothing uses the class embedding; DDP wants every parameter in the graph.
+            dec_scores = dec_scores + 0 * self.denoising_class_embed.weight.sum() if dn_meta is None else dec_scores
+            return dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta
+        y = torch.cat((dec_bboxes[-1], dec_scores[-1].sigmoid()), -1)  # (B, queries, 4 + nc)
+        return y if self.export else (y, (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta))
+
+    def _encoder_input(self, x: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
+        """Project the maps and lay their positions in a row: (B, S, hd), and (h, w) of each map."""
+        maps = [project(level) for project, level in zip(self.input_proj, x, strict=True)]
+        shapes = [tuple(level.shape[2:]) for level in maps]
+        return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], 1), shapes
+
+    @staticmethod
+    def _anchors(shapes: list[tuple[int, int]], like: Tensor, size: float = 0.05, margin: float = 0.01) -> tuple:
+        """A box of side size * 2^level at each position, as logits (1, S, 4), and which of them are usable (1, S, 1).
+
+        Unusable anchors, within `margin` of the border, have infinite logits.
+        """
+        rows = []
+        for level, (h, w) in enumerate(shapes):
+            y = (torch.arange(h, dtype=torch.float32, device=like.device) + 0.5) / h
+            x = (torch.arange(w, dtype=torch.float32, device=like.device) + 0.5) / w
+            centre = torch.stack((x.expand(h, w), y[:, None].expand(h, w)), -1)  # (h, w, 2)
+            rows.append(torch.cat((centre, torch.full_like(centre, size * 2.0**level)), -1).flatten(0, 1))
+        anchors = torch.cat(rows)[None]
+        usable = ((anchors > margin) & (anchors < 1 - margin)).all(-1, keepdim=True)
+        logits = torch.log(anchors / (1 - anchors)).masked_fill(~usable, float("inf"))
+        return logits.to(like.dtype), usable
+
+    def _select_queries(self, feats: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The `nq` positions with the best class score: content, box logits, boxes in 0..1 and class logits."""
+        anchors, usable = self._anchors(shapes, feats)
+        features = self.enc_output(usable.to(feats.dtype) * feats)  # (B, S, hd)
+        scores = self.enc_score_head(features)  # (B, S, nc)
+        best = scores.amax(-1).topk(min(self.num_queries, feats.shape[1]), dim=1).indices.unsqueeze(-1)  # (B, nq, 1)
+
+        content = features.gather(1, best.expand(-1, -1, features.shape[-1]))
+        chosen = anchors.expand(feats.shape[0], -1, -1).gather(1, best.expand(-1, -1, 4))
+        reference = self.enc_bbox_head(content) + chosen
+        enc_scores = scores.gather(1, best.expand(-1, -1, scores.shape[-1]))
+        enc_bboxes = reference.sigmoid()
+        if self.learnt_init_query:
+            content = self.tgt_embed.weight[: content.shape[1]].expand(feats.shape[0], -1, -1)
+        elif self.training:
+            content = content.detach()
+        return content, reference.detach() if self.training else reference, enc_bboxes, enc_scores

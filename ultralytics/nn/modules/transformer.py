@@ -1,0 +1,262 @@
+"""Attention of RT-DETR: the encoder layer AIFI and the deformable decoder.
+
+Deformable DETR, https://arxiv.org/abs/2010.04159; RT-DETR, https://arxiv.org/abs/2304.08069.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultralytics.nn import plans
+from ultralytics.nn.registry import register
+
+
+def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """Logit of x, which is clamped to [eps, 1 - eps] term by term."""
+    x = x.clamp(0, 1)
+    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
+
+
+class MLP(nn.Module):
+    """`num_layers` linear layers with ReLU between them."""
+
+    def __init__(self, input_dim, hidden_dim, output_dim, num_layers):
+        super().__init__()
+        dims = [input_dim, *[hidden_dim] * (num_layers - 1), output_dim]
+        self.num_layers = num_layers
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(dims, dims[1:], strict=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class TransformerEncoderLayer(nn.Module):
+    """Self-attention and feed-forward network, each with a residual and a normalisation."""
+
+    def __init__(self, c1, cm=2048, num_heads=8, dropout=0.0, act=nn.GELU(), normalize_before=False):  # noqa: B008
+        super().__init__()
+        self.ma = nn.MultiheadAttention(c1, num_heads, dropout=dropout, batch_first=True)
+        self.fc1 = nn.Linear(c1, cm)
+        self.fc2 = nn.Linear(cm, c1)
+        self.norm1 = nn.LayerNorm(c1)
+        self.norm2 = nn.LayerNorm(c1)
+        self.dropout = nn.Dropout(dropout)
+        self.dropout1 = nn.Dropout(dropout)
+        self.dropout2 = nn.Dropout(dropout)
+        self.act = act
+        self.normalize_before = normalize_before
+
+    def forward(self, tokens: Tensor, pos: Tensor | None = None) -> Tensor:
+        before, after = (self.normalize_before, not self.normalize_before)
+        x = self.norm1(tokens) if before else tokens
+        query = x if pos is None else x + pos
+        tokens = tokens + self.dropout1(self.ma(query, query, x, need_weights=False)[0])
+        tokens = self.norm1(tokens) if after else tokens
+        x = self.norm2(tokens) if before else tokens
+        tokens = tokens + self.dropout2(self.fc2(self.dropout(self.act(self.fc1(x)))))
+        return self.norm2(tokens) if after else tokens
+
+
+@register(plans.channel_preserving)
+class AIFI(TransformerEncoderLayer):
+    """Attention-based intra-scale feature interaction: an encoder layer over the positions of one map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, c, h, w = x.shape
+        pos = self.build_2d_sincos_position_embedding(w, h, c, device=x.device).to(x.dtype)
+        tokens = super().forward(x.flatten(2).transpose(1, 2), pos)  # (B, C, H, W) -> (B, H*W, C)
+        return tokens.transpose(1, 2).unflatten(2, (h, w))  # -> (B, C, H, W)
+
+    @staticmethod
+    def build_2d_sincos_position_embedding(
+        w: int, h: int, embed_dim: int = 256, temperature: float = 10000.0, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """Fixed sine and cosine embedding (1, w * h, embed_dim); embed_dim must be divisible by 4.
+
+        The rows run over w first, as in the released code, while tokens run over h first: on a square map the two
+        axes change roles, which a network trained this way relies on.
+        """
+        if embed_dim % 4:
+            raise ValueError(f"AIFI needs a number of channels divisible by 4, got {embed_dim}")
+        frequency = torch.arange(embed_dim // 4, dtype=torch.float32, device=device) / (embed_dim // 4)
+        frequency = 1.0 / temperature**frequency
+        across = torch.arange(w, dtype=torch.float32, device=device).repeat_interleave(h)[:, None] * frequency
+        down = torch.arange(h, dtype=torch.float32, device=device).repeat(w)[:, None] * frequency
+        return torch.cat((across.sin(), across.cos(), down.sin(), down.cos()), 1)[None]
+
+
+def deformable_sampling(value: Tensor, shapes: list[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum of bilinear samples from several feature maps.
+
+    Args:
+        value: (B, sum of h * w, heads, channels), the maps one after the other.
+        shapes: (h, w) of each map.
+        locations: (B, queries, heads, levels, points, 2), x and y in 0..1.
+        weights: (B, queries, heads, levels, points).
+
+    Returns:
+        (B, queries, heads * channels)
+    """
+    batch, _, heads, channels = value.shape
+    queries, points = locations.shape[1], locations.shape[4]
+    grids = (2 * locations - 1).transpose(1, 2).flatten(0, 1)  # (B * heads, queries, levels, points, 2)
+    maps = value.permute(0, 2, 3, 1).flatten(0, 1)  # (B * heads, channels, sum of h * w)
+    samples = []
+    for level, (tokens, (h, w)) in enumerate(zip(maps.split([h * w for h, w in shapes], -1), shapes, strict=True)):
+        image = tokens.unflatten(2, (h, w))
+        samples.append(F.grid_sample(image, grids[:, :, level], mode="bilinear", align_corners=False))
+    sampled = torch.stack(samples, 3).flatten(3)  # (B * heads, channels, queries, levels * points)
+    weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, len(shapes) * points)
+    return (sampled * weights).sum(-1).view(batch, heads * channels, queries).transpose(1, 2)
+
+
+class MSDeformAttn(nn.Module):
+    """Multi-scale deformable attention: each query reads `n_points` positions of each map, chosen by itself."""
+
+    def __init__(self, d_model=256, n_levels=4, n_heads=8, n_points=4):
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError(f"d_model must be divisible by n_heads, got {d_model} and {n_heads}")
+        self.d_model, self.n_levels, self.n_heads, self.n_points = d_model, n_levels, n_heads, n_points
+        self.sampling_offsets = nn.Linear(d_model, n_heads * n_levels * n_points * 2)
+        self.attention_weights = nn.Linear(d_model, n_heads * n_levels * n_points)
+        self.value_proj = nn.Linear(d_model, d_model)
+        self.output_proj = nn.Linear(d_model, d_model)
+        self._reset_parameters()
+
+    @torch.no_grad()
+    def _reset_parameters(self) -> None:
+        """Start from equal weights on points that lie 1..n_points steps along one direction per head."""
+        angle = torch.arange(self.n_heads, dtype=torch.float32) * (2 * math.pi / self.n_heads)
+        direction = torch.stack((angle.cos(), angle.sin()), -1)
+        direction /= direction.abs().amax(-1, keepdim=True)  # onto the unit square
+        steps = torch.arange(1, self.n_points + 1, dtype=torch.float32).view(1, 1, -1, 1)
+        offsets = direction.view(-1, 1, 1, 2) * steps
+        self.sampling_offsets.weight.zero_()
+        self.sampling_offsets.bias.copy_(offsets.expand(-1, self.n_levels, -1, -1).flatten())
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        for projection in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(projection.weight)
+            nn.init.zeros_(projection.bias)
+
+    def forward(self, query: Tensor, refer_bbox: Tensor, value: Tensor, value_shapes: list[tuple[int, int]]) -> Tensor:
+        """Attend.
+
+        Args:
+            query: (B, queries, d_model).
+            refer_bbox: (B, queries, 4), cx, cy, w, h in 0..1; offsets are in units of half its size.
+            value: (B, sum of h * w, d_model).
+            value_shapes: (h, w) of each map.
+        """
+        heads, levels, points = self.n_heads, self.n_levels, self.n_points
+        value = self.value_proj(value).unflatten(2, (heads, -1))  # (B, S, C) -> (B, S, heads, C / heads)
+        offsets = self.sampling_offsets(query).unflatten(2, (heads, levels, points, 2))
+        weights = self.attention_weights(query).unflatten(2, (heads, levels * points)).softmax(-1)
+        centre, size = refer_bbox[:, :, None, None, None].split(2, -1)  # each (B, queries, 1, 1, 1, 2)
+        locations = centre + offsets / points * size * 0.5
+        sampled = deformable_sampling(value, value_shapes, locations, weights.unflatten(3, (levels, points)))
+        return self.output_proj(sampled)
+
+
+class DeformableTransformerDecoderLayer(nn.Module):
+    """Self-attention among queries, deformable attention to the maps, feed-forward network; post-normalised."""
+
+    def __init__(self, d_model=256, n_heads=8, d_ffn=1024, dropout=0.0, act=nn.ReLU(), n_levels=4, n_points=4):  # noqa: B008
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(d_model, n_heads, dropout=dropout, batch_first=True)
+        self.dropout1 = nn.Dropout(dropout)
+        self.norm1 = nn.LayerNorm(d_model)
+        self.cross_attn = MSDeformAttn(d_model, n_levels, n_heads, n_points)
+        self.dropout2 = nn.Dropout(dropout)
+        self.norm2 = nn.LayerNorm(d_model)
+        self.linear1 = nn.Linear(d_model, d_ffn)
+        self.act = act
+        self.dropout3 = nn.Dropout(dropout)
+        self.linear2 = nn.Linear(d_ffn, d_model)
+        self.dropout4 = nn.Dropout(dropout)
+        self.norm3 = nn.LayerNorm(d_model)
+
+    def forward(
+        self,
+        embed: Tensor,  # (B, queries, d_model)
+        refer_bbox: Tensor,  # (B, queries, 4) in 0..1
+        feats: Tensor,  # (B, sum of h * w, d_model)
+        shapes: list[tuple[int, int]],
+        attn_mask: Tensor | None = None,  # (queries, queries), True = may not attend
+        query_pos: Tensor | None = None,  # (B, queries, d_model)
+    ) -> Tensor:
+        pos = 0 if query_pos is None else query_pos
+        q = embed + pos
+        attended = self.self_attn(q, q, embed, attn_mask=attn_mask, need_weights=False)[0]
+        embed = self.norm1(embed + self.dropout1(attended))
+        embed = self.norm2(embed + self.dropout2(self.cross_attn(embed + pos, refer_bbox, feats, shapes)))
+        fed = self.linear2(self.dropout3(self.act(self.linear1(embed))))
+        return self.norm3(embed + self.dropout4(fed))
+
+
+class DeformableTransformerDecoder(nn.Module):
+    """Layers that refine one box per query step by step."""
+
+    def __init__(self, hidden_dim, decoder_layer, num_layers, eval_idx=-1):
+        super().__init__()
+        layers = [decoder_layer]
+        for _ in range(num_layers - 1):
+            layers.append(DeformableTransformerDecoderLayer(**decoder_layer_options(decoder_layer)))
+        self.layers = nn.ModuleList(layers)
+        self.num_layers, self.hidden_dim = num_layers, hidden_dim
+        self.eval_idx = eval_idx if eval_idx >= 0 else num_layers + eval_idx
+
+    def forward(
+        self,
+        embed: Tensor,  # (B, queries, C)
+        refer_bbox: Tensor,  # (B, queries, 4), logits of cx, cy, w, h
+        feats: Tensor,  # (B, sum of h * w, C)
+        shapes: list[tuple[int, int]],
+        bbox_head: nn.ModuleList,
+        score_head: nn.ModuleList,
+        pos_mlp: nn.Module,
+        attn_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Boxes in 0..1 (layers, B, queries, 4) and class logits (layers, B, queries, nc); in eval of one layer only.
+
+        While training, the gradient of a layer's boxes reaches back one layer and no further ("look forward twice",
+        DINO, https://arxiv.org/abs/2203.03605).
+        """
+        boxes, logits = [], []
+        reference = refer_bbox.sigmoid()
+        undetached = None
+        for i, layer in enumerate(self.layers):
+            embed = layer(embed, reference, feats, shapes, attn_mask, pos_mlp(reference))
+            delta = bbox_head[i](embed)
+            refined = (delta + inverse_sigmoid(reference)).sigmoid()
+            if self.training:
+                logits.append(score_head[i](embed))
+                boxes.append(refined if i == 0 else (delta + inverse_sigmoid(undetached)).sigmoid())
+            elif i == self.eval_idx:
+                logits.append(score_head[i](embed))
+                boxes.append(refined)
+                break
+            undetached = refined
+            reference = refined.detach()
+        return torch.stack(boxes), torch.stack(logits)
+
+
+def decoder_layer_options(layer: DeformableTransformerDecoderLayer) -> dict:
+    """Constructor arguments that give another layer like `layer`, with weights of its own."""
+    attention = layer.cross_attn
+    return {
+        "d_model": attention.d_model,
+        "n_heads": attention.n_heads,
+        "d_ffn": layer.linear1.out_features,
+        "dropout": layer.dropout1.p,
+        "act": layer.act,
+        "n_levels": attention.n_levels,
+        "n_points": attention.n_points,
+    }
