@@ -1,0 +1,160 @@
+"""Boxes and names drawn on images. The public import path of the other plots, too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from ultralytics.utils.boxes import xywh2xyxy
+from ultralytics.utils.fonts import drawable, pil_font
+from ultralytics.utils.plots_metrics import plot_confusion_matrix, plot_curves
+from ultralytics.utils.plots_training import plot_labels, plot_results
+
+__all__ = [
+    "Annotator",
+    "Colors",
+    "colors",
+    "plot_confusion_matrix",
+    "plot_curves",
+    "plot_images",
+    "plot_labels",
+    "plot_results",
+]
+
+Color = tuple[int, int, int]
+
+
+class Colors:
+    """A colour for each class index, neighbours far apart: `colors(3)` is RGB, `colors(3, bgr=True)` BGR, 0..255."""
+
+    PALETTE = (
+        (230, 25, 75), (31, 119, 180), (44, 160, 44), (255, 140, 0), (138, 43, 226),
+        (0, 166, 166), (216, 27, 154), (140, 109, 31), (57, 73, 171), (106, 165, 31),
+        (192, 57, 43), (0, 143, 213), (179, 106, 226), (242, 183, 5), (23, 128, 109),
+        (255, 111, 97), (93, 109, 126), (142, 36, 87), (76, 175, 157), (160, 82, 45),
+    )  # fmt: skip
+
+    def __call__(self, i: int, bgr: bool = False) -> Color:
+        """Colour of class `i`; the palette repeats."""
+        color = self.PALETTE[int(i) % len(self.PALETTE)]
+        return color[::-1] if bgr else color
+
+
+colors = Colors()
+
+
+def _ink_on(color: Color) -> Color:
+    """Black or white, whichever reads better on a BGR colour."""
+    blue, green, red = color
+    return (0, 0, 0) if 0.114 * blue + 0.587 * green + 0.299 * red > 150 else (255, 255, 255)
+
+
+class Annotator:
+    """Draws boxes with names on a copy of an image; colours are BGR as the image is.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        line_width: pixels; chosen by the size of the image when None.
+    """
+
+    def __init__(self, image: np.ndarray, line_width: int | None = None) -> None:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"Annotator: got {image.dtype} of shape {image.shape}, expected uint8 (H, W, 3)")
+        height, width = image.shape[:2]
+        self.line_width = line_width or max(1, round((height + width) / 600))
+        self.font_size = max(10, round((height + width) / 80)) if line_width is None else 8 + 4 * line_width
+        self.canvas = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
+        self.draw = ImageDraw.Draw(self.canvas)
+
+    def box_label(self, box: Sequence[float], label: str = "", color: Color = (128, 128, 128)) -> None:
+        """Draw a box (x1, y1, x2, y2 pixels) with its label above it, or inside where there is no room above."""
+        x1, y1, x2, y2 = (float(v) for v in box)
+        x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
+        self.draw.rectangle((x1, y1, x2, y2), outline=color[::-1], width=self.line_width)
+        if label:
+            width, height = self._text_size(label)
+            left = max(0, min(x1, self.canvas.width - width))
+            top = y1 - height if y1 >= height else y1
+            self.text((left, top), label, color)
+
+    def text(self, position: tuple[float, float], text: str, color: Color = (64, 64, 64)) -> None:
+        """Write text on a plate of `color` whose top left corner is at `position`."""
+        width, height = self._text_size(text)
+        x, y = position
+        self.draw.rectangle((x, y, x + width, y + height), fill=color[::-1])
+        shown, file = drawable(text)
+        # Anchor 'lm': left, middle of the line, so letters with and without descenders stand on one line.
+        font = pil_font(file, self.font_size)
+        self.draw.text((x + 2, y + height / 2), shown, fill=_ink_on(color)[::-1], font=font, anchor="lm")
+
+    def result(self) -> np.ndarray:
+        """The annotated image, (H, W, 3) uint8 BGR."""
+        return np.asarray(self.canvas)[..., ::-1].copy()
+
+    def _text_size(self, text: str) -> tuple[int, int]:
+        shown, file = drawable(text)
+        return math.ceil(pil_font(file, self.font_size).getlength(shown)) + 4, self.font_size + 4
+
+
+def plot_images(
+    batch: Mapping[str, Any],
+    path: str | Path,
+    names: Mapping[int, str],
+    *,
+    detections: Sequence[Tensor] | None = None,
+    conf: float = 0.25,
+    max_images: int = 16,
+    max_side: int = 1920,
+) -> None:
+    """Save the images of a batch in one picture, with their labels, or with detections in place of the labels.
+
+    Args:
+        batch: as collated: img (B, 3, H, W) RGB, uint8 or float 0..1; cls, bboxes, batch_idx; im_file where known.
+        path: picture to write; the suffix chooses the format.
+        names: class index to name.
+        detections: one (n, 6) for each image: x1, y1, x2, y2 in 0..1, score, class.
+        conf: detections below this score are not drawn.
+        max_images: further images of the batch are left out.
+        max_side: longest side of the picture in pixels.
+    """
+    images = batch["img"][:max_images].detach().cpu()
+    pixels = (images.float() * (255 if images.is_floating_point() else 1)).round().byte().permute(0, 2, 3, 1).numpy()
+    count, height, width = pixels.shape[:3]
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    scale = min(2.0, max_side / (columns * width), max_side / (rows * height))
+    cell_w, cell_h = round(width * scale), round(height * scale)
+    files = batch.get("im_file") or [""] * count
+    page = np.full((rows * cell_h, columns * cell_w, 3), 255, np.uint8)
+    for i in range(count):
+        cell = np.asarray(Image.fromarray(pixels[i]).resize((cell_w, cell_h)))[..., ::-1]
+        annotator = Annotator(cell)
+        if detections is None:
+            own = (batch["batch_idx"] == i).cpu()
+            boxes, labels = xywh2xyxy(batch["bboxes"].cpu()[own]), batch["cls"].cpu().flatten()[own]
+            texts = [names[int(c)] for c in labels]
+        else:
+            table = detections[i].cpu().float()
+            boxes, scores, labels = table[table[:, 4] >= conf].split((4, 1, 1), 1)
+            texts = [f"{names[int(c)]} {s:.2f}" for c, s in zip(labels, scores.flatten().tolist(), strict=True)]
+        for box, label, text in zip(
+            (boxes.numpy() * [cell_w, cell_h, cell_w, cell_h]).tolist(), labels, texts, strict=True
+        ):
+            annotator.box_label(box, text, colors(int(label), bgr=True))
+        if files[i]:
+            annotator.text((0, cell_h - annotator.font_size - 4), Path(files[i]).name)
+        y, x = divmod(i, columns)
+        page[y * cell_h : (y + 1) * cell_h, x * cell_w : (x + 1) * cell_w] = annotator.result()
+    _draw_grid(page, cell_w, cell_h)
+    Image.fromarray(page[..., ::-1]).save(path)
+
+
+def _draw_grid(page: np.ndarray, cell_w: int, cell_h: int) -> None:
+    """White lines between the cells, in place."""
+    page[cell_h::cell_h], page[:, cell_w::cell_w] = 255, 255
