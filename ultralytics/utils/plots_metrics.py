@@ -59,7 +59,9 @@ def _curve_plot(
         label = mean_label or f"mean of classes, largest {mean.max():.2f} at {x[mean.argmax()]:.3f}"
         axes.plot(x, mean, linewidth=3, color="black", label=label)
         figure.legend(loc="outside right upper", frameon=False)
-    axes.set(xlabel=x_title, ylabel=y_title, xlim=(0, 1), ylim=(0, 1.02), title=f"{y_title} over {x_title.lower()}")
+    axes.set(
+        xlabel=x_title, ylabel=y_title, xlim=(0, 1), ylim=(0, 1.02), title=f"{y_title} over {x_title.lower()}, IoU 0.50"
+    )
     axes.grid(alpha=0.3)
     return save_figure(figure, path)
 

@@ -35,10 +35,10 @@ def plot_results(file: str | Path) -> Path:
     wide = min(4, len(panels))
     high = math.ceil(len(panels) / wide)
     figure = new_figure(4 * wide, 3 * high)
-    grid = figure.subplots(high, wide, squeeze=False).flat
+    grid = figure.subplots(high, wide, squeeze=False).ravel()
     for axes, (title, lines) in zip(grid, panels.items(), strict=False):
         _panel(axes, title, epochs, lines)
-    for axes in list(grid)[len(panels) :]:
+    for axes in grid[len(panels) :]:
         axes.set_axis_off()
     return save_figure(figure, file.with_name("results.png"))
 
@@ -93,11 +93,11 @@ def plot_labels(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str], pa
 
     unit = [[0, 1], [0, 1]]
     for axes, pair, title, labels in (
-        (centres, boxes[:, :2], "Centres", ("x / image width", "y / image height")),
-        (sizes, boxes[:, 2:], "Sizes", ("box width / image width", "box height / image height")),
+        (centres, boxes[:, :2], "Centres (objects per cell)", ("x / image width", "y / image height")),
+        (sizes, boxes[:, 2:], "Sizes (objects per cell)", ("box width / image width", "box height / image height")),
     ):
         *_, image = axes.hist2d(*pair.T, bins=50, range=unit, cmap="Blues", cmin=1)
-        figure.colorbar(image, ax=axes, label="objects", shrink=0.8)
+        figure.colorbar(image, ax=axes, shrink=0.8)
         axes.set(title=title, xlabel=labels[0], ylabel=labels[1], aspect="equal")
     centres.invert_yaxis()  # as in the image: y grows downwards
     return save_figure(figure, Path(path))
