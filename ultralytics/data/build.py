@@ -1,0 +1,124 @@
+"""Data sets and loaders from options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from ultralytics.data.augment import AugmentOptions, train_transforms, val_transforms
+from ultralytics.data.dataset import DetectionDataset
+from ultralytics.data.utils import DatasetConfig
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import DataError
+
+
+class DataOptions(AugmentOptions, Protocol):
+    """The options that are read here; see cfg/default.yaml."""
+
+    cache: bool | str
+    single_cls: bool
+    fraction: float
+    classes: list[int] | None
+    seed: int
+
+
+def build_dataset(
+    options: DataOptions,
+    config: DatasetConfig,
+    split: str,
+    *,
+    training: bool,
+    imgsz: int | None = None,
+    stretched: bool = True,
+) -> DetectionDataset:
+    """The split with augmentation (training) or without; logs the table of what was found in it."""
+    size = imgsz or options.imgsz
+    dataset = DetectionDataset(
+        config,
+        split,
+        imgsz=size,
+        transforms=val_transforms(size, stretch=stretched),
+        stretched=stretched,
+        cache=options.cache,
+        single_cls=options.single_cls,
+        fraction=options.fraction if training else 1.0,
+        classes=options.classes,
+        seed=options.seed,
+    )
+    LOGGER.info(str(dataset.report))
+    if training:
+        if not any(len(item.cls) for item in dataset.labels):
+            missing = dataset.report.of_kind("missing_label")
+            hint = f"; {missing[0].where}: {missing[0].detail}" if missing else ""
+            raise DataError(
+                f"{config.yaml_file or 'data'}: {split}: no boxes to train on in {len(dataset)} images"
+                f"{hint or ' (see the table above, and the option classes)'}"
+            )
+        dataset.transforms = train_transforms(options, dataset, size)
+    return dataset
+
+
+class EpochSampler(Sampler[int]):
+    """Indices of one epoch: shuffled by (seed, epoch), and dealt out to the processes of a distributed run."""
+
+    def __init__(self, length: int, *, shuffle: bool, seed: int, rank: int = 0, world: int = 1):
+        self.length, self.shuffle, self.seed, self.rank, self.world = length, shuffle, seed, rank, world
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-self.length // self.world)
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.arange(self.length)
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+            order = torch.randperm(self.length, generator=generator)
+        # Every process gets equally many; the first indices fill up the last round.
+        mine = torch.arange(self.rank, len(self) * self.world, self.world) % self.length
+        return iter(order[mine].tolist())
+
+
+class EpochLoader(DataLoader):
+    """DataLoader whose order and random numbers are those of the epoch that was set."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Call it before iterating; the same epoch always gives the same batches."""
+        self.sampler.epoch = epoch
+        self.dataset.set_epoch(epoch)
+
+
+def build_dataloader(
+    dataset: DetectionDataset,
+    *,
+    batch: int,
+    workers: int,
+    shuffle: bool,
+    seed: int = 0,
+    drop_last: bool = False,
+    rank: int = -1,
+) -> EpochLoader:
+    """Loader of batches as `DetectionDataset.collate` makes them; the same for any number of workers.
+
+    `rank` >= 0: this process's share in a distributed run.
+    """
+    world = torch.distributed.get_world_size() if rank >= 0 else 1
+    sampler = EpochSampler(len(dataset), shuffle=shuffle, seed=seed, rank=max(rank, 0), world=world)
+    return EpochLoader(
+        dataset,
+        batch_size=batch,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=dataset.collate,
+        pin_memory=torch.cuda.is_available(),
+        drop_last=drop_last and len(sampler) >= batch,
+        worker_init_fn=_start_worker,
+        persistent_workers=workers > 0,
+    )
+
+
+def _start_worker(worker: int) -> None:
+    cv2.setNumThreads(0)  # each worker is one thread of its own already

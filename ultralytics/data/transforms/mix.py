@@ -1,0 +1,69 @@
+"""Transforms that put several samples into one image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ultralytics.data.images import GREY
+from ultralytics.data.transforms.geometry import clip_boxes
+from ultralytics.data.transforms.sample import Pool, Sample, Transform
+
+BETA = 32.0  # both parameters of the mixing weight's distribution: nearly always close to a half
+
+
+class Mosaic:
+    """With probability p, four samples around a random centre of a canvas of (2 * size, 2 * size).
+
+    RandomPerspective must follow: it crops the canvas to the size.
+    """
+
+    def __init__(self, pool: Pool, size: int, p: float):
+        self.pool, self.size, self.p = pool, size, p
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if not self.pool.mixing or rng.random() >= self.p:
+            return sample
+        others = [self.pool.load(int(i)) for i in rng.integers(len(self.pool), size=3)]
+        side = 2 * self.size
+        centre = rng.integers(self.size // 2, self.size + self.size // 2 + 1, size=2)  # x, y
+        canvas = np.full((side, side, 3), GREY, np.uint8)
+        boxes, classes = [], []
+        for quarter, tile in enumerate([sample, *others]):
+            right, below = quarter % 2, quarter // 2
+            height, width = tile.shape
+            # The corner of each tile that faces the centre touches it.
+            left, top = int(centre[0]) - (0 if right else width), int(centre[1]) - (0 if below else height)
+            x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + width, side), min(top + height, side)
+            canvas[y1:y2, x1:x2] = tile.image[y1 - top : y2 - top, x1 - left : x2 - left]
+            boxes.append(tile.boxes + np.float32((left, top, left, top)))
+            classes.append(tile.cls)
+        cut, keep = clip_boxes(np.concatenate(boxes), (side, side))
+        return replace(sample, image=canvas, boxes=cut[keep], cls=np.concatenate(classes)[keep])
+
+    def __repr__(self) -> str:
+        return f"Mosaic(size={self.size}, p={self.p})"
+
+
+class MixUp:
+    """With probability p, blend in another sample, which has been through `before`; boxes of both stay."""
+
+    def __init__(self, pool: Pool, before: Transform, p: float):
+        self.pool, self.before, self.p = pool, before, p
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if not self.pool.mixing or rng.random() >= self.p:
+            return sample
+        other = self.before(self.pool.load(int(rng.integers(len(self.pool)))), rng)
+        weight = np.float32(rng.beta(BETA, BETA))
+        image = sample.image * weight + other.image * (1 - weight)
+        return replace(
+            sample,
+            image=np.rint(image).astype(np.uint8),
+            boxes=np.concatenate([sample.boxes, other.boxes]),
+            cls=np.concatenate([sample.cls, other.cls]),
+        )
+
+    def __repr__(self) -> str:
+        return f"MixUp(p={self.p})"
