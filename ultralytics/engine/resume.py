@@ -1,0 +1,56 @@
+"""Going on with an interrupted run: which checkpoint, and which options may differ from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ultralytics.cfg import Options, get_cfg
+from ultralytics.utils.errors import OptionError
+from ultralytics.utils.files import RUNS_FOLDER
+
+# Where and how long a run goes on. Everything else is part of what the run is.
+MAY_CHANGE = ("epochs", "time", "patience", "device", "workers", "data", "cache", "save_period", "plots", "verbose")
+# How the user points at the run, which is not an option of the run itself.
+NOT_COMPARED = ("resume", "model", "mode", "task", "project", "name", "exist_ok")
+
+
+def resume_path(options: Options) -> Path:
+    """The checkpoint `options` ask to go on with: `resume=<path>`, else the weights given as `model`.
+
+    Raises OptionError, which names the newest last.pt of the project, when neither is a weights file.
+    """
+    if isinstance(options.resume, str):
+        return Path(options.resume)
+    if options.model and options.model.endswith(".pt"):
+        return Path(options.model)
+    project = Path(options.project or RUNS_FOLDER)
+    runs = sorted(project.glob("*/weights/last.pt"), key=lambda file: file.stat().st_mtime)
+    newest = f"the newest here is resume={runs[-1]}" if runs else f"there is none in {project}"
+    raise OptionError(f"resume=True: which run? Give its checkpoint, resume=.../weights/last.pt; {newest}.")
+
+
+def resume_options(checkpoint: Mapping[str, object], path: Path, given: Mapping[str, object]) -> Options:
+    """The options of the run in `checkpoint`, with those of `given` (what the user wrote now) that may change.
+
+    Raises OptionError for a given option that differs and may not.
+    """
+    saved = checkpoint.get("options")
+    if not saved or checkpoint.get("optimizer") is None:
+        raise OptionError(f"{path}: holds weights only, no training to resume; use it as model= to start a new run.")
+    changes: dict[str, object] = {}
+    for key, value in given.items():
+        if key in MAY_CHANGE:
+            changes[key] = value
+        elif key not in NOT_COMPARED and value != saved.get(key):
+            raise OptionError(
+                f"{key}={value!r}: a resumed run keeps its {key}={saved.get(key)!r}. These may change on resume: "
+                f"{', '.join(MAY_CHANGE)}; for a different recipe start a new run from model={path}."
+            )
+    return get_cfg(dict(saved), {**changes, "resume": str(path)})
+
+
+def options_unlike_default(options: Options) -> dict[str, object]:
+    """What somebody must have set, where the options are all that is known of what the user wrote."""
+    default = get_cfg().to_dict()
+    return {key: value for key, value in options.to_dict().items() if value != default[key]}

@@ -1,0 +1,5 @@
+"""Named events of training, validation, prediction and export, and the functions users attach to them."""
+
+from ultralytics.utils.callbacks.registry import EVENTS, Callback, Callbacks
+
+__all__ = ["EVENTS", "Callback", "Callbacks"]

@@ -1,0 +1,117 @@
+"""Devices, seeds, random states and mixed precision."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+
+from ultralytics.utils.ema import ModelEMA
+from ultralytics.utils.errors import DeviceError
+
+__all__ = [
+    "ModelEMA",
+    "autocast",
+    "describe_device",
+    "get_rng_state",
+    "init_seeds",
+    "select_device",
+    "set_rng_state",
+]
+
+
+def select_device(device: str | int | Sequence[int] | torch.device | None = None) -> torch.device:
+    """The device to compute on: None takes the first GPU that is there, else the CPU.
+
+    Understands 'cpu', 'mps', 0, '0', 'cuda', 'cuda:0', [0], and torch devices. Raises DeviceError.
+    """
+    asked = _normalise(device)
+    if asked == "":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    if asked == "cpu":
+        return torch.device("cpu")
+    if asked == "mps":
+        if not torch.backends.mps.is_available():
+            raise DeviceError(f"device={device!r}: no Apple GPU is visible to torch here; write device='cpu'.")
+        return torch.device("mps")
+    if "," in asked:
+        raise DeviceError(f"device={device!r}: several devices are not supported yet; write one, such as device='0'.")
+    if not asked.isdigit():
+        raise DeviceError(f"device={device!r}: expected 'cpu', 'mps', or the number of a CUDA device such as '0'.")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(asked) < count:
+        return torch.device("cuda", int(asked))
+    if count == 0:
+        raise DeviceError(f"device={device!r}: no CUDA device is visible to torch {torch.__version__}; {_CPU_HINT}")
+    raise DeviceError(
+        f"device={device!r}: {count} CUDA device(s) visible, numbered 0 to {count - 1}; write one of them."
+    )
+
+
+_CPU_HINT = "write device='cpu' to use the processor."
+
+
+def _normalise(device: str | int | Sequence[int] | torch.device | None) -> str:
+    """'' (choose), 'cpu', 'mps', '1', or '0,1'; anything else comes back as it was written."""
+    if device is None:
+        return ""
+    if isinstance(device, (list, tuple)):
+        device = ",".join(str(item) for item in device)
+    text = str(device).lower().replace(" ", "").strip("[]()").rstrip(",")
+    if text in ("cuda", "gpu"):
+        return "0"
+    return text.replace("cuda:", "")
+
+
+def describe_device(device: torch.device) -> str:
+    """One phrase for the log, such as `CPU (2 threads)` or `CUDA 0 (NVIDIA A100, 40 GB)`."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return f"CUDA {device.index or 0} ({properties.name}, {properties.total_memory / 2**30:.0f} GB)"
+    if device.type == "cpu":
+        return f"CPU ({torch.get_num_threads()} threads)"
+    return device.type.upper()
+
+
+def init_seeds(seed: int, deterministic: bool = True) -> None:
+    """Seed Python, NumPy and torch. `deterministic` makes cuDNN choose repeatable algorithms.
+
+    On the CPU equal seeds give equal bits either way. On CUDA the backward pass of `grid_sample`, which deformable
+    attention uses, adds in no fixed order; no setting changes that.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.backends.cudnn.deterministic = deterministic
+        torch.backends.cudnn.benchmark = not deterministic
+
+
+def get_rng_state() -> dict:
+    """States of all random number generators as plain data, for a checkpoint."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_rng_state(state: dict) -> None:
+    """Put back what `get_rng_state` took. CUDA states are put back when the number of GPUs is the same."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def autocast(device: torch.device, enabled: bool) -> AbstractContextManager:
+    """Mixed precision in float16 on CUDA; elsewhere nothing, because there it is slower or not there."""
+    return torch.autocast("cuda", dtype=torch.float16, enabled=enabled and device.type == "cuda")
