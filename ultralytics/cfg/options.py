@@ -203,11 +203,12 @@ def get_cfg(
     if isinstance(base, Options):
         values = base.to_dict()
     else:
-        values = {**default_values(), **_base_options(base)}
+        values = {**default_values(), **options_in(base)}
     return Options(**{**values, **check_options(given)})
 
 
-def _base_options(base: object) -> dict[str, object]:
+def options_in(base: str | Path | Mapping[str, object] | None) -> dict[str, object]:
+    """The options given by a YAML file or a mapping, checked, without the defaults."""
     if base is None:
         return {}
     if isinstance(base, Mapping):

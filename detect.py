@@ -1,0 +1,30 @@
+"""Detect objects with a trained RT-DETR and save the pictures with their boxes.
+
+    python detect.py --weights runs/detect/train/weights/best.pt --source image.jpg
+    python detect.py --weights best.pt --source folder/       also 'pattern*.jpg', a video, or 0 for the camera
+    python detect.py --weights best.pt --source folder/ --conf 0.5 --save_txt
+
+Every option is explained by `yolo cfg`.
+"""
+
+from ultralytics import RTDETR
+from ultralytics.cfg.arguments import run_script
+from ultralytics.utils.errors import UserError
+
+WEIGHTS = "runs/detect/train/weights/best.pt"
+OPTIONS = {"conf": 0.25, "save": True}  # what the command line does not say
+
+
+def main(given: dict) -> None:
+    """Detect with the options given on the command line."""
+    options = {**OPTIONS, **given}
+    if options.get("source") is None:
+        raise UserError("--source is missing; for example `python detect.py --weights best.pt --source image.jpg`")
+    model = RTDETR(options.pop("model", WEIGHTS))
+    # One image or frame at a time; each result has boxes.xyxy, boxes.conf and boxes.cls to work on.
+    for _result in model.predict(stream=True, **options):
+        pass
+
+
+if __name__ == "__main__":
+    run_script(main, __doc__, aliases={"weights": "model"})

@@ -1,0 +1,50 @@
+"""Train RT-DETR. Edit this file, or say on the command line what differs:
+
+    python train.py                                             the built-in data set, minutes on a CPU
+    python train.py --data my.yaml --epochs 72 --batch 4        your data, the paper's recipe
+    python train.py --model my-model.yaml --data my.yaml        your model
+    python train.py --resume runs/detect/train/weights/last.pt  go on with a run that was stopped
+
+Every option is explained by `yolo cfg`. The same in a file of your own:
+
+    from ultralytics import RTDETR
+
+    model = RTDETR("rtdetr-efficientvit-m0.yaml")
+    model.train(data="my.yaml", cache=False, imgsz=640, epochs=72, batch=4, workers=0, device="0",
+                project="runs/RT-DETR-train", name="exp")
+"""
+
+from ultralytics import RTDETR
+from ultralytics.cfg.arguments import run_script
+from ultralytics.utils import LOGGER
+
+MODEL = "rtdetr-efficientvit-m0.yaml"  # a name from ultralytics/cfg/models/rt-detr, or the path of your YAML
+
+# For the built-in data set only: small images, few queries and a high rate, so that two CPU cores see it work within
+# ten minutes. With data=, cfg= or resume= on the command line none of this applies, but `yolo cfg`'s defaults.
+SHAPES_RECIPE = {
+    "data": "shapes.yaml",
+    "imgsz": 160,
+    "epochs": 20,
+    "batch": 8,
+    "nbs": 8,
+    "queries": 60,
+    "lr0": 3e-4,
+    "backbone_lr_ratio": 1.0,
+    "workers": 2,
+}
+
+
+def main(given: dict) -> None:
+    """Train with the options given on the command line."""
+    own_run = {"data", "cfg", "resume"} & set(given)
+    options = given if own_run else {**SHAPES_RECIPE, **given}
+    if not own_run:
+        LOGGER.info("No data= given: training on the built-in shapes.yaml with SHAPES_RECIPE of train.py")
+    resume = options.get("resume")
+    model = RTDETR(options.pop("model", resume if isinstance(resume, str) else MODEL))
+    model.train(**options)
+
+
+if __name__ == "__main__":
+    run_script(main, __doc__)
