@@ -24,6 +24,7 @@ from ultralytics.engine.optim import (
 from ultralytics.engine.progress import EpochProgress, RunClock, format_seconds
 from ultralytics.engine.resume import options_unlike_default, resume_options, resume_path
 from ultralytics.engine.run_files import RunFiles
+from ultralytics.engine.run_plots import add_plots
 from ultralytics.engine.stopping import (
     EarlyStopping,
     NonFiniteLossError,
@@ -79,7 +80,9 @@ class BaseTrainer:
                 self.save_dir = path.parent.parent
         self.args = options
         self.device = select_device(options.device)
-        self.callbacks = callbacks if isinstance(callbacks, Callbacks) else Callbacks(callbacks)
+        self.callbacks = callbacks.copy() if isinstance(callbacks, Callbacks) else Callbacks(callbacks)
+        if options.plots:
+            add_plots(self.callbacks)
         self.model = model
         self.epochs = options.epochs
         self.epoch = 0  # the one under way, counting from 0
@@ -144,7 +147,7 @@ class BaseTrainer:
         progress = EpochProgress(self.loss_names, self.clock, self.epoch, self.batches_done, self.device)
         for batch in self.remaining_batches():
             self.callbacks.run("on_train_batch_start", self)
-            batch = self.preprocess(batch)
+            self.batch = batch = self.preprocess(batch)
             self.training_step(batch)
             self.clock.batch_done()
             losses = self.mean_losses().tolist() if progress.wants_losses else None

@@ -56,6 +56,10 @@ class Callbacks:
             raise OptionError(f"callback for {event!r}: expected a function, got {function!r}.")
         self._attached[event].append(function)
 
+    def copy(self) -> Callbacks:
+        """A registry with the same functions, to which more can be added for one run."""
+        return Callbacks(self._attached)
+
     def clear(self, event: str | None = None) -> None:
         """Detach every function, or those of one event."""
         if event is not None:

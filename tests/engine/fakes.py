@@ -1,0 +1,86 @@
+"""A trainer whose parts take milliseconds: a linear model on numbers made from the epoch and the index."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import torch
+from torch import nn
+
+from ultralytics.cfg import get_cfg
+from ultralytics.engine.trainer import BaseTrainer
+
+
+class TinyModel(nn.Module):
+    """Stands in for a detector: two layers, noise in its loss (as denoising queries have), a BatchNorm."""
+
+    backbone_layers = frozenset({0})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), nn.Conv2d(4, 2, 1))
+        self.yaml, self.names, self.nc = {"nc": 2}, {0: "cat", 1: "dog"}, 2
+
+    def forward(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        score = self.model(batch["img"]).mean()
+        loss = (score - 1 + 0.01 * torch.randn(())) ** 2
+        return loss, torch.stack((loss.detach(), loss.detach() * 2))
+
+
+class TinyLoader:
+    """Three or more batches of two images, which depend on the epoch and the position only."""
+
+    def __init__(self, batches: int = 3) -> None:
+        self.batches, self.epoch, self.closed = batches, 0, []
+        self.dataset = self
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def close_mosaic(self) -> None:
+        self.closed.append(self.epoch)
+
+    def __iter__(self):
+        torch.rand(1)  # a DataLoader draws from the global generator, too
+        for index in range(self.batches):
+            generator = torch.Generator().manual_seed(1000 * self.epoch + index)
+            images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=generator)
+            yield {"img": images, "cls": torch.zeros(3, 1), "bboxes": torch.rand(3, 4), "batch_idx": torch.zeros(3)}
+
+
+class TinyValidator:
+    """Gives the fitness values it was told, one for each call."""
+
+    def __init__(self, fitness: list[float]) -> None:
+        self.fitness, self.calls = fitness, 0
+        self.loss_items = torch.tensor([0.5, 0.25])
+
+    def __call__(self, model: nn.Module, loss: bool = False, epoch: int | None = None) -> SimpleNamespace:
+        torch.rand(1)  # validation must not change what is trained
+        value = self.fitness[min(epoch or 0, len(self.fitness) - 1)]
+        self.calls += 1
+        return SimpleNamespace(results_dict={"metrics/mAP50-95(B)": value, "fitness": value})
+
+
+class TinyTrainer(BaseTrainer):
+    loss_names = ("a_loss", "b_loss")
+    batches = 3
+    planned = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+
+    def load_data(self):
+        return TinyLoader(self.batches), None
+
+    def build_model(self):
+        return self.model or TinyModel()
+
+    def build_validator(self, *, plots):
+        return TinyValidator(list(self.planned))
+
+
+def tiny_options(folder, **changes):
+    """Options of a short run below `folder`."""
+    base = {"epochs": 4, "batch": 2, "nbs": 2, "device": "cpu", "plots": False, "project": str(folder), "lr0": 0.01}
+    return get_cfg(overrides={**base, **changes})

@@ -1,0 +1,79 @@
+"""Training of RT-DETR."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from ultralytics.data.build import EpochLoader, build_dataloader, build_dataset
+from ultralytics.data.utils import load_dataset_config
+from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.models.rtdetr.val import RTDETRValidator
+from ultralytics.nn.tasks import RTDETRDetectionModel
+from ultralytics.nn.weights import load_matching, read_state_dict
+from ultralytics.utils.errors import DataError, OptionError
+
+
+class RTDETRTrainer(BaseTrainer):
+    """Trains an RT-DETR on a detection data set: images stretched to a square, never padded to a rectangle."""
+
+    loss_names = ("giou_loss", "cls_loss", "l1_loss")
+
+    def load_data(self) -> tuple[EpochLoader, EpochLoader]:
+        options = self.args
+        if options.data is None:
+            raise OptionError("data: which data set? Write data=shapes.yaml (built in), or the path of your data YAML.")
+        self.data = load_dataset_config(options.data, ("train", "val"))
+        loaders = []
+        for split in ("train", "val"):
+            training = split == "train"
+            dataset = build_dataset(options, self.data, split, training=training, imgsz=options.imgsz)
+            loaders.append(
+                build_dataloader(
+                    dataset, batch=options.batch, workers=options.workers, shuffle=training, seed=options.seed
+                )
+            )
+        return loaders[0], loaders[1]
+
+    def build_model(self) -> nn.Module:
+        options, names = self.args, dict(self.train_loader.dataset.names)
+        model = self._resumed_model(names) if self.checkpoint is not None else self._new_model(len(names))
+        if isinstance(options.pretrained, str):
+            load_matching(model, read_state_dict(options.pretrained), origin=options.pretrained)
+        model.names, model.args = names, options
+        return model
+
+    def build_validator(self, *, plots: bool) -> RTDETRValidator:
+        options = self.args.replace(mode="val", plots=plots, rect=False)
+        return RTDETRValidator(options, save_dir=self.save_dir, dataloader=self.val_loader, callbacks=self.callbacks)
+
+    def _resumed_model(self, names: dict[int, str]) -> nn.Module:
+        """The network of the checkpoint, whose classes have to be those of the data."""
+        if names != self.checkpoint["names"]:
+            raise DataError(
+                f"{self.args.data}: a resumed run keeps its classes; expected {self.checkpoint['names']}, got {names}."
+            )
+        return RTDETRDetectionModel(self.checkpoint["model_yaml"], nc=self.checkpoint["nc"])
+
+    def _new_model(self, nc: int) -> nn.Module:
+        """From the YAML or weights in `model`; weights that do not fit the classes of the data start anew."""
+        options = self.args
+        asked = {"num_queries": options.queries, "num_denoising": options.denoising}
+        changes = {key: value for key, value in asked.items() if value is not None}
+        if self.model is not None:
+            if self.model.nc == nc and not changes and options.pretrained:
+                return self.model
+            architecture, weights = self.model.yaml, self.model.state_dict()
+        elif options.model and Path(options.model).suffix == ".pt":
+            checkpoint = load_checkpoint(options.model)
+            architecture, weights = checkpoint["model_yaml"], checkpoint["ema"] or checkpoint["model"]
+        elif options.model:
+            architecture, weights = options.model, None
+        else:
+            raise OptionError("model: which model? Write model=rtdetr-r18.yaml, or the path of your YAML or weights.")
+        model = RTDETRDetectionModel(architecture, nc=nc, overrides=changes)
+        if weights is not None and options.pretrained:
+            load_matching(model, weights, origin=options.model or "model")
+        return model
