@@ -239,13 +239,13 @@ class EfficientViT(nn.Module):
         load_matching(self, adapted, resized=resized, origin=str(file))
 
 
+TIMM_PARTS = {"res1": 0, "patchmerge": 1, "res2": 2}
 TIMM_KEYS = (
     (r"^patch_embed\.conv(\d)\.", lambda m: f"patch_embed.{2 * int(m[1]) - 2}."),
-    (r"^stages\.(\d)\.downsample\.(res1|patchmerge|res2)\.", lambda m: f"blocks{int(m[1]) + 1}.{PARTS[m[2]]}."),
+    (r"^stages\.(\d)\.downsample\.(res1|patchmerge|res2)\.", lambda m: f"blocks{int(m[1]) + 1}.{TIMM_PARTS[m[2]]}."),
     (r"^stages\.(\d)\.blocks\.(\d)\.", lambda m: f"blocks{int(m[1]) + 1}.{int(m[2]) + 3 * (m[1] != '0')}."),
     (r"\.conv\.weight$", lambda m: ".c.weight"),
 )
-PARTS = {"res1": 0, "patchmerge": 1, "res2": 2}
 
 
 def rename_timm_key(name: str) -> str:

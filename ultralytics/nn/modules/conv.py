@@ -92,8 +92,6 @@ class RepConv(nn.Module):
     RepVGG, https://arxiv.org/abs/2101.03697, without its identity branch.
     """
 
-    conv: nn.Conv2d | None = None  # set by fold()
-
     def __init__(self, c1, c2, k=3, s=1, p=1, g=1, d=1, act=True):
         super().__init__()
         self.conv1 = Conv(c1, c2, k, s, p, g, d, act=False)
@@ -101,13 +99,13 @@ class RepConv(nn.Module):
         self.act = activation(act, Conv.default_act)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.conv is not None:
+        if hasattr(self, "conv"):  # after fold()
             return self.act(self.conv(x))
         return self.act(self.conv1(x) + self.conv2(x))
 
     def fold(self) -> None:
         """Merge both branches into one convolution, for inference."""
-        if self.conv is not None:
+        if hasattr(self, "conv"):
             return
         wide, point = (fold_batchnorm(branch.conv, branch.bn) for branch in (self.conv1, self.conv2))
         centre = [side // 2 for side in wide.kernel_size]

@@ -1,0 +1,212 @@
+"""Model files: finding them, reading them with line numbers, and checking their form."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ultralytics.utils import PACKAGE_ROOT
+from ultralytics.utils.errors import ModelConfigError, did_you_mean
+
+MODELS_DIR = PACKAGE_ROOT / "cfg" / "models"
+SETTINGS = ("num_queries", "num_denoising")  # keys that change the decoder
+KEYS = (
+    "nc",
+    "names",
+    "scales",
+    "scale",
+    "depth_multiple",
+    "width_multiple",
+    "max_channels",
+    "activation",
+    "ch",
+    "task",
+)
+SECTIONS = ("backbone", "head")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer of a model file.
+
+    Attributes:
+        sources: indices of the layers it reads; negative ones count back from this row.
+        repeats: second column.
+        module: name of the module.
+        args: arguments as written, with 'None', 'True', numbers in quotes turned into values.
+        section: `backbone` or `head`.
+        where: file and line, for messages.
+    """
+
+    sources: tuple[int, ...]
+    repeats: int
+    module: str
+    args: tuple[Any, ...]
+    section: str
+    where: str
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model file that has been read and checked.
+
+    Attributes:
+        rows: the layers in order.
+        nc: number of classes, or None where the file leaves it to the data set.
+        depth, width, max_channels: the scale in force.
+        activation: name of the default activation of `Conv`, or None.
+        settings: decoder settings given as top-level keys.
+        source: the content as plain data, from which the model can be built again.
+        name: file name, for messages.
+    """
+
+    rows: tuple[Row, ...]
+    nc: int | None
+    depth: float
+    width: float
+    max_channels: float
+    activation: str | None
+    settings: Mapping[str, Any]
+    source: Mapping[str, Any]
+    name: str
+    ch: int = 3
+    names: Mapping[int, str] | None = field(default=None)
+
+
+def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
+    """Path of a model file and the scale that its name asks for.
+
+    `name` is a path, or a name among the package's own files; `NAMEs.yaml` is scale `s` of `NAME.yaml`.
+
+    Raises:
+        ModelConfigError: there is no such file.
+    """
+    path = Path(name)
+    if path.is_dir():
+        raise ModelConfigError(f"model {path}: is a folder, expected a .yaml file")
+    if path.is_file():
+        return path, None
+    known = {p.name: p for p in MODELS_DIR.rglob("*.yaml")}
+    if path.name == str(name) and path.name in known:
+        return known[path.name], None
+    base = f"{path.stem[:-1]}{path.suffix}"  # the last letter may be a scale
+    for candidate in (path.with_name(base), known.get(base)):
+        if candidate is not None and candidate.is_file():
+            return candidate, path.stem[-1]
+    raise ModelConfigError(
+        f"model {str(name)!r}: no such file here, nor among the package's model files{did_you_mean(path.name, known)}"
+    )
+
+
+def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
+    """Read a model file, or its content as plain data.
+
+    Raises:
+        ModelConfigError: the file cannot be found or read, or its form is wrong.
+    """
+    if isinstance(model, Mapping):
+        data, lines, name, scale = dict(model), {}, str(model.get("yaml_file", "model")), None
+        data.pop("yaml_file", None)
+    else:
+        path, scale = find_model_yaml(model)
+        data, lines = _read(path)
+        name = path.name
+    if scale is not None:
+        data["scale"] = scale
+    _check_keys(data, name)
+    depth, width, cap = _scale(data, name)
+    rows = [
+        _row(row, section, f"{name}:{lines[section][i]}" if lines else f"{name} {section} row {i}")
+        for section in SECTIONS
+        for i, row in enumerate(data[section])
+    ]
+    nc, ch = data.get("nc"), data.get("ch", 3)
+    for key, value in (("nc", nc), ("ch", ch)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ModelConfigError(f"{name}: {key} must be a whole number from 1, got {value!r}")
+    return ModelSpec(
+        tuple(rows), nc, depth, width, cap, data.get("activation"),
+        {key: data[key] for key in SETTINGS if data.get(key) is not None},
+        {**data, "yaml_file": name}, name, ch, data.get("names"),
+    )  # fmt: skip
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
+    """Content of a YAML file, and the line of each row of its sections."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        hint = "; indent with spaces, not tabs" if "\\t" in str(error) else ""
+        raise ModelConfigError(f"{path.name}: not valid YAML: {' '.join(str(error).split())}{hint}") from error
+    except UnicodeDecodeError as error:
+        raise ModelConfigError(f"{path.name}: not a UTF-8 text file: {error}") from error
+    if not isinstance(data, dict):
+        raise ModelConfigError(
+            f"{path.name}: expected keys such as `nc`, `backbone`, `head`; got {type(data).__name__}"
+        )
+    lines = {
+        key.value: [row.start_mark.line + 1 for row in value.value]
+        for key, value in node.value
+        if key.value in SECTIONS and isinstance(value, yaml.SequenceNode)
+    }
+    return data, lines
+
+
+def _check_keys(data: Mapping[str, Any], name: str) -> None:
+    known = (*KEYS, *SECTIONS, *SETTINGS)
+    for key in data:
+        if key not in known:
+            raise ModelConfigError(f"{name}: unknown key {key!r}{did_you_mean(key, known)} Known: {', '.join(known)}")
+    for section in SECTIONS:
+        if not isinstance(data.get(section), list) or not data[section]:
+            raise ModelConfigError(f"{name}: `{section}` must be a list of rows [from, repeats, module, args]")
+
+
+def _scale(data: dict[str, Any], name: str) -> tuple[float, float, float]:
+    """Depth, width and channel cap. Without a named scale the first of `scales` holds."""
+    scales = data.get("scales")
+    if not scales:
+        return data.get("depth_multiple", 1.0), data.get("width_multiple", 1.0), data.get("max_channels", float("inf"))
+    scale = data.setdefault("scale", next(iter(scales)))
+    if scale not in scales:
+        raise ModelConfigError(f"{name}: unknown scale {scale!r}; the file has {', '.join(map(str, scales))}")
+    values = scales[scale]
+    if not isinstance(values, list) or len(values) != 3 or not all(isinstance(v, int | float) for v in values):
+        raise ModelConfigError(f"{name}: scale {scale!r} must be [depth, width, max_channels], got {values!r}")
+    return tuple(values)
+
+
+def _row(row: Any, section: str, where: str) -> Row:
+    """Check the form of one row."""
+    if not isinstance(row, list) or len(row) != 4:
+        raise ModelConfigError(f"{where}: a row is [from, repeats, module, args], got {row!r}")
+    sources, repeats, module, args = row
+    sources = sources if isinstance(sources, list) else [sources]
+    if not sources or not all(type(s) is int for s in sources):
+        raise ModelConfigError(f"{where}: `from` must be a layer number or a list of them, got {row[0]!r}")
+    if type(repeats) is not int or repeats < 1:
+        raise ModelConfigError(f"{where}: repeats must be a whole number from 1, got {repeats!r}")
+    if not isinstance(module, str):
+        raise ModelConfigError(f"{where}: the third column is the module's name, got {module!r}")
+    if not isinstance(args, list):
+        raise ModelConfigError(f"{where}: the fourth column is the list of {module}'s arguments, got {args!r}")
+    return Row(tuple(sources), repeats, module, tuple(_literal(a) for a in args), section, where)
+
+
+def _literal(value: Any) -> Any:
+    """'None', 'True' and numbers in quotes as what they mean; YAML's own null is `null`."""
+    if isinstance(value, list):
+        return [_literal(v) for v in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value

@@ -1,0 +1,281 @@
+"""Detection models built from a model file, with one forward loop for all of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.cfg.model_yaml import SETTINGS, ModelSpec, load_model_yaml
+from ultralytics.nn.build import build_layers
+from ultralytics.nn.modules.head import RTDETRDecoder
+from ultralytics.utils.errors import ModelConfigError, did_you_mean
+
+TRACE_SIZE = 640  # pixels; also the size at which published FLOPs are counted
+
+LayerHook = Callable[[nn.Module, Any], None]
+
+
+def parse_model(cfg: str | Path | Mapping[str, Any], ch: int = 3, nc: int | None = None) -> tuple[nn.Sequential, list]:
+    """Layers of a model file, and the numbers of those that later ones read. The work is done in `nn/build.py`."""
+    spec = load_model_yaml(cfg)
+    return build_layers(spec, nc or spec.nc or 80, ch)
+
+
+class DetectionModel(nn.Module):
+    """A model from a YAML file.
+
+    Attributes:
+        model: the layers, nn.Sequential.
+        save: numbers of the layers whose output is kept for later ones.
+        yaml: content of the model file as plain data, which builds the same model again.
+        names: class names by index.
+        stride: (1,) largest stride of the model's maps.
+        layer_shapes: output shapes of each layer for a TRACE_SIZE image, from a run on the meta device.
+    """
+
+    def __init__(
+        self,
+        cfg: str | Path | Mapping[str, Any] = "rtdetr-l.yaml",
+        ch: int = 3,
+        nc: int | None = None,
+        verbose: bool = False,
+        overrides: Mapping[str, Any] | None = None,
+    ):
+        """Build.
+
+        Args:
+            cfg: model file, its name, or its content.
+            ch: channels of the images.
+            nc: number of classes, in place of the file's.
+            verbose: log the layer table.
+            overrides: top-level settings in place of the file's, such as `num_queries`; None leaves the file's.
+
+        Raises:
+            ModelConfigError: the file or a row of it is wrong.
+        """
+        super().__init__()
+        spec = load_model_yaml(cfg)
+        settings = {**spec.settings, **_checked(overrides or {})}
+        self.yaml = {**spec.source, **settings, "nc": nc or spec.nc or 80}
+        spec = load_model_yaml(self.yaml) if settings else spec
+        self.nc = self.yaml["nc"]
+        self.names = dict(spec.names or {i: str(i) for i in range(self.nc)})
+        self.model, self.save = build_layers(spec, self.nc, ch)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps, module.momentum = 1e-3, 0.03
+        self.layer_shapes = trace_shapes(self, spec, ch)
+        self.stride = torch.tensor([TRACE_SIZE / min(_sides(self.layer_shapes[:-1]))])
+        if verbose:
+            from ultralytics.utils import LOGGER
+
+            LOGGER.info(self.table())
+
+    @property
+    def backbone_layers(self) -> set[int]:
+        """Positions in `model` of the layers that the file lists under `backbone`."""
+        return {i for i, layer in enumerate(self.model) if layer.in_backbone}
+
+    def forward(self, x: Tensor | dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Images (B, 3, H, W) in 0..1 -> predictions; a batch of images and labels -> its loss."""
+        if isinstance(x, dict):
+            return self.loss(x, *args, **kwargs)
+        return self.predict(x, *args, **kwargs)
+
+    def predict(
+        self,
+        x: Tensor,
+        visualize: str | Path | None = None,
+        embed: list[int] | None = None,
+        batch: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run the layers.
+
+        Args:
+            x: (B, 3, H, W) in 0..1.
+            visualize: folder for pictures of every layer's maps.
+            embed: layer numbers; returns one vector per image, their maps averaged over positions and joined.
+            batch: labels for the head while training.
+        """
+        if embed is not None:
+            return self._embed(x, embed)
+        hook = None
+        if visualize:
+            from ultralytics.utils.plotting import feature_visualization
+
+            def hook(layer: nn.Module, output: Any) -> None:
+                for n, feature in enumerate(output if isinstance(output, list) else [output]):
+                    if isinstance(feature, Tensor) and feature.ndim == 4:
+                        feature_visualization(feature, f"{layer.type}_{n}", layer.i, Path(visualize))
+
+        return self._run(x, batch, hook)
+
+    def _run(self, x: Tensor, batch: dict[str, Any] | None = None, hook: LayerHook | None = None) -> Any:
+        """The forward loop: each layer reads the last output, or those it names; `hook` sees every output."""
+        outputs: dict[int, Tensor] = {}
+        head = self.model[-1]
+        for layer in self.model:
+            if layer.f != -1:
+                x = _gather(layer, x, outputs)
+            x = layer(x, batch) if layer is head and batch is not None else layer(x)
+            if hook is not None:
+                hook(layer, x)
+            if layer.slots == 1:
+                if layer.i in self.save:
+                    outputs[layer.i] = x
+                continue
+            # Several maps stand right-aligned in the layer's slots; the next row's -1 is the last of them.
+            outputs.update((layer.i - len(x) + 1 + n, level) for n, level in enumerate(x))
+            x = x[-1]
+        return x
+
+    def _embed(self, x: Tensor, layers: list[int]) -> tuple[Tensor, ...]:
+        vectors: list[Tensor] = []
+        wanted = set(layers)
+        unknown = wanted - {layer.i for layer in self.model[:-1]}
+        if unknown:
+            raise ModelConfigError(f"embed: no layer {min(unknown)}; layers before the head go up to {self.model[-2].i}")
+
+        def hook(layer: nn.Module, output: Any) -> None:
+            if layer.i in wanted:
+                last = output[-1] if layer.slots > 1 else output
+                vectors.append(last.mean((2, 3)))  # (B, C, H, W) -> (B, C)
+
+        self._run(x, None, hook)
+        return torch.cat(vectors, 1).unbind(0)
+
+    def loss(self, batch: dict[str, Any], preds: Any = None) -> tuple[Tensor, Tensor]:
+        """Loss of a batch, by the kind of model."""
+        raise NotImplementedError
+
+    def fuse(self, verbose: bool = False) -> DetectionModel:
+        """Fold every normalisation into the convolution before it, for inference. Exact up to rounding."""
+        for module in list(self.modules()):
+            if hasattr(module, "fold"):
+                module.fold()
+        return self
+
+    def info(self, imgsz: int = TRACE_SIZE, detailed: bool = False, verbose: bool = True) -> tuple:
+        """Layers, parameters, those with a gradient, and GFLOPs at `imgsz`; see `utils.flops.model_info`."""
+        from ultralytics.utils.flops import model_info
+
+        return model_info(self, imgsz=imgsz, detailed=detailed, verbose=verbose)
+
+    def table(self) -> str:
+        """The layer table: number, what it reads, parameters, module and output shape."""
+        lines = [f"{'':>3} {'from':>14} {'params':>11}  {'module':<48} output"]
+        for layer, shapes in zip(self.model, self.layer_shapes, strict=True):
+            maps = [s for s in shapes if len(s) == 4]
+            shown = ", ".join("x".join(map(str, s[1:])) for s in maps or shapes[:1])
+            lines.append(f"{layer.i:>3} {layer.f!s:>14} {layer.np:>11,}  {layer.type:<48} {shown}")
+        return "\n".join(lines)
+
+
+class RTDETRDetectionModel(DetectionModel):
+    """RT-DETR. In eval a call returns (y, extras), y (B, queries, 4 + nc): cx, cy, w, h in 0..1, class probabilities."""
+
+    criterion: nn.Module | None = None
+
+    def __init__(self, cfg: Any = "rtdetr-l.yaml", ch: int = 3, nc: int | None = None, verbose: bool = False, **kwargs):
+        super().__init__(cfg, ch, nc, verbose, **kwargs)
+        if not isinstance(self.model[-1], RTDETRDecoder):
+            last = self.model[-1]
+            raise ModelConfigError(f"{last.where}: the last layer of an RT-DETR is RTDETRDecoder, got {last.type}")
+
+    def init_criterion(self) -> nn.Module:
+        """The loss; `loss_gain` of `args` (class, bbox, giou) where a trainer has set it."""
+        from ultralytics.models.utils.loss import RTDETRDetectionLoss
+
+        return RTDETRDetectionLoss(nc=self.nc)
+
+    def loss(self, batch: dict[str, Any], preds: Any = None) -> tuple[Tensor, Tensor]:
+        """Loss of a batch.
+
+        Args:
+            batch: img (B, 3, H, W) in 0..1; cls (N, 1), bboxes (N, 4) cx, cy, w, h in 0..1 and batch_idx (N,).
+            preds: what the model returned for these images; computed where it is None.
+
+        Returns:
+            The sum of all terms, and the last decoder layer's (giou, class, l1), detached.
+        """
+        if self.criterion is None:
+            self.criterion = self.init_criterion()
+        img = batch["img"]
+        counts = torch.bincount(batch["batch_idx"].long(), minlength=len(img)).tolist()
+        targets = {
+            "cls": batch["cls"].to(img.device, torch.long).view(-1),
+            "bboxes": batch["bboxes"].to(img.device),
+            "gt_groups": counts,
+        }
+        preds = self.predict(img, batch=targets) if preds is None else preds
+        dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta = preds if self.training else preds[1]
+        dn_bboxes = dn_scores = None
+        if dn_meta is not None:
+            dn_bboxes, dec_bboxes = dec_bboxes.split(dn_meta["dn_num_split"], 2)
+            dn_scores, dec_scores = dec_scores.split(dn_meta["dn_num_split"], 2)
+        boxes = torch.cat((enc_bboxes[None], dec_bboxes))  # (1 + layers, B, Q, 4)
+        scores = torch.cat((enc_scores[None], dec_scores))
+        terms = self.criterion((boxes, scores), targets, dn_bboxes, dn_scores, dn_meta)
+        items = torch.stack([terms[k].detach() for k in ("loss_giou", "loss_class", "loss_bbox")])
+        return torch.stack(list(terms.values())).sum(), items
+
+
+def _checked(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    for key in overrides:
+        if key not in SETTINGS:
+            raise ModelConfigError(f"unknown model setting {key!r}{did_you_mean(key, SETTINGS)}")
+    return {key: value for key, value in overrides.items() if value is not None}
+
+
+def _gather(layer: nn.Module, x: Tensor, outputs: Mapping[int, Tensor]) -> Tensor | list[Tensor]:
+    """Inputs of a layer; negative sources count back from its own first number."""
+    first = layer.i - layer.slots + 1
+    sources = layer.f if isinstance(layer.f, list) else [layer.f]
+    inputs = [x if s == -1 else outputs[s if s >= 0 else first + s] for s in sources]
+    return inputs if isinstance(layer.f, list) else inputs[0]
+
+
+def _sides(shapes: list[list[tuple[int, ...]]]) -> list[int]:
+    return [min(s[2:]) for layer in shapes for s in layer if len(s) == 4]
+
+
+@torch.no_grad()
+def trace_shapes(model: DetectionModel, spec: ModelSpec, ch: int) -> list[list[tuple[int, ...]]]:
+    """Output shapes of every layer from a run on the meta device: no arithmetic, no change of any statistics.
+
+    Raises:
+        ModelConfigError: a layer's forward fails; the message names its line, what it got and the reason.
+    """
+    shapes: list[list[tuple[int, ...]]] = []
+
+    def record(layer: nn.Module, output: Any) -> None:
+        shapes.append([tuple(t.shape) for t in _tensors(output)])
+
+    twin = copy.deepcopy(model).eval().to("meta")
+    try:
+        twin._run(torch.empty(1, ch, TRACE_SIZE, TRACE_SIZE, device="meta"), hook=record)
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError) as error:
+        layer = model.model[len(shapes)]
+        by_number = {done.i: s for done, s in zip(model.model, shapes, strict=False)}
+        sources = layer.f if isinstance(layer.f, list) else [layer.f]
+        first = layer.i - layer.slots + 1
+        got = [by_number.get(s if s >= 0 else first + s) for s in sources]
+        raise ModelConfigError(
+            f"{layer.where}: layer {layer.i} {layer.type.rsplit('.', 1)[-1]} fails on inputs {got} "
+            f"(image {TRACE_SIZE}x{TRACE_SIZE}): {str(error).splitlines()[0]}"
+        ) from error
+    return shapes
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    """Tensors of an output, nested sequences flattened."""
+    if isinstance(output, Tensor):
+        return [output]
+    if isinstance(output, list | tuple):
+        return [t for part in output for t in _tensors(part)]
+    return []
