@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from torch import Tensor
 
 from ultralytics.utils.ap import IOU_THRESHOLDS, ClassCurves, ap_per_class, average_precision, match_predictions
 from ultralytics.utils.boxes import bbox_iou, box_iou
 from ultralytics.utils.confusion import ConfusionMatrix
+
+if TYPE_CHECKING:
+    from ultralytics.utils.coco_eval import CocoMetrics
 
 __all__ = [
     "BoxMetrics",
@@ -102,6 +107,7 @@ class DetMetrics:
         speed: milliseconds per image of preprocess, inference (the model) and postprocess.
         images, labels: (nc,) images that show a class, and its objects.
         seen: number of images.
+        coco: official COCO metrics, where they were asked for.
     """
 
     keys = ("metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)")
@@ -112,6 +118,7 @@ class DetMetrics:
         self.speed = {"preprocess": 0.0, "inference": 0.0, "postprocess": 0.0}
         self.images, self.labels = np.zeros((2, len(names)), dtype=int)
         self.seen = 0
+        self.coco: CocoMetrics | None = None
         self.box: BoxMetrics
         self._tp, self._conf, self._pred_cls, self._true_cls = [], [], [], []
 

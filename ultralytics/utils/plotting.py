@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -118,7 +119,7 @@ def plot_images(
         batch: as collated: img (B, 3, H, W) RGB, uint8 or float 0..1; cls, bboxes, batch_idx; im_file where known.
         path: picture to write; the suffix chooses the format.
         names: class index to name.
-        detections: one (n, 6) for each image: x1, y1, x2, y2 in 0..1, score, class.
+        detections: one (n, 6) for each image: x1, y1, x2, y2 in pixels of `img`, score, class.
         conf: detections below this score are not drawn.
         max_images: further images of the batch are left out.
         max_side: longest side of the picture in pixels.
@@ -130,31 +131,25 @@ def plot_images(
     rows = math.ceil(count / columns)
     scale = min(2.0, max_side / (columns * width), max_side / (rows * height))
     cell_w, cell_h = round(width * scale), round(height * scale)
-    files = batch.get("im_file") or [""] * count
-    page = np.full((rows * cell_h, columns * cell_w, 3), 255, np.uint8)
-    for i in range(count):
-        cell = np.asarray(Image.fromarray(pixels[i]).resize((cell_w, cell_h)))[..., ::-1]
-        annotator = Annotator(cell)
-        if detections is None:
-            own = (batch["batch_idx"] == i).cpu()
-            boxes, labels = xywh2xyxy(batch["bboxes"].cpu()[own]), batch["cls"].cpu().flatten()[own]
-            texts = [names[int(c)] for c in labels]
-        else:
-            table = detections[i].cpu().float()
-            boxes, scores, labels = table[table[:, 4] >= conf].split((4, 1, 1), 1)
-            texts = [f"{names[int(c)]} {s:.2f}" for c, s in zip(labels, scores.flatten().tolist(), strict=True)]
-        for box, label, text in zip(
-            (boxes.numpy() * [cell_w, cell_h, cell_w, cell_h]).tolist(), labels, texts, strict=True
-        ):
-            annotator.box_label(box, text, colors(int(label), bgr=True))
-        if files[i]:
-            annotator.text((0, cell_h - annotator.font_size - 4), Path(files[i]).name)
-        y, x = divmod(i, columns)
-        page[y * cell_h : (y + 1) * cell_h, x * cell_w : (x + 1) * cell_w] = annotator.result()
-    _draw_grid(page, cell_w, cell_h)
-    Image.fromarray(page[..., ::-1]).save(path)
+    page = Image.new("RGB", (columns * (cell_w + 2) - 2, rows * (cell_h + 2) - 2), "white")
+    for i, image in enumerate(pixels):
+        annotator = Annotator(np.asarray(Image.fromarray(image).resize((cell_w, cell_h)))[..., ::-1])
+        table = _label_rows(batch, i) if detections is None else detections[i].cpu().float()
+        for *box, score, cls in table[table[:, 4] >= conf].tolist():
+            text = names[int(cls)] if detections is None else f"{names[int(cls)]} {score:.2f}"
+            x1, y1, x2, y2 = box
+            place = (x1 * cell_w / width, y1 * cell_h / height, x2 * cell_w / width, y2 * cell_h / height)
+            annotator.box_label(place, text, colors(int(cls), bgr=True))
+        if "im_file" in batch:
+            annotator.text((0, cell_h - annotator.font_size - 4), Path(batch["im_file"][i]).name)
+        row, column = divmod(i, columns)
+        page.paste(annotator.canvas, (column * (cell_w + 2), row * (cell_h + 2)))
+    page.save(path)
 
 
-def _draw_grid(page: np.ndarray, cell_w: int, cell_h: int) -> None:
-    """White lines between the cells, in place."""
-    page[cell_h::cell_h], page[:, cell_w::cell_w] = 255, 255
+def _label_rows(batch: Mapping[str, Any], i: int) -> Tensor:
+    """Labels of image i in the form of detections with score 1: (n, 6), pixels."""
+    own = batch["batch_idx"] == i
+    height, width = batch["img"].shape[2:]
+    boxes, cls = xywh2xyxy(batch["bboxes"][own]), batch["cls"][own]
+    return torch.cat([boxes * boxes.new_tensor([width, height, width, height]), torch.ones_like(cls), cls], 1).cpu()

@@ -1,0 +1,193 @@
+import json
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tests.golden import inputs
+from ultralytics.cfg import get_cfg
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.rtdetr.val import RTDETRValidator
+from ultralytics.utils.errors import DataError, OptionError
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+SHAPES = ((40, 60), (64, 32), (50, 50))  # height, width of the test images
+BOXES = [[(0, 0.5, 0.5, 0.4, 0.6)], [(1, 0.3, 0.25, 0.2, 0.3), (0, 0.7, 0.75, 0.5, 0.4)], []]  # class, cx, cy, w, h
+NAMES = {0: "cat", 1: "dog"}
+
+
+class Oracle(nn.Module):
+    """An RT-DETR that knows the answers: one query for each label of the test images, in their order."""
+
+    stride = torch.tensor([32])
+
+    def __init__(self, names=NAMES, boxes=BOXES):
+        super().__init__()
+        self.names, self.boxes, self.seen = names, boxes, 0
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        assert x.dtype == torch.float32 and x.min() >= 0 and x.max() <= 1 and not self.training
+        y = torch.zeros(len(x), 4, 4 + len(self.names))
+        for image in y:
+            for query, (cls, *box) in enumerate(self.boxes[self.seen]):
+                image[query, :4] = torch.tensor(box)
+                image[query, 4 + cls] = 0.9 - 0.1 * query
+            self.seen += 1
+        return y, None
+
+    def loss(self, batch, preds):
+        return torch.tensor(6.0), torch.tensor([1.0, 2.0, 3.0]) * len(preds[0])
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A YOLO data set of three images, the last one without objects; returns its YAML."""
+    for i, (shape, rows) in enumerate(zip(SHAPES, BOXES, strict=True)):
+        for kind in ("images", "labels"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+        Image.fromarray(np.full((*shape, 3), 60 * i, np.uint8)).save(tmp_path / "images" / f"im{i}.png")
+        lines = [" ".join(map(str, row)) for row in rows]
+        (tmp_path / "labels" / f"im{i}.txt").write_text("\n".join(lines))
+    file = tmp_path / "data.yaml"
+    file.write_text("train: images\nval: images\nnames: [cat, dog]\n")
+    return file
+
+
+def options(data, **changes):
+    common = {"mode": "val", "imgsz": 64, "batch": 2, "workers": 0, "device": "cpu", "plots": False}
+    return get_cfg(overrides={"data": str(data) if data else None, **common, **changes})
+
+
+def test_an_oracle_has_full_marks(data, tmp_path):
+    validator = RTDETRValidator(options(data), save_dir=tmp_path / "out")
+    metrics = validator(Oracle())
+    assert metrics.results_dict == pytest.approx(
+        {"metrics/precision(B)": 1, "metrics/recall(B)": 1, "metrics/mAP50(B)": 0.995, "metrics/mAP50-95(B)": 0.995,
+         "fitness": 0.995}, abs=1e-3,
+    )  # fmt: skip
+    assert (metrics.seen, metrics.labels.tolist(), metrics.images.tolist()) == (3, [2, 1], [2, 1])
+    assert metrics.confusion_matrix.matrix.tolist() == [[2, 0, 0], [0, 1, 0], [0, 0, 0]]
+    assert set(metrics.speed) == {"preprocess", "inference", "postprocess"} and metrics.speed["inference"] > 0
+    assert validator.loss_items is None and not (tmp_path / "out").exists()
+
+
+def test_the_loss_is_the_mean_over_batches(data):
+    validator = RTDETRValidator(options(data))
+    validator(Oracle(), loss=True, epoch=0)
+    assert validator.loss_items.tolist() == [1.5, 3.0, 4.5]  # batches of two images and of one
+
+
+def test_a_second_call_starts_anew(data):
+    validator = RTDETRValidator(options(data))
+    first = validator(Oracle())
+    assert validator(Oracle()).results_dict == first.results_dict
+
+
+def test_pictures_and_predictions_are_written(data, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    RTDETRValidator(options(data, plots=True, save_json=True, conf=0.5), save_dir=out)(Oracle())
+    curves = {f"Box{kind}_curve.png" for kind in ("PR", "P", "R", "F1")}
+    matrices = {"confusion_matrix.png", "confusion_matrix_normalized.png"}
+    batches = {f"val_batch{i}_{kind}.jpg" for i in range(2) for kind in ("labels", "pred")}
+    assert {file.name for file in out.iterdir()} == {*curves, *matrices, *batches, "predictions.json"}
+    entries = json.loads((out / "predictions.json").read_text())
+    assert [entry["image_id"] for entry in entries] == ["im0", "im1", "im1"]
+    assert entries[0] == {"image_id": "im0", "category_id": 0, "bbox": pytest.approx([18, 8, 24, 24]), "score": 0.9}
+    assert entries[1]["bbox"] == pytest.approx([6.4, 6.4, 6.4, 19.2], abs=1e-3)
+
+
+def coco_data(folder: Path) -> Path:
+    """The same images with a COCO json, whose categories are 7 and 3 and whose image ids count from 10."""
+    images, annotations = [], []
+    for i, ((h, w), rows) in enumerate(zip(SHAPES, BOXES, strict=True)):
+        images.append({"id": 10 + i, "file_name": f"im{i}.png", "height": h, "width": w})
+        for cls, cx, cy, bw, bh in rows:
+            box = [(cx - bw / 2) * w, (cy - bh / 2) * h, bw * w, bh * h]
+            entry = {"id": len(annotations) + 1, "image_id": 10 + i, "category_id": (3, 7)[cls], "iscrowd": 0}
+            annotations.append({**entry, "bbox": box, "area": box[2] * box[3]})
+    categories = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "val.json").write_text(json.dumps(content))
+    file = folder / "coco.yaml"
+    file.write_text("val: images\nannotations: {val: val.json}\n")
+    return file
+
+
+def test_category_and_image_ids_are_those_of_the_json(data, tmp_path):
+    validator = RTDETRValidator(options(coco_data(data.parent), save_json=True, conf=0.5), save_dir=tmp_path)
+    validator(Oracle())
+    entries = json.loads((tmp_path / "predictions.json").read_text())
+    assert [(e["image_id"], e["category_id"]) for e in entries] == [(10, 3), (11, 7), (11, 3)]
+
+
+@pytest.mark.parametrize("changes", [{}, {"single_cls": True}, {"classes": [0]}])
+@pytest.mark.parametrize("coco", [True, False])
+def test_official_metrics_of_an_oracle_are_full(data, coco, changes):
+    pytest.importorskip("faster_coco_eval")
+    file = coco_data(data.parent) if coco else data
+    metrics = RTDETRValidator(options(file, coco_eval=True, **changes))(Oracle())
+    assert metrics.coco.stats["AP"] == pytest.approx(1)
+    assert len(metrics.coco.per_class) == (1 if changes else 2)
+    assert metrics.box.map == pytest.approx(0.995, abs=1e-3)
+
+
+def test_a_split_without_labels_is_told_and_gives_no_numbers(data, caplog):
+    for file in (data.parent / "labels").glob("*.txt"):
+        file.write_text("")
+    with caplog.at_level(logging.INFO, "ultralytics"):
+        metrics = RTDETRValidator(options(data))(Oracle())
+    assert "none of the 3 images has a labelled object" in caplog.text
+    assert math.isnan(metrics.fitness)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "error", "message"),
+    [
+        (Oracle({0: "cat"}), {}, DataError, "has 2 classes, the model 1"),
+        (Oracle(), {"data": None}, OptionError, "data=my.yaml"),
+    ],
+)
+def test_what_does_not_fit_is_refused(data, model, changes, error, message):
+    with pytest.raises(error, match=message):
+        RTDETRValidator(options(**{"data": data, **changes}))(model)
+
+
+def test_other_names_are_remarked_on(data, caplog):
+    RTDETRValidator(options(data))(Oracle({0: "cat", 1: "wolf"}))
+    assert "class 1 is 'dog', for the model it is 'wolf'" in caplog.text
+
+
+def test_callbacks_see_the_validator(data):
+    seen = []
+    events = ("on_val_start", "on_val_batch_start", "on_val_batch_end", "on_val_end")
+    callbacks = {event: (lambda v, event=event: seen.append((event, v.metrics.seen))) for event in events}
+    RTDETRValidator(options(data), callbacks=callbacks)(Oracle())
+    batches = [("on_val_batch_start", 0), ("on_val_batch_end", 2), ("on_val_batch_start", 2), ("on_val_batch_end", 3)]
+    assert seen == [("on_val_start", 0), *batches, ("on_val_end", 3)]
+
+
+def test_a_validator_without_a_task_says_so(data):
+    with pytest.raises(NotImplementedError, match="how the output"):
+        BaseValidator(options(data))(Oracle())
+
+
+CASES = json.loads((GOLDEN / "rtdetr_postprocess_8.4.190.json").read_text())["cases"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"case{c['case']}")
+def test_detections_agree_with_the_reference(case):
+    numbers = np.load(GOLDEN / "rtdetr_postprocess_8.4.190.npz")
+    y = torch.from_numpy(inputs.detr_output(case["seed"], case["batch"]))
+    changes = {k: case[k] for k in ("conf", "max_det", "classes", "single_cls") if k in case}
+    size = case["imgsz"]
+    batch = {"img": torch.zeros(len(y), 3, size, size)}
+    detections = RTDETRValidator(options(None, **changes)).postprocess((y, None), batch)
+    for i, rows in enumerate(detections):
+        np.testing.assert_allclose(rows, numbers[f"c{case['case']}_validator{i}"], rtol=1e-6, atol=1e-3)

@@ -1,0 +1,24 @@
+"""Validation of RT-DETR: images are stretched to a square, and there is no NMS."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ultralytics.data.dataset import DetectionDataset
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.rtdetr.postprocess import select_detections
+
+RTDETRDataset = DetectionDataset  # stretches to the square, which is what RT-DETR wants
+
+
+class RTDETRValidator(BaseValidator):
+    """Validator of RT-DETR models, whose output is (y (B, queries, 4 + nc), extras)."""
+
+    def postprocess(self, outputs: tuple[Tensor, object], batch: dict) -> list[Tensor]:
+        """Best (query, class) pairs; their boxes may reach over the border."""
+        height, width = batch["img"].shape[2:]
+        tables = select_detections(
+            outputs[0].float(), conf=self.conf, max_det=self.args.max_det, classes=self.args.classes
+        )
+        scale = tables[0].new_tensor([width, height, width, height, 1, 0 if self.args.single_cls else 1])
+        return [(rows * scale).cpu() for rows in tables]
