@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ultralytics.utils.boxes import xywh2xyxy
 from ultralytics.utils.fonts import drawable, pil_font
+from ultralytics.utils.plots_features import feature_visualization
 from ultralytics.utils.plots_metrics import plot_confusion_matrix, plot_curves
 from ultralytics.utils.plots_training import plot_labels, plot_results
 
@@ -21,6 +22,7 @@ __all__ = [
     "Annotator",
     "Colors",
     "colors",
+    "feature_visualization",
     "plot_confusion_matrix",
     "plot_curves",
     "plot_images",
@@ -74,9 +76,12 @@ class Annotator:
         self.draw = ImageDraw.Draw(self.canvas)
 
     def box_label(self, box: Sequence[float], label: str = "", color: Color = (128, 128, 128)) -> None:
-        """Draw a box (x1, y1, x2, y2 pixels) with its label above it, or inside where there is no room above."""
-        x1, y1, x2, y2 = (float(v) for v in box)
-        x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
+        """Draw a box (x1, y1, x2, y2 pixels) with its label above it, or inside where there is no room above.
+
+        What lies outside the image is drawn on its border.
+        """
+        x1, x2 = sorted(min(max(float(x), 0), self.canvas.width - 1) for x in (box[0], box[2]))
+        y1, y2 = sorted(min(max(float(y), 0), self.canvas.height - 1) for y in (box[1], box[3]))
         self.draw.rectangle((x1, y1, x2, y2), outline=color[::-1], width=self.line_width)
         if label:
             width, height = self._text_size(label)
@@ -135,7 +140,7 @@ def plot_images(
     for i, image in enumerate(pixels):
         annotator = Annotator(np.asarray(Image.fromarray(image).resize((cell_w, cell_h)))[..., ::-1])
         table = _label_rows(batch, i) if detections is None else detections[i].cpu().float()
-        for *box, score, cls in table[table[:, 4] >= conf].tolist():
+        for *box, score, cls in reversed(table[table[:, 4] >= conf].tolist()):  # the best on top
             text = names[int(cls)] if detections is None else f"{names[int(cls)]} {score:.2f}"
             x1, y1, x2, y2 = box
             place = (x1 * cell_w / width, y1 * cell_h / height, x2 * cell_w / width, y2 * cell_h / height)

@@ -1,0 +1,28 @@
+import numpy as np
+import pytest
+
+from tests.golden.detections import BY_CASE, NUMBERS, judged
+from ultralytics.utils.ap import ap_per_class, average_precision, match_predictions
+
+
+@BY_CASE
+def test_matches_agree_with_the_reference(case):
+    np.testing.assert_array_equal(judged(case)[1], NUMBERS[f"c{case['case']}_tp"])
+
+
+def test_the_better_scored_prediction_has_the_label_even_if_another_overlaps_more():
+    iou = np.array([[0.6, 0.9]])
+    found = match_predictions(iou, [0.5, 0.7])
+    assert found.tolist() == [[0, -1], [-1, 0]]
+
+
+def test_average_precision_is_the_area_under_the_steps():
+    area, recall, precision = average_precision(np.array([0.5, 0.5]), np.array([1.0, 0.5]))
+    assert area == pytest.approx(0.495)
+    assert recall[-1] == 1 and precision[-1] == 0
+
+
+def test_a_class_without_predictions_scores_zero_and_one_without_labels_is_left_out():
+    curves = ap_per_class(np.ones((2, 10), bool), np.array([0.9, 0.8]), np.array([1, 2]), np.array([0, 1]))
+    assert curves.classes.tolist() == [0, 1]
+    assert curves.ap[:, 0] == pytest.approx([0, 0.995])

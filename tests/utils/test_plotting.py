@@ -1,0 +1,153 @@
+import csv
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.golden.detections import CASES, judged
+from ultralytics.utils import fonts
+from ultralytics.utils.plotting import (
+    Annotator,
+    colors,
+    feature_visualization,
+    plot_confusion_matrix,
+    plot_curves,
+    plot_images,
+    plot_labels,
+    plot_results,
+)
+
+NAMES = {0: "cat", 1: "Straße", 2: "собака", 3: "$x$", 4: "猫"}
+
+
+@pytest.fixture
+def no_system_fonts(monkeypatch):
+    """A machine on which only matplotlib's own font can draw."""
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [])
+    fonts._font_with.cache_clear()
+    yield
+    fonts._font_with.cache_clear()
+
+
+def picture(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+@pytest.mark.parametrize("name", NAMES.values())
+def test_a_box_and_its_name_are_drawn(name):
+    image = np.zeros((120, 160, 3), np.uint8)
+    annotator = Annotator(image, line_width=2)
+    annotator.box_label((40, 50, 140, 110), name, color=(10, 200, 30))
+    result = annotator.result()
+    assert result.shape == image.shape and result.dtype == np.uint8 and not image.any()
+    assert result[80, 40].tolist() == result[109, 100].tolist() == [10, 200, 30]  # left side and bottom, BGR
+    assert not result[80, 60:120].any()  # nothing inside
+    plate = result[36:49, 41:60].reshape(-1, 3)
+    assert (plate == [10, 200, 30]).all(1).any() and (plate != [10, 200, 30]).any()  # plate, and ink on it
+
+
+@pytest.mark.parametrize("box", [(-50, -50, 500, 400), (5, 0, 30, 20), (150, 100, 159, 119), (60, 60, 20, 20)])
+def test_boxes_at_and_over_the_border_are_drawn(box):
+    annotator = Annotator(np.zeros((120, 160, 3), np.uint8))
+    annotator.box_label(box, "a long name of a class", (255, 255, 255))
+    assert annotator.result().any()
+
+
+@pytest.mark.parametrize("image", [np.zeros((9, 9, 3)), np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8)])
+def test_what_is_no_bgr_image_is_refused(image):
+    with pytest.raises(ValueError, match="expected uint8"):
+        Annotator(image)
+
+
+def test_neighbouring_classes_have_different_colours():
+    assert len({colors(i) for i in range(20)}) == 20
+    assert colors(3) == colors(23) == colors(3, bgr=True)[::-1]
+
+
+def test_without_a_font_names_become_escapes_which_is_said_once(no_system_fonts, caplog):
+    with caplog.at_level(logging.WARNING, "ultralytics"):
+        assert fonts.drawable("猫 2") == ("\\u732b 2", fonts.default_font())
+        assert fonts.drawable("猫 2")[0] == "\\u732b 2"
+    assert len(caplog.records) == 1 and "'猫'" in caplog.text
+    assert fonts.drawable("собака") == ("собака", fonts.default_font())
+
+
+@pytest.fixture
+def batch():
+    return {
+        "img": torch.zeros(3, 3, 64, 96, dtype=torch.uint8),
+        "cls": torch.tensor([[0.0], [4.0]]),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.25, 0.5, 0.25, 0.25]]),
+        "batch_idx": torch.tensor([0.0, 2.0]),
+        "im_file": ["a.jpg", "b.jpg", "图.jpg"],
+    }
+
+
+def test_a_batch_is_one_picture_with_its_labels(batch, tmp_path):
+    plot_images(batch, tmp_path / "batch.png", NAMES)
+    page = picture(tmp_path / "batch.png")  # 2 x 2 cells of 128 x 192, 2 white pixels between them
+    assert page.shape == (2 * 128 + 2, 2 * 192 + 2, 3)
+    assert page[64, 48].tolist() == list(colors(0)) and page[128 + 2 + 64, 24].tolist() == list(colors(4))
+    assert (page[130:, 194:] == 255).all()  # the fourth cell is empty
+
+    plot_images({**batch, "img": batch["img"].float() / 255}, tmp_path / "float.png", NAMES)
+    assert (picture(tmp_path / "float.png") == page).all()
+
+
+def test_detections_take_the_place_of_labels(batch, tmp_path):
+    rows = torch.tensor([[10.0, 10, 90, 60, 0.9, 1], [0, 0, 96, 64, 0.2, 2]])
+    plot_images(batch, tmp_path / "found.png", NAMES, detections=[rows, rows[:0], rows], max_images=1)
+    page = picture(tmp_path / "found.png")
+    assert page.shape == (128, 192, 3)
+    assert page[80, 20].tolist() == list(colors(1))
+    assert not (page == colors(0)).all(2).any() and not (page == colors(2)).all(2).any()  # no label, none below conf
+
+
+@pytest.mark.parametrize("names", [NAMES, {i: f"class {i}" for i in range(80)}], ids=["few", "many"])
+def test_curves_and_matrices_are_drawn(names, tmp_path, no_system_fonts, recwarn):
+    metrics, _ = judged(CASES[0])
+    metrics.confusion_matrix.names = names
+    paths = plot_curves(metrics.box, names, tmp_path)
+    assert [path.name for path in paths] == [f"Box{kind}_curve.png" for kind in ("PR", "F1", "P", "R")]
+    if len(names) == metrics.confusion_matrix.nc:
+        paths += [plot_confusion_matrix(metrics.confusion_matrix, tmp_path, normalize=n) for n in (True, False)]
+    assert all(picture(path).std() > 5 for path in paths)
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3000])
+def test_label_statistics_are_drawn(count, tmp_path):
+    boxes = np.random.default_rng(0).uniform(0.1, 0.5, (count, 4))
+    path = plot_labels(boxes, np.arange(count) % 5, NAMES, tmp_path / "labels.png")
+    assert picture(path).std() > 5
+
+
+@pytest.mark.parametrize("epochs", [1, 50])
+def test_results_are_drawn(epochs, tmp_path):
+    file = tmp_path / "results.csv"
+    columns = ["epoch", "time", "train/giou_loss", "metrics/mAP50(B)", "val/giou_loss", "lr/pg0", "lr/pg1"]
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        writer.writerows(
+            [e + 1, 10 * e, 1 / (e + 1), "nan" if e == 0 else e / 100, "", 1e-4, 1e-5] for e in range(epochs)
+        )
+    assert plot_results(file) == tmp_path / "results.png"
+    assert picture(tmp_path / "results.png").std() > 5
+
+
+def test_results_without_rows_are_refused(tmp_path):
+    file = tmp_path / "results.csv"
+    file.write_text("epoch,time\n")
+    with pytest.raises(ValueError, match="got no rows"):
+        plot_results(file)
+
+
+def test_feature_maps_are_drawn(tmp_path):
+    x = torch.randn(2, 40, 5, 10)
+    path = feature_visualization(x, "ultralytics.nn.modules.conv.Conv", 3, tmp_path / "features")
+    assert path.name == "stage3_Conv_features.png" and picture(path).shape == (4 * 68, 8 * 132, 3)
+    assert feature_visualization(x[..., :1, :1], "Conv", 4, tmp_path) is None
