@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ultralytics.utils.confusion import ConfusionMatrix
     from ultralytics.utils.metrics import BoxMetrics
 
-MANY_CLASSES = 20  # above this number classes are drawn in grey without a legend, and cells without numbers
+MANY_CLASSES = 20  # above this number the curves of classes are grey without a legend, and only those seen are crossed
 
 
 def plot_curves(box: BoxMetrics, names: Mapping[int, str], save_dir: str | Path) -> list[Path]:
@@ -67,26 +67,32 @@ def _curve_plot(
 
 
 def plot_confusion_matrix(matrix: ConfusionMatrix, save_dir: str | Path, *, normalize: bool) -> Path:
-    """Save confusion_matrix.png (counts) or confusion_matrix_normalized.png (shares of each true class)."""
+    """Save confusion_matrix.png (counts) or confusion_matrix_normalized.png (shares of each true class).
+
+    Of many classes only those are drawn that were seen or predicted.
+    """
     table = matrix.normalised() if normalize else matrix.matrix
-    labels = [drawable(name)[0] for name in (*matrix.names.values(), "background")]
-    size = min(24.0, max(6.0, 2.5 + 0.5 * len(labels)))
+    labels = np.array([drawable(name)[0] for name in (*matrix.names.values(), "background")])
+    if many := len(labels) > MANY_CLASSES:
+        present = matrix.matrix.sum(0) + matrix.matrix.sum(1) > 0
+        table, labels = table[present][:, present], labels[present]
+    size, font = (max(6.0, 2.5 + 0.26 * len(labels)), 8) if many else (max(6.0, 2.5 + 0.5 * len(labels)), 10)
     figure = new_figure(size + 1, size)
     axes = figure.subplots()
     image = axes.imshow(np.ma.masked_equal(table, 0), cmap="Blues", vmin=0, vmax=1 if normalize else None)
     figure.colorbar(image, ax=axes, shrink=0.8)
-    font = max(4, min(10, 260 / len(labels)))
     ticks = range(len(labels))
     axes.set_xticks(ticks, labels, rotation=90 if len(labels) > 6 else 0, fontsize=font)
     axes.set_yticks(ticks, labels, fontsize=font)
-    if len(labels) <= MANY_CLASSES + 10:
-        dark = 0.5 if normalize else table.max() / 2
-        for row, column in zip(*np.nonzero(table), strict=True):
-            value = table[row, column]
-            text = f"{value:.2f}" if normalize else f"{value:.0f}"
-            ink = "white" if value > dark else "black"
-            axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=font)
-    kind = "share of each true class" if normalize else "objects"
+    if many:
+        axes.grid(alpha=0.15)  # leads the eye to the names
+    dark = 0.5 if normalize else table.max(initial=0) / 2
+    for row, column in zip(*np.nonzero(table), strict=True):
+        value = table[row, column]
+        text = f"{100 * value:.0f}" if normalize and many else f"{value:.2f}" if normalize else f"{value:.0f}"
+        ink = "white" if value > dark else "black"
+        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=6 if many else font)
+    kind = f"{'%' if many else 'share'} of each true class" if normalize else "objects"
     axes.set(xlabel="True", ylabel="Predicted")
     axes.set_title(f"Confusion matrix ({kind}; confidence {matrix.conf:g}, IoU {matrix.iou:g})", fontsize=11)
     return save_figure(figure, Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png")

@@ -76,13 +76,14 @@ def plot_labels(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str], pa
 
     counts = np.bincount(cls, minlength=len(names))
     bars.bar(range(len(counts)), counts, color=[f"C{i % 10}" for i in range(len(counts))])
+    if 0 < len(names) <= 100:
+        font = min(10, 400 / len(names))
+        texts = [drawable(name)[0] for name in names.values()]
+        bars.set_xticks(range(len(names)), texts, rotation=90 if len(names) > 6 else 0, fontsize=font)
     if len(names) <= 30:
-        bars.set_xticks(
-            range(len(names)), [drawable(name)[0] for name in names.values()], rotation=90 if len(names) > 6 else 0
-        )
         bars.bar_label(bars.containers[0], fontsize=8)
     bars.set(title=f"Objects per class ({len(cls)} in all)", ylabel="objects")
-    bars.margins(y=0.1)
+    bars.margins(x=0.01, y=0.1)
 
     # A thousand outlines fill the square; they are spread over the data set, and the same at every call.
     shown = np.linspace(0, len(boxes) - 1, min(len(boxes), 1000)).astype(int)
