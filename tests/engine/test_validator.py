@@ -83,6 +83,12 @@ def test_the_loss_is_the_mean_over_batches(data):
     assert validator.loss_items.tolist() == [1.5, 3.0, 4.5]  # batches of two images and of one
 
 
+def test_the_epochs_of_a_training_write_no_predictions(data, tmp_path):
+    validator = RTDETRValidator(options(data, save_json=True, coco_eval=True), save_dir=tmp_path / "out")
+    assert validator(Oracle(), epoch=3).coco is None
+    assert not validator.predictions and not list((tmp_path / "out").iterdir())
+
+
 def test_a_second_call_starts_anew(data):
     validator = RTDETRValidator(options(data))
     first = validator(Oracle())
@@ -90,8 +96,7 @@ def test_a_second_call_starts_anew(data):
 
 
 def test_pictures_and_predictions_are_written(data, tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
+    out = tmp_path / "new" / "out"
     RTDETRValidator(options(data, plots=True, save_json=True, conf=0.5), save_dir=out)(Oracle())
     curves = {f"Box{kind}_curve.png" for kind in ("PR", "P", "R", "F1")}
     matrices = {"confusion_matrix.png", "confusion_matrix_normalized.png"}
@@ -99,7 +104,12 @@ def test_pictures_and_predictions_are_written(data, tmp_path):
     assert {file.name for file in out.iterdir()} == {*curves, *matrices, *batches, "predictions.json"}
     entries = json.loads((out / "predictions.json").read_text())
     assert [entry["image_id"] for entry in entries] == ["im0", "im1", "im1"]
-    assert entries[0] == {"image_id": "im0", "category_id": 0, "bbox": pytest.approx([18, 8, 24, 24]), "score": 0.9}
+    assert entries[0] == {
+        "image_id": "im0",
+        "category_id": 0,
+        "bbox": pytest.approx([18, 8, 24, 24]),
+        "score": pytest.approx(0.9),
+    }
     assert entries[1]["bbox"] == pytest.approx([6.4, 6.4, 6.4, 19.2], abs=1e-3)
 
 

@@ -77,7 +77,7 @@ class BaseValidator:
         Args:
             model: the network.
             loss: also compute `loss_items`.
-            epoch: of a training, counted from 0; its result is told in one line.
+            epoch: of a training, counted from 0; told in one line, without predictions.json and official AP.
 
         Without a single labelled object the metrics are nan, which is said.
         """
@@ -93,7 +93,10 @@ class BaseValidator:
             self.dataset.names, **({} if self.args.conf is None else {"confusion_conf": self.conf})
         )
         self.predictions, self.seconds = [], dict.fromkeys(STAGES, 0.0)
+        self.final = epoch is None
         losses: list[Tensor] = []
+        if self.args.plots or self.args.save_json:
+            self.save_dir.mkdir(parents=True, exist_ok=True)
 
         self.callbacks.run("on_val_start", self)
         with torch.no_grad():  # not inference mode: what a model caches must stay usable in training
@@ -109,7 +112,7 @@ class BaseValidator:
                     self._plot_batch(index, batch, detections)
                 self.callbacks.run("on_val_batch_end", self)
         self.loss_items = torch.stack(losses).mean(0) if losses else None
-        self._finish(epoch)
+        self._finish()
         self.callbacks.run("on_val_end", self)
         return self.metrics
 
@@ -150,7 +153,7 @@ class BaseValidator:
         for i, found in enumerate(detections):
             own = labels[:, 0] == i
             self.metrics.add_image(found, boxes[own], labels[own, 1])
-            if self.args.save_json or self.args.coco_eval:
+            if self.final and (self.args.save_json or self.args.coco_eval):
                 self.predictions += self._coco_entries(found, batch, i)
 
     def _coco_entries(self, found: Tensor, batch: dict, i: int) -> list[dict]:
@@ -158,12 +161,13 @@ class BaseValidator:
         size, original = batch["img"].shape[2:], batch["ori_shape"][i]
         corners = scale_boxes(size, found[:, :4], original, ratio_pad=batch["ratio_pad"][i]).double()
         corners[:, 2:] -= corners[:, :2]  # x1, y1, x2, y2 -> x, y, w, h
+        category_ids = self._category_ids
         return [
             {
                 "image_id": batch["image_id"][i],
-                "category_id": self._category_ids[int(cls)],
+                "category_id": category_ids[int(cls)],
                 "bbox": [round(v, 3) for v in box],
-                "score": round(score, 5),
+                "score": round(score, 6),
             }
             for box, (score, cls) in zip(corners.tolist(), found[:, 4:].tolist(), strict=True)
         ]
@@ -174,7 +178,7 @@ class BaseValidator:
         stated = None if self.args.single_cls else self.dataset.category_ids
         return list(stated or self.dataset.names)
 
-    def _finish(self, epoch: int | None) -> None:
+    def _finish(self) -> None:
         """Compute the metrics, tell them, and write what was asked for."""
         metrics = self.metrics.process()
         metrics.speed = {stage: 1000 * s / max(metrics.seen, 1) for stage, s in self.seconds.items()}
@@ -183,12 +187,12 @@ class BaseValidator:
                 f"{self.dataset.config.yaml_file or 'data'}, {self.dataset.split}: none of the {metrics.seen} images "
                 "has a labelled object, so precision, recall and AP do not exist (nan); check the label files"
             )
-        elif epoch is None:
+        elif self.final:
             LOGGER.info(metrics.table(classes=self.args.verbose))
         else:
             p, r, map50, map_ = metrics.mean_results()
             LOGGER.info(f"  val: P {p:.3f}  R {r:.3f}  mAP50 {map50:.3f}  mAP50-95 {map_:.3f}  ({metrics.seen} images)")
-        if epoch is None:
+        if self.final:
             LOGGER.info(
                 "Speed: " + ", ".join(f"{ms:.1f} ms {stage}" for stage, ms in metrics.speed.items()) + " an image"
             )
@@ -196,12 +200,12 @@ class BaseValidator:
             plot_curves(metrics.box, metrics.names, self.save_dir)
             for normalize in (False, True):
                 plot_confusion_matrix(metrics.confusion_matrix, self.save_dir, normalize=normalize)
-        if self.args.save_json:
+        if self.final and self.args.save_json:
             write_text(self.save_dir / "predictions.json", json.dumps(self.predictions))
-        if self.args.coco_eval and metrics.labels.sum():
+        if self.final and self.args.coco_eval and metrics.labels.sum():
             metrics.coco = self._official_metrics()
             LOGGER.info(str(metrics.coco))
-        if epoch is None and (self.args.plots or self.args.save_json):
+        if self.final and (self.args.plots or self.args.save_json):
             LOGGER.info(f"Results saved to {self.save_dir}")
 
     def _official_metrics(self) -> CocoMetrics:
