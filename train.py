@@ -21,7 +21,7 @@ from ultralytics.utils import LOGGER
 MODEL = "rtdetr-efficientvit-m0.yaml"  # a name from ultralytics/cfg/models/rt-detr, or the path of your YAML
 
 # For the built-in data set only: small images, few queries and a high rate, so that two CPU cores see it work within
-# ten minutes. With data=, cfg= or resume= on the command line none of this applies, but `yolo cfg`'s defaults.
+# ten minutes. With data= or resume= on the command line none of this applies, but `yolo cfg`'s defaults.
 SHAPES_RECIPE = {
     "data": "shapes.yaml",
     "imgsz": 160,
@@ -37,7 +37,7 @@ SHAPES_RECIPE = {
 
 def main(given: dict) -> None:
     """Train with the options given on the command line."""
-    own_run = {"data", "cfg", "resume"} & set(given)
+    own_run = {"data", "resume"} & set(given)
     options = given if own_run else {**SHAPES_RECIPE, **given}
     if not own_run:
         LOGGER.info("No data= given: training on the built-in shapes.yaml with SHAPES_RECIPE of train.py")

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Annotated, get_type_hints
 
 from ultralytics.cfg.retired import RENAMED, RETIRED
-from ultralytics.cfg.rules import DeviceName, OneOf, PairOf, Range, check_value
+from ultralytics.cfg.rules import DeviceName, Off, OneOf, PairOf, Range, check_value
 from ultralytics.utils import PACKAGE_ROOT
 from ultralytics.utils.errors import OptionError, did_you_mean
 from ultralytics.utils.files import read_yaml
@@ -67,7 +67,7 @@ class Options:
     fraction: Annotated[float, Range(0, 1, open_low=True)]
     freeze: Annotated[int | list[int] | None, Range(0)]
     multi_scale: bool
-    rect: bool
+    rect: Annotated[bool, Off("RT-DETR sees every image stretched to the square imgsz, in validation as in training")]
     val: bool
     # The decoder
     queries: Annotated[int | None, Range(1)]
@@ -112,7 +112,7 @@ class Options:
     source: str | int | list[str] | None
     vid_stride: Positive
     stream_buffer: bool
-    augment: bool
+    augment: Annotated[bool, Off("RT-DETR has no test-time augmentation")]
     visualize: bool
     embed: Annotated[int | list[int] | None, Range(0)]
     show: bool

@@ -94,6 +94,21 @@ class PairOf:
         return value
 
 
+class Off:
+    """A switch that cannot be on here, and why. Saying `False` is allowed, since scripts in use say it."""
+
+    def __init__(self, reason: str):
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return "False"
+
+    def accept(self, value: object) -> object:
+        if value:
+            raise ValueError(f"; {self.reason}")
+        return value
+
+
 _NO_MATCH = object()
 _WORDS = {
     int: "a whole number",
@@ -164,6 +179,8 @@ def _expected(annotation: object) -> str:
     rules = rules_of(annotation)
     if any(isinstance(rule, DeviceName) for rule in rules):
         return f"{rules[0]}, or null for the best there is"
+    if any(isinstance(rule, Off) for rule in rules):
+        return "False"
     words = []
     for kind in alternatives(annotation):
         choice = next((str(rule) for rule in rules if isinstance(rule, OneOf) and kind is str), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Protocol
 
 import yaml
 
+from ultralytics.utils.atomic import atomic_write
 from ultralytics.utils.errors import UserError
 
 RUNS_FOLDER = Path("runs") / "detect"
@@ -77,16 +77,8 @@ def write_text(path: str | Path, text: str) -> Path:
     """Write a UTF-8 file that is either the old one or the whole new one, whatever happens in between."""
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, since a rename is atomic only within one file system; the process number keeps runs apart.
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)  # only there when something failed
+    with atomic_write(file) as stream:
+        stream.write(text.encode("utf-8"))
     return file
 
 

@@ -1,0 +1,116 @@
+"""Importing the package does nothing: no files, environment, network or patched libraries; at first no torch."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Runs in a fresh interpreter, which hears of every file opened for writing and every socket through audit hooks.
+AUDIT = """
+import importlib, json, os, sys
+sys.dont_write_bytecode = True
+before, ours = (names.split() for names in sys.argv[1:])
+libraries = [importlib.import_module(name) for name in before]
+
+def state():
+    # What a patch would change: the functions and classes of the libraries, and their numbers of threads.
+    parts = {f"{m.__name__}.{k}": id(v) for m in libraries for k, v in vars(m).items() if callable(v)}
+    counts = {m.__name__: m.get_num_threads() for m in libraries if hasattr(m, "get_num_threads")}
+    return parts | counts
+
+noticed = []
+def listen(event, arguments):
+    if event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+        noticed.append(f"open {arguments[0]} {arguments[1]}")
+    elif event in ("os.mkdir", "os.rename", "os.remove", "os.putenv", "os.unsetenv", "subprocess.Popen", "os.system") \\
+            or event.startswith("socket."):
+        noticed.append(f"{event} {arguments}")
+environment = dict(os.environ)
+parts = state()
+sys.addaudithook(listen)
+for name in ours:
+    importlib.import_module(name)
+later = state()
+patched = sorted(key for key in parts if later.get(key) != parts[key])
+changed = sorted(k for k in environment.keys() | os.environ.keys() if environment.get(k) != os.environ.get(k))
+print(json.dumps({"noticed": noticed, "environment": changed, "patched": patched, "modules": sorted(sys.modules)}))
+"""
+TORCH_FREE = (
+    "ultralytics",
+    "ultralytics.cfg",
+    "ultralytics.cfg.cli",
+    "ultralytics.utils",
+    "ultralytics.utils.checks",
+    "ultralytics.utils.files",
+)
+
+
+def imported(*modules: str, folder: Path, after: str = "") -> dict:
+    """What importing the modules in a fresh interpreter did, `after` other people's libraries are there."""
+    run = subprocess.run(
+        [sys.executable, "-c", AUDIT, after, " ".join(modules)],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(folder), "MPLCONFIGDIR": str(folder.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    if not after:
+        assert run.stderr == "", "importing must not print"
+        assert list(folder.iterdir()) == [], "importing must not write files"
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_import_does_nothing(module, tmp_path):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    seen = imported(module, folder=folder)
+    assert seen["noticed"] == []
+    assert seen["environment"] == []
+    heavy = {"torch", "torchvision", "numpy", "cv2", "matplotlib", "scipy", "timm", "PIL"} & set(seen["modules"])
+    assert not heavy
+
+
+def test_no_module_of_the_package_does_anything_when_imported(tmp_path):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    modules = [m.name for m in pkgutil.walk_packages([str(ROOT / "ultralytics")], "ultralytics.") if not m.ispkg]
+    assert len(modules) > 20
+    # Other people's libraries come first: what they do while being imported is not ours to judge.
+    libraries = (
+        "torch torch.utils.data torchvision numpy cv2 matplotlib.figure scipy.optimize timm thop PIL.Image yaml tqdm"
+    )
+    seen = imported(*modules, folder=folder, after=libraries)
+    assert seen["noticed"] == []
+    assert seen["environment"] == []
+    assert seen["patched"] == []
+
+
+def test_public_names_resolve_lazily():
+    import ultralytics
+
+    assert callable(ultralytics.checks)
+    assert set(ultralytics.__all__) <= set(dir(ultralytics))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ultralytics.nothing
+
+
+def test_version_agrees_with_the_package_metadata():
+    import ultralytics
+
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nversion = "{ultralytics.__version__}"\n' in text
+
+
+def test_requirements_agree_with_the_package_metadata():
+    wanted = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    block = (ROOT / "pyproject.toml").read_text().partition("dependencies = [")[2].partition("]")[0]
+    assert wanted == [line.strip().strip('",') for line in block.strip().splitlines()]
