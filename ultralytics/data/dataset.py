@@ -48,6 +48,9 @@ class DetectionDataset(Dataset):
         found = scan_split(config, split)
         self.report = DatasetReport.of(split, found.labels, config.names, found.problems)
         _refuse_unusable(self.report, config)
+        unknown = [i for i in classes or () if i not in config.names]
+        if unknown:
+            raise DataError(f"classes={classes}: there is no class {unknown[0]}; the data has 0..{config.nc - 1}")
         self.config, self.split, self.imgsz, self.transforms = config, split, imgsz, transforms
         self.stretched, self.seed = stretched, seed
         self.category_ids = found.category_ids

@@ -163,9 +163,10 @@ def read_coco_json(path: Path) -> CocoJson:
         raise DataError(f"{path}: no such COCO annotation file; check `annotations:` in the data YAML") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as json ({error})") from error
-    missing = [key for key in ("images", "annotations", "categories") if key not in content]
-    if not isinstance(content, dict) or missing:
-        raise DataError(f"{path}: not a COCO detection file: it has no {', '.join(missing) or 'object at the top'}")
+    present = content if isinstance(content, dict) else ()
+    missing = [key for key in ("images", "annotations", "categories") if key not in present]
+    if missing:
+        raise DataError(f"{path}: not a COCO detection file: it has no {', '.join(missing)}")
     by_image = defaultdict(list)
     for entry in content["annotations"]:
         by_image[entry["image_id"]].append(entry)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from tqdm import tqdm
@@ -49,19 +50,12 @@ def scan_split(config: DatasetConfig, split: str) -> Scan:
 def _scan_coco(config: DatasetConfig, split: str, json_file: Path) -> Scan:
     coco = read_coco_json(json_file)
     categories = list(coco.categories.values())
-    if categories != list(config.names.values()):
-        differing = next(
-            (i for i, pair in enumerate(zip(categories, config.names.values(), strict=False)) if pair[0] != pair[1]),
-            None,
-        )
-        first = (
-            f"{len(categories)} categories in the json, {config.nc} names in the YAML"
-            if differing is None
-            else f"class {differing} is {categories[differing]!r} in the json, {config.names[differing]!r} in the YAML"
-        )
-        raise DataError(
-            f"{json_file}: categories differ from names: {first}; leave names out to take them from the json"
-        )
+    for index, (there, here) in enumerate(zip_longest(categories, config.names.values())):
+        if there != here:
+            raise DataError(
+                f"{json_file}: class {index}, by ascending category id, is {there!r}, but {here!r} in the names of "
+                f"{config.yaml_file or 'the data'}; leave names out to take them from the json"
+            )
     folders = config.splits[split]
     if not coco.images:
         raise DataError(f"{json_file}: its list of images is empty")

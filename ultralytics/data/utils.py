@@ -50,6 +50,11 @@ def load_dataset_config(
     _check_keys(where, content)
     root = _find_root(file, content, where)
     wanted = tuple(splits_needed)
+    stated = _as_mapping(content.get("annotations"), f"{where}: annotations")
+    unknown = [key for key in stated if key not in SPLITS]
+    if unknown:
+        raise DataError(f"{where}: annotations.{unknown[0]} is not a split{did_you_mean(unknown[0], SPLITS)}")
+    annotations = {split: root / str(path) for split, path in stated.items()}
     _make_if_missing(root, content, wanted, where)
 
     splits = {}
@@ -65,11 +70,6 @@ def load_dataset_config(
         for path in splits[split]:
             if not path.exists():
                 raise DataError(_missing_message(where, split, path, root, content))
-    stated = _as_mapping(content.get("annotations"), f"{where}: annotations")
-    unknown = [key for key in stated if key not in SPLITS]
-    if unknown:
-        raise DataError(f"{where}: annotations.{unknown[0]} is not a split{did_you_mean(unknown[0], SPLITS)}")
-    annotations = {split: root / str(path) for split, path in stated.items()}
     names = _class_names(where, content, [annotations[s] for s in wanted if s in annotations])
     return DatasetConfig(file, root, splits, names, annotations)
 
@@ -231,7 +231,8 @@ def _make_if_missing(root: Path, content: dict, wanted: tuple[str, ...], where: 
     elif content.get("download"):
         from ultralytics.data.converter import fetch_dataset
 
-        fetch_dataset(root, content["download"], where)
+        names = content.get("names") or ()
+        fetch_dataset(root, content["download"], list(names.values() if isinstance(names, dict) else names), where)
 
 
 def _as_list(value: object) -> list:

@@ -1,0 +1,110 @@
+import json
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+
+from ultralytics.data import converter
+from ultralytics.data.utils import load_dataset_config
+from ultralytics.utils.errors import DataError
+
+VOC_XML = """<annotation><size><width>100</width><height>50</height><depth>3</depth></size>
+<object><name>dog</name><difficult>0</difficult>
+  <bndbox><xmin>11</xmin><ymin>6</ymin><xmax>30</xmax><ymax>25</ymax></bndbox></object>
+<object><name>cat</name><difficult>1</difficult>
+  <bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>"""
+
+
+def test_coco_numbers():
+    ids = converter.coco80_to_coco91_class()
+    assert len(ids) == 80 and ids[0] == 1 and ids[11] == 13 and ids[79] == 90
+    back = converter.coco91_to_coco80_class()
+    assert len(back) == 91 and [back[i - 1] for i in ids] == list(range(80)) and back[11] is None
+
+
+def test_convert_coco(tmp_path):
+    content = {
+        "images": [{"id": 1, "file_name": "sub/a.jpg", "width": 100, "height": 50}],
+        "categories": [{"id": 4, "name": "cat"}, {"id": 2, "name": "dog"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 4, "bbox": [10, 5, 20, 20], "iscrowd": 0},
+            {"id": 2, "image_id": 1, "category_id": 2, "bbox": [0, 0, 20, 20], "iscrowd": 1},
+        ],
+    }
+    (tmp_path / "instances_val.json").write_text(json.dumps(content))
+    converter.convert_coco(tmp_path, tmp_path / "out")
+    assert (tmp_path / "out/labels/val/sub/a.txt").read_text() == "1 0.200000 0.300000 0.200000 0.400000\n"
+    with pytest.raises(DataError, match=r"no \.json files here"):
+        converter.convert_coco(tmp_path / "out", tmp_path / "out2")
+
+
+def test_voc(tmp_path):
+    for year, sets in converter.VOC_SETS.items():
+        source = tmp_path / "VOCdevkit" / f"VOC{year}"
+        for folder in ("ImageSets/Main", "Annotations", "JPEGImages"):
+            (source / folder).mkdir(parents=True)
+        for name in sets:
+            (source / "ImageSets" / "Main" / f"{name}.txt").write_text(f"{name}1\n")
+            (source / "Annotations" / f"{name}1.xml").write_text(VOC_XML)
+            (source / "JPEGImages" / f"{name}1.jpg").write_bytes(b"x")
+    for _ in range(2):  # an interrupted conversion can be run again
+        converter.convert_voc(tmp_path, ["cat", "dog"])
+    assert (tmp_path / "labels/test2007/test1.txt").read_text() == "1 0.200000 0.300000 0.200000 0.400000\n"
+    assert (tmp_path / "images/val2012/val1.jpg").exists()
+    with pytest.raises(DataError, match="class 'dog' is not among cat"):
+        converter.read_voc_xml(tmp_path / "VOCdevkit/VOC2007/Annotations/val1.xml", ["cat"])
+
+
+def test_voc_file_that_is_none(tmp_path):
+    (tmp_path / "a.xml").write_text("<annotation>")
+    with pytest.raises(DataError, match="not a Pascal VOC annotation"):
+        converter.read_voc_xml(tmp_path / "a.xml", ["cat"])
+    (tmp_path / "a.xml").write_text("<annotation/>")
+    with pytest.raises(DataError, match="not a Pascal VOC annotation"):
+        converter.read_voc_xml(tmp_path / "a.xml", ["cat"])
+
+
+@pytest.fixture
+def visdrone_folder(tmp_path):
+    source = tmp_path / "VisDrone2019-DET-val"
+    for folder in ("images", "annotations"):
+        (source / folder).mkdir(parents=True)
+    cv2.imwrite(str(source / "images" / "a.jpg"), np.zeros((50, 100, 3), np.uint8))
+    (source / "annotations" / "a.txt").write_text("10,5,20,20,1,4,0,0\n0,0,9,9,0,0,0,0\n0,0,9,9,1,11,0,0\n")
+    return tmp_path
+
+
+def test_visdrone(visdrone_folder):
+    for _ in range(2):
+        converter.convert_visdrone(visdrone_folder)
+    assert (visdrone_folder / "labels/val/a.txt").read_text() == "3 0.200000 0.300000 0.200000 0.400000\n"
+    assert (visdrone_folder / "images/val/a.jpg").exists()
+    (visdrone_folder / "b.txt").write_text("1,2,3\n")
+    with pytest.raises(DataError, match=r"b\.txt:1: expected eight whole numbers"):
+        converter.read_visdrone_file(visdrone_folder / "b.txt")
+
+
+def test_fetching_a_data_set(visdrone_folder, tmp_path_factory, cache_folder, monkeypatch):
+    packed = tmp_path_factory.mktemp("server") / "val.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in visdrone_folder.rglob("*.*"):
+            archive.write(file, file.relative_to(visdrone_folder))
+    fetched = []
+
+    def from_server(url, file):
+        fetched.append(url)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(packed.read_bytes())
+
+    monkeypatch.setattr(converter, "download", from_server)
+    recipe = {"files": [{"url": "http://x/val.zip"}], "convert": "visdrone"}
+    data = {"path": "drones", "train": "images/val", "val": "images/val", "names": ["a", "b", "c", "d"]}
+    for _ in range(2):
+        config = load_dataset_config({**data, "download": recipe})
+        assert config.root == cache_folder / "datasets" / "drones" and fetched == ["http://x/val.zip"]
+    found = sorted(str(file.relative_to(config.root)) for file in config.root.rglob("*.*") if file.is_file())
+    assert found[:2] == ["VisDrone2019-DET-val/annotations/a.txt", "images/val/a.jpg"]
+    assert [folder.name for folder in (cache_folder / "datasets").iterdir()] == ["drones"]
+    with pytest.raises(DataError, match="the folder is not empty, so nothing is downloaded into it"):
+        load_dataset_config({**data, "val": "images/other", "download": recipe})

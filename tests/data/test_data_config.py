@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ultralytics.data.utils import DATASET_YAMLS, find_data_yaml, label_file, list_images, load_dataset_config
+from ultralytics.utils.errors import DataError
+
+GOOD = {"train": "images", "val": "images", "names": ["cat", "dog"]}
+
+
+def test_splits_and_names(small_set):
+    config = load_dataset_config(small_set / "data.yaml")
+    assert config.root == small_set and config.nc == 2 and config.names == {0: "cat", 1: "dog"}
+    assert config.splits == {"train": (small_set / "images",), "val": (small_set / "images",)}
+
+
+def test_several_roots_lists_and_order(small_set):
+    (small_set / "list.txt").write_text("./images/002.jpg\n\nimages/001.jpg\n")
+    config = load_dataset_config({**GOOD, "path": small_set, "train": ["list.txt", "images"]})
+    names = [file.name for file in list_images(config.splits["train"], config.root)]
+    assert names == ["002.jpg", "001.jpg", "000.jpg", "003.jpg", "004.jpg", "005.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("/d/images/train/a.jpg", "/d/labels/train/a.txt"),
+        ("/images/d/images/a.b.jpg", "/images/d/labels/a.b.txt"),
+        ("/d/train/a.jpg", "/d/train/a.txt"),
+        ("/d/images.jpg", "/d/images.txt"),
+    ],
+)
+def test_label_file(image, label):
+    assert label_file(Path(image)) == Path(label)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trian": "images"}, "unknown key 'trian'; did you mean 'train'"),
+        ({"valid": "images"}, "unknown key 'valid'; did you mean 'val'"),
+        ({"nmaes": []}, "did you mean 'names'"),
+        ({"annotations": {"tarin": "a.json"}}, "did you mean 'train'"),
+        ({"annotations": "a.json"}, "annotations: expected"),
+        ({"names": None}, "names is None"),
+        ({"names": {1: "cat", 2: "dog"}}, "expected 0..1 without gaps"),
+        ({"names": ["cat", False]}, r"names\[1\] is False; put the name in quotes"),
+        ({"nc": 3}, "nc is 3, but names has 2"),
+        ({"val": None}, "no `val:` entry"),
+        ({"val": 3}, "val: 3 is not a path"),
+        ({"train": "picture"}, "train: 'picture' was not found: looked for .*picture.*data.yaml, images, labels"),
+        ({"path": "/absent"}, "that folder does not exist"),
+        ({"path": 3}, "path is 3"),
+        ({"val": "pictures", "generate": "cubes"}, "generate is 'cubes', known are shapes"),
+        ({"val": "pictures", "download": "import os"}, "Programs in a YAML are not run"),
+        ({"val": "pictures", "download": {"files": [{"ulr": "x"}]}}, "did you mean 'url'"),
+        ({"val": "pictures", "download": {"files": [], "convert": "voc2"}}, "known are voc, visdrone"),
+    ],
+)
+def test_mistakes(small_set, changes, message):
+    file = small_set / "data.yaml"
+    file.write_text(yaml.safe_dump({**GOOD, **changes}))
+    with pytest.raises(DataError, match=message):
+        load_dataset_config(file)
+
+
+def test_yaml_that_cannot_be_used(tmp_path, small_set):
+    with pytest.raises(DataError, match=r"no such file.*did you mean 'shapes'"):
+        find_data_yaml("shape.yaml")
+    with pytest.raises(DataError, match=r"is a folder, expected a data YAML; did you mean '.*data.yaml'"):
+        find_data_yaml(small_set)
+    (tmp_path / "bad.yaml").write_text("train: [a")
+    with pytest.raises(DataError, match="not a readable YAML"):
+        load_dataset_config(tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_text("just words")
+    with pytest.raises(DataError, match="got str"):
+        load_dataset_config(tmp_path / "bad.yaml")
+
+
+def test_no_images_and_wrong_kinds_of_files(small_set):
+    (small_set / "empty").mkdir()
+    with pytest.raises(DataError, match=r"no images in .*empty; looked for files ending in .jpg"):
+        list_images([small_set / "empty"], small_set)
+    with pytest.raises(DataError, match=r"is a file, expected a folder of images or a \.txt list"):
+        list_images([small_set / "images" / "000.jpg"], small_set)
+
+
+def test_paths_as_roboflow_writes_them(small_set):
+    file = small_set / "data.yaml"
+    file.write_text(yaml.safe_dump({**GOOD, "train": "../images", "roboflow": {"version": 1}}))
+    assert load_dataset_config(file, ["train"]).splits["train"] == (small_set / "images",)
+
+
+def test_built_in_files_are_data():
+    assert {file.name for file in DATASET_YAMLS.glob("*.yaml")} == {
+        "shapes.yaml", "coco.yaml", "coco128.yaml", "VOC.yaml", "VisDrone.yaml",
+    }  # fmt: skip
+    for file in DATASET_YAMLS.glob("*.yaml"):
+        content = yaml.safe_load(file.read_text())
+        sources = [entry["url"] for entry in content.get("download", {}).get("files", [])]
+        assert bool(sources) != bool(content.get("generate"))
+        assert all(url.startswith("http") for url in sources)
+        assert find_data_yaml(file.name) == file == find_data_yaml(file.stem)
+        assert len(set(content["names"])) == {"shapes": 6, "VOC": 20, "VisDrone": 10}.get(file.stem, 80)

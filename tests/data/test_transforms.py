@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+
+from ultralytics.data.transforms import Fit, MixUp, Mosaic, RandomFlip, RandomHSV, RandomPerspective, Sample
+from ultralytics.data.transforms.geometry import clip_boxes
+
+SIZE = 96
+
+
+def sample(box=(30, 20, 60, 50), shape=(SIZE, SIZE), index=0) -> Sample:
+    """Black picture with one white box."""
+    image = np.zeros((*shape, 3), np.uint8)
+    x1, y1, x2, y2 = box
+    image[y1:y2, x1:x2] = 255
+    return Sample(image, np.float32([box]), np.float32([index]), f"{index}.jpg", shape, index)
+
+
+def white_area(image: np.ndarray) -> np.ndarray:
+    """x1, y1, x2, y2 of what is white."""
+    rows, columns = np.nonzero(image[..., 0] > 180)
+    return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+
+
+class FakePool:
+    def __init__(self, boxes, shape=(SIZE, SIZE)):
+        self.samples, self.mixing = [sample(box, shape, i) for i, box in enumerate(boxes)], True
+
+    def __len__(self):
+        return len(self.samples)
+
+    def load(self, index):
+        return self.samples[index]
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        RandomFlip(1.0),
+        RandomFlip(1.0, vertical=True),
+        Fit(64),
+        Fit(64, stretched=False),
+        RandomPerspective(SIZE, translate=0.1),
+        RandomPerspective(SIZE, scale=0.3),
+        RandomPerspective(SIZE, degrees=45),
+        RandomPerspective(SIZE, shear=20),
+        RandomPerspective(SIZE, perspective=0.001),
+        RandomPerspective(SIZE, degrees=10, translate=0.05, scale=0.2, shear=5, perspective=0.0005),
+    ],
+)
+@pytest.mark.parametrize("shape", [(SIZE, SIZE), (72, SIZE)])
+def test_boxes_follow_the_pixels(transform, shape):
+    for seed in range(10):
+        before = sample(shape=shape)
+        after = transform(before, np.random.default_rng(seed))
+        assert len(after.boxes) == 1
+        np.testing.assert_allclose(after.boxes[0], white_area(after.image), atol=1.6)
+        assert np.array_equal(before.image, sample(shape=shape).image)  # transforms write nothing back
+        assert np.array_equal(before.boxes, sample(shape=shape).boxes)
+
+
+def test_fit_keeps_the_way_back():
+    for stretched in (True, False):
+        before = sample(shape=(72, SIZE))
+        after = Fit(128, stretched=stretched)(before, np.random.default_rng(0))
+        restored = (after.boxes - np.tile(after.pad, 2)) / np.tile(after.ratio[::-1], 2)
+        np.testing.assert_allclose(restored, before.boxes, atol=1e-4)
+
+
+def test_perspective_without_strength_changes_nothing():
+    before = sample()
+    assert RandomPerspective(SIZE)(before, np.random.default_rng(0)) is before
+
+
+@pytest.mark.parametrize(
+    ("box", "kept"),
+    [
+        ((10, 10, 30, 30), True),
+        ((-10, 10, 30, 30), True),
+        ((-95, 10, 5, 30), False),  # 5 % visible
+        ((10, 10, 11, 30), False),  # too thin
+        ((0, 10, 500, 16), True),
+        ((0, 10, 500, 12.5), False),  # longer than 100 : 1
+        ((600, 10, 700, 30), False),
+    ],
+)
+def test_clip_boxes(box, kept):
+    cut, keep = clip_boxes(np.float32([box]), (100, 500))
+    assert keep.tolist() == [kept]
+    assert cut.min() >= 0 and cut[0, 2] <= 500 and cut[0, 3] <= 100
+
+
+def test_no_boxes():
+    empty = sample()
+    empty = Sample(empty.image, np.zeros((0, 4), np.float32), np.zeros(0, np.float32), "a.jpg", (SIZE, SIZE), 0)
+    for transform in (RandomPerspective(SIZE, degrees=10), RandomFlip(1), Fit(64), RandomHSV(0.1, 0.5, 0.5)):
+        assert transform(empty, np.random.default_rng(0)).boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize("shape", [(SIZE, SIZE), (60, SIZE)])
+def test_mosaic(shape):
+    pool = FakePool([(30, 20, 60, 50), (40, 10, 80, 30), (10, 10, 30, 50)], shape)
+    for seed in range(20):
+        after = Mosaic(pool, SIZE, p=1.0)(pool.load(0), np.random.default_rng(seed))
+        assert after.image.shape == (2 * SIZE, 2 * SIZE, 3) and len(after.boxes) >= 1
+        for x1, y1, x2, y2 in after.boxes.astype(int):
+            assert (after.image[y1:y2, x1:x2] == 255).all()
+        assert int((after.boxes[:, 2:] - after.boxes[:, :2]).prod(1).sum()) <= (after.image[..., 0] == 255).sum()
+    pool.mixing = False
+    assert Mosaic(pool, SIZE, p=1.0)(pool.load(0), np.random.default_rng(0)) is pool.load(0)
+
+
+def test_mixup():
+    pool = FakePool([(30, 20, 60, 50), (40, 10, 80, 30)])
+    mixup = MixUp(pool, lambda other, rng: other, p=1.0)
+    results = [mixup(pool.load(0), np.random.default_rng(seed)) for seed in range(8)]
+    other = next(result for result in results if result.cls.tolist() == [0, 1])
+    assert other.boxes.tolist() == [[30, 20, 60, 50], [40, 10, 80, 30]]
+    assert 60 < other.image[45, 35, 0] < 200 and other.image[25, 50, 0] == 255
+    pool.mixing = False
+    assert mixup(pool.load(0), np.random.default_rng(0)) is pool.load(0)
+
+
+def test_hsv_moves_colours_not_boxes():
+    before = sample()
+    grey = Sample(np.full_like(before.image, (60, 120, 180)), before.boxes, before.cls, "a.jpg", (SIZE, SIZE), 0)
+    images = [RandomHSV(0.015, 0.7, 0.4)(grey, np.random.default_rng(seed)).image[0, 0] for seed in range(50)]
+    assert len({tuple(pixel.tolist()) for pixel in images}) > 40
+    assert np.abs(np.mean(images, axis=0) - (60, 120, 180)).max() < 15  # no drift
+    assert RandomHSV(0, 0, 0)(grey, np.random.default_rng(0)) is grey

@@ -1,0 +1,101 @@
+import http.server
+import tarfile
+import threading
+import zipfile
+
+import pytest
+
+from ultralytics.utils.downloads import download, extract
+from ultralytics.utils.errors import UserError
+
+CONTENT = bytes(range(256)) * 400
+
+
+@pytest.fixture
+def server():
+    """Serves CONTENT on this machine; `ranges` collects what was asked for."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        ranges = []  # noqa: RUF012
+
+        def do_GET(self):
+            asked = self.headers.get("Range")
+            self.ranges.append(asked)
+            if self.path == "/absent":
+                self.send_error(404)
+                return
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+            self.send_response(206 if asked else 200)
+            self.send_header("Content-Length", str(len(CONTENT) - start))
+            self.end_headers()
+            self.wfile.write(CONTENT[start : start + 1000 if self.path == "/short" else None])
+
+        def log_message(self, *args):
+            pass
+
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    listening.url, listening.ranges = f"http://127.0.0.1:{listening.server_port}", Handler.ranges
+    yield listening
+    listening.shutdown()
+    listening.server_close()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def test_download_and_resume(server, tmp_path):
+    file = tmp_path / "deep" / "a.bin"
+    assert download(f"{server.url}/a", file).read_bytes() == CONTENT
+    download(f"{server.url}/a", file)
+    assert server.ranges == [None]  # it was there
+    (tmp_path / "b.bin.part").write_bytes(CONTENT[:5000])
+    assert download(f"{server.url}/a", tmp_path / "b.bin").read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=5000-"]
+
+
+def test_failures_say_what_to_do(server, tmp_path):
+    with pytest.raises(UserError, match=r"absent could not be downloaded .*save it as .*a.bin"):
+        download(f"{server.url}/absent", tmp_path / "a.bin")
+    with pytest.raises(UserError, match="run again"):
+        download(f"{server.url}/short", tmp_path / "a.bin")
+    assert not (tmp_path / "a.bin").exists()
+    with pytest.raises(UserError, match="Check the network"):
+        download("http://127.0.0.1:9/a", tmp_path / "a.bin")
+
+
+def test_no_room(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
+    with pytest.raises(UserError, match=r"needs 0\.0 GB.*ULTRALYTICS_CACHE"):
+        download(f"{server.url}/a", tmp_path / "a.bin")
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+@pytest.mark.parametrize("strip", [True, False])
+def test_extract(tmp_path, suffix, strip):
+    source = tmp_path / "top" / "images"
+    source.mkdir(parents=True)
+    (source / "a.txt").write_text("a")
+    archive = tmp_path / f"a{suffix}"
+    if suffix == ".zip":
+        with zipfile.ZipFile(archive, "w") as packed:
+            packed.write(source / "a.txt", "top/images/a.txt")
+    else:
+        with tarfile.open(archive, "w:gz" if suffix == ".tar.gz" else "w") as packed:
+            packed.add(tmp_path / "top", "top")
+    extract(archive, tmp_path / "out", strip=strip)
+    assert [str(f.relative_to(tmp_path / "out")) for f in (tmp_path / "out").rglob("*.txt")] == [
+        "images/a.txt" if strip else "top/images/a.txt"
+    ]
+
+
+def test_archives_that_cannot_be_unpacked(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"no archive")
+    with pytest.raises(UserError, match=r"not a readable zip or tar.*delete it"):
+        extract(tmp_path / "a.zip", tmp_path / "out")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as packed:
+        packed.writestr("../outside.txt", "x")
+    extract(tmp_path / "b.zip", tmp_path / "out")
+    assert not (tmp_path / "outside.txt").exists()

@@ -1,0 +1,184 @@
+"""Other label formats to YOLO text, and fetching of data sets that are published in them."""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from urllib.parse import urlparse
+
+from ultralytics.data.images import probe_image
+from ultralytics.data.labels import read_coco_json
+from ultralytics.utils import LOGGER
+from ultralytics.utils.downloads import download, extract
+from ultralytics.utils.errors import DataError, did_you_mean
+
+COCO_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # of 1..90, never given to a category
+VISDRONE_CLASSES = 10  # categories 1..10; 0 marks ignored regions, 11 anything else
+VOC_SETS = {"2007": ("train", "val", "test"), "2012": ("train", "val")}
+
+Box = tuple[int, float, float, float, float]  # class, x1, y1, x2, y2 in pixels
+
+
+def coco80_to_coco91_class() -> list[int]:
+    """COCO category id (1..90) of each of the 80 class indices."""
+    return [i for i in range(1, 91) if i not in COCO_UNUSED_IDS]
+
+
+def coco91_to_coco80_class() -> list[int | None]:
+    """Class index (0..79) of category ids 1..91, None for unused ones."""
+    index = {category: i for i, category in enumerate(coco80_to_coco91_class())}
+    return [index.get(i) for i in range(1, 92)]
+
+
+def convert_coco(labels_dir: str | os.PathLike, save_dir: str | os.PathLike) -> None:
+    """Every COCO json in `labels_dir` to YOLO text below `save_dir`/labels/<json name without `instances_`>.
+
+    Class indices follow the category ids in ascending order; crowd regions are left out. A data YAML can also name
+    COCO json files directly (`annotations:`), without conversion.
+    """
+    files = sorted(Path(labels_dir).glob("*.json"))
+    if not files:
+        raise DataError(
+            f"{labels_dir}: no .json files here; expected COCO annotation files such as instances_val2017.json"
+        )
+    for file in files:
+        coco = read_coco_json(file)
+        folder = Path(save_dir) / "labels" / file.stem.removeprefix("instances_")
+        skipped = 0
+        for image in coco.images:
+            rows = coco.rows(image["id"], (image["height"], image["width"]))
+            skipped += len(rows.problems)
+            kept = [(c, *box) for c, box, crowd in zip(rows.cls, rows.boxes, rows.crowd, strict=True) if not crowd]
+            _write_rows(folder / Path(image["file_name"]).with_suffix(".txt"), kept)
+        names = ", ".join(coco.categories.values())
+        LOGGER.info(f"{file.name}: {len(coco.images)} label files in {folder}, {skipped} boxes skipped or cut; {names}")
+
+
+def convert_voc(root: str | os.PathLike, names: Sequence[str]) -> None:
+    """Move images of `root`/VOCdevkit to images/<set><year> and write labels/<set><year>, without difficult objects."""
+    root = Path(root)
+    for year, sets in VOC_SETS.items():
+        source = root / "VOCdevkit" / f"VOC{year}"
+        for name in sets:
+            listed = (source / "ImageSets" / "Main" / f"{name}.txt").read_text().split()
+            images = root / "images" / f"{name}{year}"
+            images.mkdir(parents=True, exist_ok=True)
+            for stem in listed:
+                shape, boxes = read_voc_xml(source / "Annotations" / f"{stem}.xml", names)
+                _move(source / "JPEGImages" / f"{stem}.jpg", images / f"{stem}.jpg")
+                _write_rows(root / "labels" / f"{name}{year}" / f"{stem}.txt", _normalise(boxes, shape))
+
+
+def read_voc_xml(file: Path, names: Sequence[str]) -> tuple[tuple[int, int], list[Box]]:
+    """(height, width) and boxes of a Pascal VOC annotation; its pixels count from 1. Difficult objects are left out."""
+    try:
+        tree = ElementTree.parse(file)
+        shape = (int(tree.findtext("size/height")), int(tree.findtext("size/width")))
+        boxes = []
+        for item in tree.iter("object"):
+            if item.findtext("difficult", "0").strip() == "1":
+                continue
+            name = item.findtext("name")
+            if name not in names:
+                raise DataError(f"{file}: class {name!r} is not among {', '.join(names)}")
+            x1, y1, x2, y2 = (float(item.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
+            boxes.append((names.index(name), x1 - 1, y1 - 1, x2, y2))
+    except (ElementTree.ParseError, TypeError, OSError) as error:
+        raise DataError(f"{file}: not a Pascal VOC annotation ({error})") from error
+    return shape, boxes
+
+
+def convert_visdrone(root: str | os.PathLike, names: Sequence[str] = ()) -> None:
+    """Move images of `root`/VisDrone2019-DET-<set> to images/<set> and write labels/<set>."""
+    root = Path(root)
+    for source in sorted(root.glob("VisDrone2019-DET-*")):
+        name = source.name.removeprefix("VisDrone2019-DET-")
+        images = root / "images" / name
+        images.parent.mkdir(exist_ok=True)
+        _move(source / "images", images)
+        for file in sorted((source / "annotations").glob("*.txt")):
+            shape = probe_image(images / f"{file.stem}.jpg")
+            _write_rows(root / "labels" / name / file.name, _normalise(read_visdrone_file(file), shape))
+
+
+def read_visdrone_file(file: Path) -> list[Box]:
+    """Boxes of a VisDrone annotation: rows of left, top, width, height, considered, category, truncation, occlusion."""
+    boxes = []
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        try:
+            left, top, width, height, considered, category = (int(word) for word in line.split(",")[:6])
+        except ValueError as error:
+            raise DataError(f"{file}:{number}: expected eight whole numbers, got {line!r}") from error
+        if considered and 1 <= category <= VISDRONE_CLASSES:
+            boxes.append((category - 1, left, top, left + width, top + height))
+    return boxes
+
+
+CONVERTERS: dict[str, Callable[[Path, Sequence[str]], None]] = {"voc": convert_voc, "visdrone": convert_visdrone}
+
+
+def fetch_dataset(root: Path, recipe: dict, names: Sequence[str], where: str) -> None:
+    """Download, unpack and convert a data set as the `download` entry of its YAML says.
+
+    `recipe`: `files`, a list of {url, into: folder below root, strip: leave out the top folder}; and `convert`, a key
+    of CONVERTERS. It is all made in a folder beside `root`, kept when interrupted, which becomes `root` at the end.
+    """
+    _check_recipe(recipe, where)
+    if root.exists() and any(root.iterdir()):
+        raise DataError(
+            f"{where}: images are missing in {root}, but the folder is not empty, so nothing is downloaded into it; "
+            f"complete it, or move it away to have it downloaded"
+        )
+    LOGGER.info(f"{root} is not there; downloading it as {where} says ({recipe.get('size', 'size not stated')})")
+    work = root.with_name(f"{root.name}.partial")
+    for entry in recipe["files"]:
+        archive = work / Path(urlparse(entry["url"]).path).name
+        unpacked = archive.with_name(archive.name + ".unpacked")
+        if not unpacked.exists():
+            download(entry["url"], archive)
+            extract(archive, work / entry.get("into", "."), strip=entry.get("strip", False))
+            unpacked.touch()
+            archive.unlink()
+    if recipe.get("convert"):
+        CONVERTERS[recipe["convert"]](work, names)
+    for marker in work.glob("*.unpacked"):
+        marker.unlink()
+    if root.exists():
+        root.rmdir()
+    os.replace(work, root)
+
+
+def _check_recipe(recipe: object, where: str) -> None:
+    """A YAML is data: older ones carry a program here, which is refused rather than run."""
+    expected = "expected `files:` with entries {url, into, strip}, and perhaps `convert:` and `size:`"
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("files"), list):
+        raise DataError(f"{where}: download is {str(recipe)[:60]!r}; {expected}. Programs in a YAML are not run")
+    levels = [(recipe, ("files", "convert", "size")), *((entry, ("url", "into", "strip")) for entry in recipe["files"])]
+    for level, known in levels:
+        for key in level:
+            if key not in known:
+                raise DataError(f"{where}: download: unknown key {key!r}{did_you_mean(key, known)}; {expected}")
+    if recipe.get("convert") not in (None, *CONVERTERS):
+        raise DataError(f"{where}: download.convert is {recipe['convert']!r}, known are {', '.join(CONVERTERS)}")
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename, unless an interrupted conversion has done so already."""
+    if source.exists():
+        os.replace(source, target)
+
+
+def _normalise(boxes: Iterable[Box], shape: tuple[int, int]) -> list[Box]:
+    """Pixels to class, cx, cy, w, h in 0..1."""
+    height, width = shape
+    return [
+        (c, (x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
+        for c, x1, y1, x2, y2 in boxes
+    ]
+
+
+def _write_rows(file: Path, rows: Iterable[Box]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{row[0]} {' '.join(f'{value:.6f}' for value in row[1:])}\n" for row in rows))
