@@ -1,0 +1,189 @@
+import csv
+import io
+import json
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from ultralytics.engine.results import Boxes, Results
+from ultralytics.utils.errors import DataError, DeviceError, MissingPackageError
+
+ROWS = [[10.0, 20.0, 50.0, 60.0, 0.9, 1.0], [-5.0, 30.0, 30.0, 110.0, 0.8, 0.0], [0.0, 0.0, 20.0, 10.0, 0.3, 1.0]]
+SHAPE = (100, 200)
+NAMES = {0: "star", 1: "big/circle"}
+
+
+def results(rows=ROWS, path="photos/a.jpg"):
+    return Results(np.full((*SHAPE, 3), 90, np.uint8), path, NAMES, torch.tensor(rows).reshape(-1, 6))
+
+
+def tracked():
+    return Boxes(torch.tensor([[10.0, 20.0, 50.0, 60.0, 7.0, 0.9, 1.0]]), SHAPE)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, torch.as_tensor])
+def test_boxes_in_all_formats(convert):
+    boxes = Boxes(convert(np.array(ROWS, np.float32)), SHAPE)
+    expected = {
+        "xyxy": [10, 20, 50, 60],
+        "xywh": [30, 40, 40, 40],
+        "xyxyn": [0.05, 0.2, 0.25, 0.6],
+        "xywhn": [0.15, 0.4, 0.2, 0.4],
+    }
+    for name, numbers in expected.items():
+        value = getattr(boxes, name)
+        assert type(value) is type(boxes.data)
+        np.testing.assert_allclose(value[0], numbers, rtol=1e-6)
+    assert boxes.conf.tolist() == pytest.approx([0.9, 0.8, 0.3]) and boxes.cls.tolist() == [1, 0, 1]
+    assert boxes.id is None and not boxes.is_track and boxes.shape == (3, 6) and len(boxes) == 3
+
+
+def test_boxes_are_indexed_and_iterated():
+    boxes = results().boxes
+    assert boxes[0].shape == (1, 6) and boxes[boxes.conf > 0.5].shape == (2, 6) and boxes[1:].shape == (2, 6)
+    assert [float(b.conf) for b in boxes] == pytest.approx([0.9, 0.8, 0.3])
+    assert boxes[[2, 0]].cls.tolist() == [1, 1]
+
+
+def test_track_ids():
+    assert tracked().is_track and tracked().id.tolist() == [7] and tracked().conf.tolist() == pytest.approx([0.9])
+
+
+def test_conversion_of_boxes_and_results():
+    result = results()
+    for item in (result, result.boxes):
+        boxes = getattr(item.numpy(), "boxes", item.numpy())
+        assert isinstance(boxes.data, np.ndarray) and boxes.cpu() is boxes
+    assert result.to(torch.float64).boxes.data.dtype == torch.float64
+    assert result.cpu().path == result.path and result.numpy().to("cpu").boxes.data.equal(result.boxes.data)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (torch.zeros(2, 5), ValueError, r"got shape \(2, 5\), expected \(n, 6\)"),
+        (torch.zeros(1, 2, 6), ValueError, r"got shape \(1, 2, 6\)"),
+        ([[1, 2, 3, 4, 5, 6]], TypeError, "got list"),
+    ],
+)
+def test_boxes_of_wrong_form(data, error, message):
+    with pytest.raises(error, match=message):
+        Boxes(data, SHAPE)
+
+
+def test_results_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"classes \[9\], expected of \[0, 1\]"):
+        results([[0, 0, 1, 1, 0.5, 9.0]])
+    with pytest.raises(ValueError, match=r"image \(5, 5\), expected of this one, \(100, 200\)"):
+        results().update(boxes=Boxes(torch.zeros(0, 6), (5, 5)))
+    with pytest.raises(ValueError, match="orig_img is"):
+        Results(torch.zeros(3, 4, 4), "a", NAMES)
+
+
+def test_results_as_a_collection():
+    result = results()
+    assert len(result) == 3 and len(result[1:]) == 2 and [r.boxes.shape for r in result] == [(1, 6)] * 3
+    assert len(result.new()) == 0 and result.new().path == result.path and result.keys == ["boxes"]
+    result.update(boxes=result.boxes[:1])
+    assert len(result) == 1 and result.masks is None
+    assert Results(result.orig_img, "a", ["star", "circle"]).names == {0: "star", 1: "circle"}
+
+
+def test_verbose():
+    assert results().verbose() == "1 star, 2 big/circles" and results([]).verbose() == "(no detections)"
+
+
+def test_plot_draws_on_a_copy():
+    result = results()
+    before = result.orig_img.copy()
+    drawn = result.plot(line_width=2)
+    assert drawn.shape == before.shape and drawn.dtype == np.uint8 and (result.orig_img == before).all()
+    assert (drawn[20, 20:45] != 90).any() and (drawn[35:55, 35:45] == 90).all()  # border of the first box, its middle
+    assert (result.plot(boxes=False) == before).all()
+    assert (result.plot(labels=False) != drawn).any() and (result.plot(conf=False) != drawn).any()
+    assert (result.plot(color_mode="instance") != result.plot()).any()
+    other = np.zeros_like(before)
+    assert (result.plot(img=other)[80:, 100:] == 0).all()
+    with pytest.raises(ValueError, match="color_mode is 'rainbow'"):
+        result.plot(color_mode="rainbow")
+
+
+def test_save_writes_non_ascii_paths_and_the_default_name(tmp_path, monkeypatch):
+    file = tmp_path / "ergebnis ü" / "bild.png"
+    assert results().save(file) == str(file)
+    assert (cv2.imdecode(np.fromfile(file, np.uint8), 1) == results().plot()).all()
+    monkeypatch.chdir(tmp_path)
+    assert results().save(labels=False) == "results_a.jpg" and (tmp_path / "results_a.jpg").exists()
+    with pytest.raises(DataError, match=r"no image format for suffix '\.xyz'"):
+        results().save(tmp_path / "a.xyz")
+
+
+def test_save_txt_is_a_valid_label_file(tmp_path):
+    file = tmp_path / "labels" / "a.txt"
+    results().save_txt(file)
+    rows = [line.split() for line in file.read_text().splitlines()]
+    assert rows[0] == ["1", "0.15", "0.4", "0.2", "0.4"]
+    assert rows[1] == ["0", "0.075", "0.65", "0.15", "0.7"]  # cut off at the left and lower border
+    results([]).save_txt(file, save_conf=True)
+    assert file.read_text() == ""
+    result = results()
+    result.update(boxes=tracked())
+    result.save_txt(file, save_conf=True)
+    assert file.read_text() == "1 0.15 0.4 0.2 0.4 0.9 7\n"
+
+
+def test_save_crop(tmp_path):
+    outside = [[-50.0, -50.0, -10.0, -10.0, 0.3, 1.0]]
+    files = results(ROWS + outside).save_crop(tmp_path, "a.jpg")
+    assert [f.replace(str(tmp_path), "").replace("\\", "/") for f in files] == [
+        "/big_circle/a_1.jpg",
+        "/star/a_2.jpg",
+        "/big_circle/a_3.jpg",
+    ]
+    assert cv2.imread(files[1]).shape == (70, 30, 3)
+
+
+def test_tables():
+    result = results()
+    first = result.summary(decimals=2)[0]
+    assert first == {
+        "name": "big/circle",
+        "class": 1,
+        "confidence": 0.9,
+        "box": {"x1": 10.0, "y1": 20.0, "x2": 50.0, "y2": 60.0},
+    }
+    assert json.loads(result.to_json()) == result.summary()
+    assert result.summary(normalize=True)[0]["box"] == {"x1": 0.05, "y1": 0.2, "x2": 0.25, "y2": 0.6}
+    rows = list(csv.DictReader(io.StringIO(result.to_csv())))
+    assert len(rows) == 3 and rows[1]["name"] == "star" and float(rows[1]["x1"]) == -5
+    assert results([]).to_csv() == "name,class,confidence,x1,y1,x2,y2\n"
+    result.update(boxes=tracked())
+    assert result.summary()[0]["track_id"] == 7 and result.to_csv().splitlines()[0].endswith("track_id")
+
+
+def test_data_frame(monkeypatch):
+    pytest.importorskip("pandas")
+    frame = results().to_df()
+    assert list(frame.columns) == ["name", "class", "confidence", "x1", "y1", "x2", "y2"] and len(frame) == 3
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingPackageError, match="pip install pandas"):
+        results().to_df()
+
+
+def test_show_without_a_display(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(DeviceError, match=r"no display.*save=True"):
+        results().show()
+    monkeypatch.setenv("DISPLAY", ":0")
+
+    def refuse(*_):
+        raise cv2.error("not implemented")
+
+    monkeypatch.setattr(cv2, "imshow", refuse)
+    with pytest.raises(DeviceError, match="cannot open a window"):
+        results().show()

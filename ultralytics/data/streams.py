@@ -1,0 +1,150 @@
+"""Cameras and network streams: a thread for each keeps reading, so that the network never sees a stale frame."""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import DataError
+
+RECONNECTS = 3
+RECONNECT_SECONDS = 1.0  # before the first attempt; doubled for each one after it
+BUFFERED_FRAMES = 30
+IDLE_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture to run the network on, and where it came from."""
+
+    image: np.ndarray  # (H, W, 3) uint8 BGR
+    path: str  # file, address, or the name an unnamed picture was given
+    label: str  # how a log line calls it: "image 1/4 a.jpg"
+    kind: Literal["image", "video", "stream"] = "image"
+    index: int = 1  # number of the frame in its video or stream, from 1
+    fps: float = 30.0
+    tensor: torch.Tensor | None = None  # (3, H, W) float RGB in 0..1: the network input as the caller prepared it
+
+
+def frame_rate(capture: cv2.VideoCapture) -> float:
+    """Frames per second; 30 where the source does not say, as cameras often do not."""
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if 0 < fps < 1000 else 30.0
+
+
+def public_address(address: str | int) -> str:
+    """The address without user name and password, for logs and file names."""
+    return re.sub(r"//[^/@]*@", "//", str(address))
+
+
+class LiveReader:
+    """Frames of one camera or network stream, read in the background and reconnected when the connection drops.
+
+    Without `keep_all` only the newest frame is kept; with it up to 30 wait, and reading pauses rather than lose one.
+    """
+
+    def __init__(self, address: str | int, *, label: str, vid_stride: int = 1, keep_all: bool = False) -> None:
+        self.address, self.label = address, label
+        self.vid_stride, self.keep_all = vid_stride, keep_all
+        self.failure = "its reader failed, see above"  # why it has ended, where the thread lives to say so
+        self._frames: queue.Queue[Frame] = queue.Queue(BUFFERED_FRAMES if keep_all else 1)
+        self._stopping = threading.Event()
+        self._count = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether no further frame will come, but for those that wait."""
+        return not self._thread.is_alive()
+
+    def take(self) -> Frame | None:
+        """A frame not yet taken, or None where there is none at the moment."""
+        with suppress(queue.Empty):
+            return self._frames.get_nowait()
+        return None
+
+    def close(self) -> None:
+        """Stop reading and let go of the device."""
+        self._stopping.set()
+        self._thread.join(timeout=2)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            before = self._count
+            self._read_connection()
+            failures = failures + 1 if self._count == before else 1
+            if failures > RECONNECTS:
+                after = f"stopped after {self._count} frames" if self._count else "cannot be opened"
+                self.failure = f"{after}; gave up after {RECONNECTS} attempts to reconnect"
+                return
+            self._stopping.wait(RECONNECT_SECONDS * 2 ** (failures - 1))
+
+    def _read_connection(self) -> None:
+        """Read until the connection ends or `close` is called."""
+        capture = cv2.VideoCapture(self.address)
+        fps, address = frame_rate(capture), public_address(self.address)
+        while not self._stopping.is_set() and capture.grab():
+            self._count += 1
+            if (self._count - 1) % self.vid_stride:
+                continue
+            decoded, image = capture.retrieve()
+            if decoded:
+                self._offer(Frame(image, address, self.label, "stream", self._count, fps / self.vid_stride))
+            else:
+                LOGGER.warning(f"{self.label}: frame {self._count} is broken, skipped")
+        capture.release()
+
+    def _offer(self, frame: Frame) -> None:
+        while not self._stopping.is_set():
+            try:
+                return self._frames.put(frame, timeout=0.1 if self.keep_all else 0)
+            except queue.Full:
+                if not self.keep_all:
+                    self.take()
+
+
+def live_batches(
+    addresses: Sequence[str | int], *, vid_stride: int = 1, keep_all: bool = False
+) -> Iterator[list[Frame]]:
+    """Batches with one frame of every stream that has a new one, until all streams have ended.
+
+    A stream that ends is reported; DataError where not one of them gave a frame.
+    """
+    labels = [f"stream {i}/{len(addresses)} {public_address(a)}" for i, a in enumerate(addresses, 1)]
+    readers = [
+        LiveReader(a, label=label, vid_stride=vid_stride, keep_all=keep_all)
+        for a, label in zip(addresses, labels, strict=True)
+    ]
+    seen, failures = False, []
+    try:
+        while readers:
+            ended = [reader for reader in readers if reader.ended]  # before taking: its last frames still count
+            batch = [frame for reader in readers if (frame := reader.take())]
+            if batch:
+                seen = True
+                yield batch
+                continue
+            for reader in ended:
+                failures.append(f"{reader.label}: {reader.failure}")
+                LOGGER.warning(failures[-1])
+                readers.remove(reader)
+            time.sleep(IDLE_SECONDS)
+    finally:
+        for reader in readers:
+            reader.close()
+    if not seen:
+        hint = "check the address, the network and the user's rights to the camera"
+        raise DataError(f"no stream gave a frame ({'; '.join(failures)}): {hint}")
