@@ -117,7 +117,7 @@ def test_label_cache_of_a_read_only_data_set(small_set, cache_folder):
 
 @pytest.fixture
 def coco_set(small_set):
-    """The small set with its labels in a json: categories 9 (dog) and 3 (cat), a crowd region, an image without boxes."""
+    """The small set with its labels in a json: categories 9 (dog) and 3 (cat), a crowd region, an empty image."""
     shutil.rmtree(small_set / "labels")
     content = {
         "images": [{"id": 10 + i, "file_name": f"{i:03}.jpg", "width": 60, "height": 40} for i in range(3)],

@@ -26,6 +26,7 @@ from ultralytics.utils.errors import DataError
         ("-1 0.5 0.5 0.2 0.4", "bad_class", []),
         ("0 320 240 100 80", "out_of_range", []),
         ("0 0.5 0.5 1.3 0.4", "out_of_range", []),
+        ("0 -0.02 0.5 0.04 0.4", "out_of_range", []),  # nothing of it is inside
         ("0 0.1 0.5 0.24 0.4", "clipped", [(0.11, 0.5, 0.22, 0.4)]),
         ("0 0.5 0.5 1.0005 1", None, [(0.5, 0.5, 1, 1)]),  # rounding
     ],

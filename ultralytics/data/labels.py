@@ -59,7 +59,7 @@ class Rows:
             )
             return
         excess = max(-x1, -y1, x2 - 1, y2 - 1)
-        if excess > REPAIRABLE:
+        if excess > REPAIRABLE or min(x2, y2) <= 0 or max(x1, y1) >= 1:
             hint = "; are these pixels? expected 0..1" if max(corners) > 2 else ""
             text = f"box x1, y1, x2, y2 = {x1:.4g}, {y1:.4g}, {x2:.4g}, {y2:.4g} leaves the image; row skipped{hint}"
             self.problems.append(Problem("out_of_range", where, text))
