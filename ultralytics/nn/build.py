@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 import ultralytics.nn.modules  # noqa: F401 - registers the layers of the package
-
 from ultralytics.cfg.model_yaml import ModelSpec, Row
 from ultralytics.nn import plans
 from ultralytics.nn.discovery import import_addmodules
@@ -63,7 +62,9 @@ def _resolve(source: int, number: int, channels: Sequence[int | None], row: Row)
     if number == 0 and source == -1:
         return -1
     if not 0 <= absolute < number:
-        raise ModelConfigError(f"{row.where}: layer {number} {row.module} reads from {source}, but only 0 to {number - 1} exist")
+        raise ModelConfigError(
+            f"{row.where}: layer {number} {row.module} reads from {source}, but only 0 to {number - 1} exist"
+        )
     if channels[absolute] is None:
         full = [i for i, c in enumerate(channels) if c is not None]
         raise ModelConfigError(

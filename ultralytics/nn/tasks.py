@@ -139,7 +139,9 @@ class DetectionModel(nn.Module):
         wanted = set(layers)
         unknown = wanted - {layer.i for layer in self.model[:-1]}
         if unknown:
-            raise ModelConfigError(f"embed: no layer {min(unknown)}; layers before the head go up to {self.model[-2].i}")
+            raise ModelConfigError(
+                f"embed: no layer {min(unknown)}; layers before the head go up to {self.model[-2].i}"
+            )
 
         def hook(layer: nn.Module, output: Any) -> None:
             if layer.i in wanted:
@@ -179,10 +181,9 @@ class DetectionModel(nn.Module):
 class RTDETRDetectionModel(DetectionModel):
     """RT-DETR. In eval a call returns (y, extras), y (B, queries, 4 + nc): cx, cy, w, h in 0..1, class probabilities."""
 
-    criterion: nn.Module | None = None
-
     def __init__(self, cfg: Any = "rtdetr-l.yaml", ch: int = 3, nc: int | None = None, verbose: bool = False, **kwargs):
         super().__init__(cfg, ch, nc, verbose, **kwargs)
+        self.criterion: nn.Module | None = None  # made at the first loss
         if not isinstance(self.model[-1], RTDETRDecoder):
             last = self.model[-1]
             raise ModelConfigError(f"{last.where}: the last layer of an RT-DETR is RTDETRDecoder, got {last.type}")

@@ -83,7 +83,8 @@ class RTDETRDetectionLoss(nn.Module):
             "loss_giou": 1 - bbox_iou(predicted, wanted, xywh=True, GIoU=True).squeeze(-1),
         }
         by_layer = {
-            name: boxes.new_zeros(len(matches)).index_add(0, layer, values) / paired for name, values in per_pair.items()
+            name: boxes.new_zeros(len(matches)).index_add(0, layer, values) / paired
+            for name, values in per_pair.items()
         }
         by_layer["loss_class"] = self._class_loss(scores, (layer, image, query, batch["cls"][gt]), overlap, paired)
 
@@ -98,11 +99,11 @@ class RTDETRDetectionLoss(nn.Module):
         """(L,): what each layer's logits (L, B, Q, nc) cost; `positives` index the logits of matched classes."""
         p = scores.sigmoid()
         target = torch.zeros_like(scores)
-        if self.use_vfl:
+        if self.use_vfl and len(overlap):  # without any box the reference falls back to the focal loss
             target[positives] = overlap
             weight = self.alpha * p**self.gamma
             weight = weight.index_put(positives, overlap)
-            loss = F.binary_cross_entropy_with_logits(scores, target, weight, reduction="none")
+            loss = weight * F.binary_cross_entropy_with_logits(scores, target, reduction="none")
         elif self.use_fl:
             target[positives] = 1
             hit = target * p + (1 - target) * (1 - p)

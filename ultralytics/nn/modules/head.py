@@ -22,7 +22,9 @@ DECODER_SETTINGS = {"num_queries": "nq", "num_denoising": "nd"}  # top-level YAM
 def _decoder(ctx: Context, nc: int, *args: Any) -> Plan:
     names = ("hd", "nq", "ndp", "nh", "ndl", "d_ffn", "dropout", "act", "eval_idx", "nd")
     kwargs = dict(zip(names, args, strict=False))
-    kwargs.update({arg: ctx.settings[key] for key, arg in DECODER_SETTINGS.items() if ctx.settings.get(key) is not None})
+    kwargs.update(
+        {arg: ctx.settings[key] for key, arg in DECODER_SETTINGS.items() if ctx.settings.get(key) is not None}
+    )
     return Plan((nc, ctx.inputs), nc, kwargs=kwargs)
 
 
@@ -74,9 +76,7 @@ class RTDETRDecoder(nn.Module):
         self.num_denoising, self.label_noise_ratio, self.box_noise_scale = nd, label_noise_ratio, box_noise_scale
         self.learnt_init_query = learnt_init_query
 
-        self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(c, hd, 1, bias=False), nn.BatchNorm2d(hd)) for c in ch
-        )
+        self.input_proj = nn.ModuleList(nn.Sequential(nn.Conv2d(c, hd, 1, bias=False), nn.BatchNorm2d(hd)) for c in ch)
         layer = DeformableTransformerDecoderLayer(hd, nh, d_ffn, dropout, act, self.nl, ndp)
         self.decoder = DeformableTransformerDecoder(hd, layer, ndl, eval_idx)
         self.denoising_class_embed = nn.Embedding(nc, hd)
