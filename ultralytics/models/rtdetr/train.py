@@ -11,6 +11,7 @@ from ultralytics.data.utils import load_dataset_config
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.rtdetr.val import RTDETRValidator
+from ultralytics.models.utils.loss import RTDETRDetectionLoss
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.nn.weights import load_matching, read_state_dict
 from ultralytics.utils.errors import DataError, OptionError
@@ -42,11 +43,13 @@ class RTDETRTrainer(BaseTrainer):
         model = self._resumed_model(names) if self.checkpoint is not None else self._new_model(len(names))
         if isinstance(options.pretrained, str):
             load_matching(model, read_state_dict(options.pretrained), origin=options.pretrained)
-        model.names, model.args = names, options
+        model.names = names
+        gains = {"class": options.loss_cls, "bbox": options.loss_bbox, "giou": options.loss_giou}
+        model.criterion = RTDETRDetectionLoss(nc=model.nc, loss_gain=gains)
         return model
 
     def build_validator(self, *, plots: bool) -> RTDETRValidator:
-        options = self.args.replace(mode="val", plots=plots, rect=False)
+        options = self.args.replace(mode="val", plots=plots)
         return RTDETRValidator(options, save_dir=self.save_dir, dataloader=self.val_loader, callbacks=self.callbacks)
 
     def _resumed_model(self, names: dict[int, str]) -> nn.Module:

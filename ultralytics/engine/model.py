@@ -1,0 +1,171 @@
+"""The object users hold: a detector made from a model file or from weights, with train, val and predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ultralytics.cfg import Options, get_cfg
+from ultralytics.cfg.model_yaml import load_model_yaml
+from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
+from ultralytics.engine.predictor import BasePredictor
+from ultralytics.engine.results import Results
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.weights import load_matching, read_state_dict
+from ultralytics.utils import setup_logging
+from ultralytics.utils.callbacks import Callback, Callbacks
+from ultralytics.utils.errors import ModelConfigError, UserError
+from ultralytics.utils.metrics import DetMetrics
+
+# What validation and prediction take over from the training of the weights, unless told otherwise.
+INHERITED = {"val": ("data", "imgsz", "single_cls", "classes"), "predict": ("imgsz",)}
+
+
+class Model:
+    """A detector.
+
+    A subclass names its network and the classes that train, validate and predict with it.
+
+    Args:
+        model: a model file (`.yaml`, or the name of one in the package), or weights (`.pt`).
+        verbose: whether messages go to the terminal.
+
+    Raises:
+        ModelConfigError: the model file cannot be found or its form is wrong.
+        WeightsError: the weights cannot be read.
+    """
+
+    network_class: type[DetectionModel]
+    trainer_class: type[BaseTrainer]
+    validator_class: type[BaseValidator]
+    predictor_class: type[BasePredictor]
+
+    def __init__(self, model: str | Path, verbose: bool = True) -> None:
+        setup_logging(verbose)
+        self.source = str(model)
+        self.callbacks = Callbacks()
+        self.trainer: BaseTrainer | None = None
+        self.metrics: DetMetrics | None = None
+        self._loaded = False  # weights that are not those of `source`
+        suffix = Path(self.source).suffix.lower()
+        if suffix in (".yaml", ".yml"):
+            load_model_yaml(self.source)  # a wrong file is told here, not at the first use
+            self.checkpoint: dict[str, Any] | None = None
+        elif suffix == ".pt":
+            self.checkpoint = load_checkpoint(self.source)
+        else:
+            raise ModelConfigError(f"model {self.source!r}: expected a model file (.yaml) or weights (.pt)")
+
+    @cached_property
+    def model(self) -> DetectionModel:
+        """The network, built when it is first needed."""
+        if self.checkpoint is None:
+            return self.network_class(self.source)
+        return network_of(self.checkpoint, self.network_class)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class names by index."""
+        return self.model.names
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.model.parameters()).device
+
+    def train(self, **options: Any) -> DetMetrics:
+        """Train with options (see `yolo cfg`), then hold the best weights. Returns the metrics of the last validation.
+
+        `resume=True` goes on with the run whose `last.pt` this model was made from.
+        """
+        args = self._options("train", options, model=self.source)
+        network = self.model if self._loaded else None
+        self.trainer = self.trainer_class(args, self.callbacks, model=network, overrides=options)
+        self.metrics = self.trainer.train()
+        self.model = self.trainer.ema.ema
+        self._loaded = True
+        if self.trainer.args.save:
+            self.source, self._loaded = str(self.trainer.best), False
+            self.checkpoint = load_checkpoint(self.source)
+        return self.metrics
+
+    def val(self, **options: Any) -> DetMetrics:
+        """Validate; without `data=` on the data set that the weights were trained on."""
+        args = self._options("val", options, model=self.source)
+        self.metrics = self.validator_class(args, callbacks=self.callbacks)(self.model)
+        return self.metrics
+
+    def predict(
+        self, source: Any = None, stream: bool = False, **options: Any
+    ) -> list[Results] | Iterator[Results] | list[Tensor]:
+        """Detect in images, videos, folders, arrays and so on.
+
+        Args:
+            source: path, pattern, list, BGR array (H, W, 3), PIL image, RGB tensor (B, 3, H, W) in 0..1, camera number.
+            stream: return an iterator that holds one batch at a time, instead of a list.
+            **options: see `yolo cfg`.
+        """
+        named = source if isinstance(source, str) else None
+        args = self._options("predict", {"batch": 1, **options}, model=self.source, source=named)
+        if source is None and args.source is None:
+            raise UserError("predict: source= is missing; for example source='image.jpg'")
+        return self.predictor_class(args, self.callbacks)(source, model=self.model, stream=stream)
+
+    __call__ = predict
+
+    def embed(self, source: Any, layers: Sequence[int] | None = None, **options: Any) -> list[Tensor]:
+        """One vector an image: the maps of `layers` (the last before the head by default), averaged and joined."""
+        layers = [self.model.model[-2].i] if layers is None else list(layers)
+        return self.predict(source, embed=layers, **options)
+
+    def info(self, imgsz: int = 640, detailed: bool = False, verbose: bool = True) -> tuple:
+        """Layers, parameters, gradients and GFLOPs; see `utils.flops.model_info`."""
+        return self.model.info(imgsz=imgsz, detailed=detailed, verbose=verbose)
+
+    def fuse(self) -> Model:
+        """Fold the normalisations into the convolutions, for faster prediction; not to be trained afterwards."""
+        self.model.fuse()
+        return self
+
+    def load(self, weights: str | Path) -> Model:
+        """Load whatever fits of a weights file into the network; the log says what did not.
+
+        Raises:
+            WeightsError: the file cannot be read, or nothing in it fits.
+        """
+        load_matching(self.model, read_state_dict(weights), origin=str(weights))
+        self._loaded = True
+        return self
+
+    def save(self, file: str | Path) -> None:
+        """Write the network as weights (`.pt`) that this class reads."""
+        kept = self.checkpoint or {}
+        state = {"model_yaml": self.model.yaml, "names": self.names, "nc": self.model.nc, "ema": None}
+        options = {"options": kept.get("options"), "optimizer": None}
+        save_checkpoint(file, {**state, **options, "model": self.model.state_dict()})
+
+    def add_callback(self, event: str, function: Callback) -> None:
+        """Call `function` at an event of training, validation or prediction, such as `on_train_epoch_end`."""
+        self.callbacks.add(event, function)
+
+    def _options(self, mode: str, given: dict[str, Any], **fixed: Any) -> Options:
+        """Options of a run: what the weights were trained with, then what is given."""
+        trained = (self.checkpoint or {}).get("options") or {}
+        inherited = {key: trained[key] for key in INHERITED.get(mode, ()) if trained.get(key) is not None}
+        return get_cfg(overrides={**inherited, **given, **{k: v for k, v in fixed.items() if v is not None}, "mode": mode})
+
+
+def network_of(checkpoint: dict[str, Any], network_class: type[DetectionModel]) -> DetectionModel:
+    """The network in a checkpoint, with the averaged weights where it has them."""
+    network = network_class(checkpoint["model_yaml"], nc=checkpoint["nc"])
+    network.load_state_dict(checkpoint["ema"] or checkpoint["model"])
+    network.names = dict(checkpoint["names"])
+    return network.eval()
+
