@@ -1,0 +1,127 @@
+"""Counting operations: by thop, as published numbers are, and by torch's counter, which sees attention too.
+
+Both run the model once on the meta device: shapes without arithmetic, so it costs no time at any size and changes no
+statistics. A model whose forward raises shows its error; nothing here ever answers 0 for "could not be counted".
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import thop
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import ModelConfigError
+
+IMAGE_SIZE = 640  # pixels, of published numbers
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Size of a model.
+
+    Attributes:
+        layers: modules of the network, containers included.
+        parameters: all parameters.
+        gradients: parameters that are trained.
+        gflops: multiplications and additions in 1e9, by thop: convolutions, linear layers, normalisations.
+        gflops_attention: the same by torch's counter: convolutions and every matrix product, so attention as well.
+        imgsz: (height, width) of the image.
+    """
+
+    layers: int
+    parameters: int
+    gradients: int
+    gflops: float
+    gflops_attention: float
+    imgsz: tuple[int, int]
+
+    def __str__(self) -> str:
+        height, width = self.imgsz
+        return (
+            f"{self.layers} layers, {self.parameters:,} parameters, {self.gradients:,} gradients, "
+            f"{self.gflops:.2f} GFLOPs at {height}x{width} by thop, {self.gflops_attention:.2f} in products by torch"
+        )
+
+
+def get_flops(model: nn.Module, imgsz: int | Sequence[int] = IMAGE_SIZE) -> float:
+    """GFLOPs of one image in eval mode by thop, times 2: comparable with published numbers.
+
+    Raises:
+        ModelConfigError: the model's forward fails at this size; the message has its error.
+    """
+    twin, image = _on_meta(model, imgsz)
+    try:
+        macs, _ = thop.profile(twin, inputs=(image,), verbose=False)
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise _forward_failed(model, image, error) from error
+    return float(macs) * 2 / 1e9
+
+
+def get_flops_with_attention(model: nn.Module, imgsz: int | Sequence[int] = IMAGE_SIZE) -> float:
+    """GFLOPs of one image in eval mode by torch's counter, which counts every convolution and matrix product.
+
+    Raises:
+        ModelConfigError: the model's forward fails at this size; the message has its error.
+    """
+    twin, image = _on_meta(model, imgsz)
+    counter = FlopCounterMode(display=False)
+    try:
+        with counter, torch.no_grad(), _attention_in_parts():
+            twin(image)
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise _forward_failed(model, image, error) from error
+    return counter.get_total_flops() / 1e9
+
+
+@contextmanager
+def _attention_in_parts() -> Iterator[None]:
+    """Keep nn.MultiheadAttention from its fused path, which the counter does not see into."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def model_info(
+    model: nn.Module, imgsz: int | Sequence[int] = IMAGE_SIZE, detailed: bool = False, verbose: bool = True
+) -> ModelInfo:
+    """Measure a model and, with `verbose`, log it; `detailed` logs its layer table as well."""
+    info = ModelInfo(
+        layers=len(list(model.modules())),
+        parameters=sum(p.numel() for p in model.parameters()),
+        gradients=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        gflops=get_flops(model, imgsz),
+        gflops_attention=get_flops_with_attention(model, imgsz),
+        imgsz=_sides(imgsz),
+    )
+    if verbose:
+        LOGGER.info(f"{model.table()}\n{info}" if detailed else str(info))
+    return info
+
+
+def _sides(imgsz: int | Sequence[int]) -> tuple[int, int]:
+    return (imgsz, imgsz) if isinstance(imgsz, int) else (imgsz[0], imgsz[1])
+
+
+def _on_meta(model: nn.Module, imgsz: int | Sequence[int]) -> tuple[nn.Module, Tensor]:
+    """A copy of the model without data, in eval mode, and an image of that size."""
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    channels = first.in_channels if first is not None else 3
+    twin = copy.deepcopy(model).eval().float().to("meta")
+    return twin, torch.empty(1, channels, *_sides(imgsz), device="meta")
+
+
+def _forward_failed(model: nn.Module, image: Tensor, error: Exception) -> ModelConfigError:
+    return ModelConfigError(
+        f"FLOPs of {type(model).__name__} cannot be counted: its forward fails on an image {tuple(image.shape)}: "
+        f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    )
