@@ -139,6 +139,7 @@ def test_broken_files_are_reported_and_skipped(folder, video, caplog):
         (["{folder}/a.jpg", "0"], "1 live streams together with 1 files"),
         (np.zeros((4, 4, 3), np.float32), "array of float32"),
         (np.zeros((3, 4, 5), np.uint8), "5 channels"),
+        (Image.new("F", (4, 4)), r"PIL image .*floating-point"),
         (np.zeros((0, 4, 3), np.uint8), "expected uint8"),
         (torch.zeros(1, 1, 32, 32), r"tensor of torch.float32 \(1, 1, 32, 32\)"),
         (torch.full((1, 3, 32, 32), 255.0), "values 255 to 255"),

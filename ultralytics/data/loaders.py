@@ -215,7 +215,10 @@ def video_frames(entry: Entry, where: str, vid_stride: int = 1) -> Iterator[Fram
 def to_bgr(image: np.ndarray | Image.Image) -> np.ndarray:
     """uint8 BGR (H, W, 3) of a PIL image, or of a uint8 array: grey (H, W), BGR (H, W, 3) or BGRA (H, W, 4)."""
     if isinstance(image, Image.Image):
-        return _pillow_to_bgr(ImageOps.exif_transpose(image))
+        try:
+            return _pillow_to_bgr(ImageOps.exif_transpose(image))  # reads the file only now
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"source: PIL image {getattr(image, 'filename', '')}: {error}") from error
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0:
         raise DataError(
             f"source: got an array of {image.dtype} {image.shape}, expected uint8 (H, W, 3) in BGR order; "
