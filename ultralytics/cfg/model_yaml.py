@@ -36,6 +36,7 @@ class Row:
 
     Attributes:
         sources: indices of the layers it reads; negative ones count back from this row.
+        listed: whether they are written as a list, so that the module gets a list, even of one.
         repeats: second column.
         module: name of the module.
         args: arguments as written, with 'None', 'True', numbers in quotes turned into values.
@@ -44,6 +45,7 @@ class Row:
     """
 
     sources: tuple[int, ...]
+    listed: bool
     repeats: int
     module: str
     args: tuple[Any, ...]
@@ -188,7 +190,8 @@ def _row(row: Any, section: str, where: str) -> Row:
     if not isinstance(row, list) or len(row) != 4:
         raise ModelConfigError(f"{where}: a row is [from, repeats, module, args], got {row!r}")
     sources, repeats, module, args = row
-    sources = sources if isinstance(sources, list) else [sources]
+    listed = isinstance(sources, list)
+    sources = sources if listed else [sources]
     if not sources or not all(type(s) is int for s in sources):
         raise ModelConfigError(f"{where}: `from` must be a layer number or a list of them, got {row[0]!r}")
     if type(repeats) is not int or repeats < 1:
@@ -197,7 +200,7 @@ def _row(row: Any, section: str, where: str) -> Row:
         raise ModelConfigError(f"{where}: the third column is the module's name, got {module!r}")
     if not isinstance(args, list):
         raise ModelConfigError(f"{where}: the fourth column is the list of {module}'s arguments, got {args!r}")
-    return Row(tuple(sources), repeats, module, tuple(_literal(a) for a in args), section, where)
+    return Row(tuple(sources), listed, repeats, module, tuple(_literal(a) for a in args), section, where)
 
 
 def _literal(value: Any) -> Any:

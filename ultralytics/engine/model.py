@@ -113,7 +113,7 @@ class Model:
             **options: see `yolo cfg`.
         """
         named = source if isinstance(source, str) else None
-        args = self._options("predict", {"batch": 1, **options}, model=self.source, source=named)
+        args = self._options("predict", {"batch": 1, "save": False, **options}, model=self.source, source=named)
         if source is None and args.source is None:
             raise UserError("predict: source= is missing; for example source='image.jpg'")
         return self.predictor_class(args, self.callbacks)(source, model=self.model, stream=stream)
@@ -159,7 +159,9 @@ class Model:
         """Options of a run: what the weights were trained with, then what is given."""
         trained = (self.checkpoint or {}).get("options") or {}
         inherited = {key: trained[key] for key in INHERITED.get(mode, ()) if trained.get(key) is not None}
-        return get_cfg(overrides={**inherited, **given, **{k: v for k, v in fixed.items() if v is not None}, "mode": mode})
+        return get_cfg(
+            overrides={**inherited, **given, **{k: v for k, v in fixed.items() if v is not None}, "mode": mode}
+        )
 
 
 def network_of(checkpoint: dict[str, Any], network_class: type[DetectionModel]) -> DetectionModel:
@@ -168,4 +170,3 @@ def network_of(checkpoint: dict[str, Any], network_class: type[DetectionModel]) 
     network.load_state_dict(checkpoint["ema"] or checkpoint["model"])
     network.names = dict(checkpoint["names"])
     return network.eval()
-

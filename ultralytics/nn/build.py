@@ -49,7 +49,7 @@ def build_layers(spec: ModelSpec, nc: int, ch: int) -> tuple[nn.Sequential, list
             context = Context(inputs, repeats, nc, spec.width, spec.max_channels, spec.settings)
             layer, out = _build_row(row, number, context)
             channels.extend(_slots(out, row))
-            layer.i, layer.f = len(channels) - 1, row.sources[0] if len(row.sources) == 1 else list(row.sources)
+            layer.i, layer.f = len(channels) - 1, list(row.sources) if row.listed else row.sources[0]
             layer.slots = SLOTS if isinstance(out, tuple) else 1
             layer.where, layer.in_backbone = row.where, row.section == "backbone"
             layers.append(layer)
@@ -135,7 +135,8 @@ def _bind(
     try:
         signature.bind(*args, **(kwargs or {}))
     except TypeError as error:
-        shown = ", ".join(str(p) for p in list(signature.parameters.values())[skip:])
+        bare = [p.replace(annotation=p.empty) for p in list(signature.parameters.values())[skip:]]
+        shown = ", ".join("..." if p.kind is p.VAR_POSITIONAL else str(p) for p in bare)
         given = [*args[skip:], *(f"{k}={v}" for k, v in (kwargs or {}).items())]
         raise ModelConfigError(f"{intro} ({shown}), got {given}: {error}") from None
 

@@ -179,7 +179,7 @@ class DetectionModel(nn.Module):
 
 
 class RTDETRDetectionModel(DetectionModel):
-    """RT-DETR. In eval a call returns (y, extras), y (B, queries, 4 + nc): cx, cy, w, h in 0..1, class probabilities."""
+    """RT-DETR. In eval a call returns (y, extras), y (B, queries, 4 + nc): boxes and class probabilities."""
 
     def __init__(self, cfg: Any = "rtdetr-l.yaml", ch: int = 3, nc: int | None = None, verbose: bool = False, **kwargs):
         super().__init__(cfg, ch, nc, verbose, **kwargs)

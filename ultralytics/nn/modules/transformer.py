@@ -6,6 +6,7 @@ Deformable DETR, https://arxiv.org/abs/2010.04159; RT-DETR, https://arxiv.org/ab
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,7 @@ class MLP(nn.Module):
         super().__init__()
         dims = [input_dim, *[hidden_dim] * (num_layers - 1), output_dim]
         self.num_layers = num_layers
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(dims, dims[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(dims))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:

@@ -1,0 +1,78 @@
+"""Finding and reading model files."""
+
+from pathlib import Path
+
+import pytest
+
+from ultralytics.cfg.model_yaml import MODELS_DIR, find_model_yaml, load_model_yaml
+from ultralytics.utils.errors import ModelConfigError
+
+TEXT = """\
+nc: 2
+scales:
+  n: [0.5, 0.25, 512]
+  s: [1.0, 0.5, 512]
+backbone:
+  - [-1, 1, Conv, [16, 3, 2]]
+head:
+  - [[-1], 1, RTDETRDecoder, [nc, 'None', '3', nearest]]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "net.yaml").write_text(TEXT)
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", sorted((MODELS_DIR / "rt-detr").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_file_of_the_package_is_read(path):
+    assert load_model_yaml(path.name).rows[-1].module == "RTDETRDecoder"
+
+
+def test_a_file_is_read_with_lines_and_values(folder):
+    spec = load_model_yaml(folder / "net.yaml")
+    assert (spec.nc, spec.depth, spec.width, spec.max_channels) == (2, 0.5, 0.25, 512)  # the first scale
+    assert spec.rows[1].args == ("nc", None, 3, "nearest")
+    assert spec.rows[1].where == "net.yaml:8"
+    assert [row.section for row in spec.rows] == ["backbone", "head"]
+
+
+def test_a_letter_at_the_end_of_the_name_is_the_scale(folder):
+    assert load_model_yaml(folder / "nets.yaml").width == 0.5
+
+
+def test_a_scale_that_the_file_does_not_have(folder):
+    with pytest.raises(ModelConfigError, match="unknown scale 'x'; the file has n, s"):
+        load_model_yaml(folder / "netx.yaml")
+
+
+def test_plain_data_builds_the_same(folder):
+    spec = load_model_yaml(folder / "net.yaml")
+    assert load_model_yaml(spec.source).rows[1].args == spec.rows[1].args
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("nc: 2", "nc: two", "nc must be a whole number from 1, got 'two'"),
+        ("head:", "heads:", "unknown key 'heads'; did you mean 'head'"),
+        ("head:\n  - [[-1], 1, RTDETRDecoder, [nc, 'None', '3', nearest]]", "", "`head` must be a list of rows"),
+        ("  - [-1, 1, Conv", "\t- [-1, 1, Conv", "not valid YAML.*spaces, not tabs"),
+        ("[16, 3, 2]]", "[16, 3, 2]", "net.yaml: not valid YAML"),
+        ("[0.5, 0.25, 512]", "[0.5, 0.25]", r"scale 'n' must be \[depth, width, max_channels\]"),
+        ("[-1, 1, Conv, [16, 3, 2]]", "[-1, Conv, [16, 3, 2]]", r"net.yaml:6: a row is \[from, repeats"),
+    ],
+)
+def test_a_wrong_file_is_told_where_and_what(folder, old, new, message):
+    assert old in TEXT
+    (folder / "net.yaml").write_text(TEXT.replace(old, new))
+    with pytest.raises(ModelConfigError, match=message):
+        load_model_yaml(folder / "net.yaml")
+
+
+def test_a_missing_file_is_answered_with_the_nearest(tmp_path):
+    with pytest.raises(ModelConfigError, match=r"did you mean 'rtdetr-efficientvit-m0\.yaml'"):
+        find_model_yaml("rtdetr-eficientvit-m0.yaml")
+    with pytest.raises(ModelConfigError, match=r"is a folder, expected a \.yaml file"):
+        find_model_yaml(tmp_path)

@@ -1,0 +1,151 @@
+"""The EfficientViT backbone: what it states, any size, devices, folding, freezing, and the weights of others."""
+
+import copy
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.golden.fill import value
+from tests.golden.inputs import image
+from ultralytics.nn.Addmodules import EfficientViT as source
+from ultralytics.nn.registry import REGISTRY, Context
+from ultralytics.utils.errors import ModelConfigError, WeightsError
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+NAMES = [f"EfficientViT_M{i}" for i in range(6)]
+
+
+def backbone(name: str = "EfficientViT_M0", **kwargs) -> source.EfficientViT:
+    """A backbone whose zero-initialised branches have been filled, so that every part changes the output."""
+    model = getattr(source, name)(**kwargs)
+    with torch.no_grad():
+        for key, tensor in model.state_dict().items():
+            filled = value(key, tuple(tensor.shape), 1.2) if tensor.is_floating_point() else None
+            if filled is not None:
+                tensor.copy_(torch.from_numpy(filled))
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stated_channels_and_strides_are_the_real_ones(name):
+    entry = REGISTRY[name]
+    with torch.device("meta"):
+        maps = entry.build()(torch.empty(2, 3, 256, 320))
+    assert tuple(m.shape[1] for m in maps) == entry.plan(Context((3,))).out
+    assert [(256 // m.shape[2], 320 // m.shape[3]) for m in maps] == [(s, s) for s in source.STRIDES]
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("size", [(32, 32), (32, 96), (64, 224), (100, 70), (224, 224), (250, 131)], ids=str)
+def test_any_size_runs(size, training):
+    maps = backbone().train(training)(torch.rand(2, 3, *size))
+    halved = size
+    for _ in range(3):
+        halved = tuple(-(-side // 2) for side in halved)
+    assert maps[0].shape[2:] == halved
+    assert all(m.isfinite().all() for m in maps)
+
+
+@torch.no_grad()
+def test_a_map_smaller_than_a_window_is_attended_as_one_padded_window():
+    attention = backbone().blocks3[3].mixer.m
+    x = torch.rand(1, 192, 3, 5)
+    padded = torch.nn.functional.pad(x, (0, 2, 0, 4))
+    assert torch.equal(attention(x), attention.attn(padded)[:, :, :3, :5])
+
+
+@torch.no_grad()
+def test_folding_is_exact():
+    model, x = backbone(), torch.rand(1, 3, 96, 64)
+    before = model(x)
+    for module in list(model.modules()):
+        if hasattr(module, "fold"):
+            module.fold()
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
+    for old, new in zip(before, model(x), strict=True):
+        torch.testing.assert_close(new, old, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_copies_traces_and_other_types_follow_the_model(training):
+    model, x = backbone().train(training), torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = copy.deepcopy(model)(x)
+        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert all(torch.equal(a, b) for a, b in zip(other(x), expected, strict=True))
+        traced = torch.jit.trace(copy.deepcopy(model), x, check_trace=False)
+        assert torch.allclose(traced(x)[-1], expected[-1], atol=1e-5)
+        # A bias that is cached on the first eval would stay in float32 here.
+        for dtype in (torch.float16, torch.bfloat16, torch.float64):
+            assert copy.deepcopy(model).to(dtype)(x.to(dtype))[-1].dtype == dtype
+        assert copy.deepcopy(model).to("meta")(x.to("meta"))[-1].shape == expected[-1].shape
+
+
+def test_frozen_stages_keep_weights_and_statistics():
+    model = backbone(frozen_stages=2).train()
+    before = copy.deepcopy(model.state_dict())
+    model(torch.rand(2, 3, 64, 64))[-1].sum().backward()
+    frozen = ("patch_embed.", "blocks1.")
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is None) == name.startswith(frozen), name
+    moved = {n for n, v in model.state_dict().items() if not torch.equal(v, before[n])}
+    assert moved and not any(name.startswith(frozen) for name in moved)
+
+
+def test_frozen_stages_out_of_range_is_an_error():
+    with pytest.raises(ModelConfigError, match="0 \\(nothing\\) to 4"):
+        source.EfficientViT_M0(frozen_stages=7)
+
+
+def timm_weights(name: str) -> dict[str, torch.Tensor]:
+    """A classifier's state_dict under timm's names, filled by the rule of the reference."""
+    shapes = json.loads((GOLDEN / "timm_efficientvit_keys.json").read_text())[name]
+    tensors = {}
+    for key, shape in shapes:
+        if "idxs" in key or "num_batches" in key:
+            continue
+        # The rule's factors go by the names of timm's model, as the reference was made with them.
+        tensors[key] = torch.from_numpy(np.asarray(value(key, tuple(shape), 1.2)))
+    return tensors
+
+
+@torch.no_grad()
+def test_timm_weights_give_timm_features(tmp_path):
+    file = tmp_path / "m3.pth"
+    torch.save({"state_dict": timm_weights("efficientvit_m3")}, file)
+    model = source.EfficientViT_M3(pretrained=str(file)).eval()
+    model.patch_embed[6].c.stride = (2, 2)  # the classifier's
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 1e-5
+    maps = model(torch.from_numpy(image(2703, 224, 224)))
+    expected = np.load(GOLDEN / "timm_efficientvit_m3.npz")
+    for ours, name in ((maps[1], "stage1"), (maps[2], "stage2")):
+        assert np.abs(ours[:, ::4].numpy() - expected[name]).max() <= 1e-4 * np.abs(expected[name]).max()
+
+
+def test_classifier_weights_are_resized_with_a_report(tmp_path, caplog):
+    file = tmp_path / "m0.pth"
+    weights = timm_weights("efficientvit_m0")
+    torch.save({"model": weights}, file)
+    with caplog.at_level("INFO", logger="ultralytics"):
+        model = source.EfficientViT_M0(pretrained=str(file))
+    assert "after a change of shape" in caplog.text and "head.linear.weight" in caplog.text
+    attention = model.blocks3[3].mixer.m.attn
+    old = weights["stages.2.blocks.0.mixer.m.attn.attention_biases"].view(4, 4, 4)
+    new = attention.attention_biases.detach().view(4, 7, 7)
+    assert torch.allclose(new[:, ::2, ::2], old, atol=1e-6)  # the same pixels apart, the same bias
+    kernel = weights["stages.2.blocks.0.mixer.m.attn.dws.0.conv.weight"]
+    assert torch.equal(attention.dws[0].c.weight[:, :, 1:-1, 1:-1], kernel)  # 5x5 in a 7x7 of zeros
+    assert attention.dws[0].c.weight[:, :, 0].abs().sum() == 0
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    file = tmp_path / "other.pth"
+    torch.save({"model": {"conv1.weight": torch.zeros(3)}}, file)
+    with pytest.raises(WeightsError, match=r"none of its 1 tensors fits EfficientViT.*conv1.weight"):
+        source.EfficientViT_M0(pretrained=str(file))
