@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import WeightsError
+from ultralytics.utils.torch_files import read_plain
 
 WRAPPERS = ("ema", "model_ema", "model", "state_dict", "module")  # keys under which files keep their state_dict
 
@@ -46,21 +45,14 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: the file is missing, is not a weights file, or holds no tensors by name.
     """
-    path = Path(file)
-    if not path.is_file():
-        raise WeightsError(f"weights {path}: no such file; give the path of a .pt or .pth file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"weights {path}: not a weights file that can be read as plain data: {reason}") from error
-    while isinstance(content, dict) and not any(isinstance(v, Tensor) for v in content.values()):
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
+    content = read_plain(file)
+    while isinstance(content, dict):
+        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict) and content[key]), None)
         if inner is None:
             break
         content = inner
     if not isinstance(content, dict) or not any(isinstance(v, Tensor) for v in content.values()):
-        raise WeightsError(f"weights {path}: no tensors by name at the top level or under {', '.join(WRAPPERS)}")
+        raise WeightsError(f"{file}: no tensors by name at the top level or under {', '.join(WRAPPERS)}")
     return {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
 
 

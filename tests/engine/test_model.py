@@ -1,0 +1,125 @@
+"""RTDETR from one end to the other on a few drawn images: train, resume, validate, predict, save and load."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ultralytics import RTDETR
+from ultralytics.data.synthetic import NAMES, generate_shapes
+from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.utils.errors import DeviceError, ModelConfigError, OptionError, UserError, WeightsError
+
+QUICK = {"imgsz": 64, "batch": 4, "epochs": 1, "workers": 0, "queries": 10, "denoising": 4, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "shapes"
+    generate_shapes(root, images_train=6, images_val=3, size=64, seed=0)
+    file = root.parent / "shapes_tiny.yaml"
+    names = dict(enumerate(NAMES))
+    file.write_text(yaml.safe_dump({"path": str(root), "train": "images/train", "val": "images/val", "names": names}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory) -> RTDETR:
+    """A model after one epoch; its run folder is `trained.trainer.save_dir`."""
+    model = RTDETR("rtdetr-efficientvit-m0.yaml")
+    model.train(data=str(data), project=str(tmp_path_factory.mktemp("runs")), name="exp", **QUICK)
+    return model
+
+
+def test_a_run_leaves_weights_results_and_pictures(trained):
+    folder = trained.trainer.save_dir
+    assert {"best.pt", "last.pt"} == {p.name for p in (folder / "weights").iterdir()}
+    header, row = (folder / "results.csv").read_text().strip().splitlines()
+    assert header.startswith("epoch,time,train/giou_loss,train/cls_loss,train/l1_loss,metrics/precision(B)")
+    assert len(row.split(",")) == len(header.split(","))
+    assert {"args.yaml", "results.png", "labels.png"} <= {p.name for p in folder.iterdir()}
+
+
+def test_the_model_holds_the_best_weights_afterwards(trained):
+    assert trained.names == dict(enumerate(NAMES))
+    saved = load_checkpoint(trained.trainer.best)["ema"]
+    assert all(torch.equal(v, saved[k]) for k, v in trained.model.state_dict().items())
+
+
+def test_weights_validate_on_the_data_and_size_they_were_trained_with(trained):
+    model = RTDETR(trained.trainer.best)
+    metrics = model.val(plots=False, workers=0, project=str(trained.trainer.save_dir))
+    expected = trained.metrics.results_dict
+    assert metrics.results_dict == pytest.approx(expected, abs=1e-6)
+    assert model.model.model[-1].num_queries == 10
+
+
+def test_predict_takes_an_array_and_streams(trained):
+    image = np.full((50, 80, 3), 128, np.uint8)
+    (result,) = trained.predict(image, conf=0.0)
+    assert result.orig_shape == (50, 80) and 0 < len(result.boxes) <= 10
+    assert result.names == trained.names
+    stream = trained.predict([image, image], conf=0.0, stream=True, batch=2)
+    assert [len(r.boxes) for r in stream] == [len(result.boxes)] * 2
+
+
+def test_embed_gives_a_vector_of_the_last_map(trained):
+    (vector,) = trained.embed(np.zeros((64, 64, 3), np.uint8))
+    assert vector.shape == (256,)
+
+
+def test_saved_weights_predict_the_same(trained, tmp_path):
+    trained.save(tmp_path / "copy.pt")
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(RTDETR(tmp_path / "copy.pt").model(x)[0], trained.model.eval()(x)[0])
+
+
+def test_load_takes_what_fits_and_says_what_does_not(trained, caplog):
+    other = RTDETR("rtdetr-efficientvit-m0.yaml")  # 80 classes
+    with caplog.at_level("INFO", logger="ultralytics"):
+        other.load(trained.trainer.best)
+    assert "enc_score_head.weight (shape (6, 256), the model has (80, 256))" in caplog.text
+    ours, theirs = other.model.state_dict(), trained.model.state_dict()
+    assert torch.equal(ours["model.0.patch_embed.0.c.weight"], theirs["model.0.patch_embed.0.c.weight"])
+
+
+def test_resume_with_more_epochs_goes_on(trained):
+    model = RTDETR(trained.trainer.last)
+    model.train(resume=True, epochs=2)
+    rows = (trained.trainer.save_dir / "results.csv").read_text().strip().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        ("rtdetr-m9.yaml", ModelConfigError, "no such file here, nor among the package's"),
+        ("best.onnx", ModelConfigError, r"expected a model file \(.yaml\) or weights \(.pt\)"),
+        ("missing.pt", WeightsError, "no such weights file"),
+    ],
+)
+def test_what_is_no_model_is_refused(model, error, message):
+    with pytest.raises(error, match=message):
+        RTDETR(model)
+
+
+def test_the_tutorials_call_without_a_gpu_says_what_to_write(data):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(DeviceError, match=r"device='0': no CUDA device .* write device='cpu'"):
+        RTDETR("rtdetr-efficientvit-m0.yaml").train(
+            data=str(data), cache=False, imgsz=640, epochs=72, batch=4, workers=0, device="0",
+            project="runs/RT-DETR-train", name="exp",
+        )  # fmt: skip
+
+
+def test_options_are_checked_before_anything_is_built(data):
+    model = RTDETR("rtdetr-efficientvit-m0.yaml")
+    with pytest.raises(OptionError, match="did you mean 'epochs'"):
+        model.train(data=str(data), epoch=3)
+    with pytest.raises(UserError, match="source= is missing"):
+        model.predict()
+    assert "model" not in vars(model)
