@@ -1,4 +1,4 @@
-"""Files written by `torch.save`, read as plain data: tensors, numbers, strings, lists, dicts; no code in them is run."""
+"""Files written by `torch.save`, read as plain data: tensors, numbers, strings, lists; no code in them is run."""
 
 from __future__ import annotations
 
