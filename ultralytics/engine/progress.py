@@ -65,7 +65,8 @@ class EpochProgress:
     """The bar of one epoch. Where standard error is not a terminal it prints a single line at the end instead."""
 
     def __init__(self, names: Sequence[str], clock: RunClock, epoch: int, done: int, device: torch.device) -> None:
-        self.names, self.clock, self.epoch, self.device = names, clock, epoch, device
+        self.names = [name.removesuffix("_loss") for name in names]
+        self.clock, self.epoch, self.device = clock, epoch, device
         self._width = len(str(clock.epochs))
         self._text = f"{epoch + 1:>{self._width}}/{clock.epochs}"
         self._images, self._started = 0, time.perf_counter()

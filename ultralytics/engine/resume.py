@@ -38,16 +38,15 @@ def resume_options(checkpoint: Mapping[str, object], path: Path, given: Mapping[
     saved = checkpoint.get("options")
     if not saved or checkpoint.get("optimizer") is None:
         raise OptionError(f"{path}: holds weights only, no training to resume; use it as model= to start a new run.")
-    changes: dict[str, object] = {}
-    for key, value in given.items():
-        if key in MAY_CHANGE:
-            changes[key] = value
-        elif key not in NOT_COMPARED and value != saved.get(key):
+    before = get_cfg(saved)
+    asked = before.replace(**{key: value for key, value in given.items() if key not in NOT_COMPARED})
+    for key, value in asked.to_dict().items():
+        if key not in MAY_CHANGE and value != getattr(before, key):
             raise OptionError(
-                f"{key}={value!r}: a resumed run keeps its {key}={saved.get(key)!r}. These may change on resume: "
+                f"{key}={value!r}: a resumed run keeps its {key}={getattr(before, key)!r}. These may change on resume: "
                 f"{', '.join(MAY_CHANGE)}; for a different recipe start a new run from model={path}."
             )
-    return get_cfg(dict(saved), {**changes, "resume": str(path)})
+    return asked.replace(resume=str(path))
 
 
 def options_unlike_default(options: Options) -> dict[str, object]:

@@ -30,12 +30,15 @@ class RunFiles:
         write_yaml(self.folder / "args.yaml", options)
 
     def save(self, state: dict, *, best: bool, numbered: bool) -> None:
-        """Write last.pt; `best` and `numbered` (epochN.pt, N from 1) get the same content without writing it again."""
-        save_checkpoint(self.last, state)
-        if best:
-            _link(self.last, self.best)
-        if numbered:
-            _link(self.last, self.weights / f"epoch{state['epoch'] + 1}.pt")
+        """Write last.pt; `best` and `numbered` (epochN.pt, N from 1) are other names for the same content.
+
+        last.pt changes at the end: a process killed in between resumes from the epoch before, and gets here again.
+        """
+        wanted = {self.best: best, self.weights / f"epoch{state['epoch'] + 1}.pt": numbered, self.last: True}
+        first, *others = (path for path, write in wanted.items() if write)
+        save_checkpoint(first, state)
+        for path in others:
+            _link(first, path)
 
     def append_results(self, row: Mapping[str, float]) -> None:
         """Add one epoch to results.csv. A new column (validation began later) is empty in the rows before it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -30,7 +31,14 @@ class EarlyStopping:
         self.best_epoch = -1
 
     def update(self, epoch: int, fitness: float) -> bool:
-        """Note the fitness of an epoch (counting from 0). True when it is the best so far."""
+        """Note the fitness of an epoch (counting from 0). True when it is the best so far.
+
+        A fitness of nan (nothing is labelled in the validation images) judges nothing: until there is a number, the
+        newest epoch is the best.
+        """
+        if math.isnan(fitness):
+            self.best_epoch = epoch if self.best_fitness is None else self.best_epoch
+            return self.best_fitness is None
         if self.best_fitness is not None and fitness <= self.best_fitness:
             return False
         self.best_fitness, self.best_epoch = fitness, epoch

@@ -449,6 +449,8 @@ class BaseTrainer:
         self.batches_done = state["batches_done"]
         self.loss_sum = state["loss_sum"].to(self.device)
         self.stopper.best_fitness, self.stopper.best_epoch = state["best_fitness"], state["best_epoch"]
+        if not self.best.exists():  # the checkpoint was moved away from its run: a best of this folder is needed
+            self.stopper.best_fitness, self.stopper.best_epoch = None, self.epoch - 1
         self.seconds_before = state["seconds"]
         self.files.keep_results(self.epoch)
         LOGGER.info(f"Resuming {self.args.resume} in epoch {self.epoch + 1}, batch {self.batches_done + 1}")

@@ -11,13 +11,14 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
-Boxes = TypeVar("Boxes", np.ndarray, torch.Tensor)
+Boxes = TypeVar("Boxes", np.ndarray, Tensor)
 Shape = tuple[int, int]  # height, width
 
 
 def _stack(columns: list[Boxes]) -> Boxes:
-    return torch.stack(columns, -1) if isinstance(columns[0], torch.Tensor) else np.stack(columns, -1)
+    return torch.stack(columns, -1) if isinstance(columns[0], Tensor) else np.stack(columns, -1)
 
 
 def _columns(boxes: Boxes) -> tuple[Boxes, Boxes, Boxes, Boxes]:
@@ -82,7 +83,7 @@ def scale_boxes(
     return clip_boxes(_stack([a, b, (c - left) / ratio_x, (d - top) / ratio_y]), img0_shape)
 
 
-def box_iou(box1: torch.Tensor, box2: torch.Tensor, eps: float = 1e-7) -> torch.Tensor:
+def box_iou(box1: Tensor, box2: Tensor, eps: float = 1e-7) -> Tensor:
     """IoU of every `xyxy` box of one set with every one of the other: (N, 4), (M, 4) -> (N, M)."""
     low = torch.maximum(box1[:, None, :2], box2[None, :, :2])  # (N, M, 2)
     high = torch.minimum(box1[:, None, 2:], box2[None, :, 2:])  # (N, M, 2)
@@ -93,14 +94,14 @@ def box_iou(box1: torch.Tensor, box2: torch.Tensor, eps: float = 1e-7) -> torch.
 
 
 def bbox_iou(
-    box1: torch.Tensor,
-    box2: torch.Tensor,
+    box1: Tensor,
+    box2: Tensor,
     xywh: bool = True,
     GIoU: bool = False,
     DIoU: bool = False,
     CIoU: bool = False,
     eps: float = 1e-7,
-) -> torch.Tensor:
+) -> Tensor:
     """Overlap of boxes pair by pair (shapes broadcast): (..., 4), (..., 4) -> (..., 1).
 
     Plain IoU, or generalised (arXiv 1902.09630), distance or complete IoU (arXiv 1911.08287); at most one of the three.

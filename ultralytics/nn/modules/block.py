@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,12 +37,11 @@ class HGStem(nn.Module):
 
     def __init__(self, c1, cm, c2):
         super().__init__()
-        self.stem1 = Conv(c1, cm, 3, 2, act=nn.ReLU())
-        self.stem2a = Conv(cm, cm // 2, 2, 1, 0, act=nn.ReLU())
-        self.stem2b = Conv(cm // 2, cm, 2, 1, 0, act=nn.ReLU())
-        self.stem3 = Conv(cm * 2, cm, 3, 2, act=nn.ReLU())
-        self.stem4 = Conv(cm, c2, 1, 1, act=nn.ReLU())
-        self.pool = nn.MaxPool2d(kernel_size=2, stride=1, padding=0, ceil_mode=True)
+        conv = partial(Conv, act=nn.ReLU())
+        self.stem1 = conv(c1, cm, 3, 2)
+        self.stem2a, self.stem2b = conv(cm, cm // 2, 2, 1, 0), conv(cm // 2, cm, 2, 1, 0)
+        self.stem3, self.stem4 = conv(2 * cm, cm, 3, 2), conv(cm, c2)
+        self.pool = nn.MaxPool2d(2, stride=1, ceil_mode=True)
 
     def forward(self, x: Tensor) -> Tensor:
         right_bottom = (0, 1, 0, 1)  # 2x2 kernels at stride 1 lose a row and a column

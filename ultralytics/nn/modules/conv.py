@@ -51,12 +51,13 @@ class Conv(nn.Module):
 
     def __init__(self, c1, c2, k=1, s=1, p=None, g=1, d=1, act=True):
         super().__init__()
-        self.conv = nn.Conv2d(c1, c2, k, s, autopad(k, p, d), groups=g, dilation=d, bias=False)
+        self.conv = nn.Conv2d(c1, c2, k, s, padding=autopad(k, p, d), dilation=d, groups=g, bias=False)
         self.bn = nn.BatchNorm2d(c2)
-        self.act = activation(act, self.default_act)
+        self.act = activation(act, default=self.default_act)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.bn(self.conv(x)))
+        x = self.bn(self.conv(x))
+        return self.act(x)
 
     def fold(self) -> None:
         """Fold the normalisation into the convolution, for inference."""

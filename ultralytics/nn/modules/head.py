@@ -120,18 +120,9 @@ class RTDETRDecoder(nn.Module):
             Exporting (`export = True`): y alone.
         """
         feats, shapes = self._encoder_input(x)
-        denoising = None
-        if self.training and batch is not None:
-            denoising = get_cdn_group(
-                batch,
-                self.nc,
-                min(self.num_queries, feats.shape[1]),
-                self.denoising_class_embed.weight,
-                self.num_denoising,
-                self.label_noise_ratio,
-                self.box_noise_scale,
-            )
-        embed, reference, enc_bboxes, enc_scores = self._select_queries(feats, shapes)
+        queries = min(self.num_queries, feats.shape[1])
+        denoising = self._denoising_queries(batch, queries) if self.training and batch is not None else None
+        embed, reference, enc_bboxes, enc_scores = self._select_queries(feats, shapes, queries)
         attn_mask = dn_meta = None
         if denoising is not None:
             dn_embed, dn_reference, attn_mask, dn_meta = denoising
@@ -146,6 +137,11 @@ class RTDETRDecoder(nn.Module):
             return dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta
         y = torch.cat((dec_bboxes[-1], dec_scores[-1].sigmoid()), -1)  # (B, queries, 4 + nc)
         return y if self.export else (y, (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta))
+
+    def _denoising_queries(self, batch: dict[str, Any], queries: int) -> tuple | None:
+        noise = {"cls_noise_ratio": self.label_noise_ratio, "box_noise_scale": self.box_noise_scale}
+        embed = self.denoising_class_embed.weight
+        return get_cdn_group(batch, self.nc, queries, embed, num_dn=self.num_denoising, **noise)
 
     def _encoder_input(self, x: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
         """Project the maps and lay their positions in a row: (B, S, hd), and (h, w) of each map."""
@@ -170,12 +166,14 @@ class RTDETRDecoder(nn.Module):
         logits = torch.log(anchors / (1 - anchors)).masked_fill(~usable, float("inf"))
         return logits.to(like.dtype), usable
 
-    def _select_queries(self, feats: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The `nq` positions with the best class score: content, box logits, boxes in 0..1 and class logits."""
+    def _select_queries(
+        self, feats: Tensor, shapes: list[tuple[int, int]], queries: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The `queries` positions with the best class score: content, box logits, boxes in 0..1 and class logits."""
         anchors, usable = self._anchors(shapes, feats)
         features = self.enc_output(usable.to(feats.dtype) * feats)  # (B, S, hd)
         scores = self.enc_score_head(features)  # (B, S, nc)
-        best = scores.amax(-1).topk(min(self.num_queries, feats.shape[1]), dim=1).indices.unsqueeze(-1)  # (B, nq, 1)
+        best = scores.amax(-1).topk(queries, dim=1).indices.unsqueeze(-1)  # (B, nq, 1)
 
         content = features.gather(1, best.expand(-1, -1, features.shape[-1]))
         chosen = anchors.expand(feats.shape[0], -1, -1).gather(1, best.expand(-1, -1, 4))

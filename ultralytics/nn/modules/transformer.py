@@ -43,15 +43,10 @@ class TransformerEncoderLayer(nn.Module):
     def __init__(self, c1, cm=2048, num_heads=8, dropout=0.0, act=nn.GELU(), normalize_before=False):  # noqa: B008
         super().__init__()
         self.ma = nn.MultiheadAttention(c1, num_heads, dropout=dropout, batch_first=True)
-        self.fc1 = nn.Linear(c1, cm)
-        self.fc2 = nn.Linear(cm, c1)
-        self.norm1 = nn.LayerNorm(c1)
-        self.norm2 = nn.LayerNorm(c1)
-        self.dropout = nn.Dropout(dropout)
-        self.dropout1 = nn.Dropout(dropout)
-        self.dropout2 = nn.Dropout(dropout)
-        self.act = act
-        self.normalize_before = normalize_before
+        self.fc1, self.fc2 = nn.Linear(c1, cm), nn.Linear(cm, c1)
+        self.norm1, self.norm2 = nn.LayerNorm(c1), nn.LayerNorm(c1)
+        self.dropout, self.dropout1, self.dropout2 = (nn.Dropout(dropout) for _ in range(3))
+        self.act, self.normalize_before = act, normalize_before
 
     def forward(self, tokens: Tensor, pos: Tensor | None = None) -> Tensor:
         before, after = (self.normalize_before, not self.normalize_before)
@@ -172,17 +167,12 @@ class DeformableTransformerDecoderLayer(nn.Module):
     def __init__(self, d_model=256, n_heads=8, d_ffn=1024, dropout=0.0, act=nn.ReLU(), n_levels=4, n_points=4):  # noqa: B008
         super().__init__()
         self.self_attn = nn.MultiheadAttention(d_model, n_heads, dropout=dropout, batch_first=True)
-        self.dropout1 = nn.Dropout(dropout)
         self.norm1 = nn.LayerNorm(d_model)
         self.cross_attn = MSDeformAttn(d_model, n_levels, n_heads, n_points)
-        self.dropout2 = nn.Dropout(dropout)
         self.norm2 = nn.LayerNorm(d_model)
-        self.linear1 = nn.Linear(d_model, d_ffn)
-        self.act = act
-        self.dropout3 = nn.Dropout(dropout)
-        self.linear2 = nn.Linear(d_ffn, d_model)
-        self.dropout4 = nn.Dropout(dropout)
+        self.linear1, self.linear2 = nn.Linear(d_model, d_ffn), nn.Linear(d_ffn, d_model)
         self.norm3 = nn.LayerNorm(d_model)
+        self.act, self.dropout = act, nn.Dropout(dropout)  # one dropout serves all places: it holds no state
 
     def forward(
         self,
@@ -196,10 +186,10 @@ class DeformableTransformerDecoderLayer(nn.Module):
         pos = 0 if query_pos is None else query_pos
         q = embed + pos
         attended = self.self_attn(q, q, embed, attn_mask=attn_mask, need_weights=False)[0]
-        embed = self.norm1(embed + self.dropout1(attended))
-        embed = self.norm2(embed + self.dropout2(self.cross_attn(embed + pos, refer_bbox, feats, shapes)))
-        fed = self.linear2(self.dropout3(self.act(self.linear1(embed))))
-        return self.norm3(embed + self.dropout4(fed))
+        embed = self.norm1(embed + self.dropout(attended))
+        embed = self.norm2(embed + self.dropout(self.cross_attn(embed + pos, refer_bbox, feats, shapes)))
+        fed = self.linear2(self.dropout(self.act(self.linear1(embed))))
+        return self.norm3(embed + self.dropout(fed))
 
 
 class DeformableTransformerDecoder(nn.Module):
@@ -256,7 +246,7 @@ def decoder_layer_options(layer: DeformableTransformerDecoderLayer) -> dict:
         "d_model": attention.d_model,
         "n_heads": attention.n_heads,
         "d_ffn": layer.linear1.out_features,
-        "dropout": layer.dropout1.p,
+        "dropout": layer.dropout.p,
         "act": layer.act,
         "n_levels": attention.n_levels,
         "n_points": attention.n_points,
