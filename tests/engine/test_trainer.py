@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 
 import pytest
 import torch
 
 from tests.engine.fakes import TinyModel, TinyTrainer, tiny_options
+from ultralytics.engine import run_files
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.stopping import NonFiniteLossError, TrainingInterrupted
 from ultralytics.utils.errors import OptionError
@@ -184,6 +186,44 @@ def test_without_validation_the_last_weights_are_the_best(tmp_path):
 def test_save_false_writes_no_weights(tmp_path):
     trainer = run(tmp_path, save=False)
     assert not list(trainer.save_dir.rglob("*.pt"))
+
+
+def test_killed_between_two_files_the_run_gets_there_again(tmp_path, monkeypatch):
+    whole = run(tmp_path, name="whole")
+
+    def killed(source, target):
+        if target.name == "last.pt" and load_checkpoint(source)["epoch"] == 2:
+            raise ConnectionAbortedError  # stands for SIGKILL: nothing of the package catches it
+
+    original = run_files._link
+    monkeypatch.setattr(run_files, "_link", lambda *paths: killed(*paths) or original(*paths))
+    with pytest.raises(ConnectionAbortedError):
+        run(tmp_path, name="cut")
+    monkeypatch.undo()
+    last = tmp_path / "cut" / "weights" / "last.pt"
+    assert load_checkpoint(last)["epoch"] == 1
+    resumed = TinyTrainer(tiny_options(tmp_path, resume=str(last)), overrides={})
+    resumed.train()
+    assert same_state(load_checkpoint(whole.best), load_checkpoint(resumed.best))
+    assert [row["epoch"] for row in rows(resumed)] == ["1", "2", "3", "4"]
+
+
+def test_a_checkpoint_moved_away_from_its_run_gets_a_best_of_its_own(tmp_path):
+    trainer = run(tmp_path, epochs=2)
+    moved = shutil.copy(trainer.last, tmp_path / "moved.pt")
+    given = {"resume": str(moved), "epochs": 3}
+    resumed = TinyTrainer(tiny_options(tmp_path, **given), overrides=given)
+    resumed.train()
+    assert resumed.save_dir == tmp_path / "train2"
+    assert load_checkpoint(resumed.best)["epoch"] == 2
+
+
+def test_without_labels_to_validate_on_the_newest_weights_are_the_best(tmp_path):
+    class Unjudged(TinyTrainer):
+        planned = (float("nan"),)
+
+    trainer = run(tmp_path, trainer=Unjudged, patience=1)
+    assert (trainer.epoch, load_checkpoint(trainer.best)["epoch"]) == (4, 3)
 
 
 def test_events_come_in_order(tmp_path):
