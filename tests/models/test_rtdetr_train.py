@@ -1,0 +1,88 @@
+"""RT-DETR's trainer on a few drawn images."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from ultralytics.cfg import get_cfg
+from ultralytics.data.synthetic import NAMES, generate_shapes
+from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.stopping import TrainingInterrupted
+from ultralytics.models.rtdetr.train import RTDETRTrainer
+from ultralytics.utils.errors import DataError, OptionError
+
+NETWORK = "rtdetr-efficientvit-m0.yaml"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> str:
+    root = tmp_path_factory.mktemp("data") / "shapes"
+    generate_shapes(root, images_train=6, images_val=2, size=64, seed=0)
+    return write_yaml(root, "shapes_tiny.yaml", NAMES)
+
+
+def write_yaml(root: Path, name: str, names) -> str:
+    content = {"path": str(root), "train": "images/train", "val": "images/val", "names": dict(enumerate(names))}
+    file = root.parent / name
+    file.write_text(yaml.safe_dump(content))
+    return str(file)
+
+
+def train(data, folder, callbacks=None, **changes) -> RTDETRTrainer:
+    base = {"model": NETWORK, "data": data, "imgsz": 64, "batch": 2, "nbs": 2, "epochs": 2, "workers": 0}
+    given = {**base, "queries": 10, "denoising": 4, "device": "cpu", "plots": False, "project": str(folder), **changes}
+    trainer = RTDETRTrainer(get_cfg(overrides=given), callbacks, overrides=given)
+    trainer.train()
+    return trainer
+
+
+def test_interrupted_with_workers_and_resumed_without_ends_bit_for_bit_the_same(data, tmp_path):
+    whole = train(data, tmp_path, name="whole", close_mosaic=1)
+
+    def press_ctrl_c(trainer):
+        if (trainer.epoch, trainer.batches_done) == (1, 1):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(TrainingInterrupted):
+        train(data, tmp_path, {"on_train_batch_end": press_ctrl_c}, name="cut", close_mosaic=1, workers=1)
+    last = tmp_path / "cut" / "weights" / "last.pt"
+    assert load_checkpoint(last)["batches_done"] == 1
+    train(data, tmp_path, close_mosaic=1, resume=str(last))
+    first, second = load_checkpoint(whole.last), load_checkpoint(last)
+    for part in ("model", "ema"):
+        assert all(torch.equal(value, second[part][name]) for name, value in first[part].items())
+
+
+def test_options_reach_the_network_the_loss_and_the_groups(data, tmp_path):
+    trainer = train(data, tmp_path, epochs=1, val=False, save=False, loss_cls=3.0, backbone_lr_ratio=0.5)
+    head = trainer.model.model[-1]
+    assert (head.num_queries, head.num_denoising, head.nc) == (10, 4, len(NAMES))
+    assert trainer.model.criterion.loss_gain == {"class": 3.0, "bbox": 5.0, "giou": 2.0}
+    rates = {group["name"]: group["initial_lr"] for group in trainer.optimizer.param_groups}
+    assert rates["backbone/decay"] == pytest.approx(rates["rest/decay"] / 2)
+
+
+def test_weights_of_other_classes_start_the_head_anew(data, tmp_path, caplog):
+    first = train(data, tmp_path, epochs=1)
+    one_more = write_yaml(Path(data).parent / "shapes", "one_more.yaml", [*NAMES, "hexagon"])
+    with caplog.at_level("INFO", logger="ultralytics"):
+        second = train(one_more, tmp_path, model=str(first.best), epochs=1)
+    assert second.model.nc == len(NAMES) + 1
+    assert second.args.backbone_lr_ratio == 0.1  # it starts from weights
+    assert first.args.backbone_lr_ratio == 1.0
+    assert "left" in caplog.text
+    with pytest.raises(DataError, match="a resumed run keeps its classes"):
+        train(one_more, tmp_path, resume=str(first.last), epochs=2)
+
+
+@pytest.mark.parametrize("missing", ["data", "model"])
+def test_what_is_missing_is_named(data, tmp_path, missing):
+    with pytest.raises(OptionError, match=f"{missing}: which"):
+        train(**{"data": data, "folder": tmp_path, missing: None})
+    assert not list(tmp_path.iterdir())
