@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -62,23 +63,34 @@ class RunClock:
 
 
 class EpochProgress:
-    """The bar of one epoch. Where standard error is not a terminal it prints a single line at the end instead."""
+    """The bar of one epoch. Where standard error is not a terminal it prints a single line at the end instead.
+
+    A context manager: whatever ends the epoch, the bar is closed before anything else is printed.
+    """
 
     def __init__(self, names: Sequence[str], clock: RunClock, epoch: int, done: int, device: torch.device) -> None:
         self.names = [name.removesuffix("_loss") for name in names]
         self.clock, self.epoch, self.device = clock, epoch, device
-        self._width = len(str(clock.epochs))
-        self._text = f"{epoch + 1:>{self._width}}/{clock.epochs}"
         self._images, self._started = 0, time.perf_counter()
-        self._terminal = sys.stderr.isatty() and LOGGER.isEnabledFor(20)
+        self._label, self._text = f"{epoch + 1:>{len(str(clock.epochs))}}/{clock.epochs}", ""
+        self._terminal = sys.stderr.isatty() and LOGGER.isEnabledFor(logging.INFO)
         self._bar = tqdm(
             total=clock.batches,
             initial=done,
-            desc=self._text,
+            desc=self._label,
             disable=not self._terminal,
             dynamic_ncols=True,
-            bar_format="{desc} {percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} {elapsed}",
+            # What a narrow terminal cuts off comes last.
+            bar_format="{desc} {percentage:3.0f}%|{bar:8}| {n_fmt}/{total_fmt}{postfix}",
         )
+
+    def __enter__(self) -> EpochProgress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+        if not self._terminal and self._text:
+            LOGGER.info(f"{self._label}  {self._text}")
 
     @property
     def wants_losses(self) -> bool:
@@ -91,20 +103,14 @@ class EpochProgress:
         self._images += images
         if losses is not None:
             speed = self._images / max(time.perf_counter() - self._started, 1e-9)
-            left = format_seconds(self.clock.left(self.epoch, self._bar.n))
-            shown = "  ".join(f"{name} {value:.3f}" for name, value in zip(self.names, losses, strict=True))
-            memory = f"  {torch.cuda.memory_reserved(self.device) / 1e9:.1f}G" if self.device.type == "cuda" else ""
-            self._text = (
-                f"{self.epoch + 1:>{self._width}}/{self.clock.epochs}{memory}  {shown}  "
-                f"{boxes} boxes  {size}px  {speed:.1f} img/s  left {left}"
-            )
-            self._bar.set_description_str(self._text, refresh=False)
+            shown = [f"{name} {value:.3f}" for name, value in zip(self.names, losses, strict=True)]
+            shown += [f"left {format_seconds(self.clock.left(self.epoch, self._bar.n))}", f"{speed:.1f} img/s"]
+            shown += [f"{boxes} boxes", f"{size}px"]
+            if self.device.type == "cuda":
+                shown.append(f"{torch.cuda.memory_reserved(self.device) / 1e9:.1f}G")
+            self._text = "  ".join(shown)
+            self._bar.set_postfix_str(self._text, refresh=False)
         if self._terminal:
             self._bar.update()
-        else:
+        else:  # a bar that is disabled does not count
             self._bar.n += 1
-
-    def close(self) -> None:
-        self._bar.close()
-        if not self._terminal:
-            LOGGER.info(self._text)

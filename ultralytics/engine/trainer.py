@@ -144,19 +144,20 @@ class BaseTrainer:
         for norm in self.frozen_norms:
             norm.eval()
         self.clock.start_epoch()
-        progress = EpochProgress(self.loss_names, self.clock, self.epoch, self.batches_done, self.device)
-        for batch in self.remaining_batches():
-            self.callbacks.run("on_train_batch_start", self)
-            self.batch = batch = self.preprocess(batch)
-            self.training_step(batch)
-            self.clock.batch_done()
-            losses = self.mean_losses().tolist() if progress.wants_losses else None
-            count, _, _, size = batch["img"].shape
-            progress.update(losses, len(batch["cls"]), count, size)
-            self.callbacks.run("on_train_batch_end", self)
-            if self.batches_done < len(self.train_loader) and self.is_update_due(self.batches_done - 1):
-                self.stop_if_interrupted(progress)
-        progress.close()
+        with EpochProgress(self.loss_names, self.clock, self.epoch, self.batches_done, self.device) as progress:
+            for batch in self.remaining_batches():
+                self.callbacks.run("on_train_batch_start", self)
+                self.batch = batch = self.preprocess(batch)
+                self.training_step(batch)
+                self.clock.batch_done()
+                losses = self.mean_losses().tolist() if progress.wants_losses else None
+                count, _, _, size = batch["img"].shape
+                progress.update(losses, len(batch["cls"]), count, size)
+                self.callbacks.run("on_train_batch_end", self)
+                if self.interrupt.requested and self.is_update_due(self.batches_done - 1):
+                    break
+        if self.batches_done < len(self.train_loader):
+            self.stop_if_interrupted()
         self.losses = dict(zip(self.loss_names, self.mean_losses().tolist(), strict=True))
         self.loss_sum.zero_()
         self.batches_done = 0
@@ -336,12 +337,10 @@ class BaseTrainer:
             f"finite number. Try a lower lr0 (now {self.args.lr0:g}){' or amp=False' if self.amp else ''}.{saved}"
         )
 
-    def stop_if_interrupted(self, progress: EpochProgress | None = None) -> None:
+    def stop_if_interrupted(self) -> None:
         """After Ctrl-C: save where the run is and raise TrainingInterrupted, which says how to go on."""
         if not self.interrupt.requested:
             return
-        if progress is not None:
-            progress.close()
         if not self.args.save:
             message = "Training interrupted; nothing was kept, as save=False says."
         elif self.epoch >= self.epochs:
@@ -451,7 +450,7 @@ class BaseTrainer:
         self.stopper.best_fitness, self.stopper.best_epoch = state["best_fitness"], state["best_epoch"]
         if not self.best.exists():  # the checkpoint was moved away from its run: a best of this folder is needed
             self.stopper.best_fitness, self.stopper.best_epoch = None, self.epoch - 1
-        self.seconds_before = state["seconds"]
+        self.seconds_before, self.metrics = state["seconds"], dict(state["metrics"])
         self.files.keep_results(self.epoch)
         LOGGER.info(f"Resuming {self.args.resume} in epoch {self.epoch + 1}, batch {self.batches_done + 1}")
 
