@@ -8,8 +8,11 @@ import torch
 import yaml
 
 from ultralytics import RTDETR
+from ultralytics.cfg import get_cfg
+from ultralytics.cfg.model_yaml import MODELS_DIR
 from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.models.rtdetr import RTDETRTrainer
 from ultralytics.utils.errors import DeviceError, ModelConfigError, OptionError, UserError, WeightsError
 
 QUICK = {"imgsz": 64, "batch": 4, "epochs": 1, "workers": 0, "queries": 10, "denoising": 4, "device": "cpu"}
@@ -77,6 +80,16 @@ def test_saved_weights_predict_the_same(trained, tmp_path):
         assert torch.equal(RTDETR(tmp_path / "copy.pt").model(x)[0], trained.model.eval()(x)[0])
 
 
+def test_a_fused_network_predicts_the_same_but_is_not_saved(trained, tmp_path):
+    model = RTDETR(trained.trainer.best)
+    image = np.full((50, 80, 3), 128, np.uint8)
+    before = model.predict(image, conf=0.0)[0].boxes.data
+    after = model.fuse().predict(image, conf=0.0)[0].boxes.data
+    assert torch.allclose(before[:, :5], after[:, :5], atol=1e-3)
+    with pytest.raises(UserError, match="a fused network cannot be saved"):
+        model.save(tmp_path / "fused.pt")
+
+
 def test_load_takes_what_fits_and_says_what_does_not(trained, caplog):
     other = RTDETR("rtdetr-efficientvit-m0.yaml")  # 80 classes
     with caplog.at_level("INFO", logger="ultralytics"):
@@ -84,6 +97,20 @@ def test_load_takes_what_fits_and_says_what_does_not(trained, caplog):
     assert "enc_score_head.weight (shape (6, 256), the model has (80, 256))" in caplog.text
     ours, theirs = other.model.state_dict(), trained.model.state_dict()
     assert torch.equal(ours["model.0.patch_embed.0.c.weight"], theirs["model.0.patch_embed.0.c.weight"])
+
+
+@pytest.mark.parametrize("row", [[], ["weights.pth"]], ids=["from scratch", "pretrained"])
+def test_a_backbone_with_weights_in_its_row_learns_at_a_tenth_of_the_rate(row, trained, data, tmp_path):
+    weights = tmp_path / "weights.pth"
+    torch.save({"model": trained.model.model[0].state_dict()}, weights)
+    text = (MODELS_DIR / "rt-detr" / "rtdetr-efficientvit-m0.yaml").read_text()
+    file = tmp_path / "net.yaml"
+    file.write_text(text.replace("EfficientViT_M0, []", f"EfficientViT_M0, {[str(weights)] if row else []}"))
+    trainer = RTDETRTrainer(get_cfg(overrides={**QUICK, "model": str(file), "data": str(data), "plots": False}))
+    trainer.train_loader, trainer.val_loader = trainer.load_data()
+    trainer.model = trainer.build_model()
+    trainer.setup_optimization()
+    assert trainer.args.backbone_lr_ratio == (0.1 if row else 1.0)
 
 
 def test_resume_with_more_epochs_goes_on(trained):

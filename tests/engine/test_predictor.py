@@ -12,7 +12,6 @@ from torch import nn
 
 from tests.golden import inputs
 from ultralytics.cfg import get_cfg
-from ultralytics.engine.predictor import network_size
 from ultralytics.models.rtdetr.predict import RTDETRPredictor
 from ultralytics.utils.errors import DataError, DeviceError, OptionError
 
@@ -91,11 +90,6 @@ def test_tensors_reach_the_network_unchanged():
     assert (model.seen[0] == x).all() and first.orig_shape == (32, 64)
     with pytest.raises(DataError, match="33x64; the sides must be multiples of 32"):
         predictor()(torch.rand(1, 3, 33, 64), model)
-
-
-def test_network_size(caplog):
-    assert network_size(640, 32) == (640, 640) and network_size([320, 224], 32) == (320, 224) and not caplog.text
-    assert network_size(100, 32) == (128, 128) and "imgsz=100: must be a multiple of the stride 32" in caplog.text
 
 
 def test_results_in_batches_with_speed(folder):

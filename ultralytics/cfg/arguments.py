@@ -106,10 +106,8 @@ def run_script(
 ) -> None:
     """Call `main` with the options on the command line of a script and exit with its code; `--help` prints `usage`."""
     words = sys.argv[1:]
-    if "-h" in words or "--help" in words:
-        print(usage.strip())
-        raise SystemExit(0)
-    raise SystemExit(run_guarded(lambda: main(parse_arguments(words, aliases))))
+    asked = "-h" in words or "--help" in words
+    raise SystemExit(run_guarded(lambda: print(usage.strip()) if asked else main(parse_arguments(words, aliases))))
 
 
 def _fail(message: str) -> int:

@@ -165,7 +165,9 @@ def _check_keys(data: Mapping[str, Any], name: str) -> None:
     known = (*KEYS, *SECTIONS, *SETTINGS)
     for key in data:
         if key not in known:
-            raise ModelConfigError(f"{name}: unknown key {key!r}{did_you_mean(key, known)} Known: {', '.join(known)}")
+            raise ModelConfigError(
+                f"{name}: unknown key {key!r}{did_you_mean(key, known) or ';'} known: {', '.join(known)}"
+            )
     for section in SECTIONS:
         if not isinstance(data.get(section), list) or not data[section]:
             raise ModelConfigError(f"{name}: `{section}` must be a list of rows [from, repeats, module, args]")

@@ -120,7 +120,7 @@ def _decode_slowly(path: str | os.PathLike, data: bytes) -> np.ndarray:
     """Everything but plain JPEG, by Pillow, which notices missing data; formats it does not know go to OpenCV."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return _pillow_to_bgr(ImageOps.exif_transpose(image))
+            return pillow_to_bgr(ImageOps.exif_transpose(image))
     except Image.UnidentifiedImageError:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
@@ -130,7 +130,8 @@ def _decode_slowly(path: str | os.PathLike, data: bytes) -> np.ndarray:
         raise DataError(f"{path}: damaged or truncated image ({error}); replace or remove the file") from error
 
 
-def _pillow_to_bgr(image: Image.Image) -> np.ndarray:
+def pillow_to_bgr(image: Image.Image) -> np.ndarray:
+    """Pillow image of any mode as uint8 (H, W, 3) BGR: transparent becomes white, of 16 bits the upper 8 are kept."""
     if image.mode.startswith("I"):  # 16-bit grey, as "I;16" or widened to 32 bits
         grey = np.clip(np.asarray(image) // 256, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)  # (H, W) -> (H, W, 3)

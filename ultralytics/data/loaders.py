@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from ultralytics.data.images import IMAGE_SUFFIXES, _pillow_to_bgr, read_image
+from ultralytics.data.images import IMAGE_SUFFIXES, pillow_to_bgr, read_image
 from ultralytics.data.streams import Frame, frame_rate, live_batches, public_address
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, did_you_mean
@@ -216,7 +216,7 @@ def to_bgr(image: np.ndarray | Image.Image) -> np.ndarray:
     """uint8 BGR (H, W, 3) of a PIL image, or of a uint8 array: grey (H, W), BGR (H, W, 3) or BGRA (H, W, 4)."""
     if isinstance(image, Image.Image):
         try:
-            return _pillow_to_bgr(ImageOps.exif_transpose(image))  # reads the file only now
+            return pillow_to_bgr(ImageOps.exif_transpose(image))  # reads the file only now
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"source: PIL image {getattr(image, 'filename', '')}: {error}") from error
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0:

@@ -145,7 +145,11 @@ class Model:
         return self
 
     def save(self, file: str | Path) -> None:
-        """Write the network as weights (`.pt`) that this class reads."""
+        """Write the network as weights (`.pt`) that this class reads; not after `fuse`."""
+        if self.model.fused:
+            raise UserError(
+                f"{file}: a fused network cannot be saved; save it before fuse(), or load the weights again"
+            )
         kept = self.checkpoint or {}
         state = {"model_yaml": self.model.yaml, "names": self.names, "nc": self.model.nc, "ema": None}
         options = {"options": kept.get("options"), "optimizer": None}
@@ -159,9 +163,10 @@ class Model:
         """Options of a run: what the weights were trained with, then what is given."""
         trained = (self.checkpoint or {}).get("options") or {}
         inherited = {key: trained[key] for key in INHERITED.get(mode, ()) if trained.get(key) is not None}
-        return get_cfg(
-            overrides={**inherited, **given, **{k: v for k, v in fixed.items() if v is not None}, "mode": mode}
-        )
+        fixed = {key: value for key, value in fixed.items() if value is not None}
+        options = get_cfg(overrides={**inherited, **given, **fixed, "mode": mode})
+        setup_logging(options.verbose)
+        return options
 
 
 def network_of(checkpoint: dict[str, Any], network_class: type[DetectionModel]) -> DetectionModel:

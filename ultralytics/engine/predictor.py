@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from ultralytics.engine.results import Results
 from ultralytics.engine.writer import ResultWriter
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks
+from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import run_dir
 from ultralytics.utils.torch_utils import autocast, select_device
@@ -29,15 +30,6 @@ from ultralytics.utils.torch_utils import autocast, select_device
 DEFAULT_CONF = 0.25
 STAGES = ("preprocess", "inference", "postprocess")
 T = TypeVar("T")
-
-
-def network_size(imgsz: int | Sequence[int], stride: int) -> tuple[int, int]:
-    """(height, width) of the network input: `imgsz` rounded up to multiples of `stride`, which is reported."""
-    sides = [imgsz, imgsz] if isinstance(imgsz, int) else list(imgsz)
-    height, width = (-(-side // stride) * stride for side in sides)
-    if [height, width] != sides:
-        LOGGER.warning(f"imgsz={imgsz}: must be a multiple of the stride {stride}, using {height}x{width}")
-    return height, width
 
 
 class BasePredictor:
@@ -86,7 +78,8 @@ class BasePredictor:
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
         self.model = model.to(self.device).eval()
         self.stride = int(max(model.stride)) if hasattr(model, "stride") else 32
-        self.imgsz = network_size(self.args.imgsz, self.stride)
+        size = check_imgsz(self.args.imgsz, self.stride)
+        self.imgsz = (size, size) if isinstance(size, int) else tuple(size)
         if unknown := sorted(set(self.args.classes or ()) - set(model.names)):
             raise OptionError(f"classes={unknown}: the model has classes {min(model.names)} to {max(model.names)}")
         if self.device.type == "cuda":

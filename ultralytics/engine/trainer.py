@@ -34,6 +34,7 @@ from ultralytics.engine.stopping import (
 )
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callbacks
+from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.ema import ModelEMA
 from ultralytics.utils.errors import OptionError
 from ultralytics.utils.files import run_dir
@@ -84,6 +85,7 @@ class BaseTrainer:
         if options.plots:
             add_plots(self.callbacks)
         self.model = model
+        self.given = model is not None  # a network that has learned something already
         self.epochs = options.epochs
         self.epoch = 0  # the one under way, counting from 0
         self.batches_done = 0  # of that epoch
@@ -111,7 +113,9 @@ class BaseTrainer:
 
     def starts_pretrained(self) -> bool:
         """Whether the backbone has learned something already, which decides the default of `backbone_lr_ratio`."""
-        return isinstance(self.args.pretrained, str) or bool(self.args.pretrained and _is_weights(self.args.model))
+        from_file = self.args.pretrained and (isinstance(self.args.pretrained, str) or _is_weights(self.args.model))
+        backbone = (self.model.model[i] for i in self.model.backbone_layers)
+        return bool(self.given or from_file or any(getattr(layer, "pretrained", None) for layer in backbone))
 
     # The run ----------------------------------------------------------------------------------------------------------
 
@@ -221,7 +225,7 @@ class BaseTrainer:
     def setup(self) -> None:
         """Data, model, optimiser and run folder; the folder comes late, so that a typo leaves no empty one behind."""
         init_seeds(self.args.seed, self.args.deterministic)
-        self.args = self.args.replace(mode="train", imgsz=_multiple_of_stride(self.args.imgsz))
+        self.args = self.args.replace(mode="train", imgsz=check_imgsz(self.args.imgsz, STRIDE))
         self.amp = self.args.amp and self.device.type == "cuda"
         why_off = " (it needs CUDA)" if self.args.amp and not self.amp else ""
         LOGGER.info(
@@ -453,13 +457,6 @@ class BaseTrainer:
         self.seconds_before, self.metrics = state["seconds"], dict(state["metrics"])
         self.files.keep_results(self.epoch)
         LOGGER.info(f"Resuming {self.args.resume} in epoch {self.epoch + 1}, batch {self.batches_done + 1}")
-
-
-def _multiple_of_stride(size: int) -> int:
-    rounded = math.ceil(size / STRIDE) * STRIDE
-    if rounded != size:
-        LOGGER.warning(f"imgsz={size} is not a multiple of {STRIDE}, the largest stride; using {rounded}")
-    return rounded
 
 
 def _is_weights(model: str | None) -> bool:

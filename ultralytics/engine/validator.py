@@ -17,10 +17,10 @@ from tqdm import tqdm
 from ultralytics.cfg import Options
 from ultralytics.data.build import build_dataloader, build_dataset
 from ultralytics.data.utils import load_dataset_config
-from ultralytics.engine.predictor import network_size
 from ultralytics.utils import LOGGER
 from ultralytics.utils.boxes import scale_boxes, xywh2xyxy
 from ultralytics.utils.callbacks import Callback, Callbacks
+from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.coco_eval import CocoMetrics, coco_annotations, evaluate_coco
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import run_dir, write_text
@@ -123,7 +123,7 @@ class BaseValidator:
         if self.args.data is None:
             raise OptionError("val: no data set given; write data=my.yaml (or data=shapes.yaml for the built-in one)")
         config = load_dataset_config(self.args.data, (self.args.split,))
-        size, _ = network_size(self.args.imgsz, int(max(model.stride)))
+        size = check_imgsz(self.args.imgsz, int(max(model.stride)))
         dataset = build_dataset(self.args, config, self.args.split, training=False, imgsz=size)
         return build_dataloader(
             dataset, batch=self.args.batch, workers=self.args.workers, shuffle=False, seed=self.args.seed

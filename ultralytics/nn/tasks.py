@@ -76,6 +76,8 @@ class DetectionModel(nn.Module):
 
             LOGGER.info(self.table())
 
+    fused = False  # whether `fuse` has been called: the parameters are then not those that the model file builds
+
     @property
     def backbone_layers(self) -> set[int]:
         """Positions in `model` of the layers that the file lists under `backbone`."""
@@ -160,6 +162,7 @@ class DetectionModel(nn.Module):
         for module in list(self.modules()):
             if hasattr(module, "fold"):
                 module.fold()
+        self.fused = True
         return self
 
     def info(self, imgsz: int = TRACE_SIZE, detailed: bool = False, verbose: bool = True) -> tuple:

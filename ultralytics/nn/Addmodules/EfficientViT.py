@@ -191,7 +191,7 @@ class EfficientViT(nn.Module):
         super().__init__()
         if frozen_stages not in range(5):
             raise ModelConfigError(f"EfficientViT: frozen_stages is 0 (nothing) to 4 (all), got {frozen_stages!r}")
-        self.frozen_stages = frozen_stages
+        self.frozen_stages, self.pretrained = frozen_stages, pretrained
         self.width_list = [embed_dim[0], *embed_dim]  # channels of the outputs
         stem = [3, *(embed_dim[0] // d for d in (8, 4, 2, 1))]
         convs = [Conv2d_BN(stem[i], stem[i + 1], 3, s, 1) for i, s in enumerate((2, 2, 2, 1))]
