@@ -11,13 +11,16 @@ import torch
 
 from ultralytics.utils.ema import ModelEMA
 from ultralytics.utils.errors import DeviceError
+from ultralytics.utils.flops import get_flops, model_info
 
 __all__ = [
     "ModelEMA",
     "autocast",
     "describe_device",
+    "get_flops",
     "get_rng_state",
     "init_seeds",
+    "model_info",
     "select_device",
     "set_rng_state",
 ]

@@ -46,6 +46,7 @@ class RTDETRTrainer(BaseTrainer):
         model.names = names
         gains = {"class": options.loss_cls, "bbox": options.loss_bbox, "giou": options.loss_giou}
         model.criterion = RTDETRDetectionLoss(nc=model.nc, loss_gain=gains)
+        model.info(detailed=True)
         return model
 
     def build_validator(self, *, plots: bool) -> RTDETRValidator:

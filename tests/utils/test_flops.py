@@ -1,0 +1,64 @@
+"""Counting operations."""
+
+import pytest
+import torch
+from torch import nn
+
+from ultralytics.nn.tasks import RTDETRDetectionModel
+from ultralytics.utils.errors import ModelConfigError
+from ultralytics.utils.flops import get_flops, get_flops_with_attention, model_info
+
+
+def test_a_convolution_by_hand():
+    model = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+    expected = 2 * 3 * 8 * 9 * 32 * 48 / 1e9  # two operations for each weight and position
+    assert get_flops(model, (32, 48)) == pytest.approx(expected)
+    assert get_flops_with_attention(model, (32, 48)) == pytest.approx(expected)
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.ma = nn.MultiheadAttention(16, 2, batch_first=True)
+
+    def forward(self, x):
+        tokens = x.flatten(2).transpose(1, 2)  # (1, 16, H, W) -> (1, H*W, 16)
+        return self.ma(tokens, tokens, tokens, need_weights=False)[0]
+
+
+def test_attention_is_counted_by_torch():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.attention = nn.Conv2d(3, 16, 1, bias=False), Attention()
+
+        def forward(self, x):
+            return self.attention(self.stem(x))
+
+    tokens, c = 8 * 8, 16
+    projections, products = 4 * c * c * tokens, 2 * c * tokens * tokens
+    expected = 2 * (3 * c * tokens + projections + products) / 1e9
+    assert get_flops_with_attention(Net(), 8) == pytest.approx(expected)
+    assert torch.backends.mha.get_fastpath_enabled()  # as it was
+
+
+def test_counting_changes_no_statistics_and_no_mode():
+    model = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml", nc=2).train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    info = model_info(model, imgsz=(320, 224), verbose=False)
+    assert 0 < info.gflops < 10 and info.imgsz == (320, 224)
+    assert model.training and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert not hasattr(model.model[0], "total_ops")
+
+
+def test_a_model_that_fails_shows_its_error_not_0():
+    with pytest.raises(ModelConfigError, match=r"forward fails on an image \(1, 4, 64, 64\): RuntimeError: .*channel"):
+        get_flops(nn.Sequential(nn.Conv2d(4, 8, 1), nn.Conv2d(3, 8, 1)), 64)
+
+
+def test_the_line_in_the_log(caplog):
+    model = RTDETRDetectionModel("rtdetr-r18.yaml")
+    with caplog.at_level("INFO", logger="ultralytics"):
+        model.info(detailed=True)
+    assert "20,184,208 parameters" in caplog.text and "59.77 GFLOPs at 640x640 by thop" in caplog.text
+    assert "ultralytics.nn.modules.head.RTDETRDecoder" in caplog.text
