@@ -105,3 +105,15 @@ def test_the_last_layer_must_be_the_decoder():
     config["head"] = [[-1, 1, "Conv", [8]]]
     with pytest.raises(ModelConfigError, match=r"last layer of an RT-DETR is RTDETRDecoder, got .*Conv"):
         RTDETRDetectionModel(config)
+
+
+def test_errors_of_a_file_keep_their_line_when_settings_are_given(tmp_path):
+    file = tmp_path / "net.yaml"
+    file.write_text(yaml.safe_dump(small([-1, 1, "Cnv", [64]]), default_flow_style=None))
+    with pytest.raises(ModelConfigError, match=r"^net\.yaml:\d+: no module 'Cnv'"):
+        RTDETRDetectionModel(file, overrides={"num_queries": 5})
+
+
+def test_channels_of_the_images_are_the_files():
+    model = RTDETRDetectionModel(small(ch=1))
+    assert model.model[0].conv.in_channels == 1 and model.yaml["ch"] == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.model_yaml import SETTINGS, ModelSpec, load_model_yaml
 from ultralytics.nn.build import build_layers
 from ultralytics.nn.modules.head import RTDETRDecoder
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
 
 TRACE_SIZE = 640  # pixels; also the size at which published FLOPs are counted
@@ -36,12 +38,15 @@ class DetectionModel(nn.Module):
         names: class names by index.
         stride: (1,) largest stride of the model's maps.
         layer_shapes: output shapes of each layer for a TRACE_SIZE image, from a run on the meta device.
+        fused: whether `fuse` was called; the parameters are then not those that the model file builds.
     """
+
+    fused = False
 
     def __init__(
         self,
         cfg: str | Path | Mapping[str, Any] = "rtdetr-l.yaml",
-        ch: int = 3,
+        ch: int | None = None,
         nc: int | None = None,
         verbose: bool = False,
         overrides: Mapping[str, Any] | None = None,
@@ -50,7 +55,7 @@ class DetectionModel(nn.Module):
 
         Args:
             cfg: model file, its name, or its content.
-            ch: channels of the images.
+            ch: channels of the images, in place of the file's (3 where it says nothing).
             nc: number of classes, in place of the file's.
             verbose: log the layer table.
             overrides: top-level settings in place of the file's, such as `num_queries`; None leaves the file's.
@@ -60,10 +65,9 @@ class DetectionModel(nn.Module):
         """
         super().__init__()
         spec = load_model_yaml(cfg)
-        settings = {**spec.settings, **_checked(overrides or {})}
-        self.yaml = {**spec.source, **settings, "nc": nc or spec.nc or 80}
-        spec = load_model_yaml(self.yaml) if settings else spec
-        self.nc = self.yaml["nc"]
+        spec = replace(spec, settings={**spec.settings, **_checked(overrides or {})})
+        self.nc, ch = nc or spec.nc or 80, ch or spec.ch
+        self.yaml = {**spec.source, **spec.settings, "nc": self.nc, "ch": ch}
         self.names = dict(spec.names or {i: str(i) for i in range(self.nc)})
         self.model, self.save = build_layers(spec, self.nc, ch)
         for module in self.modules():
@@ -72,11 +76,7 @@ class DetectionModel(nn.Module):
         self.layer_shapes = trace_shapes(self, spec, ch)
         self.stride = torch.tensor([TRACE_SIZE / min(_sides(self.layer_shapes[:-1]))])
         if verbose:
-            from ultralytics.utils import LOGGER
-
             LOGGER.info(self.table())
-
-    fused = False  # whether `fuse` has been called: the parameters are then not those that the model file builds
 
     @property
     def backbone_layers(self) -> set[int]:
@@ -184,7 +184,14 @@ class DetectionModel(nn.Module):
 class RTDETRDetectionModel(DetectionModel):
     """RT-DETR. In eval a call returns (y, extras), y (B, queries, 4 + nc): boxes and class probabilities."""
 
-    def __init__(self, cfg: Any = "rtdetr-l.yaml", ch: int = 3, nc: int | None = None, verbose: bool = False, **kwargs):
+    def __init__(
+        self,
+        cfg: Any = "rtdetr-l.yaml",
+        ch: int | None = None,
+        nc: int | None = None,
+        verbose: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(cfg, ch, nc, verbose, **kwargs)
         self.criterion: nn.Module | None = None  # made at the first loss
         if not isinstance(self.model[-1], RTDETRDecoder):
