@@ -96,6 +96,11 @@ def test_verbose():
     assert results().verbose() == "1 star, 2 big/circles" and results([]).verbose() == "(no detections)"
 
 
+def test_verbose_writes_the_plural_of_a_bus():
+    rows = [[0, 0, 9, 9, 0.9, 0]] * 2
+    assert Results(np.zeros((10, 10, 3), np.uint8), "a.jpg", {0: "bus"}, np.array(rows)).verbose() == "2 buses"
+
+
 def test_plot_draws_on_a_copy():
     result = results()
     before = result.orig_img.copy()

@@ -259,7 +259,7 @@ class Results:
         """Number of detections by class: "3 circles, 1 star"."""
         classes = [int(c) for c in self.boxes.cls.tolist()]
         counts = {c: classes.count(c) for c in sorted(set(classes))}
-        return ", ".join(f"{n} {self.names[c]}{'s' * (n > 1)}" for c, n in counts.items()) or "(no detections)"
+        return ", ".join(_counted(n, self.names[c]) for c, n in counts.items()) or "(no detections)"
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
         """A dictionary for each detection: name, class, confidence, box {x1, y1, x2, y2} and, if any, track_id."""
@@ -353,3 +353,10 @@ def show_image(title: str, image: np.ndarray, *, milliseconds: int) -> None:
         cv2.waitKey(milliseconds)
     except cv2.error as error:
         raise DeviceError(f"show: OpenCV cannot open a window ({error.err}); {advice}") from error
+
+
+def _counted(count: int, name: str) -> str:
+    """`1 bus`, `2 buses`, `3 cars`."""
+    if count == 1:
+        return f"1 {name}"
+    return f"{count} {name}{'es' if name.endswith(('s', 'x', 'ch', 'sh')) else 's'}"

@@ -173,11 +173,11 @@ class DetectionModel(nn.Module):
 
     def table(self) -> str:
         """The layer table: number, what it reads, parameters, module and output shape."""
-        lines = [f"{'':>3} {'from':>14} {'params':>11}  {'module':<48} output"]
+        lines = [f"{'':>3} {'from':>14} {'params':>11}  {'module':<52} output"]
         for layer, shapes in zip(self.model, self.layer_shapes, strict=True):
-            maps = [s for s in shapes if len(s) == 4]
-            shown = ", ".join("x".join(map(str, s[1:])) for s in maps or shapes[:1])
-            lines.append(f"{layer.i:>3} {layer.f!s:>14} {layer.np:>11,}  {layer.type:<48} {shown}")
+            maps = shapes if layer.slots > 1 else shapes[:1]  # of the head the predictions only
+            shown = ", ".join("x".join(map(str, s[1:])) for s in maps)
+            lines.append(f"{layer.i:>3} {layer.f!s:>14} {layer.np:>11,}  {layer.type:<52} {shown}")
         return "\n".join(lines)
 
 
