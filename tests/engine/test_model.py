@@ -106,10 +106,9 @@ def test_a_backbone_with_weights_in_its_row_learns_at_a_tenth_of_the_rate(row, t
     text = (MODELS_DIR / "rt-detr" / "rtdetr-efficientvit-m0.yaml").read_text()
     file = tmp_path / "net.yaml"
     file.write_text(text.replace("EfficientViT_M0, []", f"EfficientViT_M0, {[str(weights)] if row else []}"))
-    trainer = RTDETRTrainer(get_cfg(overrides={**QUICK, "model": str(file), "data": str(data), "plots": False}))
-    trainer.train_loader, trainer.val_loader = trainer.load_data()
-    trainer.model = trainer.build_model()
-    trainer.setup_optimization()
+    options = {**QUICK, "model": str(file), "data": str(data), "project": str(tmp_path), "plots": False}
+    trainer = RTDETRTrainer(get_cfg(overrides=options))
+    trainer.setup()
     assert trainer.args.backbone_lr_ratio == (0.1 if row else 1.0)
 
 

@@ -239,7 +239,7 @@ def test_image_size_is_rounded_up(tmp_path, caplog):
     with caplog.at_level("WARNING", logger="ultralytics"):
         trainer = run(tmp_path, imgsz=100, epochs=1)
     assert trainer.args.imgsz == 128
-    assert "imgsz=100 is not a multiple of 32" in caplog.text
+    assert "imgsz=100 is not a multiple of the model's stride 32; using 128" in caplog.text
 
 
 def test_multi_scale_stays_within_half_and_one_and_a_half(tmp_path):
