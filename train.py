@@ -25,7 +25,7 @@ MODEL = "rtdetr-efficientvit-m0.yaml"  # a name from ultralytics/cfg/models/rt-d
 SHAPES_RECIPE = {
     "data": "shapes.yaml",
     "imgsz": 160,
-    "epochs": 11,
+    "epochs": 10,
     "batch": 8,
     "nbs": 8,  # a step of the optimiser for every batch
     "queries": 40,  # an image has at most six objects
@@ -33,7 +33,7 @@ SHAPES_RECIPE = {
     "lr0": 5e-4,
     "lrf": 0.05,
     "cos_lr": True,
-    "ema_decay": 0.98,  # the run has 550 steps; the paper's average would still remember the first ones
+    "ema_decay": 0.98,  # the run has 500 steps; the paper's average would still remember the first ones
     "ema_warmup": 50,
     "mosaic": 0.0,
     "scale": 0.3,
