@@ -14,6 +14,7 @@ from ultralytics.data.augment import AugmentOptions, train_transforms, val_trans
 from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.utils import DatasetConfig
 from ultralytics.utils import LOGGER
+from ultralytics.utils.checks import usable_cores
 from ultralytics.utils.errors import DataError
 
 
@@ -106,6 +107,7 @@ def build_dataloader(
 
     `rank` >= 0: this process's share in a distributed run.
     """
+    workers = min(workers, usable_cores())  # more would only get in each other's way
     world = torch.distributed.get_world_size() if rank >= 0 else 1
     sampler = EpochSampler(len(dataset), shuffle=shuffle, seed=seed, rank=max(rank, 0), world=world)
     return EpochLoader(

@@ -55,7 +55,7 @@ def collect_system_info() -> dict[str, str]:
         "ultralytics": f"{ultralytics.__version__} ({os.path.dirname(ultralytics.__file__)})",
         "Python": f"{platform.python_version()} ({sys.executable})",
         "system": platform.platform(),
-        "processor": f"{platform.processor() or platform.machine()}, {_usable_cores()} cores usable",
+        "processor": f"{platform.processor() or platform.machine()}, {usable_cores()} cores usable",
         "disk free here": f"{free / GIGABYTE:.1f} GB",
     }
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
@@ -64,7 +64,7 @@ def collect_system_info() -> dict[str, str]:
     return info
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Cores this process may use: in containers fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
