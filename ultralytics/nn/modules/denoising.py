@@ -53,9 +53,7 @@ def get_cdn_group(
     gt = torch.cat(chosen)  # (M,) rows of the boxes that are kept
     image = torch.cat([torch.full_like(rows, i) for i, rows in enumerate(chosen)])
     slot = torch.cat([torch.arange(len(rows), device=device) for rows in chosen])
-    # Place of a box in (groups, positive or negative, width), flattened.
-    start = torch.arange(2 * groups, device=device) * width
-    place = start[:, None] + slot  # (2 * groups, M)
+    place = torch.arange(2 * groups, device=device)[:, None] * width + slot  # (2 * groups, M)
     negative = torch.arange(2 * groups, device=device).remainder(2).bool()[:, None].expand_as(place)
 
     labels = _flip_labels(targets["cls"][gt].long().expand(2 * groups, -1), num_classes, cls_noise_ratio)
