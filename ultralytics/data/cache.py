@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from ultralytics.data.images import read_image
 from ultralytics.data.labels import ImageLabels, Problem
 from ultralytics.utils import LOGGER, cache_dir
+from ultralytics.utils.atomic import atomic_write
 
 LABEL_CACHE_VERSION = 1  # raise it when what is read from label files changes
 RESERVE = 0.8  # share of the free memory or disk space that a cache may take
@@ -56,7 +57,8 @@ def save_labels(file: Path, key: str, labels: list[ImageLabels], problems: list[
             place.parent.mkdir(parents=True, exist_ok=True)
             if not place.parent.stat().st_mode & 0o222:  # the superuser could write, but is not meant to
                 raise PermissionError(f"{place.parent} is read-only")
-            write_atomically(place, lambda stream: np.savez(stream, **arrays))
+            with atomic_write(place, shared=True) as stream:
+                np.savez(stream, **arrays)
             return
         except OSError as error:
             reason = error
@@ -80,17 +82,6 @@ def load_labels(file: Path, key: str) -> tuple[list[ImageLabels], list[Problem]]
         labels = [ImageLabels(Path(f), (h, w), c, b, k, i) for f, (h, w), c, b, k, i in rows]
         return labels, [Problem(**problem) for problem in head["problems"]]
     return None
-
-
-def write_atomically(file: Path, write: Callable) -> None:
-    """Let `write` fill a temporary file beside `file`, then rename it: readers see the old or the new one."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as stream:
-            write(stream)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def available_memory() -> int | None:
@@ -147,7 +138,9 @@ def fill_disk_cache(labels: Sequence[ImageLabels]) -> bool:
         return False
 
     def write(item: ImageLabels) -> None:
-        write_atomically(decoded_file(item.file), lambda stream: np.save(stream, read_image(item.file)))
+        image = read_image(item.file)
+        with atomic_write(decoded_file(item.file), shared=True) as stream:
+            np.save(stream, image)
 
     try:
         with ThreadPoolExecutor(THREADS) as threads:

@@ -53,7 +53,7 @@ def build_optimizer(name: str, groups: list[dict], *, momentum: float) -> torch.
     `momentum` is SGD's momentum and Adam's first beta. Every group keeps its rate as `initial_lr` for the schedule.
     """
     device = groups[0]["params"][0].device
-    fused = device.type in ("cpu", "cuda")  # 3.5 times as fast as the loop over parameters, on the CPU too
+    fused = device.type in ("cpu", "cuda")  # one pass over all parameters instead of a loop, on the CPU too
     match name.lower():
         case "adamw" | "auto":
             optimizer = torch.optim.AdamW(groups, betas=(momentum, 0.999), fused=fused)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -25,7 +24,7 @@ from ultralytics.utils.callbacks import Callback, Callbacks
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import run_dir
-from ultralytics.utils.torch_utils import autocast, select_device
+from ultralytics.utils.torch_utils import autocast, clock, select_device
 
 DEFAULT_CONF = 0.25
 STAGES = ("preprocess", "inference", "postprocess")
@@ -173,10 +172,5 @@ class BasePredictor:
 
     def _timed(self, work: Callable[[], T]) -> tuple[T, float]:
         """The result of `work` and the milliseconds it took, the GPU's included."""
-        start = self._clock()
-        return work(), (self._clock() - start) * 1000
-
-    def _clock(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+        start = clock(self.device)
+        return work(), (clock(self.device) - start) * 1000

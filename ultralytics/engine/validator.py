@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +25,7 @@ from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import run_dir, write_text
 from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.plotting import plot_confusion_matrix, plot_curves, plot_images
-from ultralytics.utils.torch_utils import autocast, select_device
+from ultralytics.utils.torch_utils import autocast, clock, select_device
 
 DEFAULT_CONF = 0.001  # AP needs the uncertain detections, too
 PLOTTED_BATCHES = 3
@@ -241,12 +240,7 @@ class BaseValidator:
 
     def _timed(self, stage: str, work: Callable[..., T], *arguments: Any) -> T:
         """The result of `work`, its time (the GPU's included) added to the stage."""
-        start = self._clock()
+        start = clock(self.device)
         result = work(*arguments)
-        self.seconds[stage] += self._clock() - start
+        self.seconds[stage] += clock(self.device) - start
         return result
-
-    def _clock(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()

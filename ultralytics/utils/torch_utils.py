@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -16,6 +17,7 @@ from ultralytics.utils.flops import get_flops, model_info
 __all__ = [
     "ModelEMA",
     "autocast",
+    "clock",
     "describe_device",
     "get_flops",
     "get_rng_state",
@@ -91,6 +93,13 @@ def init_seeds(seed: int, deterministic: bool = True) -> None:
     if torch.cuda.is_available():
         torch.backends.cudnn.deterministic = deterministic
         torch.backends.cudnn.benchmark = not deterministic
+
+
+def clock(device: torch.device) -> float:
+    """Seconds from some fixed moment, after all work given to the device so far is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def get_rng_state() -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,11 +84,11 @@ class RTDETRDecoder(nn.Module):
         if learnt_init_query:
             self.tgt_embed = nn.Embedding(nq, hd)
         self.query_pos_head = MLP(4, 2 * hd, hd, num_layers=2)
+        score, bbox = partial(nn.Linear, hd, nc), partial(MLP, hd, hd, 4, num_layers=3)  # one kind for all layers
         self.enc_output = nn.Sequential(nn.Linear(hd, hd), nn.LayerNorm(hd))
-        self.enc_score_head = nn.Linear(hd, nc)
-        self.enc_bbox_head = MLP(hd, hd, 4, num_layers=3)
-        self.dec_score_head = nn.ModuleList(nn.Linear(hd, nc) for _ in range(ndl))
-        self.dec_bbox_head = nn.ModuleList(MLP(hd, hd, 4, num_layers=3) for _ in range(ndl))
+        self.enc_score_head, self.enc_bbox_head = score(), bbox()
+        self.dec_score_head = nn.ModuleList(score() for _ in range(ndl))
+        self.dec_bbox_head = nn.ModuleList(bbox() for _ in range(ndl))
         self._reset_parameters()
 
     def _reset_parameters(self) -> None:
