@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from ultralytics.utils import PACKAGE_ROOT
-from ultralytics.utils.errors import ModelConfigError, did_you_mean
+from ultralytics.utils.errors import ModelConfigError, UserError, did_you_mean
+from ultralytics.utils.files import parse_yaml
 
 MODELS_DIR = PACKAGE_ROOT / "cfg" / "models"
 SETTINGS = ("num_queries", "num_denoising")  # keys that change the decoder
@@ -141,21 +142,20 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
     """Content of a YAML file, and the line of each row of its sections."""
     try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        hint = "; indent with spaces, not tabs" if "\\t" in str(error) else ""
-        raise ModelConfigError(f"{path.name}: not valid YAML: {' '.join(str(error).split())}{hint}") from error
+        text = path.read_text(encoding="utf-8-sig")
+        data = parse_yaml(text, path.name)
     except UnicodeDecodeError as error:
         raise ModelConfigError(f"{path.name}: not a UTF-8 text file: {error}") from error
+    except UserError as error:
+        hint = "; indent with spaces, not tabs" if "\\t" in str(error) else ""
+        raise ModelConfigError(f"{error}{hint}") from error
     if not isinstance(data, dict):
         raise ModelConfigError(
             f"{path.name}: expected keys such as `nc`, `backbone`, `head`; got {type(data).__name__}"
         )
     lines = {
         key.value: [row.start_mark.line + 1 for row in value.value]
-        for key, value in node.value
+        for key, value in yaml.compose(text, Loader=yaml.SafeLoader).value
         if key.value in SECTIONS and isinstance(value, yaml.SequenceNode)
     }
     return data, lines

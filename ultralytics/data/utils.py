@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from ultralytics.data.images import IMAGE_SUFFIXES
 from ultralytics.data.labels import read_coco_json
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, cache_dir
-from ultralytics.utils.errors import DataError, did_you_mean
+from ultralytics.utils.errors import DataError, UserError, did_you_mean
+from ultralytics.utils.files import read_yaml
 
 DATASET_YAMLS = PACKAGE_ROOT / "cfg" / "datasets"
 SPLITS = ("train", "val", "test")
@@ -139,12 +138,9 @@ def _read_list(file: Path, root: Path) -> list[Path]:
 
 def _read_yaml(file: Path) -> dict:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: not a readable YAML file: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{file}: expected `key: value` entries (train, val, names), got {type(content).__name__}")
-    return content
+        return read_yaml(file)
+    except UserError as error:
+        raise DataError(f"{error}; a data YAML has entries such as train, val and names") from error
 
 
 def _check_keys(where: str, content: dict) -> None:
