@@ -13,6 +13,7 @@ makes the row `[-1, 1, MyConv, [64, 5]]` valid. `plans.py` has the shapes that m
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,8 +122,14 @@ def register(plan: PlanFunction, name: str | None = None) -> Callable[[Callable[
     """Decorator for a module class or factory function: make it known to model YAMLs under its own name, or `name`."""
 
     def decorate(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        origin = inspect.getsourcefile(build) or build.__module__
-        REGISTRY.add(Entry(name or build.__name__, build, plan, origin))
+        REGISTRY.add(Entry(name or build.__name__, build, plan, _origin(build)))
         return build
 
     return decorate
+
+
+def _origin(build: Callable[..., nn.Module]) -> str:
+    """File that defines a class or function; in a notebook, which is no file, the name of its module."""
+    if inspect.isfunction(build):
+        return build.__code__.co_filename
+    return getattr(sys.modules.get(build.__module__), "__file__", None) or build.__module__

@@ -1,0 +1,59 @@
+"""Options of layers that the model files of the package do not use."""
+
+import pytest
+import torch
+from torch import nn
+
+from ultralytics.nn.modules import AIFI, Conv, RTDETRDecoder, TransformerEncoderLayer, autopad
+
+MAPS = [torch.rand(2, 16, side, side, generator=torch.Generator().manual_seed(side)) for side in (8, 4)]
+
+
+def decoder(**kwargs) -> RTDETRDecoder:
+    torch.manual_seed(0)
+    return RTDETRDecoder(3, (16, 16), hd=32, nq=10, ndp=2, nh=4, ndl=2, d_ffn=64, **kwargs)
+
+
+@torch.no_grad()
+def test_an_exported_decoder_returns_the_predictions_alone():
+    head = decoder().eval()
+    y, _ = head(MAPS)
+    head.export = True
+    assert torch.equal(head(MAPS), y) and y.shape == (2, 10, 7)
+
+
+@torch.no_grad()
+def test_eval_idx_chooses_the_decoder_layer():
+    for eval_idx, reads_second_layer in ((0, False), (-1, True)):
+        head = decoder(eval_idx=eval_idx).eval()
+        before = head(MAPS)[0]
+        nn.init.ones_(head.dec_score_head[1].bias)
+        assert torch.equal(head(MAPS)[0], before) != reads_second_layer
+
+
+def test_learnt_queries_are_trained():
+    head = decoder(learnt_init_query=True).train()
+    boxes, logits, *_ = head(MAPS)
+    (boxes.sum() + logits.sum()).backward()
+    assert head.tgt_embed.weight.grad.abs().sum() > 0
+
+
+@torch.no_grad()
+def test_pre_normalisation_leaves_the_residual_path_free():
+    layer = TransformerEncoderLayer(16, 32, 4, normalize_before=True).eval()
+    for branch in (layer.ma.out_proj, layer.fc2):
+        nn.init.zeros_(branch.weight)
+        nn.init.zeros_(branch.bias)
+    tokens = torch.rand(2, 5, 16)
+    assert torch.equal(layer(tokens), tokens)  # post-normalisation would have normalised it
+
+
+def test_aifi_needs_channels_divisible_by_4():
+    with pytest.raises(ValueError, match="divisible by 4, got 6"):
+        AIFI(6, 8, 2)(torch.rand(1, 6, 4, 4))
+
+
+@pytest.mark.parametrize(("k", "d", "p"), [(3, 1, 1), (5, 2, 4), ((1, 7), 1, [0, 3])])
+def test_autopad_keeps_the_size(k, d, p):
+    assert autopad(k, d=d) == p
+    assert Conv(2, 2, k, d=d)(torch.rand(1, 2, 9, 9)).shape == (1, 2, 9, 9)
