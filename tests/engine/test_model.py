@@ -149,3 +149,27 @@ def test_options_are_checked_before_anything_is_built(data):
     with pytest.raises(UserError, match="source= is missing"):
         model.predict()
     assert "model" not in vars(model)
+
+
+@pytest.mark.slow
+def test_two_runs_with_one_seed_give_equal_bits_on_several_threads(tmp_path):
+    """Sums over threads differ in the last bits from one run to the next unless `deterministic` orders them."""
+    root = tmp_path / "shapes"
+    generate_shapes(root, images_train=160, images_val=2, size=160, seed=0)
+    data = {"path": str(root), "train": "images/train", "val": "images/val", "names": list(NAMES)}
+    options = {
+        **QUICK,
+        "imgsz": 160,
+        "batch": 8,
+        "nbs": 8,
+        "queries": 40,
+        "denoising": 30,
+        "val": False,
+        "plots": False,
+    }
+    weights = []
+    for run in ("a", "b"):
+        model = RTDETR("rtdetr-efficientvit-m0.yaml")
+        model.train(data=data, project=str(tmp_path), name=run, **options)
+        weights.append(load_checkpoint(model.trainer.last)["model"])
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

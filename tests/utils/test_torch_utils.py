@@ -10,7 +10,14 @@ import torch
 
 from ultralytics.utils.callbacks import EVENTS, Callbacks
 from ultralytics.utils.errors import DeviceError, OptionError
-from ultralytics.utils.torch_utils import autocast, get_rng_state, init_seeds, select_device, set_rng_state
+from ultralytics.utils.torch_utils import (
+    autocast,
+    deterministic_algorithms,
+    get_rng_state,
+    init_seeds,
+    select_device,
+    set_rng_state,
+)
 
 
 @pytest.fixture
@@ -104,3 +111,13 @@ def test_an_unknown_event_is_answered_with_the_nearest():
         Callbacks().add("on_train_epoch_ended", print)
     with pytest.raises(OptionError, match="expected a function, got 3"):
         Callbacks().add("on_train_start", 3)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_deterministic_algorithms_end_with_the_block(enabled):
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    with deterministic_algorithms(enabled):
+        assert torch.are_deterministic_algorithms_enabled() == torch.backends.cudnn.deterministic == enabled
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark) == before

@@ -7,15 +7,17 @@ text, `lr0=1e-4` is a number, `device=0,1` names two GPUs. Nothing is evaluated.
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import get_type_hints
 
 from ultralytics.cfg.options import MODES, check_key, check_options, option_types, options_in
-from ultralytics.cfg.rules import alternatives
+from ultralytics.cfg.rules import alternatives, check_value
 from ultralytics.utils import setup_logging
-from ultralytics.utils.errors import OptionError, UserError
+from ultralytics.utils.errors import OptionError, UserError, did_you_mean
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells report for Ctrl-C
@@ -51,9 +53,36 @@ def parse_arguments(arguments: Sequence[str], aliases: Mapping[str, str] = _NO_A
     return {**from_file, **check_options(given)}
 
 
+def parse_call(function: Callable[..., object], arguments: Sequence[str], command: str) -> dict[str, object]:
+    """Words `key=value` as arguments of a function, read and checked by its annotations.
+
+    OptionError names `command` and what the function takes.
+    """
+    parameters, types = inspect.signature(function).parameters, get_type_hints(function, include_extras=True)
+    usage = " ".join(f"{key}=..." if p.default is p.empty else f"[{key}={p.default}]" for key, p in parameters.items())
+    given: dict[str, object] = {}
+    for word in arguments:
+        key, equals, text = word.removeprefix("--").partition("=")
+        if key not in parameters:
+            raise OptionError(f"{command}: unknown word {word!r}{did_you_mean(key, parameters)}; it takes {usage}")
+        if not (equals and text):
+            raise OptionError(f"{command}: the value of {key} is missing; it takes {usage}")
+        if key in given:
+            raise OptionError(f"{command}: {key} is given twice; keep one")
+        given[key] = check_value(key, read_value(text, types[key]), types[key])
+    if missing := [key for key, p in parameters.items() if p.default is p.empty and key not in given]:
+        raise OptionError(f"{command}: {missing[0]}= is missing; it takes {usage}")
+    return given
+
+
 def parse_value(key: str, text: str) -> object:
     """The text as what the option may be; as text where nothing fits, for the check to answer."""
-    kinds = alternatives(option_types()[key])
+    return read_value(text, option_types()[key])
+
+
+def read_value(text: str, annotation: object) -> object:
+    """The text as one of the types of an annotation; as text where nothing fits."""
+    kinds = alternatives(annotation)
     text = text.strip()
     word = text.lower()
     # An option that takes any text keeps what only looks like a number; the others read it, if only to be told apart.

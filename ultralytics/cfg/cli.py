@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ultralytics
-from ultralytics.cfg.arguments import parse_arguments, run_guarded
+from ultralytics.cfg.arguments import parse_arguments, parse_call, run_guarded
 from ultralytics.cfg.options import DEFAULT_CFG_PATH, MODES, get_cfg
 from ultralytics.utils import LOGGER, setup_logging
 from ultralytics.utils.errors import UserError, did_you_mean
@@ -72,6 +73,10 @@ def run_command(words: Sequence[str]) -> None:
             raise UserError(f"yolo {first}: takes nothing more, got {' '.join(words[1:])!r}")
         _COMMANDS[first]()
         return
+    if first in _TOOLS:
+        tool = importlib.import_module(_TOOLS[first]).command
+        tool(**parse_call(tool, words[1:], f"yolo {first}"))
+        return
     mode, rest = split_mode(words)
     run_mode(mode, parse_arguments(rest))
 
@@ -100,7 +105,7 @@ def split_mode(words: Sequence[str]) -> tuple[str, list[str]]:
 def _about_mode(word: str) -> str:
     if word in _ELSEWHERE:
         return f"yolo {word}: {_ELSEWHERE[word]}"
-    near = did_you_mean(word, (*MODES, *_COMMANDS))
+    near = did_you_mean(word, (*MODES, *_COMMANDS, *_TOOLS))
     return f"yolo: unknown command {word!r}{near or f'; expected {_MODES_IN_WORDS}, or `yolo help`'}"
 
 
@@ -129,6 +134,11 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
         # On the command line the pictures are the result. As a stream, a video needs no memory for all its frames.
         for _ in network.predict(source=options.source, stream=True, **{"save": True, **passed}):
             pass
+
+
+# Commands about modules and model files: each lives in a file of its own, as a function `command` whose parameters are
+# the words it takes.
+_TOOLS: dict[str, str] = {}
 
 
 def _print_help() -> None:

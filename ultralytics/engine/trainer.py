@@ -41,6 +41,7 @@ from ultralytics.utils.files import run_dir
 from ultralytics.utils.torch_utils import (
     autocast,
     describe_device,
+    deterministic_algorithms,
     get_rng_state,
     init_seeds,
     select_device,
@@ -127,7 +128,7 @@ class BaseTrainer:
         self.callbacks.run("on_pretrain_routine_start", self)
         self.setup()
         self.callbacks.run("on_pretrain_routine_end", self)
-        with interruptible() as self.interrupt:
+        with interruptible() as self.interrupt, deterministic_algorithms(self.args.deterministic):
             self.callbacks.run("on_train_start", self)
             while self.epoch < self.epochs and not self.stop_reason:
                 self.train_epoch()
@@ -224,7 +225,7 @@ class BaseTrainer:
 
     def setup(self) -> None:
         """Data, model, optimiser and run folder; the folder comes late, so that a typo leaves no empty one behind."""
-        init_seeds(self.args.seed, self.args.deterministic)
+        init_seeds(self.args.seed)
         self.args = self.args.replace(mode="train", imgsz=check_imgsz(self.args.imgsz, STRIDE))
         self.amp = self.args.amp and self.device.type == "cuda"
         why_off = " (it needs CUDA)" if self.args.amp and not self.amp else ""
@@ -292,7 +293,7 @@ class BaseTrainer:
         if self.batches_done:
             set_rng_state(self.checkpoint["rng"])
         else:
-            init_seeds(self.args.seed * 100_003 + self.epoch, self.args.deterministic)
+            init_seeds(self.args.seed * 100_003 + self.epoch)
         yield from batches
 
     def preprocess(self, batch: dict) -> dict:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
+import torch.utils.deterministic
 
 from ultralytics.utils.ema import ModelEMA
 from ultralytics.utils.errors import DeviceError
@@ -19,6 +20,7 @@ __all__ = [
     "autocast",
     "clock",
     "describe_device",
+    "deterministic_algorithms",
     "get_flops",
     "get_rng_state",
     "init_seeds",
@@ -81,18 +83,39 @@ def describe_device(device: torch.device) -> str:
     return device.type.upper()
 
 
-def init_seeds(seed: int, deterministic: bool = True) -> None:
-    """Seed Python, NumPy and torch. `deterministic` makes cuDNN choose repeatable algorithms.
-
-    On the CPU equal seeds give equal bits either way. On CUDA the backward pass of `grid_sample`, which deformable
-    attention uses, adds in no fixed order; no setting changes that.
-    """
+def init_seeds(seed: int) -> None:
+    """Seed Python, NumPy and torch."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    if torch.cuda.is_available():
-        torch.backends.cudnn.deterministic = deterministic
-        torch.backends.cudnn.benchmark = not deterministic
+
+
+@contextmanager
+def deterministic_algorithms(enabled: bool) -> Iterator[None]:
+    """Let torch choose algorithms that repeat exactly while the block runs; afterwards its switches are as before.
+
+    On the CPU equal seeds then give equal bits; without it, sums over several threads are taken in no fixed order (the
+    gradient of the attention biases). On CUDA the gradient of `grid_sample`, which deformable attention uses, has no
+    such algorithm: torch warns of it.
+    """
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+        torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.benchmark,
+    )
+    _set_algorithms(enabled, True, False, enabled, not enabled)
+    try:
+        yield
+    finally:
+        _set_algorithms(*before)
+
+
+def _set_algorithms(deterministic: bool, warn_only: bool, fill: bool, cudnn: bool, benchmark: bool) -> None:
+    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+    torch.utils.deterministic.fill_uninitialized_memory = fill  # costs time and helps only code that reads garbage
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn, benchmark
 
 
 def clock(device: torch.device) -> float:
