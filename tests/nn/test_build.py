@@ -90,7 +90,7 @@ def test_fewer_positions_than_queries_give_fewer_queries():
         ([[-1, 1, "AIFI", [64, 7]]], r"layer 3 AIFI\(16, 64, 7\) cannot be built"),
         ([[[0, 1], 1, "Concat", [1]]], r"layer 3 Concat fails on inputs .*\(1, 16, 320, 320\).*\(1, 16, 160, 160\)"),
         ([[-1, 0, "Conv", [64]]], "repeats must be a whole number from 1, got 0"),
-        ([["x", 1, "Conv", [64]]], "`from` must be a layer number or a list of them, got 'x'"),
+        ([["x", 1, "Conv", [64]]], "layer 3 Conv reads 'x', which is no row's name"),
         ([[-1, 1, "Conv", 64]], "fourth column is the list of Conv's arguments, got 64"),
         ([[-1, 1, "Conv"]], r"a row is \[from, repeats, module, args\]"),
     ],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ KEYS = (
     "activation",
     "ch",
     "task",
+    "modules",
 )
 SECTIONS = ("backbone", "head")
+PYRAMID = r"P[1-9]"  # names of the backbone's maps by stride: P3 is 8, P4 is 16, ...
 
 
 @dataclass(frozen=True)
@@ -36,22 +39,25 @@ class Row:
     """One layer of a model file.
 
     Attributes:
-        sources: indices of the layers it reads; negative ones count back from this row.
+        sources: the layers it reads: numbers, of which negative ones count back from this row; names of rows; `P2` to
+            `P5` for the last map of the backbone at stride 4 to 32.
         listed: whether they are written as a list, so that the module gets a list, even of one.
         repeats: second column.
         module: name of the module.
         args: arguments as written, with 'None', 'True', numbers in quotes turned into values.
         section: `backbone` or `head`.
         where: file and line, for messages.
+        name: fifth column, by which later rows may read this one; None where it has none.
     """
 
-    sources: tuple[int, ...]
+    sources: tuple[int | str, ...]
     listed: bool
     repeats: int
     module: str
     args: tuple[Any, ...]
     section: str
     where: str
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,9 @@ class ModelSpec:
         settings: decoder settings given as top-level keys.
         source: the content as plain data, from which the model can be built again.
         name: file name, for messages.
+        ch: channels of the images.
+        names: class names by index, where the file has them.
+        modules: folders with module files, beside those that are always searched.
     """
 
     rows: tuple[Row, ...]
@@ -78,7 +87,8 @@ class ModelSpec:
     source: Mapping[str, Any]
     name: str
     ch: int = 3
-    names: Mapping[int, str] | None = field(default=None)
+    names: Mapping[int, str] | None = None
+    modules: tuple[str, ...] = ()
 
 
 def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
@@ -119,6 +129,8 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
         path, scale = find_model_yaml(model)
         data, lines = _read(path)
         name = path.name
+        if "modules" in data:
+            data["modules"] = _folders(data["modules"], path.parent, name)
     if scale is not None:
         data["scale"] = scale
     _check_keys(data, name)
@@ -128,6 +140,7 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
         for section in SECTIONS
         for i, row in enumerate(data[section])
     ]
+    _check_names(rows)
     nc, ch = data.get("nc"), data.get("ch", 3)
     for key, value in (("nc", nc), ("ch", ch)):
         if value is not None and (not isinstance(value, int) or value < 1):
@@ -135,7 +148,7 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
     return ModelSpec(
         tuple(rows), nc, depth, width, cap, data.get("activation"),
         {key: data[key] for key in SETTINGS if data.get(key) is not None},
-        {**data, "yaml_file": name}, name, ch, data.get("names"),
+        {**data, "yaml_file": name}, name, ch, data.get("names"), tuple(data.get("modules") or ()),
     )  # fmt: skip
 
 
@@ -189,20 +202,40 @@ def _scale(data: dict[str, Any], name: str) -> tuple[float, float, float]:
 
 def _row(row: Any, section: str, where: str) -> Row:
     """Check the form of one row."""
-    if not isinstance(row, list) or len(row) != 4:
-        raise ModelConfigError(f"{where}: a row is [from, repeats, module, args], got {row!r}")
-    sources, repeats, module, args = row
+    if not isinstance(row, list) or len(row) not in (4, 5):
+        raise ModelConfigError(f"{where}: a row is [from, repeats, module, args] or, named, one more; got {row!r}")
+    sources, repeats, module, args = row[:4]
+    name = row[4] if len(row) == 5 else None
+    if name is not None and not (isinstance(name, str) and name.isidentifier() and not re.fullmatch(PYRAMID, name)):
+        raise ModelConfigError(f"{where}: a row's name is a word other than P1 to P9, got {name!r}")
     listed = isinstance(sources, list)
     sources = sources if listed else [sources]
-    if not sources or not all(type(s) is int for s in sources):
-        raise ModelConfigError(f"{where}: `from` must be a layer number or a list of them, got {row[0]!r}")
+    if not sources or not all(type(s) in (int, str) for s in sources):
+        raise ModelConfigError(f"{where}: `from` must be a layer number, a name, or a list of these, got {row[0]!r}")
     if type(repeats) is not int or repeats < 1:
         raise ModelConfigError(f"{where}: repeats must be a whole number from 1, got {repeats!r}")
     if not isinstance(module, str):
         raise ModelConfigError(f"{where}: the third column is the module's name, got {module!r}")
     if not isinstance(args, list):
         raise ModelConfigError(f"{where}: the fourth column is the list of {module}'s arguments, got {args!r}")
-    return Row(tuple(sources), listed, repeats, module, tuple(_literal(a) for a in args), section, where)
+    return Row(tuple(sources), listed, repeats, module, tuple(_literal(a) for a in args), section, where, name)
+
+
+def _check_names(rows: list[Row]) -> None:
+    seen: dict[str, str] = {}
+    for row in rows:
+        if row.name in seen:
+            raise ModelConfigError(f"{row.where}: the name {row.name!r} is taken by {seen[row.name]}; choose another")
+        if row.name is not None:
+            seen[row.name] = row.where
+
+
+def _folders(value: Any, base: Path, name: str) -> list[str]:
+    """The folders of the key `modules` as absolute paths, which a checkpoint keeps; relative ones are the file's."""
+    folders = value if isinstance(value, list) else [value]
+    if not all(isinstance(folder, str) for folder in folders):
+        raise ModelConfigError(f"{name}: modules must be a folder or a list of folders, got {value!r}")
+    return [str((base / Path(folder).expanduser()).resolve()) for folder in folders]
 
 
 def _literal(value: Any) -> Any:

@@ -1,114 +1,286 @@
-"""From the rows of a model file to layers."""
+"""From the rows of a model file to layers, each of which is run once on the meta device as soon as it is built."""
 
 from __future__ import annotations
 
 import ast
-import copy
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 import ultralytics.nn.modules  # noqa: F401 - registers the layers of the package
-from ultralytics.cfg.model_yaml import ModelSpec, Row
+from ultralytics.cfg.model_yaml import PYRAMID, ModelSpec, Row
 from ultralytics.nn import plans
-from ultralytics.nn.discovery import import_addmodules
+from ultralytics.nn.discovery import defined_names, find_definition, import_folder, module_folders, why_missing
+from ultralytics.nn.infer import candidates, no_candidate
+from ultralytics.nn.measure import Shape, output_shapes, takes_each_map
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.registry import REGISTRY, Context, Entry, Plan
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
 
 SLOTS = 5  # places a layer with several outputs takes in the numbering: strides 2, 4, 8, 16, 32
+TRACE_SIZE = 640  # pixels of the image for which shapes are stated; published FLOPs are counted at it, too
+
+BUILD_ERRORS = (
+    TypeError, ValueError, AssertionError, RuntimeError, LookupError, ArithmeticError, AttributeError, ImportError,
+    NotImplementedError, OSError,
+)  # fmt: skip
 
 
-def build_layers(spec: ModelSpec, nc: int, ch: int) -> tuple[nn.Sequential, list[int]]:
+@dataclass(frozen=True)
+class Built:
+    """The layers of a model file.
+
+    Attributes:
+        layers: each with the attributes that `_Builder._describe` sets.
+        save: sorted numbers of those whose output a later layer reads by number.
+        shapes: output shapes of each layer for an image of TRACE_SIZE.
+    """
+
+    layers: nn.Sequential
+    save: list[int]
+    shapes: list[list[Shape]]
+
+
+def build_layers(spec: ModelSpec, nc: int, ch: int) -> Built:
     """Build every row of a model file.
 
-    Each layer gets the attributes `i` (its number; the last of five for a layer with several outputs), `f` (what it
-    reads, as written), `type`, `np` (parameters), `slots` (1 or 5), `where` (file and line) and `in_backbone`.
-
-    Returns:
-        The layers, and the sorted numbers of those whose output a later layer reads by number.
-
     Raises:
-        ModelConfigError: a row cannot be built; the message names file, line, layer and module.
+        ModelConfigError: a row cannot be built or run; the message names file, line, layer and module.
     """
-    layers: list[nn.Module] = []
-    channels: list[int | None] = []  # by layer number; None for an empty slot
-    save: set[int] = set()
+    builder = _Builder(spec, nc, ch)
     with default_activation(spec.activation, spec.name):
         for row in spec.rows:
-            number = len(channels)
-            sources = [_resolve(source, number, channels, row) for source in row.sources]
-            save.update(s for s, written in zip(sources, row.sources, strict=True) if written != -1)
-            inputs = tuple(ch if s < 0 else channels[s] for s in sources)
-            repeats = max(round(row.repeats * spec.depth), 1) if row.repeats > 1 else row.repeats
-            context = Context(inputs, repeats, nc, spec.width, spec.max_channels, spec.settings)
-            layer, out = _build_row(row, number, context)
-            channels.extend(_slots(out, row))
-            layer.i, layer.f = len(channels) - 1, list(row.sources) if row.listed else row.sources[0]
-            layer.slots = SLOTS if isinstance(out, tuple) else 1
-            layer.where, layer.in_backbone = row.where, row.section == "backbone"
-            layers.append(layer)
-    return nn.Sequential(*layers), sorted(save)
+            builder.add(row)
+    return Built(nn.Sequential(*builder.layers), sorted(builder.save), builder.shapes)
 
 
-def _resolve(source: int, number: int, channels: Sequence[int | None], row: Row) -> int:
-    """Absolute number of a source; -1 for the image, which only the first layer reads."""
-    absolute = source if source >= 0 else number + source
-    if number == 0 and source == -1:
-        return -1
-    if not 0 <= absolute < number:
-        raise ModelConfigError(
-            f"{row.where}: layer {number} {row.module} reads from {source}, but only 0 to {number - 1} exist"
+def build_module(
+    name: str,
+    args: Sequence[Any] = (),
+    inputs: Sequence[tuple[int, int, int]] = ((64, 32, 32),),
+    repeats: int = 1,
+    listed: bool | None = None,
+    modules: Sequence[str] = (),
+) -> nn.Module:
+    """One row on its own.
+
+    Args:
+        name: module, as a row names it.
+        args: the row's arguments.
+        inputs: (C, H, W) of each map it reads.
+        repeats: the row's second column.
+        listed: whether it gets its maps as a list; where there are several it does.
+        modules: further folders with module files.
+
+    Returns:
+        The layer, described like those of a model, with `outputs`, (C, H, W) of each map it gives, and `stated`, the
+        channels that its plan states (None where they are measured).
+
+    Raises:
+        ModelConfigError: it cannot be built, or does not run on these inputs.
+    """
+    listed = len(inputs) > 1 if listed is None else listed
+    row = Row((-1,) * len(inputs), listed, repeats, name, tuple(args), "head", name)
+    context = Context(tuple(c for c, _, _ in inputs), repeats, sizes=tuple((h, w) for _, h, w in inputs), listed=listed)
+    layer, shapes, stated = _build_row(row, name, context, module_folders(modules))
+    layer.outputs, layer.stated = [shape[1:] for shape in shapes], stated
+    return layer
+
+
+class _Builder:
+    """Adds rows one after the other and remembers what each number and name stands for."""
+
+    def __init__(self, spec: ModelSpec, nc: int, ch: int):
+        self.spec, self.nc = spec, nc
+        self.image: Shape = (1, ch, TRACE_SIZE, TRACE_SIZE)
+        self.folders = module_folders(spec.modules)
+        self.layers: list[nn.Module] = []
+        self.shapes: list[list[Shape]] = []
+        self.maps: list[Shape | None] = []  # by layer number; None for an empty slot
+        self.names: dict[str, int] = {}
+        self.save: set[int] = set()
+
+    def add(self, row: Row) -> None:
+        number = len(self.maps)
+        where = f"{row.where}: layer {number} {row.module}"
+        sources = [self._resolve(source, row, where) for source in row.sources]
+        self.save.update(s for s, written in zip(sources, row.sources, strict=True) if written != -1)
+        inputs = [self.image if s < 0 else self.maps[s] for s in sources]
+        if (flat := next((s for s in inputs if len(s) != 4), None)) is not None:
+            raise ModelConfigError(f"{where}: reads an output of shape {flat}; expected a map (B, C, H, W)")
+        context = Context(
+            inputs=tuple(shape[1] for shape in inputs),
+            repeats=max(round(row.repeats * self.spec.depth), 1) if row.repeats > 1 else row.repeats,
+            nc=self.nc,
+            width=self.spec.width,
+            max_channels=self.spec.max_channels,
+            settings=self.spec.settings,
+            sizes=tuple(shape[2:] for shape in inputs),
+            listed=row.listed,
+            find=lambda name: find_entry(name, where, self.folders),
         )
-    if channels[absolute] is None:
-        full = [i for i, c in enumerate(channels) if c is not None]
-        raise ModelConfigError(
-            f"{row.where}: layer {number} {row.module} reads from {source}, an empty slot of the backbone "
-            f"(it has fewer than {SLOTS} outputs); layers with an output: {full}"
-        )
-    return absolute
+        layer, shapes, stated = _build_row(row, where, context, self.folders)
+        several = isinstance(stated, tuple) or (stated is None and len(shapes) > 1)
+        if several and number and row.section != "backbone":
+            raise ModelConfigError(
+                f"{where}: gives {len(shapes)} outputs {[s[1:] for s in shapes]}; only a backbone may, a layer of the "
+                f"head has to return one map"
+            )
+        self.maps.extend(_slots(shapes, where) if several else shapes[:1])
+        layer.i = len(self.maps) - 1
+        read = [s if isinstance(written, str) else written for s, written in zip(sources, row.sources, strict=True)]
+        layer.f = read if row.listed else read[0]
+        layer.slots = SLOTS if several else 1
+        layer.where, layer.in_backbone, layer.row_name = row.where, row.section == "backbone", row.name
+        if row.name is not None:
+            self.names[row.name] = layer.i
+        self.layers.append(layer)
+        self.shapes.append(shapes)
+
+    def _resolve(self, source: int | str, row: Row, where: str) -> int:
+        """Number of a source; -1 for the image, which only the first layer reads."""
+        number = len(self.maps)
+        if isinstance(source, str):
+            return self._named(source, row, where)
+        absolute = source if source >= 0 else number + source
+        if number == 0 and source == -1:
+            return -1
+        if not 0 <= absolute < number:
+            known = f"only 0 to {number - 1} exist before it" if number else "the first layer reads the image: -1"
+            raise ModelConfigError(f"{where} reads from {source}, but {known}")
+        if self.maps[absolute] is None:
+            full = [i for i, shape in enumerate(self.maps) if shape is not None]
+            raise ModelConfigError(
+                f"{where} reads from {source}, an empty slot of the backbone "
+                f"(it has fewer than {SLOTS} outputs); layers with an output: {full}"
+            )
+        return absolute
+
+    def _named(self, source: str, row: Row, where: str) -> int:
+        if source in self.names:
+            return self.names[source]
+        if re.fullmatch(PYRAMID, source):
+            stride = 2 ** int(source[1])
+            found = [number for number, strides in self._backbone_strides() if strides == stride]
+            if found:
+                return found[-1]
+            strides = sorted({stride for _, stride in self._backbone_strides()})
+            raise ModelConfigError(f"{where} reads {source}, stride {stride}; the backbone's maps have {strides}")
+        later = next((r.where for r in self.spec.rows if r.name == source), None)
+        if later is not None:
+            raise ModelConfigError(f"{where} reads {source!r}, which comes only later ({later}); put that row first")
+        names = [*self.names, *(f"P{i}" for i in range(2, 6))]
+        raise ModelConfigError(f"{where} reads {source!r}, which is no row's name{did_you_mean(source, names)}")
+
+    def _backbone_strides(self) -> Iterator[tuple[int, int]]:
+        """Number and stride of each map of the backbone so far."""
+        for layer in self.layers:
+            if layer.in_backbone:
+                for number in range(layer.i - layer.slots + 1, layer.i + 1):
+                    if self.maps[number] is not None:
+                        yield number, round(TRACE_SIZE / self.maps[number][2])
 
 
-def _slots(out: int | tuple[int, ...], row: Row) -> list[int | None]:
-    """Channels of the numbers a layer takes: one, or five with the outputs on the right."""
-    if not isinstance(out, tuple):
-        return [out]
-    if len(out) > SLOTS:
-        raise ModelConfigError(f"{row.where}: {row.module} has {len(out)} outputs, expected at most {SLOTS}")
-    return [None] * (SLOTS - len(out)) + list(out)
+def _slots(shapes: list[Shape], where: str) -> list[Shape | None]:
+    """Maps of the five numbers that a layer with several outputs takes: on the right."""
+    if len(shapes) > SLOTS:
+        raise ModelConfigError(f"{where}: gives {len(shapes)} outputs, expected at most {SLOTS}")
+    return [None] * (SLOTS - len(shapes)) + list(shapes)
 
 
-def _build_row(row: Row, number: int, context: Context) -> tuple[nn.Module, int | tuple[int, ...]]:
-    entry = find_entry(row.module, row.where)
-    where = f"{row.where}: layer {number} {row.module}"
-    args = [context.nc if arg == "nc" else arg for arg in row.args]
-    _bind(entry.plan, (context, *args), f"{where}: its arguments are", skip=1)
-    plan: Plan = entry.plan(context, *args)
+def _build_row(
+    row: Row, where: str, context: Context, folders: Sequence[Path]
+) -> tuple[nn.Module, list[Shape], int | tuple[int, ...] | None]:
+    """The layer, its output shapes, and the channels its plan states."""
+    entry = find_entry(row.module, row.where, folders)
+    args = tuple(context.nc if arg == "nc" else arg for arg in row.args)
+    if entry.plan is None:
+        plan, layer, shapes, how = _inferred(entry, args, where, context)
+    else:
+        _bind(entry.plan, (context, *args), f"{where}: its arguments are", skip=1)
+        plan, how = entry.plan(context, *args), entry.note
+        layer = _construct(entry, plan, where)
+        shapes = output_shapes(layer, _inputs(context), context.listed, where)
+    _check_stated(plan.out, shapes, where)
+    first = layer[0] if plan.copies > 1 else layer
+    layer.type = f"{type(first).__module__}.{type(first).__qualname__}"
+    layer.np = sum(p.numel() for p in layer.parameters())
+    layer.arguments, layer.repeats, layer.assumed = _shown_call(entry, plan), plan.copies, how
+    layer.spread = takes_each_map(layer, len(context.inputs), context.listed)
+    return layer, shapes, plan.out
+
+
+def _inputs(context: Context) -> list[Shape]:
+    return [(1, c, *size) for c, size in zip(context.inputs, context.sizes, strict=True)]
+
+
+def _construct(entry: Entry, plan: Plan, where: str) -> nn.Module:
     _bind(entry.build, plan.args, f"{where}: its constructor takes", kwargs=dict(plan.kwargs))
     try:
         copies = [entry.build(*plan.args, **plan.kwargs) for _ in range(plan.copies)]
     except ModelConfigError as error:
         raise ModelConfigError(f"{where}: {error}") from error
-    except (TypeError, ValueError, AssertionError, RuntimeError, IndexError, KeyError, ZeroDivisionError) as error:
+    except BUILD_ERRORS as error:
         shown = ", ".join(repr(a) for a in plan.args)
         raise ModelConfigError(f"{where}({shown}) cannot be built: {type(error).__name__}: {error}") from error
-    layer = copies[0] if len(copies) == 1 else nn.Sequential(*copies)
-    layer.type = f"{type(copies[0]).__module__}.{type(copies[0]).__qualname__}"
-    layer.np = sum(p.numel() for p in layer.parameters())
-    out = _measured_channels(layer, context, where) if plan.out is None else plan.out
-    return layer, out
+    if not isinstance(copies[0], nn.Module):
+        raise ModelConfigError(f"{where}: {entry.name} gives a {type(copies[0]).__name__}; expected a torch.nn.Module")
+    return copies[0] if len(copies) == 1 else nn.Sequential(*copies)
 
 
-def find_entry(name: str, where: str = "") -> Entry:
-    """Registered module of that name, or a layer of torch.nn for `nn.NAME`.
+def _inferred(
+    entry: Entry, args: tuple[Any, ...], where: str, context: Context
+) -> tuple[Plan, nn.Module, list[Shape], str]:
+    """The likeliest reading of the row that is built and runs. The first one's error is told where none does."""
+    args = tuple(_class_named(arg, context) for arg in args)
+    first_error: ModelConfigError | None = None
+    for guess in candidates(entry.build, context, args):
+        state = torch.get_rng_state()  # an attempt that fails must not change the weights of the next
+        try:
+            layer = _construct(entry, guess.plan, where)
+            shapes = output_shapes(layer, _inputs(context), context.listed, where)
+            if context.sizes and any(len(shape) != 4 for shape in shapes) and guess.plan.args[:1] != (context.nc,):
+                raise ModelConfigError(f"{where}: returns shapes {shapes}; expected maps (B, C, H, W)")
+            return guess.plan, layer, shapes, guess.how
+        except ModelConfigError as error:
+            first_error = first_error or error
+            torch.set_rng_state(state)
+    raise first_error or ModelConfigError(f"{where}: {no_candidate(entry.name, entry.build, context, args)}")
+
+
+def _class_named(arg: Any, context: Context) -> Any:
+    """The class behind an argument that names a module, such as BasicBlock; other arguments as they are."""
+    if not (isinstance(arg, str) and arg[:1].isupper() and context.find is not None):
+        return arg
+    try:
+        return context.find(arg).build
+    except ModelConfigError:
+        return arg
+
+
+def _check_stated(stated: int | tuple[int, ...] | None, shapes: list[Shape], where: str) -> None:
+    """The channels that a plan states have to be the real ones."""
+    if isinstance(stated, tuple):
+        real = tuple(shape[1] for shape in shapes)
+        if real != stated:
+            raise ModelConfigError(f"{where}: its plan states outputs of {stated} channels, its forward gives {real}")
+    elif stated is not None and len(shapes[0]) == 4 and (len(shapes) > 1 or shapes[0][1] != stated):
+        real = [shape[1:] for shape in shapes]
+        raise ModelConfigError(f"{where}: its plan states one map of {stated} channels, its forward gives {real}")
+
+
+def find_entry(name: str, where: str = "", folders: Sequence[Path] | None = None) -> Entry:
+    """A module that registers itself, one that lies in a module folder, or a layer of torch.nn for `nn.NAME`.
 
     Raises:
-        ModelConfigError: there is none; the message names the nearest.
+        ModelConfigError: there is none, or several files define it; the message names the nearest, or the files.
     """
     prefix = f"{where}: " if where else ""
     if name.startswith(("nn.", "torch.nn.")):
@@ -116,12 +288,23 @@ def find_entry(name: str, where: str = "") -> Entry:
         if not (inspect.isclass(layer) and issubclass(layer, nn.Module)):
             raise ModelConfigError(f"{prefix}torch.nn has no layer {name!r}{did_you_mean(name[3:], dir(nn))}")
         return Entry(name, layer, plans.torch_layer, "torch.nn")
-    failures = import_addmodules()
+    folders = module_folders() if folders is None else folders
+    for folder in folders:
+        import_folder(folder)
+    registered = REGISTRY.get(name)
+    if registered is not None and not registered.yields:
+        return registered
     try:
-        return REGISTRY[name]
+        definition = find_definition(name, folders)
     except ModelConfigError as error:
-        failed = "".join(f" (not imported: {file}: {reason})" for file, reason in failures.items())
-        raise ModelConfigError(f"{prefix}{error}{failed}") from None
+        raise ModelConfigError(f"{prefix}{error}") from None
+    if definition is not None:
+        return Entry(name, definition.build, None, str(definition.file))
+    if registered is not None:
+        return registered
+    known = [entry.name for entry in REGISTRY] + defined_names(folders)
+    reason = why_missing(name, folders) or did_you_mean(name, known)
+    raise ModelConfigError(f"{prefix}no module {name!r}{reason or '; module files belong into nn/Addmodules'}")
 
 
 def _bind(
@@ -141,14 +324,24 @@ def _bind(
         raise ModelConfigError(f"{intro} ({shown}), got {given}: {error}") from None
 
 
-def _measured_channels(layer: nn.Module, context: Context, where: str) -> int:
-    """Output channels of a layer, from a run on the meta device, which costs nothing and changes no statistics."""
-    inputs = [torch.empty(2, c, 64, 64, device="meta") for c in context.inputs]
-    try:
-        return copy.deepcopy(layer).to("meta")(inputs[0] if len(inputs) == 1 else inputs).shape[1]
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        shapes = [tuple(x.shape) for x in inputs]
-        raise ModelConfigError(f"{where}: fails on inputs {shapes}: {str(error).splitlines()[0]}") from error
+def _shown_call(entry: Entry, plan: Plan) -> str:
+    """The arguments of a constructor call with their names."""
+    signature = inspect.signature(entry.build)
+    bound = signature.bind(*plan.args, **plan.kwargs)
+    parts = []
+    for name, value in bound.arguments.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            parts += [_shown(v) for v in value]
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            parts += [f"{k}={_shown(v)}" for k, v in value.items()]
+        else:
+            parts.append(f"{name}={_shown(value)}")
+    return ", ".join(parts)
+
+
+def _shown(value: Any) -> str:
+    return value.__name__ if inspect.isclass(value) else str(value)
 
 
 @contextmanager

@@ -1,33 +1,224 @@
-"""Finding the module files that extend the package: whatever lies in `nn/Addmodules` is imported when first needed."""
+"""Finding module files: everything in `nn/Addmodules`, and in folders that the user names, is imported when needed.
+
+A folder is imported as a package of its own below `ultralytics.nn`, so that its files may import each other
+(`from .conv import Conv`) and this package (`from ..modules.conv import autopad`) as they do in forks of it.
+"""
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import importlib
+import importlib.util
+import inspect
+import io
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
-from ultralytics.utils import PACKAGE_ROOT
+from torch import nn
+
+from ultralytics.utils import LOGGER, PACKAGE_ROOT
 from ultralytics.utils.errors import ModelConfigError
 
 ADDMODULES = PACKAGE_ROOT / "nn" / "Addmodules"
+VARIABLE = "ULTRALYTICS_MODULES"  # folders beside Addmodules, separated as in PATH
+PARENT = "ultralytics.nn"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A class or factory function in a module file that does not register itself."""
+
+    name: str
+    build: Callable[..., nn.Module]
+    file: Path
+    exported: bool  # named in the file's `__all__`, or the file has its name
+
+    def same_text(self, other: Definition) -> bool:
+        """Whether both are copies of one text."""
+        return inspect.getsource(self.build) == inspect.getsource(other.build)
+
+
+@dataclass
+class Folder:
+    """What was found in a folder.
+
+    Attributes:
+        package: the package that its files were imported as.
+        definitions: classes and functions by name, from every file that has one of this name.
+        failures: files that could not be imported, with the reason.
+    """
+
+    package: ModuleType
+    definitions: dict[str, list[Definition]] = field(default_factory=dict)
+    failures: dict[Path, str] = field(default_factory=dict)
+
+
+def module_folders(extra: Sequence[str | Path] = ()) -> tuple[Path, ...]:
+    """Folders that are searched: those given, those of the environment variable, and the package's own.
+
+    Raises:
+        ModelConfigError: one of them does not exist.
+    """
+    named = [(folder, "modules") for folder in extra]
+    named += [(folder, f"${VARIABLE}") for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder]
+    folders = []
+    for folder, origin in named:
+        path = Path(folder).expanduser().resolve()
+        if not path.is_dir():
+            raise ModelConfigError(f"{origin}: {folder} is not a folder; name the folder that holds the module files")
+        folders.append(path)
+    return tuple(dict.fromkeys([*folders, ADDMODULES]))
 
 
 @cache
-def import_addmodules() -> dict[Path, str]:
-    """Import every file of the folder once, so that its modules register themselves.
+def import_folder(path: Path) -> Folder:
+    """Import every file of a folder once.
 
-    Returns:
-        Files that could not be imported, with the reason. They disturb nothing: the reason is shown when a model
-        asks for a module that is not known.
+    A file that cannot be imported disturbs nothing: it is reported once, and again where a model asks for a module
+    that it would define. What files print is not shown.
+
+    Raises:
+        ModelConfigError: two files register a module of one name.
     """
-    failures = {}
-    for file in sorted(ADDMODULES.glob("*.py")):
-        if file.stem == "__init__":
-            continue
-        try:
-            importlib.import_module(f"ultralytics.nn.Addmodules.{file.stem}")
-        except ModelConfigError:
-            raise  # two modules of one name: its message says which files
-        except Exception as error:  # a user's file may fail in any way; it is reported, not hidden
-            failures[file] = f"{type(error).__name__}: {error}"
-    return failures
+    folder = Folder(_package(path))
+    files = [file for file in sorted(path.glob("*.py")) if file.stem != "__init__"]
+    modules = {file: _import(folder, file) for file in files}
+    if (path / "__init__.py").is_file():
+        _run_init(folder)
+        again = [file for file in files if file in folder.failures]  # they may import what `__init__` gathers
+        modules.update({file: _import(folder, file) for file in again})
+    for file, module in modules.items():
+        if module is not None:
+            for definition in _definitions(module, file):
+                folder.definitions.setdefault(definition.name, []).append(definition)
+    for file, reason in folder.failures.items():
+        LOGGER.warning(f"{file}: not imported: {reason}")
+    return folder
+
+
+def find_definition(name: str, folders: Sequence[Path]) -> Definition | None:
+    """The class or function of that name, or `file.name`, in the first folder that has one.
+
+    Raises:
+        ModelConfigError: several files of a folder have it, and nothing tells which is meant.
+    """
+    stem, _, bare = name.rpartition(".")
+    for path in folders:
+        folder = import_folder(path)
+        found = [d for d in folder.definitions.get(bare, ()) if not stem or d.file.stem == stem]
+        chosen = getattr(folder.package, bare, None)  # the last star import of `__init__` wins, as in Python
+        for narrower in ([d for d in found if d.build is chosen], [d for d in found if d.exported]):
+            found = narrower or found
+        if found and not all(found[0].same_text(other) for other in found[1:]):
+            files = " and ".join(str(d.file) for d in found)
+            raise ModelConfigError(
+                f"module {name!r} is defined twice: {files}; rename one, or write "
+                f"{found[0].file.stem}.{bare} in the row"
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def defined_names(folders: Sequence[Path]) -> list[str]:
+    """Names of all classes and functions that the files of these folders define."""
+    return [name for path in folders for name in import_folder(path).definitions]
+
+
+def why_missing(name: str, folders: Sequence[Path]) -> str:
+    """`; FILE defines it but ...` for a file that could not be imported and has a definition of that name, or ''."""
+    for path in folders:
+        for file, reason in import_folder(path).failures.items():
+            if name.rpartition(".")[2] in _names_in_text(file):
+                return f"; {file} defines it but was not imported: {reason}"
+    return ""
+
+
+def _package(path: Path) -> ModuleType:
+    """The package that stands for a folder. Its `__init__.py` is not run yet: it may import files that fail."""
+    name = f"{PARENT}.{path.name}"
+    if path == ADDMODULES:
+        if name in sys.modules:
+            return sys.modules[name]
+    elif not path.name.isidentifier() or name in sys.modules or importlib.util.find_spec(name) is not None:
+        name = f"{name.replace('-', '_')}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path / "__init__.py", submodule_search_locations=[str(path)])
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[name] = package
+    setattr(sys.modules[PARENT], name.rpartition(".")[2], package)
+    return package
+
+
+def _import(folder: Folder, file: Path) -> ModuleType | None:
+    folder.failures.pop(file, None)
+    try:
+        with _quiet():
+            return importlib.import_module(f"{folder.package.__name__}.{file.stem}")
+    except ModelConfigError:
+        raise  # two modules of one name: its message says which files
+    except (Exception, SystemExit) as error:  # a user's file may fail in any way; it is reported, not hidden
+        folder.failures[file] = _reason(error, file)
+    return None
+
+
+def _run_init(folder: Folder) -> None:
+    """Run the folder's `__init__.py`, whose star imports say which of several definitions counts."""
+    try:
+        with _quiet():
+            folder.package.__spec__.loader.exec_module(folder.package)
+    except ModelConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        LOGGER.debug(f"{folder.package.__spec__.origin}: {error}")  # its files were imported without it
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _reason(error: BaseException, file: Path) -> str:
+    """What went wrong in a file: the package that is missing, or the error with its line."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        if error.name.startswith("ultralytics"):
+            return f"this package has no {error.name}"
+        package = error.name.partition(".")[0]
+        return f"it needs the package {package!r} (pip install {package})"
+    line = error.lineno if isinstance(error, SyntaxError) else _line_in(error, file)
+    return f"{type(error).__name__}: {error}{f' (line {line})' if line else ''}"
+
+
+def _line_in(error: BaseException, file: Path) -> int | None:
+    trace, line = error.__traceback__, None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(file):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def _definitions(module: ModuleType, file: Path) -> Iterator[Definition]:
+    exported = getattr(module, "__all__", None) or ()
+    for name, value in vars(module).items():
+        is_module = inspect.isclass(value) and issubclass(value, nn.Module)
+        if (is_module or inspect.isfunction(value)) and value.__module__ == module.__name__:
+            yield Definition(name, value, file, name in exported or name == file.stem)
+
+
+def _names_in_text(file: Path) -> set[str]:
+    """Top-level classes and functions of a file that does not import; none of one that does not parse."""
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError):
+        return {file.stem}
+    return {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}

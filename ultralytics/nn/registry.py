@@ -20,7 +20,7 @@ from typing import Any
 
 import torch.nn as nn
 
-from ultralytics.utils.errors import ModelConfigError, did_you_mean
+from ultralytics.utils.errors import ModelConfigError
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class Context:
         width: channel multiplier of the scale.
         max_channels: channel cap of the scale, applied before `width`.
         settings: the other top-level keys of the YAML, such as `num_queries`.
+        sizes: height and width of each input feature map, for an image of 640 x 640.
+        listed: whether the row gives its inputs as a list.
+        find: the entry of a module by its name, for rows that name one among their arguments.
     """
 
     inputs: tuple[int, ...]
@@ -42,6 +45,9 @@ class Context:
     width: float = 1.0
     max_channels: float = float("inf")
     settings: Mapping[str, Any] = field(default_factory=dict)
+    sizes: tuple[tuple[int, int], ...] = ()
+    listed: bool = False
+    find: Callable[[str], Entry] | None = None
 
     @property
     def c1(self) -> int:
@@ -77,12 +83,20 @@ PlanFunction = Callable[..., Plan]
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered constructor, its plan, and where it was defined."""
+    """A constructor and where it was defined.
+
+    Attributes:
+        plan: None for a module that did not register itself; `infer.py` works its arguments out.
+        yields: whether a file of the user's that defines the name takes its place, as for the examples of the package.
+        note: what the layer table says beside it.
+    """
 
     name: str
     build: Callable[..., nn.Module]
-    plan: PlanFunction
+    plan: PlanFunction | None
     origin: str
+    yields: bool = False
+    note: str = ""
 
 
 class Registry:
@@ -97,11 +111,12 @@ class Registry:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
 
+    def get(self, name: str) -> Entry | None:
+        """The entry of that name, or None."""
+        return self._entries.get(name)
+
     def __getitem__(self, name: str) -> Entry:
-        try:
-            return self._entries[name]
-        except KeyError:
-            raise ModelConfigError(f"no module {name!r}{did_you_mean(name, self._entries)}") from None
+        return self._entries[name]
 
     def add(self, entry: Entry) -> None:
         """Register an entry; importing the same definition again replaces it.
@@ -111,18 +126,28 @@ class Registry:
         """
         present = self._entries.get(entry.name)
         if present and present.origin != entry.origin:
-            raise ModelConfigError(f"module {entry.name!r} is defined twice: {present.origin} and {entry.origin}")
+            if entry.yields and not present.yields:
+                return
+            if entry.yields == present.yields:
+                raise ModelConfigError(
+                    f"module {entry.name!r} is defined twice: {present.origin} and {entry.origin}; rename one"
+                )
         self._entries[entry.name] = entry
 
 
 REGISTRY = Registry()
 
 
-def register(plan: PlanFunction, name: str | None = None) -> Callable[[Callable[..., nn.Module]], Any]:
-    """Decorator for a module class or factory function: make it known to model YAMLs under its own name, or `name`."""
+def register(
+    plan: PlanFunction, name: str | None = None, yields: bool = False
+) -> Callable[[Callable[..., nn.Module]], Any]:
+    """Decorator for a module class or factory function: make it known to model YAMLs under its own name, or `name`.
+
+    `yields` lets a file of the user's that defines the same name take its place.
+    """
 
     def decorate(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        REGISTRY.add(Entry(name or build.__name__, build, plan, _origin(build)))
+        REGISTRY.add(Entry(name or build.__name__, build, plan, _origin(build), yields))
         return build
 
     return decorate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.cfg.model_yaml import SETTINGS, ModelSpec, load_model_yaml
-from ultralytics.nn.build import build_layers
+from ultralytics.cfg.model_yaml import SETTINGS, load_model_yaml
+from ultralytics.nn.build import TRACE_SIZE, build_layers
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
-
-TRACE_SIZE = 640  # pixels; also the size at which published FLOPs are counted
 
 LayerHook = Callable[[nn.Module, Any], None]
 
@@ -25,7 +23,8 @@ LayerHook = Callable[[nn.Module, Any], None]
 def parse_model(cfg: str | Path | Mapping[str, Any], ch: int = 3, nc: int | None = None) -> tuple[nn.Sequential, list]:
     """Layers of a model file, and the numbers of those that later ones read. The work is done in `nn/build.py`."""
     spec = load_model_yaml(cfg)
-    return build_layers(spec, nc or spec.nc or 80, ch)
+    built = build_layers(spec, nc or spec.nc or 80, ch)
+    return built.layers, built.save
 
 
 class DetectionModel(nn.Module):
@@ -58,23 +57,30 @@ class DetectionModel(nn.Module):
             ch: channels of the images, in place of the file's (3 where it says nothing).
             nc: number of classes, in place of the file's.
             verbose: log the layer table.
-            overrides: top-level settings in place of the file's, such as `num_queries`; None leaves the file's.
+            overrides: top-level settings in place of the file's, such as `num_queries`; None leaves the file's. The
+                folders of `modules` are added to the file's.
 
         Raises:
             ModelConfigError: the file or a row of it is wrong.
         """
         super().__init__()
         spec = load_model_yaml(cfg)
-        spec = replace(spec, settings={**spec.settings, **_checked(overrides or {})})
+        overrides = _checked(overrides or {})
+        folders = (*spec.modules, *overrides.pop("modules", ()))
+        spec = replace(spec, settings={**spec.settings, **overrides}, modules=folders)
         self.nc, ch = nc or spec.nc or 80, ch or spec.ch
         self.yaml = {**spec.source, **spec.settings, "nc": self.nc, "ch": ch}
+        if folders:
+            self.yaml["modules"] = list(folders)
         self.names = dict(spec.names or {i: str(i) for i in range(self.nc)})
-        self.model, self.save = build_layers(spec, self.nc, ch)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eps, module.momentum = 1e-3, 0.03
-        self.layer_shapes = trace_shapes(self, spec, ch)
-        self.stride = torch.tensor([TRACE_SIZE / min(_sides(self.layer_shapes[:-1]))])
+        built = build_layers(spec, self.nc, ch)
+        self.model, self.save, self.layer_shapes = built.layers, built.save, built.shapes
+        for layer in self.model:
+            for module in layer.modules() if not getattr(layer, "keeps_norm", False) else ():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eps, module.momentum = 1e-3, 0.03
+        sides = [min(shape[2:]) for shapes in self.layer_shapes[:-1] for shape in shapes if len(shape) == 4]
+        self.stride = torch.tensor([TRACE_SIZE / min(sides)]) if sides else torch.tensor([1.0])
         if verbose:
             LOGGER.info(self.table())
 
@@ -124,7 +130,10 @@ class DetectionModel(nn.Module):
         for layer in self.model:
             if layer.f != -1:
                 x = _gather(layer, x, outputs)
-            x = layer(x, batch) if layer is head and batch is not None else layer(x)
+            if layer is head and batch is not None:
+                x = layer(x, batch)
+            else:
+                x = layer(*x) if layer.spread else layer(x)
             if hook is not None:
                 hook(layer, x)
             if layer.slots == 1:
@@ -160,7 +169,8 @@ class DetectionModel(nn.Module):
     def fuse(self, verbose: bool = False) -> DetectionModel:
         """Fold every normalisation into the convolution before it, for inference. Exact up to rounding."""
         for module in list(self.modules()):
-            if hasattr(module, "fold"):
+            # Some modules keep an nn.Fold under this name.
+            if inspect.isroutine(getattr(type(module), "fold", None)):
                 module.fold()
         self.fused = True
         return self
@@ -238,7 +248,7 @@ class RTDETRDetectionModel(DetectionModel):
 
 def _checked(overrides: Mapping[str, Any]) -> dict[str, Any]:
     for key in overrides:
-        if key not in SETTINGS:
+        if key not in (*SETTINGS, "modules"):
             raise ModelConfigError(f"unknown model setting {key!r}{did_you_mean(key, SETTINGS)}")
     return {key: value for key, value in overrides.items() if value is not None}
 
@@ -249,44 +259,3 @@ def _gather(layer: nn.Module, x: Tensor, outputs: Mapping[int, Tensor]) -> Tenso
     sources = layer.f if isinstance(layer.f, list) else [layer.f]
     inputs = [x if s == -1 else outputs[s if s >= 0 else first + s] for s in sources]
     return inputs if isinstance(layer.f, list) else inputs[0]
-
-
-def _sides(shapes: list[list[tuple[int, ...]]]) -> list[int]:
-    return [min(s[2:]) for layer in shapes for s in layer if len(s) == 4]
-
-
-@torch.no_grad()
-def trace_shapes(model: DetectionModel, spec: ModelSpec, ch: int) -> list[list[tuple[int, ...]]]:
-    """Output shapes of every layer from a run on the meta device: no arithmetic, no change of any statistics.
-
-    Raises:
-        ModelConfigError: a layer's forward fails; the message names its line, what it got and the reason.
-    """
-    shapes: list[list[tuple[int, ...]]] = []
-
-    def record(layer: nn.Module, output: Any) -> None:
-        shapes.append([tuple(t.shape) for t in _tensors(output)])
-
-    twin = copy.deepcopy(model).eval().to("meta")
-    try:
-        twin._run(torch.empty(1, ch, TRACE_SIZE, TRACE_SIZE, device="meta"), hook=record)
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError) as error:
-        layer = model.model[len(shapes)]
-        by_number = {done.i: s for done, s in zip(model.model, shapes, strict=False)}
-        sources = layer.f if isinstance(layer.f, list) else [layer.f]
-        first = layer.i - layer.slots + 1
-        got = [by_number.get(s if s >= 0 else first + s) for s in sources]
-        raise ModelConfigError(
-            f"{layer.where}: layer {layer.i} {layer.type.rsplit('.', 1)[-1]} fails on inputs {got} "
-            f"(image {TRACE_SIZE}x{TRACE_SIZE}): {str(error).splitlines()[0]}"
-        ) from error
-    return shapes
-
-
-def _tensors(output: Any) -> list[Tensor]:
-    """Tensors of an output, nested sequences flattened."""
-    if isinstance(output, Tensor):
-        return [output]
-    if isinstance(output, list | tuple):
-        return [t for part in output for t in _tensors(part)]
-    return []

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ultralytics.nn import plans
 from ultralytics.nn.modules.conv import Conv, ConvNormLayer, LightConv, RepConv
-from ultralytics.nn.registry import REGISTRY, Context, Plan, register
+from ultralytics.nn.registry import Context, Plan, register
 
 
 def _stem(ctx: Context, cm: int, c2: int) -> Plan:
@@ -27,7 +27,7 @@ def _resnet_layer(ctx: Context, c1: int, c2: int, s: int = 1, is_first: bool = F
 
 
 def _resnet_vd_stage(ctx: Context, c2: int, block: str, n: int, stage: int, act: str = "relu") -> Plan:
-    kind = REGISTRY[block].build if isinstance(block, str) else block
+    kind = ctx.find(block).build if isinstance(block, str) else block
     return Plan((ctx.c1, c2, kind, n, stage, act), c2 * kind.expansion)
 
 
