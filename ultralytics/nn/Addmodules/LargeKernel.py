@@ -1,0 +1,40 @@
+"""Large kernel attention: a 21x21 convolution in three cheap parts gives the gate.
+
+"Visual Attention Network", Guo, Lu, Liu, Cheng, Hu, Computational Visual Media 2023, https://arxiv.org/abs/2202.09741.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ultralytics.nn import plans
+from ultralytics.nn.registry import register
+from ultralytics.utils.errors import ModelConfigError
+
+
+@register(plans.channel_preserving, yields=True)
+class LKA(nn.Module):
+    """`[k, d]`: attention of the paper's Figure 3 (a) for a kernel of size `k`, with dilation `d`.
+
+    A depthwise (2d - 1)x(2d - 1) convolution, a depthwise one of ceil(k / d) with dilation d, and a pointwise one; the
+    input is multiplied by the result, which is no sigmoid.
+    """
+
+    def __init__(self, channels: int, k: int = 21, d: int = 3):
+        super().__init__()
+        if d < 1:
+            raise ModelConfigError(f"LKA: d must be 1 or more, got {d}")
+        spread = -(-k // d)
+        if k < 1 or spread % 2 == 0:
+            raise ModelConfigError(f"LKA: ceil(k / d) must be odd, so that the size stays, got k={k}, d={d}: {spread}")
+        self.local = nn.Conv2d(channels, channels, 2 * d - 1, padding=d - 1, groups=channels)
+        self.long = nn.Conv2d(channels, channels, spread, padding=spread // 2 * d, groups=channels, dilation=d)
+        self.point = nn.Conv2d(channels, channels, 1)
+        # There is no shortcut here, unlike in the paper's network: with a gate of 1 + a little the features pass
+        # through at first, instead of being multiplied by noise around zero.
+        nn.init.normal_(self.point.weight, std=0.01)
+        nn.init.ones_(self.point.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        attention = self.point(self.long(self.local(x)))  # (B, C, H, W)
+        return x * attention

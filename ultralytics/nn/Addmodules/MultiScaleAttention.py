@@ -1,0 +1,56 @@
+"""Efficient multi-scale attention: a 1x1 and a 3x3 branch, each weighed by the mean of the other.
+
+"Efficient Multi-Scale Attention Module with Cross-Spatial Learning", Ouyang, He, Zhang, Luo, Guo, Zhan, Huang,
+ICASSP 2023, https://arxiv.org/abs/2305.13563. Not the moving average of the weights, which has the same short name.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.nn import plans
+from ultralytics.nn.registry import register
+from ultralytics.utils.errors import ModelConfigError
+
+
+@register(plans.channel_preserving, yields=True)
+class EMA(nn.Module):
+    """`[groups]`: the block of the paper's Figure 3; the channels are cut into `groups` that share all weights.
+
+    With D = C / groups channels a group: 10 D^2 + 4 D parameters. One gate a group and position, at first near 0.5; the
+    normalisation of the next convolution makes up for it. A map of 1x1 needs two groups or images, as normalisation of
+    one single number has no meaning.
+    """
+
+    def __init__(self, channels: int, groups: int = 32):
+        super().__init__()
+        if groups < 1 or channels % groups:
+            raise ModelConfigError(f"EMA: {channels} channels cannot be cut into {groups} groups; choose a divisor")
+        self.groups = groups
+        depth = channels // groups
+        self.strip = nn.Conv2d(depth, depth, 1)
+        self.norm = nn.GroupNorm(depth, depth)
+        self.local = nn.Conv2d(depth, depth, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        x = x.reshape(b * self.groups, c // self.groups, h, w)  # (B, C, H, W) -> (B * G, D, H, W)
+        wide = self.norm(self._gated(x))  # branch of the strips, (B * G, D, H, W)
+        local = self.local(x)  # branch of the 3x3 convolution, (B * G, D, H, W)
+        gate = (self._crossed(wide, local) + self._crossed(local, wide)).sigmoid()  # (B * G, 1, H, W)
+        return (x * gate).reshape(b, c, h, w)
+
+    def _gated(self, x: Tensor) -> Tensor:
+        """Gates along the height and the width, from one pointwise convolution of both."""
+        height = x.shape[2]
+        rows = x.mean(3, keepdim=True)  # (B * G, D, H, 1)
+        columns = x.mean(2, keepdim=True).transpose(2, 3)  # (B * G, D, W, 1)
+        strips = self.strip(torch.cat((rows, columns), 2)).sigmoid()  # (B * G, D, H + W, 1)
+        return x * strips[:, :, :height] * strips[:, :, height:].transpose(2, 3)
+
+    @staticmethod
+    def _crossed(one: Tensor, other: Tensor) -> Tensor:
+        """Mean of the channels of `other`, weighed by the softmax of the channel means of `one`: (B * G, 1, H, W)."""
+        shares = one.mean((2, 3), keepdim=True).softmax(1)  # (B * G, D, 1, 1)
+        return (shares * other).sum(1, keepdim=True)

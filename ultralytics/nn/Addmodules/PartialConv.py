@@ -1,0 +1,73 @@
+"""Partial convolution: a 3x3 convolution on some of the channels, the others pass as they are.
+
+"Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks" (FasterNet), Chen, Kao, He, Zhuo, Wen, Lee, Chan,
+CVPR 2023, https://arxiv.org/abs/2303.03667.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.nn import plans
+from ultralytics.nn.modules.conv import Conv
+from ultralytics.nn.registry import register
+from ultralytics.utils.errors import ModelConfigError
+
+
+@register(plans.channel_preserving, yields=True)
+class PConv(nn.Module):
+    """`[parts, k]`: a k x k convolution on the first 1 / `parts` of the channels, k^2 (C / parts)^2 parameters."""
+
+    def __init__(self, channels: int, parts: int = 4, k: int = 3):
+        super().__init__()
+        if parts < 2 or channels < parts or k % 2 == 0:
+            raise ModelConfigError(
+                f"PConv: parts must be 2 to the number of channels ({channels}) and k odd, got parts={parts}, k={k}"
+            )
+        self.convolved = channels // parts
+        self.passed = channels - self.convolved
+        self.conv = nn.Conv2d(self.convolved, self.convolved, k, padding=k // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        convolved, passed = x.split((self.convolved, self.passed), 1)  # (B, C / parts, H, W), the rest
+        return torch.cat((self.conv(convolved), passed), 1)  # (B, C, H, W)
+
+
+@register(plans.channel_preserving, yields=True)
+class FasterBlock(nn.Module):
+    """`[parts, expansion]`: the block of FasterNet, without its stochastic depth.
+
+    Partial convolution, pointwise convolution to `expansion` times the channels, normalisation, ReLU, and a pointwise
+    convolution back, with a shortcut. Only the wide features are normalised and activated, which the paper found to be
+    enough.
+    """
+
+    def __init__(self, channels: int, parts: int = 4, expansion: int = 2):
+        super().__init__()
+        self.mix = PConv(channels, parts)
+        self.widen = Conv(channels, expansion * channels, 1, act=nn.ReLU())
+        self.narrow = nn.Conv2d(expansion * channels, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.widen(self.mix(x))  # (B, C, H, W) -> (B, expansion * C, H, W)
+        return x + self.narrow(y)  # (B, C, H, W)
+
+
+@register(plans.csp, yields=True)
+class FasterC3(nn.Module):
+    """`[c2, e, parts, expansion]`: RT-DETR's fusion block (`RepC3`) with `n` FasterNet blocks in place of its RepConv.
+
+    The paper has no such block: this is the block of FasterNet in the place where RT-DETR puts its own.
+    """
+
+    def __init__(self, c1: int, c2: int, n: int = 3, e: float = 0.5, parts: int = 4, expansion: int = 2):
+        super().__init__()
+        hidden = int(c2 * e)
+        self.cv1 = Conv(c1, hidden, 1)
+        self.cv2 = Conv(c1, hidden, 1)
+        self.m = nn.Sequential(*(FasterBlock(hidden, parts, expansion) for _ in range(n)))
+        self.cv3 = nn.Identity() if hidden == c2 else Conv(hidden, c2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cv3(self.m(self.cv1(x)) + self.cv2(x))

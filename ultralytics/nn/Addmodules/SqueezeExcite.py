@@ -1,0 +1,32 @@
+"""Squeeze-and-excitation: one gate for each channel, from the mean of the whole map.
+
+"Squeeze-and-Excitation Networks", Hu, Shen, Albanie, Sun, Wu, CVPR 2018, https://arxiv.org/abs/1709.01507.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ultralytics.nn import plans
+from ultralytics.nn.registry import register
+
+
+@register(plans.channel_preserving, yields=True)
+class SEAttention(nn.Module):
+    """`[reduction]`: the gate of the paper's Figure 1, 2 C^2 / reduction parameters.
+
+    The layers have no bias, as in the paper's count of parameters, and torch's usual weights: the gates start near 0.5,
+    which the normalisation of the next convolution makes up for.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16):
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.squeeze = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.excite = nn.Conv2d(hidden, channels, 1, bias=False)
+        self.act = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean((2, 3), keepdim=True)  # (B, C, H, W) -> (B, C, 1, 1)
+        gate = self.excite(self.act(self.squeeze(mean))).sigmoid()
+        return x * gate

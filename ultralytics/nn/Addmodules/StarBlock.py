@@ -1,0 +1,57 @@
+"""Star operation: two linear maps of the same features, multiplied element by element.
+
+"Rewrite the Stars", Ma, Dai, Bai, Wang, Fu, CVPR 2024, https://arxiv.org/abs/2403.19967.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ultralytics.nn import plans
+from ultralytics.nn.modules.conv import Conv
+from ultralytics.nn.registry import register
+
+KERNEL = 7  # of both depthwise convolutions
+
+
+@register(plans.channel_preserving, yields=True)
+class StarBlock(nn.Module):
+    """`[expansion]`: the block of StarNet, without its stochastic depth.
+
+    Depthwise 7x7, two pointwise convolutions whose outputs are multiplied, one back to C channels, depthwise 7x7, and
+    the shortcut. Normalised are the first and the last but one, as the product must not be normalised away.
+    """
+
+    def __init__(self, channels: int, expansion: int = 4):
+        super().__init__()
+        hidden = expansion * channels
+        self.dw1 = Conv(channels, channels, KERNEL, g=channels, act=False)
+        self.f1 = nn.Conv2d(channels, hidden, 1)
+        self.f2 = nn.Conv2d(channels, hidden, 1)
+        self.act = nn.ReLU6()
+        self.g = Conv(hidden, channels, 1, act=False)
+        self.dw2 = nn.Conv2d(channels, channels, KERNEL, padding=KERNEL // 2, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.dw1(x)  # (B, C, H, W)
+        star = self.act(self.f1(y)) * self.f2(y)  # (B, expansion * C, H, W)
+        return x + self.dw2(self.g(star))  # (B, C, H, W)
+
+
+@register(plans.csp, yields=True)
+class StarC3(nn.Module):
+    """`[c2, e, expansion]`: RT-DETR's fusion block (`RepC3`) with `n` star blocks in place of its RepConv.
+
+    The paper has no such block: this is the star block in the place where RT-DETR puts its own.
+    """
+
+    def __init__(self, c1: int, c2: int, n: int = 3, e: float = 0.5, expansion: int = 4):
+        super().__init__()
+        hidden = int(c2 * e)
+        self.cv1 = Conv(c1, hidden, 1)
+        self.cv2 = Conv(c1, hidden, 1)
+        self.m = nn.Sequential(*(StarBlock(hidden, expansion) for _ in range(n)))
+        self.cv3 = nn.Identity() if hidden == c2 else Conv(hidden, c2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cv3(self.m(self.cv1(x)) + self.cv2(x))
