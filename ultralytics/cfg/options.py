@@ -37,6 +37,7 @@ class Options:
     mode: Annotated[str | None, OneOf(*MODES)]
     model: str | None
     data: str | dict | None
+    modules: str | list[str] | None
     # Shared by training, validation and prediction
     imgsz: Annotated[int | list[int], Range(32), PairOf()]
     batch: Positive
@@ -130,6 +131,8 @@ class Options:
         for key in ("classes", "embed"):  # one number is a list of one
             if isinstance(getattr(self, key), int):
                 object.__setattr__(self, key, [getattr(self, key)])
+        if isinstance(self.modules, str):
+            object.__setattr__(self, "modules", [self.modules])
         if isinstance(self.imgsz, list):
             self._settle_image_size()
 

@@ -53,6 +53,7 @@ class Model:
         self.callbacks = Callbacks()
         self.trainer: BaseTrainer | None = None
         self.metrics: DetMetrics | None = None
+        self.modules: list[str] | None = None  # folders of module files that an option named
         self._loaded = False  # weights that are not those of `source`
         suffix = Path(self.source).suffix.lower()
         if suffix in (".yaml", ".yml"):
@@ -67,8 +68,8 @@ class Model:
     def model(self) -> DetectionModel:
         """The network, built when it is first needed."""
         if self.checkpoint is None:
-            return self.network_class(self.source)
-        return network_of(self.checkpoint, self.network_class)
+            return self.network_class(self.source, overrides={"modules": self.modules})
+        return network_of(self.checkpoint, self.network_class, self.modules)
 
     @property
     def names(self) -> dict[int, str]:
@@ -166,12 +167,18 @@ class Model:
         fixed = {key: value for key, value in fixed.items() if value is not None}
         options = get_cfg(overrides={**inherited, **given, **fixed, "mode": mode})
         setup_logging(options.verbose)
+        self.modules = options.modules or self.modules
         return options
 
 
-def network_of(checkpoint: dict[str, Any], network_class: type[DetectionModel]) -> DetectionModel:
-    """The network in a checkpoint, with the averaged weights where it has them."""
-    network = network_class(checkpoint["model_yaml"], nc=checkpoint["nc"])
+def network_of(
+    checkpoint: dict[str, Any], network_class: type[DetectionModel], modules: Sequence[str] | None = None
+) -> DetectionModel:
+    """The network in a checkpoint, with the averaged weights where it has them.
+
+    `modules` are folders of module files beside those that the checkpoint names.
+    """
+    network = network_class(checkpoint["model_yaml"], nc=checkpoint["nc"], overrides={"modules": modules})
     network.load_state_dict(checkpoint["ema"] or checkpoint["model"])
     network.names = dict(checkpoint["names"])
     return network.eval()

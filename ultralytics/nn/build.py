@@ -232,6 +232,13 @@ def _construct(entry: Entry, plan: Plan, where: str) -> nn.Module:
         raise ModelConfigError(f"{where}({shown}) cannot be built: {type(error).__name__}: {error}") from error
     if not isinstance(copies[0], nn.Module):
         raise ModelConfigError(f"{where}: {entry.name} gives a {type(copies[0]).__name__}; expected a torch.nn.Module")
+    empty = next(((name, p.shape) for name, p in copies[0].named_parameters() if not p.numel()), None)
+    if empty is not None:
+        shown = ", ".join(repr(a) for a in plan.args)
+        raise ModelConfigError(
+            f"{where}({shown}): its parameter {empty[0]} is empty, {tuple(empty[1])}; is a divisor larger than the "
+            f"channels?"
+        )
     return copies[0] if len(copies) == 1 else nn.Sequential(*copies)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,8 @@ class DetectionModel(nn.Module):
         super().__init__()
         spec = load_model_yaml(cfg)
         overrides = _checked(overrides or {})
-        folders = (*spec.modules, *overrides.pop("modules", ()))
+        added = [str(Path(folder).expanduser().resolve()) for folder in overrides.pop("modules", ())]
+        folders = tuple(dict.fromkeys([*added, *_present(spec.modules, recorded=isinstance(cfg, Mapping))]))
         spec = replace(spec, settings={**spec.settings, **overrides}, modules=folders)
         self.nc, ch = nc or spec.nc or 80, ch or spec.ch
         self.yaml = {**spec.source, **spec.settings, "nc": self.nc, "ch": ch}
@@ -182,12 +183,22 @@ class DetectionModel(nn.Module):
         return model_info(self, imgsz=imgsz, detailed=detailed, verbose=verbose)
 
     def table(self) -> str:
-        """The layer table: number, what it reads, parameters, module and output shape."""
-        lines = [f"{'':>3} {'from':>14} {'params':>11}  {'module':<52} output"]
+        """The layer table: number, what it reads, parameters, module, output shapes and constructor arguments.
+
+        Below it stands how the arguments of modules without a plan were worked out.
+        """
+        lines = [f"{'':>3} {'from':>14} {'params':>11}  {'module':<52} {'output':<16} arguments"]
+        notes = []
         for layer, shapes in zip(self.model, self.layer_shapes, strict=True):
             maps = shapes if layer.slots > 1 else shapes[:1]  # of the head the predictions only
             shown = ", ".join("x".join(map(str, s[1:])) for s in maps)
-            lines.append(f"{layer.i:>3} {layer.f!s:>14} {layer.np:>11,}  {layer.type:<52} {shown}")
+            copies = f"{layer.repeats} x " if layer.repeats > 1 else ""
+            call = f"{copies}({layer.arguments})"
+            lines.append(f"{layer.i:>3} {layer.f!s:>14} {layer.np:>11,}  {layer.type:<52} {shown:<16} {call}")
+            if layer.assumed:
+                notes.append(f"  {layer.i} {layer.type.rpartition('.')[2]}: {layer.assumed}")
+        if notes:
+            lines += ["Arguments worked out from signatures (a plan, @register(...), says it for sure):", *notes]
         return "\n".join(lines)
 
 
@@ -259,3 +270,11 @@ def _gather(layer: nn.Module, x: Tensor, outputs: Mapping[int, Tensor]) -> Tenso
     sources = layer.f if isinstance(layer.f, list) else [layer.f]
     inputs = [x if s == -1 else outputs[s if s >= 0 else first + s] for s in sources]
     return inputs if isinstance(layer.f, list) else inputs[0]
+
+
+def _present(folders: Sequence[str], recorded: bool) -> list[str]:
+    """Module folders that a model file names; of those that weights have recorded, the ones that are still there."""
+    if recorded and (gone := [folder for folder in folders if not Path(folder).is_dir()]):
+        LOGGER.warning(f"module folder {gone[0]}, recorded with the model, is gone; where it is now: modules=FOLDER")
+        return [folder for folder in folders if folder not in gone]
+    return list(folders)

@@ -59,15 +59,16 @@ class RTDETRTrainer(BaseTrainer):
             raise DataError(
                 f"{self.args.data}: a resumed run keeps its classes; expected {self.checkpoint['names']}, got {names}."
             )
-        return RTDETRDetectionModel(self.checkpoint["model_yaml"], nc=self.checkpoint["nc"])
+        folders = {"modules": self.args.modules}
+        return RTDETRDetectionModel(self.checkpoint["model_yaml"], nc=self.checkpoint["nc"], overrides=folders)
 
     def _new_model(self, nc: int) -> nn.Module:
         """From the YAML or weights in `model`; weights that do not fit the classes of the data start anew."""
         options = self.args
-        asked = {"num_queries": options.queries, "num_denoising": options.denoising}
+        asked = {"num_queries": options.queries, "num_denoising": options.denoising, "modules": options.modules}
         changes = {key: value for key, value in asked.items() if value is not None}
         if self.model is not None:
-            if self.model.nc == nc and not changes and options.pretrained:
+            if self.model.nc == nc and not set(changes) - {"modules"} and options.pretrained:
                 return self.model
             architecture, weights = self.model.yaml, self.model.state_dict()
         elif options.model and Path(options.model).suffix == ".pt":

@@ -1,0 +1,49 @@
+"""CSP-like blocks, which take their repeats from the second column, and blocks named by a string."""
+
+from torch import nn
+
+from ultralytics.nn.modules import Conv
+
+from .attention import *
+from .conv import SepConv
+
+__all__ = ("CSPGate", "Stack", "PlainBlock", "C3_Light")
+
+
+class PlainBlock(nn.Module):
+    expansion = 2
+
+    def __init__(self, ch_in, ch_out, shortcut=True):
+        super().__init__()
+        self.conv = SepConv(ch_in, ch_out)
+        self.add = shortcut and ch_in == ch_out
+
+    def forward(self, x):
+        return x + self.conv(x) if self.add else self.conv(x)
+
+
+class CSPGate(nn.Module):
+    def __init__(self, c1, c2, n=1, shortcut=False, g=1, e=0.5):
+        super().__init__()
+        self.cv1 = Conv(c1, c2, 1)
+        self.m = nn.Sequential(*(Gate(c2, 8) for _ in range(n)))
+        self.shortcut, self.g, self.e = shortcut, g, e
+
+    def forward(self, x):
+        return self.m(self.cv1(x))
+
+
+class C3_Light(CSPGate):
+    def __init__(self, c1, c2, n=1, shortcut=True, g=1, e=0.5):
+        super().__init__(c1, c2, n, shortcut, g, e)
+        self.m = nn.Sequential(*(PlainBlock(c2, c2, shortcut) for _ in range(n)))
+
+
+class Stack(nn.Module):
+    def __init__(self, ch_in, ch_out, block, count):
+        super().__init__()
+        layers = [block(ch_in if i == 0 else ch_out * block.expansion, ch_out * block.expansion) for i in range(count)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return self.layers(x)

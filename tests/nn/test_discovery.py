@@ -1,0 +1,95 @@
+"""Finding module files."""
+
+import os
+import re
+import sys
+
+import pytest
+
+from ultralytics.nn.build import build_module, find_entry
+from ultralytics.nn.discovery import ADDMODULES, VARIABLE, import_folder, module_folders
+from ultralytics.utils.errors import ModelConfigError
+
+FOLDER = "tests/nn/fork_modules"
+GATE = """
+from torch import nn
+class {name}(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim, {k})
+    def forward(self, x):
+        return x * self.conv(x.mean((2, 3), keepdim=True))
+"""
+
+
+def test_a_folder_of_the_variable_is_searched_before_the_packages(tmp_path, monkeypatch):
+    (tmp_path / "Mine.py").write_text(GATE.format(name="Mine", k=1))
+    monkeypatch.setenv(VARIABLE, os.pathsep.join([str(tmp_path), FOLDER]))
+    assert module_folders()[0] == tmp_path and module_folders()[-1] == ADDMODULES
+    assert build_module("Mine").outputs == [(64, 32, 32)]
+    assert find_entry("SepConv").origin.endswith("conv.py")
+
+
+def test_a_folder_that_is_not_there_is_an_error(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "no/such/folder")
+    with pytest.raises(ModelConfigError, match=r"ULTRALYTICS_MODULES: no/such/folder is not a folder"):
+        find_entry("Conv")
+
+
+def test_files_import_each_other_and_print_nothing(capsys):
+    build_module("CSPGate", [64], modules=[FOLDER])
+    assert capsys.readouterr().out == ""
+
+
+def test_a_file_that_fails_is_named_with_its_package_and_disturbs_nothing(caplog):
+    with pytest.raises(ModelConfigError, match=r"no module 'Unreachable'; .*needs_package\.py defines it but was not"):
+        build_module("Unreachable", modules=[FOLDER])
+    (reason,) = import_folder(module_folders([FOLDER])[0]).failures.values()
+    assert reason == "it needs the package 'a_package_that_nobody_has' (pip install a_package_that_nobody_has)"
+
+
+def test_two_definitions_of_a_name_are_an_error_that_names_both_files():
+    with pytest.raises(ModelConfigError, match=r"'Twice' is defined twice: .*twice_a\.py and .*twice_b\.py"):
+        build_module("Twice", modules=[FOLDER])
+    assert build_module("twice_b.Twice", modules=[FOLDER]).conv.kernel_size == (3, 3)
+
+
+def test_helpers_of_one_name_do_not_disturb():
+    assert {d.file.stem for d in import_folder(module_folders([FOLDER])[0]).definitions["DropPath"]} > {"conv", "nets"}
+    assert build_module("Gate", modules=[FOLDER]).arguments == "dim=64"
+
+
+def test_two_registrations_of_a_name_are_an_error_that_names_both_files(tmp_path):
+    header = "from ultralytics.nn import plans\nfrom ultralytics.nn.registry import register\n"
+    for file in ("one", "two"):
+        text = GATE.format(name="Registered", k=1).replace("class", "@register(plans.channel_preserving)\nclass")
+        (tmp_path / f"{file}.py").write_text(header + text)
+    with pytest.raises(ModelConfigError, match=r"'Registered' is defined twice: .*one\.py and .*two\.py"):
+        build_module("Registered", modules=[tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("def broken(:", "SyntaxError: .* \\(line 1\\)"),
+        ("x = 1\n1 / 0", "ZeroDivisionError: division by zero \\(line 2\\)"),
+        ("import sys; sys.exit(3)", "SystemExit: 3 \\(line 1\\)"),
+        ("from ultralytics.nn.nowhere import X", "this package has no ultralytics.nn.nowhere"),
+    ],
+)
+def test_reasons(tmp_path, text, reason):
+    (tmp_path / "bad.py").write_text(text)
+    (tmp_path / "good.py").write_text(GATE.format(name="Good", k=1))
+    assert build_module("Good", modules=[tmp_path]).np == 64 * 64 + 64
+    (got,) = import_folder(tmp_path.resolve()).failures.values()
+    assert re.fullmatch(reason, got)
+
+
+def test_folders_of_one_name_get_packages_of_their_own(tmp_path):
+    for i in (0, 1):
+        folder = tmp_path / str(i) / "extra"
+        folder.mkdir(parents=True)
+        (folder / "Net.py").write_text(GATE.format(name=f"Net{i}", k=1))
+    names = [import_folder((tmp_path / str(i) / "extra").resolve()).package.__name__ for i in (0, 1)]
+    assert names[0] == "ultralytics.nn.extra" and names[1].startswith("ultralytics.nn.extra_")
+    assert all(name in sys.modules for name in names)
