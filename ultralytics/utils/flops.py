@@ -56,11 +56,11 @@ def get_flops(model: nn.Module, imgsz: int | Sequence[int] = IMAGE_SIZE) -> floa
     Raises:
         ModelConfigError: the model's forward fails at this size; the message has its error.
     """
-    twin, image = _on_meta(model, imgsz)
+    twin, image = on_meta(model, imgsz)
     try:
         macs, _ = thop.profile(twin, inputs=(image,), verbose=False)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise _forward_failed(model, image, error) from error
+        raise forward_failed(model, image, error) from error
     return float(macs) * 2 / 1e9
 
 
@@ -70,18 +70,18 @@ def get_flops_with_attention(model: nn.Module, imgsz: int | Sequence[int] = IMAG
     Raises:
         ModelConfigError: the model's forward fails at this size; the message has its error.
     """
-    twin, image = _on_meta(model, imgsz)
+    twin, image = on_meta(model, imgsz)
     counter = FlopCounterMode(display=False)
     try:
-        with counter, torch.no_grad(), _attention_in_parts():
+        with counter, torch.no_grad(), attention_in_parts():
             twin(image)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise _forward_failed(model, image, error) from error
+        raise forward_failed(model, image, error) from error
     return counter.get_total_flops() / 1e9
 
 
 @contextmanager
-def _attention_in_parts() -> Iterator[None]:
+def attention_in_parts() -> Iterator[None]:
     """Keep nn.MultiheadAttention from its fused path, which the counter does not see into."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -112,7 +112,7 @@ def _sides(imgsz: int | Sequence[int]) -> tuple[int, int]:
     return (imgsz, imgsz) if isinstance(imgsz, int) else (imgsz[0], imgsz[1])
 
 
-def _on_meta(model: nn.Module, imgsz: int | Sequence[int]) -> tuple[nn.Module, Tensor]:
+def on_meta(model: nn.Module, imgsz: int | Sequence[int]) -> tuple[nn.Module, Tensor]:
     """A copy of the model without data, in eval mode, and an image of that size."""
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     channels = first.in_channels if first is not None else 3
@@ -120,7 +120,8 @@ def _on_meta(model: nn.Module, imgsz: int | Sequence[int]) -> tuple[nn.Module, T
     return twin, torch.empty(1, channels, *_sides(imgsz), device="meta")
 
 
-def _forward_failed(model: nn.Module, image: Tensor, error: Exception) -> ModelConfigError:
+def forward_failed(model: nn.Module, image: Tensor, error: Exception) -> ModelConfigError:
+    """The error to raise from what a forward of the counted model raised."""
     return ModelConfigError(
         f"FLOPs of {type(model).__name__} cannot be counted: its forward fails on an image {tuple(image.shape)}: "
         f"{type(error).__name__}: {str(error).splitlines()[0]}"

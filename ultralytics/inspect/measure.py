@@ -1,0 +1,166 @@
+"""The numbers of every layer of a model: sizes of its maps, parameters, operations; from runs on the meta device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ultralytics.inspect.findings import Finding, find_faults
+from ultralytics.inspect.kinds import kind_of
+from ultralytics.inspect.usage import ParameterUse
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.flops import IMAGE_SIZE, ModelInfo, attention_in_parts, forward_failed, get_flops, on_meta
+
+Shape = tuple[int, ...]
+IMAGE = -1  # number of the image among the sources
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer, as built.
+
+    Attributes:
+        index: its number in the model file; the last of five for a layer with several outputs.
+        written: what it reads as the model keeps it, such as `-1` or `[-1, 12]`.
+        sources: absolute numbers of the maps it reads; -1 is the image.
+        numbers: the number of each of its outputs.
+        name: the name the row gives it, or None.
+        module: name of its class; `n x` before it where n copies stand in sequence.
+        arguments: the constructor call.
+        assumed: how its arguments were worked out if it did not register itself, else empty.
+        inputs, outputs: sizes without the batch axis, (C, H, W) for a map. Of the last layer the predictions only.
+        strides: pixels of the image for one position of each output, by height; None for an output that is no map.
+        parameters: numbers it holds.
+        flops: multiplications and additions for one image, by torch's counter: convolutions and matrix products.
+        kind: what the pictures colour it by, see `kinds.py`.
+        in_backbone: whether the file lists it under `backbone`.
+        where: file and line.
+    """
+
+    index: int
+    written: str
+    sources: tuple[int, ...]
+    numbers: tuple[int, ...]
+    name: str | None
+    module: str
+    arguments: str
+    assumed: str
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    strides: tuple[float | None, ...]
+    parameters: int
+    flops: int
+    kind: str
+    in_backbone: bool
+    where: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """All that can be known of a model without running it.
+
+    Attributes:
+        rows: the layers in order.
+        info: totals; `info.gflops` by thop, `info.gflops_attention` by torch's counter, the sum of the rows' `flops`.
+        warnings: what deserves a second look, in the order of the layers.
+        image: (C, H, W) of the image.
+    """
+
+    rows: tuple[LayerRow, ...]
+    info: ModelInfo
+    warnings: tuple[Finding, ...]
+    image: Shape
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What one layer was given and returned in the run, and its operations."""
+
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    flops: int
+
+
+def inspect_model(model: DetectionModel, imgsz: int = IMAGE_SIZE) -> Inspection:
+    """Measure a model in eval mode on one square image of `imgsz` pixels. The model itself is not run and not changed.
+
+    Raises:
+        ModelConfigError: the forward fails at this size; the message has its error.
+    """
+    twin, image = on_meta(model, imgsz)
+    use = ParameterUse(twin.model[:-1])
+    runs, flops = _run_layers(twin, image, use)
+    info = ModelInfo(
+        layers=len(list(model.modules())),
+        parameters=sum(p.numel() for p in model.parameters()),
+        gradients=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        gflops=get_flops(twin, imgsz),
+        gflops_attention=flops / 1e9,
+        imgsz=(imgsz, imgsz),
+    )
+    rows = tuple(_row(layer, run, imgsz, is_head=run is runs[-1]) for layer, run in zip(model.model, runs, strict=True))
+    warnings = find_faults(rows, list(model.model), use)
+    return Inspection(rows, info, tuple(warnings), tuple(image.shape[1:]))
+
+
+def _run_layers(twin: DetectionModel, image: Tensor, use: ParameterUse) -> tuple[list[_Run], int]:
+    """Run the copy on the meta device: what every layer does, in order, and the operations of the whole."""
+    counter = FlopCounterMode(display=False)
+    runs: list[_Run] = []
+    before = 0
+
+    def record(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        # Only the layers themselves have this hook, not what is in them, so nothing is counted twice.
+        nonlocal before
+        total = counter.get_total_flops()
+        runs.append(_Run(_tensors(inputs), _tensors(output), total - before))
+        before = total
+
+    handles = [layer.register_forward_hook(record) for layer in twin.model]
+    try:
+        with counter, use, torch.no_grad(), attention_in_parts():
+            twin(image)
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError) as error:
+        raise forward_failed(twin, image, error) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return runs, counter.get_total_flops()
+
+
+def _row(layer: nn.Module, run: _Run, imgsz: int, is_head: bool) -> LayerRow:
+    outputs = run.outputs[:1] if is_head else run.outputs
+    first = layer.i - layer.slots + 1
+    written = layer.f if isinstance(layer.f, list) else [layer.f]
+    copies = f"{layer.repeats} x " if layer.repeats > 1 else ""
+    return LayerRow(
+        index=layer.i,
+        written=str(layer.f),
+        sources=tuple(s if s >= 0 else max(first + s, IMAGE) for s in written),
+        numbers=tuple(range(layer.i - len(outputs) + 1, layer.i + 1)) if layer.slots > 1 else (layer.i,),
+        name=layer.row_name,
+        module=copies + layer.type.rsplit(".", 1)[-1],
+        arguments=layer.arguments,
+        assumed=layer.assumed,
+        inputs=tuple(tuple(t.shape[1:]) for t in run.inputs),
+        outputs=tuple(tuple(t.shape[1:]) for t in outputs),
+        strides=tuple(imgsz / t.shape[2] if t.ndim == 4 else None for t in outputs),
+        parameters=layer.np,
+        flops=run.flops,
+        kind=kind_of(layer, run.inputs, outputs, is_head),
+        in_backbone=layer.in_backbone,
+        where=layer.where,
+    )
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """Tensors of a value, nested sequences flattened."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, list | tuple):
+        return [tensor for part in value for tensor in _tensors(part)]
+    return []
