@@ -25,6 +25,7 @@ from ultralytics.nn.Addmodules import (  # noqa: F401 - registers them
 from ultralytics.nn.registry import REGISTRY, Context
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.errors import ModelConfigError
+from ultralytics.utils.flops import get_flops
 
 DOCS = Path(__file__).parents[2] / "docs"
 MODELS = {
@@ -386,3 +387,18 @@ def test_a_model_file_folds_exactly(model):
     expected = net.predict(x, embed=maps)
     for a, b in zip(net.fuse().predict(x, embed=maps), expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def documented(language: str) -> list[tuple[str, str, str]]:
+    """Name, millions of parameters and GFLOPs of each row of the table."""
+    text = (DOCS / language / "examples.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| (\w+) \|.*?\| ([\d.]+) \| ([\d.]+) \|", text, re.M)
+
+
+def test_the_documented_sizes_are_measured():
+    assert documented("zh") == documented("en")
+    assert {name for name, _, _ in documented("en")} == set(MODELS)
+    for name, millions, gflops in documented("en"):
+        net = RTDETRDetectionModel(path_of(name))
+        assert f"{sum(p.numel() for p in net.parameters()) / 1e6:.3f}" == millions, name
+        assert f"{get_flops(net):.2f}" == gflops, name

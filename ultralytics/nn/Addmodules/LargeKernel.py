@@ -14,7 +14,7 @@ from ultralytics.utils.errors import ModelConfigError
 
 @register(plans.channel_preserving, yields=True)
 class LKA(nn.Module):
-    """`[k, d]`: attention of the paper's Figure 3 (a) for a kernel of size `k`, with dilation `d`.
+    """`[k, d]`: the paper's attention for a kernel of size `k`, with dilation `d`.
 
     A depthwise (2d - 1)x(2d - 1) convolution, a depthwise one of ceil(k / d) with dilation d, and a pointwise one; the
     input is multiplied by the result, which is no sigmoid.

@@ -16,7 +16,7 @@ from ultralytics.utils.errors import ModelConfigError
 
 @register(plans.channel_preserving, yields=True)
 class EMA(nn.Module):
-    """`[groups]`: the block of the paper's Figure 3; the channels are cut into `groups` that share all weights.
+    """`[groups]`: the block of the paper; the channels are cut into `groups` that share all weights.
 
     With D = C / groups channels a group: 10 D^2 + 4 D parameters. One gate a group and position, at first near 0.5; the
     normalisation of the next convolution makes up for it. A map of 1x1 needs two groups or images, as normalisation of

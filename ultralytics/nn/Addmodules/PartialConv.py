@@ -39,8 +39,8 @@ class FasterBlock(nn.Module):
     """`[parts, expansion]`: the block of FasterNet, without its stochastic depth.
 
     Partial convolution, pointwise convolution to `expansion` times the channels, normalisation, ReLU, and a pointwise
-    convolution back, with a shortcut. Only the wide features are normalised and activated, which the paper found to be
-    enough.
+    convolution back, with a shortcut. Only the wide features are normalised and activated, which the paper does to keep
+    the features diverse and the latency low.
     """
 
     def __init__(self, channels: int, parts: int = 4, expansion: int = 2):

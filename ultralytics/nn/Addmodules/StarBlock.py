@@ -19,7 +19,7 @@ class StarBlock(nn.Module):
     """`[expansion]`: the block of StarNet, without its stochastic depth.
 
     Depthwise 7x7, two pointwise convolutions whose outputs are multiplied, one back to C channels, depthwise 7x7, and
-    the shortcut. Normalised are the first and the last but one, as the product must not be normalised away.
+    the shortcut. The first and the one back to C channels have a normalisation, the factors of the product have none.
     """
 
     def __init__(self, channels: int, expansion: int = 4):
