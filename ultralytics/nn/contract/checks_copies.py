@@ -1,0 +1,156 @@
+"""Checks of copies: 7 copies (deepcopy, pickle, EMA), 8 weights (save and load), 9 fold, 10 determinism."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+import pickle
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.nn.contract.checks_training import backward
+from ultralytics.nn.contract.places import line_of_attribute, line_of_definition, line_of_forward
+from ultralytics.nn.contract.report import Fault, NotApplicable
+from ultralytics.nn.contract.subject import Subject, difference
+from ultralytics.utils.ema import ModelEMA
+
+SAME = 1e-6  # relative; a copy computes the same numbers, up to the order of sums
+FOLD_BOUNDS = {torch.float64: 1e-9, torch.float32: 1e-4}  # relative
+
+
+def check_copies(subject: Subject) -> str:
+    """After a training step `deepcopy`, `pickle` and the moving average of the weights work, and compute the same."""
+    layer = subject.build()
+    backward(subject, layer)
+    layer.zero_grad()
+    expected = subject.evaluate(layer, subject.inputs())
+    for name, duplicate in (("deepcopy", copy.deepcopy), ("pickle", lambda x: pickle.loads(pickle.dumps(x)))):
+        try:
+            twin = duplicate(layer)
+        except Exception as error:  # whatever an attribute refuses with
+            line = _line_of_refusal(layer, duplicate, subject.entry.origin)
+            raise Fault(f"{name}: {type(error).__name__}: {error}", line) from error
+        _compare(subject, name, twin, layer, expected)
+    if not any(value.is_floating_point() for value in layer.state_dict().values()):
+        return "deepcopy, pickle (no weights to average)"
+    average = ModelEMA(layer)
+    if not average.update():
+        raise Fault("its weights are not finite after one step, so they cannot be averaged")
+    _compare(subject, "the moving average", average.ema, layer, expected)
+    return "deepcopy, pickle, moving average"
+
+
+def _compare(subject: Subject, name: str, twin: nn.Module, layer: nn.Module, expected: list[Tensor]) -> None:
+    gap = difference(subject.evaluate(twin, subject.inputs()), expected)
+    if gap > SAME:
+        line = line_of_forward(layer, subject.entry.origin)
+        raise Fault(f"{name}: the copy's output differs by {gap:.1e} of the largest value", line)
+    own = {p.data_ptr() for p in layer.parameters() if p.numel()}
+    shared = [key for key, p in twin.named_parameters() if p.numel() and p.data_ptr() in own]
+    if shared:
+        line = line_of_attribute(layer, shared[0], subject.entry.origin)
+        raise Fault(f"{name}: the copy shares the weight {shared[0]} with the original", line)
+
+
+def _line_of_refusal(layer: nn.Module, duplicate, file: str) -> int | None:
+    """Line that sets the attribute which cannot be copied on its own."""
+    for path, module in layer.named_modules():
+        for name, value in vars(module).items():
+            if name.startswith("_") and name in vars(nn.Module()):
+                continue  # parameters, submodules and torch's own
+            try:
+                duplicate(value)
+            except Exception:  # this is the search for it
+                return line_of_attribute(layer, f"{path}.{name}" if path else name, file)
+    return None
+
+
+def check_weights(subject: Subject) -> str:
+    """Its `state_dict`, saved and loaded into a new build, gives the same output: it holds all that training changes."""
+    layer = subject.build(seed=0)
+    subject.run(layer.train(), subject.inputs(2))  # statistics move
+    expected = subject.evaluate(layer, subject.inputs())
+    file = io.BytesIO()
+    torch.save(layer.state_dict(), file)
+    file.seek(0)
+    twin = subject.build(seed=1)
+    twin.load_state_dict(torch.load(file, weights_only=True))
+    gap = difference(subject.evaluate(twin, subject.inputs()), expected)
+    if gap > SAME:
+        hidden = _hidden_tensor(layer)
+        line = line_of_attribute(layer, hidden, subject.entry.origin) if hidden else None
+        hint = f"; {hidden} is a plain tensor: make it a buffer or a parameter" if hidden else ""
+        raise Fault(
+            f"loaded into a new build its output differs by {gap:.1e} of the largest value{hint}",
+            line or line_of_definition(subject.entry.build, subject.entry.origin),
+        )
+    return f"{len(layer.state_dict())} tensors, the same output after loading"
+
+
+def _hidden_tensor(layer: nn.Module) -> str | None:
+    """Path of a tensor among the attributes that is neither a parameter nor a buffer."""
+    for path, module in layer.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor):
+                return f"{path}.{name}" if path else name
+    return None
+
+
+@torch.no_grad()
+def check_fold(subject: Subject) -> str:
+    """Folding its normalisation, as `DetectionModel.fuse` does before inference, leaves the output as it is."""
+    layer = subject.build().eval()
+    folding = [m for m in layer.modules() if inspect.isroutine(getattr(type(m), "fold", None))]
+    if not folding:
+        raise NotApplicable("neither it nor a part of it has `fold()`")
+    _randomise_norms(layer)
+    dtype = torch.float64  # in which an inexact formula cannot hide behind rounding
+    inputs = [x.to(dtype) for x in subject.inputs()]
+    try:
+        expected = subject.evaluate(layer.to(dtype), inputs)
+    except RuntimeError:  # a module that makes float32 tensors itself
+        dtype = torch.float32
+        inputs = [x.to(dtype) for x in inputs]
+        expected = subject.evaluate(layer.to(dtype), inputs)
+    for module in folding:
+        module.fold()
+    found = subject.evaluate(layer, inputs)
+    gap, bound = difference(found, expected), FOLD_BOUNDS[dtype]
+    if gap > bound:
+        lines = [line_of_definition(type(module).fold, subject.entry.origin) for module in folding]
+        worst = max((a - b).abs().max().item() for a, b in zip(found, expected, strict=True))
+        raise Fault(
+            f"folding changes the output by {worst:.1e}, {gap:.1e} of the largest value; expected {bound:.0e}",
+            next((line for line in lines if line is not None), None),
+        )
+    return f"changes the output by {gap:.1e} of the largest value, {len(folding)} modules folded"
+
+
+def _randomise_norms(layer: nn.Module) -> None:
+    """Give every batch normalisation weights and statistics that no formula can overlook, and the models' eps."""
+    generator = torch.Generator().manual_seed(0)
+    for norm in (m for m in layer.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
+        norm.eps = 1e-3
+        for tensor, low, high in (
+            (norm.running_mean, -0.5, 0.5), (norm.running_var, 0.3, 1.5), (norm.weight, 0.5, 1.5), (norm.bias, -0.5, 0.5)
+        ):  # fmt: skip
+            if tensor is not None:
+                tensor.uniform_(low, high, generator=generator)
+
+
+def check_determinism(subject: Subject) -> str:
+    """The same seed gives the same weights, and in eval mode the same input gives the same output."""
+    layer, twin = subject.build(seed=0), subject.build(seed=0)
+    others = twin.state_dict()
+    changed = [name for name, value in layer.state_dict().items() if not torch.equal(value, others[name])]
+    if changed:
+        line = line_of_attribute(layer, changed[0], subject.entry.origin)
+        raise Fault(f"two builds from one seed differ in {changed[0]}", line)
+    first = [y.clone() for y in subject.evaluate(layer, subject.inputs())]
+    gap = difference(subject.evaluate(layer, subject.inputs()), first)
+    if gap > SAME:
+        line = line_of_forward(layer, subject.entry.origin)
+        raise Fault(f"in eval mode a second run on the same input differs by {gap:.1e} of the largest value", line)
+    return "same seed, same weights; same input, same output"

@@ -1,0 +1,115 @@
+"""Checks of channels, strides and sizes: 1 builds, 2 stated, 3 sizes, 4 batches."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ultralytics.nn.contract.places import line_of_definition, line_of_forward
+from ultralytics.nn.contract.report import Fault, NotApplicable
+from ultralytics.nn.contract.subject import Subject, difference, shown_shapes, stated_widths, widths
+
+TOLERANCE = 1e-4  # relative to the largest value; float32 sums in another order differ by less
+STRIDES = (2, 4, 8, 16, 32)  # those that the five numbers of a backbone stand for
+
+# Sides of the coarsest map; an image has 32 times these. They include odd, oblong and small ones.
+MAP_SIDES = ((32, 32), (31, 33), (7, 20), (5, 3), (2, 2))
+IMAGE_SIDES = ((2, 2), (3, 3), (5, 7), (7, 2))
+
+
+def check_builds(subject: Subject) -> str:
+    """It is constructed and runs once."""
+    layer = subject.build()
+    parameters = sum(p.numel() for p in layer.parameters())
+    return f"{parameters:,} parameters, output {shown_shapes(layer.outputs)}"
+
+
+def check_stated(subject: Subject) -> str:
+    """The channels that its plan states are the real ones, and the maps of a backbone have its strides."""
+    layer = subject.build()
+    line = line_of_definition(subject.entry.build, subject.entry.origin)
+    real, stated = widths(layer), stated_widths(layer)
+    if stated is not None and stated != real:
+        raise Fault(f"its plan states {_listed(stated)} channels, its forward gives {_listed(real)}", line)
+    if not subject.is_image or len(real) == 1:
+        if stated is None:
+            raise NotApplicable(f"its plan states no channels; measured {_listed(real)}")
+        return f"{_listed(real)} channels"
+    strides = _strides(subject, layer.outputs, line)
+    words = "stated" if stated is not None else "measured"
+    return f"{_listed(real)} channels ({words}) at strides {_listed(strides)}"
+
+
+def _strides(subject: Subject, outputs: list[tuple[int, ...]], line: int | None) -> tuple[int, ...]:
+    """Strides of a backbone's maps; they have to be powers of two, the finest map first."""
+    _, height, width = subject.shapes()[0]
+    strides = tuple(height // h for _, h, _ in outputs)
+    for stride, (_, h, w) in zip(strides, outputs, strict=True):
+        if stride not in STRIDES or (h, w) != (height // stride, width // stride):
+            raise Fault(f"a map of {h}x{w} for an image of {height}x{width}; expected a stride of {STRIDES}", line)
+    if list(strides) != sorted(strides) or len(strides) > len(STRIDES):
+        raise Fault(f"maps at strides {_listed(strides)}; expected at most {len(STRIDES)}, the finest first", line)
+    return strides
+
+
+def check_sizes(subject: Subject) -> str:
+    """It runs on inputs of any size, and its outputs grow with them."""
+    layer = subject.build().eval()
+    _, reference_height, reference_width = subject.shapes()[0]
+    sides = IMAGE_SIDES if subject.is_image else MAP_SIDES
+    for base in sides:
+        shapes = subject.shapes(base)
+        shown = shown_shapes(shapes)
+        try:
+            outputs = subject.evaluate(layer, subject.inputs(base=base))
+        except Exception as error:  # a forward may fail in any way; the size belongs into the message
+            raise RuntimeError(f"with {shown}: {type(error).__name__}: {error}") from error
+        for output, (c, h, w) in zip(outputs, layer.outputs, strict=True):
+            expected = (_scaled(shapes[0][1], h, reference_height), _scaled(shapes[0][2], w, reference_width))
+            if output.shape[1] != c or any(abs(a - b) > 1 for a, b in zip(output.shape[2:], expected, strict=True)):
+                raise Fault(
+                    f"with {shown} it gives {shown_shapes([output.shape[1:]])}, expected {c} channels and about "
+                    f"{expected[0]}x{expected[1]}",
+                    line_of_forward(layer, subject.entry.origin),
+                )
+    return ", ".join("x".join(map(str, subject.shapes(base)[-1][1:])) for base in sides)
+
+
+def _scaled(side: int, output: int, reference: int) -> int:
+    """Side of an output that keeps the ratio it has at the reference size, rounded up."""
+    return -(-side * output // reference)
+
+
+def check_batches(subject: Subject) -> str:
+    """Training and eval mode run with one image and with two, and one image does not depend on the other."""
+    layer = subject.build()
+    for batch in (2, 1):
+        for training in (True, False):
+            mode = "training" if training else "eval"
+            try:
+                outputs = subject.run(layer.train(training), subject.inputs(batch))
+            except Exception as error:  # a forward may fail in any way; mode and batch belong into the message
+                raise RuntimeError(f"{mode} mode, batch {batch}: {type(error).__name__}: {error}") from error
+            _check_batch(outputs, layer, batch, mode, subject)
+    inputs = subject.inputs(2)
+    both, first = subject.evaluate(layer, inputs), subject.evaluate(layer, [x[:1] for x in inputs])
+    gap = difference([y[:1] for y in both], first)
+    if gap > TOLERANCE:
+        raise Fault(
+            f"in eval mode the output for an image changes by {gap:.1e} with the other image of the batch",
+            line_of_forward(layer, subject.entry.origin),
+        )
+    return "training and eval mode, batch 1 and 2"
+
+
+def _check_batch(outputs: list[Tensor], layer: nn.Module, batch: int, mode: str, subject: Subject) -> None:
+    line = line_of_forward(layer, subject.entry.origin)
+    shapes = [(batch, *shape) for shape in layer.outputs]
+    found = [tuple(y.shape) for y in outputs]
+    if found != shapes:
+        raise Fault(f"{mode} mode, batch {batch}: gives {found}, expected {shapes}", line)
+    if not all(y.isfinite().all() for y in outputs):
+        raise Fault(f"{mode} mode, batch {batch}: the output has values that are not finite", line)
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers))
