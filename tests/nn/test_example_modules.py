@@ -316,7 +316,7 @@ def test_multi_scale_attention_treats_each_group_alone_by_its_formula():
     ("name", "args", "message"),
     [
         ("LKA", (16, 12, 3), "ceil.k / d. must be odd.* got k=12, d=3: 4"),
-        ("LKA", (16, 5, 0), "LKA: d must be 1 or more, got 0"),
+        ("LKA", (16, 5, 0), "d must be 1 or more, got 0"),
         ("CARAFE", (16, 2, 4, 5), "k_enc and k_up must be odd, got 4 and 5"),
         ("PConv", (16, 1), "parts must be 2 to the number of channels .16. .* got parts=1"),
         ("EMA", (20, 8), "20 channels cannot be cut into 8 groups"),
@@ -330,8 +330,8 @@ def test_arguments_that_have_no_meaning_are_refused(name, args, message):
 @pytest.mark.parametrize(
     ("context", "message"),
     [
-        (Context((16, 32)), r"maps with \[16, 32\] channels, expected .* equal"),
-        (Context((16,)), r"maps with \[16\] channels, expected a list of two or more"),
+        (Context((16, 32)), r"maps have \[16, 32\] channels, expected .* equal"),
+        (Context((16,)), r"maps have \[16\] channels, expected a list of two or more"),
         (Context((8, 8), sizes=((40, 40), (1, 1))), r"sizes \[\(40, 40\), \(1, 1\)\], expected equal sizes"),
     ],
 )

@@ -26,7 +26,7 @@ class EMA(nn.Module):
     def __init__(self, channels: int, groups: int = 32):
         super().__init__()
         if groups < 1 or channels % groups:
-            raise ModelConfigError(f"EMA: {channels} channels cannot be cut into {groups} groups; choose a divisor")
+            raise ModelConfigError(f"{channels} channels cannot be cut into {groups} groups; choose a divisor")
         self.groups = groups
         depth = channels // groups
         self.strip = nn.Conv2d(depth, depth, 1)

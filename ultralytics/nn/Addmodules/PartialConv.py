@@ -23,7 +23,7 @@ class PConv(nn.Module):
         super().__init__()
         if parts < 2 or channels < parts or k % 2 == 0:
             raise ModelConfigError(
-                f"PConv: parts must be 2 to the number of channels ({channels}) and k odd, got parts={parts}, k={k}"
+                f"parts must be 2 to the number of channels ({channels}) and k odd, got parts={parts}, k={k}"
             )
         self.convolved = channels // parts
         self.passed = channels - self.convolved

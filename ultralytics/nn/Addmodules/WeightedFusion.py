@@ -18,12 +18,12 @@ def weighted_sum(ctx: Context) -> Plan:
     """`[]`: a list of maps of equal channels and equal size, for a constructor (number of maps)."""
     if len(ctx.inputs) < 2 or len(set(ctx.inputs)) > 1:
         raise ModelConfigError(
-            f"WeightedAdd reads maps with {list(ctx.inputs)} channels, expected a list of two or more with equal "
+            f"its maps have {list(ctx.inputs)} channels, expected a list of two or more with equal "
             f"channels; put a Conv before the ones that differ"
         )
     if len(set(ctx.sizes)) > 1:
         raise ModelConfigError(
-            f"WeightedAdd reads maps of sizes {list(ctx.sizes)}, expected equal sizes; put a layer that "
+            f"its maps have sizes {list(ctx.sizes)}, expected equal sizes; put a layer that "
             f"changes the size before the ones that differ"
         )
     return Plan((len(ctx.inputs),), ctx.c1)
