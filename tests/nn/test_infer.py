@@ -24,7 +24,6 @@ MAP = (64, 16, 16)
         ("Gate", [], 1, "dim=64", 64),
         ("Gate", [8], 1, "dim=64, reduction=8", 64),
         ("Gate", [64], 1, "dim=64", 64),
-        ("Gate", [200], 1, "dim=64", 64),
         ("Gate", [64, 4], 1, "dim=64, reduction=4", 64),
         ("InOutGate", [], 1, "inp=64, oup=64", 64),
         ("InOutGate", [64, 64], 1, "inp=64, oup=64", 64),

@@ -31,6 +31,12 @@ KEYS = (
     "modules",
 )
 SECTIONS = ("backbone", "head")
+YAML_HINTS = {  # what to do about an error of the YAML reader, by a part of its message
+    "\\t": "; indent with spaces, not tabs",
+    "<block end>": "; all rows of a section start with `- ` in the same column",
+    "',' or ']'": "; a comma or a closing bracket is missing, here or in the line before",
+    "':'": "; a row starts with `- `, a key ends with `:`",
+}
 PYRAMID = r"P[1-9]"  # names of the backbone's maps by stride: P3 is 8, P4 is 16, ...
 
 
@@ -160,7 +166,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
     except UnicodeDecodeError as error:
         raise ModelConfigError(f"{path.name}: not a UTF-8 text file: {error}") from error
     except UserError as error:
-        hint = "; indent with spaces, not tabs" if "\\t" in str(error) else ""
+        hint = next((hint for sign, hint in YAML_HINTS.items() if sign in str(error)), "")
         raise ModelConfigError(f"{error}{hint}") from error
     if not isinstance(data, dict):
         raise ModelConfigError(

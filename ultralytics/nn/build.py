@@ -17,11 +17,12 @@ from torch import nn
 import ultralytics.nn.modules  # noqa: F401 - registers the layers of the package
 from ultralytics.cfg.model_yaml import PYRAMID, ModelSpec, Row
 from ultralytics.nn import plans
-from ultralytics.nn.discovery import defined_names, find_definition, import_folder, module_folders, why_missing
-from ultralytics.nn.infer import candidates, no_candidate
+from ultralytics.nn.advice import advice
+from ultralytics.nn.discovery import defined_names, find_definition, find_registered, module_folders, why_missing
+from ultralytics.nn.infer import candidates, no_candidate, takes_classes
 from ultralytics.nn.measure import Shape, output_shapes, takes_each_map
 from ultralytics.nn.modules.conv import Conv
-from ultralytics.nn.registry import REGISTRY, Context, Entry, Plan
+from ultralytics.nn.registry import Context, Entry, Plan, PlanFunction
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
 
 SLOTS = 5  # places a layer with several outputs takes in the numbering: strides 2, 4, 8, 16, 32
@@ -113,8 +114,6 @@ class _Builder:
         sources = [self._resolve(source, row, where) for source in row.sources]
         self.save.update(s for s, written in zip(sources, row.sources, strict=True) if written != -1)
         inputs = [self.image if s < 0 else self.maps[s] for s in sources]
-        if (flat := next((s for s in inputs if len(s) != 4), None)) is not None:
-            raise ModelConfigError(f"{where}: reads an output of shape {flat}; expected a map (B, C, H, W)")
         context = Context(
             inputs=tuple(shape[1] for shape in inputs),
             repeats=max(round(row.repeats * self.spec.depth), 1) if row.repeats > 1 else row.repeats,
@@ -132,6 +131,10 @@ class _Builder:
             raise ModelConfigError(
                 f"{where}: gives {len(shapes)} outputs {[s[1:] for s in shapes]}; only a backbone may, a layer of the "
                 f"head has to return one map"
+            )
+        if row is not self.spec.rows[-1] and (flat := next((s for s in shapes if len(s) != 4), None)) is not None:
+            raise ModelConfigError(
+                f"{where}: gives {flat[1:]} for an image, which is no map (C, H, W); only the last row, the head, may"
             )
         self.maps.extend(_slots(shapes, where) if several else shapes[:1])
         layer.i = len(self.maps) - 1
@@ -205,9 +208,9 @@ def _build_row(
         plan, layer, shapes, how = _inferred(entry, args, where, context)
     else:
         _bind(entry.plan, (context, *args), f"{where}: its arguments are", skip=1)
-        plan, how = entry.plan(context, *args), entry.note
+        plan, how = _planned(entry.plan, context, args, where), entry.note
         layer = _construct(entry, plan, where)
-        shapes = output_shapes(layer, _inputs(context), context.listed, where)
+        shapes = _run(layer, plan, context, where)
     _check_stated(plan.out, shapes, where)
     first = layer[0] if plan.copies > 1 else layer
     layer.type = f"{type(first).__module__}.{type(first).__qualname__}"
@@ -217,8 +220,21 @@ def _build_row(
     return layer, shapes, plan.out
 
 
-def _inputs(context: Context) -> list[Shape]:
-    return [(1, c, *size) for c, size in zip(context.inputs, context.sizes, strict=True)]
+def _planned(function: PlanFunction, context: Context, args: tuple[Any, ...], where: str) -> Plan:
+    try:
+        return function(context, *args)
+    except BUILD_ERRORS as error:
+        kind = "" if isinstance(error, ModelConfigError) else f"{type(error).__name__}: "
+        raise ModelConfigError(f"{where}: its arguments {list(args)} cannot be used: {kind}{error}") from error
+
+
+def _run(layer: nn.Module, plan: Plan, context: Context, where: str) -> list[Shape]:
+    """Output shapes of a layer for the row's inputs; where it fails the error ends with what to change."""
+    inputs = [(1, c, *size) for c, size in zip(context.inputs, context.sizes, strict=True)]
+    try:
+        return output_shapes(layer, inputs, context.listed, where)
+    except ModelConfigError as error:
+        raise ModelConfigError(f"{error}{advice(layer, plan, context, where)}") from error
 
 
 def _construct(entry: Entry, plan: Plan, where: str) -> nn.Module:
@@ -252,8 +268,8 @@ def _inferred(
         state = torch.get_rng_state()  # an attempt that fails must not change the weights of the next
         try:
             layer = _construct(entry, guess.plan, where)
-            shapes = output_shapes(layer, _inputs(context), context.listed, where)
-            if context.sizes and any(len(shape) != 4 for shape in shapes) and guess.plan.args[:1] != (context.nc,):
+            shapes = _run(layer, guess.plan, context, where)
+            if any(len(shape) != 4 for shape in shapes) and not takes_classes(entry.build):
                 raise ModelConfigError(f"{where}: returns shapes {shapes}; expected maps (B, C, H, W)")
             return guess.plan, layer, shapes, guess.how
         except ModelConfigError as error:
@@ -296,9 +312,7 @@ def find_entry(name: str, where: str = "", folders: Sequence[Path] | None = None
             raise ModelConfigError(f"{prefix}torch.nn has no layer {name!r}{did_you_mean(name[3:], dir(nn))}")
         return Entry(name, layer, plans.torch_layer, "torch.nn")
     folders = module_folders() if folders is None else folders
-    for folder in folders:
-        import_folder(folder)
-    registered = REGISTRY.get(name)
+    registered = find_registered(name, folders)
     if registered is not None and not registered.yields:
         return registered
     try:
@@ -309,8 +323,7 @@ def find_entry(name: str, where: str = "", folders: Sequence[Path] | None = None
         return Entry(name, definition.build, None, str(definition.file))
     if registered is not None:
         return registered
-    known = [entry.name for entry in REGISTRY] + defined_names(folders)
-    reason = why_missing(name, folders) or did_you_mean(name, known)
+    reason = why_missing(name, folders) or did_you_mean(name, defined_names(folders))
     raise ModelConfigError(f"{prefix}no module {name!r}{reason or '; module files belong into nn/Addmodules'}")
 
 
@@ -361,8 +374,12 @@ def default_activation(text: str | None, name: str) -> Iterator[None]:
     kind = getattr(nn, match[1], None) if match else None
     if kind is None:
         raise ModelConfigError(f"{name}: activation {text!r} is not a layer of torch.nn, such as nn.ReLU()")
-    arguments = ast.literal_eval(f"({match[2]},)") if match[2] else ()
-    before, Conv.default_act = Conv.default_act, kind(*arguments)
+    try:
+        arguments = ast.literal_eval(f"({match[2]},)") if match[2] else ()
+        chosen = kind(*arguments)
+    except (ValueError, SyntaxError, TypeError) as error:
+        raise ModelConfigError(f"{name}: activation {text!r} cannot be built: {error}") from error
+    before, Conv.default_act = Conv.default_act, chosen
     try:
         yield
     finally:

@@ -6,13 +6,13 @@ A folder is imported as a package of its own below `ultralytics.nn`, so that its
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +24,7 @@ from types import ModuleType
 
 from torch import nn
 
+from ultralytics.nn.registry import REGISTRY, Entry
 from ultralytics.utils import LOGGER, PACKAGE_ROOT
 from ultralytics.utils.errors import ModelConfigError
 
@@ -52,11 +53,13 @@ class Folder:
 
     Attributes:
         package: the package that its files were imported as.
+        entries: modules that registered themselves; those of the package's own folder are in REGISTRY instead.
         definitions: classes and functions by name, from every file that has one of this name.
         failures: files that could not be imported, with the reason.
     """
 
     package: ModuleType
+    entries: dict[str, Entry] = field(default_factory=dict)
     definitions: dict[str, list[Definition]] = field(default_factory=dict)
     failures: dict[Path, str] = field(default_factory=dict)
 
@@ -89,6 +92,18 @@ def import_folder(path: Path) -> Folder:
         ModelConfigError: two files register a module of one name.
     """
     folder = Folder(_package(path))
+    if path == ADDMODULES:
+        _import_files(folder, path)
+    else:
+        import_folder(ADDMODULES)  # first, as what it registers is everybody's
+        with REGISTRY.collect() as folder.entries:
+            _import_files(folder, path)
+    for file, reason in folder.failures.items():
+        LOGGER.warning(f"{file}: not imported: {reason}")
+    return folder
+
+
+def _import_files(folder: Folder, path: Path) -> None:
     files = [file for file in sorted(path.glob("*.py")) if file.stem != "__init__"]
     modules = {file: _import(folder, file) for file in files}
     if (path / "__init__.py").is_file():
@@ -99,9 +114,14 @@ def import_folder(path: Path) -> Folder:
         if module is not None:
             for definition in _definitions(module, file):
                 folder.definitions.setdefault(definition.name, []).append(definition)
-    for file, reason in folder.failures.items():
-        LOGGER.warning(f"{file}: not imported: {reason}")
-    return folder
+
+
+def find_registered(name: str, folders: Sequence[Path]) -> Entry | None:
+    """The module that registered itself under that name: in one of these folders, or in the package."""
+    for path in folders:
+        if (entry := import_folder(path).entries.get(name)) is not None:
+            return entry
+    return REGISTRY.get(name)
 
 
 def find_definition(name: str, folders: Sequence[Path]) -> Definition | None:
@@ -129,8 +149,9 @@ def find_definition(name: str, folders: Sequence[Path]) -> Definition | None:
 
 
 def defined_names(folders: Sequence[Path]) -> list[str]:
-    """Names of all classes and functions that the files of these folders define."""
-    return [name for path in folders for name in import_folder(path).definitions]
+    """Names of all modules that a row may name: registered ones, and what the files of these folders define."""
+    found = [import_folder(path) for path in folders]
+    return [entry.name for entry in REGISTRY] + [name for f in found for name in (*f.entries, *f.definitions)]
 
 
 def why_missing(name: str, folders: Sequence[Path]) -> str:
@@ -195,7 +216,8 @@ def _reason(error: BaseException, file: Path) -> str:
         package = error.name.partition(".")[0]
         return f"it needs the package {package!r} (pip install {package})"
     line = error.lineno if isinstance(error, SyntaxError) else _line_in(error, file)
-    return f"{type(error).__name__}: {error}{f' (line {line})' if line else ''}"
+    text = error.msg if isinstance(error, SyntaxError) else error
+    return f"{type(error).__name__}: {text}{f' (line {line})' if line else ''}"
 
 
 def _line_in(error: BaseException, file: Path) -> int | None:
@@ -216,9 +238,6 @@ def _definitions(module: ModuleType, file: Path) -> Iterator[Definition]:
 
 
 def _names_in_text(file: Path) -> set[str]:
-    """Top-level classes and functions of a file that does not import; none of one that does not parse."""
-    try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError):
-        return {file.stem}
-    return {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    """Classes and functions that a file seems to define; it need not even parse."""
+    text = file.read_text(encoding="utf-8", errors="replace")
+    return set(re.findall(r"^(?:class|def)\s+(\w+)", text, re.MULTILINE))

@@ -77,16 +77,15 @@ def _for_one(names: list[str], ctx: Context, args: tuple[Any, ...], signature: i
     if CLASSES.fullmatch(first) and INPUT.fullmatch(second):  # a head that takes a list of maps, given one
         yield _Call((args[0] if args else ctx.nc, list(ctx.inputs), *args[1:]), "classes, then all input channels")
     if INPUT.fullmatch(first) and OUTPUT.fullmatch(second):
+        inner, copies = ((n,), 1) if REPEATS.fullmatch(third) else ((), n)
         if given == c1 and len(args) > 1 and _is_channels(args[1]):
             yield raw
         if given is not None:
-            inner, copies = ((n,), 1) if REPEATS.fullmatch(third) else ((), n)
             how = "input channels, the row's first argument as output channels" + (", repeats" if inner else "")
             yield _Call((c1, ctx.scaled(given), *inner, *args[1:]), how, copies)
         elif not args and not _required(signature, 1):
             yield _Call((c1,), "input channels, as the row says nothing", n)
         else:
-            inner, copies = ((n,), 1) if REPEATS.fullmatch(third) else ((), n)
             yield _Call((c1, c1, *inner, *args), "input channels twice, as the row says nothing of channels", copies)
     elif INPUT.fullmatch(first):
         if given == c1:
@@ -96,11 +95,9 @@ def _for_one(names: list[str], ctx: Context, args: tuple[Any, ...], signature: i
         yield _Call((c1, *args), "input channels, then the row's arguments", n)
     yield raw
     yield _Call((c1, *args), "input channels, then the row's arguments", n)
-    if given is not None:
-        yield _Call(
-            (c1, ctx.scaled(given), *args[1:]), "input channels, the row's first argument as output channels", n
-        )
-        yield _Call((c1, *args[1:]), "input channels in place of the row's first argument", n)
+    if given is not None and given >= CHANNELS_FROM:
+        how = "input channels, the row's first argument as output channels"
+        yield _Call((c1, ctx.scaled(given), *args[1:]), how, n)
     yield _Call((c1, c1, *args), "input channels twice, then the row's arguments", n)
 
 
@@ -172,6 +169,12 @@ def _value(name: str, ctx: Context, square: bool) -> Any:
     if INPUT.fullmatch(name) or OUTPUT.fullmatch(name):
         return ctx.c1
     return ctx.nc if CLASSES.fullmatch(name) else None
+
+
+def takes_classes(build: Callable[..., Any]) -> bool:
+    """Whether a constructor starts with the number of classes, as those of heads do."""
+    names = _positional(inspect.signature(build))
+    return bool(names) and CLASSES.fullmatch(_plain(names[0])) is not None
 
 
 def _is_channels(value: Any) -> bool:

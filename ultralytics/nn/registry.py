@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +56,13 @@ class Context:
         return self.inputs[0]
 
     def scaled(self, channels: int) -> int:
-        """Output channels after the cap and the width of the scale, rounded up to a multiple of 8."""
+        """Output channels after the cap and the width of the scale, rounded up to a multiple of 8.
+
+        Raises:
+            ModelConfigError: `channels` is not a number above 0.
+        """
+        if not isinstance(channels, int | float) or channels <= 0:
+            raise ModelConfigError(f"output channels must be a number above 0, got {channels!r}")
         if channels == self.nc:
             return channels
         return max(8, -int(-min(channels, self.max_channels) * self.width // 8) * 8)
@@ -104,6 +111,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+        self._collected: dict[str, Entry] | None = None
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
@@ -118,21 +126,30 @@ class Registry:
     def __getitem__(self, name: str) -> Entry:
         return self._entries[name]
 
+    @contextmanager
+    def collect(self) -> Iterator[dict[str, Entry]]:
+        """Gather what is registered within the block apart: the modules of a folder that one model names, not all."""
+        self._collected = {}
+        try:
+            yield self._collected
+        finally:
+            self._collected = None
+
     def add(self, entry: Entry) -> None:
         """Register an entry; importing the same definition again replaces it.
 
         Raises:
             ModelConfigError: another file has registered this name.
         """
-        present = self._entries.get(entry.name)
-        if present and present.origin != entry.origin:
-            if entry.yields and not present.yields:
-                return
-            if entry.yields == present.yields:
+        target = self._entries if self._collected is None else self._collected
+        for present in (self._entries.get(entry.name), target.get(entry.name)):
+            if present and present.origin != entry.origin and not present.yields:
+                if entry.yields:
+                    return
                 raise ModelConfigError(
                     f"module {entry.name!r} is defined twice: {present.origin} and {entry.origin}; rename one"
                 )
-        self._entries[entry.name] = entry
+        target[entry.name] = entry
 
 
 REGISTRY = Registry()

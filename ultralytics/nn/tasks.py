@@ -218,6 +218,11 @@ class RTDETRDetectionModel(DetectionModel):
         if not isinstance(self.model[-1], RTDETRDecoder):
             last = self.model[-1]
             raise ModelConfigError(f"{last.where}: the last layer of an RT-DETR is RTDETRDecoder, got {last.type}")
+        if self.model[-1].nl < 3 and verbose:
+            LOGGER.warning(
+                f"{self.model[-1].where}: layer {self.model[-1].i} RTDETRDecoder gets {self.model[-1].nl} maps; "
+                "RT-DETR has three, at strides 8, 16 and 32: [[a, b, c], 1, RTDETRDecoder, ...]"
+            )
 
     def init_criterion(self) -> nn.Module:
         """The loss; `loss_gain` of `args` (class, bbox, giou) where a trainer has set it."""

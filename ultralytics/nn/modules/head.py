@@ -72,6 +72,9 @@ class RTDETRDecoder(nn.Module):
         learnt_init_query=False,
     ):
         super().__init__()
+        for name, value in {"nc": nc, "hd": hd, "nq": nq, "ndp": ndp, "nh": nh, "ndl": ndl, "d_ffn": d_ffn}.items():
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
         self.nc, self.hidden_dim, self.nl = nc, hd, len(ch)
         self.num_queries, self.num_decoder_layers = nq, ndl
         self.num_denoising, self.label_noise_ratio, self.box_noise_scale = nd, label_noise_ratio, box_noise_scale

@@ -1,0 +1,107 @@
+"""Modules with one fault each."""
+
+from torch import nn
+import torch
+
+
+class Raises(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        raise ValueError("dim must be a multiple of 7")
+
+    def forward(self, x):
+        return x
+
+
+class GivesTuple(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.c = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x):
+        return self.c(x), x.mean()
+
+
+class GivesDict(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.c = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x):
+        return {"out": self.c(x)}
+
+
+class GivesNone(nn.Module):
+    def forward(self, x):
+        pass
+
+
+class Tokens(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.fc = nn.Linear(dim, dim)
+
+    def forward(self, x):
+        return self.fc(x.flatten(2).transpose(1, 2))
+
+
+class DeepMismatch(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.a = nn.Conv2d(dim, dim // 2, 1)
+        self.b = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x):
+        return self.b(self.a(x))
+
+
+class Levels(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.a = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x):
+        return [self.a(x), x]
+
+
+class Fixed(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1, dim, 7, 7))
+
+    def forward(self, x):
+        return x + self.bias
+
+
+class NoForward(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+
+
+class NoSuper(nn.Module):
+    def __init__(self, dim):
+        self.c = nn.Conv2d(dim, dim, 1)
+
+
+class Heads(nn.Module):
+    def __init__(self, dim, heads=8):
+        super().__init__()
+        assert dim % heads == 0, f"dim {dim} should be divided by num_heads {heads}."
+        self.c = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x):
+        return self.c(x)
+
+
+class Reduced(nn.Module):
+    def __init__(self, dim, reduction=8):
+        super().__init__()
+        self.a = nn.Conv2d(dim, dim // reduction, 1)
+        self.b = nn.Conv2d(dim // reduction, dim, 1)
+
+    def forward(self, x):
+        return self.b(self.a(x))
+
+
+def not_a_module(dim):
+    return 3
