@@ -8,7 +8,7 @@ import pytest
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.errors import ModelConfigError
 
-MODULES = Path(__file__).parent / "broken_modules"
+MODULES = Path(__file__).parent / "faulty_modules"
 FILE = """\
 nc: 3
 modules: MODULES
