@@ -93,3 +93,20 @@ def test_folders_of_one_name_get_packages_of_their_own(tmp_path):
     names = [import_folder((tmp_path / str(i) / "extra").resolve()).package.__name__ for i in (0, 1)]
     assert names[0] == "ultralytics.nn.extra" and names[1].startswith("ultralytics.nn.extra_")
     assert all(name in sys.modules for name in names)
+
+
+def test_an_example_of_the_package_gives_way_to_a_file_of_the_users(tmp_path):
+    assert find_entry("EMA").plan is not None
+    (tmp_path / "attention.py").write_text(GATE.format(name="EMA", k=1))
+    assert find_entry("EMA", folders=module_folders([tmp_path])).origin == str(tmp_path / "attention.py")
+    assert find_entry("MultiScaleAttention.EMA").plan is find_entry("EMA").plan
+
+
+def test_folders_of_two_models_may_register_the_same_name(tmp_path):
+    header = "from ultralytics.nn import plans\nfrom ultralytics.nn.registry import register\n"
+    for folder in ("first", "second"):
+        text = GATE.format(name="OfAModel", k=1)
+        (tmp_path / folder).mkdir()
+        text = text.replace("class", "@register(plans.channel_preserving)\nclass")
+        (tmp_path / folder / "OfAModel.py").write_text(header + text)
+        assert str(tmp_path / folder) in find_entry("OfAModel", folders=module_folders([tmp_path / folder])).origin

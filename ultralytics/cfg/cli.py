@@ -30,6 +30,11 @@ yolo [detect] train|val|predict key=value ...
   source=  image, folder, 'pattern*.jpg', video, camera number, or stream address
   cfg=     a YAML file of options
 
+Modules and model files:
+  yolo inspect  model=my-model.yaml            layer table, warnings, pictures of the graph
+  yolo new      module=MyNet kind=attention    a starting file and a model YAML
+  yolo contract module=MyNet                   whether a module keeps to what training and export need
+
 Also:
   yolo cfg        every option, its default and what it does
   yolo copy-cfg   a copy of that file to edit, for cfg=
@@ -138,7 +143,11 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
 
 # Commands about modules and model files: each lives in a file of its own, as a function `command` whose parameters are
 # the words it takes.
-_TOOLS: dict[str, str] = {}
+_TOOLS = {
+    "inspect": "ultralytics.inspect.command",
+    "contract": "ultralytics.nn.contract.run",
+    "new": "ultralytics.nn.scaffold",
+}
 
 
 def _print_help() -> None:

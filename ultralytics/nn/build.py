@@ -320,7 +320,8 @@ def find_entry(name: str, where: str = "", folders: Sequence[Path] | None = None
     except ModelConfigError as error:
         raise ModelConfigError(f"{prefix}{error}") from None
     if definition is not None:
-        return Entry(name, definition.build, None, str(definition.file))
+        plan = definition.entry.plan if definition.entry is not None else None
+        return Entry(name, definition.build, plan, str(definition.file))
     if registered is not None:
         return registered
     reason = why_missing(name, folders) or did_you_mean(name, defined_names(folders))

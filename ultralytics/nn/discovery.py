@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
@@ -35,12 +35,18 @@ PARENT = "ultralytics.nn"
 
 @dataclass(frozen=True)
 class Definition:
-    """A class or factory function in a module file that does not register itself."""
+    """A class or factory function in a module file.
+
+    Attributes:
+        exported: whether the file's `__all__` names it, or it has the file's name.
+        entry: what it registered itself as; None for most files that circulate.
+    """
 
     name: str
     build: Callable[..., nn.Module]
     file: Path
-    exported: bool  # named in the file's `__all__`, or the file has its name
+    exported: bool
+    entry: Entry | None
 
     def same_text(self, other: Definition) -> bool:
         """Whether both are copies of one text."""
@@ -112,7 +118,8 @@ def _import_files(folder: Folder, path: Path) -> None:
         modules.update({file: _import(folder, file) for file in again})
     for file, module in modules.items():
         if module is not None:
-            for definition in _definitions(module, file):
+            registered = {entry.build: entry for entry in (*REGISTRY, *folder.entries.values())}
+            for definition in _definitions(module, file, registered):
                 folder.definitions.setdefault(definition.name, []).append(definition)
 
 
@@ -134,6 +141,7 @@ def find_definition(name: str, folders: Sequence[Path]) -> Definition | None:
     for path in folders:
         folder = import_folder(path)
         found = [d for d in folder.definitions.get(bare, ()) if not stem or d.file.stem == stem]
+        found = [d for d in found if d.entry is None or not d.entry.yields] or found
         chosen = getattr(folder.package, bare, None)  # the last star import of `__init__` wins, as in Python
         for narrower in ([d for d in found if d.build is chosen], [d for d in found if d.exported]):
             found = narrower or found
@@ -229,12 +237,12 @@ def _line_in(error: BaseException, file: Path) -> int | None:
     return line
 
 
-def _definitions(module: ModuleType, file: Path) -> Iterator[Definition]:
+def _definitions(module: ModuleType, file: Path, registered: Mapping[object, Entry]) -> Iterator[Definition]:
     exported = getattr(module, "__all__", None) or ()
     for name, value in vars(module).items():
         is_module = inspect.isclass(value) and issubclass(value, nn.Module)
         if (is_module or inspect.isfunction(value)) and value.__module__ == module.__name__:
-            yield Definition(name, value, file, name in exported or name == file.stem)
+            yield Definition(name, value, file, name in exported or name == file.stem, registered.get(value))
 
 
 def _names_in_text(file: Path) -> set[str]:
