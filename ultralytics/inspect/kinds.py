@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
+
+Shape = tuple[int, ...]
 
 _ATTENTION_WORDS = ("attention", "attn", "aifi", "transformer", "mhsa")  # in names of classes
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
@@ -32,8 +34,8 @@ KINDS: dict[str, Colours] = {
 TEXT = "#1a1a1a"
 
 
-def kind_of(layer: nn.Module, inputs: Sequence[Tensor], outputs: Sequence[Tensor], is_head: bool) -> str:
-    """The kind of a layer, a key of `KINDS`.
+def kind_of(layer: nn.Module, inputs: Sequence[Shape], outputs: Sequence[Shape], is_head: bool) -> str:
+    """The kind of a layer, a key of `KINDS`; sizes are without the batch axis.
 
     The first that holds: the last layer; several outputs; several inputs; attention in it; listed under `backbone`;
     the map's size changes (strided convolutions, pooling, upsampling); a convolution in it.
@@ -49,6 +51,6 @@ def kind_of(layer: nn.Module, inputs: Sequence[Tensor], outputs: Sequence[Tensor
         return "attention"
     if layer.in_backbone:
         return "backbone"
-    if inputs and outputs and inputs[0].shape[2:] != outputs[0].shape[2:]:
+    if inputs and outputs and inputs[0][1:] != outputs[0][1:]:
         return "sampling"
     return "convolution" if any(isinstance(module, _CONVOLUTIONS) for module in layer.modules()) else "other"

@@ -12,8 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from ultralytics.inspect.findings import Finding, find_faults
 from ultralytics.inspect.kinds import kind_of
 from ultralytics.inspect.usage import ParameterUse
+from ultralytics.nn.measure import tensors
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.flops import IMAGE_SIZE, ModelInfo, attention_in_parts, forward_failed, get_flops, on_meta
+from ultralytics.utils.flops import IMAGE_SIZE, ModelInfo, attention_in_parts, get_flops, run_copy
 
 Shape = tuple[int, ...]
 IMAGE = -1  # number of the image among the sources
@@ -80,8 +81,8 @@ class Inspection:
 class _Run:
     """What one layer was given and returned in the run, and its operations."""
 
-    inputs: list[Tensor]
-    outputs: list[Tensor]
+    inputs: list[Shape]
+    outputs: list[Shape]
     flops: int
 
 
@@ -91,45 +92,40 @@ def inspect_model(model: DetectionModel, imgsz: int = IMAGE_SIZE) -> Inspection:
     Raises:
         ModelConfigError: the forward fails at this size; the message has its error.
     """
-    twin, image = on_meta(model, imgsz)
-    use = ParameterUse(twin.model[:-1])
-    runs, flops = _run_layers(twin, image, use)
+    runs, flops, use = run_copy(model, imgsz, _run_layers)
     info = ModelInfo(
         layers=len(list(model.modules())),
         parameters=sum(p.numel() for p in model.parameters()),
         gradients=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        gflops=get_flops(twin, imgsz),
+        gflops=get_flops(model, imgsz),
         gflops_attention=flops / 1e9,
         imgsz=(imgsz, imgsz),
     )
     rows = tuple(_row(layer, run, imgsz, is_head=run is runs[-1]) for layer, run in zip(model.model, runs, strict=True))
     warnings = find_faults(rows, list(model.model), use)
-    return Inspection(rows, info, tuple(warnings), tuple(image.shape[1:]))
+    return Inspection(rows, info, tuple(warnings), runs[0].inputs[0])
 
 
-def _run_layers(twin: DetectionModel, image: Tensor, use: ParameterUse) -> tuple[list[_Run], int]:
-    """Run the copy on the meta device: what every layer does, in order, and the operations of the whole."""
-    counter = FlopCounterMode(display=False)
+def _run_layers(twin: nn.Module, image: Tensor) -> tuple[list[_Run], int, ParameterUse]:
+    """Run a copy of the model: what every layer does, in order, the operations of the whole, and what was used."""
+    counter, use = FlopCounterMode(display=False), ParameterUse(twin.model[:-1])
     runs: list[_Run] = []
-    before = 0
 
     def record(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         # Only the layers themselves have this hook, not what is in them, so nothing is counted twice.
-        nonlocal before
-        total = counter.get_total_flops()
-        runs.append(_Run(_tensors(inputs), _tensors(output), total - before))
-        before = total
+        done = sum(run.flops for run in runs)
+        runs.append(_Run(_shapes(inputs), _shapes(output), counter.get_total_flops() - done))
 
-    handles = [layer.register_forward_hook(record) for layer in twin.model]
-    try:
-        with counter, use, torch.no_grad(), attention_in_parts():
-            twin(image)
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError) as error:
-        raise forward_failed(twin, image, error) from error
-    finally:
-        for handle in handles:
-            handle.remove()
-    return runs, counter.get_total_flops()
+    for layer in twin.model:
+        layer.register_forward_hook(record)
+    with counter, use, torch.no_grad(), attention_in_parts():
+        twin(image)
+    return runs, counter.get_total_flops(), use
+
+
+def _shapes(value: Any) -> list[Shape]:
+    """Sizes of all tensors in a value, without the batch axis."""
+    return [tuple(tensor.shape[1:]) for tensor in tensors(value)]
 
 
 def _row(layer: nn.Module, run: _Run, imgsz: int, is_head: bool) -> LayerRow:
@@ -146,21 +142,12 @@ def _row(layer: nn.Module, run: _Run, imgsz: int, is_head: bool) -> LayerRow:
         module=copies + layer.type.rsplit(".", 1)[-1],
         arguments=layer.arguments,
         assumed=layer.assumed,
-        inputs=tuple(tuple(t.shape[1:]) for t in run.inputs),
-        outputs=tuple(tuple(t.shape[1:]) for t in outputs),
-        strides=tuple(imgsz / t.shape[2] if t.ndim == 4 else None for t in outputs),
+        inputs=tuple(run.inputs),
+        outputs=tuple(outputs),
+        strides=tuple(imgsz / shape[1] if len(shape) == 3 else None for shape in outputs),
         parameters=layer.np,
         flops=run.flops,
         kind=kind_of(layer, run.inputs, outputs, is_head),
         in_backbone=layer.in_backbone,
         where=layer.where,
     )
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    """Tensors of a value, nested sequences flattened."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, list | tuple):
-        return [tensor for part in value for tensor in _tensors(part)]
-    return []

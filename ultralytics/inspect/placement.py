@@ -2,7 +2,7 @@
 
 The layers of the backbone stand under each other in the first columns, as in figures of papers; a layer with several
 outputs is as tall as the lanes of its maps. Each later layer stands one column to the right of the last it reads, in
-the lane of its stride. An edge that passes over columns holds a track there, so that it runs past the boxes, not through.
+the lane of its stride. An edge that passes over columns holds a track there, so that it runs past the boxes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Placement:
 
     @property
     def columns(self) -> int:
-        return 1 + max(cell.column for cell in self.cells.values())
+        return 1 + max((cell.column for cell in self.cells.values()), default=-1)
 
     def tracks(self, lane: int) -> int:
         """Number of tracks a lane needs."""
@@ -70,7 +70,7 @@ def place(rows: Sequence[LayerRow]) -> Placement:
     _place_backbone(placement, rows, in_backbone, lane_of)
     columns = _columns_behind(rows, placement.backbone_columns)
     ends = _ends(rows, placement, columns)
-    for column in range(placement.columns, max([*columns.values(), 0]) + 1):
+    for column in range(max([placement.columns - 1, *columns.values()]) + 1):
         _pass_over(placement, rows, column, ends, lane_of)
         for position in sorted(p for p, c in columns.items() if c == column):
             _place_one(placement, rows, position, column, lane_of)

@@ -1,15 +1,17 @@
 """Counting operations: by thop, as published numbers are, and by torch's counter, which sees attention too.
 
-Both run the model once on the meta device: shapes without arithmetic, so it costs no time at any size and changes no
-statistics. A model whose forward raises shows its error; nothing here ever answers 0 for "could not be counted".
+Both run a copy of the model once on the meta device: shapes without arithmetic, so it costs no time at any size and
+changes no statistics. A model whose forward raises shows its error; nothing here ever answers 0 for "could not be
+counted".
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import thop
 import torch
@@ -19,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
 
+T = TypeVar("T")
 IMAGE_SIZE = 640  # pixels, of published numbers
 
 
@@ -56,12 +59,12 @@ def get_flops(model: nn.Module, imgsz: int | Sequence[int] = IMAGE_SIZE) -> floa
     Raises:
         ModelConfigError: the model's forward fails at this size; the message has its error.
     """
-    twin, image = on_meta(model, imgsz)
-    try:
+
+    def count(twin: nn.Module, image: Tensor) -> float:
         macs, _ = thop.profile(twin, inputs=(image,), verbose=False)
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise forward_failed(model, image, error) from error
-    return float(macs) * 2 / 1e9
+        return float(macs) * 2 / 1e9
+
+    return run_copy(model, imgsz, count)
 
 
 def get_flops_with_attention(model: nn.Module, imgsz: int | Sequence[int] = IMAGE_SIZE) -> float:
@@ -70,14 +73,14 @@ def get_flops_with_attention(model: nn.Module, imgsz: int | Sequence[int] = IMAG
     Raises:
         ModelConfigError: the model's forward fails at this size; the message has its error.
     """
-    twin, image = on_meta(model, imgsz)
-    counter = FlopCounterMode(display=False)
-    try:
+
+    def count(twin: nn.Module, image: Tensor) -> float:
+        counter = FlopCounterMode(display=False)
         with counter, torch.no_grad(), attention_in_parts():
             twin(image)
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise forward_failed(model, image, error) from error
-    return counter.get_total_flops() / 1e9
+        return counter.get_total_flops() / 1e9
+
+    return run_copy(model, imgsz, count)
 
 
 @contextmanager
@@ -112,17 +115,26 @@ def _sides(imgsz: int | Sequence[int]) -> tuple[int, int]:
     return (imgsz, imgsz) if isinstance(imgsz, int) else (imgsz[0], imgsz[1])
 
 
-def on_meta(model: nn.Module, imgsz: int | Sequence[int]) -> tuple[nn.Module, Tensor]:
-    """A copy of the model without data, in eval mode, and an image of that size."""
+def run_copy(model: nn.Module, imgsz: int | Sequence[int], run: Callable[[nn.Module, Tensor], T]) -> T:
+    """What `run` returns for a copy of the model in eval mode and an image of that size.
+
+    Both are on the meta device. A model that cannot run there (it holds tensors of its own, or reads values) runs on
+    the CPU, unless it has no data itself.
+
+    Raises:
+        ModelConfigError: it fails there too; the message has its error.
+    """
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    channels = first.in_channels if first is not None else 3
-    twin = copy.deepcopy(model).eval().float().to("meta")
-    return twin, torch.empty(1, channels, *_sides(imgsz), device="meta")
-
-
-def forward_failed(model: nn.Module, image: Tensor, error: Exception) -> ModelConfigError:
-    """The error to raise from what a forward of the counted model raised."""
-    return ModelConfigError(
-        f"FLOPs of {type(model).__name__} cannot be counted: its forward fails on an image {tuple(image.shape)}: "
-        f"{type(error).__name__}: {str(error).splitlines()[0]}"
-    )
+    shape = (1, first.in_channels if first is not None else 3, *_sides(imgsz))
+    without_data = any(p.is_meta for p in model.parameters())
+    for device in ("meta",) if without_data else ("meta", "cpu"):
+        twin = copy.deepcopy(model).eval().float().to(device)
+        try:
+            return run(twin, torch.zeros(shape, device=device))
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError) as error:
+            failure = error
+    reason = (str(failure).splitlines() or ["no message"])[0]
+    raise ModelConfigError(
+        f"FLOPs of {type(model).__name__} cannot be counted: its forward fails on an image {shape}: "
+        f"{type(failure).__name__}: {reason}"
+    ) from failure

@@ -1,0 +1,63 @@
+"""`yolo inspect`."""
+
+import logging
+
+import pytest
+
+from ultralytics import RTDETR
+from ultralytics.cfg.arguments import parse_call, run_guarded
+from ultralytics.inspect.command import command
+from ultralytics.utils.errors import UserError
+
+FILES = ["graph.html", "graph.png", "graph.svg", "layers.csv"]
+
+
+def run(*words: str) -> int:
+    return run_guarded(lambda: command(**parse_call(command, words, "yolo inspect")))
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_model_file(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.inspect.command.LOGGER", logging.getLogger("inspected"))
+    with caplog.at_level("INFO", logger="inspected"):
+        command("rtdetr-r18.yaml", nc=3)
+        command("rtdetr-r18.yaml", imgsz=128)
+    assert sorted(file.name for file in (tmp_path / "runs/inspect/rtdetr-r18").iterdir()) == FILES
+    assert (tmp_path / "runs/inspect/rtdetr-r182/graph.svg").is_file()  # numbered, nothing is overwritten
+    assert "300x7" in (tmp_path / "runs/inspect/rtdetr-r18/layers.csv").read_text()
+    assert "RTDETRDecoder" in caplog.text and "at 128x128 by thop" in caplog.text
+    assert "layers.csv, graph.svg, graph.png, graph.html written" in caplog.text
+
+
+def test_weights(tmp_path):
+    RTDETR("rtdetr-efficientvit-m0.yaml").save("best.pt")
+    command("best.pt", project="out", name="mine")
+    assert sorted(file.name for file in (tmp_path / "out/mine").iterdir()) == FILES
+    with pytest.raises(UserError, match=r"best\.pt holds weights, whose number of classes is fixed"):
+        command("best.pt", nc=3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("model=none.yaml",), "error: model 'none.yaml': no such file"),
+        (("model=none.pt",), "none.pt"),
+        (("model=notes.txt",), "error: model 'notes.txt': expected a model file (.yaml) or weights (.pt)"),
+        (("model=bad.yaml",), ": not valid YAML: expected ',' or ']'"),
+        (("model=row.yaml",), "no module 'Cnov'; did you mean 'Conv'?"),
+        (("modl=x.yaml",), "error: yolo inspect: unknown word 'modl=x.yaml'; did you mean 'model'?"),
+        (("model=rtdetr-r18.yaml", "imgsz=8"), "error: imgsz: expected a whole number of at least 32"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(words, message, tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_text("nc: [80\n")
+    (tmp_path / "row.yaml").write_text(
+        "nc: 2\nbackbone:\n  - [-1, 1, Conv, [16, 3, 2]]\nhead:\n  - [-1, 1, Cnov, [16]]\n"
+    )
+    assert run(*words) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "runs").exists()
