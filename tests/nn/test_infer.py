@@ -1,5 +1,7 @@
 """How rows of modules without a plan are read: a folder written in the customs of such files."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from ultralytics.utils.errors import ModelConfigError
 
 FOLDER = "tests/nn/fork_modules"
 MAP = (64, 16, 16)
+TRANSPOSED = "in_channels=64, out_channels=64, kernel_size=3, stride=2, padding=1, output_padding=1"
 
 
 @pytest.mark.parametrize(
@@ -35,6 +38,10 @@ MAP = (64, 16, 16)
         ("Sized", [], 1, "dim=64, input_resolution=(16, 16)", 64),
         ("Positions", [], 1, "n_dims=64, width=16, height=16", 64),
         ("TableOnCpu", [], 1, "channels=64", 64),
+        ("nn.Conv2d", [96, 1], 1, "in_channels=64, out_channels=96, kernel_size=1", 96),
+        ("nn.ConvTranspose2d", [64, 3, 2, 1, 1], 1, TRANSPOSED, 64),
+        ("Repeated", [128], 3, "c1=64, c2=128, c5=3", 128),
+        ("Stage", [32, "PlainBlock", 2], 2, "ch_in=64, ch_out=32, count=2, block=PlainBlock, stage_num=2", 64),
         ("nn.BatchNorm2d", [64], 1, "num_features=64", 64),
     ],
 )
@@ -43,13 +50,15 @@ def test_one_input(module, args, repeats, arguments, channels):
     assert layer.arguments == arguments
     assert layer.outputs[0][0] == channels
     assert layer(torch.rand(2, *MAP)).shape[1] == channels
-    assert bool(layer.assumed) == (not module.startswith("nn."))
+    assert bool(layer.assumed) == (module != "nn.BatchNorm2d")
 
 
 @pytest.mark.parametrize(
     ("module", "args", "inputs", "arguments", "channels"),
     [
         ("WeightedSum", [], (64, 64, 64), "length=3", 64),
+        ("WeightedSum", [1], (64, 64), "length=2", 64),
+        ("Project", [], (64, 64), "in_channels_list=[64, 64], out_channels=64", 64),
         ("ConcatAlong", [1], (64, 32), "dimension=1", 96),
         ("ConcatAlong", [], (64, 32), "", 96),
         ("Fusion", ["bifpn"], (64, 32), "inc_list=[64, 32], fusion=bifpn", 64),
@@ -84,10 +93,14 @@ def test_channels_of_a_row_are_scaled():
     assert RTDETRDetectionModel(config).model[1].arguments == "dim=32"
 
 
-def test_a_package_name_means_the_packages_own():
-    assert build_module("Conv", [8], modules=[FOLDER]).type == "ultralytics.nn.modules.conv.Conv"
-    other = build_module("conv.Conv", [8], modules=[FOLDER])
-    assert other.type.endswith("fork_modules.conv.Conv") and other.arguments == "c1=64, c2=8"
+def test_a_name_of_the_package_is_the_folders_where_its_init_says_so(tmp_path):
+    own = "ultralytics.nn.modules.conv.Conv"
+    assert build_module("Conv", [8]).type == own
+    layer = build_module("Conv", [8], modules=[FOLDER])
+    assert layer.type.endswith("fork_modules.conv.Conv") and layer.arguments == "c1=64, c2=8"
+    (tmp_path / "conv.py").write_text(Path(FOLDER, "conv.py").read_text())
+    assert build_module("Conv", [8], modules=[tmp_path]).type == own
+    assert build_module("conv.Conv", [8], modules=[tmp_path]).type != own
 
 
 def test_the_table_shows_what_was_assumed():

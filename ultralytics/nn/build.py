@@ -16,9 +16,15 @@ from torch import nn
 
 import ultralytics.nn.modules  # noqa: F401 - registers the layers of the package
 from ultralytics.cfg.model_yaml import PYRAMID, ModelSpec, Row
-from ultralytics.nn import plans
 from ultralytics.nn.advice import advice
-from ultralytics.nn.discovery import defined_names, find_definition, find_registered, module_folders, why_missing
+from ultralytics.nn.discovery import (
+    defined_names,
+    find_definition,
+    find_registered,
+    gathered,
+    module_folders,
+    why_missing,
+)
 from ultralytics.nn.infer import candidates, no_candidate, takes_classes
 from ultralytics.nn.measure import Shape, output_shapes, takes_each_map
 from ultralytics.nn.modules.conv import Conv
@@ -262,16 +268,18 @@ def _inferred(
     entry: Entry, args: tuple[Any, ...], where: str, context: Context
 ) -> tuple[Plan, nn.Module, list[Shape], str]:
     """The likeliest reading of the row that is built and runs. The first one's error is told where none does."""
-    args = tuple(_class_named(arg, context) for arg in args)
     first_error: ModelConfigError | None = None
-    for guess in candidates(entry.build, context, args):
+    with_classes = tuple(_class_named(arg, context) for arg in args)  # some constructors look the name up themselves
+    readings = dict.fromkeys([args, with_classes]) if with_classes != args else [args]
+    for guess in (guess for reading in readings for guess in candidates(entry.build, context, reading)):
         state = torch.get_rng_state()  # an attempt that fails must not change the weights of the next
         try:
             layer = _construct(entry, guess.plan, where)
             shapes = _run(layer, guess.plan, context, where)
             if any(len(shape) != 4 for shape in shapes) and not takes_classes(entry.build):
                 raise ModelConfigError(f"{where}: returns shapes {shapes}; expected maps (B, C, H, W)")
-            return guess.plan, layer, shapes, guess.how
+            as_known = entry.origin == "torch.nn" and guess.plan.args == args
+            return guess.plan, layer, shapes, "" if as_known else guess.how
         except ModelConfigError as error:
             first_error = first_error or error
             torch.set_rng_state(state)
@@ -310,8 +318,10 @@ def find_entry(name: str, where: str = "", folders: Sequence[Path] | None = None
         layer = getattr(nn, name.rsplit(".", 1)[1], None)
         if not (inspect.isclass(layer) and issubclass(layer, nn.Module)):
             raise ModelConfigError(f"{prefix}torch.nn has no layer {name!r}{did_you_mean(name[3:], dir(nn))}")
-        return Entry(name, layer, plans.torch_layer, "torch.nn")
+        return Entry(name, layer, None, "torch.nn")
     folders = module_folders() if folders is None else folders
+    if (definition := gathered(name, folders)) is not None:
+        return Entry(name, definition.build, None, str(definition.file))
     registered = find_registered(name, folders)
     if registered is not None and not registered.yields:
         return registered

@@ -6,6 +6,7 @@ A folder is imported as a package of its own below `ultralytics.nn`, so that its
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.util
@@ -113,7 +114,7 @@ def _import_files(folder: Folder, path: Path) -> None:
     files = [file for file in sorted(path.glob("*.py")) if file.stem != "__init__"]
     modules = {file: _import(folder, file) for file in files}
     if (path / "__init__.py").is_file():
-        _run_init(folder)
+        _gather(folder, path, modules)
         again = [file for file in files if file in folder.failures]  # they may import what `__init__` gathers
         modules.update({file: _import(folder, file) for file in again})
     for file, module in modules.items():
@@ -153,6 +154,21 @@ def find_definition(name: str, folders: Sequence[Path]) -> Definition | None:
             )
         if found:
             return found[0]
+    return None
+
+
+def gathered(name: str, folders: Sequence[Path]) -> Definition | None:
+    """What the `__init__.py` of a folder binds the name to, if that is a class or function of the folder.
+
+    In the code bases such folders come from, these names stand before those of the package.
+    """
+    for path in folders:
+        folder = import_folder(path)
+        bound = getattr(folder.package, name, None)
+        if bound is not None:
+            for definition in folder.definitions.get(name, ()):
+                if definition.build is bound and definition.entry is None:
+                    return definition
     return None
 
 
@@ -198,15 +214,26 @@ def _import(folder: Folder, file: Path) -> ModuleType | None:
     return None
 
 
-def _run_init(folder: Folder) -> None:
-    """Run the folder's `__init__.py`, whose star imports say which of several definitions counts."""
-    try:
-        with _quiet():
-            folder.package.__spec__.loader.exec_module(folder.package)
-    except ModelConfigError:
-        raise
-    except (Exception, SystemExit) as error:
-        LOGGER.debug(f"{folder.package.__spec__.origin}: {error}")  # its files were imported without it
+def _gather(folder: Folder, path: Path, modules: Mapping[Path, ModuleType | None]) -> None:
+    """Give the package the names that its `__init__.py` imports from the folder's files.
+
+    The file is read, not run: one import that fails would end it. The last import of a name counts, as in Python.
+    """
+    tree = ast.parse((path / "__init__.py").read_text(encoding="utf-8", errors="replace"))
+    for node in tree.body:
+        if not (isinstance(node, ast.ImportFrom) and node.level == 1 and node.module):
+            continue
+        module = modules.get(path / f"{node.module}.py")
+        if module is None:
+            continue
+        public = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
+        for alias in node.names:
+            names = (
+                [(name, name) for name in public] if alias.name == "*" else [(alias.name, alias.asname or alias.name)]
+            )
+            for name, bound in names:
+                if hasattr(module, name):
+                    setattr(folder.package, bound, getattr(module, name))
 
 
 @contextmanager

@@ -18,17 +18,21 @@ from ultralytics.utils.errors import ModelConfigError
 # Names of parameters, in lower case and without underscores.
 _CHANNELS = "(?:c|ch|chs|chan|chans|channel|channels|dim|dims|plane|planes|feature|features|feat|feats|filter|filters)"
 INPUT = re.compile(
-    rf"c1|inps?|cin|insize|inputs?|dmodel|nf|embeddims?|hiddendim|midchannels"
+    rf"c1|nin|inps?|cin|insize|inputs?|dmodel|nf|embeddims?|hiddendim|midchannels"
     rf"|(?:in|inp|input|num|n|base|feat)?{_CHANNELS}|{_CHANNELS}(?:in|num)"
 )
 OUTPUT = re.compile(rf"c2|cout|oups?|outs?|nout|planes|embeddim|(?:ou|out|output){_CHANNELS}|{_CHANNELS}out")
-REPEATS = re.compile("n")
+REPEATS = re.compile("n|count")  # always in the second column of the row
+OTHER_THIRD = re.compile(
+    "k|ks|kernel(?:size)?|s|stride|p|pad(?:ding)?|g|groups?|d|dilation(?:rate)?|e|ratio|scale(?:factor)?"
+)
 CLASSES = re.compile("nc|numclass(?:es)?")
 LENGTH = re.compile("length|n|nl|num|nin|numin|(?:n|num)inputs|inputnum|numlevels")
 HEIGHT, WIDTH = re.compile("h|height|hin|fmaph"), re.compile("w|width|win|fmapw")
 SIZE = re.compile(
     "hw|size|sizehw|(?:img|image|input|feat|feature|fmap|map|spatial|f|q|kv)size|(?:input|patches)?resolution"
 )
+IMAGE = (3,)
 CHANNELS_FROM = 16  # a number below this is a kernel, a stride or a factor rather than a count of channels
 
 
@@ -58,7 +62,10 @@ def candidates(build: Callable[..., Any], ctx: Context, args: tuple[Any, ...]) -
     """
     signature = inspect.signature(build)
     names = [_plain(name) for name in _positional(signature)]
-    calls = _for_list(names, ctx, args) if ctx.listed and len(ctx.inputs) > 1 else _for_one(names, ctx, args, signature)
+    if ctx.listed and len(ctx.inputs) > 1:
+        calls = _for_list(names, ctx, args, signature)
+    else:
+        calls = _for_one(names, ctx, args, signature, of_torch=build.__module__.startswith("torch.nn"))
     seen = []
     for call in calls:
         for filled in _fill(signature, call, ctx):
@@ -68,32 +75,39 @@ def candidates(build: Callable[..., Any], ctx: Context, args: tuple[Any, ...]) -
                 yield Guess(Plan(filled.args, None, filled.copies, filled.kwargs), filled.how)
 
 
-def _for_one(names: list[str], ctx: Context, args: tuple[Any, ...], signature: inspect.Signature) -> Iterator[_Call]:
-    """Calls of a module with one input."""
+def _for_one(
+    names: list[str], ctx: Context, args: tuple[Any, ...], signature: inspect.Signature, of_torch: bool
+) -> Iterator[_Call]:
+    """Calls of a module with one input. Of a layer of torch only few: people know its signature and write it out."""
     c1, n = ctx.c1, ctx.repeats
-    first, second, third = [*names, "", "", ""][:3]
+    first, second = [*names, "", ""][:2]
     given = args[0] if args and type(args[0]) is int else None
     raw = _Call(args, "the row's arguments as they stand", n)
     if CLASSES.fullmatch(first) and INPUT.fullmatch(second):  # a head that takes a list of maps, given one
         yield _Call((args[0] if args else ctx.nc, list(ctx.inputs), *args[1:]), "classes, then all input channels")
     if INPUT.fullmatch(first) and OUTPUT.fullmatch(second):
-        inner, copies = ((n,), 1) if REPEATS.fullmatch(third) else ((), n)
+        inner, copies = ((n,), 1) if _is_repeats(signature, 2, n) else ((), n)
         if given == c1 and len(args) > 1 and _is_channels(args[1]):
             yield raw
-        if given is not None:
+        elif given is not None:
             how = "input channels, the row's first argument as output channels" + (", repeats" if inner else "")
             yield _Call((c1, ctx.scaled(given), *inner, *args[1:]), how, copies)
         elif not args and not _required(signature, 1):
             yield _Call((c1,), "input channels, as the row says nothing", n)
         else:
             yield _Call((c1, c1, *inner, *args), "input channels twice, as the row says nothing of channels", copies)
+    elif of_torch:
+        if INPUT.fullmatch(first) and not args:
+            yield _Call((c1,), "input channels, as the row says nothing", n)
     elif INPUT.fullmatch(first):
-        if given == c1:
+        if given == c1 or ctx.inputs == IMAGE:  # a backbone is built from its row alone
             yield raw
         if given is not None and given >= CHANNELS_FROM and ctx.scaled(given) == c1:
             yield _Call((c1, *args[1:]), "input channels in place of the row's first argument", n)
         yield _Call((c1, *args), "input channels, then the row's arguments", n)
     yield raw
+    if of_torch:
+        return
     yield _Call((c1, *args), "input channels, then the row's arguments", n)
     if given is not None and given >= CHANNELS_FROM:
         how = "input channels, the row's first argument as output channels"
@@ -101,10 +115,10 @@ def _for_one(names: list[str], ctx: Context, args: tuple[Any, ...], signature: i
     yield _Call((c1, c1, *args), "input channels twice, then the row's arguments", n)
 
 
-def _for_list(names: list[str], ctx: Context, args: tuple[Any, ...]) -> Iterator[_Call]:
+def _for_list(names: list[str], ctx: Context, args: tuple[Any, ...], signature: inspect.Signature) -> Iterator[_Call]:
     """Calls of a module with several inputs."""
     channels = list(ctx.inputs)
-    first, second, third = [*names, "", "", ""][:3]
+    first, second = [*names, "", ""][:2]
     given = args[0] if args and type(args[0]) is int else None
     raw = _Call(args, "the row's arguments as they stand")
     count = _Call((len(channels), *args), "the number of inputs, then the row's arguments")
@@ -113,11 +127,14 @@ def _for_list(names: list[str], ctx: Context, args: tuple[Any, ...]) -> Iterator
         yield _Call((args[0] if args else ctx.nc, channels, *args[1:]), "classes, then all input channels")
     if args and isinstance(args[0], list):
         yield raw
+    unread = f"; the row's {list(args)} finds no parameter"
     if LENGTH.fullmatch(first):
         yield count
+        if len(names) == 1 and given != len(channels):
+            yield _Call((len(channels),), f"the number of inputs{unread}")
     if INPUT.fullmatch(first) or first.endswith(("list", "lists")):
-        if OUTPUT.fullmatch(second) and given is not None:
-            inner = (ctx.repeats,) if REPEATS.fullmatch(third) else ()
+        if (OUTPUT.fullmatch(second) or INPUT.fullmatch(second)) and given is not None:
+            inner = (ctx.repeats,) if _is_repeats(signature, 2, ctx.repeats) else ()
             how = "the row's first argument as output channels"
             yield _Call((channels, ctx.scaled(given), *inner, *args[1:]), f"list of the input channels, {how}")
             yield _Call((sum(channels), ctx.scaled(given), *inner, *args[1:]), f"sum of the input channels, {how}")
@@ -134,6 +151,9 @@ def _for_list(names: list[str], ctx: Context, args: tuple[Any, ...]) -> Iterator
     yield _Call((channels[0], *args), "channels of the first input, then the row's arguments")
     yield _Call((*channels, *args), "channels of each input, then the row's arguments")
     yield _Call((sum(channels), *args), "sum of the input channels, then the row's arguments")
+    if args and len(names) == 1:
+        yield _Call((channels,), f"list of the input channels{unread}")
+        yield _Call((channels[0],), f"channels of the first input{unread}")
 
 
 def _fill(signature: inspect.Signature, call: _Call, ctx: Context) -> Iterator[_Call]:
@@ -179,6 +199,16 @@ def takes_classes(build: Callable[..., Any]) -> bool:
 
 def _is_channels(value: Any) -> bool:
     return type(value) is int and value >= CHANNELS_FROM and value % 8 == 0
+
+
+def _is_repeats(signature: inspect.Signature, index: int, repeats: int) -> bool:
+    """Whether a parameter takes the repeats: by its name, or as a number that is 1 unless given and no kernel or so."""
+    parameters = list(signature.parameters.values())
+    if len(parameters) <= index:
+        return False
+    name, default = _plain(parameters[index].name), parameters[index].default
+    by_default = repeats > 1 and type(default) is int and default == 1 and not OTHER_THIRD.fullmatch(name)
+    return REPEATS.fullmatch(name) is not None or by_default
 
 
 def _required(signature: inspect.Signature, index: int) -> bool:

@@ -36,8 +36,3 @@ def backbone(*widths: int) -> PlanFunction:
         return Plan(args, widths)
 
     return plan
-
-
-def torch_layer(ctx: Context, *args: Any) -> Plan:
-    """`[...]` for a layer of `torch.nn`: the arguments go to it as they stand."""
-    return Plan(args, None, copies=ctx.repeats)

@@ -7,7 +7,7 @@ from ultralytics.nn.modules import Conv
 from .attention import *
 from .conv import SepConv
 
-__all__ = ("CSPGate", "Stack", "PlainBlock", "C3_Light")
+__all__ = ("CSPGate", "Stack", "PlainBlock", "C3_Light", "Repeated", "Stage")
 
 
 class PlainBlock(nn.Module):
@@ -47,3 +47,27 @@ class Stack(nn.Module):
 
     def forward(self, x):
         return self.layers(x)
+
+
+class Repeated(nn.Module):
+    """Its repeats are under a name of its own."""
+
+    def __init__(self, c1, c2, c5=1):
+        super().__init__()
+        self.layers = nn.Sequential(*(Conv(c1 if i == 0 else c2, c2) for i in range(c5)))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class Stage(nn.Module):
+    """Looks up its block by name itself."""
+
+    def __init__(self, ch_in, ch_out, count, block, stage_num, att=False):
+        super().__init__()
+        kind = globals()[block]
+        self.first = kind(ch_in, ch_out * kind.expansion)
+        self.rest = nn.Sequential(*(kind(ch_out * kind.expansion, ch_out * kind.expansion) for _ in range(count - 1)))
+
+    def forward(self, x):
+        return self.rest(self.first(x))
