@@ -49,9 +49,7 @@ def check(drawing: Drawing) -> None:
         assert box.x >= 0 and box.x + box.width <= drawing.width and box.y + box.height <= drawing.height
 
 
-@pytest.mark.parametrize(
-    "name", ["rtdetr-efficientvit-m0.yaml", "rtdetr-efficientvit-m0-bifpn.yaml", "rtdetr-l.yaml", "rtdetr-r18.yaml"]
-)
+@pytest.mark.parametrize("name", ["rtdetr-efficientvit-m0.yaml", "rtdetr-efficientvit-m0-bifpn.yaml", "rtdetr-l.yaml"])
 def test_models_of_the_package(name):
     result = inspected(name)
     drawing = draw(result, name)
@@ -87,4 +85,4 @@ def test_a_long_backbone_takes_more_columns():
 def test_long_names_stay_in_their_box():
     drawing = draw(of_rows(row(0, (-1,), module="A" * 80), row(1, (0,), name="Y5", assumed="x")), "long")
     assert drawing.boxes[1].width == WIDEST and drawing.boxes[1].labels[0].text.endswith("A...")
-    assert drawing.boxes[2].labels[0].text == "1 Y5*"
+    assert drawing.boxes[2].labels[0].text == "1 Y5: Conv*"

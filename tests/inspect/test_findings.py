@@ -40,8 +40,11 @@ def test_one_map_of_a_backbone_is_enough():
 
 
 def test_uneven_channels_are_told_once_where_they_arise():
-    found = warnings_of([-1, 1, "nn.Conv2d", [16, 20, 1]], [-1, 1, "nn.ReLU", []], CONV)
-    assert len(found) == 1 and "layer 1 Conv2d: 20 output channels are no multiple of 8" in found[0]
+    uneven = {"outputs": ((20, 80, 80),)}
+    rows = [row(0, (-1,)), row(1, (0,), **uneven), row(2, (1,), inputs=uneven["outputs"], **uneven), row(3, (2,))]
+    layers = [nn.ReLU() for _ in rows]
+    found = list(map(str, find_faults(rows, layers, ParameterUse(layers[:-1]))))
+    assert len(found) == 1 and "layer 1 Conv: 20 output channels are no multiple of 8" in found[0]
     assert "16 or 24 would be" in found[0]
 
 

@@ -10,7 +10,7 @@ from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.flops import get_flops_with_attention
 
 
-@pytest.mark.parametrize("name", ["rtdetr-efficientvit-m0.yaml", "rtdetr-r18.yaml"])
+@pytest.mark.parametrize("name", ["rtdetr-efficientvit-m0.yaml", "rtdetr-l.yaml"])
 def test_the_layers_add_up_to_the_model(name):
     result = inspected(name)
     with torch.device("meta"):
@@ -25,7 +25,7 @@ def test_a_convolution_and_copies_in_sequence_by_hand():
     rows = inspect_model(small([-1, 3, "Conv", [16, 1, 1]]), imgsz=64).rows
     assert rows[0].flops == 2 * 3 * 16 * 9 * 32 * 32
     assert rows[1].flops == 3 * 2 * 16 * 16 * 32 * 32  # each of the three once
-    assert (rows[1].module, rows[1].sources, rows[1].outputs) == ("3 x Conv", (0,), ((16, 32, 32),))
+    assert (rows[1].module, rows[1].sources, rows[1].outputs) == ("Conv x3", (0,), ((16, 32, 32),))
 
 
 def test_attention_is_counted():

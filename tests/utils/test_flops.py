@@ -51,6 +51,19 @@ def test_counting_changes_no_statistics_and_no_mode():
     assert not hasattr(model.model[0], "total_ops")
 
 
+def test_a_model_with_tensors_of_its_own_is_counted_on_the_cpu():
+    class Anchored(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.offset = nn.Conv2d(3, 8, 1, bias=False), torch.ones(1, 8, 1, 1)  # no buffer: stays behind
+
+        def forward(self, x):
+            return self.conv(x) + self.offset
+
+    assert get_flops_with_attention(Anchored(), 16) == pytest.approx(2 * 3 * 8 * 16 * 16 / 1e9)
+    assert get_flops(Anchored(), 16) == pytest.approx(2 * 3 * 8 * 16 * 16 / 1e9)
+
+
 def test_a_model_that_fails_shows_its_error_not_0():
     with pytest.raises(ModelConfigError, match=r"forward fails on an image \(1, 4, 64, 64\): RuntimeError: .*channel"):
         get_flops(nn.Sequential(nn.Conv2d(4, 8, 1), nn.Conv2d(3, 8, 1)), 64)

@@ -221,7 +221,8 @@ class _Canvas:
 
 
 def _title(row: LayerRow) -> str:
-    return f"{row.index} {row.name or row.module}" + "*" * bool(row.assumed)
+    name = f"{row.name}: " if row.name else ""
+    return f"{row.index} {name}{row.module}" + "*" * bool(row.assumed)
 
 
 def _note(row: LayerRow, n: int) -> str:

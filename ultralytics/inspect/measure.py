@@ -30,7 +30,7 @@ class LayerRow:
         sources: absolute numbers of the maps it reads; -1 is the image.
         numbers: the number of each of its outputs.
         name: the name the row gives it, or None.
-        module: name of its class; `n x` before it where n copies stand in sequence.
+        module: name of its class; ` x3` behind it where three copies stand in sequence.
         arguments: the constructor call.
         assumed: how its arguments were worked out if it did not register itself, else empty.
         inputs, outputs: sizes without the batch axis, (C, H, W) for a map. Of the last layer the predictions only.
@@ -132,14 +132,14 @@ def _row(layer: nn.Module, run: _Run, imgsz: int, is_head: bool) -> LayerRow:
     outputs = run.outputs[:1] if is_head else run.outputs
     first = layer.i - layer.slots + 1
     written = layer.f if isinstance(layer.f, list) else [layer.f]
-    copies = f"{layer.repeats} x " if layer.repeats > 1 else ""
+    copies = f" x{layer.repeats}" if layer.repeats > 1 else ""
     return LayerRow(
         index=layer.i,
         written=str(layer.f),
         sources=tuple(s if s >= 0 else max(first + s, IMAGE) for s in written),
         numbers=tuple(range(layer.i - len(outputs) + 1, layer.i + 1)) if layer.slots > 1 else (layer.i,),
         name=layer.row_name,
-        module=copies + layer.type.rsplit(".", 1)[-1],
+        module=layer.type.rsplit(".", 1)[-1] + copies,
         arguments=layer.arguments,
         assumed=layer.assumed,
         inputs=tuple(run.inputs),
