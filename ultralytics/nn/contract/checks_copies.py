@@ -6,10 +6,13 @@ import copy
 import inspect
 import io
 import pickle
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ultralytics.nn.contract.ambience import restored, seed_everything
 from ultralytics.nn.contract.checks_training import backward
 from ultralytics.nn.contract.places import line_of_attribute, line_of_definition, line_of_forward
 from ultralytics.nn.contract.report import Fault, NotApplicable
@@ -25,21 +28,28 @@ def check_copies(subject: Subject) -> str:
     layer = subject.build()
     backward(subject, layer)
     layer.zero_grad()
+    duplicates: dict[str, Callable[[Any], Any]] = {
+        "deepcopy": copy.deepcopy,
+        "pickle": lambda value: pickle.loads(pickle.dumps(value)),
+    }
+    twins = {name: _duplicated(subject, layer, name, duplicate) for name, duplicate in duplicates.items()}
+    if any(value.is_floating_point() for value in layer.state_dict().values()):
+        average = ModelEMA(layer)
+        if not average.update():
+            raise Fault("its weights are not finite after one step, so they cannot be averaged")
+        twins["moving average"] = average.ema
     expected = subject.evaluate(layer, subject.inputs())
-    for name, duplicate in (("deepcopy", copy.deepcopy), ("pickle", lambda x: pickle.loads(pickle.dumps(x)))):
-        try:
-            twin = duplicate(layer)
-        except Exception as error:  # whatever an attribute refuses with
-            line = _line_of_refusal(layer, duplicate, subject.entry.origin)
-            raise Fault(f"{name}: {type(error).__name__}: {error}", line) from error
+    for name, twin in twins.items():
         _compare(subject, name, twin, layer, expected)
-    if not any(value.is_floating_point() for value in layer.state_dict().values()):
-        return "deepcopy, pickle (no weights to average)"
-    average = ModelEMA(layer)
-    if not average.update():
-        raise Fault("its weights are not finite after one step, so they cannot be averaged")
-    _compare(subject, "the moving average", average.ema, layer, expected)
-    return "deepcopy, pickle, moving average"
+    return ", ".join(twins)
+
+
+def _duplicated(subject: Subject, layer: nn.Module, name: str, duplicate: Callable[[Any], Any]) -> nn.Module:
+    try:
+        return duplicate(layer)
+    except Exception as error:  # whatever an attribute refuses with
+        line = _line_of_refusal(layer, duplicate, subject.entry.origin)
+        raise Fault(f"{name}: {type(error).__name__}: {error}", line) from error
 
 
 def _compare(subject: Subject, name: str, twin: nn.Module, layer: nn.Module, expected: list[Tensor]) -> None:
@@ -54,7 +64,7 @@ def _compare(subject: Subject, name: str, twin: nn.Module, layer: nn.Module, exp
         raise Fault(f"{name}: the copy shares the weight {shared[0]} with the original", line)
 
 
-def _line_of_refusal(layer: nn.Module, duplicate, file: str) -> int | None:
+def _line_of_refusal(layer: nn.Module, duplicate: Callable[[Any], Any], file: str) -> int | None:
     """Line that sets the attribute which cannot be copied on its own."""
     for path, module in layer.named_modules():
         for name, value in vars(module).items():
@@ -68,7 +78,7 @@ def _line_of_refusal(layer: nn.Module, duplicate, file: str) -> int | None:
 
 
 def check_weights(subject: Subject) -> str:
-    """Its `state_dict`, saved and loaded into a new build, gives the same output: it holds all that training changes."""
+    """Its `state_dict` holds all that training changes: loaded into a new build it gives the same output."""
     layer = subject.build(seed=0)
     subject.run(layer.train(), subject.inputs(2))  # statistics move
     expected = subject.evaluate(layer, subject.inputs())
@@ -134,8 +144,11 @@ def _randomise_norms(layer: nn.Module) -> None:
     for norm in (m for m in layer.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
         norm.eps = 1e-3
         for tensor, low, high in (
-            (norm.running_mean, -0.5, 0.5), (norm.running_var, 0.3, 1.5), (norm.weight, 0.5, 1.5), (norm.bias, -0.5, 0.5)
-        ):  # fmt: skip
+            (norm.running_mean, -0.5, 0.5),
+            (norm.running_var, 0.3, 1.5),
+            (norm.weight, 0.5, 1.5),
+            (norm.bias, -0.5, 0.5),
+        ):
             if tensor is not None:
                 tensor.uniform_(low, high, generator=generator)
 
@@ -148,9 +161,17 @@ def check_determinism(subject: Subject) -> str:
     if changed:
         line = line_of_attribute(layer, changed[0], subject.entry.origin)
         raise Fault(f"two builds from one seed differ in {changed[0]}", line)
-    first = [y.clone() for y in subject.evaluate(layer, subject.inputs())]
-    gap = difference(subject.evaluate(layer, subject.inputs()), first)
+    first, second = (_evaluate_with_seed(subject, layer, seed) for seed in (0, 1))
+    gap = difference(second, first)
     if gap > SAME:
         line = line_of_forward(layer, subject.entry.origin)
         raise Fault(f"in eval mode a second run on the same input differs by {gap:.1e} of the largest value", line)
     return "same seed, same weights; same input, same output"
+
+
+@torch.no_grad()
+def _evaluate_with_seed(subject: Subject, layer: nn.Module, seed: int) -> list[Tensor]:
+    """Its outputs in eval mode while random numbers would come from a seed."""
+    with restored():
+        seed_everything(seed)
+        return [y.clone() for y in subject.run_openly(layer.eval(), subject.inputs())]

@@ -8,11 +8,12 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ultralytics.nn.contract.ambience import hooks, listening, random_digests, restored, seed_everything, switches
 from ultralytics.nn.contract.places import line_of_caller, line_of_change, line_of_forward, trace_lines
@@ -49,19 +50,17 @@ def _attempt(action: Callable[..., Any], *args: Any) -> Any:
 
 
 def import_again(file: str, name: str) -> None:
-    """Run a module file a second time beside the first. What it registers is put back to what it was."""
+    """Run a module file a second time beside the first. What it registers then is not kept."""
     package = name.rpartition(".")[0]
     probe = f"{package}.contract_probe" if package else "contract_probe"
     spec = importlib.util.spec_from_file_location(probe, file)
     module = importlib.util.module_from_spec(spec)
-    registered = [entry for entry in REGISTRY if entry.origin == file]
     sys.modules[probe] = module
     try:
-        spec.loader.exec_module(module)
+        with REGISTRY.collect():
+            spec.loader.exec_module(module)
     finally:
         del sys.modules[probe]
-        for entry in registered:
-            REGISTRY.add(entry)
 
 
 def check_printing(subject: Subject) -> str:
@@ -81,16 +80,21 @@ def check_globals(subject: Subject) -> str:
             before, hooks_before = switches(), hooks()
             action()
             after, hooks_after = switches(), hooks()
-        line = None
-        if after != before or hooks_after != hooks_before:
-            with restored():
-                line = line_of_change(trace_lines(action, subject.entry.origin, lambda: (switches(), hooks())))
-        changed = [f"{name} from {before[name]} to {after[name]}" for name in before if after[name] != before[name]]
+        changed = [name for name in before if after[name] != before[name]]
         if changed:
-            raise Fault(f"{phase} changes {', '.join(changed)}", line)
+            line = _line_of(action, subject, lambda names=changed: [switches()[name] for name in names])
+            shown = ", ".join(f"{name} from {before[name]} to {after[name]}" for name in changed)
+            raise Fault(f"{phase} changes {shown}", line)
         if hooks_after != hooks_before:
+            line = _line_of(action, subject, hooks)
             raise Fault(f"{phase} leaves a hook that runs for every module of the process", line)
     return "switches and global hooks unchanged"
+
+
+def _line_of(action: Callable[[], Any], subject: Subject, observe: Callable[[], Any]) -> int | None:
+    """The line after which an observation stays changed, from one more run of the action."""
+    with restored():
+        return line_of_change(trace_lines(action, subject.entry.origin, observe))
 
 
 def check_seeding(subject: Subject) -> str:
@@ -100,7 +104,9 @@ def check_seeding(subject: Subject) -> str:
         ends = [_from_seed(seed, action) for seed in SEEDS]
         same = [name for name, a, b in zip(generators, *ends, strict=True) if a == b]
         if same:
-            raise Fault(f"{phase} sets the seed of {' and '.join(same)}", _line_of_seeding(action, subject.entry.origin))
+            raise Fault(
+                f"{phase} sets the seed of {' and '.join(same)}", _line_of_seeding(action, subject.entry.origin)
+            )
     return "sets no seed"
 
 
@@ -119,7 +125,7 @@ def _line_of_seeding(action: Callable[[], Any], file: str) -> int | None:
             seed_everything(seed)
             runs.append(trace_lines(action, file, random_digests))
     met = [(line, any(x == y for x, y in zip(a, b, strict=True))) for (line, a), (_, b) in zip(*runs, strict=False)]
-    return next((line for (line, _), (_, same) in zip(met, met[1:], strict=False) if same), None)
+    return next((line for (line, _), (_, same) in pairwise(met) if same), None)
 
 
 def check_inputs(subject: Subject) -> str:
@@ -128,20 +134,24 @@ def check_inputs(subject: Subject) -> str:
     for training in (True, False):
         inputs = subject.inputs(2)
         before = [x.clone() for x in inputs]
-        with torch.no_grad():
-            action = lambda t=training, x=inputs: subject.run(layer.train(t), x)  # noqa: E731
-            action()
-            changed = [i for i, (x, y) in enumerate(zip(inputs, before, strict=True)) if not torch.equal(x, y)]
-            if changed:
-                fresh = subject.inputs(2)
-                lines = trace_lines(
-                    lambda t=training, x=fresh: subject.run(layer.train(t), x),
-                    subject.entry.origin,
-                    lambda x=fresh[changed[0]]: x._version,
-                )
-                line = line_of_change(lines) or line_of_forward(layer, subject.entry.origin)
-                raise Fault(f"its forward writes into its input{f' {changed[0]}' if subject.listed else ''}", line)
+        _run_in_mode(subject, layer, training, inputs)
+        changed = [i for i, (x, y) in enumerate(zip(inputs, before, strict=True)) if not torch.equal(x, y)]
+        if changed:
+            again = subject.inputs(2)
+            seen = trace_lines(
+                lambda t=training, x=again: _run_in_mode(subject, layer, t, x),
+                subject.entry.origin,
+                lambda x=again[changed[0]]: x._version,  # counts what is written into a tensor
+            )
+            line = line_of_change(seen) or line_of_forward(layer, subject.entry.origin)
+            raise Fault(f"its forward writes into its input{f' {changed[0]}' if subject.listed else ''}", line)
     return "left unchanged"
+
+
+@torch.no_grad()
+def _run_in_mode(subject: Subject, layer: nn.Module, training: bool, inputs: list[Tensor]) -> None:
+    with restored():
+        subject.run_openly(layer.train(training), inputs)
 
 
 def check_statistics(subject: Subject) -> str:

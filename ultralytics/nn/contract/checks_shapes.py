@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from ultralytics.nn.contract.places import line_of_definition, line_of_forward
 from ultralytics.nn.contract.report import Fault, NotApplicable
 from ultralytics.nn.contract.subject import Subject, difference, shown_shapes, stated_widths, widths
+from ultralytics.nn.measure import output_shapes
 
 TOLERANCE = 1e-4  # relative to the largest value; float32 sums in another order differ by less
 STRIDES = (2, 4, 8, 16, 32)  # those that the five numbers of a backbone stand for
@@ -34,18 +35,20 @@ def check_stated(subject: Subject) -> str:
         if stated is None:
             raise NotApplicable(f"its plan states no channels; measured {_listed(real)}")
         return f"{_listed(real)} channels"
-    strides = _strides(subject, layer.outputs, line)
+    strides = _strides(layer, line)
     words = "stated" if stated is not None else "measured"
     return f"{_listed(real)} channels ({words}) at strides {_listed(strides)}"
 
 
-def _strides(subject: Subject, outputs: list[tuple[int, ...]], line: int | None) -> tuple[int, ...]:
+def _strides(layer: nn.Module, line: int | None) -> tuple[int, ...]:
     """Strides of a backbone's maps; they have to be powers of two, the finest map first."""
-    _, height, width = subject.shapes()[0]
-    strides = tuple(height // h for _, h, _ in outputs)
-    for stride, (_, h, w) in zip(strides, outputs, strict=True):
-        if stride not in STRIDES or (h, w) != (height // stride, width // stride):
-            raise Fault(f"a map of {h}x{w} for an image of {height}x{width}; expected a stride of {STRIDES}", line)
+    side = 8 * max(STRIDES)  # divisible by every stride, and large enough to tell them from others
+    shapes = [shape[2:] for shape in output_shapes(layer, [(1, 3, side, side)], False, "")]
+    strides = tuple(side // height for height, _ in shapes)
+    for stride, sides in zip(strides, shapes, strict=True):
+        if stride not in STRIDES or sides != (side // stride,) * 2:
+            shown = "x".join(map(str, sides))
+            raise Fault(f"a map of {shown} for an image of {side}x{side}; expected a stride of {STRIDES}", line)
     if list(strides) != sorted(strides) or len(strides) > len(STRIDES):
         raise Fault(f"maps at strides {_listed(strides)}; expected at most {len(STRIDES)}, the finest first", line)
     return strides

@@ -45,7 +45,7 @@ def backward(subject: Subject, layer: nn.Module) -> list[Tensor]:
     """Run forward and backward in training mode, batch 2. Returns the inputs, which have a gradient."""
     inputs = [x.requires_grad_() for x in subject.inputs(2)]
     generator = torch.Generator().manual_seed(1)
-    outputs = subject.run(layer.train(), [x * 1.0 for x in inputs])  # as a layer before it would give them
+    outputs = subject.run(layer.train(), inputs)
     # Weighted at random: the plain sum of a normalised map has no gradient.
     total = sum((y * torch.randn(y.shape, generator=generator)).sum() for y in outputs)
     if not total.requires_grad:

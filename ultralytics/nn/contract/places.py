@@ -6,6 +6,7 @@ import ast
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -107,7 +108,7 @@ def trace_lines(action: Callable[[], Any], file: str, observe: Callable[[], Any]
 def line_of_change(seen: list[tuple[int, Any]]) -> int | None:
     """The line after which the observation left its first value for the last time; None where it kept it."""
     line = None
-    for (number, before), (_, after) in zip(seen, seen[1:], strict=False):
+    for (number, before), (_, after) in pairwise(seen):
         if before == seen[0][1] and after != seen[0][1]:
             line = number
     return line if seen[-1][1] != seen[0][1] else None

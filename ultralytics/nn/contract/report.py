@@ -15,7 +15,7 @@ PLAIN_MARKS = {"kept": "ok", "broken": "NO", "skipped": "-"}  # for terminals wh
 
 
 class Fault(Exception):
-    """A check found that the module does not keep its contract. `line` is that of its file, None where none is known."""
+    """A check found that the module breaks its contract, and the line of its file where one is known."""
 
     def __init__(self, reason: str, line: int | None = None):
         super().__init__(reason)
@@ -74,7 +74,9 @@ class Report:
         lines = [f"{self.module} ({self.origin}), {self.setup}"]
         for result in self.results:
             place = f" ({result.place})" if result.place else ""
-            lines.append(f"{marks[result.status]:<{len(marks['broken'])}} {result.check:<{width}}  {result.reason}{place}")
+            lines.append(
+                f"{marks[result.status]:<{len(marks['broken'])}} {result.check:<{width}}  {result.reason}{place}"
+            )
         return "\n".join(lines)
 
     def summary(self) -> str:

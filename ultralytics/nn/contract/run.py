@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from ultralytics.cfg.rules import Range
 from ultralytics.nn.contract import checks_copies, checks_export, checks_manners, checks_shapes, checks_training
-from ultralytics.nn.contract.ambience import listening
+from ultralytics.nn.contract.ambience import listening, restored
 from ultralytics.nn.contract.places import line_of_error
 from ultralytics.nn.contract.report import Fault, NotApplicable, Report, Result, one_line
 from ultralytics.nn.contract.subject import Subject, find_subject
@@ -82,7 +82,8 @@ def check_module(
     for word in skip:
         if word not in names:
             raise UserError(f"no check {word!r}{did_you_mean(word, names)}; there are {', '.join(names)}")
-    with listening(""):  # what it prints is told by the check `printing`, not between the lines of the table
+    # What it prints is told by the check `printing`, not between the lines of the table.
+    with restored(), listening(""):
         subject, error = find_subject(name, args, channels, size, inputs, [str(folder) for folder in modules])
         results: dict[str, Result] = {}
         for check in CHECKS:
@@ -104,10 +105,12 @@ def _run(check: Check, subject: Subject, error: Exception | None, earlier: dict[
     except NotApplicable as reason:
         return Result(check.name, "skipped", str(reason))
     except Fault as fault:
-        return Result(check.name, "broken", one_line(str(fault)), _place(subject, fault.line or _cause_line(fault, subject)))
+        return Result(
+            check.name, "broken", one_line(str(fault)), _place(subject, fault.line or _cause_line(fault, subject))
+        )
     except UserError as found:  # its message is made to be read
         return Result(check.name, "broken", one_line(str(found), 300), _place(subject, _cause_line(found, subject)))
-    except Exception as found:  # noqa: BLE001 - reported with type, message and line
+    except Exception as found:  # reported with type, message and line
         told = found.__cause__ is not None and type(found) is RuntimeError  # `MODE: TYPE: MESSAGE` of a check
         reason = one_line(str(found) if told else f"{type(found).__name__}: {found}")
         return Result(check.name, "broken", reason, _place(subject, _cause_line(found, subject)))

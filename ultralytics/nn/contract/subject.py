@@ -70,15 +70,11 @@ class Subject:
         """A new layer; what its constructor does to the process stays done."""
         if self.misstated:
             return self._build_misstated()
-        return build_module(
-            self.entry.name, self.args, self.shapes(), listed=self.listed, modules=self.folders
-        )
+        return build_module(self.entry.name, self.args, self.shapes(), listed=self.listed, modules=self.folders)
 
     def _build_misstated(self) -> nn.Module:
         """The layer as its plan has it, with the true shapes in `outputs` and the plan's channels in `stated`."""
-        context = Context(
-            tuple(c for c, _ in self.maps), sizes=tuple(s[1:] for s in self.shapes()), listed=self.listed
-        )
+        context = Context(tuple(c for c, _ in self.maps), sizes=tuple(s[1:] for s in self.shapes()), listed=self.listed)
         plan = self.entry.plan(context, *self.args)
         copies = [self.entry.build(*plan.args, **plan.kwargs) for _ in range(plan.copies)]
         layer = copies[0] if len(copies) == 1 else nn.Sequential(*copies)
@@ -94,9 +90,9 @@ class Subject:
         return [draw((batch, *shape), generator=generator) for shape in self.shapes(base)]
 
     def run(self, layer: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Its outputs; nothing outside it changes. The gradient mode is the caller's."""
+        """Its outputs; nothing outside it changes, nor do the inputs. The gradient mode is the caller's."""
         with restored():
-            return self.run_openly(layer, inputs)
+            return self.run_openly(layer, [x.clone() for x in inputs])
 
     def run_openly(self, layer: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Its outputs; what its forward does to the process stays done."""
@@ -185,7 +181,9 @@ def _stated_inputs(inputs: Sequence[tuple[int, int, int]]) -> tuple[tuple[tuple[
     for c, height, width in inputs:
         factor = height // coarsest[0]
         if (factor * coarsest[0], factor * coarsest[1]) != (height, width):
-            raise UserError(f"inputs {list(inputs)}: the sides of each map must be one multiple of those of the coarsest")
+            raise UserError(
+                f"inputs {list(inputs)}: the sides of each map must be one multiple of those of the coarsest"
+            )
         maps.append((c, factor))
     return tuple(maps), coarsest
 

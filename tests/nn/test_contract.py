@@ -1,0 +1,140 @@
+"""The contract: every module of the package keeps it, and each way to break it is found by its check, with the line."""
+
+import importlib.util
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from tests.nn import broken_modules
+from ultralytics.nn.contract import CHECKS, check_module, command
+from ultralytics.nn.contract.ambience import hooks, switches
+from ultralytics.testing import registered_modules
+from ultralytics.utils.errors import UserError
+
+pytest_plugins = ["pytester"]
+
+EXPORTS = ("torchscript", "onnx")  # seconds rather than a fraction of one
+LARGE = {f"EfficientViT_M{i}" for i in range(1, 6)}
+NAMES = [n for n in registered_modules() if not n.startswith("Contract")]
+CASES = [(check, name) for check, modules in broken_modules.BROKEN.items() for name in modules]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("broken")
+    broken_modules.write(path)
+    return path
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in NAMES])
+def test_every_module_of_the_package_keeps_the_contract(name):
+    report = check_module(name, skip=EXPORTS)
+    assert not report.broken, report.table()
+    assert report["builds"].status == report["batches"].status == report["weights"].status == "kept"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_module_of_the_package_exports(name):
+    report = check_module(name)
+    assert not report.broken, report.table()
+    assert report["torchscript"].status == "kept"
+
+
+@pytest.mark.parametrize(("check", "name"), CASES, ids=[name for _, name in CASES])
+def test_a_broken_module_fails_its_check_alone(check, name, folder):
+    skip = () if check in EXPORTS else EXPORTS
+    report = check_module(name, modules=[folder], skip=(*skip, "onnx"))
+    assert [result.check for result in report.broken] == [check], report.table()
+    line = broken_modules.fault_line(check, name)
+    found = report[check].place
+    assert found.endswith(f"{name}.py:{line}" if line else ""), report.table()
+    with pytest.raises(UserError) as error:
+        report.raise_if_broken()
+    assert str(error.value) == report.summary()
+
+
+def test_checking_a_module_leaves_the_process_alone(folder):
+    torch.manual_seed(5)
+    np.random.seed(5)
+    random.seed(5)
+    before = switches(), hooks(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
+    for name in ("DefaultDtype", "MatmulWhenImported", "GlobalHook", "SeedsItsWeights", "GradientsOff"):
+        assert check_module(name, modules=[folder], skip=EXPORTS).broken
+    after = switches(), hooks(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
+    assert after == before
+
+
+def test_inputs_are_found_out():
+    assert "image 3x64x64" in check_module("EfficientViT_M0", skip=[c.name for c in CHECKS[1:]]).setup
+    skip = [check.name for check in CHECKS if check.name not in ("builds", "stated")]
+    report = check_module("Concat", skip=skip)
+    assert "input 64x32x32, 64x32x32" in report.setup and report["stated"].reason == "128 channels"
+    report = check_module("Conv", skip=skip)
+    assert "args [64]" in report.setup
+    report = check_module("Concat", inputs=[(8, 16, 16), (4, 16, 16), (4, 16, 16)], skip=skip)
+    assert report["builds"].reason == "0 parameters, output 16x16x16"
+
+
+def test_checks_that_need_a_failed_one_are_not_asked(folder):
+    report = check_module("NoSuchLayer", modules=[folder])
+    assert report["sizes"].status == "skipped" and "'builds' failed" in report["sizes"].reason
+    assert report["printing"].status == "kept"
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == "onnxruntime" else found(n, *a))
+    result = check_module("Concat", skip=("torchscript",))["onnx"]
+    assert result.status == "skipped" and "pip install onnxruntime" in result.reason
+
+
+def test_command_prints_the_table_and_fails_where_a_check_does(folder, capsys):
+    command("Conv", args="[16, 3, 2]", channels=8, size=16)
+    shown = capsys.readouterr().out
+    assert shown.startswith("Conv (") and "args [16, 3, 2], input 8x16x16" in shown and "16x8x8" in shown
+    with pytest.raises(UserError, match=r"PrintsInForward: 1 of 17 checks failed: printing: .*PrintsInForward\.py:\d+"):
+        command("PrintsInForward", modules=str(folder))
+    assert "printing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["64", "{a: 1}", "[64", "nothing"])
+def test_args_are_a_list(text):
+    with pytest.raises(UserError, match="args"):
+        command("Conv", args=text)
+
+
+def test_unknown_names_are_answered():
+    with pytest.raises(UserError, match="no check 'size'; did you mean 'sizes'"):
+        check_module("Conv", skip=("size",))
+    with pytest.raises(UserError, match="no module 'Convv'; did you mean 'Conv'"):
+        check_module("Convv")
+    with pytest.raises(UserError, match="one multiple"):
+        check_module("Concat", inputs=[(8, 16, 16), (8, 24, 24)])
+
+
+def test_table_in_an_encoding_without_the_marks():
+    table = check_module("Concat", skip=[c.name for c in CHECKS[2:]]).table("ascii")
+    assert table.splitlines()[1].startswith("ok builds")
+
+
+def test_plugin(pytester, folder):
+    pytester.makeconftest('pytest_plugins = ["ultralytics.testing"]')
+    pytester.makepyfile(f"""
+        import pytest
+        from ultralytics.testing import registered_modules
+
+        FOLDER = {str(folder)!r}
+
+        def test_names():
+            assert {{"FixedSize", "GlobalHook"}} <= set(registered_modules(FOLDER))
+
+        @pytest.mark.parametrize("name", ["WritesIntoInput"])
+        def test_contract(name, module_contract):
+            module_contract(name, modules=[FOLDER], skip=("torchscript", "onnx"))
+    """)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*its forward writes into its input*WritesIntoInput.py:*"])

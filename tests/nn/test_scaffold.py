@@ -1,0 +1,104 @@
+"""`yolo new`: what it writes builds, keeps the contract and learns; what would go wrong is refused before writing."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ultralytics.nn import scaffold
+from ultralytics.nn.contract import check_module
+from ultralytics.nn.scaffold import KINDS, command
+from ultralytics.nn.tasks import RTDETRDetectionModel
+from ultralytics.utils.errors import UserError
+
+EXPORTS = ("torchscript", "onnx")
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_builds_keeps_the_contract_and_learns(kind, capsys):
+    name = f"New{kind.title()}"
+    command(name, kind, folder="my modules")
+    shown = capsys.readouterr().out
+    file, model_file = Path("my modules", f"{name}.py"), f"rtdetr-new{kind}.yaml"
+    assert file.is_file() and f"yolo contract module={name}" in shown and f"model={model_file}" in shown
+    args = {"fusion": [64]}.get(kind)
+    report = check_module(name, args, modules=["my modules"], skip=EXPORTS)
+    assert not report.broken, report.table()
+    assert report["stated"].status == "kept"
+
+    model = RTDETRDetectionModel(model_file, nc=3).train()
+    used = [layer for layer in model.model if layer.type.endswith(f".{name}")]
+    assert len(used) == {"backbone": 1, "conv": 2, "attention": 1, "fusion": 4}[kind]
+    batch = {
+        "img": torch.rand(2, 3, 64, 64),
+        "cls": torch.tensor([[0.0], [2.0]]),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.2, 0.3], [0.4, 0.6, 0.3, 0.2]]),
+        "batch_idx": torch.tensor([0.0, 1.0]),
+    }
+    loss, _ = model(batch)
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is not None and p.grad.isfinite().all() for layer in used for p in layer.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_exports(kind):
+    name = f"Exported{kind.title()}"
+    command(name, kind, folder="modules")
+    report = check_module(name, {"fusion": [64]}.get(kind), modules=["modules"])
+    assert not report.broken, report.table()
+
+
+def test_two_modules_in_one_folder():
+    for name, kind in (("FirstOfTwo", "conv"), ("SecondOfTwo", "fusion")):
+        command(name, kind, folder="two")
+        model = RTDETRDetectionModel(f"rtdetr-{name.lower()}.yaml")
+        assert any(layer.type.endswith(f".{name}") for layer in model.model)
+    RTDETRDetectionModel("rtdetr-firstoftwo.yaml")
+
+
+def test_without_a_folder_the_package_s_own_is_used(working_folder, monkeypatch):
+    package = working_folder / "Addmodules"
+    package.mkdir()
+    monkeypatch.setattr(scaffold, "ADDMODULES", package)
+    command("InThePackage", "attention")
+    assert (package / "InThePackage.py").is_file()
+    assert "\nmodules:" not in Path("rtdetr-inthepackage.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("my-net", "is no name for a Python class"),
+        ("2Net", "is no name for a Python class"),
+        ("class", "is no name for a Python class"),
+        ("../Net", "is no name for a Python class"),
+        ("Conv", "defines a module of this name"),
+        ("EfficientViT_M0", "defines a module of this name"),
+    ],
+)
+def test_a_name_that_cannot_be_used_is_refused(module, message, working_folder):
+    with pytest.raises(UserError, match=message):
+        command(module, "conv", folder="here")
+    assert list(working_folder.iterdir()) == []
+
+
+def test_nothing_is_overwritten(working_folder):
+    Path("rtdetr-taken.yaml").write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=r"rtdetr-taken\.yaml: is there already"):
+        command("Taken", "conv", folder="here")
+    assert not Path("here").exists() and Path("rtdetr-taken.yaml").read_text(encoding="utf-8") == "mine"
+    Path("here").mkdir()
+    Path("here", "Other.py").write_text("# mine", encoding="utf-8")
+    with pytest.raises(UserError, match=r"Other\.py: is there already"):
+        command("Other", "conv", folder="here")
+    assert not Path("rtdetr-other.yaml").exists()
+    with pytest.raises(UserError, match="is a file; folder= names the folder"):
+        command("Fine", "conv", folder="rtdetr-taken.yaml")

@@ -1,0 +1,100 @@
+"""`yolo new`: a commented module file to start from, and a model file that uses it and trains at once."""
+
+from __future__ import annotations
+
+import keyword
+import os
+from pathlib import Path
+from string import Template
+from typing import Annotated
+
+from ultralytics.cfg.rules import OneOf
+from ultralytics.nn.build import find_entry
+from ultralytics.nn.discovery import ADDMODULES, import_folder, module_folders
+from ultralytics.utils.errors import ModelConfigError, UserError
+from ultralytics.utils.files import write_text
+
+TEMPLATES = Path(__file__).parent / "templates"
+KINDS = {
+    "backbone": "$name as its backbone",
+    "conv": "EfficientViT-M0, whose maps $name makes smaller in place of Conv",
+    "attention": "EfficientViT-M0 and $name on the coarsest map before the decoder",
+    "fusion": "EfficientViT-M0, whose maps $name joins in place of Concat",
+}
+
+
+def command(
+    module: str,
+    kind: Annotated[str, OneOf(*KINDS)],
+    folder: str | None = None,
+) -> None:
+    """`yolo new`: write `MODULE.py`, and `rtdetr-MODULE.yaml` into the working folder; print what to do next.
+
+    Args:
+        module: name of the new class, such as MyNet.
+        kind: what it is to be.
+        folder: where the module file goes; it is made where it is missing. None for the package's own folder.
+
+    Raises:
+        UserError: the name is impossible or taken, or one of the files is there already. Then nothing is written.
+    """
+    target = ADDMODULES if folder is None else Path(folder).expanduser()
+    file, model = target / f"{module}.py", Path(f"rtdetr-{module.lower()}.yaml")
+    _check_name(module, target)
+    for path in (file, model):
+        if path.exists():
+            raise UserError(f"{path}: is there already; choose another module= or remove it first")
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target}: is a file; folder= names the folder for {module}.py")
+    write_text(file, module_text(module, kind))
+    write_text(model, model_text(module, kind, None if folder is None else _from_here(target)))
+    import_folder.cache_clear()  # it has a new file
+    where = "" if folder is None else f" modules={folder}"
+    print(f"{file} written: the module, to be changed into yours")
+    print(f"{model} written: a model that uses it")
+    print("next:")
+    print(f"  yolo inspect model={model}")
+    print(f"  yolo contract module={module}{where}")
+    print(f"  yolo train model={model} data=shapes.yaml epochs=1")
+
+
+def module_text(name: str, kind: str) -> str:
+    """Source of a starting module of that name."""
+    return _template(f"{kind}.py.txt").substitute(name=name, plan=f"{name.lower()}_row")
+
+
+def model_text(name: str, kind: str, folder: str | None = None) -> str:
+    """A model file that uses the module, which lies in `folder`, relative to the file; None for the package's own."""
+    text = _template("model.yaml.txt").substitute(
+        what=Template(KINDS[kind]).substitute(name=name),
+        modules="" if folder is None else f"modules: {folder!r} # the folder of {name}.py, from where this file is\n",
+        backbone=name if kind == "backbone" else "EfficientViT_M0",
+        fuse=f"{name}, [256]" if kind == "fusion" else "Concat, [1]",
+        down=name if kind == "conv" else "Conv",
+        attention=f"  - [-1, 1, {name}, [16], a5]\n" if kind == "attention" else "",
+        last="a5" if kind == "attention" else "f5",
+    )
+    return text
+
+
+def _template(name: str) -> Template:
+    return Template((TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def _check_name(module: str, folder: Path) -> None:
+    if not module.isidentifier() or keyword.iskeyword(module) or not module.isascii():
+        raise UserError(f"module={module}: is no name for a Python class; use letters, digits and '_', such as MyNet")
+    folders = module_folders([folder] if folder.is_dir() else [])
+    try:
+        entry = find_entry(module, folders=folders)
+    except ModelConfigError:
+        return  # nobody has that name
+    raise UserError(f"module={module}: {entry.origin} defines a module of this name; choose another")
+
+
+def _from_here(folder: Path) -> str:
+    """The folder as the model file, which lies in the working folder, names it."""
+    try:
+        return Path(os.path.relpath(folder)).as_posix()
+    except ValueError:  # on another drive
+        return folder.resolve().as_posix()
