@@ -64,6 +64,10 @@ ROWS = [
     ("- [-1, 1, nn.Upsample, [None, 2, nearst]]", ["layer 5 nn.Upsample fails", "got nearst"]),
     ("- [-1, 1, nn.Conv2d, [32, 32, 99]]", ["layer 5 nn.Conv2d fails", "(40 x 40)", "greater than actual input size"]),
     ("- [-1, 1, nn.BatchNorm2d, [48]]", ["layer 5 nn.BatchNorm2d fails", "should contain 32 elements not 48"]),
+    (
+        "- [-1, 2, Blocks, [64, BasicBlock, 2, False]]",
+        ["layer 5 Blocks", "number of blocks, stage 2 to 5", "stage False"],
+    ),
     ("- [2, 2, Conv, [64]]", ["2 copies stand in sequence, each built for 16 input channels", "second column"]),
     ("- [-1, 1, EfficientViT_M0, [a, b, c]]", ["its constructor takes (pretrained=None, frozen_stages=0)", "too many"]),
     ("- [-1, 1, EfficientViT_M0, [null, 7]]", ["frozen_stages is 0 (nothing) to 4 (all), got 7"]),

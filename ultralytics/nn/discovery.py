@@ -267,8 +267,8 @@ def _line_in(error: BaseException, file: Path) -> int | None:
 def _definitions(module: ModuleType, file: Path, registered: Mapping[object, Entry]) -> Iterator[Definition]:
     exported = getattr(module, "__all__", None) or ()
     for name, value in vars(module).items():
-        is_module = inspect.isclass(value) and issubclass(value, nn.Module)
-        if (is_module or inspect.isfunction(value)) and value.__module__ == module.__name__:
+        builds = inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, nn.Module))
+        if builds and not name.startswith("_") and value.__module__ == module.__name__:
             yield Definition(name, value, file, name in exported or name == file.stem, registered.get(value))
 
 

@@ -27,6 +27,11 @@ def _resnet_layer(ctx: Context, c1: int, c2: int, s: int = 1, is_first: bool = F
 
 
 def _resnet_vd_stage(ctx: Context, c2: int, block: str, n: int, stage: int, act: str = "relu") -> Plan:
+    if ctx.repeats != 1 or type(n) is not int or type(stage) is not int or stage not in range(2, 6):
+        raise ValueError(
+            f"its row is [from, 1, Blocks, [channels, block, number of blocks, stage 2 to 5]], got {ctx.repeats} in "
+            f"the second column, {n!r} blocks and stage {stage!r}"
+        )
     kind = ctx.find(block).build if isinstance(block, str) else block
     return Plan((ctx.c1, c2, kind, n, stage, act), c2 * kind.expansion)
 
