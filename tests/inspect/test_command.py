@@ -41,6 +41,36 @@ def test_weights(tmp_path):
         command("best.pt", nc=3)
 
 
+MODULES = """
+import torch
+from torch import nn
+
+
+class Steps(nn.Module):
+    def __init__(self, c1, c2):
+        super().__init__()
+        widths = [int(w) for w in torch.linspace(c1, c2, 3)]  # values, which the meta device lacks
+        self.convs = nn.Sequential(*(nn.Conv2d(a, b, 1) for a, b in zip(widths, widths[1:])))
+
+    def forward(self, x):
+        return self.convs(x)
+"""
+
+
+def test_a_module_of_another_folder_that_reads_values_when_built(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/steps.py").write_text(MODULES)
+    rows = "\n".join(
+        ["nc: 2", "backbone:", "  - [-1, 1, EfficientViT_M0, []]", "head:", "  - [4, 1, Steps, [256]]"]
+        + ["  - [[2, 3, 5], 1, RTDETRDecoder, [nc, 256, 300, 4, 8, 1]]"]
+    )
+    (tmp_path / "my.yaml").write_text(rows)
+    assert run("model=my.yaml", "modules=mine") == 0
+    text = (tmp_path / "runs/inspect/my/layers.csv").read_text()
+    assert "Steps" in text and "256x20x20" in text
+    assert run("model=my.yaml") == 2
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -33,6 +33,7 @@ def command(
     model: str,
     imgsz: Annotated[int, Range(32)] = 640,
     nc: Annotated[int | None, Range(1)] = None,
+    modules: str | None = None,
     project: str | None = None,
     name: str | None = None,
 ) -> None:
@@ -42,6 +43,7 @@ def command(
         model: a model YAML, or weights (.pt).
         imgsz: side of the image in pixels.
         nc: number of classes in place of the file's.
+        modules: a folder with module files, beside those that are always searched.
         project: folder of the results, `runs/inspect` by default.
         name: folder in it, the model's name by default; numbered when taken.
 
@@ -53,7 +55,7 @@ def command(
     from ultralytics.utils.checks import check_imgsz
 
     times = [time.perf_counter()]
-    network = load_model(model, nc)
+    network = load_model(model, nc, [modules] if modules else None)
     times.append(time.perf_counter())
     inspection = inspect_model(network, check_imgsz(imgsz))
     LOGGER.info(layer_table(inspection))
@@ -68,8 +70,10 @@ def command(
     )
 
 
-def load_model(model: str, nc: int | None = None) -> DetectionModel:
+def load_model(model: str, nc: int | None = None, modules: list[str] | None = None) -> DetectionModel:
     """The network of a model file, built without data where its modules allow that, or of weights.
+
+    `modules` are folders of module files beside those that are always searched.
 
     Raises:
         ModelConfigError: the model file cannot be found or built.
@@ -80,17 +84,18 @@ def load_model(model: str, nc: int | None = None) -> DetectionModel:
     from ultralytics import RTDETR
 
     detector = RTDETR(model)
+    detector.modules = modules
     if detector.checkpoint is not None:
         if nc is not None:
             raise UserError(f"nc={nc}: {model} holds weights, whose number of classes is fixed; leave nc= out")
         return detector.model
     try:
         with torch.device("meta"):
-            return RTDETR.network_class(model, nc=nc)
+            return RTDETR.network_class(model, nc=nc, overrides={"modules": modules})
     except ModelConfigError:
         # Some constructors compute with the values of tensors, which the meta device lacks. Anything else that is
         # wrong with the model is wrong here too, and raised.
-        return RTDETR.network_class(model, nc=nc)
+        return RTDETR.network_class(model, nc=nc, overrides={"modules": modules})
 
 
 def write_results(inspection: Inspection, folder: Path, title: str) -> None:
