@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import os
+import shlex
 from pathlib import Path
 from string import Template
 from typing import Annotated
@@ -49,7 +50,7 @@ def command(
     write_text(file, module_text(module, kind))
     write_text(model, model_text(module, kind, None if folder is None else _from_here(target)))
     import_folder.cache_clear()  # it has a new file
-    where = "" if folder is None else f" modules={folder}"
+    where = "" if folder is None else f" {shlex.quote(f'modules={folder}')}"
     print(f"{file} written: the module, to be changed into yours")
     print(f"{model} written: a model that uses it")
     print("next:")

@@ -28,7 +28,7 @@ def phases(subject: Subject) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Importing, building and running the module, each as an action that can be repeated."""
     if Path(subject.entry.origin).is_file():
         yield "importing its file", lambda: import_again(subject.entry.origin, subject.entry.build.__module__)
-    yield "building it", lambda: _attempt(subject.build_openly)
+    yield "building it, which runs it once,", lambda: _attempt(subject.build_openly)
 
     layer = _attempt(subject.build)
     if layer is not None:
