@@ -19,10 +19,15 @@ from ultralytics.nn.contract.places import line_of_caller
 
 CUDNN = torch.backends.cudnn
 
+
+def _set_default_device(device: torch.device) -> None:
+    torch.set_default_device(None if device.type == "cpu" else device)  # None is how torch starts, and costs nothing
+
+
 # How each switch is read and set.
 SWITCHES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
-    "default device": (torch.get_default_device, torch.set_default_device),
+    "default device": (torch.get_default_device, _set_default_device),
     "float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
     "deterministic algorithms": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
     "gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),

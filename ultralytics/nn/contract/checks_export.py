@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import tempfile
 from pathlib import Path
 
@@ -53,8 +54,9 @@ def check_onnx(subject: Subject) -> str:
     names = [f"x{i}" for i in range(len(inputs))]
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         file = str(Path(folder) / "module.onnx")
-        # The tracing exporter: torch's newer one takes ten times as long and a further package.
-        torch.onnx.export(layer, inputs, file, input_names=names, opset_version=OPSET, dynamo=False)
+        # The tracing exporter: torch's newer one takes ten times as long and a further package. Old torch has no choice.
+        tracing = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+        torch.onnx.export(layer, inputs, file, input_names=names, opset_version=OPSET, **tracing)
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         read = {node.name for node in session.get_inputs()}  # an input that nothing reads is dropped
         fed = {name: x.numpy() for name, x in zip(names, other, strict=True) if name in read}
