@@ -54,7 +54,7 @@ def check_onnx(subject: Subject) -> str:
     names = [f"x{i}" for i in range(len(inputs))]
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         file = str(Path(folder) / "module.onnx")
-        # The tracing exporter: torch's newer one takes ten times as long and a further package. Old torch has no choice.
+        # The tracing exporter: torch's newer one takes longer and a further package; an old one has no choice.
         tracing = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
         torch.onnx.export(layer, inputs, file, input_names=names, opset_version=OPSET, **tracing)
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
