@@ -4,7 +4,7 @@
     python tools/timm_backbones.py cpu results-cpu.jsonl     # the smallest of each family, with arithmetic
     python tools/timm_backbones.py table results.jsonl       # the table, in Markdown
 
-A file that exists is continued. `meta` takes a part and the number of parts, such as `0 2` and `1 2`, to run side by side.
+A file that exists is continued. `meta` takes a part and the number of parts (`0 2`, `1 2`), to run side by side.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def test_without_a_connection_the_error_names_the_way_out(monkeypatch):
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(
-        WeightsError, match="resnet18.a1_in1k: its weights cannot be downloaded .* use pretrained=False"
+        WeightsError, match=r"resnet18.a1_in1k: its weights cannot be downloaded .* use pretrained=False"
     ):
         TimmBackbone("resnet18.a1_in1k", pretrained=True)
 
@@ -162,7 +162,7 @@ def test_without_a_connection_the_error_names_the_way_out(monkeypatch):
 
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
     monkeypatch.setattr("os.path.exists", lambda _: False)
-    with pytest.raises(WeightsError, match="resnet18: its weights DEFAULT cannot be downloaded .*no connection"):
+    with pytest.raises(WeightsError, match=r"resnet18: its weights DEFAULT cannot be downloaded .*no connection"):
         TorchVisionBackbone("resnet18", "DEFAULT")
 
 

@@ -17,7 +17,8 @@ MOST_MAPS = 5  # places that a layer with several outputs has in a model file
 # What a network of a library raises on a size, an option or a device that it does not know. A trial on the meta device
 # ends with one of them, and the next way of building the network is tried.
 TRIAL_ERRORS = (
-    AssertionError, TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError, NotImplementedError,
+    AssertionError, TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError,
+    NotImplementedError,
 )  # fmt: skip
 
 

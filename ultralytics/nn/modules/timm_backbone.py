@@ -49,7 +49,7 @@ class TimmBackbone(FeatureBackbone):
     Args:
         name: with or without a tag, such as `resnet18` or `resnet18.a1_in1k`.
         pretrained: True for timm's own weights, which are downloaded once; or a file with the weights of this network.
-        out_indices: numbers of the features among those of the network; None for timm's own choice, the last five of it.
+        out_indices: numbers of the features of the network; None for timm's own choice, the last five of it.
         frozen_stages: freeze all that the first n features of timm's own choice depend on; 0 trains everything.
         channels: of the image.
         img_size: height and width, which matter to the few networks that accept one size only.
