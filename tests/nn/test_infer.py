@@ -1,7 +1,5 @@
 """How rows of modules without a plan are read: a folder written in the customs of such files."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -41,7 +39,7 @@ TRANSPOSED = "in_channels=64, out_channels=64, kernel_size=3, stride=2, padding=
         ("nn.Conv2d", [96, 1], 1, "in_channels=64, out_channels=96, kernel_size=1", 96),
         ("nn.ConvTranspose2d", [64, 3, 2, 1, 1], 1, TRANSPOSED, 64),
         ("Repeated", [128], 3, "c1=64, c2=128, c5=3", 128),
-        ("Stage", [32, "PlainBlock", 2], 2, "ch_in=64, ch_out=32, count=2, block=PlainBlock, stage_num=2", 64),
+        ("Blocks", [32, "PlainBlock", 2], 2, "ch_in=64, ch_out=32, count=2, block=PlainBlock, stage_num=2", 64),
         ("nn.BatchNorm2d", [64], 1, "num_features=64", 64),
     ],
 )
@@ -93,14 +91,18 @@ def test_channels_of_a_row_are_scaled():
     assert RTDETRDetectionModel(config).model[1].arguments == "dim=32"
 
 
-def test_a_name_of_the_package_is_the_folders_where_its_init_says_so(tmp_path):
-    own = "ultralytics.nn.modules.conv.Conv"
-    assert build_module("Conv", [8]).type == own
-    layer = build_module("Conv", [8], modules=[FOLDER])
+def test_a_name_of_the_package_means_the_packages_own(tmp_path):
+    assert build_module("Conv", [8], modules=[FOLDER]).type == "ultralytics.nn.modules.conv.Conv"
+    layer = build_module("conv.Conv", [8], modules=[FOLDER])
     assert layer.type.endswith("fork_modules.conv.Conv") and layer.arguments == "c1=64, c2=8"
-    (tmp_path / "conv.py").write_text(Path(FOLDER, "conv.py").read_text())
-    assert build_module("Conv", [8], modules=[tmp_path]).type == own
-    assert build_module("conv.Conv", [8], modules=[tmp_path]).type != own
+
+
+def test_blocks_of_a_folder_stand_before_the_packages_where_its_init_gathers_them(tmp_path):
+    layer = build_module("Blocks", [32, "PlainBlock", 2], repeats=2, modules=[FOLDER])
+    assert layer.arguments == "ch_in=64, ch_out=32, count=2, block=PlainBlock, stage_num=2"
+    (tmp_path / "blocks.py").write_text("from torch import nn\n\n\nclass Blocks(nn.Module):\n    pass\n")
+    alone = build_module("Blocks", [32, "BasicBlock", 2, 3], modules=[tmp_path])
+    assert alone.type == "ultralytics.nn.modules.block.Blocks"
 
 
 def test_the_table_shows_what_was_assumed():
@@ -132,3 +134,9 @@ def detector(*rows, **keys) -> dict:
     """A small model whose decoder reads the last of these rows."""
     head = [[[-1], 1, "RTDETRDecoder", ["nc", 32, 10, 2, 4, 1]]]
     return {"nc": 3, "modules": [FOLDER], "backbone": list(rows), "head": head, **keys}
+
+
+def test_a_file_called_after_a_class_of_the_package_is_an_error_that_names_both(tmp_path):
+    (tmp_path / "RepC3.py").write_text("from torch import nn\n\n\nclass RepC3(nn.Module):\n    pass\n")
+    with pytest.raises(ModelConfigError, match=r"'RepC3' is defined twice: .*block\.py and .*RepC3\.py; rename one"):
+        build_module("RepC3", [64], modules=[tmp_path])

@@ -21,7 +21,7 @@ from ultralytics.nn.discovery import (
     defined_names,
     find_definition,
     find_registered,
-    gathered,
+    find_stronger,
     module_folders,
     why_missing,
 )
@@ -95,8 +95,15 @@ def build_module(
     """
     listed = len(inputs) > 1 if listed is None else listed
     row = Row((-1,) * len(inputs), listed, repeats, name, tuple(args), "head", name)
-    context = Context(tuple(c for c, _, _ in inputs), repeats, sizes=tuple((h, w) for _, h, w in inputs), listed=listed)
-    layer, shapes, stated = _build_row(row, name, context, module_folders(modules))
+    folders = module_folders(modules)
+    context = Context(
+        inputs=tuple(c for c, _, _ in inputs),
+        repeats=repeats,
+        sizes=tuple((h, w) for _, h, w in inputs),
+        listed=listed,
+        find=lambda name: find_entry(name, folders=folders),
+    )
+    layer, shapes, stated = _build_row(row, name, context, folders)
     layer.outputs, layer.stated = [shape[1:] for shape in shapes], stated
     return layer
 
@@ -320,13 +327,12 @@ def find_entry(name: str, where: str = "", folders: Sequence[Path] | None = None
             raise ModelConfigError(f"{prefix}torch.nn has no layer {name!r}{did_you_mean(name[3:], dir(nn))}")
         return Entry(name, layer, None, "torch.nn")
     folders = module_folders() if folders is None else folders
-    if (definition := gathered(name, folders)) is not None:
-        return Entry(name, definition.build, None, str(definition.file))
     registered = find_registered(name, folders)
-    if registered is not None and not registered.yields:
-        return registered
     try:
-        definition = find_definition(name, folders)
+        if registered is None or registered.yields:
+            definition = find_definition(name, folders)
+        else:
+            definition = find_stronger(registered, folders)
     except ModelConfigError as error:
         raise ModelConfigError(f"{prefix}{error}") from None
     if definition is not None:

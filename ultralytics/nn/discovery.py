@@ -30,6 +30,12 @@ from ultralytics.utils import LOGGER, PACKAGE_ROOT
 from ultralytics.utils.errors import ModelConfigError
 
 ADDMODULES = PACKAGE_ROOT / "nn" / "Addmodules"
+# Names that forks import from the published package after their own; other names of a folder stand before ours.
+PUBLISHED = frozenset({
+    "AIFI", "C1", "C2", "C2f", "C3", "C3Ghost", "C3TR", "C3x", "Bottleneck", "BottleneckCSP", "Concat", "Conv",
+    "Conv2", "ConvTranspose", "DWConv", "DWConvTranspose2d", "Detect", "Focus", "GhostBottleneck", "GhostConv",
+    "HGBlock", "HGStem", "RTDETRDecoder", "RepC3", "RepConv", "ResNetLayer", "SPP", "SPPF",
+})  # fmt: skip
 VARIABLE = "ULTRALYTICS_MODULES"  # folders beside Addmodules, separated as in PATH
 PARENT = "ultralytics.nn"
 
@@ -157,18 +163,24 @@ def find_definition(name: str, folders: Sequence[Path]) -> Definition | None:
     return None
 
 
-def gathered(name: str, folders: Sequence[Path]) -> Definition | None:
-    """What the `__init__.py` of a folder binds the name to, if that is a class or function of the folder.
+def find_stronger(entry: Entry, folders: Sequence[Path]) -> Definition | None:
+    """The class or function of a folder that a row means although `entry` has its name, if there is one.
 
-    In the code bases such folders come from, these names stand before those of the package.
+    Raises:
+        ModelConfigError: a file is called after the class that it defines under this name; both would be meant.
     """
     for path in folders:
         folder = import_folder(path)
-        bound = getattr(folder.package, name, None)
-        if bound is not None:
-            for definition in folder.definitions.get(name, ()):
-                if definition.build is bound and definition.entry is None:
-                    return definition
+        own = [d for d in folder.definitions.get(entry.name, ()) if d.entry is None]
+        bound = getattr(folder.package, entry.name, None)
+        chosen = next((d for d in own if d.build is bound), None)
+        if chosen is not None and entry.name not in PUBLISHED:
+            return chosen
+        if chosen is None and (namesake := next((d for d in own if d.file.stem == entry.name), None)):
+            raise ModelConfigError(
+                f"module {entry.name!r} is defined twice: {entry.origin} and {namesake.file}; rename one, or write "
+                f"{entry.name}.{entry.name} in the row"
+            )
     return None
 
 

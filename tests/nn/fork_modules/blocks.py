@@ -7,7 +7,7 @@ from ultralytics.nn.modules import Conv
 from .attention import *
 from .conv import SepConv
 
-__all__ = ("CSPGate", "Stack", "PlainBlock", "C3_Light", "Repeated", "Stage")
+__all__ = ("CSPGate", "Stack", "PlainBlock", "C3_Light", "Repeated", "Blocks")
 
 
 class PlainBlock(nn.Module):
@@ -60,7 +60,7 @@ class Repeated(nn.Module):
         return self.layers(x)
 
 
-class Stage(nn.Module):
+class Blocks(nn.Module):
     """Looks up its block by name itself."""
 
     def __init__(self, ch_in, ch_out, count, block, stage_num, att=False):
