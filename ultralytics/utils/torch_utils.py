@@ -10,23 +10,33 @@ from contextlib import AbstractContextManager, contextmanager
 import numpy as np
 import torch
 import torch.utils.deterministic
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ultralytics.utils.ema import ModelEMA
 from ultralytics.utils.errors import DeviceError
 from ultralytics.utils.flops import get_flops, model_info
+from ultralytics.utils.ops import make_divisible
 
 __all__ = [
     "ModelEMA",
     "autocast",
     "clock",
+    "de_parallel",
     "describe_device",
     "deterministic_algorithms",
+    "fuse_conv_and_bn",
+    "fuse_deconv_and_bn",
     "get_flops",
     "get_rng_state",
     "init_seeds",
+    "initialize_weights",
+    "is_parallel",
+    "make_divisible",
     "model_info",
     "select_device",
     "set_rng_state",
+    "time_sync",
 ]
 
 
@@ -150,3 +160,41 @@ def set_rng_state(state: dict) -> None:
 def autocast(device: torch.device, enabled: bool) -> AbstractContextManager:
     """Mixed precision in float16 on CUDA; elsewhere nothing, because there it is slower or not there."""
     return torch.autocast("cuda", dtype=torch.float16, enabled=enabled and device.type == "cuda")
+
+
+def time_sync() -> float:
+    """Seconds from some fixed moment, after all work given to the current GPU so far is done."""
+    return clock(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def is_parallel(model: nn.Module) -> bool:
+    """Whether the model is wrapped for several devices."""
+    return isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
+
+
+def de_parallel(model: nn.Module) -> nn.Module:
+    """The model without that wrapper."""
+    return model.module if is_parallel(model) else model
+
+
+def initialize_weights(model: nn.Module) -> None:
+    """Set the normalisations as published models have them: eps 1e-3, momentum 0.03. Weights stay as they are."""
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.eps, module.momentum = 1e-3, 0.03
+
+
+def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
+    """`conv` with the statistics of `bn` folded in, without gradients. Changes `conv` and returns it."""
+    return _folded(conv, bn, transposed=False)
+
+
+def fuse_deconv_and_bn(deconv: nn.ConvTranspose2d, bn: nn.BatchNorm2d) -> nn.ConvTranspose2d:
+    """The same for a transposed convolution without groups."""
+    return _folded(deconv, bn, transposed=True)
+
+
+def _folded(conv: nn.Module, bn: nn.BatchNorm2d, transposed: bool) -> nn.Module:
+    statistics = (bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias)
+    conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics, transpose=transposed)
+    return conv.requires_grad_(False)

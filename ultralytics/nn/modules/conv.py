@@ -43,6 +43,12 @@ def fold_batchnorm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
     return folded.requires_grad_(False)
 
 
+def batchnorm_affine(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Scale and offset per channel that `bn` applies in eval mode, in float64."""
+    scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
+    return scale, bn.bias.double() - bn.running_mean.double() * scale
+
+
 @register(plans.conv)
 class Conv(nn.Module):
     """Convolution, batch normalisation, activation."""
@@ -90,11 +96,13 @@ class LightConv(nn.Module):
 class RepConv(nn.Module):
     """Sum of a 3x3 and a 1x1 convolution while training, one 3x3 convolution after folding.
 
-    RepVGG, https://arxiv.org/abs/2101.03697, without its identity branch.
+    RepVGG, https://arxiv.org/abs/2101.03697; its identity branch with `bn`, where size and channels stay. `deploy`
+    changes nothing, as in the published class: the branches are merged by fold().
     """
 
-    def __init__(self, c1, c2, k=3, s=1, p=1, g=1, d=1, act=True):
+    def __init__(self, c1, c2, k=3, s=1, p=1, g=1, d=1, act=True, bn=False, deploy=False):
         super().__init__()
+        self.bn = nn.BatchNorm2d(c1) if bn and c1 == c2 and s == 1 else None
         self.conv1 = Conv(c1, c2, k, s, p, g, d, act=False)
         self.conv2 = Conv(c1, c2, 1, s, p - k // 2, g, act=False)
         self.act = activation(act, Conv.default_act)
@@ -102,19 +110,168 @@ class RepConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if hasattr(self, "conv"):  # after fold()
             return self.act(self.conv(x))
-        return self.act(self.conv1(x) + self.conv2(x))
+        identity = getattr(self, "bn", None)  # older pickles have none
+        branches = self.conv1(x) + self.conv2(x)
+        return self.act(branches if identity is None else branches + identity(x))
 
+    @torch.no_grad()
     def fold(self) -> None:
-        """Merge both branches into one convolution, for inference."""
+        """Merge all branches into one convolution, for inference."""
         if hasattr(self, "conv"):
             return
-        wide, point = (fold_batchnorm(branch.conv, branch.bn) for branch in (self.conv1, self.conv2))
-        centre = [side // 2 for side in wide.kernel_size]
-        with torch.no_grad():
-            wide.weight[:, :, centre[0], centre[1]] += point.weight[:, :, 0, 0]
-            wide.bias += point.bias
+        wide, point = (
+            branch.conv if isinstance(branch.bn, nn.Identity) else fold_batchnorm(branch.conv, branch.bn)
+            for branch in (self.conv1, self.conv2)
+        )
+        row, column = (side // 2 for side in wide.kernel_size)
+        wide.weight[:, :, row, column] += point.weight[:, :, 0, 0]
+        wide.bias += point.bias
+        if getattr(self, "bn", None) is not None:
+            scale, offset = batchnorm_affine(self.bn)
+            channels = torch.arange(wide.out_channels, device=scale.device)
+            wide.weight[channels, channels % (wide.in_channels // wide.groups), row, column] += scale.to(wide.weight)
+            wide.bias += offset.to(wide.bias)
+            self.bn = None
         del self.conv1, self.conv2
         self.conv = wide
+
+
+@register(plans.conv)
+class Conv2(Conv):
+    """3x3 and 1x1 convolution, summed before one normalisation."""
+
+    def __init__(self, c1, c2, k=3, s=1, p=None, g=1, d=1, act=True):
+        super().__init__(c1, c2, k, s, p, g=g, d=d, act=act)
+        self.cv2 = nn.Conv2d(c1, c2, 1, s, autopad(1, p, d), groups=g, dilation=d, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        summed = self.conv(x) + self.cv2(x) if hasattr(self, "cv2") else self.conv(x)
+        return self.act(self.bn(summed))
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Merge both convolutions and the normalisation, for inference."""
+        if hasattr(self, "cv2"):
+            row, column = (side // 2 for side in self.conv.kernel_size)
+            self.conv.weight[:, :, row, column] += self.cv2.weight[:, :, 0, 0]
+            del self.cv2
+        super().fold()
+
+
+@register(plans.conv)
+class ConvTranspose(nn.Module):
+    """Transposed convolution, optional batch normalisation, activation."""
+
+    default_act = nn.SiLU()
+
+    def __init__(self, c1, c2, k=2, s=2, p=0, bn=True, act=True):
+        super().__init__()
+        self.conv_transpose = nn.ConvTranspose2d(c1, c2, k, s, p, bias=not bn)
+        self.bn = nn.BatchNorm2d(c2) if bn else nn.Identity()
+        self.act = activation(act, default=self.default_act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.bn(self.conv_transpose(x)))
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Fold the normalisation into the convolution, for inference."""
+        if isinstance(self.bn, nn.Identity):
+            return
+        scale, offset = batchnorm_affine(self.bn)
+        weight = self.conv_transpose.weight  # (c1, c2, k, k)
+        weight.copy_(weight.double() * scale.view(1, -1, 1, 1))
+        self.conv_transpose.bias = nn.Parameter(offset.to(weight), requires_grad=False)
+        self.bn = nn.Identity()
+
+
+@register(plans.conv)
+class DWConvTranspose2d(nn.ConvTranspose2d):
+    """Depthwise transposed convolution; `p1` is its padding, `p2` its output padding."""
+
+    def __init__(self, c1, c2, k=1, s=1, p1=0, p2=0):
+        super().__init__(c1, c2, k, s, p1, p2, groups=math.gcd(c1, c2))
+
+
+@register(plans.conv)
+class Focus(nn.Module):
+    """Each 2x2 square of pixels put into channels, then a convolution (YOLOv5)."""
+
+    def __init__(self, c1, c2, k=1, s=1, p=None, g=1, act=True):
+        super().__init__()
+        self.conv = Conv(4 * c1, c2, k, s, p, g, act=act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        corners = [x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.conv(torch.cat(corners, 1))  # (B, c1, H, W) -> (B, 4 c1, H/2, W/2) -> (B, c2, ...)
+
+
+@register(plans.conv)
+class GhostConv(nn.Module):
+    """Half of the channels by a convolution, half by a cheap 5x5 depthwise one (GhostNet, arXiv:1911.11907)."""
+
+    def __init__(self, c1, c2, k=1, s=1, g=1, act=True):
+        super().__init__()
+        half = c2 // 2
+        self.cv1 = Conv(c1, half, k, s, None, g, act=act)
+        self.cv2 = Conv(half, half, 5, 1, None, half, act=act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        primary = self.cv1(x)
+        return torch.cat((primary, self.cv2(primary)), 1)
+
+
+@register(plans.channel_preserving)
+class ChannelAttention(nn.Module):
+    """A gate per channel from its mean."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Conv2d(channels, channels, 1, bias=True)
+        self.act = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.act(self.fc(self.pool(x)))
+
+
+class SpatialAttention(nn.Module):
+    """A gate per position from the mean and the maximum over the channels."""
+
+    def __init__(self, kernel_size=7):
+        super().__init__()
+        if kernel_size not in (3, 7):
+            raise ValueError(f"SpatialAttention: kernel_size must be 3 or 7, got {kernel_size}")
+        self.cv1 = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.act = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        summary = torch.cat((x.mean(1, keepdim=True), x.amax(1, keepdim=True)), 1)  # (B, 2, H, W)
+        return x * self.act(self.cv1(summary))
+
+
+@register(plans.channel_preserving)
+class CBAM(nn.Module):
+    """Channel, then spatial attention (arXiv:1807.06521); the channel gate sees the mean only, as published here."""
+
+    def __init__(self, c1, kernel_size=7):
+        super().__init__()
+        self.channel_attention = ChannelAttention(c1)
+        self.spatial_attention = SpatialAttention(kernel_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.spatial_attention(self.channel_attention(x))
+
+
+class Index(nn.Module):
+    """One of several maps."""
+
+    def __init__(self, index=0):
+        super().__init__()
+        self.index = index
+
+    def forward(self, x: list[Tensor]) -> Tensor:
+        return x[self.index]
 
 
 @register(plans.conv)

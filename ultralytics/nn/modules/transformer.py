@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
+from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.registry import register
 
 
@@ -251,3 +252,62 @@ def decoder_layer_options(layer: DeformableTransformerDecoderLayer) -> dict:
         "n_levels": attention.n_levels,
         "n_points": attention.n_points,
     }
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention and two linear layers, each with a residual, without normalisations (arXiv:2010.11929)."""
+
+    def __init__(self, c, num_heads):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(c, c, bias=False) for _ in range(3))
+        self.ma = nn.MultiheadAttention(embed_dim=c, num_heads=num_heads)
+        self.fc1, self.fc2 = nn.Linear(c, c, bias=False), nn.Linear(c, c, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # (positions, B, c)
+        x = x + self.ma(self.q(x), self.k(x), self.v(x), need_weights=False)[0]
+        return x + self.fc2(self.fc1(x))
+
+
+class TransformerBlock(nn.Module):
+    """`num_layers` transformer layers over the positions of a map, with a learned linear position embedding."""
+
+    def __init__(self, c1, c2, num_heads, num_layers):
+        super().__init__()
+        self.conv = Conv(c1, c2) if c1 != c2 else None
+        self.linear = nn.Linear(c2, c2)
+        self.tr = nn.Sequential(*(TransformerLayer(c2, num_heads) for _ in range(num_layers)))
+        self.c2 = c2
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.conv is not None:
+            x = self.conv(x)
+        size = x.shape[2:]
+        tokens = x.flatten(2).permute(2, 0, 1)  # (B, c2, H, W) -> (H*W, B, c2)
+        tokens = self.tr(tokens + self.linear(tokens))
+        return tokens.permute(1, 2, 0).unflatten(2, size)  # -> (B, c2, H, W)
+
+
+class MLPBlock(nn.Module):
+    """Linear layer, activation, linear layer."""
+
+    def __init__(self, embedding_dim, mlp_dim, act=nn.GELU):
+        super().__init__()
+        self.lin1, self.lin2 = nn.Linear(embedding_dim, mlp_dim), nn.Linear(mlp_dim, embedding_dim)
+        self.act = act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lin2(self.act(self.lin1(x)))
+
+
+class LayerNorm2d(nn.Module):
+    """Normalisation over the channels of each position of a map (B, C, H, W)."""
+
+    def __init__(self, num_channels, eps=1e-6):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(num_channels)), nn.Parameter(torch.zeros(num_channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
+        x = (x - mean) / torch.sqrt(variance + self.eps)
+        return self.weight[:, None, None] * x + self.bias[:, None, None]
