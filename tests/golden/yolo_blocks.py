@@ -50,7 +50,10 @@ def build(name: str, args: tuple) -> torch.nn.Module:
     for part in ("block", "conv", "transformer"):
         module = import_module(f"ultralytics.nn.modules.{part}")
         if hasattr(module, name) and getattr(module, name).__module__ == module.__name__:
-            return fill(getattr(module, name)(*args), 1.5)
+            built = getattr(module, name)(*args)
+            if name == "SPPF" and not args[4:]:  # published models switch it on after construction
+                built.cv1.act = torch.nn.SiLU()
+            return fill(built, 1.5)
     raise LookupError(name)
 
 

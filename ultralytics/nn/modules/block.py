@@ -215,14 +215,17 @@ class SPP(nn.Module):
 
 @register(plans.conv)
 class SPPF(nn.Module):
-    """SPP with windows of growing size as `n` poolings of size `k` in a row. Its first convolution is linear."""
+    """SPP with windows of growing size as `n` poolings of size `k` in a row.
+
+    Its first convolution has an activation, as in the models YOLOv5 to YOLO12; with `shortcut` (YOLO26) it is linear.
+    """
 
     n, add = 3, False  # pickles of older releases lack them
 
     def __init__(self, c1, c2, k=5, n=3, shortcut=False):
         super().__init__()
         hidden = c1 // 2
-        self.cv1, self.cv2 = Conv(c1, hidden, 1, 1, act=False), Conv(hidden * (n + 1), c2, 1, 1)
+        self.cv1, self.cv2 = Conv(c1, hidden, 1, 1, act=not shortcut), Conv(hidden * (n + 1), c2, 1, 1)
         self.m = nn.MaxPool2d(kernel_size=k, stride=1, padding=k // 2)
         self.n, self.add = n, shortcut and c1 == c2
 
