@@ -57,14 +57,20 @@ class Steps(nn.Module):
 """
 
 
+MODEL = """
+nc: 2
+backbone:
+  - [-1, 1, EfficientViT_M0, []]
+head:
+  - [4, 1, Steps, [256]]
+  - [[2, 3, 5], 1, RTDETRDecoder, [nc, 256, 300, 4, 8, 1]]
+"""
+
+
 def test_a_module_of_another_folder_that_reads_values_when_built(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/steps.py").write_text(MODULES)
-    rows = "\n".join(
-        ["nc: 2", "backbone:", "  - [-1, 1, EfficientViT_M0, []]", "head:", "  - [4, 1, Steps, [256]]"]
-        + ["  - [[2, 3, 5], 1, RTDETRDecoder, [nc, 256, 300, 4, 8, 1]]"]
-    )
-    (tmp_path / "my.yaml").write_text(rows)
+    (tmp_path / "my.yaml").write_text(MODEL)
     assert run("model=my.yaml", "modules=mine") == 0
     text = (tmp_path / "runs/inspect/my/layers.csv").read_text()
     assert "Steps" in text and "256x20x20" in text
