@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ultralytics.cfg.model_yaml import MODELS_DIR, find_model_yaml, load_model_yaml
 from ultralytics.utils.errors import ModelConfigError
@@ -77,3 +78,10 @@ def test_a_missing_file_is_answered_with_the_nearest(tmp_path):
         find_model_yaml("rtdetr-eficientvit-m0.yaml")
     with pytest.raises(ModelConfigError, match=r"is a folder, expected a \.yaml file"):
         find_model_yaml(tmp_path)
+
+
+def test_names_may_be_a_list():
+    config = yaml.safe_load((MODELS_DIR / "rt-detr" / "rtdetr-r18.yaml").read_text())
+    assert load_model_yaml({**config, "names": ["cat", "dog"]}).names == {0: "cat", 1: "dog"}
+    with pytest.raises(ModelConfigError, match="names must be a list, or a mapping of numbers to names; got 'cat'"):
+        load_model_yaml({**config, "names": "cat"})

@@ -51,7 +51,8 @@ def build(name: str, args: tuple) -> torch.nn.Module:
         module = import_module(f"ultralytics.nn.modules.{part}")
         if hasattr(module, name) and getattr(module, name).__module__ == module.__name__:
             built = getattr(module, name)(*args)
-            if name == "SPPF" and not args[4:]:  # published models switch it on after construction
+            published = not hasattr(module, "fold_batchnorm") and not hasattr(module, "plans")
+            if name == "SPPF" and not args[4:] and published:  # its models switch it on after construction
                 built.cv1.act = torch.nn.SiLU()
             return fill(built, 1.5)
     raise LookupError(name)

@@ -354,6 +354,16 @@ class ProbingForward(nn.Module):
 """,
     },
     "builds": {
+        "EvenKernel": """
+@register(plans.channel_preserving)
+class EvenKernel(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 1 if channels < 16 else 2)  # runs on the channels of an image
+
+    def forward(self, x):
+        return x + self.conv(x)  # fault
+""",
         "NoSuchLayer": """
 @register(plans.channel_preserving)
 class NoSuchLayer(nn.Module):

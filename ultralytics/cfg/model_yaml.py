@@ -147,6 +147,11 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
         for i, row in enumerate(data[section])
     ]
     _check_names(rows)
+    names = data.get("names")
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if names is not None and not isinstance(names, Mapping):
+        raise ModelConfigError(f"{name}: names must be a list, or a mapping of numbers to names; got {names!r}")
     nc, ch = data.get("nc"), data.get("ch", 3)
     for key, value in (("nc", nc), ("ch", ch)):
         if value is not None and (not isinstance(value, int) or value < 1):
@@ -154,7 +159,7 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
     return ModelSpec(
         tuple(rows), nc, depth, width, cap, data.get("activation"),
         {key: data[key] for key in SETTINGS if data.get(key) is not None},
-        {**data, "yaml_file": name}, name, ch, data.get("names"), tuple(data.get("modules") or ()),
+        {**data, "yaml_file": name}, name, ch, names, tuple(data.get("modules") or ()),
     )  # fmt: skip
 
 

@@ -10,7 +10,9 @@ from ultralytics.utils.errors import OptionError
 from ultralytics.utils.files import RUNS_FOLDER
 
 # Where and how long a run goes on. Everything else is part of what the run is.
-MAY_CHANGE = ("epochs", "time", "patience", "device", "workers", "data", "cache", "save_period", "plots", "verbose", "modules")
+MAY_CHANGE = (
+    "epochs", "time", "patience", "device", "workers", "data", "cache", "save_period", "plots", "verbose", "modules",
+)  # fmt: skip
 # How the user points at the run, which is not an option of the run itself.
 NOT_COMPARED = ("resume", "model", "mode", "task", "project", "name", "exist_ok")
 

@@ -139,7 +139,7 @@ def _row(layer: nn.Module, run: _Run, imgsz: int, is_head: bool) -> LayerRow:
         sources=tuple(s if s >= 0 else max(first + s, IMAGE) for s in written),
         numbers=tuple(range(layer.i - len(outputs) + 1, layer.i + 1)) if layer.slots > 1 else (layer.i,),
         name=layer.row_name,
-        module=layer.type.rsplit(".", 1)[-1] + copies,
+        module=layer.row_module.removeprefix("torch.").removeprefix("nn.") + copies,
         arguments=layer.arguments,
         assumed=layer.assumed,
         inputs=tuple(run.inputs),

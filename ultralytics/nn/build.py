@@ -155,6 +155,7 @@ class _Builder:
         layer.f = read if row.listed else read[0]
         layer.slots = SLOTS if several else 1
         layer.where, layer.in_backbone, layer.row_name = row.where, row.section == "backbone", row.name
+        layer.row_module = row.module
         if row.name is not None:
             self.names[row.name] = layer.i
         self.layers.append(layer)

@@ -126,8 +126,10 @@ def find_subject(
         subject, error, outputs = _try(subject)
         if error is None and not all(len(shape) == 3 for shape in outputs):
             error = ModelConfigError(f"{name}: its outputs are {outputs}; expected maps (C, H, W)")
-        elif error is None and (len(outputs) == 1 or subject.is_image or inputs):
+        elif error is None and (inputs or (len(outputs) > 1) == subject.is_image):
             return subject, None
+        elif error is None and subject.is_image:
+            continue  # one map from an image is no backbone: it runs on few channels by chance
         if fallback is None or (fallback[1] is not None and error is None):
             fallback = subject, error  # several maps from one that is no image: no backbone, but it runs
     return fallback
