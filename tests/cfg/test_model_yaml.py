@@ -85,3 +85,13 @@ def test_names_may_be_a_list():
     assert load_model_yaml({**config, "names": ["cat", "dog"]}).names == {0: "cat", 1: "dog"}
     with pytest.raises(ModelConfigError, match="names must be a list, or a mapping of numbers to names; got 'cat'"):
         load_model_yaml({**config, "names": "cat"})
+
+
+def test_keys_of_the_files_own_stand_for_modules_and_arguments_of_its_rows(tmp_path):
+    own = "block: C2f\nwidth_of_neck: 64\n" + TEXT.replace("head:", "  - [-1, 2, block, [width_of_neck, True]]\nhead:")
+    (tmp_path / "own.yaml").write_text(own)
+    row = load_model_yaml(tmp_path / "own.yaml").rows[1]
+    assert (row.module, row.args) == ("C2f", (64, True))
+    (tmp_path / "own.yaml").write_text("blok: C2f\n" + TEXT)
+    with pytest.raises(ModelConfigError, match="unknown key 'blok'"):
+        load_model_yaml(tmp_path / "own.yaml")

@@ -139,10 +139,11 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
             data["modules"] = _folders(data["modules"], path.parent, name)
     if scale is not None:
         data["scale"] = scale
-    _check_keys(data, name)
+    words = _words(data)
+    _check_keys(data, name, words)
     depth, width, cap = _scale(data, name)
     rows = [
-        _row(row, section, f"{name}:{lines[section][i]}" if lines else f"{name} {section} row {i}")
+        _row(_filled_in(row, words), section, f"{name}:{lines[section][i]}" if lines else f"{name} {section} row {i}")
         for section in SECTIONS
         for i, row in enumerate(data[section])
     ]
@@ -185,10 +186,30 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
     return data, lines
 
 
-def _check_keys(data: Mapping[str, Any], name: str) -> None:
+def _words(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of the file's own that stand for a module or an argument of its rows, such as `fusion_mode: bifpn`."""
+    rows = [row for section in SECTIONS for row in data.get(section) or () if isinstance(row, list) and len(row) > 3]
+    used = {
+        word
+        for row in rows
+        for word in (row[2], *(row[3] if isinstance(row[3], list) else ()))
+        if isinstance(word, str)
+    }
+    return {key: value for key, value in data.items() if key in used and key not in (*KEYS, *SECTIONS, *SETTINGS)}
+
+
+def _filled_in(row: Any, words: Mapping[str, Any]) -> Any:
+    """The row with the values of the file's own keys in place of their names."""
+    if not (words and isinstance(row, list) and len(row) > 3 and isinstance(row[3], list)):
+        return row
+    module, *args = (words.get(word, word) if isinstance(word, str) else word for word in (row[2], *row[3]))
+    return [*row[:2], module, args, *row[4:]]
+
+
+def _check_keys(data: Mapping[str, Any], name: str, words: Mapping[str, Any]) -> None:
     known = (*KEYS, *SECTIONS, *SETTINGS)
     for key in data:
-        if key not in known:
+        if key not in known and key not in words:
             raise ModelConfigError(
                 f"{name}: unknown key {key!r}{did_you_mean(key, known) or ';'} known: {', '.join(known)}"
             )
