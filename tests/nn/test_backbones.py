@@ -203,3 +203,15 @@ def test_one_network_of_every_family_of_timm_runs(tool):
             outcomes[family] = tool.try_on_cpu(name)
     failed = {family: outcome["reason"] for family, outcome in outcomes.items() if not outcome["ok"]}
     assert len(outcomes) > 60 and set(failed) <= UNUSABLE, failed
+
+
+def test_a_checkpoint_does_not_need_the_weights_its_row_names(tmp_path):
+    torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "w.pth")
+    row = [-1, 1, "TimmBackbone", ["resnet10t", str(tmp_path / "w.pth")]]
+    config = {"nc": 2, "backbone": [row], "head": [[[3], 1, "RTDETRDecoder", ["nc", 32, 10, 2, 4, 1]]]}
+    model = RTDETRDetectionModel(config)
+    assert model.model[0].pretrained
+    (tmp_path / "w.pth").unlink()
+    again = RTDETRDetectionModel(model.yaml)
+    again.load_state_dict(model.state_dict())
+    assert not again.model[0].pretrained and again.yaml["backbone"] == [row]

@@ -81,6 +81,7 @@ class ModelSpec:
         ch: channels of the images.
         names: class names by index, where the file has them.
         modules: folders with module files, beside those that are always searched.
+        recorded: whether it is what a built model has recorded, whose weights are loaded next.
     """
 
     rows: tuple[Row, ...]
@@ -95,6 +96,7 @@ class ModelSpec:
     ch: int = 3
     names: Mapping[int, str] | None = None
     modules: tuple[str, ...] = ()
+    recorded: bool = False
 
 
 def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
@@ -161,6 +163,7 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
         tuple(rows), nc, depth, width, cap, data.get("activation"),
         {key: data[key] for key in SETTINGS if data.get(key) is not None},
         {**data, "yaml_file": name}, name, ch, names, tuple(data.get("modules") or ()),
+        recorded=isinstance(model, Mapping) and "yaml_file" in model,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,7 @@ class _Builder:
             sizes=tuple(shape[2:] for shape in inputs),
             listed=row.listed,
             find=lambda name: find_entry(name, where, self.folders),
+            recorded=self.spec.recorded,
         )
         layer, shapes, stated = _build_row(row, where, context, self.folders)
         several = isinstance(stated, tuple) or (stated is None and len(shapes) > 1)
@@ -223,6 +224,7 @@ def _build_row(
     else:
         _bind(entry.plan, (context, *args), f"{where}: its arguments are", skip=1)
         plan, how = _planned(entry.plan, context, args, where), entry.note
+        plan = _without_weights(entry, plan) if context.recorded else plan
         layer = _construct(entry, plan, where)
         shapes = _run(layer, plan, context, where)
     _check_stated(plan.out, shapes, where)
@@ -232,6 +234,20 @@ def _build_row(
     layer.arguments, layer.repeats, layer.assumed = _shown_call(entry, plan), plan.copies, how
     layer.spread = takes_each_map(layer, len(context.inputs), context.listed)
     return layer, shapes, plan.out
+
+
+def _without_weights(entry: Entry, plan: Plan) -> Plan:
+    """The plan without the weights that its row names: a checkpoint has its own, and the file may be gone."""
+    signature = inspect.signature(entry.build)
+    try:
+        bound = signature.bind(*plan.args, **plan.kwargs)
+    except TypeError:  # told by `_construct`
+        return plan
+    for name in ("pretrained", "weights"):
+        parameter = signature.parameters.get(name)
+        if name in bound.arguments and parameter.default in (None, False, ""):
+            bound.arguments[name] = parameter.default
+    return replace(plan, args=bound.args, kwargs=bound.kwargs)
 
 
 def _planned(function: PlanFunction, context: Context, args: tuple[Any, ...], where: str) -> Plan:
@@ -281,13 +297,14 @@ def _inferred(
     readings = dict.fromkeys([args, with_classes]) if with_classes != args else [args]
     for guess in (guess for reading in readings for guess in candidates(entry.build, context, reading)):
         state = torch.get_rng_state()  # an attempt that fails must not change the weights of the next
+        plan = _without_weights(entry, guess.plan) if context.recorded else guess.plan
         try:
-            layer = _construct(entry, guess.plan, where)
-            shapes = _run(layer, guess.plan, context, where)
+            layer = _construct(entry, plan, where)
+            shapes = _run(layer, plan, context, where)
             if any(len(shape) != 4 for shape in shapes) and not takes_classes(entry.build):
                 raise ModelConfigError(f"{where}: returns shapes {shapes}; expected maps (B, C, H, W)")
-            as_known = entry.origin == "torch.nn" and guess.plan.args == args
-            return guess.plan, layer, shapes, "" if as_known else guess.how
+            as_known = entry.origin == "torch.nn" and plan.args == args
+            return plan, layer, shapes, "" if as_known else guess.how
         except ModelConfigError as error:
             first_error = first_error or error
             torch.set_rng_state(state)

@@ -38,6 +38,7 @@ class Context:
         sizes: height and width of each input feature map, for an image of 640 x 640.
         listed: whether the row gives its inputs as a list.
         find: the entry of a module by its name, for rows that name one among their arguments.
+        recorded: whether weights are loaded next, so that those which a row names are not wanted.
     """
 
     inputs: tuple[int, ...]
@@ -49,6 +50,7 @@ class Context:
     sizes: tuple[tuple[int, int], ...] = ()
     listed: bool = False
     find: Callable[[str], Entry] | None = None
+    recorded: bool = False
 
     @property
     def c1(self) -> int:

@@ -72,6 +72,7 @@ class TimmBackbone(FeatureBackbone):
         check_frozen(name, frozen_stages, len(_features(name, channels)))
         stages = stages_of(name, channels, tuple(img_size)) if frozen_stages else ()
         super().__init__(name, _create(name, pretrained, recipe.options), recipe, stages, frozen_stages)
+        self.pretrained = pretrained  # the trainer's rate for the backbone depends on it
 
 
 @lru_cache(maxsize=64)

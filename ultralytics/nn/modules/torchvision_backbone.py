@@ -74,6 +74,7 @@ class TorchVisionBackbone(FeatureBackbone):
             stages = dependencies(twin, list(twin(torch.empty(1, 3, *SIZE, device="meta")).values()))
         net = create_feature_extractor(_create(name, weights), _returned(recipe.nodes))
         super().__init__(name, net, recipe, stages, frozen_stages)
+        self.pretrained = weights  # the trainer's rate for the backbone depends on it
 
 
 @lru_cache(maxsize=64)
