@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -14,7 +13,7 @@ from ultralytics.inspect.kinds import kind_of
 from ultralytics.inspect.usage import ParameterUse
 from ultralytics.nn.measure import tensors
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.flops import IMAGE_SIZE, ModelInfo, attention_in_parts, get_flops, run_copy
+from ultralytics.utils.flops import IMAGE_SIZE, ModelInfo, count_operations, model_size, run_copy
 
 Shape = tuple[int, ...]
 IMAGE = -1  # number of the image among the sources
@@ -92,21 +91,13 @@ def inspect_model(model: DetectionModel, imgsz: int = IMAGE_SIZE) -> Inspection:
     Raises:
         ModelConfigError: the forward fails at this size; the message has its error.
     """
-    runs, flops, use = run_copy(model, imgsz, _run_layers)
-    info = ModelInfo(
-        layers=len(list(model.modules())),
-        parameters=sum(p.numel() for p in model.parameters()),
-        gradients=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        gflops=get_flops(model, imgsz),
-        gflops_attention=flops / 1e9,
-        imgsz=(imgsz, imgsz),
-    )
+    runs, gflops, use = run_copy(model, imgsz, _run_layers)
     rows = tuple(_row(layer, run, imgsz, is_head=run is runs[-1]) for layer, run in zip(model.model, runs, strict=True))
     warnings = find_faults(rows, list(model.model), use)
-    return Inspection(rows, info, tuple(warnings), runs[0].inputs[0])
+    return Inspection(rows, model_size(model, gflops, imgsz), tuple(warnings), runs[0].inputs[0])
 
 
-def _run_layers(twin: nn.Module, image: Tensor) -> tuple[list[_Run], int, ParameterUse]:
+def _run_layers(twin: nn.Module, image: Tensor) -> tuple[list[_Run], tuple[float, float], ParameterUse]:
     """Run a copy of the model: what every layer does, in order, the operations of the whole, and what was used."""
     counter, use = FlopCounterMode(display=False), ParameterUse(twin.model[:-1])
     runs: list[_Run] = []
@@ -118,9 +109,9 @@ def _run_layers(twin: nn.Module, image: Tensor) -> tuple[list[_Run], int, Parame
 
     for layer in twin.model:
         layer.register_forward_hook(record)
-    with counter, use, torch.no_grad(), attention_in_parts():
-        twin(image)
-    return runs, counter.get_total_flops(), use
+    with use:
+        gflops = count_operations(twin, image, counter)
+    return runs, gflops, use
 
 
 def _shapes(value: Any) -> list[Shape]:

@@ -45,7 +45,7 @@ def save_png(drawing: Drawing, path: Path) -> None:
     for label in labels:
         _text(axes, label)
     with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=DPI * SCALE)
+        figure.savefig(file, format="png", dpi=DPI * SCALE, pil_kwargs={"compress_level": 2})
 
 
 def _rectangle(axes: Axes, x: float, y: float, width: float, height: float, kind: str, radius: int) -> None:

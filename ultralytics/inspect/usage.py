@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+# What counters of operations ask of a parameter without reading its values.
+SIZE_QUERIES = {Tensor.numel, Tensor.nelement, Tensor.size, Tensor.dim, Tensor.shape.__get__, Tensor.ndim.__get__}
+
 
 class ParameterUse(TorchFunctionMode):
-    """While it is active, notes the parameters of `layers` that any function of torch is given.
+    """While it is active, notes the parameters of `layers` whose values any function of torch is given.
 
     Args:
         layers: the layers to watch, on the meta device.
@@ -41,7 +44,8 @@ class ParameterUse(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict | None = None
     ) -> Any:
-        self._read.update(id(p) for p in _parameters((args, *(kwargs or {}).values())))
+        if function not in SIZE_QUERIES:
+            self._read.update(id(p) for p in _parameters((args, *(kwargs or {}).values())))
         return function(*args, **(kwargs or {}))
 
     def unread(self, position: int) -> list[str]:

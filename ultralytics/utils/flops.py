@@ -59,12 +59,7 @@ def get_flops(model: nn.Module, imgsz: int | Sequence[int] = IMAGE_SIZE) -> floa
     Raises:
         ModelConfigError: the model's forward fails at this size; the message has its error.
     """
-
-    def count(twin: nn.Module, image: Tensor) -> float:
-        macs, _ = thop.profile(twin, inputs=(image,), verbose=False)
-        return float(macs) * 2 / 1e9
-
-    return run_copy(model, imgsz, count)
+    return run_copy(model, imgsz, count_operations)[0]
 
 
 def get_flops_with_attention(model: nn.Module, imgsz: int | Sequence[int] = IMAGE_SIZE) -> float:
@@ -73,14 +68,21 @@ def get_flops_with_attention(model: nn.Module, imgsz: int | Sequence[int] = IMAG
     Raises:
         ModelConfigError: the model's forward fails at this size; the message has its error.
     """
+    return run_copy(model, imgsz, count_operations)[1]
 
-    def count(twin: nn.Module, image: Tensor) -> float:
-        counter = FlopCounterMode(display=False)
-        with counter, torch.no_grad(), attention_in_parts():
-            twin(image)
-        return counter.get_total_flops() / 1e9
 
-    return run_copy(model, imgsz, count)
+def count_operations(model: nn.Module, image: Tensor, counter: FlopCounterMode | None = None) -> tuple[float, float]:
+    """GFLOPs by thop and by torch's counter, in one run. It leaves thop's traces on the model: give it a copy.
+
+    Args:
+        model: in eval mode.
+        image: (1, C, H, W) on its device.
+        counter: torch's counter, if its state is wanted during the run.
+    """
+    counter = counter or FlopCounterMode(display=False)
+    with counter, torch.no_grad(), attention_in_parts():
+        macs, _ = thop.profile(model, inputs=(image,), verbose=False)
+    return float(macs) * 2 / 1e9, counter.get_total_flops() / 1e9
 
 
 @contextmanager
@@ -98,17 +100,22 @@ def model_info(
     model: nn.Module, imgsz: int | Sequence[int] = IMAGE_SIZE, detailed: bool = False, verbose: bool = True
 ) -> ModelInfo:
     """Measure a model and, with `verbose`, log it; `detailed` logs its layer table as well."""
-    info = ModelInfo(
-        layers=len(list(model.modules())),
-        parameters=sum(p.numel() for p in model.parameters()),
-        gradients=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        gflops=get_flops(model, imgsz),
-        gflops_attention=get_flops_with_attention(model, imgsz),
-        imgsz=_sides(imgsz),
-    )
+    info = model_size(model, run_copy(model, imgsz, count_operations), imgsz)
     if verbose:
         LOGGER.info(f"{model.table()}\n{info}" if detailed else str(info))
     return info
+
+
+def model_size(model: nn.Module, gflops: tuple[float, float], imgsz: int | Sequence[int]) -> ModelInfo:
+    """Size of a model whose operations have been counted, see `count_operations`."""
+    return ModelInfo(
+        layers=len(list(model.modules())),
+        parameters=sum(p.numel() for p in model.parameters()),
+        gradients=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        gflops=gflops[0],
+        gflops_attention=gflops[1],
+        imgsz=_sides(imgsz),
+    )
 
 
 def _sides(imgsz: int | Sequence[int]) -> tuple[int, int]:
