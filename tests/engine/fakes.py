@@ -83,4 +83,5 @@ class TinyTrainer(BaseTrainer):
 def tiny_options(folder, **changes):
     """Options of a short run below `folder`."""
     base = {"epochs": 4, "batch": 2, "nbs": 2, "device": "cpu", "plots": False, "project": str(folder), "lr0": 0.01}
+    base["multi_scale"] = False
     return get_cfg(overrides={**base, **changes})

@@ -59,6 +59,7 @@ class Options:
     time: Annotated[float | None, Range(0, open_low=True)]
     patience: Count
     save_period: Annotated[int, Range(-1)]
+    save_minutes: Annotated[float, Range(0)]
     cache: Annotated[bool | str, OneOf("ram", "disk")]
     pretrained: bool | str
     resume: bool | str
@@ -68,6 +69,7 @@ class Options:
     fraction: Annotated[float, Range(0, 1, open_low=True)]
     freeze: Annotated[int | list[int] | None, Range(0)]
     multi_scale: bool
+    sync_bn: bool
     rect: Annotated[bool, Off("RT-DETR sees every image stretched to the square imgsz, in validation as in training")]
     val: bool
     # The decoder

@@ -67,7 +67,10 @@ class OneOf:
 
 
 class DeviceName:
-    """A device in one spelling: 'cpu', 'mps', or GPU numbers as '0' or '0,1'. Whether it exists is not asked here."""
+    """A device in one spelling: 'cpu', 'mps', or GPU numbers as '0' or '0,1'. Whether it exists is not asked here.
+
+    'cpu,cpu' is two processes on the CPU: a rehearsal for several GPUs.
+    """
 
     def __str__(self) -> str:
         return "'cpu', 'mps', a GPU number such as 0, or several such as '0,1'"
@@ -78,9 +81,9 @@ class DeviceName:
         numbers = value if isinstance(value, list) else [value]
         text = ",".join(str(number) for number in numbers).lower().replace(" ", "")
         text = "0" if text == "cuda" else text.removeprefix("cuda:")
-        if text not in ("cpu", "mps") and not re.fullmatch(r"\d+(,\d+)*", text):
+        if text != "mps" and not re.fullmatch(r"\d+(,\d+)*|cpu(,cpu)*", text):
             raise ValueError
-        if len(set(text.split(","))) < len(text.split(",")):
+        if len(set(text.split(","))) < len(text.split(",")) and "cpu" not in text:
             raise ValueError("; a GPU is named twice")
         return text
 

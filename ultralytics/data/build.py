@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from ultralytics.data.augment import AugmentOptions, train_transforms, val_transforms
 from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.utils import DatasetConfig
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.checks import usable_cores
 from ultralytics.utils.errors import DataError
 
@@ -65,23 +65,38 @@ def build_dataset(
 
 
 class EpochSampler(Sampler[int]):
-    """Indices of one epoch: shuffled by (seed, epoch), and dealt out to the processes of a distributed run."""
+    """Indices of one training epoch, shuffled by (seed, epoch) and dealt out to the processes of the run.
 
-    def __init__(self, length: int, *, shuffle: bool, seed: int, rank: int = 0, world: int = 1):
-        self.length, self.shuffle, self.seed, self.rank, self.world = length, shuffle, seed, rank, world
-        self.epoch = 0
+    Batch k of all processes together is batch k of a single process with as many images.
+    """
+
+    def __init__(self, length: int, seed: int):
+        self.length, self.seed, self.epoch = length, seed, 0
 
     def __len__(self) -> int:
-        return -(-self.length // self.world)
+        return -(-self.length // dist.world_size())
 
     def __iter__(self) -> Iterator[int]:
-        order = torch.arange(self.length)
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-            order = torch.randperm(self.length, generator=generator)
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        order = torch.randperm(self.length, generator=generator)
         # Every process gets equally many; the first indices fill up the last round.
-        mine = torch.arange(self.rank, len(self) * self.world, self.world) % self.length
+        mine = torch.arange(dist.rank(), len(self) * dist.world_size(), dist.world_size()) % self.length
         return iter(order[mine].tolist())
+
+
+class BlockSampler(Sampler[int]):
+    """All indices in order; of several processes each gets every n-th batch, so that no image is judged twice."""
+
+    def __init__(self, length: int, batch: int):
+        self.epoch = 0  # every epoch is the same
+        starts = range(dist.rank() * batch, length, dist.world_size() * batch)
+        self.indices = [index for start in starts for index in range(start, min(start + batch, length))]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
 
 
 class EpochLoader(DataLoader):
@@ -94,22 +109,15 @@ class EpochLoader(DataLoader):
 
 
 def build_dataloader(
-    dataset: DetectionDataset,
-    *,
-    batch: int,
-    workers: int,
-    shuffle: bool,
-    seed: int = 0,
-    drop_last: bool = False,
-    rank: int = -1,
+    dataset: DetectionDataset, *, batch: int, workers: int, shuffle: bool, seed: int = 0, drop_last: bool = False
 ) -> EpochLoader:
     """Loader of batches as `DetectionDataset.collate` makes them; the same for any number of workers.
 
-    `rank` >= 0: this process's share in a distributed run.
+    In a distributed run `batch` and the batches are this process's share.
     """
-    workers = min(workers, usable_cores())  # more would only get in each other's way
-    world = torch.distributed.get_world_size() if rank >= 0 else 1
-    sampler = EpochSampler(len(dataset), shuffle=shuffle, seed=seed, rank=max(rank, 0), world=world)
+    # More processes than cores would only get in each other's way.
+    workers = min(workers, usable_cores() // min(dist.world_size(), usable_cores()))
+    sampler = EpochSampler(len(dataset), seed) if shuffle else BlockSampler(len(dataset), batch)
     return EpochLoader(
         dataset,
         batch_size=batch,

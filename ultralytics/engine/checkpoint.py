@@ -7,7 +7,8 @@ A checkpoint is a dict with these keys; the ones marked * make it usable as weig
     names*, nc*       dict[int, str], int
     model*, ema*      state_dict of the network, and of its moving average (or None)
     ema_updates       int
-    optimizer, scheduler, scaler, rng    state of each (scaler None without mixed precision)
+    optimizer, scheduler, scaler    state of each (scaler None without float16)
+    batches_done, loss_sum          where in an epoch it was taken; random numbers are a function of this place
     epoch             int, last completed epoch counting from 0
     best_fitness      float or None
     options           dict, the options of the run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,17 @@ from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
+from ultralytics.engine.run_files import RunFiles
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import load_matching, read_state_dict
 from ultralytics.utils import setup_logging
 from ultralytics.utils.callbacks import Callback, Callbacks
-from ultralytics.utils.errors import ModelConfigError, UserError
+from ultralytics.utils.dist import started_by_torchrun
+from ultralytics.utils.errors import ModelConfigError, OptionError, UserError
 from ultralytics.utils.metrics import DetMetrics
+from ultralytics.utils.torch_utils import count_devices
 
 # What validation and prediction take over from the training of the weights, unless told otherwise.
 INHERITED = {"val": ("data", "imgsz", "single_cls", "classes"), "predict": ("imgsz",)}
@@ -87,15 +90,39 @@ class Model:
         `resume=True` goes on with the run whose `last.pt` this model was made from.
         """
         args = self._options("train", options, model=self.source)
+        if count_devices(args.device) > 1 and not started_by_torchrun():
+            return self._train_on_several_devices(args, options)
         network = self.model if self._loaded else None
         self.trainer = self.trainer_class(args, self.callbacks, model=network, overrides=options)
         self.metrics = self.trainer.train()
         self.model = self.trainer.ema.ema
         self._loaded = True
         if self.trainer.args.save:
-            self.source, self._loaded = str(self.trainer.best), False
-            self.checkpoint = load_checkpoint(self.source)
+            self._take_weights(self.trainer.best)
         return self.metrics
+
+    def _train_on_several_devices(self, args: Options, given: dict[str, Any]) -> DetMetrics:
+        """Train in a process for each device; the best weights come back as a file."""
+        from ultralytics.engine.distribute import launch, train_process
+
+        if not args.save:
+            raise OptionError("save=False: weights come back from several devices by a file; leave it out.")
+        network = None
+        if self._loaded:
+            state = {"model_yaml": self.model.yaml, "nc": self.model.nc, "names": self.names, "ema": None}
+            network = partial(network_of, {**state, "model": self.model.state_dict()}, self.network_class, self.modules)
+        rest = (self.callbacks, network, given)
+        self.metrics, folder = launch(args, train_process, self.trainer_class, args, *rest)
+        self.trainer = self.trainer_class(args, self.callbacks)  # not set up: it tells where things are
+        self.trainer.save_dir, files = folder, RunFiles(folder)
+        self.trainer.best, self.trainer.last, self.trainer.metrics = files.best, files.last, self.metrics.results_dict
+        self._take_weights(files.best)
+        self.__dict__.pop("model", None)
+        return self.metrics
+
+    def _take_weights(self, file: Path) -> None:
+        self.source, self._loaded = str(file), False
+        self.checkpoint = load_checkpoint(file)
 
     def val(self, **options: Any) -> DetMetrics:
         """Validate; without `data=` on the data set that the weights were trained on."""

@@ -24,7 +24,7 @@ from ultralytics.utils.callbacks import Callback, Callbacks
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import run_dir
-from ultralytics.utils.torch_utils import autocast, clock, select_device
+from ultralytics.utils.torch_utils import autocast, clock, half_dtype, select_device
 
 DEFAULT_CONF = 0.25
 STAGES = ("preprocess", "inference", "postprocess")
@@ -110,7 +110,9 @@ class BasePredictor:
 
     def inference(self, x: Tensor, visualize: Path | None = None) -> Any:
         """Output of the network, or feature vectors; `visualize` is a folder for pictures of its feature maps."""
-        with autocast(self.device, self.args.half):  # half precision without changing the caller's weights
+        with autocast(
+            self.device, half_dtype(self.device) if self.args.half else None
+        ):  # half precision without changing the caller's weights
             if visualize or self.args.embed:
                 return self.model.predict(x, visualize=visualize, embed=self.args.embed)
             return self.model(x)

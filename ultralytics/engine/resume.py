@@ -6,30 +6,65 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ultralytics.cfg import Options, get_cfg
-from ultralytics.utils.errors import OptionError
+from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import OptionError, WeightsError
 from ultralytics.utils.files import RUNS_FOLDER
 
 # Where and how long a run goes on. Everything else is part of what the run is.
 MAY_CHANGE = (
-    "epochs", "time", "patience", "device", "workers", "data", "cache", "save_period", "plots", "verbose", "modules",
+    "epochs", "time", "patience", "device", "workers", "data", "cache", "save_period", "save_minutes",
+    "plots", "verbose", "modules",
 )  # fmt: skip
 # How the user points at the run, which is not an option of the run itself.
 NOT_COMPARED = ("resume", "model", "mode", "task", "project", "name", "exist_ok")
 
 
 def resume_path(options: Options) -> Path:
-    """The checkpoint `options` ask to go on with: `resume=<path>`, else the weights given as `model`.
+    """The checkpoint `options` ask to go on with: `resume=<file or run folder>`, else the weights given as `model`.
 
     Raises OptionError, which names the newest last.pt of the project, when neither is a weights file.
     """
     if isinstance(options.resume, str):
-        return Path(options.resume)
+        path = Path(options.resume)
+        return path / "weights" / "last.pt" if path.is_dir() else path
     if options.model and options.model.endswith(".pt"):
         return Path(options.model)
+    raise OptionError(
+        f"resume=True: which run? Give its checkpoint, resume=.../weights/last.pt; {newest_run(options)}."
+    )
+
+
+def newest_run(options: Options) -> str:
+    """A phrase that names the newest last.pt of the project."""
     project = Path(options.project or RUNS_FOLDER)
     runs = sorted(project.glob("*/weights/last.pt"), key=lambda file: file.stat().st_mtime)
-    newest = f"the newest here is resume={runs[-1]}" if runs else f"there is none in {project}"
-    raise OptionError(f"resume=True: which run? Give its checkpoint, resume=.../weights/last.pt; {newest}.")
+    return f"the newest here is resume={runs[-1]}" if runs else f"there is none in {project}"
+
+
+def find_checkpoint(path: Path) -> tuple[Path, dict]:
+    """The checkpoint at `path`, or where that cannot be read the newest of its run that can, with a warning.
+
+    Raises WeightsError of `path` when none can.
+    """
+    try:
+        return path, load_checkpoint(path)
+    except WeightsError as error:
+        others = sorted(path.parent.glob("*.pt"), key=lambda file: file.stat().st_mtime, reverse=True)
+        for other in others if path.parent.name == "weights" else ():
+            if (state := _readable(other)) is not None and other != path:
+                LOGGER.warning(f"{error} Going on from {other}, epoch {state['epoch'] + 1}.")
+                return other, state
+        raise
+
+
+def _readable(path: Path) -> dict | None:
+    """A checkpoint that a run can go on from, or None."""
+    try:
+        state = load_checkpoint(path)
+    except WeightsError:
+        return None
+    return state if state.get("optimizer") is not None else None
 
 
 def resume_options(checkpoint: Mapping[str, object], path: Path, given: Mapping[str, object]) -> Options:

@@ -9,7 +9,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
 from ultralytics.engine.checkpoint import save_checkpoint
+from ultralytics.utils.atomic import atomic_write
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import write_text, write_yaml
 
@@ -39,6 +42,14 @@ class RunFiles:
         save_checkpoint(first, state)
         for path in others:
             _link(first, path)
+
+    def save_batch(self, batch: dict, rank: int) -> Path:
+        """Keep a batch that led to numbers which are not finite: tensors as the network got them, and file names."""
+        file = self.folder / f"non_finite{f'_{rank}' if rank else ''}.pt"
+        kept = {key: batch[key] for key in ("img", "cls", "bboxes", "batch_idx", "im_file") if key in batch}
+        with atomic_write(file) as stream:
+            torch.save(kept, stream)
+        return file
 
     def append_results(self, row: Mapping[str, float]) -> None:
         """Add one epoch to results.csv. A new column (validation began later) is empty in the rows before it."""

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,7 +16,11 @@ from ultralytics.utils.errors import UserError
 
 
 class NonFiniteLossError(UserError):
-    """The loss became NaN or infinite. The optimiser has not taken the step."""
+    """The loss, the gradient or the weights became NaN or infinite, for the second time in a run."""
+
+
+class NonFinite(ArithmeticError):
+    """Something of this batch is NaN or infinite; the message says what. The optimiser has not taken the step."""
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -66,19 +71,27 @@ def time_limit_reason(elapsed: float, epoch_seconds: float, limit_hours: float |
     )
 
 
+SAME_SIGNAL = 1.0  # seconds
+
+
 class Interrupt:
     """Set by the first Ctrl-C; the trainer looks at it between optimiser steps, where the state is whole."""
 
     def __init__(self) -> None:
         self.requested = False
+        self._asked = 0.0
         self._process = os.getpid()
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a data worker, which has inherited the handler: the trainer decides
             return
-        if self.requested:  # the second Ctrl-C does not wait
-            raise KeyboardInterrupt
-        self.requested = True
+        if self.requested:
+            # The second Ctrl-C does not wait. One that comes at once is the first again: torchrun passes on a signal
+            # which the terminal has sent to all processes already.
+            if time.monotonic() - self._asked > SAME_SIGNAL:
+                raise KeyboardInterrupt
+            return
+        self.requested, self._asked = True, time.monotonic()
         LOGGER.warning("Interrupted: finishing this step, then saving. Press Ctrl-C again to stop at once.")
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ultralytics.cfg import Options
+from ultralytics.engine import run_state
 from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.distribute import distribute, processes_of, synchronise_norms
 from ultralytics.engine.optim import (
     build_optimizer,
     freeze_layers,
@@ -22,33 +26,34 @@ from ultralytics.engine.optim import (
     set_learning_rate,
 )
 from ultralytics.engine.progress import EpochProgress, RunClock, format_seconds
-from ultralytics.engine.resume import options_unlike_default, resume_options, resume_path
+from ultralytics.engine.resume import find_checkpoint, options_unlike_default, resume_options, resume_path
 from ultralytics.engine.run_files import RunFiles
 from ultralytics.engine.run_plots import add_plots
 from ultralytics.engine.stopping import (
     EarlyStopping,
+    NonFinite,
     NonFiniteLossError,
     TrainingInterrupted,
     interruptible,
     time_limit_reason,
 )
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import Callbacks
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.ema import ModelEMA
-from ultralytics.utils.errors import OptionError
 from ultralytics.utils.files import run_dir
 from ultralytics.utils.torch_utils import (
     autocast,
     describe_device,
     deterministic_algorithms,
-    get_rng_state,
+    half_dtype,
     init_seeds,
     select_device,
-    set_rng_state,
 )
 
 STRIDE = 32  # image sides are multiples of it
+SMALLEST_SCALE, LARGEST_SCALE = 0.75, 1.25  # of imgsz with multi_scale: 480 to 800 for 640, as in the official code
+RECOVERY_RATE = 0.5  # of the learning rate after numbers that were not finite
 
 
 class BaseTrainer:
@@ -74,8 +79,7 @@ class BaseTrainer:
         self.checkpoint: dict | None = None
         self.save_dir: Path | None = None
         if options.resume:
-            path = resume_path(options)
-            self.checkpoint = load_checkpoint(path)
+            path, self.checkpoint = find_checkpoint(resume_path(options))
             given = options_unlike_default(options) if overrides is None else overrides
             options = resume_options(self.checkpoint, path, given)
             if path.parent.name == "weights":  # go on in the run's own folder
@@ -83,14 +87,14 @@ class BaseTrainer:
         self.args = options
         self.device = select_device(options.device)
         self.callbacks = callbacks.copy() if isinstance(callbacks, Callbacks) else Callbacks(callbacks)
-        if options.plots:
-            add_plots(self.callbacks)
         self.model = model
         self.given = model is not None  # a network that has learned something already
         self.epochs = options.epochs
         self.epoch = 0  # the one under way, counting from 0
         self.batches_done = 0  # of that epoch
         self.updates = 0  # optimiser steps since the run began
+        self.rate_scale = 1.0  # on the learning rate; lowered after numbers that were not finite
+        self.skipped = 0  # steps that the gradient scaler left out because of an overflow
         self.loss_sum = torch.zeros(len(self.loss_names), device=self.device)
         self.metrics: dict[str, float] = {}
         self.fitness: float | None = None
@@ -125,13 +129,22 @@ class BaseTrainer:
 
         Raises TrainingInterrupted after Ctrl-C, NonFiniteLossError, and what the parts raise (UserError).
         """
+        with dist.process_group(self.device), processes_of(self):
+            return self.run()
+
+    def run(self) -> object:
+        """The run, in each of its processes."""
         self.callbacks.run("on_pretrain_routine_start", self)
         self.setup()
         self.callbacks.run("on_pretrain_routine_end", self)
         with interruptible() as self.interrupt, deterministic_algorithms(self.args.deterministic):
             self.callbacks.run("on_train_start", self)
             while self.epoch < self.epochs and not self.stop_reason:
-                self.train_epoch()
+                try:
+                    self.train_epoch()
+                except NonFinite as failure:
+                    self.recover(failure)
+                    continue
                 self.finish_epoch()
                 self.stop_if_interrupted()
         if self.stop_reason:
@@ -143,7 +156,7 @@ class BaseTrainer:
         return result
 
     def train_epoch(self) -> None:
-        """Every batch of `self.epoch` that has not been done yet."""
+        """Every batch of `self.epoch` that has not been done yet. Raises NonFinite, with the state as it then is."""
         self.callbacks.run("on_train_epoch_start", self)
         self.model.train()
         for norm in self.frozen_norms:
@@ -159,41 +172,51 @@ class BaseTrainer:
                 count, _, _, size = batch["img"].shape
                 progress.update(losses, len(batch["cls"]), count, size)
                 self.callbacks.run("on_train_batch_end", self)
-                if self.interrupt.requested and self.is_update_due(self.batches_done - 1):
-                    break
+                if self.is_update_due(self.batches_done - 1):
+                    self.save_by_time()
+                    if self.interrupted():
+                        break
         if self.batches_done < len(self.train_loader):
             self.stop_if_interrupted()
-        self.losses = dict(zip(self.loss_names, self.mean_losses().tolist(), strict=True))
+        self.losses = dict(zip(self.loss_names, dist.mean_over_ranks(self.mean_losses()).tolist(), strict=True))
         self.loss_sum.zero_()
         self.batches_done = 0
         self.callbacks.run("on_train_epoch_end", self)
 
     def training_step(self, batch: dict) -> None:
         """Forward, backward and, once the nominal batch is complete, an update of the weights and their average."""
-        with autocast(self.device, self.amp):
-            loss, items = self.model(batch)
-        self.require_finite(loss, items)
-        share = loss / self.group_length(self.batches_done)
-        self.scaler.scale(share).backward()
-        if self.is_update_due(self.batches_done):
+        due = self.is_update_due(self.batches_done)
+        alone = isinstance(self.network, DistributedDataParallel) and not due  # gradients are exchanged at the update
+        with self.network.no_sync() if alone else nullcontext():
+            with autocast(self.device, self.dtype):
+                loss, items = self.network(batch)
+            self.require_finite(loss, "the loss", items)
+            share = loss / self.group_length(self.batches_done)
+            self.scaler.scale(share).backward()
+        if due:
             self.optimizer_step()
         self.loss_sum += items
         self.batches_done += 1
 
     def optimizer_step(self) -> None:
         """Clip, step at the schedule's rate, and move the average."""
-        set_learning_rate(self.optimizer, self.learning_rate_factor())
+        set_learning_rate(self.optimizer, self.learning_rate_factor() * self.rate_scale)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.trainable, self.args.clip_grad or math.inf)
+        scale = self.scaler.get_scale()
         if not self.scaler.is_enabled():  # the scaler skips such steps itself and lowers its scale
-            self.require_finite(norm, None)
+            self.require_finite(norm, "the norm of the gradient")
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.callbacks.run("optimizer_step", self)
         self.callbacks.run("on_before_zero_grad", self)
         self.optimizer.zero_grad(set_to_none=True)
-        self.ema.update()
         self.updates += 1
+        if self.scaler.get_scale() < scale:
+            self.skipped += 1
+            LOGGER.info(f"  float16: the gradient overflows; step {self.updates} is skipped ({self.skipped} in all)")
+        elif dist.any_rank(not self.ema.update(), self.device):
+            raise NonFinite("a weight or statistic of the network is not finite after the step")
 
     def finish_epoch(self) -> None:
         """Validate, write the results and the checkpoint, and decide whether to go on."""
@@ -203,18 +226,21 @@ class BaseTrainer:
             best = self.stopper.update(self.epoch, self.fitness)
             self.stop_reason = self.stopper.reason(self.epoch)
         self.clock.end_epoch()
-        self.files.append_results(self.results_row())
+        if self.is_main:
+            self.files.append_results(self.results_row())
         self.callbacks.run("on_fit_epoch_end", self)
         self.epoch += 1
         if self.epoch < self.epochs and not self.stop_reason:
-            self.stop_reason = time_limit_reason(self.elapsed, self.clock.epoch_seconds, self.args.time)
+            reason = time_limit_reason(self.elapsed, self.clock.epoch_seconds, self.args.time)
+            self.stop_reason = dist.from_main(reason)  # the processes' clocks differ
+        numbered = self.args.save_period > 0 and self.epoch % self.args.save_period == 0
+        self.keep_state(best=best, numbered=numbered)
         if self.args.save:
-            numbered = self.args.save_period > 0 and self.epoch % self.args.save_period == 0
-            self.files.save(self.state(), best=best, numbered=numbered)
             self.callbacks.run("on_model_save", self)
 
     def validate(self) -> None:
         """Validate the averaged weights; sets `metrics` and `fitness`."""
+        dist.share_state(self.ema.ema)
         measured = self.validator(self.ema.ema, loss=True, epoch=self.epoch)
         results = {key: float(value) for key, value in measured.results_dict.items()}
         self.fitness = results.pop("fitness")
@@ -226,27 +252,47 @@ class BaseTrainer:
     def setup(self) -> None:
         """Data, model, optimiser and run folder; the folder comes late, so that a typo leaves no empty one behind."""
         init_seeds(self.args.seed)
+        self.rank, self.is_main = dist.rank(), dist.rank() == 0
         self.args = self.args.replace(mode="train", imgsz=check_imgsz(self.args.imgsz, STRIDE))
-        self.amp = self.args.amp and self.device.type == "cuda"
-        why_off = " (it needs CUDA)" if self.args.amp and not self.amp else ""
-        LOGGER.info(
-            f"Device: {describe_device(self.device)}; mixed precision {'float16' if self.amp else f'off{why_off}'}"
-        )
-        self.train_loader, self.val_loader = self.load_data()
+        self.dtype = self.mixed_precision()
+        LOGGER.info(f"Device: {describe_device(self.device)}{self._several()}; {self._precision()}")
+        with dist.main_first():
+            self.train_loader, self.val_loader = self.load_data()
         self.model = self.build_model().to(self.device)
+        if self.args.sync_bn:
+            self.model = synchronise_norms(self.model, self.device)
         self.setup_optimization()
-        self.save_dir = self.save_dir or run_dir(self.args, "train")
+        self.network = distribute(self) if dist.world_size() > 1 else self.model
+        self.save_dir = dist.from_main((self.save_dir or run_dir(self.args, "train")) if self.is_main else None)
         self.files = RunFiles(self.save_dir)
         self.best, self.last = self.files.best, self.files.last
-        self.files.create(self.args.to_dict())
+        if self.is_main:
+            self.files.create(self.args.to_dict())
+            if self.args.plots:
+                add_plots(self.callbacks)
         self.validator = self.build_validator(plots=False)
-        if self.checkpoint is not None:
-            self.restore(self.checkpoint)
         self.clock = RunClock(self.epochs, len(self.train_loader))
+        if self.checkpoint is not None:
+            run_state.resume(self, self.checkpoint)
+            if self.is_main:
+                self.files.keep_results(self.epoch)
+        self.keep_state()  # a run that is killed in its first epoch can be resumed, too
         LOGGER.info(
             f"Training epochs {self.epoch + 1} to {self.epochs}, {len(self.train_loader)} batches each, at "
             f"{self.args.imgsz} px; results go to {self.save_dir}"
         )
+
+    def mixed_precision(self) -> torch.dtype | None:
+        """The 16-bit type in which the network computes where it can, or None for float32."""
+        return half_dtype(self.device) if self.args.amp else None
+
+    def _precision(self) -> str:
+        if self.dtype is not None:
+            return f"mixed precision {str(self.dtype).removeprefix('torch.')}"
+        return f"mixed precision off{' (it needs CUDA)' if self.args.amp else ''}"
+
+    def _several(self) -> str:
+        return f", one of {dist.world_size()} processes" if dist.world_size() > 1 else ""
 
     def setup_optimization(self) -> None:
         """Frozen layers, parameter groups, schedule, gradient scaler and average."""
@@ -261,7 +307,7 @@ class BaseTrainer:
         )
         self.trainable = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = build_optimizer(options.optimizer, groups, momentum=options.momentum)
-        self.scaler = torch.amp.GradScaler("cuda", enabled=self.amp)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.ema = ModelEMA(self.model, options.ema_decay, options.ema_warmup)
         self.accumulate = max(round(options.nbs / options.batch), 1)
         self.total_updates = self.epochs * math.ceil(len(self.train_loader) / self.accumulate)
@@ -285,16 +331,13 @@ class BaseTrainer:
         if self.epoch >= self.epochs - self.args.close_mosaic:
             self.train_loader.dataset.close_mosaic()
         self.train_loader.set_epoch(self.epoch)
-        batches = iter(self.train_loader)
-        for _ in range(self.batches_done):
-            next(batches)
-        # Every epoch has random numbers of its own, so that nothing around it (workers, validation, plots, an
-        # interruption) changes what is trained.
-        if self.batches_done:
-            set_rng_state(self.checkpoint["rng"])
-        else:
-            init_seeds(self.args.seed * 100_003 + self.epoch)
-        yield from batches
+        done = self.batches_done
+        for index, batch in enumerate(self.train_loader):
+            if index >= done:
+                # Every batch has random numbers of its own, so that nothing around it (workers, validation, plots, an
+                # interruption) changes what is trained.
+                init_seeds(self.args.seed, self.epoch, index, self.rank)
+                yield batch
 
     def preprocess(self, batch: dict) -> dict:
         """Move a batch to the device; images become floats in 0..1, at a random size with `multi_scale`."""
@@ -304,7 +347,7 @@ class BaseTrainer:
             # A function of the position in the run, so that a resumed run draws the same sizes.
             draw = random.Random(f"{self.args.seed}/{self.epoch}/{self.batches_done}")
             steps = self.args.imgsz // STRIDE
-            side = STRIDE * draw.randint(max(steps // 2, 1), steps * 3 // 2)
+            side = STRIDE * draw.randint(math.ceil(steps * SMALLEST_SCALE), math.floor(steps * LARGEST_SCALE))
             images = F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
         batch["img"] = images
         return batch
@@ -327,24 +370,76 @@ class BaseTrainer:
             cosine=self.args.cos_lr,
         )
 
+    # Numbers that are not finite --------------------------------------------------------------------------------------
+
+    def require_finite(self, value: torch.Tensor, what: str, items: torch.Tensor | None = None) -> None:
+        """Raise NonFinite in every process if `value` is not finite in one; `items` are the parts of the loss."""
+        # Looking costs nothing: the matcher has waited for the device already.
+        finite = bool(torch.isfinite(value))
+        if not dist.any_rank(not finite, self.device):
+            return
+        if finite:
+            raise NonFinite(f"{what} is not finite in another process")
+        parts = [] if items is None else [f"{n} {v:.3g}" for n, v in zip(self.loss_names, items, strict=True)]
+        listed = f" ({', '.join(parts)})" if parts else ""
+        raise NonFinite(f"{what} is {float(value)}{listed}")
+
+    def recover(self, failure: NonFinite) -> None:
+        """Go back to the last good state at a lower rate; the second time, keep the batch and raise NonFiniteLossError.
+
+        The same batch comes again: if it is the cause, it is the one that is kept.
+        """
+        rate = self.args.lr0 * self.learning_rate_factor() * self.rate_scale
+        where = f"Epoch {self.epoch + 1}, batch {self.batches_done + 1}: {failure} at learning rate {rate:.2g}"
+        if self.rate_scale < 1:
+            file = self.files.save_batch(self.batch, self.rank)
+            raise NonFiniteLossError(
+                f"{where}, for the second time. The batch is in {file}, the last good state in "
+                f"{self.last if self.args.save else '(save=False: none)'}. Look at the batch's images and labels; try "
+                f"a lower lr0 (now {self.args.lr0:g}){' or amp=False' if self.dtype else ''}."
+            )
+        run_state.put_back(self, dist.from_main(self.good_state() if self.is_main else None))
+        self.optimizer.zero_grad(set_to_none=True)
+        self.rate_scale = RECOVERY_RATE
+        if self.is_main:
+            self.files.keep_results(self.epoch)
+        LOGGER.warning(
+            f"{where}. Going on from the last good state, epoch {self.epoch + 1}, batch {self.batches_done + 1}, at "
+            f"{RECOVERY_RATE:g} of the learning rate; should it happen again, the run ends."
+        )
+
+    # What is kept -----------------------------------------------------------------------------------------------------
+
+    def keep_state(self, *, best: bool = False, numbered: bool = False) -> None:
+        """Keep the state to return to: in last.pt, or in memory with save=False."""
+        self.saved_at = time.perf_counter()
+        if not self.is_main:
+            return
+        state = run_state.take_state(self)
+        if self.args.save:
+            self.files.save(state, best=best, numbered=numbered)
+        else:
+            self.kept = run_state.on_cpu(state)
+
+    def good_state(self) -> dict:
+        """What `keep_state` has kept last."""
+        return load_checkpoint(self.last) if self.args.save else self.kept
+
+    def save_by_time(self) -> None:
+        """Within an epoch, after an update: keep the state every `save_minutes`."""
+        if self.args.save and time.perf_counter() - self.saved_at >= self.args.save_minutes * 60:
+            self.keep_state()
+
     # Ends -------------------------------------------------------------------------------------------------------------
 
-    def require_finite(self, value: torch.Tensor, items: torch.Tensor | None) -> None:
-        """Raise NonFiniteLossError. Looking costs nothing: the matcher has waited for the device already."""
-        if torch.isfinite(value):
-            return
-        parts = "" if items is None else ", ".join(f"{n} {v:.3g}" for n, v in zip(self.loss_names, items, strict=True))
-        what = f"the loss is {float(value)} ({parts})" if parts else f"the norm of the gradient is {float(value)}"
-        rate = self.args.lr0 * self.learning_rate_factor()
-        saved = f" The last good state is in {self.last}." if self.last.exists() else ""
-        raise NonFiniteLossError(
-            f"Epoch {self.epoch + 1}, batch {self.batches_done + 1}: {what} at learning rate {rate:.2g}; expected a "
-            f"finite number. Try a lower lr0 (now {self.args.lr0:g}){' or amp=False' if self.amp else ''}.{saved}"
-        )
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C or SIGTERM has reached any process."""
+        self.interrupt.requested = dist.any_rank(self.interrupt.requested, self.device)
+        return self.interrupt.requested
 
     def stop_if_interrupted(self) -> None:
         """After Ctrl-C: save where the run is and raise TrainingInterrupted, which says how to go on."""
-        if not self.interrupt.requested:
+        if not self.interrupted():
             return
         if not self.args.save:
             message = "Training interrupted; nothing was kept, as save=False says."
@@ -354,7 +449,7 @@ class BaseTrainer:
             )
         else:
             if self.batches_done:  # between epochs it is saved already
-                self.files.save(self.state(), best=False, numbered=False)
+                self.keep_state()
             message = (
                 f"Training interrupted in epoch {self.epoch + 1}, saved in {self.last}. To go on:\n"
                 f"  yolo train resume={self.last}\n"
@@ -367,8 +462,10 @@ class BaseTrainer:
         """Validate the best weights once more, this time with plots."""
         weights = "the last weights"
         if self.args.save:
-            self.ema.ema.load_state_dict(load_checkpoint(self.best)["ema"])
+            if self.is_main:
+                self.ema.ema.load_state_dict(load_checkpoint(self.best)["ema"])
             weights = str(self.best)
+        dist.share_state(self.ema.ema)
         LOGGER.info(f"Validating {weights}")
         self.validator = self.build_validator(plots=self.args.plots)
         result = self.validator(self.ema.ema)
@@ -410,54 +507,6 @@ class BaseTrainer:
         row |= {f"train/{name}": value for name, value in self.losses.items()}
         row |= self.metrics
         return row | {f"lr/pg{index}": group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
-
-    def state(self) -> dict:
-        """The checkpoint: weights, and all that a resumed run needs to end where an uninterrupted one would."""
-        return {
-            "model_yaml": self.model.yaml,
-            "names": self.model.names,
-            "nc": self.model.nc,
-            "model": self.model.state_dict(),
-            "ema": self.ema.ema.state_dict(),
-            "ema_updates": self.ema.updates,
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": {"updates": self.updates},
-            "scaler": self.scaler.state_dict() if self.amp else None,
-            "rng": get_rng_state(),
-            "epoch": self.epoch - 1,
-            "batches_done": self.batches_done,
-            "loss_sum": self.loss_sum,
-            "best_fitness": self.stopper.best_fitness,
-            "best_epoch": self.stopper.best_epoch,
-            "seconds": self.elapsed,
-            "options": self.args.to_dict(),
-            "metrics": self.metrics,
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        }
-
-    def restore(self, state: dict) -> None:
-        """Put back what `state` took. Raises OptionError when the run has no epochs left."""
-        self.epoch = state["epoch"] + 1
-        if self.epoch >= self.epochs:
-            raise OptionError(
-                f"{self.args.resume}: this run has done its {self.epochs} epochs; to go on, give more, such as "
-                f"epochs={self.epochs * 2}."
-            )
-        self.model.load_state_dict(state["model"])
-        self.ema.ema.load_state_dict(state["ema"])
-        self.ema.updates = state["ema_updates"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        if state["scaler"] and self.amp:
-            self.scaler.load_state_dict(state["scaler"])
-        self.updates = state["scheduler"]["updates"]
-        self.batches_done = state["batches_done"]
-        self.loss_sum = state["loss_sum"].to(self.device)
-        self.stopper.best_fitness, self.stopper.best_epoch = state["best_fitness"], state["best_epoch"]
-        if not self.best.exists():  # the checkpoint was moved away from its run: a best of this folder is needed
-            self.stopper.best_fitness, self.stopper.best_epoch = None, self.epoch - 1
-        self.seconds_before, self.metrics = state["seconds"], dict(state["metrics"])
-        self.files.keep_results(self.epoch)
-        LOGGER.info(f"Resuming {self.args.resume} in epoch {self.epoch + 1}, batch {self.batches_done + 1}")
 
 
 def _is_weights(model: str | None) -> bool:

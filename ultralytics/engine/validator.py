@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ultralytics.cfg import Options
 from ultralytics.data.build import build_dataloader, build_dataset
 from ultralytics.data.utils import load_dataset_config
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.boxes import scale_boxes, xywh2xyxy
 from ultralytics.utils.callbacks import Callback, Callbacks
 from ultralytics.utils.checks import check_imgsz
@@ -25,7 +25,7 @@ from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import run_dir, write_text
 from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.plotting import plot_confusion_matrix, plot_curves, plot_images
-from ultralytics.utils.torch_utils import autocast, clock, select_device
+from ultralytics.utils.torch_utils import autocast, clock, half_dtype, select_device
 
 DEFAULT_CONF = 0.001  # AP needs the uncertain detections, too
 PLOTTED_BATCHES = 3
@@ -107,10 +107,10 @@ class BaseValidator:
                     losses.append(model.loss(batch, outputs)[1])
                 detections = self._timed("postprocess", self.postprocess, outputs, batch)
                 self.update(detections, batch)
-                if self.args.plots and index < PLOTTED_BATCHES:
+                if self.args.plots and index < PLOTTED_BATCHES and not dist.rank():
                     self._plot_batch(index, batch, detections)
                 self.callbacks.run("on_val_batch_end", self)
-        self.loss_items = torch.stack(losses).mean(0) if losses else None
+        self._gather(losses)
         self._finish()
         self.callbacks.run("on_val_end", self)
         return self.metrics
@@ -135,7 +135,9 @@ class BaseValidator:
 
     def inference(self, model: nn.Module, images: Tensor) -> Any:
         """Output of the network for images (B, 3, H, W)."""
-        with autocast(self.device, self.args.half):  # half precision without changing the caller's weights
+        with autocast(
+            self.device, half_dtype(self.device) if self.args.half else None
+        ):  # half precision without changing the caller's weights
             return model(images)
 
     def postprocess(self, outputs: Any, batch: dict) -> list[Tensor]:
@@ -177,6 +179,17 @@ class BaseValidator:
         stated = None if self.args.single_cls else self.dataset.category_ids
         return list(stated or self.dataset.names)
 
+    def _gather(self, losses: list[Tensor]) -> None:
+        """Put together what the processes of a distributed run have found, in the order of the images."""
+        parts = dist.gather((self.metrics, self.predictions, [items.cpu() for items in losses], self.seconds))
+        if len(parts) > 1:
+            metrics, predictions, by_rank, seconds = zip(*parts, strict=True)
+            self.metrics = DetMetrics.joined(metrics, self.dataloader.batch_size)
+            self.predictions = [entry for part in predictions for entry in part]
+            self.seconds = {stage: sum(part[stage] for part in seconds) for stage in STAGES}
+            losses = dist.interleave(by_rank)
+        self.loss_items = torch.stack(losses).mean(0) if losses else None
+
     def _finish(self) -> None:
         """Compute the metrics, tell them, and write what was asked for."""
         metrics = self.metrics.process()
@@ -195,6 +208,8 @@ class BaseValidator:
             LOGGER.info(
                 "Speed: " + ", ".join(f"{ms:.1f} ms {stage}" for stage, ms in metrics.speed.items()) + " an image"
             )
+        if dist.rank():
+            return
         if self.args.plots:
             plot_curves(metrics.box, metrics.names, self.save_dir)
             for normalize in (False, True):

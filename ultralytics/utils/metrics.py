@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 from ultralytics.utils.ap import IOU_THRESHOLDS, ClassCurves, ap_per_class, average_precision, match_predictions
 from ultralytics.utils.boxes import bbox_iou, box_iou
 from ultralytics.utils.confusion import ConfusionMatrix
+from ultralytics.utils.dist import interleave
 
 if TYPE_CHECKING:
     from ultralytics.utils.coco_eval import CocoMetrics
@@ -144,6 +146,17 @@ class DetMetrics:
         self.images[np.unique(labels)] += 1
         self.seen += 1
         return tp
+
+    @classmethod
+    def joined(cls, parts: Sequence[DetMetrics], block: int) -> DetMetrics:
+        """One collection from several that were dealt blocks of `block` images in turn."""
+        whole = cls(parts[0].names, confusion_conf=parts[0].confusion_matrix.conf)
+        for name in ("_tp", "_conf", "_pred_cls", "_true_cls"):
+            setattr(whole, name, interleave([getattr(part, name) for part in parts], block))
+        whole.confusion_matrix.matrix = sum(part.confusion_matrix.matrix for part in parts)
+        whole.images, whole.labels = sum(part.images for part in parts), sum(part.labels for part in parts)
+        whole.seen = sum(part.seen for part in parts)
+        return whole
 
     def process(self) -> DetMetrics:
         """Compute `box` from the images so far, and return this object."""

@@ -13,6 +13,7 @@ import torch.utils.deterministic
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from ultralytics.utils.dist import local_rank, started_by_torchrun
 from ultralytics.utils.ema import ModelEMA
 from ultralytics.utils.errors import DeviceError
 from ultralytics.utils.flops import get_flops, model_info
@@ -22,20 +23,19 @@ __all__ = [
     "ModelEMA",
     "autocast",
     "clock",
+    "count_devices",
     "de_parallel",
     "describe_device",
     "deterministic_algorithms",
     "fuse_conv_and_bn",
     "fuse_deconv_and_bn",
     "get_flops",
-    "get_rng_state",
     "init_seeds",
     "initialize_weights",
     "is_parallel",
     "make_divisible",
     "model_info",
     "select_device",
-    "set_rng_state",
     "time_sync",
 ]
 
@@ -43,9 +43,12 @@ __all__ = [
 def select_device(device: str | int | Sequence[int] | torch.device | None = None) -> torch.device:
     """The device to compute on: None takes the first GPU that is there, else the CPU.
 
-    Understands 'cpu', 'mps', 0, '0', 'cuda', 'cuda:0', [0], and torch devices. Raises DeviceError.
+    Understands 'cpu', 'mps', 0, '0', 'cuda', 'cuda:0', [0], and torch devices. Of several, '0,1', each process of a
+    distributed run takes its own, as with None. Raises DeviceError.
     """
     asked = _normalise(device)
+    if started_by_torchrun():
+        asked = _own_device(asked)
     if asked == "":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     if asked == "cpu":
@@ -55,7 +58,7 @@ def select_device(device: str | int | Sequence[int] | torch.device | None = None
             raise DeviceError(f"device={device!r}: no Apple GPU is visible to torch here; write device='cpu'.")
         return torch.device("mps")
     if "," in asked:
-        raise DeviceError(f"device={device!r}: several devices are not supported yet; write one, such as device='0'.")
+        raise DeviceError(f"device={device!r}: only training runs on several devices; write one, such as device='0'.")
     if not asked.isdigit():
         raise DeviceError(f"device={device!r}: expected 'cpu', 'mps', or the number of a CUDA device such as '0'.")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -66,6 +69,23 @@ def select_device(device: str | int | Sequence[int] | torch.device | None = None
     raise DeviceError(
         f"device={device!r}: {count} CUDA device(s) visible, numbered 0 to {count - 1}; write one of them."
     )
+
+
+def count_devices(device: str | int | Sequence[int] | torch.device | None) -> int:
+    """How many devices are named: 2 for '0,1'."""
+    return _normalise(device).count(",") + 1
+
+
+def _own_device(asked: str) -> str:
+    """The device of this process: of those named the one at its place, else the GPU of its number."""
+    named = asked.split(",") if asked else []
+    if len(named) > 1:
+        if local_rank() >= len(named):
+            raise DeviceError(
+                f"device={asked!r}: {len(named)} devices for process {local_rank() + 1}; name one for each."
+            )
+        return named[local_rank()]
+    return asked or (str(local_rank()) if torch.cuda.is_available() else "cpu")
 
 
 _CPU_HINT = "write device='cpu' to use the processor."
@@ -93,11 +113,12 @@ def describe_device(device: torch.device) -> str:
     return device.type.upper()
 
 
-def init_seeds(seed: int) -> None:
-    """Seed Python, NumPy and torch."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+def init_seeds(*seed: int) -> None:
+    """Seed Python, NumPy and torch; of several numbers each matters."""
+    mixed = seed[0] if len(seed) == 1 else int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1)
+    random.seed(mixed)
+    np.random.seed(mixed % 2**32)
+    torch.manual_seed(mixed)
 
 
 @contextmanager
@@ -135,31 +156,19 @@ def clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def get_rng_state() -> dict:
-    """States of all random number generators as plain data, for a checkpoint."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()
-    return {
-        "python": random.getstate(),
-        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager:
+    """Mixed precision in `dtype`, or plain float32 for None."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
-def set_rng_state(state: dict) -> None:
-    """Put back what `get_rng_state` took. CUDA states are put back when the number of GPUs is the same."""
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+def half_dtype(device: torch.device) -> torch.dtype | None:
+    """The 16-bit type for mixed precision: on CUDA bfloat16 where the GPU computes with it, else float16.
 
-
-def autocast(device: torch.device, enabled: bool) -> AbstractContextManager:
-    """Mixed precision in float16 on CUDA; elsewhere nothing, because there it is slower or not there."""
-    return torch.autocast("cuda", dtype=torch.float16, enabled=enabled and device.type == "cuda")
+    bfloat16 has the range of float32 and does not overflow. None elsewhere: there 16 bits are slower or not there.
+    """
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def time_sync() -> float:

@@ -9,6 +9,7 @@ from torch import nn
 from ultralytics.data.build import EpochLoader, build_dataloader, build_dataset
 from ultralytics.data.utils import load_dataset_config
 from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.distribute import share_of_batch
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.rtdetr.val import RTDETRValidator
 from ultralytics.models.utils.loss import RTDETRDetectionLoss
@@ -33,7 +34,11 @@ class RTDETRTrainer(BaseTrainer):
             dataset = build_dataset(options, self.data, split, training=training, imgsz=options.imgsz)
             loaders.append(
                 build_dataloader(
-                    dataset, batch=options.batch, workers=options.workers, shuffle=training, seed=options.seed
+                    dataset,
+                    batch=share_of_batch(options.batch),
+                    workers=options.workers,
+                    shuffle=training,
+                    seed=options.seed,
                 )
             )
         return loaders[0], loaders[1]
