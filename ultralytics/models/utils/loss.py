@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ultralytics.models.utils.ops import HungarianMatcher, Match
 from ultralytics.utils.boxes import bbox_iou
+from ultralytics.utils.dist import mean_over_ranks
 
 
 class RTDETRDetectionLoss(nn.Module):
@@ -61,20 +62,29 @@ class RTDETRDetectionLoss(nn.Module):
         """
         boxes, scores = preds[0].float(), preds[1].float()
         matches = self.matcher.match_layers(boxes, scores, batch["bboxes"], batch["cls"], batch["gt_groups"])
-        terms = self._terms(boxes, scores, batch, matches, "")
+        restored = [] if dn_meta is None else list(zip(dn_meta["dn_pos_idx"], dn_meta["dn_gt_idx"], strict=True))
+        counts = boxes.new_tensor([sum(len(gt) for _, gt in pairs) for pairs in (matches[0], restored)])
+        if self.training:  # a distributed run divides by what all its processes have, as one with the joint batch does
+            counts = mean_over_ranks(counts)
+        paired, paired_dn = counts.clamp(min=1)
+        terms = self._terms(boxes, scores, batch, matches, paired, "")
         if dn_meta is None:
             zero = boxes.new_zeros(())
             return terms | {f"{name}_dn": zero for name in terms}
-        pairs = list(zip(dn_meta["dn_pos_idx"], dn_meta["dn_gt_idx"], strict=True))
-        matches = [pairs] * len(dn_bboxes)
-        return terms | self._terms(dn_bboxes.float(), dn_scores.float(), batch, matches, "_dn")
+        matches = [restored] * len(dn_bboxes)
+        return terms | self._terms(dn_bboxes.float(), dn_scores.float(), batch, matches, paired_dn, "_dn")
 
     def _terms(
-        self, boxes: Tensor, scores: Tensor, batch: Mapping[str, Any], matches: list[list[Match]], suffix: str
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        batch: Mapping[str, Any],
+        matches: list[list[Match]],
+        paired: Tensor,
+        suffix: str,
     ) -> dict[str, Tensor]:
-        """Terms of the last layer, and of the others summed."""
+        """Terms of the last layer, and of the others summed; `paired` is the number they are divided by."""
         layer, image, query, gt = _indices(matches, boxes.device)
-        paired = max(len(gt) // len(matches), 1)
         predicted, wanted = boxes[layer, image, query], batch["bboxes"][gt].to(boxes.dtype)  # (L * pairs, 4)
 
         overlap = bbox_iou(predicted.detach(), wanted, xywh=True).squeeze(-1)
@@ -95,7 +105,7 @@ class RTDETRDetectionLoss(nn.Module):
             terms[f"{name}_aux{suffix}"] = weighted[:-1].sum()
         return terms
 
-    def _class_loss(self, scores: Tensor, positives: tuple[Tensor, ...], overlap: Tensor, paired: int) -> Tensor:
+    def _class_loss(self, scores: Tensor, positives: tuple[Tensor, ...], overlap: Tensor, paired: Tensor) -> Tensor:
         """(L,): what each layer's logits (L, B, Q, nc) cost; `positives` index the logits of matched classes."""
         p = scores.sigmoid()
         target = torch.zeros_like(scores)

@@ -1,0 +1,183 @@
+"""Training in two processes on the CPU: equal to one with the joint batch, and its ends."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from tests.engine.fakes import TinyLoader, TinyModel, TinyTrainer, TinyValidator, tiny_options
+from ultralytics import RTDETR
+from ultralytics.data.synthetic import NAMES, generate_shapes
+from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.distribute import launch, train_process, unused_parameters
+from ultralytics.utils import dist
+from ultralytics.utils.errors import OptionError, UserError
+
+TWO = "cpu,cpu"
+
+
+class SharedLoader(TinyLoader):
+    """Each process takes its half of the two images."""
+
+    def __iter__(self):
+        for batch in super().__iter__():
+            yield {**batch, "img": batch["img"][dist.rank() :: dist.world_size()]}
+
+
+class Plain(TinyModel):
+    """Without noise and BatchNorm, whose statistics are those of a process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model[0][1] = nn.GroupNorm(1, 4)
+
+    def forward(self, batch):
+        loss = ((self.model(batch["img"]).mean((1, 2, 3)) - 1) ** 2).mean()
+        return loss, torch.stack((loss.detach(), loss.detach() * 2))
+
+
+class SharedTrainer(TinyTrainer):
+    def load_data(self):
+        return SharedLoader(self.batches), None
+
+    def build_model(self):
+        return Plain()
+
+    def build_validator(self, *, plots):
+        return TinyValidator(list(self.planned))
+
+
+class Forgetful(SharedTrainer):
+    """A layer of its model is not used."""
+
+    def build_model(self):
+        model = Plain()
+        model.spare = nn.Linear(2, 2)
+        return model
+
+
+def kill_second_process(trainer):
+    if trainer.rank == 1 and trainer.epoch == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wrong_in_every_process(trainer):
+    raise UserError("images.yaml: no such file")
+
+
+def interrupt_second_process(trainer):
+    if trainer.rank == 1 and trainer.epoch == 1 and trainer.batches_done == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run_two(folder, callbacks=None, trainer=SharedTrainer, **changes):
+    options = tiny_options(folder, device=TWO, **changes)
+    return launch(options, train_process, trainer, options, callbacks, None, {})
+
+
+def losses(folder: Path) -> list[list[float]]:
+    rows = csv.DictReader((folder / "results.csv").open())
+    return [[float(value) for key, value in row.items() if key != "time"] for row in rows]
+
+
+@pytest.mark.parametrize("changes", [{}, {"nbs": 4}])
+def test_two_processes_train_as_one_with_the_joint_batch(tmp_path, changes):
+    _, folder = run_two(tmp_path, name="two", **changes)
+    alone = SharedTrainer(tiny_options(tmp_path, name="one", **changes))
+    alone.train()
+    two, one = (load_checkpoint(f / "weights" / "last.pt")["ema"] for f in (folder, alone.save_dir))
+    assert all(torch.allclose(two[name], one[name], rtol=1e-5, atol=1e-6) for name in one)
+    assert losses(folder) == [pytest.approx(row, rel=1e-4) for row in losses(alone.save_dir)]
+
+
+def test_a_process_that_is_killed_ends_the_run_with_a_sentence(tmp_path):
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"Process 1 of the run was ended by SIGKILL.*resume=.*last\.pt"):
+        run_two(tmp_path, {"on_train_batch_start": kill_second_process})
+    assert time.monotonic() - began < 60
+    last = tmp_path / "train" / "weights" / "last.pt"
+    assert load_checkpoint(last)["epoch"] == 0
+    options = tiny_options(tmp_path, device=TWO, resume=str(last))
+    launch(options, train_process, SharedTrainer, options, None, None, {"device": TWO})
+    assert [row[0] for row in losses(tmp_path / "train")] == [1, 2, 3, 4]
+
+
+def test_what_is_wrong_in_every_process_is_told_once(tmp_path, capfd):
+    with pytest.raises(UserError, match="Process 0 of the run ended with exit code 1"):
+        run_two(tmp_path, {"on_train_start": wrong_in_every_process})
+    assert capfd.readouterr().err.count("images.yaml: no such file") == 1
+
+
+def test_a_signal_to_one_process_stops_all_after_the_step(tmp_path):
+    with pytest.raises(UserError, match=r"Process . of the run"):
+        run_two(tmp_path, {"on_train_batch_end": interrupt_second_process})
+    saved = load_checkpoint(tmp_path / "train" / "weights" / "last.pt")
+    assert (saved["epoch"], saved["batches_done"]) == (0, 2)
+
+
+def test_unused_parameters_are_named(tmp_path, capfd):
+    torch.manual_seed(0)
+    model = Forgetful(tiny_options(tmp_path)).build_model()
+    assert unused_parameters(model, {"img": torch.rand(2, 3, 8, 8)}) == ["spare.weight", "spare.bias"]
+    assert all(p.grad is None for p in model.parameters())
+    run_two(tmp_path, trainer=Forgetful, epochs=1)
+    message = capfd.readouterr().err
+    assert message.count("2 parameters take no part in the loss: spare.bias, spare.weight.") == 1
+
+
+def test_what_cannot_be_sent_to_a_process_is_refused(tmp_path):
+    with pytest.raises(OptionError, match=r"cannot be sent.*top level of a module.*torchrun --nproc-per-node 2"):
+        run_two(tmp_path, {"on_train_start": lambda trainer: None})
+
+
+def test_a_batch_is_dealt_out_evenly(tmp_path):
+    model = RTDETR("rtdetr-efficientvit-m0.yaml")
+    with pytest.raises(UserError, match="Process 0"):
+        model.train(data="shapes.yaml", batch=3, device=TWO, project=str(tmp_path), epochs=1)
+
+
+def freeze_statistics(trainer):
+    """BatchNorm by its running statistics: a process has those of its own images only."""
+    for module in trainer.model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory) -> Path:
+    """Seven images, so that the last batch is uneven; the second, on process 1, has no boxes."""
+    root = tmp_path_factory.mktemp("data") / "shapes"
+    generate_shapes(root, images_train=7, images_val=7, size=64, seed=0)
+    for label in sorted((root / "labels").glob("*/00001.txt")):
+        label.write_text("")
+    file = root.parent / "shapes.yaml"
+    names = dict(enumerate(NAMES))
+    file.write_text(yaml.safe_dump({"path": str(root), "train": "images/train", "val": "images/val", "names": names}))
+    return file
+
+
+def test_a_detector_trains_and_is_judged_as_in_one_process(shapes, tmp_path):
+    options = {
+        "data": str(shapes), "imgsz": 64, "batch": 2, "nbs": 2, "epochs": 2, "workers": 0, "queries": 10,
+        "denoising": 0, "plots": False, "project": str(tmp_path), "mosaic": 0.0, "clip_grad": 0.0, "lr0": 1e-5,
+    }  # fmt: skip
+    trained = {}
+    for name, device in (("one", "cpu"), ("two", TWO)):
+        model = RTDETR("rtdetr-efficientvit-m0.yaml")
+        model.add_callback("on_train_epoch_start", freeze_statistics)
+        metrics = model.train(name=name, device=device, **options)
+        trained[name] = (losses(tmp_path / name), metrics.results_dict, metrics.seen, model)
+    (one, _, seen, _), (two, judged_by_two, seen_by_two, model) = trained["one"], trained["two"]
+    assert seen == seen_by_two == 7
+    # 7 images: the epoch of two processes has one image twice, so the sums of the losses differ a little.
+    assert two == [pytest.approx(row, rel=0.2, abs=1e-3) for row in one]
+    alone = model.val(plots=False, workers=0, batch=1, project=str(tmp_path)).results_dict
+    assert judged_by_two == pytest.approx(alone, abs=1e-6)
