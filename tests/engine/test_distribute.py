@@ -18,6 +18,7 @@ from ultralytics import RTDETR
 from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.distribute import launch, train_process, unused_parameters
+from ultralytics.engine.stopping import TrainingInterrupted
 from ultralytics.utils import dist
 from ultralytics.utils.errors import OptionError, UserError
 
@@ -117,7 +118,7 @@ def test_what_is_wrong_in_every_process_is_told_once(tmp_path, capfd):
 
 
 def test_a_signal_to_one_process_stops_all_after_the_step(tmp_path):
-    with pytest.raises(UserError, match=r"Process . of the run"):
+    with pytest.raises(TrainingInterrupted, match=r"interrupted in epoch 2, saved in .*last\.pt"):
         run_two(tmp_path, {"on_train_batch_end": interrupt_second_process})
     saved = load_checkpoint(tmp_path / "train" / "weights" / "last.pt")
     assert (saved["epoch"], saved["batches_done"]) == (0, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from typing import Protocol
@@ -132,5 +133,8 @@ def build_dataloader(
 
 
 def _start_worker(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, which saves and then ends its workers
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # signals to the whole run (Ctrl-C, a cluster's SIGTERM) are for the trainer, which saves
+    else:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)  # each worker is one thread of its own already

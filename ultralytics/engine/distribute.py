@@ -6,12 +6,14 @@ Every process computes its share of each batch; the gradients are averaged. Proc
 from __future__ import annotations
 
 import copy
+import logging
 import pickle
 import signal
 import tempfile
-import time
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,13 +22,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ultralytics.cfg import Options
 from ultralytics.engine.resume import newest_run
+from ultralytics.engine.stopping import TrainingInterrupted
 from ultralytics.utils import LOGGER, dist, setup_logging
 from ultralytics.utils.errors import OptionError, UserError
 from ultralytics.utils.torch_utils import count_devices
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     from ultralytics.engine.trainer import BaseTrainer
@@ -143,23 +144,35 @@ def launch(options: Options, function: Callable[..., Any], *arguments: Any) -> A
         ) from error
     with tempfile.TemporaryDirectory(prefix="ultralytics-run-") as logs:
         config = LaunchConfig(
-            min_nodes=1, max_nodes=1, nproc_per_node=processes, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+            run_id="ultralytics", min_nodes=1, max_nodes=1, nproc_per_node=processes, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
             max_restarts=0, monitor_interval=0.5, start_method="spawn", logs_specs=DefaultLogsSpecs(log_dir=logs),
         )  # fmt: skip
+        # Its warnings and tracebacks say less than the sentence below.
+        logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
         try:
-            return elastic_launch(config, _guarded)(function, *arguments)[0]
+            result = elastic_launch(config, _guarded)(Path(logs), function, *arguments)[0]
         except ChildFailedError as error:
             raise UserError(f"{_describe(error)} To go on: yolo train resume=...; {newest_run(options)}.") from None
+    if isinstance(result, TrainingInterrupted):
+        raise result
+    return result
 
 
-def _guarded(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run the function; what is wrong is told in a sentence, and the exit code makes the launcher end the others."""
+def _guarded(folder: Path, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run the function; what is wrong is told in a sentence, and the exit code makes the launcher end the others.
+
+    An interruption reaches all processes, and is returned: the launcher would wait for a value forever.
+    """
     try:
         return function(*arguments)
+    except TrainingInterrupted as interruption:
+        return interruption
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     except UserError as error:
-        if dist.local_rank():
-            time.sleep(2)  # most often it is wrong in every process, and process 0 tells it
-        LOGGER.error(str(error))
+        # Most often it is wrong in every process; one tells it.
+        with suppress(FileExistsError), open(folder / f"{zlib.crc32(str(error).encode())}", "x"):
+            LOGGER.error(str(error))
         raise SystemExit(1) from None
 
 

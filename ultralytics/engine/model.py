@@ -113,7 +113,7 @@ class Model:
             network = partial(network_of, {**state, "model": self.model.state_dict()}, self.network_class, self.modules)
         rest = (self.callbacks, network, given)
         self.metrics, folder = launch(args, train_process, self.trainer_class, args, *rest)
-        self.trainer = self.trainer_class(args, self.callbacks)  # not set up: it tells where things are
+        self.trainer = self.trainer_class(args.replace(device="cpu"))  # not set up: it tells where things are
         self.trainer.save_dir, files = folder, RunFiles(folder)
         self.trainer.best, self.trainer.last, self.trainer.metrics = files.best, files.last, self.metrics.results_dict
         self._take_weights(files.best)
