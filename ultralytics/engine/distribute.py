@@ -144,7 +144,8 @@ def launch(options: Options, function: Callable[..., Any], *arguments: Any) -> A
         ) from error
     with tempfile.TemporaryDirectory(prefix="ultralytics-run-") as logs:
         config = LaunchConfig(
-            run_id="ultralytics", min_nodes=1, max_nodes=1, nproc_per_node=processes, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+            run_id="ultralytics", min_nodes=1, max_nodes=1, nproc_per_node=processes,
+            rdzv_backend="c10d", rdzv_endpoint="localhost:0",
             max_restarts=0, monitor_interval=0.5, start_method="spawn", logs_specs=DefaultLogsSpecs(log_dir=logs),
         )  # fmt: skip
         # Its warnings and tracebacks say less than the sentence below.
