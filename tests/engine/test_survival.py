@@ -1,0 +1,111 @@
+"""A run that is killed (SIGKILL: nothing of the package can react) and resumed ends in the bits of one that was not."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from ultralytics import RTDETR
+from ultralytics.data.synthetic import NAMES, generate_shapes
+from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.utils.atomic import os as files
+
+# Run as a script, this file trains and kills itself: `python test_survival.py DATA FOLDER EVENT NUMBER WORKERS`.
+OPTIONS = {
+    "imgsz": 64, "batch": 2, "nbs": 4, "epochs": 3, "queries": 10, "denoising": 4, "device": "cpu", "name": "exp",
+    "save_minutes": 0, "plots": False, "warmup_iters": 2,
+}  # fmt: skip
+
+
+def train(data: str, folder: str, workers: int, callbacks: dict | None = None, **more) -> None:
+    model = RTDETR("rtdetr-efficientvit-m0.yaml")
+    for event, function in (callbacks or {}).items():
+        model.add_callback(event, function)
+    model.train(data=data, project=folder, workers=workers, **OPTIONS, **more)
+
+
+def killing(number: int):
+    """A function that kills the process when it is called for the `number`-th time."""
+    calls = [0]
+
+    def count(*_):
+        calls[0] += 1
+        if calls[0] == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return count
+
+
+def train_until_killed(data: str, folder: str, event: str, number: str, workers: str) -> None:
+    kill = killing(int(number))
+    if event in ("fsync", "replace"):  # while a checkpoint is written, and when it is to take its name
+        real = getattr(files, event)
+        setattr(files, event, lambda *paths: (kill(), real(*paths)))
+        train(data, folder, int(workers))
+    else:
+        train(data, folder, int(workers), {event: kill})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> str:
+    root = tmp_path_factory.mktemp("data") / "shapes"
+    generate_shapes(root, images_train=6, images_val=2, size=64, seed=0)
+    file = root.parent / "shapes.yaml"
+    names = dict(enumerate(NAMES))
+    file.write_text(yaml.safe_dump({"path": str(root), "train": "images/train", "val": "images/val", "names": names}))
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory) -> Path:
+    """The folder of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(data, str(folder), workers=0)
+    return folder / "exp"
+
+
+def outcome(folder: Path) -> tuple[dict, list[dict]]:
+    rows = list(csv.DictReader((folder / "results.csv").open()))
+    return load_checkpoint(folder / "weights" / "last.pt"), [{k: v for k, v in r.items() if k != "time"} for r in rows]
+
+
+# Three batches an epoch, two updates; last.pt is written at the start, after each update and after each epoch.
+@pytest.mark.parametrize(
+    ("event", "number", "workers"),
+    [
+        ("on_train_batch_end", 5, 0),
+        ("replace", 6, 2),
+        pytest.param("on_train_batch_start", 1, 0, marks=pytest.mark.slow),
+        pytest.param("on_train_batch_end", 3, 2, marks=pytest.mark.slow),
+        pytest.param("optimizer_step", 4, 0, marks=pytest.mark.slow),
+        pytest.param("on_val_batch_end", 2, 0, marks=pytest.mark.slow),
+        pytest.param("on_fit_epoch_end", 2, 0, marks=pytest.mark.slow),
+        pytest.param("on_model_save", 1, 0, marks=pytest.mark.slow),
+        pytest.param("fsync", 2, 0, marks=pytest.mark.slow),
+        pytest.param("fsync", 9, 0, marks=pytest.mark.slow),
+        pytest.param("replace", 10, 0, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_and_resumed_a_run_ends_in_the_same_bits(data, whole, tmp_path, event, number, workers):
+    command = [sys.executable, __file__, data, str(tmp_path), event, str(number), str(workers)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    killed = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run = tmp_path / "exp"
+    RTDETR(run / "weights" / "last.pt").train(resume=True, workers=workers)
+    (expected, expected_rows), (state, rows) = outcome(whole), outcome(run)
+    for part in ("model", "ema"):
+        assert all(torch.equal(state[part][name], value) for name, value in expected[part].items())
+    assert rows == expected_rows
+
+
+if __name__ == "__main__":
+    train_until_killed(*sys.argv[1:])
