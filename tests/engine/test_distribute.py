@@ -154,9 +154,9 @@ def freeze_statistics(trainer):
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory) -> Path:
-    """Seven images, so that the last batch is uneven; the second, on process 1, has no boxes."""
+    """Seven images to validate on, so that the shares are uneven; one of those to train on has no boxes."""
     root = tmp_path_factory.mktemp("data") / "shapes"
-    generate_shapes(root, images_train=7, images_val=7, size=64, seed=0)
+    generate_shapes(root, images_train=8, images_val=7, size=64, seed=0)
     for label in sorted((root / "labels").glob("*/00001.txt")):
         label.write_text("")
     file = root.parent / "shapes.yaml"
@@ -178,7 +178,7 @@ def test_a_detector_trains_and_is_judged_as_in_one_process(shapes, tmp_path):
         trained[name] = (losses(tmp_path / name), metrics.results_dict, metrics.seen, model)
     (one, _, seen, _), (two, judged_by_two, seen_by_two, model) = trained["one"], trained["two"]
     assert seen == seen_by_two == 7
-    # 7 images: the epoch of two processes has one image twice, so the sums of the losses differ a little.
-    assert two == [pytest.approx(row, rel=0.2, abs=1e-3) for row in one]
+    # Losses in training are those of the joint batch; in validation they depend on how many images a batch has.
+    assert [row[1:4] for row in two] == [pytest.approx(row[1:4], rel=1e-3) for row in one]
     alone = model.val(plots=False, workers=0, batch=1, project=str(tmp_path)).results_dict
     assert judged_by_two == pytest.approx(alone, abs=1e-6)

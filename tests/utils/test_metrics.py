@@ -80,3 +80,33 @@ def test_box_iou_is_blind_to_stretching():
     one, other = (torch.rand(4, 2, 2).cumsum(1).flatten(1) for _ in range(2))
     stretch = torch.tensor([3.0, 0.5, 3.0, 0.5])
     torch.testing.assert_close(box_iou(one * stretch, other * stretch), box_iou(one, other), rtol=1e-4, atol=1e-5)
+
+
+def test_shares_of_several_processes_join_into_the_whole():
+    rng = np.random.default_rng(0)
+    names = {0: "cat", 1: "dog", 2: "hen"}
+    images = []
+    for _ in range(11):
+        corner, sides = rng.uniform(0, 60, (9, 2)), rng.uniform(10, 40, (9, 2))
+        boxes = torch.from_numpy(np.hstack([corner, corner + sides])).float()
+        scores = torch.linspace(0.95, 0.3, 9)[:, None].round(decimals=1)  # many are equal: their order must be kept
+        found = torch.cat([boxes, scores, torch.from_numpy(rng.integers(0, 3, (9, 1)))], 1)
+        images.append((found, boxes[:6] + 2, torch.from_numpy(rng.integers(0, 3, 6))))
+
+    def collected(some):
+        metrics = DetMetrics(names, confusion_conf=0.4)
+        for image in some:
+            metrics.add_image(*image)
+        return metrics
+
+    whole = collected(images).process()
+    block, world = 2, 3
+    shares = [
+        [image for start in range(rank * block, 11, block * world) for image in images[start : start + block]]
+        for rank in range(world)
+    ]
+    joined = DetMetrics.joined([collected(share) for share in shares], block).process()
+    assert 0 < whole.box.map < 1
+    assert joined.results_dict == whole.results_dict
+    assert joined.summary() == whole.summary()
+    assert np.array_equal(joined.confusion_matrix.matrix, whole.confusion_matrix.matrix)
