@@ -48,9 +48,7 @@ def test_a_broken_module_fails_its_check_alone(check, name, folder):
     skip = () if check in EXPORTS else EXPORTS
     report = check_module(name, modules=[folder], skip=(*skip, "onnx"))
     assert [result.check for result in report.broken] == [check], report.table()
-    line = broken_modules.fault_line(check, name)
-    found = report[check].place
-    assert found.endswith(f"{name}.py:{line}" if line else ""), report.table()
+    assert report[check].place.endswith(f"{name}.py:{broken_modules.fault_line(check, name)}"), report.table()
     with pytest.raises(UserError) as error:
         report.raise_if_broken()
     assert str(error.value) == report.summary()
@@ -61,10 +59,51 @@ def test_checking_a_module_leaves_the_process_alone(folder):
     np.random.seed(5)
     random.seed(5)
     before = switches(), hooks(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
-    for name in ("DefaultDtype", "MatmulWhenImported", "GlobalHook", "SeedsItsWeights", "GradientsOff"):
+    names = (
+        "DefaultDtype", "MatmulWhenImported", "GlobalHook", "SeedsItsWeights", "GradientsOff", "SetsEnvironment",
+        "DetectsAnomalies", "SetsWhatIsSet",
+    )  # fmt: skip
+    for name in names:
         assert check_module(name, modules=[folder], skip=EXPORTS).broken
     after = switches(), hooks(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
     assert after == before
+
+
+@pytest.mark.parametrize(("check", "name"), [("globals", "MatmulWhenImported"), ("printing", "PrintsWhenImported")])
+def test_what_the_first_import_does_is_found(check, name, tmp_path):
+    (tmp_path / f"{name}.py").write_text(broken_modules.HEADER + broken_modules.BROKEN[check][name], encoding="utf-8")
+    report = check_module(name, modules=[tmp_path], skip=EXPORTS)
+    assert [result.check for result in report.broken] == [check], report.table()
+
+
+KEPT = {
+    "DefinesAnOperator": (
+        "return x * 2",
+        'torch.library.Library("contract_test", "DEF").define("f(Tensor x) -> Tensor")',
+    ),
+    "DrawsInTraining": ("return x + torch.rand_like(x) * self.training", ""),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_looks_wrong_but_is_not_is_kept(name, tmp_path):
+    forward, before = KEPT[name]
+    text = (
+        f"{before}\n\n\n@register(plans.channel_preserving)\nclass {name}(nn.Module):\n"
+        f"    def __init__(self, channels):\n        super().__init__()\n\n    def forward(self, x):\n        {forward}\n"
+    )
+    (tmp_path / f"{name}.py").write_text(broken_modules.HEADER + text, encoding="utf-8")
+    report = check_module(name, modules=[tmp_path], skip=("onnx",))
+    assert not report.broken, report.table()
+
+
+def test_a_forward_that_writes_into_its_input_is_not_blamed_on_the_export(folder):
+    report = check_module("WritesIntoInput", modules=[folder])
+    assert [result.check for result in report.broken] == ["inputs"], report.table()
+
+
+def test_small_maps_do_not_hide_the_ratio_of_the_sides():
+    assert check_module("Conv", args=[64, 3, 2], size=3, skip=EXPORTS)["sizes"].status == "kept"
 
 
 def test_inputs_are_found_out():
@@ -113,6 +152,13 @@ def test_unknown_names_are_answered():
         check_module("Convv")
     with pytest.raises(UserError, match="one multiple"):
         check_module("Concat", inputs=[(8, 16, 16), (8, 24, 24)])
+
+
+def test_a_report_without_a_check_says_so():
+    report = check_module("Concat", skip=[c.name for c in CHECKS])
+    assert report.table().startswith("Concat (") and not report.broken
+    with pytest.raises(KeyError, match="onnx"):
+        report["onnx"]
 
 
 def test_table_in_an_encoding_without_the_marks():
