@@ -91,6 +91,8 @@ class Options:
     loss_bbox: Gain
     loss_giou: Gain
     # Augmentation
+    augmentation: Annotated[str, OneOf("mosaic", "official", "none")]
+    dense: Probability
     hsv_h: Probability
     hsv_s: Probability
     hsv_v: Probability
