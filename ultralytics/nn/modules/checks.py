@@ -24,7 +24,7 @@ def require_multiple(where: str, of: int, **values: int) -> None:
         ModelConfigError: one is not a multiple of it.
     """
     for name, value in values.items():
-        if value < of or value % of:
+        if of < 1 or value < of or value % of:
             raise ModelConfigError(f"{where}: {name} must be a multiple of {of}, got {value}")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ultralytics.nn.modules.checks import require_whole
 from ultralytics.nn.modules.denoising import get_cdn_group
 from ultralytics.nn.modules.transformer import (
     MLP,
@@ -16,13 +17,34 @@ from ultralytics.nn.modules.transformer import (
     DeformableTransformerDecoderLayer,
 )
 from ultralytics.nn.registry import Context, Plan, register
+from ultralytics.utils.errors import ModelConfigError
 
 DECODER_SETTINGS = {"num_queries": "nq", "num_denoising": "nd"}  # top-level YAML key: constructor argument
 
 
+DECODER_ARGUMENTS = (
+    "hd",
+    "nq",
+    "ndp",
+    "nh",
+    "ndl",
+    "d_ffn",
+    "dropout",
+    "act",
+    "eval_idx",
+    "nd",
+    "label_noise_ratio",
+    "box_noise_scale",
+    "learnt_init_query",
+)  # fmt: skip - of a row, behind nc
+
+
 def _decoder(ctx: Context, nc: int, *args: Any) -> Plan:
-    names = ("hd", "nq", "ndp", "nh", "ndl", "d_ffn", "dropout", "act", "eval_idx", "nd")
-    kwargs = dict(zip(names, args, strict=False))
+    if len(args) > len(DECODER_ARGUMENTS):
+        raise ModelConfigError(
+            f"it takes nc and up to {len(DECODER_ARGUMENTS)} more ({', '.join(DECODER_ARGUMENTS)}), got {len(args)} more"
+        )
+    kwargs = dict(zip(DECODER_ARGUMENTS, args, strict=False))
     kwargs.update(
         {arg: ctx.settings[key] for key, arg in DECODER_SETTINGS.items() if ctx.settings.get(key) is not None}
     )
@@ -43,7 +65,7 @@ class RTDETRDecoder(nn.Module):
         ndl: decoder layers.
         d_ffn: width of the feed-forward networks.
         dropout: dropout of the decoder.
-        act: activation of the feed-forward networks.
+        act: activation of the feed-forward networks, a module or a name such as `relu`.
         eval_idx: the layer whose output is used in eval; negative counts from the end.
         nd: number of denoising queries while training; 0 turns denoising off.
         label_noise_ratio: see `get_cdn_group`.
@@ -72,9 +94,7 @@ class RTDETRDecoder(nn.Module):
         learnt_init_query=False,
     ):
         super().__init__()
-        for name, value in {"nc": nc, "hd": hd, "nq": nq, "ndp": ndp, "nh": nh, "ndl": ndl, "d_ffn": d_ffn}.items():
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
+        require_whole("RTDETRDecoder", nc=nc, hd=hd, nq=nq, ndp=ndp, nh=nh, ndl=ndl, d_ffn=d_ffn)
         self.nc, self.hidden_dim, self.nl = nc, hd, len(ch)
         self.num_queries, self.num_decoder_layers = nq, ndl
         self.num_denoising, self.label_noise_ratio, self.box_noise_scale = nd, label_noise_ratio, box_noise_scale
