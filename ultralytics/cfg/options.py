@@ -90,6 +90,8 @@ class Options:
     loss_cls: Gain
     loss_bbox: Gain
     loss_giou: Gain
+    loss_class: Annotated[str, OneOf("vfl", "mal", "focal")]
+    one_to_many: Gain
     # Augmentation
     augmentation: Annotated[str, OneOf("mosaic", "official", "none")]
     dense: Probability
