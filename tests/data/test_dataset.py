@@ -16,6 +16,7 @@ from ultralytics.data.utils import load_dataset_config
 from ultralytics.utils.errors import DataError
 
 AUGMENT = {
+    "augmentation": "mosaic", "dense": 0.0,
     "degrees": 5.0, "translate": 0.1, "scale": 0.5, "shear": 1.0, "perspective": 0.0, "mosaic": 0.5, "mixup": 0.3,
     "hsv_h": 0.015, "hsv_s": 0.7, "hsv_v": 0.4, "flipud": 0.1, "fliplr": 0.5,
 }  # fmt: skip
