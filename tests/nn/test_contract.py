@@ -81,17 +81,23 @@ KEPT = {
         "return x * 2",
         'torch.library.Library("contract_test", "DEF").define("f(Tensor x) -> Tensor")',
     ),
-    "DrawsInTraining": ("return x + torch.rand_like(x) * self.training", ""),
+    "DrawsInTraining": ("return x + torch.rand_like(x) if self.training else x * 2", ""),
 }
 
 
 @pytest.mark.parametrize("name", KEPT)
 def test_what_looks_wrong_but_is_not_is_kept(name, tmp_path):
     forward, before = KEPT[name]
-    text = (
-        f"{before}\n\n\n@register(plans.channel_preserving)\nclass {name}(nn.Module):\n"
-        f"    def __init__(self, channels):\n        super().__init__()\n\n    def forward(self, x):\n        {forward}\n"
-    )
+    text = f"""
+{before}
+@register(plans.channel_preserving)
+class {name}(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+
+    def forward(self, x):
+        {forward}
+"""
     (tmp_path / f"{name}.py").write_text(broken_modules.HEADER + text, encoding="utf-8")
     report = check_module(name, modules=[tmp_path], skip=("onnx",))
     assert not report.broken, report.table()
