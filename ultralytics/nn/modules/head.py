@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ultralytics.nn.modules.checks import require_whole
 from ultralytics.nn.modules.denoising import get_cdn_group
+from ultralytics.nn.modules.one_to_many import OneToManyHead
 from ultralytics.nn.modules.transformer import (
     MLP,
     DeformableTransformerDecoder,
@@ -42,7 +43,8 @@ DECODER_ARGUMENTS = (
 def _decoder(ctx: Context, nc: int, *args: Any) -> Plan:
     if len(args) > len(DECODER_ARGUMENTS):
         raise ModelConfigError(
-            f"it takes nc and up to {len(DECODER_ARGUMENTS)} more ({', '.join(DECODER_ARGUMENTS)}), got {len(args)} more"
+            f"it takes nc and up to {len(DECODER_ARGUMENTS)} more ({', '.join(DECODER_ARGUMENTS)}), "
+            f"got {len(args)} more"
         )
     kwargs = dict(zip(DECODER_ARGUMENTS, args, strict=False))
     kwargs.update(
@@ -130,6 +132,15 @@ class RTDETRDecoder(nn.Module):
         if self.learnt_init_query:
             nn.init.xavier_uniform_(self.tgt_embed.weight)
 
+    def set_one_to_many(self, on: bool) -> None:
+        """Add the auxiliary branch `one_to_many` for training, see `OneToManyHead`, or take it away."""
+        present = getattr(self, "one_to_many", None) is not None
+        if on and not present:
+            weight = self.enc_score_head.weight
+            self.one_to_many = OneToManyHead(self.hidden_dim, self.nc).to(weight.device, weight.dtype)
+        elif present and not on:
+            del self.one_to_many
+
     def forward(self, x: list[Tensor], batch: dict[str, Any] | None = None) -> tuple:
         """Decode feature maps.
 
@@ -139,7 +150,8 @@ class RTDETRDecoder(nn.Module):
 
         Returns:
             While training: (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta), the decoder's with a leading
-            axis of layers and the denoising queries first; scores are logits.
+            axis of layers and the denoising queries first; scores are logits. With the one-to-many branch its
+            `DensePrediction` stands behind these five.
             In eval: (y, that tuple) with y (B, queries, 4 + nc), cx, cy, w, h in 0..1 and class probabilities.
             Exporting (`export = True`): y alone.
         """
@@ -158,7 +170,9 @@ class RTDETRDecoder(nn.Module):
         if self.training:
             # Without boxes nothing uses the class embedding; DDP wants every parameter in the graph.
             dec_scores = dec_scores + 0 * self.denoising_class_embed.weight.sum() if dn_meta is None else dec_scores
-            return dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta
+            branch = getattr(self, "one_to_many", None)
+            dense = () if branch is None else (branch(feats, shapes),)
+            return (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta, *dense)
         y = torch.cat((dec_bboxes[-1], dec_scores[-1].sigmoid()), -1)  # (B, queries, 4 + nc)
         return y if self.export else (y, (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta))
 

@@ -18,6 +18,7 @@ from ultralytics.nn.modules.backbones import (
     Recipe,
     check_frozen,
     dependencies,
+    error_line,
 )
 from ultralytics.nn.registry import Context, Plan, register
 from ultralytics.nn.weights import load_matching, read_state_dict
@@ -51,10 +52,6 @@ class TorchVisionBackbone(FeatureBackbone):
         nodes: modules whose outputs are the maps, such as [layer2, layer3, layer4]; or numbers among the maps that are
             found without it; None for the last map of each stride 2, 4, 8, 16, 32.
         frozen_stages: freeze all that the first n maps found without `nodes` depend on; 0 trains everything.
-
-    Raises:
-        ModelConfigError: there is no such network, it gives no maps, or an argument does not fit it.
-        WeightsError: the weights cannot be downloaded or read.
     """
 
     def __init__(
@@ -138,7 +135,7 @@ def _traced(name: str, net: nn.Module) -> dict[str, tuple[int, int, bool]]:
         with torch.no_grad():
             net(torch.empty(1, 3, *SIZE, device="meta"))
     except TRIAL_ERRORS as error:
-        raise ModelConfigError(f"{name}: does not run for {SIZE[0]}x{SIZE[1]} pixels: {_line(error)}") from error
+        raise ModelConfigError(f"{name}: does not run for {SIZE[0]}x{SIZE[1]} pixels: {error_line(error)}") from error
     return maps
 
 
@@ -199,7 +196,7 @@ def _create(name: str, weights: str | None) -> nn.Module:
         return models.get_model(name, weights=weights)
     except (OSError, RuntimeError) as error:  # no connection; or a file whose hash is not the published one
         raise WeightsError(
-            f"{name}: its weights {weights} cannot be downloaded ({_line(error)}); "
+            f"{name}: its weights {weights} cannot be downloaded ({error_line(error)}); "
             f"leave weights out, or give the path of a file that holds them"
         ) from error
 
@@ -216,8 +213,3 @@ def _as_tuple(nodes: Sequence[int] | Sequence[str] | int | str | None) -> tuple[
     if nodes is None:
         return None
     return (nodes,) if isinstance(nodes, int | str) else tuple(nodes)
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -48,7 +48,6 @@ class TransformerEncoderLayer(nn.Module):
 
     def __init__(self, c1, cm=2048, num_heads=8, dropout=0.0, act=nn.GELU(), normalize_before=False):  # noqa: B008
         super().__init__()
-        require_multiple(type(self).__name__, num_heads, c1=c1)
         self.ma = nn.MultiheadAttention(c1, num_heads, dropout=dropout, batch_first=True)
         self.fc1, self.fc2 = nn.Linear(c1, cm), nn.Linear(cm, c1)
         self.norm1, self.norm2 = nn.LayerNorm(c1), nn.LayerNorm(c1)
@@ -178,17 +177,13 @@ class DeformableTransformerDecoderLayer(nn.Module):
 
     def __init__(self, d_model=256, n_heads=8, d_ffn=1024, dropout=0.0, act=nn.ReLU(), n_levels=4, n_points=4):  # noqa: B008
         super().__init__()
-        require_multiple("DeformableTransformerDecoderLayer", n_heads, d_model=d_model)
         self.self_attn = nn.MultiheadAttention(d_model, n_heads, dropout=dropout, batch_first=True)
         self.norm1 = nn.LayerNorm(d_model)
         self.cross_attn = MSDeformAttn(d_model, n_levels, n_heads, n_points)
         self.norm2 = nn.LayerNorm(d_model)
         self.linear1, self.linear2 = nn.Linear(d_model, d_ffn), nn.Linear(d_ffn, d_model)
         self.norm3 = nn.LayerNorm(d_model)
-        self.act, self.dropout = (
-            activation(act),
-            nn.Dropout(dropout),
-        )  # one dropout serves all places: it holds no state
+        self.act, self.dropout = activation(act), nn.Dropout(dropout)  # one dropout for all: it holds no state
 
     def forward(
         self,
@@ -215,7 +210,7 @@ class DeformableTransformerDecoder(nn.Module):
         super().__init__()
         if not -num_layers <= eval_idx < num_layers:
             raise ModelConfigError(
-                f"eval_idx must be -{num_layers} to {num_layers - 1}, a layer's number, got {eval_idx}"
+                f"eval_idx must be a layer's number, -{num_layers} to {num_layers - 1}, got {eval_idx}"
             )
         layers = [decoder_layer]
         for _ in range(num_layers - 1):
@@ -278,7 +273,6 @@ class TransformerLayer(nn.Module):
 
     def __init__(self, c, num_heads):
         super().__init__()
-        require_multiple("TransformerLayer", num_heads, c=c)
         self.q, self.k, self.v = (nn.Linear(c, c, bias=False) for _ in range(3))
         self.ma = nn.MultiheadAttention(embed_dim=c, num_heads=num_heads)
         self.fc1, self.fc2 = nn.Linear(c, c, bias=False), nn.Linear(c, c, bias=False)
