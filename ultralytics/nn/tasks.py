@@ -225,7 +225,7 @@ class RTDETRDetectionModel(DetectionModel):
             )
 
     def init_criterion(self) -> nn.Module:
-        """The loss; `loss_gain` of `args` (class, bbox, giou) where a trainer has set it."""
+        """The loss with the paper's gains; a trainer sets `criterion` to one with the gains of its options."""
         from ultralytics.models.utils.loss import RTDETRDetectionLoss
 
         return RTDETRDetectionLoss(nc=self.nc)
@@ -250,14 +250,14 @@ class RTDETRDetectionModel(DetectionModel):
             "gt_groups": counts,
         }
         preds = self.predict(img, batch=targets) if preds is None else preds
-        dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta = preds if self.training else preds[1]
+        dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta, *dense = preds if self.training else preds[1]
         dn_bboxes = dn_scores = None
         if dn_meta is not None:
             dn_bboxes, dec_bboxes = dec_bboxes.split(dn_meta["dn_num_split"], 2)
             dn_scores, dec_scores = dec_scores.split(dn_meta["dn_num_split"], 2)
         boxes = torch.cat((enc_bboxes[None], dec_bboxes))  # (1 + layers, B, Q, 4)
         scores = torch.cat((enc_scores[None], dec_scores))
-        terms = self.criterion((boxes, scores), targets, dn_bboxes, dn_scores, dn_meta)
+        terms = self.criterion((boxes, scores), targets, dn_bboxes, dn_scores, dn_meta, *dense)
         items = torch.stack([terms[k].detach() for k in ("loss_giou", "loss_class", "loss_bbox")])
         return torch.stack(list(terms.values())).sum(), items
 
