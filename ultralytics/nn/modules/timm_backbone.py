@@ -20,6 +20,7 @@ from ultralytics.nn.modules.backbones import (
     error_line,
     layout,
 )
+from ultralytics.nn.modules.checks import require_once
 from ultralytics.nn.registry import Context, Plan, register
 from ultralytics.nn.weights import read_state_dict
 from ultralytics.utils import LOGGER
@@ -37,6 +38,7 @@ def plan(
     frozen_stages: int = 0,
 ) -> Plan:
     """`[name, pretrained, out_indices, frozen_stages]`; the channels are those of timm's `feature_info`."""
+    require_once(ctx)
     size = tuple(ctx.sizes[0]) if ctx.sizes else SIZE
     recipe = study(name, _as_tuple(out_indices), ctx.c1, size)
     extra = {"channels": ctx.c1, "img_size": size}
@@ -65,6 +67,8 @@ class TimmBackbone(FeatureBackbone):
         channels: int = 3,
         img_size: tuple[int, int] = SIZE,
     ):
+        if not isinstance(pretrained, bool | str | Path):  # a number would pass for True, and download
+            raise ModelConfigError(f"{name}: pretrained is True, False or the path of a file, got {pretrained!r}")
         recipe = study(name, _as_tuple(out_indices), channels, tuple(img_size))
         check_frozen(name, frozen_stages, len(_features(name, channels)))
         stages = stages_of(name, channels, tuple(img_size)) if frozen_stages else ()

@@ -20,6 +20,7 @@ from ultralytics.nn.modules.backbones import (
     dependencies,
     error_line,
 )
+from ultralytics.nn.modules.checks import require_once
 from ultralytics.nn.registry import Context, Plan, register
 from ultralytics.nn.weights import load_matching, read_state_dict
 from ultralytics.utils.errors import MissingPackageError, ModelConfigError, WeightsError, did_you_mean
@@ -37,6 +38,7 @@ def plan(
     frozen_stages: int = 0,
 ) -> Plan:
     """`[name, weights, nodes, frozen_stages]`; the channels are those that a run on the meta device gives."""
+    require_once(ctx)
     if ctx.c1 != 3:
         raise ModelConfigError(f"networks of torchvision read images of 3 channels, got {ctx.c1}")
     return Plan((name, weights, nodes, frozen_stages), study(name, _as_tuple(nodes)).widths)
@@ -63,6 +65,8 @@ class TorchVisionBackbone(FeatureBackbone):
     ):
         from torchvision.models.feature_extraction import create_feature_extractor
 
+        if not isinstance(weights, str | Path | None):
+            raise ModelConfigError(f"{name}: weights is DEFAULT, a name of its weights or a file, got {weights!r}")
         recipe, whole = study(name, _as_tuple(nodes)), study(name)
         check_frozen(name, frozen_stages, len(whole.nodes))
         stages: list[set[str]] = []
