@@ -189,6 +189,16 @@ class ProbingForward(nn.Module):
 """,
     },
     "builds": {
+        "ReturnsADictionary": """
+@register(plans.channel_preserving)  # fault
+class ReturnsADictionary(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x):
+        return {"out": self.conv(x)}
+""",
         "EvenKernel": """
 @register(plans.channel_preserving)
 class EvenKernel(nn.Module):

@@ -108,6 +108,18 @@ def test_a_forward_that_writes_into_its_input_is_not_blamed_on_the_export(folder
     assert [result.check for result in report.broken] == ["inputs"], report.table()
 
 
+def test_an_operator_that_onnx_lacks_is_one_line(tmp_path, capfd):
+    pytest.importorskip("onnxruntime")
+    text = broken_modules.BROKEN["inputs"]["WritesIntoInput"].replace("WritesIntoInput", "Fourier")
+    text = text.replace("x += 1", "x = torch.fft.rfft2(x).real")
+    (tmp_path / "Fourier.py").write_text(broken_modules.HEADER + text, encoding="utf-8")
+    report = check_module(
+        "Fourier", modules=[tmp_path], skip=[c.name for c in CHECKS if c.name not in ("builds", "onnx")]
+    )
+    assert "fft" in report["onnx"].reason and report["onnx"].place.endswith(":13")  # the class
+    assert capfd.readouterr().out == ""
+
+
 def test_small_maps_do_not_hide_the_ratio_of_the_sides():
     assert check_module("Conv", args=[64, 3, 2], size=3, skip=EXPORTS)["sizes"].status == "kept"
 
@@ -170,6 +182,18 @@ def test_a_report_without_a_check_says_so():
 def test_table_in_an_encoding_without_the_marks():
     table = check_module("Concat", skip=[c.name for c in CHECKS[2:]]).table("ascii")
     assert table.splitlines()[1].startswith("ok builds")
+
+
+def test_modules_that_cannot_be_tested_are_told(tmp_path):
+    with pytest.raises(UserError, match="is not a folder"):
+        registered_modules(tmp_path / "missing")
+    (tmp_path / "helper.py").write_text("import no_such_package", encoding="utf-8")
+    assert registered_modules(tmp_path) == []
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "Net.py").write_text("import no_such_package\n@register(plan)\nclass Net: ...", encoding="utf-8")
+    with pytest.raises(UserError, match=r"Net\.py: not imported, .*no_such_package"):
+        registered_modules(other)
 
 
 def test_plugin(pytester, folder):

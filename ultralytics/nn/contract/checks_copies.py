@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ultralytics.nn.contract.ambience import restored, seed_everything
 from ultralytics.nn.contract.checks_training import backward
 from ultralytics.nn.contract.places import line_of_attribute, line_of_definition, line_of_forward
-from ultralytics.nn.contract.report import FAILURES, Fault, NotApplicable
+from ultralytics.nn.contract.report import FAILURES, Fault, NotApplicable, described
 from ultralytics.nn.contract.subject import Subject, difference
 from ultralytics.utils.ema import ModelEMA
 
@@ -58,8 +58,10 @@ def _duplicated(subject: Subject, layer: nn.Module, name: str, duplicate: Callab
     try:
         return duplicate(layer)
     except FAILURES as error:  # whatever an attribute refuses with
-        line = _line_of_refusal(layer, duplicate, subject.entry.origin)
-        raise Fault(f"{name}: {type(error).__name__}: {error}", line) from error
+        refusing = _refusing(layer, duplicate)
+        whose = f"attribute {refusing}: " if refusing else ""
+        line = line_of_attribute(layer, refusing, subject.entry.origin) if refusing else None
+        raise Fault(f"{name}: {whose}{described(error)}", line) from error
 
 
 def _compare(subject: Subject, name: str, twin: nn.Module, layer: nn.Module) -> None:
@@ -74,8 +76,8 @@ def _compare(subject: Subject, name: str, twin: nn.Module, layer: nn.Module) -> 
         raise Fault(f"{name}: the copy shares {shared[0]} with the original", line)
 
 
-def _line_of_refusal(layer: nn.Module, duplicate: Callable[[Any], Any], file: str) -> int | None:
-    """Line that sets the attribute which cannot be copied on its own."""
+def _refusing(layer: nn.Module, duplicate: Callable[[Any], Any]) -> str | None:
+    """Path of the attribute that cannot be copied on its own."""
     for path, module in layer.named_modules():
         for name, value in vars(module).items():
             if name in vars(nn.Module()):
@@ -83,7 +85,7 @@ def _line_of_refusal(layer: nn.Module, duplicate: Callable[[Any], Any], file: st
             try:
                 duplicate(value)
             except FAILURES:  # this is the search for it
-                return line_of_attribute(layer, f"{path}.{name}" if path else name, file)
+                return f"{path}.{name}" if path else name
     return None
 
 
@@ -106,10 +108,7 @@ def check_weights(subject: Subject) -> str:
         hidden = _unsaved(layer, twin)
         line = line_of_attribute(layer, hidden, subject.entry.origin) if hidden else None
         hint = f"; {hidden} is not saved: make it a buffer or a parameter" if hidden else ""
-        raise Fault(
-            f"loaded into a new build its output differs by {gap:.1e} of the largest value{hint}",
-            line or line_of_definition(subject.entry.build, subject.entry.origin),
-        )
+        raise Fault(f"loaded into a new build its output differs by {gap:.1e} of the largest value{hint}", line)
     return f"{len(layer.state_dict())} tensors, the same output after loading"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from ultralytics.nn.contract.subject import Subject, difference
 
 BOUND = 1e-4  # relative to the largest value
 OPSET = 17  # has grid sampling and layer normalisation, and is read by every runtime of the last years
+STDOUT = 1  # the file descriptor
 ONNX_PACKAGES = ("onnx", "onnxruntime")
 
 
@@ -59,7 +61,8 @@ def check_onnx(subject: Subject) -> str:
         file = str(Path(folder) / "module.onnx")
         # The tracing exporter: torch's newer one takes longer and a further package; an old one has no choice.
         tracing = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
-        torch.onnx.export(layer, inputs, file, input_names=names, opset_version=OPSET, **tracing)
+        with _quiet_exporter():
+            torch.onnx.export(layer, inputs, file, input_names=names, opset_version=OPSET, **tracing)
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         read = {node.name for node in session.get_inputs()}  # an input that nothing reads is dropped
         fed = {name: x.numpy() for name, x in zip(names, other, strict=True) if name in read}
@@ -72,6 +75,19 @@ def check_onnx(subject: Subject) -> str:
 def _copied(inputs: tuple[Tensor, ...]) -> list[Tensor]:
     """Copies, as a forward may write into its inputs, which is the check `inputs`' to tell."""
     return [x.clone() for x in inputs]
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep out of the table the graph that the exporter writes, past `sys.stdout`, for an operator it does not know."""
+    kept = os.dup(STDOUT)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), STDOUT)
+    try:
+        yield
+    finally:
+        os.dup2(kept, STDOUT)
+        os.close(kept)
 
 
 @contextmanager

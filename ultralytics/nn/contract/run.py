@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from ultralytics.cfg.rules import Range
 from ultralytics.nn.contract import checks_copies, checks_export, checks_manners, checks_shapes, checks_training
 from ultralytics.nn.contract.ambience import listening, restored
-from ultralytics.nn.contract.places import line_of_error
+from ultralytics.nn.contract.places import line_of_definition, line_of_error
 from ultralytics.nn.contract.report import FAILURES, Fault, NotApplicable, Report, Result, described, one_line
 from ultralytics.nn.contract.subject import Subject, find_subject
 from ultralytics.utils.errors import UserError, did_you_mean
@@ -111,6 +111,7 @@ def _run(check: Check, subject: Subject, error: BaseException | None, earlier: d
             reason = one_line(str(found) if isinstance(found, Fault) else described(found))
         origin = subject.entry.origin
         line = (found.line if isinstance(found, Fault) else None) or line_of_error(found, origin)
+        line = line or line_of_definition(subject.entry.build, origin)
         return Result(check.name, "broken", reason, f"{_short(origin)}:{line}" if line else "")
 
 

@@ -126,7 +126,9 @@ def find_subject(
     for maps, base in [_stated_inputs(inputs)] if inputs else _usual_inputs(channels, size):
         subject = Subject(entry, chosen, folders, maps, base)
         subject, error, outputs = _try(subject)
-        reached = float("inf") if error is None else line_of_error(error, entry.origin) or 0
+        # An error about what the forward returns comes after its last line.
+        ended = error is None or (isinstance(error, ModelConfigError) and " returns " in str(error))
+        reached = float("inf") if ended else line_of_error(error, entry.origin) or 0
         if error is None and not all(len(shape) == 3 for shape in outputs):
             error = ModelConfigError(f"{name}: its outputs are {outputs}; expected maps (C, H, W)")
         elif error is None and (inputs or (len(outputs) > 1) == subject.is_image):
