@@ -69,6 +69,8 @@ def test_a_row_of_the_decoder_reaches_its_last_argument():
     assert head.decoder.eval_idx == 0 and isinstance(head.decoder.layers[1].act, nn.GELU)
     with pytest.raises(ModelConfigError, match=r"nc and up to 13 more \(hd, nq, .* got 14 more"):
         build_module("RTDETRDecoder", [*row, 1], inputs)
+    with pytest.raises(ModelConfigError, match="cannot be repeated"):
+        build_module("RTDETRDecoder", row, inputs, repeats=2)
 
 
 @pytest.mark.parametrize(
