@@ -38,6 +38,17 @@ def test_gradient_reaches_every_parameter(i):
     assert [name for name, p in trained.items() if p.grad is None or not p.grad.abs().max() > 0] == []
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.03), (torch.bfloat16, 0.15)])
+@torch.no_grad()
+def test_half_precision_gives_nearly_the_same(dtype, tolerance):
+    for i, case in enumerate(CASES):
+        module, x = build(*case[:2]), case_input(i)
+        expected = joined(module(x))
+        got = joined(module.to(dtype)(x.to(dtype)))
+        assert got.dtype == dtype
+        assert (got.float() - expected).abs().max() <= tolerance * expected.abs().max(), case
+
+
 @pytest.mark.parametrize("i", range(len(CASES)), ids=IDS)
 @torch.no_grad()
 def test_folding_keeps_the_output_and_leaves_no_normalisation(i):
