@@ -1,6 +1,6 @@
 """Batch normalisation of a batch with one value per channel, which has neither a variance nor a gradient.
 
-It occurs in training when one image is left over for the last batch of an epoch (or batch=1, or a data set of one image)
+It occurs in training when one image is left over for the last batch of an epoch (or batch=1, or one image in all)
 and a map is 1 x 1: after global pooling, or P5 at 32 px. torch refuses it and the run would end there.
 """
 
@@ -26,7 +26,7 @@ def accept_single_values(model: nn.Module) -> int:
 
 
 def _use_running_statistics(norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
-    """Before the forward: a layer in training that gets (1, C), (1, C, 1) or (1, C, 1, 1) is put in eval mode for it."""
+    """Before the forward: a layer in training that gets (1, C), (1, C, 1) or (1, C, 1, 1) is put in eval mode."""
     if norm.training and inputs[0].numel() == norm.num_features:
         norm.training = False
         norm._single_value = True
