@@ -60,6 +60,14 @@ __all__ = [
     "SCDown", "TransformerBlock",
 ]  # fmt: skip
 
+# A pickle of a model names the module of each class: it is this one, as in the published package.
+for _block in (
+    C1, C2, C2PSA, C3, C3TR, CIB, ELAN1, PSA, SPP, SPPELAN, SPPF, A2C2f, AAttn, ABlock, AConv, ADown, Attention,
+    Bottleneck, BottleneckCSP, C2f, C2fCIB, C2fPSA, C3Ghost, C3f, C3k, C3k2, C3x, CBFuse, CBLinear, GhostBottleneck,
+    PSABlock, RepBottleneck, RepCSP, RepNCSPELAN4, RepVGGDW, SCDown,
+):  # fmt: skip
+    _block.__module__ = __name__
+
 
 def _stem(ctx: Context, cm: int, c2: int) -> Plan:
     require_once(ctx)
