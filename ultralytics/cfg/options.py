@@ -61,12 +61,13 @@ class Options:
     save_period: Annotated[int, Range(-1)]
     cache: Annotated[bool | str, OneOf("ram", "disk")]
     pretrained: bool | str
+    backbone_weights: str | None
     resume: bool | str
     seed: Count
     deterministic: bool
     amp: bool
     fraction: Annotated[float, Range(0, 1, open_low=True)]
-    freeze: Annotated[int | list[int] | None, Range(0)]
+    freeze: Annotated[int | str | list[int] | list[str] | None, Range(0)]
     multi_scale: bool
     rect: Annotated[bool, Off("RT-DETR sees every image stretched to the square imgsz, in validation as in training")]
     val: bool
