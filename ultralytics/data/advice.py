@@ -108,9 +108,10 @@ def too_many_queries(facts: Facts, options: AdviceOptions) -> str | None:
     wanted = max(FEWEST_QUERIES, _round_up(QUERIES_PER_BOX * facts.most_boxes, 10))
     if facts.images >= FEW_IMAGES or facts.queries <= max(SPARE_QUERIES * facts.most_boxes, wanted):
         return None
+    busiest = _count(facts.most_boxes, "box", "boxes")
     return (
-        f"queries={wanted}: the busiest image has {_count(facts.most_boxes, 'box', 'boxes')}; {facts.queries} queries cost time, and "
-        "nearly all of them only learn to find nothing"
+        f"queries={wanted}: the busiest image has {busiest}; {facts.queries} queries cost time, and nearly all of them "
+        "only learn to find nothing"
     )
 
 
@@ -172,7 +173,7 @@ def tiny_boxes(facts: Facts, options: AdviceOptions) -> str | None:
     )
     if size > LARGEST_SIZE:
         advice = "cut the images into tiles" if options.imgsz >= LARGEST_SIZE else f"imgsz={LARGEST_SIZE} and tiles"
-        return f"{advice}: {fact}; {size} px would be needed, which no memory holds"
+        return f"{advice}: {fact}; {size} px would be needed"
     enlarged = " (the images themselves have no more detail, so expect less of it)" if facts.long_side < size else ""
     return f"imgsz={size}: {fact}{enlarged}"
 
