@@ -27,7 +27,10 @@ def vfl(p: float, q: float | None, weight: float) -> float:
 
 
 def focal(p: float, q: float | None, weight: float) -> float:
-    return -(1 - ALPHA) * weight * math.log(1 - p) if q is None else -ALPHA * (1 - p) ** GAMMA * math.log(p)
+    if q is None:
+        return -(1 - ALPHA) * weight * math.log(1 - p)
+    balance = ALPHA * q + (1 - ALPHA) * (1 - q)
+    return -balance * abs(q - p) ** GAMMA * (q * math.log(p) + (1 - q) * math.log(1 - p))
 
 
 FORMULAS = {"mal": mal, "vfl": vfl, "focal": focal}

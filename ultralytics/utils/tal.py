@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ultralytics.utils.boxes import bbox_iou, xywh2xyxy, xyxy2xywh
 
 Assignment = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-PAIRS_AT_ONCE = 1 << 22  # pairs of box and prediction looked at together, 16 MB a tensor: 500 boxes of 8400 positions
+PAIRS_AT_ONCE = 5_000_000  # pairs of box and prediction looked at together: one image of 500 boxes and 8400 positions
 
 
 class TaskAlignedAssigner(nn.Module):

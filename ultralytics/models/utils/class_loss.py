@@ -21,13 +21,12 @@ def class_loss(
         quality: (K,) overlap of their boxes with the object's, or another soft target in 0..1.
         alpha, gamma: see the losses; the matchability-aware one has no alpha.
     """
-    target = torch.zeros_like(logits)
-    if kind == "focal":
-        target[positives] = 1
-        return focal_loss(logits, target, alpha, gamma)
     if kind == "mal":
         return matchability_aware_loss(logits, positives, quality, gamma)
+    target = torch.zeros_like(logits)
     target[positives] = quality
+    if kind == "focal":
+        return focal_loss(logits, target, alpha, gamma)
     return varifocal_loss(logits, target, positives, alpha, gamma)
 
 
@@ -52,8 +51,11 @@ def matchability_aware_loss(logits: Tensor, positives: tuple[Tensor, ...], quali
 
 
 def focal_loss(logits: Tensor, target: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Cross-entropy times (1 - probability of the truth)^gamma and the balance alpha. arXiv 1708.02002."""
-    p = logits.sigmoid()
-    hit = target * p + (1 - target) * (1 - p)
+    """Cross-entropy times |target - p|^gamma and a balance: alpha of targets, 1 - alpha of the rest.
+
+    Targets 0 and 1 give the focal loss (https://arxiv.org/abs/1708.02002), others its form for soft targets (quality
+    focal loss, https://arxiv.org/abs/2006.04388).
+    """
     balance = target * alpha + (1 - target) * (1 - alpha)
-    return F.binary_cross_entropy_with_logits(logits, target, reduction="none") * balance * (1 - hit) ** gamma
+    distance = (target - logits.sigmoid()).abs()
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none") * balance * distance**gamma

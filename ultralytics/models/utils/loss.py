@@ -126,7 +126,8 @@ class RTDETRDetectionLoss(nn.Module):
             return loss.sum((1, 2, 3)) / scores.shape[2]  # the reference divides by queries here, not by boxes
         # Without any box the reference falls back to the focal loss.
         kind = "focal" if self.loss_class == "vfl" and not len(overlap) else self.loss_class
-        return class_loss(kind, scores, positives, overlap, self.alpha, self.gamma).sum((1, 2, 3)) / paired
+        quality = torch.ones_like(overlap) if kind == "focal" else overlap
+        return class_loss(kind, scores, positives, quality, self.alpha, self.gamma).sum((1, 2, 3)) / paired
 
     def _dense_terms(self, dense: DensePrediction | None, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Terms of the one-to-many branch."""
