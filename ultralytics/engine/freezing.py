@@ -61,8 +61,8 @@ def _selected(model: nn.Module, entry: Entry, freeze: object) -> list[str]:
         known = [*row_names, "backbone", *(name for name, _ in model.named_modules() if name), *names]
     if not found:
         raise OptionError(
-            f"freeze={freeze!r}: {entry!r} fits no parameter{did_you_mean(entry.strip('*.'), known)}; expected a row's "
-            "position or name, `backbone`, the beginning of parameter names (model.0.), or a pattern (*.attn.*)."
+            f"freeze={freeze!r}: {entry!r} fits no parameter; expected a row's position or name, `backbone`, the "
+            f"beginning of parameter names (model.0.), or a pattern (*.attn.*){did_you_mean(entry.strip('*.'), known)}"
         )
     return found
 

@@ -10,6 +10,7 @@ import torch
 
 from ultralytics.utils.errors import WeightsError
 
+OLD_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P"  # a number with which files of torch before 1.6 begin, pickled
 SAFETENSORS_HINT = "; is it a .safetensors file under another name?"
 
 
@@ -31,7 +32,9 @@ def read_plain(path: str | Path) -> object:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "GLOBAL" in str(error) or "Unsupported class" in str(error):
+        if any(
+            sign in str(error) for sign in ("GLOBAL", "Unsupported global", "Unsupported class", "Unsupported operand")
+        ):
             raise PickledClassesError(
                 f"{path}: holds pickled Python classes, which are not read because reading them runs their code; "
                 "expected a checkpoint of this package or a plain state_dict."
@@ -46,15 +49,15 @@ def check_torch_file(path: Path) -> None:
     if path.is_dir():
         raise WeightsError(f"{path}: is a folder, expected a weights file such as {path / 'best.pt'}.")
     if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file.")
+        raise WeightsError(f"{path}: no such weights file{'' if path.is_absolute() else f' in {Path.cwd()}'}.")
     try:
         with open(path, "rb") as file:
-            head = file.read(9)
+            head = file.read(16)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from error
     if not head:
         raise WeightsError(f"{path}: is empty, not a weights file; copy or download it again.")
-    if head[:2] not in (b"PK", b"\x80\x02"):  # zip archive, or the format torch wrote before 1.6
+    if head[:2] != b"PK" and not head[2:].startswith(OLD_MAGIC):
         hint = SAFETENSORS_HINT if head[8:9] == b"{" else ""
         raise WeightsError(
             f"{path}: not a weights file: expected one of torch.save, it starts with {head[:4]!r}{hint}."

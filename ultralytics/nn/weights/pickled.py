@@ -42,12 +42,15 @@ DATA_CLASSES = {
     "datetime": ("datetime", "date", "time", "timedelta", "timezone"),
     "_codecs": ("encode",),  # how protocol 2 writes the bytes of a numpy number
     "functools": ("partial",),
-    "builtins": ("bytearray", "complex", "object", "slice", "range"),
+    "builtins": (
+        "bool", "bytearray", "bytes", "complex", "dict", "float", "int", "list", "long", "object", "range", "slice",
+        "str", "tuple", "unicode",
+    ),
     "torch": ("Size", "device", "Generator"),
     "numpy": ("dtype", "ndarray"),
     "numpy.core.multiarray": ("scalar", "_reconstruct"),
     "numpy._core.multiarray": ("scalar", "_reconstruct"),
-}
+}  # fmt: skip
 TORCH_CLASSES = ("torch.nn.", "torch.ao.nn.", "torch.optim.", "torch.amp.", "torch.cuda.amp.", "torch._C._nn.")
 READ_ERRORS = (
     pickle.UnpicklingError, EOFError, AttributeError, TypeError, ValueError, LookupError, ImportError, RuntimeError,
