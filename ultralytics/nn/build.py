@@ -362,7 +362,9 @@ def find_entry(name: str, where: str = "", folders: Sequence[Path] | None = None
     if registered is not None:
         return registered
     reason = why_missing(name, folders) or did_you_mean(name, defined_names(folders))
-    raise ModelConfigError(f"{prefix}no module {name!r}{reason or '; module files belong into nn/Addmodules'}")
+    searched = ", ".join(map(str, folders))
+    hint = f"; looked in {searched}. Name its folder by modules=FOLDER, or `modules:` in the model file"
+    raise ModelConfigError(f"{prefix}no module {name!r}{reason or hint}")
 
 
 def _bind(

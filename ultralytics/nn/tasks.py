@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.model_yaml import SETTINGS, load_model_yaml
 from ultralytics.nn.build import TRACE_SIZE, build_layers
 from ultralytics.nn.modules.head import RTDETRDecoder
+from ultralytics.nn.unread import layer_numbers, layer_sources, unread_layers
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
 
@@ -180,6 +181,10 @@ class DetectionModel(nn.Module):
         """Layers, parameters, those with a gradient, and GFLOPs at `imgsz`; see `utils.flops.model_info`."""
         from ultralytics.utils.flops import model_info
 
+        read = unread_layers(list(map(layer_numbers, self.model)), list(map(layer_sources, self.model)))
+        for position, text in read:
+            layer = self.model[position]
+            LOGGER.warning(f"{layer.where}: layer {layer.i} {layer.row_module}: {text}")
         return model_info(self, imgsz=imgsz, detailed=detailed, verbose=verbose)
 
     def table(self) -> str:

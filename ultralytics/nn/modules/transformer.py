@@ -48,6 +48,7 @@ class TransformerEncoderLayer(nn.Module):
 
     def __init__(self, c1, cm=2048, num_heads=8, dropout=0.0, act=nn.GELU(), normalize_before=False):  # noqa: B008
         super().__init__()
+        require_multiple(f"num_heads={num_heads}", num_heads, channels=c1)
         self.ma = nn.MultiheadAttention(c1, num_heads, dropout=dropout, batch_first=True)
         self.fc1, self.fc2 = nn.Linear(c1, cm), nn.Linear(cm, c1)
         self.norm1, self.norm2 = nn.LayerNorm(c1), nn.LayerNorm(c1)
@@ -177,6 +178,7 @@ class DeformableTransformerDecoderLayer(nn.Module):
 
     def __init__(self, d_model=256, n_heads=8, d_ffn=1024, dropout=0.0, act=nn.ReLU(), n_levels=4, n_points=4):  # noqa: B008
         super().__init__()
+        require_multiple(f"{n_heads} heads", n_heads, channels=d_model)
         self.self_attn = nn.MultiheadAttention(d_model, n_heads, dropout=dropout, batch_first=True)
         self.norm1 = nn.LayerNorm(d_model)
         self.cross_attn = MSDeformAttn(d_model, n_levels, n_heads, n_points)
