@@ -20,6 +20,7 @@ from pathlib import Path
 import timm
 import torch
 
+from ultralytics.nn.modules.backbones import TRIAL_ERRORS, error_line
 from ultralytics.nn.modules.timm_backbone import TimmBackbone, study
 from ultralytics.utils.errors import UserError
 
@@ -51,8 +52,8 @@ def try_on_cpu(name: str, size: tuple[int, int] = (256, 256)) -> dict:
         model = TimmBackbone(name, img_size=size).eval()
         with torch.no_grad():
             maps = model(torch.rand(1, 3, *size))
-    except Exception as error:  # the table has a row for whatever happened
-        return {"ok": False, "reason": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+    except TRIAL_ERRORS as error:  # the table has a row for it
+        return {"ok": False, "reason": error_line(error)}
     stated = [(c, -(-size[0] // s)) for c, s in zip(model.width_list, model.strides, strict=True)]
     got = [(m.shape[1], m.shape[2]) for m in maps]
     if [c for c, _ in stated] != [c for c, _ in got] or any(
@@ -76,7 +77,7 @@ def smallest(names: Iterable[str]) -> str | None:
         try:
             with torch.device("meta"):
                 net = timm.create_model(name, features_only=True)
-        except Exception:  # it gives no features: not a candidate, and the run on the meta device says why
+        except TRIAL_ERRORS:  # it gives no features: not a candidate, and the run on the meta device says why
             continue
         sizes[name] = sum(p.numel() for p in net.parameters())
     return min(sizes, key=sizes.get, default=None)
@@ -150,4 +151,6 @@ def main(command: str, file: str, part: str = "0", parts: str = "1") -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
+    if len(sys.argv) not in (3, 5):
+        raise SystemExit(__doc__)
     main(*sys.argv[1:])

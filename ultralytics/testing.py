@@ -21,15 +21,24 @@ from pathlib import Path
 import pytest
 
 from ultralytics.nn.contract import Report, check_module
-from ultralytics.nn.discovery import ADDMODULES, import_folder
+from ultralytics.nn.discovery import ADDMODULES, import_folder, module_folders
 from ultralytics.nn.registry import REGISTRY
+from ultralytics.utils.errors import UserError
 
 
 def registered_modules(folder: str | Path = ADDMODULES) -> list[str]:
-    """Names that the files of a folder register, sorted; the package's own folder where none is given."""
-    path = Path(folder).expanduser().resolve()
-    own = import_folder(path).entries.values()
-    return sorted(entry.name for entry in (*own, *REGISTRY) if Path(entry.origin).resolve().parent == path)
+    """Names that the files of a folder register, sorted; the package's own folder where none is given.
+
+    Raises:
+        UserError: there is no such folder, or a file that registers a module cannot be imported: it would go untested.
+    """
+    path = module_folders([folder])[0]
+    found = import_folder(path)
+    for file, reason in found.failures.items():
+        if "register(" in file.read_text(encoding="utf-8", errors="replace"):
+            raise UserError(f"{file}: not imported, so its modules cannot be tested: {reason}")
+    entries = (*found.entries.values(), *REGISTRY)
+    return sorted(entry.name for entry in entries if Path(entry.origin).resolve().parent == path)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from ultralytics.utils import dist
 from ultralytics.utils.errors import DataError
 
 AUGMENT = {
+    "augmentation": "mosaic", "dense": 0.0,
     "degrees": 5.0, "translate": 0.1, "scale": 0.5, "shear": 1.0, "perspective": 0.0, "mosaic": 0.5, "mixup": 0.3,
     "hsv_h": 0.015, "hsv_s": 0.7, "hsv_v": 0.4, "flipud": 0.1, "fliplr": 0.5,
 }  # fmt: skip
@@ -200,20 +201,22 @@ def epochs(dataset, workers: int) -> list[list[dict]]:
     return result
 
 
-def test_batches_depend_on_seed_and_epoch_alone(small_set):
-    here = epochs(build(small_set, training=True), workers=0)
-    there = epochs(build(small_set, training=True, cache=True), workers=2)
-    other = epochs(build(small_set, training=True, seed=1), workers=0)
+@pytest.mark.parametrize("pipeline", [{}, {"augmentation": "official", "dense": 0.5}])
+def test_batches_depend_on_seed_and_epoch_alone(small_set, pipeline):
+    here = epochs(build(small_set, training=True, **pipeline), workers=0)
+    there = epochs(build(small_set, training=True, cache=True, **pipeline), workers=2)
+    other = epochs(build(small_set, training=True, seed=1, **pipeline), workers=0)
     for epoch, batches in enumerate(here):
         assert [len(batch["im_file"]) for batch in batches] == [4, 2]
         for a, b, c in zip(batches, there[epoch], other[epoch], strict=True):
             assert a["im_file"] == b["im_file"] and same(a, b)
-            assert not torch.equal(a["img"], c["img"])
+            assert not torch.equal(a["img"], c["img"])  # another order
     assert here[0][0]["im_file"] != here[1][0]["im_file"]
 
 
-def test_training_samples_are_well_formed(small_set):
-    dataset = build(small_set, training=True, mosaic=1.0, mixup=1.0)
+@pytest.mark.parametrize("pipeline", [{"mosaic": 1.0, "mixup": 1.0}, {"dense": 1.0}, {"mosaic": 0.0, "mixup": 1.0}])
+def test_training_samples_are_well_formed(small_set, pipeline):
+    dataset = build(small_set, training=True, **pipeline)
     for epoch in range(10):
         dataset.set_epoch(epoch)
         batch = DetectionDataset.collate([dataset[i] for i in range(6)])

@@ -23,7 +23,7 @@ def white_area(image: np.ndarray) -> np.ndarray:
 
 class FakePool:
     def __init__(self, boxes, shape=(SIZE, SIZE)):
-        self.samples, self.mixing = [sample(box, shape, i) for i, box in enumerate(boxes)], True
+        self.samples, self.strong = [sample(box, shape, i) for i, box in enumerate(boxes)], True
 
     def __len__(self):
         return len(self.samples)
@@ -105,7 +105,7 @@ def test_mosaic(shape):
         for x1, y1, x2, y2 in after.boxes.astype(int):
             assert (after.image[y1:y2, x1:x2] == 255).all()
         assert int((after.boxes[:, 2:] - after.boxes[:, :2]).prod(1).sum()) <= (after.image[..., 0] == 255).sum()
-    pool.mixing = False
+    pool.strong = False
     assert Mosaic(pool, SIZE, p=1.0)(pool.load(0), np.random.default_rng(0)) is pool.load(0)
 
 
@@ -116,7 +116,7 @@ def test_mixup():
     other = next(result for result in results if result.cls.tolist() == [0, 1])
     assert other.boxes.tolist() == [[30, 20, 60, 50], [40, 10, 80, 30]]
     assert 60 < other.image[45, 35, 0] < 200 and other.image[25, 50, 0] == 255
-    pool.mixing = False
+    pool.strong = False
     assert mixup(pool.load(0), np.random.default_rng(0)) is pool.load(0)
 
 

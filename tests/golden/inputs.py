@@ -57,6 +57,29 @@ def v8_loss_inputs(seed, counts, h=256, w=256, nc=80, strides=(8, 16, 32)):
     return dict(**d, **targets(r, counts, nc, lo=0.03, hi=0.6))
 
 
+def assigner_inputs(seed, counts, nc=80, size=160, strides=(8, 16, 32)):
+    """Predictions around a grid of points and boxes with sides from 4 pixels, padded to the largest count; pixels.
+
+    Scores (b, s, nc), boxes (b, s, 4), points (s, 2), labels (b, n, 1), boxes (b, n, 4), which are real (b, n, 1).
+    """
+    r, b, n = np.random.default_rng(seed), len(counts), max(counts)
+    points, steps = [], []
+    for stride in strides:
+        y, x = np.mgrid[0 : size // stride, 0 : size // stride] * stride + stride / 2
+        points.append(np.stack((x, y), -1).reshape(-1, 2))
+        steps.append(np.full((len(points[-1]), 1), stride))
+    points, steps = np.concatenate(points).astype(f32), np.concatenate(steps)
+    scores = (r.random((b, len(points), nc)) ** 2).astype(f32)
+    half = steps * (1 + 2 * r.random((b, len(points), 2)))
+    middle = points + 6 * (r.random((b, len(points), 2)) - 0.5)
+    predicted = np.concatenate((middle - half, middle + half), -1).astype(f32)
+    sides, middle = 4 + 86 * r.random((b, n, 2)) ** 2, 10 + (size - 20) * r.random((b, n, 2))
+    real = (np.arange(n) < np.array(counts)[:, None])[..., None].astype(f32)
+    boxes = np.concatenate((middle - sides / 2, middle + sides / 2), -1).astype(f32) * real
+    labels = r.integers(0, nc, (b, n, 1)).astype(f32) * real
+    return scores, predicted, points, labels, boxes, real
+
+
 def nms_input(seed, b=2, nc=10, n=500, size=640):
     """Decoded predictions (b, 4 + nc, n): 25 clusters of boxes an image, each with a main class; pixels."""
     r = np.random.default_rng(seed)

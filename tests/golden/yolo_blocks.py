@@ -49,7 +49,7 @@ def build(name: str, args: tuple) -> torch.nn.Module:
     """The module of that name in the package on the path, filled."""
     for part in ("block", "conv", "transformer"):
         module = import_module(f"ultralytics.nn.modules.{part}")
-        if hasattr(module, name) and getattr(module, name).__module__ == module.__name__:
+        if hasattr(module, name):
             built = getattr(module, name)(*args)
             published = not hasattr(module, "fold_batchnorm") and not hasattr(module, "plans")
             if name == "SPPF" and not args[4:] and published:  # its models switch it on after construction

@@ -51,6 +51,12 @@ def test_a_row_states_its_channels(kind, name):
     assert [c for c, _, _ in layer.outputs] == list(layer.stated)
 
 
+@pytest.mark.parametrize("kind", ["TimmBackbone", "TorchVisionBackbone"])
+def test_a_backbone_is_not_repeated(kind):
+    with pytest.raises(ModelConfigError, match="cannot be repeated; write 1 in the second column of the row, got 2"):
+        build_module(kind, ["resnet18"], [(3, 640, 640)], repeats=2)
+
+
 def test_windows_that_do_not_tile_the_image_are_padded():
     model = TimmBackbone("maxvit_pico_rw_256").eval()
     assert model.recipe.multiple == 256
@@ -83,8 +89,11 @@ def test_out_indices_and_nodes_choose_maps():
         (TimmBackbone, ["resnet18.a1_in2k"], "tag"),
         (TimmBackbone, ["resnet18", False, [0, 9]], r"out_indices \[0, 9\] does not fit it"),
         (TimmBackbone, ["resnet18", False, []], "names 1 to 5 features"),
+        (TimmBackbone, ["resnet18", 3], "pretrained is True, False or the path of a file, got 3"),
+        (TimmBackbone, ["resnet18", False, [True, False]], "out_indices is a list of whole numbers"),
         (TimmBackbone, ["resnet18", False, None, 6], r"frozen_stages is 0 \(nothing\) to 5"),
         (TorchVisionBackbone, ["resnet18x"], "no classifier 'resnet18x'; did you mean 'resnet18'"),
+        (TorchVisionBackbone, ["resnet18", True], "weights is DEFAULT, a name of its weights or a file, got True"),
         (TorchVisionBackbone, ["resnet18", "IMAGENET1K_V9"], "no weights 'IMAGENET1K_V9'"),
         (
             TorchVisionBackbone,

@@ -87,7 +87,7 @@ def test_fewer_positions_than_queries_give_fewer_queries():
         ([[9, 1, "Conv", [64]]], "layer 3 Conv reads from 9, but only 0 to 2 exist"),
         ([[-1, 1, "Conv", []]], r"layer 3 Conv: its arguments are \(c2, \.\.\.\), got \[\].*missing"),
         ([[-1, 1, "AIFI", [64, 8, 0, None, False, 9, 9]]], r"layer 3 AIFI: its constructor takes .*too many"),
-        ([[-1, 1, "AIFI", [64, 7]]], r"layer 3 AIFI\(16, 64, 7\) cannot be built"),
+        ([[-1, 1, "AIFI", [64, 7]]], "layer 3 AIFI: num_heads=7: channels must be a multiple of 7, got 16"),
         ([[[0, 1], 1, "Concat", [1]]], r"layer 3 Concat fails on inputs .*\(1, 16, 320, 320\).*\(1, 16, 160, 160\)"),
         ([[-1, 0, "Conv", [64]]], "repeats must be a whole number from 1, got 0"),
         ([["x", 1, "Conv", [64]]], "layer 3 Conv reads 'x', which is no row's name"),

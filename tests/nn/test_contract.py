@@ -48,9 +48,7 @@ def test_a_broken_module_fails_its_check_alone(check, name, folder):
     skip = () if check in EXPORTS else EXPORTS
     report = check_module(name, modules=[folder], skip=(*skip, "onnx"))
     assert [result.check for result in report.broken] == [check], report.table()
-    line = broken_modules.fault_line(check, name)
-    found = report[check].place
-    assert found.endswith(f"{name}.py:{line}" if line else ""), report.table()
+    assert report[check].place.endswith(f"{name}.py:{broken_modules.fault_line(check, name)}"), report.table()
     with pytest.raises(UserError) as error:
         report.raise_if_broken()
     assert str(error.value) == report.summary()
@@ -61,10 +59,69 @@ def test_checking_a_module_leaves_the_process_alone(folder):
     np.random.seed(5)
     random.seed(5)
     before = switches(), hooks(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
-    for name in ("DefaultDtype", "MatmulWhenImported", "GlobalHook", "SeedsItsWeights", "GradientsOff"):
+    names = (
+        "DefaultDtype", "MatmulWhenImported", "GlobalHook", "SeedsItsWeights", "GradientsOff", "SetsEnvironment",
+        "DetectsAnomalies", "SetsWhatIsSet",
+    )  # fmt: skip
+    for name in names:
         assert check_module(name, modules=[folder], skip=EXPORTS).broken
     after = switches(), hooks(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
     assert after == before
+
+
+@pytest.mark.parametrize(("check", "name"), [("globals", "MatmulWhenImported"), ("printing", "PrintsWhenImported")])
+def test_what_the_first_import_does_is_found(check, name, tmp_path):
+    (tmp_path / f"{name}.py").write_text(broken_modules.HEADER + broken_modules.BROKEN[check][name], encoding="utf-8")
+    report = check_module(name, modules=[tmp_path], skip=EXPORTS)
+    assert [result.check for result in report.broken] == [check], report.table()
+
+
+KEPT = {
+    "DefinesAnOperator": (
+        "return x * 2",
+        'torch.library.Library("contract_test", "DEF").define("f(Tensor x) -> Tensor")',
+    ),
+    "DrawsInTraining": ("return x + torch.rand_like(x) if self.training else x * 2", ""),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_looks_wrong_but_is_not_is_kept(name, tmp_path):
+    forward, before = KEPT[name]
+    text = f"""
+{before}
+@register(plans.channel_preserving)
+class {name}(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+
+    def forward(self, x):
+        {forward}
+"""
+    (tmp_path / f"{name}.py").write_text(broken_modules.HEADER + text, encoding="utf-8")
+    report = check_module(name, modules=[tmp_path], skip=("onnx",))
+    assert not report.broken, report.table()
+
+
+def test_a_forward_that_writes_into_its_input_is_not_blamed_on_the_export(folder):
+    report = check_module("WritesIntoInput", modules=[folder])
+    assert [result.check for result in report.broken] == ["inputs"], report.table()
+
+
+def test_an_operator_that_onnx_lacks_is_one_line(tmp_path, capfd):
+    pytest.importorskip("onnxruntime")
+    text = broken_modules.BROKEN["inputs"]["WritesIntoInput"].replace("WritesIntoInput", "Fourier")
+    text = text.replace("x += 1", "x = torch.fft.rfft2(x).real")
+    (tmp_path / "Fourier.py").write_text(broken_modules.HEADER + text, encoding="utf-8")
+    report = check_module(
+        "Fourier", modules=[tmp_path], skip=[c.name for c in CHECKS if c.name not in ("builds", "onnx")]
+    )
+    assert "fft" in report["onnx"].reason and report["onnx"].place.endswith(":13")  # the class
+    assert capfd.readouterr().out == ""
+
+
+def test_small_maps_do_not_hide_the_ratio_of_the_sides():
+    assert check_module("Conv", args=[64, 3, 2], size=3, skip=EXPORTS)["sizes"].status == "kept"
 
 
 def test_inputs_are_found_out():
@@ -115,9 +172,28 @@ def test_unknown_names_are_answered():
         check_module("Concat", inputs=[(8, 16, 16), (8, 24, 24)])
 
 
+def test_a_report_without_a_check_says_so():
+    report = check_module("Concat", skip=[c.name for c in CHECKS])
+    assert report.table().startswith("Concat (") and not report.broken
+    with pytest.raises(KeyError, match="onnx"):
+        report["onnx"]
+
+
 def test_table_in_an_encoding_without_the_marks():
     table = check_module("Concat", skip=[c.name for c in CHECKS[2:]]).table("ascii")
     assert table.splitlines()[1].startswith("ok builds")
+
+
+def test_modules_that_cannot_be_tested_are_told(tmp_path):
+    with pytest.raises(UserError, match="is not a folder"):
+        registered_modules(tmp_path / "missing")
+    (tmp_path / "helper.py").write_text("import no_such_package", encoding="utf-8")
+    assert registered_modules(tmp_path) == []
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "Net.py").write_text("import no_such_package\n@register(plan)\nclass Net: ...", encoding="utf-8")
+    with pytest.raises(UserError, match=r"Net\.py: not imported, .*no_such_package"):
+        registered_modules(other)
 
 
 def test_plugin(pytester, folder):

@@ -48,6 +48,45 @@ def test_a_file_that_fails_is_named_with_its_package_and_disturbs_nothing(caplog
     assert reason == "it needs the package 'a_package_that_nobody_has' (pip install a_package_that_nobody_has)"
 
 
+def test_a_file_that_gathers_one_that_fails_is_imported_without_what_that_gives():
+    failures = import_folder(module_folders([FOLDER])[0]).failures
+    assert [file.name for file in failures] == ["needs_package.py"]  # blocks.py star-imports it
+    layer = build_module("Blocks", [64, "PlainBlock", 2], repeats=2, modules=[FOLDER])
+    assert layer.outputs == [(128, 32, 32)] and layer.type.endswith("fork_modules.blocks.Blocks")
+    told = r"Blocks\(.*\) cannot be built: KeyError: 'Unreachable'; .*needs_package\.py defines it but was not imported"
+    with pytest.raises(ModelConfigError, match=told):
+        build_module("Blocks", [64, "Unreachable", 2], modules=[FOLDER])
+
+
+def test_star_imports_of_files_that_fail_may_be_chained_and_others_keep_their_reason(tmp_path):
+    texts = {
+        "fails": "import a_package_that_nobody_has\nclass Lost: pass",
+        "cannot_parse": "class Broken(:",
+        "middle": "from .fails import *\nfrom .cannot_parse import *",
+        "top": "from .middle import *\n" + GATE.format(name="Top", k=1),
+        "by_name": "from .fails import Lost\n" + GATE.format(name="ByName", k=1),
+        "behind": "from .by_name import *\n" + GATE.format(name="Behind", k=1),
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    folder = import_folder(tmp_path.resolve())
+    assert sorted(folder.definitions) == ["Behind", "Top"]
+    reasons = {file.stem: reason for file, reason in folder.failures.items()}
+    assert sorted(reasons) == ["by_name", "cannot_parse", "fails"]
+    assert reasons["fails"] == reasons["by_name"] and "a_package_that_nobody_has" in reasons["fails"]
+    assert f"{folder.package.__name__}.fails" not in sys.modules
+
+
+def test_the_packages_module_does_not_stand_in_for_a_gathered_one_that_cannot_be_imported(tmp_path):
+    (tmp_path / "__init__.py").write_text("from .ResNet import *\nfrom .Other import *")
+    (tmp_path / "ResNet.py").write_text("import a_package_that_nobody_has\nclass ConvNormLayer: pass\nclass Conv: pass")
+    (tmp_path / "Other.py").write_text("import another_one\n__all__ = ['Mine']\nclass ADown: pass\nclass Mine: pass")
+    with pytest.raises(ModelConfigError, match=r"'ConvNormLayer': .*ResNet\.py defines it but was not imported"):
+        build_module("ConvNormLayer", [64, 3, 1, 1, "relu"], modules=[tmp_path])
+    assert build_module("Conv", [64], modules=[tmp_path]).type == "ultralytics.nn.modules.conv.Conv"
+    assert build_module("ADown", [64], modules=[tmp_path]).outputs == [(64, 16, 16)]  # a helper, not in its `__all__`
+
+
 def test_two_definitions_of_a_name_are_an_error_that_names_both_files():
     with pytest.raises(ModelConfigError, match=r"'Twice' is defined twice: .*twice_a\.py and .*twice_b\.py"):
         build_module("Twice", modules=[FOLDER])
@@ -75,6 +114,7 @@ def test_two_registrations_of_a_name_are_an_error_that_names_both_files(tmp_path
         ("x = 1\n1 / 0", "ZeroDivisionError: division by zero \\(line 2\\)"),
         ("import sys; sys.exit(3)", "SystemExit: 3 \\(line 1\\)"),
         ("from ultralytics.nn.nowhere import X", "this package has no ultralytics.nn.nowhere"),
+        ("from .conv import X", "there is no conv.py beside it"),
     ],
 )
 def test_reasons(tmp_path, text, reason):

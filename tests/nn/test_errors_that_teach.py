@@ -29,7 +29,7 @@ ROWS = [
     ("- [-1, 1, Cnv, [64]]", ["net.yaml:10: no module 'Cnv'", "did you mean 'Conv'?"]),
     ("- [-1, 1, concat, [1]]", ["no module 'concat'", "did you mean 'Concat'?"]),
     ("- [-1, 1, nn.Upsampl, [None, 2]]", ["torch.nn has no layer 'nn.Upsampl'", "did you mean 'Upsample'?"]),
-    ("- [-1, 1, Qwertz, []]", ["no module 'Qwertz'", "module files belong into nn/Addmodules"]),
+    ("- [-1, 1, Qwertz, []]", ["no module 'Qwertz'", "looked in", "nn/Addmodules. Name its folder by modules=FOLDER"]),
     # from
     ("- [9, 1, Conv, [64]]", ["net.yaml:10: layer 5 Conv", "reads from 9", "only 0 to 4 exist before it"]),
     ("- [5, 1, Conv, [64]]", ["layer 5 Conv", "reads from 5", "only 0 to 4 exist before it"]),
@@ -60,7 +60,7 @@ ROWS = [
     ("- [-1, 1, Conv, [-64]]", ["layer 5 Conv", "output channels must be a number above 0, got -64"]),
     ("- [-1, 1, Conv, [64, 3, 0]]", ["layer 5 Conv fails on inputs", "non-positive stride is not supported"]),
     ("- [-1, 1, Conv, [32, 3, 1, None, 5]]", ["layer 5 Conv(32, 32, 3, 1, None, 5) cannot be built", "by groups"]),
-    ("- [-1, 1, AIFI, [64, 7]]", ["layer 5 AIFI(32, 64, 7) cannot be built", "divisible by num_heads"]),
+    ("- [-1, 1, AIFI, [64, 7]]", ["layer 5 AIFI: num_heads=7: channels must be a multiple of 7, got 32"]),
     ("- [-1, 1, nn.Upsample, [None, 2, nearst]]", ["layer 5 nn.Upsample fails", "got nearst"]),
     ("- [-1, 1, nn.Conv2d, [32, 32, 99]]", ["layer 5 nn.Conv2d fails", "(40 x 40)", "greater than actual input size"]),
     ("- [-1, 1, nn.BatchNorm2d, [48]]", ["layer 5 nn.BatchNorm2d fails", "should contain 32 elements not 48"]),
@@ -107,7 +107,7 @@ ROWS = [
 # A change of the file, and the answer.
 FILES = [
     (("[nc, 32, 10, 2, 4, 1]", "[]"), ["layer 5 RTDETRDecoder: its arguments are (nc, ...), got []", "argument: 'nc'"]),
-    (("[nc, 32, 10", "[nc, 30, 10"), ["RTDETRDecoder(3, (16, 32)) cannot be built", "divisible by num_heads"]),
+    (("[nc, 32, 10", "[nc, 30, 10"), ["layer 5 RTDETRDecoder: 4 heads: channels must be a multiple of 4, got 30"]),
     (("[nc, 32, 10", "[nc, 32, 0"), ["RTDETRDecoder", "nq must be a whole number from 1, got 0"]),
     (("[[2, 3], 1, RT", "[2, 1, RT"), ["RTDETRDecoder fails", "write the numbers in brackets"]),
     (("RTDETRDecoder, [nc, 32, 10, 2, 4, 1]", "WeightedNothing, []"), ["no module 'WeightedNothing'"]),
@@ -116,6 +116,7 @@ FILES = [
     (("nc: 3", "n_c: 3"), ["net.yaml: unknown key 'n_c'", "did you mean 'nc'?"]),
     (("nc: 3", "nc: three"), ["net.yaml: nc must be a whole number from 1, got 'three'"]),
     (("nc: 3", "nc: 0"), ["net.yaml: nc must be a whole number from 1, got 0"]),
+    (("nc: 3", "nc：3"), ["not valid YAML", "line 1 has a full-width '：', write ':'"]),
     (("nc: 3", "nc: 3\nnc: 4"), ["net.yaml, line 2: not valid YAML: key 'nc' is given twice"]),
     (("nc: 3", "nc: 3\nscale: q\nscales: {l: [1, 1, 1024]}"), ["unknown scale 'q'; the file has l"]),
     (("nc: 3", "nc: 3\nscales: {l: [1, 1]}"), ["scale 'l' must be [depth, width, max_channels], got [1, 1]"]),
@@ -132,6 +133,18 @@ FILES = [
 @pytest.mark.parametrize(("row", "answer"), ROWS)
 def test_a_wrong_row(row, answer, tmp_path):
     check(FILE.replace("ROW", row), answer, tmp_path)
+
+
+def test_a_row_that_was_put_in_and_later_numbers_that_were_not_raised(tmp_path, caplog):
+    rows = FILE.replace("ROW", "- [-1, 1, Conv, [32, 1]] # put in\n  - [-1, 1, Conv, [32, 1]] # 5")
+    (tmp_path / "modules").mkdir()
+    file = tmp_path / "net.yaml"
+    file.write_text(rows.replace("MODULES", str(tmp_path / "modules")))
+    model = RTDETRDetectionModel(str(file))
+    with caplog.at_level("WARNING", logger="ultralytics"):
+        model.info(64, verbose=False)
+    assert "layer 6 Conv: no layer reads its output" in caplog.text
+    assert "Were rows put in before it?" in caplog.text
 
 
 @pytest.mark.parametrize(("change", "answer"), FILES)

@@ -315,11 +315,19 @@ def test_multi_scale_attention_treats_each_group_alone_by_its_formula():
 @pytest.mark.parametrize(
     ("name", "args", "message"),
     [
+        ("SEAttention", (16, 0), "SEAttention: reduction must be a whole number from 1, got 0"),
+        ("CoordAtt", (16, 2.5), "CoordAtt: reduction must be a whole number from 1, got 2.5"),
+        ("StarBlock", (16, 0), "StarBlock: expansion must be a whole number from 1, got 0"),
         ("LKA", (16, 12, 3), "ceil.k / d. must be odd.* got k=12, d=3: 4"),
-        ("LKA", (16, 5, 0), "d must be 1 or more, got 0"),
-        ("CARAFE", (16, 2, 4, 5), "k_enc and k_up must be odd, got 4 and 5"),
+        ("LKA", (16, 5, 0), "d must be a whole number from 1, got 0"),
+        ("CARAFE", (16, 2, 4, 5), "k_enc must be odd, .* got 4"),
+        ("CARAFE", (16, 2.0), "CARAFE: scale must be a whole number from 1, got 2.0"),
+        ("CARAFE", (16, 2, 3, 5, 0), "CARAFE: compressed must be a whole number from 1, got 0"),
         ("PConv", (16, 1), "parts must be 2 to the number of channels .16. .* got parts=1"),
+        ("PConv", (16, 4, 2), "k odd, got parts=4, k=2"),
+        ("FasterBlock", (16, 4, 0), "FasterBlock: expansion must be a whole number from 1, got 0"),
         ("EMA", (20, 8), "20 channels cannot be cut into 8 groups"),
+        ("EMA", (20, 6.4), "EMA: groups must be a whole number from 1, got 6.4"),
     ],
 )
 def test_arguments_that_have_no_meaning_are_refused(name, args, message):
@@ -331,6 +339,7 @@ def test_arguments_that_have_no_meaning_are_refused(name, args, message):
     ("context", "message"),
     [
         (Context((16, 32)), r"maps have \[16, 32\] channels, expected .* equal"),
+        (Context((16, 16), repeats=3), "cannot be repeated; write 1 in the second column"),
         (Context((16,)), r"maps have \[16\] channels, expected a list of two or more"),
         (Context((8, 8), sizes=((40, 40), (1, 1))), r"sizes \[\(40, 40\), \(1, 1\)\], expected equal sizes"),
     ],

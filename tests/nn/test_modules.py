@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.nn.modules import AIFI, Conv, RTDETRDecoder, TransformerEncoderLayer, autopad
+from ultralytics.nn.build import build_module
+from ultralytics.nn.modules import AIFI, Conv, MSDeformAttn, RTDETRDecoder, TransformerEncoderLayer, autopad
+from ultralytics.utils.errors import ModelConfigError
 
 MAPS = [torch.rand(2, 16, side, side, generator=torch.Generator().manual_seed(side)) for side in (8, 4)]
 
@@ -57,3 +59,42 @@ def test_aifi_needs_channels_divisible_by_4():
 def test_autopad_keeps_the_size(k, d, p):
     assert autopad(k, d=d) == p
     assert Conv(2, 2, k, d=d)(torch.rand(1, 2, 9, 9)).shape == (1, 2, 9, 9)
+
+
+def test_a_row_of_the_decoder_reaches_its_last_argument():
+    inputs, row = ((16, 8, 8), (16, 4, 4)), [3, 32, 10, 2, 4, 2, 64, 0.0, "gelu", 0, 50, 0.25, 0.75, True]
+    head = build_module("RTDETRDecoder", row, inputs)
+    assert (head.label_noise_ratio, head.box_noise_scale, head.num_denoising) == (0.25, 0.75, 50)
+    assert head.learnt_init_query and head.tgt_embed.weight.shape == (10, 32)
+    assert head.decoder.eval_idx == 0 and isinstance(head.decoder.layers[1].act, nn.GELU)
+    with pytest.raises(ModelConfigError, match=r"nc and up to 13 more \(hd, nq, .* got 14 more"):
+        build_module("RTDETRDecoder", [*row, 1], inputs)
+    with pytest.raises(ModelConfigError, match="cannot be repeated"):
+        build_module("RTDETRDecoder", row, inputs, repeats=2)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: decoder(eval_idx=2), "eval_idx must be a layer's number, -2 to 1, got 2"),
+        (lambda: decoder(eval_idx=-3), "-2 to 1, got -3"),
+        (lambda: decoder(act="rleu"), "did you mean 'relu'"),
+        (lambda: RTDETRDecoder(3, (16,), hd=32, nh=0), "RTDETRDecoder: nh must be a whole number from 1, got 0"),
+        (lambda: MSDeformAttn(20, n_heads=8), "MSDeformAttn: d_model must be a multiple of 8, got 20"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused_by_name(build, message):
+    with pytest.raises(ModelConfigError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-4), (torch.bfloat16, 0.2)])
+@torch.no_grad()
+def test_attention_and_decoder_run_in_other_types(dtype, tolerance):
+    encoder, x = AIFI(16, 32, 4).eval(), MAPS[0][:, :, :7, :5]
+    expected = encoder(x)
+    got = encoder.to(dtype)(x.to(dtype))
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.float(), expected, rtol=0, atol=tolerance)
+    y, _ = decoder().eval().to(dtype)([m.to(dtype) for m in MAPS])
+    assert y.dtype == dtype and y.isfinite().all()

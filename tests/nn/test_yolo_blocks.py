@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from tests.golden.yolo_blocks import CASES, build, case_input, joined, keys_crc, samples
+from ultralytics.nn import modules
 from ultralytics.nn.build import build_module
+from ultralytics.nn.modules import block, conv
+from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.torch_utils import fuse_conv_and_bn, fuse_deconv_and_bn, make_divisible
 
 RECORDED = np.load(Path(__file__).parents[1] / "golden" / "yolo_blocks.npz")
@@ -33,6 +36,17 @@ def test_gradient_reaches_every_parameter(i):
     (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     assert [name for name, p in trained.items() if p.grad is None or not p.grad.abs().max() > 0] == []
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.03), (torch.bfloat16, 0.15)])
+@torch.no_grad()
+def test_half_precision_gives_nearly_the_same(dtype, tolerance):
+    for i, case in enumerate(CASES):
+        module, x = build(*case[:2]), case_input(i)
+        expected = joined(module(x))
+        got = joined(module.to(dtype)(x.to(dtype)))
+        assert got.dtype == dtype
+        assert (got.float() - expected).abs().max() <= tolerance * expected.abs().max(), case
 
 
 @pytest.mark.parametrize("i", range(len(CASES)), ids=IDS)
@@ -67,7 +81,7 @@ def test_rows_build_what_the_published_parser_builds(name, args, parameters):
 
 @torch.no_grad()
 def test_named_helpers_fold_a_convolution_of_a_fork():
-    for conv, fuse in (
+    for layer, fuse in (
         (torch.nn.Conv2d(4, 6, 3, groups=2), fuse_conv_and_bn),
         (torch.nn.ConvTranspose2d(4, 6, 2, 2, bias=False), fuse_deconv_and_bn),
     ):
@@ -75,9 +89,114 @@ def test_named_helpers_fold_a_convolution_of_a_fork():
         bn.running_mean.uniform_()
         bn.running_var.uniform_(0.5, 2)
         x = torch.rand(2, 4, 8, 8)
-        expected = bn(conv(x))
-        torch.testing.assert_close(fuse(conv, bn)(x), expected)
+        expected = bn(layer(x))
+        torch.testing.assert_close(fuse(layer, bn)(x), expected)
 
 
 def test_make_divisible_rounds_up():
     assert [make_divisible(x, 8) for x in (1, 8, 8.5, 20)] == [8, 8, 16, 24]
+
+
+def test_padding_is_that_of_the_published_package():
+    recorded = {  # autopad(k, None, d) of ultralytics 8.4.190 for d = 1, 2, 3
+        1: (0, 0, 0), 2: (1, 1, 2), 3: (1, 2, 3), 4: (2, 3, 5), 5: (2, 4, 6), 6: (3, 5, 8),
+    }  # fmt: skip
+    assert {k: tuple(conv.autopad(k, None, d) for d in (1, 2, 3)) for k in recorded} == recorded
+    assert conv.autopad((2, 4)) == [1, 2] and conv.autopad(6, 2) == 2
+
+
+def test_the_activation_of_a_model_file_is_that_of_conv_alone(monkeypatch):
+    monkeypatch.setattr(conv.Conv, "default_act", torch.nn.ReLU())
+    kinds = [type(layer(4, 4).act).__name__ for layer in (conv.Conv, conv.Conv2, conv.RepConv, conv.ConvTranspose)]
+    assert kinds == ["ReLU", "ReLU", "SiLU", "SiLU"]  # as the published package builds them
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "size"),
+    [
+        ("RepConv", (6, 6, 3, 1, 2, 1, 2, True, True), 11),
+        ("RepConv", (6, 4, 5, 1, 2, 2), 11),
+        ("RepConv", (6, 6, 3, 1, 2, 1, 1, True, True), 13),  # the identity branch has no place: the map grows
+        ("RepConv", (6, 4, 3, 2, 1), 6),
+        ("Conv2", (6, 4, 3, 1, 1), 11),
+        ("Conv2", (6, 4, 3, 2, 2, 2, 2), 6),
+        ("Conv2", (6, 4, (1, 3)), 11),
+    ],
+)
+@torch.no_grad()
+def test_the_branches_of_a_sum_agree_for_any_padding_and_dilation(name, args, size):
+    layer = getattr(conv, name)(*args).double().eval()
+    for norm in (m for m in layer.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        norm.running_mean.uniform_()
+        norm.running_var.uniform_(0.5, 2)
+    x = torch.rand(2, 6, 11, 11, dtype=torch.float64)
+    expected = layer(x)
+    assert expected.shape == (2, args[1], size, size)
+    layer.fold()
+    torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: conv.Conv(4, 4, act="rleu"), "one of relu, silu, .* got 'rleu'; did you mean 'relu'"),
+        (lambda: conv.Conv(4, 4, act=torch.nn.ReLU), "act is False, None, a module .* got <class"),
+        (lambda: conv.ConvNormLayer(4, 4, 3, 1, act=True), "act is False, None, a module .* got True"),
+        (lambda: conv.RepConv(4, 4, 2), "RepConv: .* k is odd .* got k=2, p=1, d=1"),
+        (lambda: conv.RepConv(4, 4, 5), "RepConv: .* got k=5, p=1, d=1"),
+        (lambda: conv.Conv2(4, 4, 3, 1, 0), "Conv2: .* got k=3, p=0, d=1"),
+        (lambda: conv.GhostConv(4, 5), "GhostConv: c2 must be a multiple of 2, got 5"),
+        (lambda: conv.SpatialAttention(5), "kernel_size must be 3 or 7, got 5"),
+        (lambda: block.GhostBottleneck(8, 6), "GhostBottleneck: c2 must be a multiple of 4, got 6"),
+        (lambda: block.GhostBottleneck(8, 16), "stride 1: c1 and c2 must be equal, got c1=8 and c2=16"),
+        (lambda: block.GhostBottleneck(8, 8, 3, 3), "GhostBottleneck: s must be 1 or 2, got 3"),
+        (lambda: block.SPP(8, 8, (5, 4)), "SPP: k must be odd, .* got 4"),
+        (lambda: block.SPPF(8, 8, 2), "SPPF: k must be odd, .* got 2"),
+        (lambda: block.SPPELAN(8, 8, 4, 0), "SPPELAN: k must be a whole number from 1, got 0"),
+        (lambda: block.ADown(7, 8), "ADown: c1 must be a multiple of 2, got 7"),
+        (lambda: block.ADown(8, 7), "ADown: c2 must be a multiple of 2, got 7"),
+        (lambda: block.Attention(20, 8), "Attention: dim must be a multiple of 8, got 20"),
+        (lambda: block.Attention(8, 8), "dim / num_heads . attn_ratio must be a whole number from 1, got 0"),
+        (lambda: block.AAttn(20, 3), "AAttn: dim must be a multiple of 3, got 20"),
+        (lambda: block.A2C2f(64, 48), "A2C2f: c2 . e must be a multiple of 32, got 24"),
+        (lambda: block.A2C2f(32, 64, residual=True), "A2C2f with residual: c1 and c2 must be equal"),
+        (lambda: block.C2PSA(64, 32), "C2PSA: c1 and c2 must be equal, got c1=64 and c2=32"),
+        (lambda: block.BasicBlock(8, 8, 2), "BasicBlock: .* projected True where s is 2 .* s=2, projected=False"),
+        (lambda: block.BasicBlock(8, 8, 4, True), "BasicBlock: s must be 1 or 2, .* s=4"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused_by_name(build, message):
+    with pytest.raises(ModelConfigError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(("name", "args", "inputs"), [("HGStem", [8, 16], 3), ("ResNetLayer", [3, 16, 1, True], 3)])
+def test_rows_that_cannot_be_repeated_say_so(name, args, inputs):
+    with pytest.raises(ModelConfigError, match=r"cannot be repeated; write 1 in the second column .* got 3"):
+        build_module(name, args, inputs=((inputs, 64, 64),), repeats=3)
+
+
+def test_a_basic_block_has_the_activation_it_is_given():
+    kinds = [type(block.BasicBlock(4, 4, act=act).act).__name__ for act in ("relu", "silu", "gelu", None)]
+    assert kinds == ["ReLU", "SiLU", "GELU", "Identity"]
+
+
+def test_maps_of_linked_branches_are_not_dropped_in_silence():
+    maps = [[torch.rand(1, 4, 8, 8), torch.rand(1, 4, 4, 4)], [torch.rand(1, 4, 2, 2)], torch.rand(1, 4, 4, 4)]
+    y = block.CBFuse([1, 0])(maps)
+    torch.testing.assert_close(y, maps[2] + maps[0][1] + torch.nn.functional.interpolate(maps[1][0], scale_factor=2))
+    with pytest.raises(ValueError, match="shorter"):
+        block.CBFuse([1])(maps)
+
+
+def test_every_published_name_is_importable_from_both_places():
+    missing = [name for name in block.__all__ if name not in ("TransformerBlock",) and not hasattr(modules, name)]
+    assert missing == [] and all(hasattr(block, name) for name in block.__all__)
+    assert block.Conv is conv.Conv and block.autopad is conv.autopad and block.DWConv is conv.DWConv
+
+
+def test_odd_sizes_are_rounded_up_by_strides_and_down_by_the_averages_of_yolov9():
+    up = [block.SCDown(8, 8, 3, 2), block.GhostBottleneck(8, 8, 3, 2), conv.GhostConv(8, 8, 3, 2)]
+    down = [block.ADown(8, 8), block.AConv(8, 8)]
+    x = torch.rand(1, 8, 15, 11)
+    assert [tuple(layer(x).shape[2:]) for layer in (*up, *down)] == [(8, 6)] * 3 + [(7, 5)] * 2

@@ -178,9 +178,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
         hint = next((hint for sign, hint in YAML_HINTS.items() if sign in str(error)), "")
         raise ModelConfigError(f"{error}{hint}") from error
     if not isinstance(data, dict):
-        raise ModelConfigError(
-            f"{path.name}: expected keys such as `nc`, `backbone`, `head`; got {type(data).__name__}"
-        )
+        found = "an empty file" if data is None else f"a {type(data).__name__}"
+        raise ModelConfigError(f"{path.name}: expected keys such as `nc`, `backbone`, `head`; got {found}")
     lines = {
         key.value: [row.start_mark.line + 1 for row in value.value]
         for key, value in yaml.compose(text, Loader=yaml.SafeLoader).value
@@ -238,7 +237,10 @@ def _scale(data: dict[str, Any], name: str) -> tuple[float, float, float]:
 def _row(row: Any, section: str, where: str) -> Row:
     """Check the form of one row."""
     if not isinstance(row, list) or len(row) not in (4, 5):
-        raise ModelConfigError(f"{where}: a row is [from, repeats, module, args] or, named, one more; got {row!r}")
+        hint = "; without arguments the fourth is []" if isinstance(row, list) and len(row) == 3 else ""
+        raise ModelConfigError(
+            f"{where}: a row is [from, repeats, module, args] or, named, one more{hint}; got {row!r}"
+        )
     sources, repeats, module, args = row[:4]
     name = row[4] if len(row) == 5 else None
     if name is not None and not (isinstance(name, str) and name.isidentifier() and not re.fullmatch(PYRAMID, name)):

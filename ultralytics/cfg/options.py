@@ -62,12 +62,13 @@ class Options:
     save_minutes: Annotated[float, Range(0)]
     cache: Annotated[bool | str, OneOf("ram", "disk")]
     pretrained: bool | str
+    backbone_weights: str | None
     resume: bool | str
     seed: Count
     deterministic: bool
     amp: bool
     fraction: Annotated[float, Range(0, 1, open_low=True)]
-    freeze: Annotated[int | list[int] | None, Range(0)]
+    freeze: Annotated[int | str | list[int] | list[str] | None, Range(0)]
     multi_scale: bool
     sync_bn: bool
     rect: Annotated[bool, Off("RT-DETR sees every image stretched to the square imgsz, in validation as in training")]
@@ -92,7 +93,11 @@ class Options:
     loss_cls: Gain
     loss_bbox: Gain
     loss_giou: Gain
+    loss_class: Annotated[str, OneOf("vfl", "mal", "focal")]
+    one_to_many: Gain
     # Augmentation
+    augmentation: Annotated[str, OneOf("mosaic", "official", "none")]
+    dense: Probability
     hsv_h: Probability
     hsv_s: Probability
     hsv_v: Probability

@@ -26,6 +26,7 @@ class DetectionDataset(Dataset):
     """Items are dictionaries of `to_network_input`; they depend on (seed, epoch, index) alone, not on the worker.
 
     `stretched=False` keeps the proportions of images (letterbox) instead of stretching them to (imgsz, imgsz).
+    `longest` keeps them, too, and the detail: images are only made smaller, where a side has more pixels than that.
     `classes` keeps only boxes of these class indices; `fraction` takes that share of the images, spread evenly.
     """
 
@@ -39,6 +40,7 @@ class DetectionDataset(Dataset):
         imgsz: int,
         transforms: Transform,
         stretched: bool = True,
+        longest: int | None = None,
         cache: bool | str = False,
         single_cls: bool = False,
         fraction: float = 1.0,
@@ -52,11 +54,11 @@ class DetectionDataset(Dataset):
         if unknown:
             raise DataError(f"classes={classes}: there is no class {unknown[0]}; the data has 0..{config.nc - 1}")
         self.config, self.split, self.imgsz, self.transforms = config, split, imgsz, transforms
-        self.stretched, self.seed = stretched, seed
+        self.stretched, self.longest, self.seed = stretched, longest, seed
         self.category_ids = found.category_ids
         self.names = {0: SINGLE_CLASS} if single_cls else dict(config.names)
         self.labels = [_select(item, classes, single_cls) for item in _spread(found.labels, fraction)]
-        # Shared memory, so that workers which stay alive from epoch to epoch see the change: epoch, mosaic closed.
+        # Shared memory, so that workers which stay alive see the change: epoch, strong augmentation ended.
         self._state = torch.zeros(2, dtype=torch.int64).share_memory_()
         self._images: list[np.ndarray] | None = None
         self._read = read_image
@@ -73,12 +75,12 @@ class DetectionDataset(Dataset):
         return to_network_input(self.transforms(self.load(index), rng))
 
     @property
-    def mixing(self) -> bool:
-        """Whether mosaic and mixup are still on."""
+    def strong(self) -> bool:
+        """Whether strong augmentation is still on: mosaic, mixup, dense; of the official pipeline all but the flip."""
         return not self._state[1]
 
     def close_mosaic(self) -> None:
-        """Turn mosaic and mixup off from the next epoch on."""
+        """End strong augmentation, from the next epoch on."""
         self._state[1] = 1
 
     def set_epoch(self, epoch: int) -> None:
@@ -86,7 +88,7 @@ class DetectionDataset(Dataset):
         self._state[0] = epoch
 
     def load(self, index: int) -> Sample:
-        """The sample scaled for the network, not augmented: (imgsz, imgsz), or the longer side imgsz for letterbox."""
+        """The sample, not augmented: (imgsz, imgsz), or the longer side imgsz for letterbox or at most `longest`."""
         item = self.labels[index]
         image = self._scaled(item) if self._images is None else self._images[index]
         height, width = image.shape[:2]
@@ -107,9 +109,12 @@ class DetectionDataset(Dataset):
         return stretch(self._read(item.file), self._network_shape(item.shape))
 
     def _network_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
-        if self.stretched:
+        if self.longest is not None:
+            scale = min(1.0, self.longest / max(shape))
+        elif self.stretched:
             return self.imgsz, self.imgsz
-        scale = self.imgsz / max(shape)
+        else:
+            scale = self.imgsz / max(shape)
         return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
     def _fill_memory(self) -> None:

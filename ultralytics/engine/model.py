@@ -19,7 +19,7 @@ from ultralytics.engine.run_files import RunFiles
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.nn.weights import load_matching, read_state_dict
+from ultralytics.nn.weights import known_names, load_weights, read_weights
 from ultralytics.utils import setup_logging
 from ultralytics.utils.callbacks import Callback, Callbacks
 from ultralytics.utils.dist import started_by_torchrun
@@ -163,12 +163,18 @@ class Model:
         return self
 
     def load(self, weights: str | Path) -> Model:
-        """Load whatever fits of a weights file into the network; the log says what did not.
+        """Load whatever fits of a weights file into the network; the log says what did not. See docs/en/weights.md.
+
+        A network that nobody told its classes takes over their names with the rows of all classes.
 
         Raises:
             WeightsError: the file cannot be read, or nothing in it fits.
         """
-        load_matching(self.model, read_state_dict(weights), origin=str(weights))
+        read = read_weights(weights)
+        report = load_weights(self.model, read)
+        scores = any(name.endswith("enc_score_head.weight") for name in report.matched)
+        if read.names and scores and known_names(self.names) is None:
+            self.model.names = dict(read.names)
         self._loaded = True
         return self
 

@@ -1,19 +1,17 @@
-"""What is trained and how fast: frozen layers, parameter groups, optimisers, and the learning-rate schedule."""
+"""What is trained and how fast: parameter groups, optimisers, and the learning-rate schedule."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 
 import torch
 from torch import nn
 
+from ultralytics.engine.freezing import NORM_TYPES, freeze_layers
 from ultralytics.utils.ema import ModelEMA
 from ultralytics.utils.errors import OptionError
 
 __all__ = ["ModelEMA", "build_optimizer", "freeze_layers", "learning_rate_factor", "param_groups", "set_learning_rate"]
-
-NORM_TYPES = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
 
 
 def param_groups(model: nn.Module, *, lr: float, weight_decay: float, backbone_lr_ratio: float) -> list[dict]:
@@ -86,21 +84,3 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Set every group to `factor` times its initial rate."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
-
-
-def freeze_layers(model: nn.Module, freeze: int | Collection[int] | None) -> list[nn.Module]:
-    """Stop training of the first `freeze` layers, or of the layers listed.
-
-    Returns their normalisation modules, which the trainer keeps in eval mode, so that running statistics stay too.
-    """
-    if freeze is None:
-        return []
-    count = len(model.model)
-    indices = list(range(freeze)) if isinstance(freeze, int) else list(freeze)
-    if outside := [index for index in indices if not 0 <= index < count]:
-        raise OptionError(f"freeze={freeze!r}: no layer {outside[0]}; the model has the layers 0 to {count - 1}.")
-    norms: list[nn.Module] = []
-    for index in indices:
-        model.model[index].requires_grad_(False)
-        norms += [module for module in model.model[index].modules() if isinstance(module, NORM_TYPES)]
-    return norms

@@ -11,6 +11,7 @@ from torch import nn
 
 from ultralytics.inspect.usage import ParameterUse
 from ultralytics.nn.modules.conv import Concat
+from ultralytics.nn.unread import unread_layers
 
 if TYPE_CHECKING:
     from ultralytics.inspect.measure import LayerRow
@@ -39,7 +40,7 @@ def find_faults(rows: Sequence[LayerRow], layers: Sequence[nn.Module], use: Para
         layers: their modules.
         use: what the run saw of all layers but the last, whose training-only parts a run in eval does not show.
     """
-    found: list[tuple[int, str]] = list(_unread_layers(rows))
+    found: list[tuple[int, str]] = list(unread_layers([r.numbers for r in rows], [r.sources for r in rows]))
     for position, (row, layer) in enumerate(zip(rows, layers, strict=True)):
         if position == len(rows) - 1:
             found += [(position, text) for text in _head_strides(row, rows)]
@@ -49,22 +50,6 @@ def find_faults(rows: Sequence[LayerRow], layers: Sequence[nn.Module], use: Para
     return [
         Finding(rows[i].index, rows[i].module, rows[i].where, text) for i, text in sorted(found, key=lambda f: f[0])
     ]
-
-
-def _unread_layers(rows: Sequence[LayerRow]) -> Iterator[tuple[int, str]]:
-    """Layers from which no path leads to the last one. A backbone need not have all its maps read, only one."""
-    useful = {len(rows) - 1}
-    read_at_all: set[int] = {source for row in rows for source in row.sources}
-    for position in range(len(rows) - 1, -1, -1):
-        row = rows[position]
-        wanted = {source for later in useful for source in rows[later].sources}
-        if wanted.intersection(row.numbers):
-            useful.add(position)
-        elif position not in useful:
-            if read_at_all.intersection(row.numbers):
-                yield position, "only layers that lead nowhere read its output; connect them to the head or delete them"
-            else:
-                yield position, "no layer reads its output; name it in the `from` of a later row or delete the row"
 
 
 def _channels(row: LayerRow) -> Iterator[str]:

@@ -13,6 +13,7 @@ from ultralytics.inspect.kinds import kind_of
 from ultralytics.inspect.usage import ParameterUse
 from ultralytics.nn.measure import tensors
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.unread import layer_sources
 from ultralytics.utils.flops import IMAGE_SIZE, ModelInfo, count_operations, model_size, run_copy
 
 Shape = tuple[int, ...]
@@ -121,13 +122,11 @@ def _shapes(value: Any) -> list[Shape]:
 
 def _row(layer: nn.Module, run: _Run, imgsz: int, is_head: bool) -> LayerRow:
     outputs = run.outputs[:1] if is_head else run.outputs
-    first = layer.i - layer.slots + 1
-    written = layer.f if isinstance(layer.f, list) else [layer.f]
     copies = f" x{layer.repeats}" if layer.repeats > 1 else ""
     return LayerRow(
         index=layer.i,
         written=str(layer.f),
-        sources=tuple(s if s >= 0 else max(first + s, IMAGE) for s in written),
+        sources=layer_sources(layer),
         numbers=tuple(range(layer.i - len(outputs) + 1, layer.i + 1)) if layer.slots > 1 else (layer.i,),
         name=layer.row_name,
         module=layer.row_module.removeprefix("torch.").removeprefix("nn.") + copies,

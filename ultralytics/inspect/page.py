@@ -65,11 +65,12 @@ function show(node) {
   }
   card.replaceChildren(list);
   card.hidden = false;
-  const box = node.getBoundingClientRect(), width = card.offsetWidth, height = card.offsetHeight;
-  const below = box.bottom + 8 + height < window.innerHeight || box.top < height + 8;
+  // Below the graph, or above it where there is no room: over it, the card would hide the neighbours it speaks of.
+  const box = node.getBoundingClientRect(), area = graph.getBoundingClientRect();
+  const width = card.offsetWidth, height = card.offsetHeight;
+  const below = area.bottom + 8 + height <= window.innerHeight, above = area.top >= height + 8;
   card.style.left = Math.max(4, Math.min(box.left, window.innerWidth - width - 4)) + "px";
-  card.style.top = Math.max(4, below ? Math.min(box.bottom + 8, window.innerHeight - height - 4)
-                                     : box.top - height - 8) + "px";
+  card.style.top = (below ? area.bottom + 8 : above ? area.top - height - 8 : window.innerHeight - height - 4) + "px";
 }
 for (const node of nodes.values()) {
   node.addEventListener("pointerenter", () => show(node));
@@ -78,7 +79,9 @@ for (const node of nodes.values()) {
   node.addEventListener("blur", clear);
 }
 document.addEventListener("keydown", event => { if (event.key === "Escape") clear(); });
-document.getElementById("fit").addEventListener("change", event => graph.classList.toggle("fit", event.target.checked));
+const fit = document.getElementById("fit");
+fit.addEventListener("change", () => graph.classList.toggle("fit", fit.checked));
+if (graph.scrollWidth > graph.clientWidth) { fit.checked = true; graph.classList.add("fit"); }
 """
 
 

@@ -220,7 +220,7 @@ def _build_row(
     entry = find_entry(row.module, row.where, folders)
     args = tuple(context.nc if arg == "nc" else arg for arg in row.args)
     if entry.plan is None:
-        plan, layer, shapes, how = _inferred(entry, args, where, context)
+        plan, layer, shapes, how = _inferred(entry, args, where, context, folders)
     else:
         _bind(entry.plan, (context, *args), f"{where}: its arguments are", skip=1)
         plan, how = _planned(entry.plan, context, args, where), entry.note
@@ -289,7 +289,7 @@ def _construct(entry: Entry, plan: Plan, where: str) -> nn.Module:
 
 
 def _inferred(
-    entry: Entry, args: tuple[Any, ...], where: str, context: Context
+    entry: Entry, args: tuple[Any, ...], where: str, context: Context, folders: Sequence[Path]
 ) -> tuple[Plan, nn.Module, list[Shape], str]:
     """The likeliest reading of the row that is built and runs. The first one's error is told where none does."""
     first_error: ModelConfigError | None = None
@@ -308,7 +308,10 @@ def _inferred(
         except ModelConfigError as error:
             first_error = first_error or error
             torch.set_rng_state(state)
-    raise first_error or ModelConfigError(f"{where}: {no_candidate(entry.name, entry.build, context, args)}")
+    if first_error is None:
+        raise ModelConfigError(f"{where}: {no_candidate(entry.name, entry.build, context, args)}")
+    blocks = (why_missing(arg, folders) for arg in args if isinstance(arg, str) and arg[:1].isupper())
+    raise ModelConfigError(f"{first_error}{next(filter(None, blocks), '')}") from first_error
 
 
 def _class_named(arg: Any, context: Context) -> Any:
@@ -359,7 +362,9 @@ def find_entry(name: str, where: str = "", folders: Sequence[Path] | None = None
     if registered is not None:
         return registered
     reason = why_missing(name, folders) or did_you_mean(name, defined_names(folders))
-    raise ModelConfigError(f"{prefix}no module {name!r}{reason or '; module files belong into nn/Addmodules'}")
+    searched = ", ".join(map(str, folders))
+    hint = f"; looked in {searched}. Name its folder by modules=FOLDER, or `modules:` in the model file"
+    raise ModelConfigError(f"{prefix}no module {name!r}{reason or hint}")
 
 
 def _bind(

@@ -69,12 +69,16 @@ class Folder:
         entries: modules that registered themselves; those of the package's own folder are in REGISTRY instead.
         definitions: classes and functions by name, from every file that has one of this name.
         failures: files that could not be imported, with the reason.
+        origins: for each of them the file of the folder in which the error arose: itself, or one that it imports.
+        gathered: files from which the folder's `__init__.py` imports.
     """
 
     package: ModuleType
     entries: dict[str, Entry] = field(default_factory=dict)
     definitions: dict[str, list[Definition]] = field(default_factory=dict)
     failures: dict[Path, str] = field(default_factory=dict)
+    origins: dict[Path, Path] = field(default_factory=dict)
+    gathered: set[Path] = field(default_factory=set)
 
 
 def module_folders(extra: Sequence[str | Path] = ()) -> tuple[Path, ...]:
@@ -119,9 +123,10 @@ def import_folder(path: Path) -> Folder:
 def _import_files(folder: Folder, path: Path) -> None:
     files = [file for file in sorted(path.glob("*.py")) if file.stem != "__init__"]
     modules = {file: _import(folder, file) for file in files}
+    _import_past(folder, modules)
     if (path / "__init__.py").is_file():
         _gather(folder, path, modules)
-        again = [file for file in files if file in folder.failures]  # they may import what `__init__` gathers
+        again = [file for file in files if folder.origins.get(file) == file]  # they may import what `__init__` gathers
         modules.update({file: _import(folder, file) for file in again})
     for file, module in modules.items():
         if module is not None:
@@ -167,7 +172,8 @@ def find_stronger(entry: Entry, folders: Sequence[Path]) -> Definition | None:
     """The class or function of a folder that a row means although `entry` has its name, if there is one.
 
     Raises:
-        ModelConfigError: a file is called after the class that it defines under this name; both would be meant.
+        ModelConfigError: a file is called after the class that it defines under this name; both would be meant. Or the
+            file that the folder gathers it from could not be imported; `entry` would be another module in its place.
     """
     for path in folders:
         folder = import_folder(path)
@@ -181,6 +187,10 @@ def find_stronger(entry: Entry, folders: Sequence[Path]) -> Definition | None:
                 f"module {entry.name!r} is defined twice: {entry.origin} and {namesake.file}; rename one, or write "
                 f"{entry.name}.{entry.name} in the row"
             )
+        if chosen is None and entry.name not in PUBLISHED:
+            for file, reason in folder.failures.items():
+                if file in folder.gathered and entry.name in _exports_in_text(file):
+                    raise ModelConfigError(f"module {entry.name!r}: {file} defines it but was not imported: {reason}")
     return None
 
 
@@ -216,14 +226,38 @@ def _package(path: Path) -> ModuleType:
 
 def _import(folder: Folder, file: Path) -> ModuleType | None:
     folder.failures.pop(file, None)
+    folder.origins.pop(file, None)
     try:
         with _quiet():
             return importlib.import_module(f"{folder.package.__name__}.{file.stem}")
     except ModelConfigError:
         raise  # two modules of one name: its message says which files
     except (Exception, SystemExit) as error:  # a user's file may fail in any way; it is reported, not hidden
-        folder.failures[file] = _reason(error, file)
+        folder.failures[file] = _reason(error, file, folder.package.__name__)
+        folder.origins[file] = _origin(error, file)
     return None
+
+
+def _import_past(folder: Folder, modules: dict[Path, ModuleType | None]) -> None:
+    """Import the files that failed because of another file of the folder, without what that one would give.
+
+    Meanwhile `from .other import *` of a file that cannot be imported gives nothing. A backbone's file that gathers
+    blocks from many files does not need the packages of all of them; a row that names a missing block is told why.
+    """
+    waiting: list[Path] = [file for file, origin in folder.origins.items() if origin != file]
+    while waiting:
+        first_reasons = dict(folder.failures)
+        names = [f"{folder.package.__name__}.{file.stem}" for file, o in folder.origins.items() if o == file]
+        empty = {name: ModuleType(name) for name in names}
+        sys.modules.update(empty)
+        try:
+            modules.update({file: _import(folder, file) for file in waiting})
+        finally:
+            for name in empty:
+                sys.modules.pop(name, None)
+        folder.failures.update({file: first_reasons[file] for file in folder.failures if file in first_reasons})
+        left = [file for file, origin in folder.origins.items() if origin != file]
+        waiting = left if len(left) < len(waiting) else []
 
 
 def _gather(folder: Folder, path: Path, modules: Mapping[Path, ModuleType | None]) -> None:
@@ -235,6 +269,7 @@ def _gather(folder: Folder, path: Path, modules: Mapping[Path, ModuleType | None
     for node in tree.body:
         if not (isinstance(node, ast.ImportFrom) and node.level == 1 and node.module):
             continue
+        folder.gathered.add(path / f"{node.module}.py")
         module = modules.get(path / f"{node.module}.py")
         if module is None:
             continue
@@ -255,16 +290,29 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _reason(error: BaseException, file: Path) -> str:
-    """What went wrong in a file: the package that is missing, or the error with its line."""
+def _reason(error: BaseException, file: Path, parent: str) -> str:
+    """What went wrong in a file of the package `parent`: what it imports and is missing, or the error with its line."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         if error.name.startswith("ultralytics"):
-            return f"this package has no {error.name}"
+            package, _, name = error.name.rpartition(".")
+            return f"there is no {name}.py beside it" if package == parent else f"this package has no {error.name}"
         package = error.name.partition(".")[0]
         return f"it needs the package {package!r} (pip install {package})"
     line = error.lineno if isinstance(error, SyntaxError) else _line_in(error, file)
     text = error.msg if isinstance(error, SyntaxError) else error
     return f"{type(error).__name__}: {text}{f' (line {line})' if line else ''}"
+
+
+def _origin(error: BaseException, file: Path) -> Path:
+    """The file of the folder of `file` in which an error arose while it was imported."""
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).parent == file.parent:
+        return Path(error.filename)  # no frame is in a file that cannot be parsed
+    trace, origin = error.__traceback__, file
+    while trace is not None:
+        place = Path(trace.tb_frame.f_code.co_filename)
+        origin = place if place.parent == file.parent else origin
+        trace = trace.tb_next
+    return origin
 
 
 def _line_in(error: BaseException, file: Path) -> int | None:
@@ -282,6 +330,14 @@ def _definitions(module: ModuleType, file: Path, registered: Mapping[object, Ent
         builds = inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, nn.Module))
         if builds and not name.startswith("_") and value.__module__ == module.__name__:
             yield Definition(name, value, file, name in exported or name == file.stem, registered.get(value))
+
+
+def _exports_in_text(file: Path) -> set[str]:
+    """What `from .file import *` seems to give of a file's own classes and functions."""
+    text = file.read_text(encoding="utf-8", errors="replace")
+    listed = re.search(r"^__all__\s*=\s*[\[(](.*?)[\])]", text, re.MULTILINE | re.DOTALL)
+    names = _names_in_text(file)
+    return names & set(re.findall(r"\w+", listed[1])) if listed else names
 
 
 def _names_in_text(file: Path) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import keyword
 import os
 import shlex
@@ -11,9 +13,9 @@ from typing import Annotated
 
 from ultralytics.cfg.rules import OneOf
 from ultralytics.nn.build import find_entry
-from ultralytics.nn.discovery import ADDMODULES, import_folder, module_folders
+from ultralytics.nn.discovery import ADDMODULES, defined_names, import_folder, module_folders
 from ultralytics.utils.errors import ModelConfigError, UserError
-from ultralytics.utils.files import write_text
+from ultralytics.utils.files import parse_yaml, write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 KINDS = {
@@ -41,7 +43,7 @@ def command(
     """
     target = ADDMODULES if folder is None else Path(folder).expanduser()
     file, model = target / f"{module}.py", Path(f"rtdetr-{module.lower()}.yaml")
-    _check_name(module, target)
+    _check_name(module, kind, target)
     for path in (file, model):
         if path.exists():
             raise UserError(f"{path}: is there already; choose another module= or remove it first")
@@ -66,7 +68,7 @@ def module_text(name: str, kind: str) -> str:
 
 def model_text(name: str, kind: str, folder: str | None = None) -> str:
     """A model file that uses the module, which lies in `folder`, relative to the file; None for the package's own."""
-    text = _template("model.yaml.txt").substitute(
+    return _template("model.yaml.txt").substitute(
         what=Template(KINDS[kind]).substitute(name=name),
         modules="" if folder is None else f"modules: {folder!r} # the folder of {name}.py, from where this file is\n",
         backbone=name if kind == "backbone" else "EfficientViT_M0",
@@ -75,22 +77,35 @@ def model_text(name: str, kind: str, folder: str | None = None) -> str:
         attention=f"  - [-1, 1, {name}, [16], a5]\n" if kind == "attention" else "",
         last="a5" if kind == "attention" else "f5",
     )
-    return text
 
 
 def _template(name: str) -> Template:
     return Template((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
-def _check_name(module: str, folder: Path) -> None:
-    if not module.isidentifier() or keyword.iskeyword(module) or not module.isascii():
+def _check_name(module: str, kind: str, folder: Path) -> None:
+    if not module.isidentifier() or keyword.iskeyword(module) or not module.isascii() or module.startswith("_"):
         raise UserError(f"module={module}: is no name for a Python class; use letters, digits and '_', such as MyNet")
     folders = module_folders([folder] if folder.is_dir() else [])
     try:
         entry = find_entry(module, folders=folders)
     except ModelConfigError:
-        return  # nobody has that name
-    raise UserError(f"module={module}: {entry.origin} defines a module of this name; choose another")
+        if module in defined_names(folders):
+            raise  # several files define it
+    else:
+        raise UserError(f"module={module}: {entry.origin} defines a module of this name; choose another")
+    if hasattr(builtins, module) or module in _names_used(kind):
+        raise UserError(f"module={module}: the file itself uses this name for something else; choose another")
+    if parse_yaml(module, "module") != module:
+        raise UserError(f"module={module}: a model file reads this word as a value, not as a name; choose another")
+
+
+def _names_used(kind: str) -> set[str]:
+    """Names that the file of a kind imports, defines or reads, beside the module's own."""
+    nodes = list(ast.walk(ast.parse(module_text("_", kind))))
+    return {node.id for node in nodes if isinstance(node, ast.Name)} | {
+        node.arg for node in nodes if isinstance(node, ast.arg)
+    }
 
 
 def _from_here(folder: Path) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.model_yaml import SETTINGS, load_model_yaml
 from ultralytics.nn.build import TRACE_SIZE, build_layers
 from ultralytics.nn.modules.head import RTDETRDecoder
+from ultralytics.nn.unread import layer_numbers, layer_sources, unread_layers
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
 
@@ -180,6 +181,10 @@ class DetectionModel(nn.Module):
         """Layers, parameters, those with a gradient, and GFLOPs at `imgsz`; see `utils.flops.model_info`."""
         from ultralytics.utils.flops import model_info
 
+        read = unread_layers(list(map(layer_numbers, self.model)), list(map(layer_sources, self.model)))
+        for position, text in read:
+            layer = self.model[position]
+            LOGGER.warning(f"{layer.where}: layer {layer.i} {layer.row_module}: {text}")
         return model_info(self, imgsz=imgsz, detailed=detailed, verbose=verbose)
 
     def table(self) -> str:
@@ -225,7 +230,7 @@ class RTDETRDetectionModel(DetectionModel):
             )
 
     def init_criterion(self) -> nn.Module:
-        """The loss; `loss_gain` of `args` (class, bbox, giou) where a trainer has set it."""
+        """The loss with the paper's gains; a trainer sets `criterion` to one with the gains of its options."""
         from ultralytics.models.utils.loss import RTDETRDetectionLoss
 
         return RTDETRDetectionLoss(nc=self.nc)
@@ -250,14 +255,14 @@ class RTDETRDetectionModel(DetectionModel):
             "gt_groups": counts,
         }
         preds = self.predict(img, batch=targets) if preds is None else preds
-        dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta = preds if self.training else preds[1]
+        dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta, *dense = preds if self.training else preds[1]
         dn_bboxes = dn_scores = None
         if dn_meta is not None:
             dn_bboxes, dec_bboxes = dec_bboxes.split(dn_meta["dn_num_split"], 2)
             dn_scores, dec_scores = dec_scores.split(dn_meta["dn_num_split"], 2)
         boxes = torch.cat((enc_bboxes[None], dec_bboxes))  # (1 + layers, B, Q, 4)
         scores = torch.cat((enc_scores[None], dec_scores))
-        terms = self.criterion((boxes, scores), targets, dn_bboxes, dn_scores, dn_meta)
+        terms = self.criterion((boxes, scores), targets, dn_bboxes, dn_scores, dn_meta, *dense)
         items = torch.stack([terms[k].detach() for k in ("loss_giou", "loss_class", "loss_bbox")])
         return torch.stack(list(terms.values())).sum(), items
 

@@ -14,11 +14,12 @@ class ModelEMA:
 
     The decay grows as `decay * (1 - exp(-updates / tau))`, so that the random initial weights are forgotten at once
     (official RT-DETR: decay 0.9999, tau 2000). Build it when the model is on its final device: the tensors are
-    gathered once, which makes an update two fused passes over the weights.
+    gathered once, which makes an update two fused passes over the weights. The average is without the modules that
+    say `training_only = True`: nothing of them is averaged, validated or saved with it.
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000.0, updates: int = 0) -> None:
-        self.ema = deepcopy(model).eval().float().requires_grad_(False)
+        self.ema = without_training_parts(deepcopy(model)).eval().float().requires_grad_(False)
         self.decay = decay
         self.tau = tau
         self.updates = updates
@@ -28,6 +29,8 @@ class ModelEMA:
         seen: set[int] = set()  # weights shared by two modules have two names, and must move once
         average = self.ema.state_dict()
         for name, source in model.state_dict().items():
+            if name not in average:  # of a part that only training has
+                continue
             if source.numel() and source.data_ptr() in seen:
                 continue
             seen.add(source.data_ptr())
@@ -51,3 +54,12 @@ class ModelEMA:
         for average, source in self._copied:
             average.copy_(source)
         return True
+
+
+def without_training_parts(model: nn.Module) -> nn.Module:
+    """The model, from which every module with `training_only = True` is removed."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if getattr(child, "training_only", False):
+                delattr(module, name)
+    return model

@@ -36,6 +36,9 @@ class MissingPackageError(UserError, ImportError):
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """`; did you mean 'epochs'?` for the nearest candidate, or an empty string where nothing is near."""
-    by_lower = {str(c).lower(): str(c) for c in candidates}
+    names = [str(c) for c in candidates]
+    if exact := difflib.get_close_matches(str(word), names, n=1, cutoff=0.8):
+        return f"; did you mean {exact[0]!r}?"
+    by_lower = {name.lower(): name for name in names}
     near = difflib.get_close_matches(str(word).lower(), list(by_lower), n=1, cutoff=0.6)
     return f"; did you mean {by_lower[near[0]]!r}?" if near else ""

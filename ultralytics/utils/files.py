@@ -14,6 +14,8 @@ from ultralytics.utils.errors import UserError
 
 RUNS_FOLDER = Path("runs") / "detect"
 
+FULL_WIDTH = {"：": ":", "，": ",", "【": "[", "】": "]", "［": "[", "］": "]"}
+
 
 class RunOptions(Protocol):
     """The options that name a run's folder; `ultralytics.cfg.Options` has them."""
@@ -49,9 +51,18 @@ def parse_yaml(text: str, where: str) -> object:
         return yaml.load(text, Loader=_StrictLoader)  # a SafeLoader: builds plain data only
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{where}{line}: not valid YAML: {error.problem}") from error
+        raise UserError(f"{where}{line}: not valid YAML: {error.problem}{_full_width_hint(text)}") from error
     except yaml.YAMLError as error:
         raise UserError(f"{where}: not valid YAML: {error}") from error
+
+
+def _full_width_hint(text: str) -> str:
+    """What YAML does not take for a sign, though it looks like one: the punctuation of a Chinese keyboard."""
+    for number, line in enumerate(text.splitlines(), 1):
+        wide = next((c for c in line.partition("#")[0] if c in FULL_WIDTH), None)
+        if wide is not None:
+            return f"; line {number} has a full-width {wide!r}, write {FULL_WIDTH[wide]!r}"
+    return ""
 
 
 def read_yaml(path: str | Path) -> dict:

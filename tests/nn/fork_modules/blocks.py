@@ -6,6 +6,7 @@ from ultralytics.nn.modules import Conv
 
 from .attention import *
 from .conv import SepConv
+from .needs_package import *
 
 __all__ = ("CSPGate", "Stack", "PlainBlock", "C3_Light", "Repeated", "Blocks")
 

@@ -36,7 +36,7 @@ Transform = Callable[[Sample, np.random.Generator], Sample]
 class Pool(Protocol):
     """Where mixing transforms take further samples from; a data set is one."""
 
-    mixing: bool  # False once the run has closed mosaic and mixup
+    strong: bool  # False once the run has ended strong augmentation (the option close_mosaic)
 
     def __len__(self) -> int: ...
 
@@ -57,3 +57,16 @@ class Compose:
 
     def __repr__(self) -> str:
         return f"Compose({', '.join(map(repr, self.transforms))})"
+
+
+class WhileStrong:
+    """A transform that is left out once the run has ended strong augmentation."""
+
+    def __init__(self, pool: Pool, transform: Transform):
+        self.pool, self.transform = pool, transform
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return self.transform(sample, rng) if self.pool.strong else sample
+
+    def __repr__(self) -> str:
+        return f"WhileStrong({self.transform!r})"

@@ -14,7 +14,7 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.rtdetr.val import RTDETRValidator
 from ultralytics.models.utils.loss import RTDETRDetectionLoss
 from ultralytics.nn.tasks import RTDETRDetectionModel
-from ultralytics.nn.weights import load_matching, read_state_dict
+from ultralytics.nn.weights import Weights, known_names, load_backbone, load_weights
 from ultralytics.utils.errors import DataError, OptionError
 
 
@@ -45,9 +45,7 @@ class RTDETRTrainer(BaseTrainer):
 
     def build_model(self) -> nn.Module:
         options, names = self.args, dict(self.train_loader.dataset.names)
-        model = self._resumed_model(names) if self.checkpoint is not None else self._new_model(len(names))
-        if isinstance(options.pretrained, str):
-            load_matching(model, read_state_dict(options.pretrained), origin=options.pretrained)
+        model = self._resumed_model(names) if self.checkpoint is not None else self._new_model(names)
         model.names = names
         gains = {"class": options.loss_cls, "bbox": options.loss_bbox, "giou": options.loss_giou}
         model.criterion = RTDETRDetectionLoss(nc=model.nc, loss_gain=gains)
@@ -67,23 +65,40 @@ class RTDETRTrainer(BaseTrainer):
         folders = {"modules": self.args.modules}
         return RTDETRDetectionModel(self.checkpoint["model_yaml"], nc=self.checkpoint["nc"], overrides=folders)
 
-    def _new_model(self, nc: int) -> nn.Module:
-        """From the YAML or weights in `model`; weights that do not fit the classes of the data start anew."""
+    def _new_model(self, names: dict[int, str]) -> nn.Module:
+        """From the network, YAML or weights in `model`, with the weights of `pretrained` and `backbone_weights`.
+
+        Rows of classes go by the classes' names; what does not fit starts anew.
+        """
         options = self.args
         asked = {"num_queries": options.queries, "num_denoising": options.denoising, "modules": options.modules}
         changes = {key: value for key, value in asked.items() if value is not None}
+        weights: Weights | None = None
         if self.model is not None:
-            if self.model.nc == nc and not set(changes) - {"modules"} and options.pretrained:
-                return self.model
-            architecture, weights = self.model.yaml, self.model.state_dict()
+            architecture, known = self.model.yaml, known_names(self.model.names)
+            weights = Weights(self.model.state_dict(), options.model or "model", known)
         elif options.model and Path(options.model).suffix == ".pt":
             checkpoint = load_checkpoint(options.model)
-            architecture, weights = checkpoint["model_yaml"], checkpoint["ema"] or checkpoint["model"]
+            architecture, known = checkpoint["model_yaml"], known_names(checkpoint["names"])
+            weights = Weights(checkpoint["ema"] or checkpoint["model"], options.model, known)
         elif options.model:
-            architecture, weights = options.model, None
+            architecture = options.model
         else:
             raise OptionError("model: which model? Write model=rtdetr-r18.yaml, or the path of your YAML or weights.")
-        model = RTDETRDetectionModel(architecture, nc=nc, overrides=changes)
-        if weights is not None and options.pretrained:
-            load_matching(model, weights, origin=options.model or "model")
+        if self._is_as_asked(names, set(changes) - {"modules"}):
+            model = self.model
+        else:
+            model = RTDETRDetectionModel(architecture, nc=len(names), overrides=changes)
+            if weights is not None and options.pretrained:
+                load_weights(model, weights, names=names)
+        if isinstance(options.pretrained, str):
+            load_weights(model, options.pretrained, names=names)
+        if options.backbone_weights is not None:
+            load_backbone(model, options.backbone_weights)
         return model
+
+    def _is_as_asked(self, names: dict[int, str], changes: set[str]) -> bool:
+        """Whether the network given by the caller can go on training as it is."""
+        if self.model is None or changes or not self.args.pretrained or self.model.nc != len(names):
+            return False
+        return known_names(self.model.names) in (None, names)

@@ -1,17 +1,23 @@
-"""Loss of RT-DETR (https://arxiv.org/abs/2304.08069): classes by IoU-aware varifocal loss, boxes by L1 and GIoU."""
+"""Loss of RT-DETR (https://arxiv.org/abs/2304.08069): classes by an overlap-aware loss, boxes by L1 and GIoU."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ultralytics.models.utils.class_loss import CLASS_LOSSES, class_loss
+from ultralytics.models.utils.one_to_many import one_to_many_terms
 from ultralytics.models.utils.ops import HungarianMatcher, Match
+from ultralytics.nn.modules.one_to_many import DensePrediction
 from ultralytics.utils.boxes import bbox_iou
 from ultralytics.utils.dist import mean_over_ranks
+from ultralytics.utils.errors import OptionError, did_you_mean
+from ultralytics.utils.tal import TaskAlignedAssigner
 
 
 class RTDETRDetectionLoss(nn.Module):
@@ -24,8 +30,14 @@ class RTDETRDetectionLoss(nn.Module):
         nc: number of classes.
         loss_gain: weights of `class`, `bbox` and `giou`.
         use_vfl: varifocal loss (https://arxiv.org/abs/2008.13367); otherwise focal, or BCE without `use_fl`.
-        alpha, gamma: of the varifocal or focal loss.
+        alpha, gamma: of the class loss, see `class_loss`.
         matcher: how queries and boxes are paired.
+        loss_class: `vfl`, `mal` (matchability-aware, https://arxiv.org/abs/2412.04234) or `focal`, in place of what
+            `use_vfl` and `use_fl` say.
+        one_to_many: gain of the one-to-many branch's terms, which is on top of their own gains.
+
+    Raises:
+        OptionError: no such class loss.
     """
 
     def __init__(
@@ -37,12 +49,20 @@ class RTDETRDetectionLoss(nn.Module):
         gamma: float = 1.5,
         alpha: float = 0.25,
         matcher: HungarianMatcher | None = None,
+        loss_class: str | None = None,
+        one_to_many: float = 0.0,
     ):
         super().__init__()
+        if loss_class not in (None, *CLASS_LOSSES):
+            near = did_you_mean(loss_class, CLASS_LOSSES)
+            raise OptionError(f"loss_class: expected {', '.join(CLASS_LOSSES)}, got {loss_class!r}{near}")
         self.nc = nc
         self.loss_gain = dict(loss_gain or {"class": 1, "bbox": 5, "giou": 2})
-        self.use_fl, self.use_vfl, self.gamma, self.alpha = use_fl, use_vfl, gamma, alpha
+        self.gamma, self.alpha = gamma, alpha
+        self.loss_class = loss_class or ("vfl" if use_vfl else "focal" if use_fl else "bce")
         self.matcher = matcher or HungarianMatcher()
+        self.one_to_many = one_to_many
+        self.assigner = TaskAlignedAssigner(num_classes=nc)
 
     def forward(
         self,
@@ -51,6 +71,7 @@ class RTDETRDetectionLoss(nn.Module):
         dn_bboxes: Tensor | None = None,
         dn_scores: Tensor | None = None,
         dn_meta: Mapping[str, Any] | None = None,
+        dense: DensePrediction | None = None,
     ) -> dict[str, Tensor]:
         """All terms, after their gains.
 
@@ -59,6 +80,7 @@ class RTDETRDetectionLoss(nn.Module):
             batch: cls (N,) long, bboxes (N, 4), gt_groups: boxes per image.
             dn_bboxes, dn_scores: the same of the denoising queries, without the encoder.
             dn_meta: `dn_pos_idx` and `dn_gt_idx` of `get_cdn_group`.
+            dense: predictions of the one-to-many branch, if there is one.
         """
         boxes, scores = preds[0].float(), preds[1].float()
         matches = self.matcher.match_layers(boxes, scores, batch["bboxes"], batch["cls"], batch["gt_groups"])
@@ -67,10 +89,10 @@ class RTDETRDetectionLoss(nn.Module):
         if self.training:  # a distributed run divides by what all its processes have, as one with the joint batch does
             counts = mean_over_ranks(counts)
         paired, paired_dn = counts.clamp(min=1)
-        terms = self._terms(boxes, scores, batch, matches, paired, "")
+        terms = self._terms(boxes, scores, batch, matches, paired, "") | self._dense_terms(dense, batch)
+        denoising = [f"{name}_dn" for name in terms if not name.endswith("_dense")]
         if dn_meta is None:
-            zero = boxes.new_zeros(())
-            return terms | {f"{name}_dn": zero for name in terms}
+            return terms | dict.fromkeys(denoising, boxes.new_zeros(()))
         matches = [restored] * len(dn_bboxes)
         return terms | self._terms(dn_bboxes.float(), dn_scores.float(), batch, matches, paired_dn, "_dn")
 
@@ -107,24 +129,24 @@ class RTDETRDetectionLoss(nn.Module):
 
     def _class_loss(self, scores: Tensor, positives: tuple[Tensor, ...], overlap: Tensor, paired: Tensor) -> Tensor:
         """(L,): what each layer's logits (L, B, Q, nc) cost; `positives` index the logits of matched classes."""
-        p = scores.sigmoid()
-        target = torch.zeros_like(scores)
-        if self.use_vfl and len(overlap):  # without any box the reference falls back to the focal loss
-            target[positives] = overlap
-            weight = self.alpha * p**self.gamma
-            weight = weight.index_put(positives, overlap)
-            loss = weight * F.binary_cross_entropy_with_logits(scores, target, reduction="none")
-        elif self.use_fl:
-            target[positives] = 1
-            hit = target * p + (1 - target) * (1 - p)
-            balance = target * self.alpha + (1 - target) * (1 - self.alpha)
-            loss = F.binary_cross_entropy_with_logits(scores, target, reduction="none")
-            loss = loss * balance * (1 - hit) ** self.gamma
-        else:
+        if self.loss_class == "bce":
+            target = torch.zeros_like(scores)
             target[positives] = overlap
             loss = F.binary_cross_entropy_with_logits(scores, target, reduction="none")
             return loss.sum((1, 2, 3)) / scores.shape[2]  # the reference divides by queries here, not by boxes
-        return loss.sum((1, 2, 3)) / paired
+        # Without any box the reference falls back to the focal loss.
+        kind = "focal" if self.loss_class == "vfl" and not len(overlap) else self.loss_class
+        quality = torch.ones_like(overlap) if kind == "focal" else overlap
+        return class_loss(kind, scores, positives, quality, self.alpha, self.gamma).sum((1, 2, 3)) / paired
+
+    def _dense_terms(self, dense: DensePrediction | None, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Terms of the one-to-many branch."""
+        if dense is None:
+            return {}
+        kind = "focal" if self.loss_class == "bce" else self.loss_class
+        cost = partial(class_loss, kind, alpha=self.alpha, gamma=self.gamma)
+        terms = one_to_many_terms(dense, batch, cost, self.assigner)
+        return {f"loss_{k}_dense": self.one_to_many * self.loss_gain[k] * value for k, value in terms.items()}
 
 
 def _indices(matches: list[list[Match]], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
+from ultralytics.nn.modules.checks import require_odd, require_whole
 from ultralytics.nn.registry import register
-from ultralytics.utils.errors import ModelConfigError
 
 
 @register(plans.channel_preserving, yields=True)
@@ -29,8 +29,8 @@ class CARAFE(nn.Module):
 
     def __init__(self, channels: int, scale: int = 2, k_enc: int = 3, k_up: int = 5, compressed: int = 64):
         super().__init__()
-        if k_enc % 2 == 0 or k_up % 2 == 0:
-            raise ModelConfigError(f"k_enc and k_up must be odd, got {k_enc} and {k_up}")
+        require_whole("CARAFE", scale=scale, compressed=compressed)
+        require_odd("CARAFE", k_enc=k_enc, k_up=k_up)
         self.scale, self.k_up = scale, k_up
         self.compress = nn.Conv2d(channels, compressed, 1)
         self.encode = nn.Conv2d(compressed, scale**2 * k_up**2, k_enc, padding=k_enc // 2)

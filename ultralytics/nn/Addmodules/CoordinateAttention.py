@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
+from ultralytics.nn.modules.checks import require_whole
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.registry import register
 
@@ -25,6 +26,7 @@ class CoordAtt(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 32):
         super().__init__()
+        require_whole("CoordAtt", reduction=reduction)
         hidden = max(MIN_HIDDEN, channels // reduction)
         self.joint = Conv(channels, hidden, 1, act=nn.Hardswish())
         self.gate_h = nn.Conv2d(hidden, channels, 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
+from ultralytics.nn.modules.checks import require_whole
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 
@@ -22,10 +23,9 @@ class LKA(nn.Module):
 
     def __init__(self, channels: int, k: int = 21, d: int = 3):
         super().__init__()
-        if d < 1:
-            raise ModelConfigError(f"d must be 1 or more, got {d}")
+        require_whole("LKA", k=k, d=d)
         spread = -(-k // d)
-        if k < 1 or spread % 2 == 0:
+        if spread % 2 == 0:
             raise ModelConfigError(f"ceil(k / d) must be odd, so that the size stays, got k={k}, d={d}: {spread}")
         self.local = nn.Conv2d(channels, channels, 2 * d - 1, padding=d - 1, groups=channels)
         self.long = nn.Conv2d(channels, channels, spread, padding=spread // 2 * d, groups=channels, dilation=d)

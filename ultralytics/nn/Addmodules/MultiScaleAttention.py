@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
+from ultralytics.nn.modules.checks import require_whole
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 
@@ -25,7 +26,8 @@ class EMA(nn.Module):
 
     def __init__(self, channels: int, groups: int = 32):
         super().__init__()
-        if groups < 1 or channels % groups:
+        require_whole("EMA", groups=groups)
+        if channels % groups:
             raise ModelConfigError(f"{channels} channels cannot be cut into {groups} groups; choose a divisor")
         self.groups = groups
         depth = channels // groups

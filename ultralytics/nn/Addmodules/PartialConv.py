@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
+from ultralytics.nn.modules.block import RepC3
+from ultralytics.nn.modules.checks import require_whole
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
@@ -21,6 +23,7 @@ class PConv(nn.Module):
 
     def __init__(self, channels: int, parts: int = 4, k: int = 3):
         super().__init__()
+        require_whole("PConv", parts=parts, k=k)
         if parts < 2 or channels < parts or k % 2 == 0:
             raise ModelConfigError(
                 f"parts must be 2 to the number of channels ({channels}) and k odd, got parts={parts}, k={k}"
@@ -45,6 +48,7 @@ class FasterBlock(nn.Module):
 
     def __init__(self, channels: int, parts: int = 4, expansion: int = 2):
         super().__init__()
+        require_whole("FasterBlock", expansion=expansion)
         self.mix = PConv(channels, parts)
         self.widen = Conv(channels, expansion * channels, 1, act=nn.ReLU())
         self.narrow = nn.Conv2d(expansion * channels, channels, 1, bias=False)
@@ -55,19 +59,11 @@ class FasterBlock(nn.Module):
 
 
 @register(plans.csp, yields=True)
-class FasterC3(nn.Module):
+class FasterC3(RepC3):
     """`[c2, e, parts, expansion]`: RT-DETR's fusion block (`RepC3`) with `n` FasterNet blocks in place of its RepConv.
 
     The paper has no such block: this is the block of FasterNet in the place where RT-DETR puts its own.
     """
 
     def __init__(self, c1: int, c2: int, n: int = 3, e: float = 0.5, parts: int = 4, expansion: int = 2):
-        super().__init__()
-        hidden = int(c2 * e)
-        self.cv1 = Conv(c1, hidden, 1)
-        self.cv2 = Conv(c1, hidden, 1)
-        self.m = nn.Sequential(*(FasterBlock(hidden, parts, expansion) for _ in range(n)))
-        self.cv3 = nn.Identity() if hidden == c2 else Conv(hidden, c2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.cv3(self.m(self.cv1(x)) + self.cv2(x))
+        super().__init__(c1, c2, n, e, inner=lambda hidden: FasterBlock(hidden, parts, expansion))

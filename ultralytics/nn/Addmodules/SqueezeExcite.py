@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
+from ultralytics.nn.modules.checks import require_whole
 from ultralytics.nn.registry import register
 
 
@@ -15,12 +16,14 @@ from ultralytics.nn.registry import register
 class SEAttention(nn.Module):
     """`[reduction]`: the gate of the paper's Figure 1, 2 C^2 / reduction parameters.
 
-    The layers have no bias, as in the paper's count of parameters, and torch's usual weights: the gates start near 0.5,
+    The mean z of each channel gives the gates sigmoid(W2 relu(W1 z)), equations 2 to 4; W1 has at least one row. The
+    layers have no bias, as in the paper's count of parameters, and torch's usual weights: the gates start near 0.5,
     which the normalisation of the next convolution makes up for.
     """
 
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
+        require_whole("SEAttention", reduction=reduction)
         hidden = max(1, channels // reduction)
         self.squeeze = nn.Conv2d(channels, hidden, 1, bias=False)
         self.excite = nn.Conv2d(hidden, channels, 1, bias=False)
@@ -28,5 +31,5 @@ class SEAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean((2, 3), keepdim=True)  # (B, C, H, W) -> (B, C, 1, 1)
-        gate = self.excite(self.act(self.squeeze(mean))).sigmoid()
+        gate = self.excite(self.act(self.squeeze(mean))).sigmoid()  # (B, C, 1, 1)
         return x * gate

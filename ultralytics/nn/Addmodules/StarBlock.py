@@ -8,6 +8,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
+from ultralytics.nn.modules.block import RepC3
+from ultralytics.nn.modules.checks import require_whole
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.registry import register
 
@@ -24,6 +26,7 @@ class StarBlock(nn.Module):
 
     def __init__(self, channels: int, expansion: int = 4):
         super().__init__()
+        require_whole("StarBlock", expansion=expansion)
         hidden = expansion * channels
         self.dw1 = Conv(channels, channels, KERNEL, g=channels, act=False)
         self.f1 = nn.Conv2d(channels, hidden, 1)
@@ -39,19 +42,11 @@ class StarBlock(nn.Module):
 
 
 @register(plans.csp, yields=True)
-class StarC3(nn.Module):
+class StarC3(RepC3):
     """`[c2, e, expansion]`: RT-DETR's fusion block (`RepC3`) with `n` star blocks in place of its RepConv.
 
     The paper has no such block: this is the star block in the place where RT-DETR puts its own.
     """
 
     def __init__(self, c1: int, c2: int, n: int = 3, e: float = 0.5, expansion: int = 4):
-        super().__init__()
-        hidden = int(c2 * e)
-        self.cv1 = Conv(c1, hidden, 1)
-        self.cv2 = Conv(c1, hidden, 1)
-        self.m = nn.Sequential(*(StarBlock(hidden, expansion) for _ in range(n)))
-        self.cv3 = nn.Identity() if hidden == c2 else Conv(hidden, c2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.cv3(self.m(self.cv1(x)) + self.cv2(x))
+        super().__init__(c1, c2, n, e, inner=lambda hidden: StarBlock(hidden, expansion))

@@ -1,6 +1,5 @@
-"""Checks of manners: what importing, building and running a module must leave alone.
-
-13 printing, 14 globals, 15 seeding, 16 inputs, 17 statistics.
+"""Checks of what importing, building and running a module must leave alone: printing, globals, seeding, inputs,
+statistics.
 """
 
 from __future__ import annotations
@@ -15,9 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.contract.ambience import hooks, listening, random_digests, restored, seed_everything, switches
+from ultralytics.nn.contract.ambience import (
+    hooks,
+    listening,
+    random_digests,
+    restored,
+    seed_everything,
+    set_switches,
+    switches,
+    turned,
+)
 from ultralytics.nn.contract.places import line_of_caller, line_of_change, line_of_forward, trace_lines
-from ultralytics.nn.contract.report import Fault, NotApplicable, one_line
+from ultralytics.nn.contract.report import FAILURES, Fault, NotApplicable, one_line
 from ultralytics.nn.contract.subject import Subject
 from ultralytics.nn.registry import REGISTRY
 
@@ -27,25 +35,30 @@ SEEDS = (1234, 987654321)  # two that nobody writes into a file
 def phases(subject: Subject) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Importing, building and running the module, each as an action that can be repeated."""
     if Path(subject.entry.origin).is_file():
-        yield "importing its file", lambda: import_again(subject.entry.origin, subject.entry.build.__module__)
+        file, name = subject.entry.origin, subject.entry.build.__module__
+        yield "importing its file", lambda: _attempt(import_again, file, name)
     yield "building it, which runs it once,", lambda: _attempt(subject.build_openly)
 
     layer = _attempt(subject.build)
     if layer is not None:
-        for training in (True, False):
-            mode = "training" if training else "eval"
-            yield f"a {mode} forward", lambda t=training: _attempt(_forward, subject, layer, t)
+        yield "a training step", lambda: _attempt(_step, subject, layer)
+        yield "an eval forward", lambda: _attempt(subject.run_openly, layer.eval(), subject.inputs(2))
 
 
-def _forward(subject: Subject, layer: nn.Module, training: bool) -> None:
-    subject.run_openly(layer.train(training), subject.inputs(2))
+def _step(subject: Subject, layer: nn.Module) -> None:
+    outputs = subject.run_openly(layer.train(), [x.requires_grad_() for x in subject.inputs(2)])
+    sum(y.sum() for y in outputs).backward()
 
 
 def _attempt(action: Callable[..., Any], *args: Any) -> Any:
-    """What the action returns; None where it fails, which the checks `builds` and `batches` report."""
+    """What the action returns; None where it fails.
+
+    The checks `builds`, `batches` and `backward` report that; an import may fail only because it is the second, as of a
+    file that defines an operator.
+    """
     try:
         return action(*args)
-    except Exception:  # a user's module may fail in any way
+    except FAILURES:
         return None
 
 
@@ -74,26 +87,35 @@ def check_printing(subject: Subject) -> str:
 
 
 def check_globals(subject: Subject) -> str:
-    """Torch's switches and global hooks stay as they are: they hold for every other layer, too."""
+    """Torch's switches, environment and global hooks stay as they are: they hold for every other layer, too."""
     for phase, action in phases(subject):
-        with restored():
-            before, hooks_before = switches(), hooks()
-            action()
-            after, hooks_after = switches(), hooks()
-        changed = [name for name in before if after[name] != before[name]]
-        if changed:
-            line = _line_of(action, subject, lambda names=changed: [switches()[name] for name in names])
-            shown = ", ".join(f"{name} from {before[name]} to {after[name]}" for name in changed)
-            raise Fault(f"{phase} changes {shown}", line)
-        if hooks_after != hooks_before:
-            line = _line_of(action, subject, hooks)
-            raise Fault(f"{phase} leaves a hook that runs for every module of the process", line)
-    return "switches and global hooks unchanged"
+        for start in (switches(), turned(switches())):
+            _check_phase(subject, phase, action, start)
+    return "switches, environment and global hooks unchanged"
 
 
-def _line_of(action: Callable[[], Any], subject: Subject, observe: Callable[[], Any]) -> int | None:
+def _check_phase(subject: Subject, phase: str, action: Callable[[], Any], start: dict[str, Any]) -> None:
+    with restored():
+        set_switches(start)
+        before, hooks_before = switches(), hooks()
+        action()
+        after, hooks_after = switches(), hooks()
+    changed = [name for name in before | after if after.get(name) != before.get(name)]
+    if changed:
+        line = _line_of(action, subject, lambda: [switches().get(name) for name in changed], start)
+        shown = ", ".join(f"{n} from {before.get(n, 'unset')} to {after.get(n, 'unset')}" for n in changed)
+        raise Fault(f"{phase} changes {shown}", line)
+    if hooks_after != hooks_before:
+        line = _line_of(action, subject, hooks, start)
+        raise Fault(f"{phase} leaves a hook that runs for every module of the process", line)
+
+
+def _line_of(
+    action: Callable[[], Any], subject: Subject, observe: Callable[[], Any], start: dict[str, Any]
+) -> int | None:
     """The line after which an observation stays changed, from one more run of the action."""
     with restored():
+        set_switches(start)
         return line_of_change(trace_lines(action, subject.entry.origin, observe))
 
 

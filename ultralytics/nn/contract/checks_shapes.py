@@ -1,11 +1,14 @@
-"""Checks of channels, strides and sizes: 1 builds, 2 stated, 3 sizes, 4 batches."""
+"""Checks of channels, strides and sizes: builds, stated, sizes, batches."""
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
 
 from ultralytics.nn.contract.places import line_of_definition, line_of_forward
-from ultralytics.nn.contract.report import Fault, NotApplicable
+from ultralytics.nn.contract.report import FAILURES, Fault, NotApplicable, described
 from ultralytics.nn.contract.subject import Subject, difference, shown_shapes, stated_widths, widths
 from ultralytics.nn.measure import output_shapes
 
@@ -57,29 +60,31 @@ def _strides(layer: nn.Module, line: int | None) -> tuple[int, ...]:
 def check_sizes(subject: Subject) -> str:
     """It runs on inputs of any size, and its outputs grow with them."""
     layer = subject.build().eval()
-    _, reference_height, reference_width = subject.shapes()[0]
-    sides = IMAGE_SIDES if subject.is_image else MAP_SIDES
-    for base in sides:
-        shapes = subject.shapes(base)
-        shown = shown_shapes(shapes)
+    bases = IMAGE_SIDES if subject.is_image else MAP_SIDES
+    reference: list[tuple[int, ...]] = []  # outputs for the first of the sides, which are even
+    for base in bases:
+        shown = shown_shapes(subject.shapes(base))
         try:
-            outputs = subject.evaluate(layer, subject.inputs(base=base))
-        except Exception as error:  # a forward may fail in any way; the size belongs into the message
-            raise RuntimeError(f"with {shown}: {type(error).__name__}: {error}") from error
-        for output, (c, h, w) in zip(outputs, layer.outputs, strict=True):
-            expected = (_scaled(shapes[0][1], h, reference_height), _scaled(shapes[0][2], w, reference_width))
-            if output.shape[1] != c or any(abs(a - b) > 1 for a, b in zip(output.shape[2:], expected, strict=True)):
-                raise Fault(
-                    f"with {shown} it gives {shown_shapes([output.shape[1:]])}, expected {c} channels and about "
-                    f"{expected[0]}x{expected[1]}",
-                    line_of_forward(layer, subject.entry.origin),
-                )
-    return ", ".join("x".join(map(str, subject.shapes(base)[-1][1:])) for base in sides)
+            found = [tuple(y.shape[1:]) for y in subject.evaluate(layer, subject.inputs(base=base))]
+        except FAILURES as error:  # a forward may fail in any way; the size belongs into the message
+            raise Fault(f"with {shown}: {described(error)}") from error
+        reference = reference or found
+        ratios = [side / first for side, first in zip(base, bases[0], strict=True)]
+        expected = [
+            (c, *(math.ceil(side * r) for side, r in zip(sides, ratios, strict=True))) for c, *sides in reference
+        ]
+        if len(found) != len(layer.outputs) or not all(map(_is_about, found, expected)):
+            raise Fault(
+                f"with {shown} it gives {shown_shapes(found)}, expected about {shown_shapes(expected)}",
+                line_of_forward(layer, subject.entry.origin),
+            )
+    return ", ".join("x".join(map(str, subject.shapes(base)[-1][1:])) for base in bases)
 
 
-def _scaled(side: int, output: int, reference: int) -> int:
-    """Side of an output that keeps the ratio it has at the reference size, rounded up."""
-    return -(-side * output // reference)
+def _is_about(found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Whether the channels are the same and the sides differ by one at most."""
+    same = len(found) == len(expected) and found[0] == expected[0]
+    return same and all(abs(a - b) <= 1 for a, b in zip(found[1:], expected[1:], strict=True))
 
 
 def check_batches(subject: Subject) -> str:
@@ -90,12 +95,13 @@ def check_batches(subject: Subject) -> str:
             mode = "training" if training else "eval"
             try:
                 outputs = subject.run(layer.train(training), subject.inputs(batch))
-            except Exception as error:  # a forward may fail in any way; mode and batch belong into the message
-                raise RuntimeError(f"{mode} mode, batch {batch}: {type(error).__name__}: {error}") from error
+            except FAILURES as error:  # a forward may fail in any way; mode and batch belong into the message
+                raise Fault(f"{mode} mode, batch {batch}: {described(error)}") from error
             _check_batch(outputs, layer, batch, mode, subject)
     inputs = subject.inputs(2)
-    both, first = subject.evaluate(layer, inputs), subject.evaluate(layer, [x[:1] for x in inputs])
-    gap = difference([y[:1] for y in both], first)
+    both = subject.evaluate(layer, inputs)
+    alone = [subject.evaluate(layer, [x[i : i + 1] for x in inputs]) for i in range(2)]
+    gap = difference(both, [torch.cat(images) for images in zip(*alone, strict=True)])
     if gap > TOLERANCE:
         raise Fault(
             f"in eval mode the output for an image changes by {gap:.1e} with the other image of the batch",

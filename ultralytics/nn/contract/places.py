@@ -57,7 +57,8 @@ def line_of_attribute(layer: nn.Module, path: str, file: str) -> int | None:
     """
     names, owner, line = path.split("."), layer, None
     for name in names:
-        line = _assignment(type(owner), name, file) or line
+        found = (_assignment(kind, name, file) for kind in type(owner).__mro__)
+        line = next((number for number in found if number is not None), line)
         owner = getattr(owner, name, None)
         if not isinstance(owner, nn.Module):
             break
@@ -65,18 +66,29 @@ def line_of_attribute(layer: nn.Module, path: str, file: str) -> int | None:
 
 
 def _assignment(kind: type, name: str, file: str) -> int | None:
-    """Line of `self.NAME = ...` in a class that the file defines; of `register_parameter("NAME")` and its like, too."""
+    """Line of `self.NAME = ...` in a class that the file defines; of `register_parameter("NAME")` and its like, too.
+
+    The first one counts that sets more than a constant, such as the None of a constructor.
+    """
     start = line_of_definition(kind, file)
     if start is None:
         return None
     tree = ast.parse(Path(file).read_text(encoding="utf-8"))
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == kind.__name__]
-    for node in (inner for each in classes for inner in ast.walk(each)):
+    nodes = [inner for each in classes for inner in ast.walk(each)]
+    constants = {
+        id(target)
+        for n in nodes
+        if isinstance(n, ast.Assign) and isinstance(n.value, ast.Constant)
+        for target in n.targets
+    }
+    found = []
+    for node in nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr == name:
-            return node.lineno
+            found.append((id(node) in constants, node.lineno))
         if isinstance(node, ast.Call) and any(isinstance(a, ast.Constant) and a.value == name for a in node.args[:1]):
-            return node.lineno
-    return None
+            found.append((False, node.lineno))
+    return min(found)[1] if found else None
 
 
 def trace_lines(action: Callable[[], Any], file: str, observe: Callable[[], Any]) -> list[tuple[int, Any]]:

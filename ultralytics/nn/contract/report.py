@@ -14,6 +14,9 @@ MARKS = {"kept": "✔", "broken": "✘", "skipped": "–"}
 PLAIN_MARKS = {"kept": "ok", "broken": "NO", "skipped": "-"}  # for terminals whose encoding lacks the others
 
 
+FAILURES = (Exception, SystemExit)  # what a user's module may end with; an interruption by the user is not among them
+
+
 class Fault(Exception):
     """A check found that the module breaks its contract, and the line of its file where one is known."""
 
@@ -60,7 +63,7 @@ class Report:
     results: tuple[Result, ...]
 
     def __getitem__(self, check: str) -> Result:
-        return next(result for result in self.results if result.check == check)
+        return {result.check: result for result in self.results}[check]
 
     @property
     def broken(self) -> tuple[Result, ...]:
@@ -70,7 +73,7 @@ class Report:
     def table(self, encoding: str | None = None) -> str:
         """One line for each check. Marks that the encoding (standard output's) lacks are written in letters."""
         marks = MARKS if _can_write(encoding or sys.stdout.encoding or "ascii") else PLAIN_MARKS
-        width = max(len(result.check) for result in self.results)
+        width = max((len(result.check) for result in self.results), default=0)
         lines = [f"{self.module} ({self.origin}), {self.setup}"]
         for result in self.results:
             place = f" ({result.place})" if result.place else ""
@@ -88,6 +91,13 @@ class Report:
         """UserError with the summary where a check failed."""
         if self.broken:
             raise UserError(self.summary())
+
+
+def described(error: BaseException) -> str:
+    """Type and message of an error. Of one whose first line only announces others, such as `load_state_dict`'s, all."""
+    text = str(error).strip()
+    head = text.splitlines()[0] if text else ""
+    return f"{type(error).__name__}: {' '.join(text.split()) if head.endswith(':') else text}"
 
 
 def one_line(text: str, limit: int = 200) -> str:

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 from ultralytics.cfg.rules import Range
 from ultralytics.nn.contract import checks_copies, checks_export, checks_manners, checks_shapes, checks_training
 from ultralytics.nn.contract.ambience import listening, restored
-from ultralytics.nn.contract.places import line_of_error
-from ultralytics.nn.contract.report import Fault, NotApplicable, Report, Result, one_line
+from ultralytics.nn.contract.places import line_of_definition, line_of_error
+from ultralytics.nn.contract.report import FAILURES, Fault, NotApplicable, Report, Result, described, one_line
 from ultralytics.nn.contract.subject import Subject, find_subject
 from ultralytics.utils.errors import UserError, did_you_mean
 from ultralytics.utils.files import parse_yaml
@@ -84,16 +84,16 @@ def check_module(
             raise UserError(f"no check {word!r}{did_you_mean(word, names)}; there are {', '.join(names)}")
     # What it prints is told by the check `printing`, not between the lines of the table.
     with restored(), listening(""):
-        subject, error = find_subject(name, args, channels, size, inputs, [str(folder) for folder in modules])
+        with restored():  # of what its import changes, which `globals` could not see a second time
+            subject, error = find_subject(name, args, channels, size, inputs, [str(folder) for folder in modules])
         results: dict[str, Result] = {}
         for check in CHECKS:
             if check.name not in skip:
                 results[check.name] = _run(check, subject, error, results)
-    origin = _short(subject.entry.origin)
-    return Report(name, origin, subject.setup(), tuple(results.values()))
+    return Report(name, _short(subject.entry.origin), subject.setup(), tuple(results.values()))
 
 
-def _run(check: Check, subject: Subject, error: Exception | None, earlier: dict[str, Result]) -> Result:
+def _run(check: Check, subject: Subject, error: BaseException | None, earlier: dict[str, Result]) -> Result:
     """Run one check. The one place that answers for whatever a user's module raises."""
     for need in check.needs:
         if need in earlier and earlier[need].status == "broken":
@@ -104,24 +104,15 @@ def _run(check: Check, subject: Subject, error: Exception | None, earlier: dict[
         return Result(check.name, "kept", check.run(subject))
     except NotApplicable as reason:
         return Result(check.name, "skipped", str(reason))
-    except Fault as fault:
-        return Result(
-            check.name, "broken", one_line(str(fault)), _place(subject, fault.line or _cause_line(fault, subject))
-        )
-    except UserError as found:  # its message is made to be read
-        return Result(check.name, "broken", one_line(str(found), 300), _place(subject, _cause_line(found, subject)))
-    except Exception as found:  # reported with type, message and line
-        told = found.__cause__ is not None and type(found) is RuntimeError  # `MODE: TYPE: MESSAGE` of a check
-        reason = one_line(str(found) if told else f"{type(found).__name__}: {found}")
-        return Result(check.name, "broken", reason, _place(subject, _cause_line(found, subject)))
-
-
-def _cause_line(error: BaseException, subject: Subject) -> int | None:
-    return line_of_error(error, subject.entry.origin)
-
-
-def _place(subject: Subject, line: int | None) -> str:
-    return f"{_short(subject.entry.origin)}:{line}" if line is not None else ""
+    except FAILURES as found:
+        if isinstance(found, UserError):  # its message is made to be read
+            reason = one_line(str(found), 300)
+        else:
+            reason = one_line(str(found) if isinstance(found, Fault) else described(found))
+        origin = subject.entry.origin
+        line = (found.line if isinstance(found, Fault) else None) or line_of_error(found, origin)
+        line = line or line_of_definition(subject.entry.build, origin)
+        return Result(check.name, "broken", reason, f"{_short(origin)}:{line}" if line else "")
 
 
 def _short(origin: str) -> str:

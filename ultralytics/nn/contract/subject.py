@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from ultralytics.nn.build import build_module, find_entry
 from ultralytics.nn.contract.ambience import restored, seed_everything
+from ultralytics.nn.contract.places import line_of_error
+from ultralytics.nn.contract.report import FAILURES
 from ultralytics.nn.discovery import module_folders
 from ultralytics.nn.measure import call, output_shapes, takes_each_map, tensors
 from ultralytics.nn.registry import Context, Entry
@@ -111,8 +113,8 @@ def find_subject(
     size: int = 32,
     inputs: Sequence[tuple[int, int, int]] | None = None,
     modules: Sequence[str] = (),
-) -> tuple[Subject, ModelConfigError | None]:
-    """The module with inputs that suit it, and its error where it cannot be built on any that were tried.
+) -> tuple[Subject, BaseException | None]:
+    """The module with inputs that suit it; where it cannot be built on any, those on which it came furthest, and why.
 
     Raises:
         UserError: there is no module of that name, or the arguments or inputs are impossible.
@@ -120,32 +122,35 @@ def find_subject(
     folders = tuple(str(folder) for folder in modules)
     entry = find_entry(name, folders=module_folders(folders))
     chosen = tuple(_default_args(entry, channels) if args is None else args)
-    fallback: tuple[Subject, ModelConfigError | None] | None = None
+    tried: list[tuple[Subject, BaseException | None, float]] = []  # with the line that it came to
     for maps, base in [_stated_inputs(inputs)] if inputs else _usual_inputs(channels, size):
         subject = Subject(entry, chosen, folders, maps, base)
         subject, error, outputs = _try(subject)
+        # An error about what the forward returns comes after its last line.
+        ended = error is None or (isinstance(error, ModelConfigError) and " returns " in str(error))
+        reached = float("inf") if ended else line_of_error(error, entry.origin) or 0
         if error is None and not all(len(shape) == 3 for shape in outputs):
             error = ModelConfigError(f"{name}: its outputs are {outputs}; expected maps (C, H, W)")
         elif error is None and (inputs or (len(outputs) > 1) == subject.is_image):
             return subject, None
         elif error is None and subject.is_image:
             continue  # one map from an image is no backbone: it runs on few channels by chance
-        if fallback is None or (fallback[1] is not None and error is None):
-            fallback = subject, error  # several maps from one that is no image: no backbone, but it runs
-    return fallback
+        tried.append((subject, error, reached))  # without an error: several maps from one, no backbone, but it runs
+    subject, error, _ = max(tried, key=lambda each: (each[1] is None, each[2]))  # the first of equals
+    return subject, error
 
 
-def _try(subject: Subject) -> tuple[Subject, ModelConfigError | None, list[tuple[int, ...]]]:
+def _try(subject: Subject) -> tuple[Subject, BaseException | None, list[tuple[int, ...]]]:
     """The subject, marked as misstated where only that is wrong; its error; the shapes of its outputs."""
     try:
         return subject, None, subject.build().outputs
-    except ModelConfigError as error:
-        if subject.entry.plan is None:
+    except FAILURES as error:
+        if not isinstance(error, ModelConfigError) or subject.entry.plan is None:
             return subject, error, []
         lenient = replace(subject, misstated=True)
         try:
             layer = lenient.build()
-        except Exception:  # the first error tells more: it names the constructor and the inputs
+        except FAILURES:  # the first error tells more: it names the constructor and the inputs
             return subject, error, []
         return (subject, error, []) if stated_widths(layer) == widths(layer) else (lenient, None, layer.outputs)
 

@@ -56,6 +56,9 @@ class FeatureBackbone(nn.Module):
         recipe: its maps, and how it is run.
         stages: names of the parameters that the first, the second, ... feature depends on; each holds the one before.
         frozen_stages: how many of the stages are frozen.
+
+    A subclass raises ModelConfigError where there is no such network, it gives no maps, or an argument does not fit it,
+    and WeightsError where weights cannot be downloaded or read.
     """
 
     keeps_norm = True
@@ -101,6 +104,12 @@ class FeatureBackbone(nn.Module):
             # Not its children: the outermost module owns position embeddings, and all others.
             self.net.get_submodule(module_name).training = False
         return self
+
+
+def error_line(error: Exception | None) -> str:
+    """The kind of an error of a library, and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
 def check_frozen(name: str, frozen_stages: int, count: int) -> None:

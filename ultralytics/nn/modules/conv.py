@@ -3,50 +3,95 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
+from ultralytics.nn.modules.checks import require_multiple
 from ultralytics.nn.registry import register
+from ultralytics.utils.errors import ModelConfigError, did_you_mean
 
-ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "leaky_relu": nn.LeakyReLU, "hardswish": nn.Hardswish}
+# In place: each stands behind a normalisation or a sum, neither of which needs its own output for the gradient.
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": partial(nn.ReLU, inplace=True),
+    "silu": partial(nn.SiLU, inplace=True),
+    "gelu": nn.GELU,
+    "leaky_relu": partial(nn.LeakyReLU, inplace=True),
+    "hardswish": partial(nn.Hardswish, inplace=True),
+}
 
 
 def autopad(k: int | Sequence[int], p: int | Sequence[int] | None = None, d: int = 1) -> int | list[int]:
-    """Padding that keeps the size at stride 1 for kernel `k` and dilation `d`; `p` where it is given."""
+    """Padding for kernel `k` and dilation `d`: `p` where it is given, else half of what the dilated kernel spans.
+
+    An odd kernel keeps the size at stride 1. An even one, which cannot, makes the map one larger, as it does in the
+    published package.
+    """
     if p is not None:
         return p
-    return d * (k - 1) // 2 if isinstance(k, int) else [d * (side - 1) // 2 for side in k]
+    return (d * (k - 1) + 1) // 2 if isinstance(k, int) else [autopad(side, None, d) for side in k]
+
+
+def point_padding(
+    where: str, k: int | Sequence[int], p: int | Sequence[int] | None = None, d: int = 1
+) -> tuple[int, ...]:
+    """Padding with which a 1x1 convolution gives the size that kernel `k` with padding `p` and dilation `d` gives.
+
+    Raises:
+        ModelConfigError: no padding does: an even kernel, or one that shrinks the map.
+    """
+    given = autopad(k, p, d)
+    sides = (k, k) if isinstance(k, int) else tuple(k)
+    paddings = (given, given) if isinstance(given, int) else tuple(given)
+    rest = tuple(padding - d * (side // 2) for side, padding in zip(sides, paddings, strict=True))
+    if min(rest) < 0 or any(side % 2 == 0 for side in sides):
+        raise ModelConfigError(
+            f"{where}: its 1x1 branch has the size of the k x k branch where k is odd and p is d * (k // 2) or more, "
+            f"got k={k}, p={p}, d={d}"
+        )
+    return rest
 
 
 def activation(act: bool | str | nn.Module | None, default: nn.Module | None = None) -> nn.Module:
-    """Module for an `act` argument: True gives `default`, False or None gives identity, a name or a module itself."""
+    """Module for an `act` argument: True gives `default`, False or None gives identity, a name or a module itself.
+
+    Raises:
+        ModelConfigError: there is no activation of that name, or it is none of these.
+    """
     if isinstance(act, nn.Module):
         return act
-    if isinstance(act, str):
-        return ACTIVATIONS[act.lower()](inplace=True) if act.lower() != "gelu" else nn.GELU()
-    return default if act is True and default is not None else nn.Identity()
-
-
-@torch.no_grad()
-def fold_batchnorm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
-    """Convolution with the weights of `conv` followed by the statistics of `bn` in eval mode. Computed in float64."""
-    scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-    offset = 0 if conv.bias is None else conv.bias.double()
-    folded = nn.Conv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups
-    ).to(conv.weight)
-    folded.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
-    folded.bias.copy_((offset - bn.running_mean.double()) * scale + bn.bias.double())
-    return folded.requires_grad_(False)
+    if act is True and default is not None:
+        return default
+    if act is False or act is None:
+        return nn.Identity()
+    if isinstance(act, str) and act.lower() in ACTIVATIONS:
+        return ACTIVATIONS[act.lower()]()
+    near = did_you_mean(act, ACTIVATIONS) if isinstance(act, str) else ""
+    raise ModelConfigError(
+        f"act is False, None, a module or one of {', '.join(ACTIVATIONS)}"
+        f"{', or True for the usual one' if default is not None else ''}, got {act!r}{near}"
+    )
 
 
 def batchnorm_affine(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Scale and offset per channel that `bn` applies in eval mode, in float64."""
     scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
     return scale, bn.bias.double() - bn.running_mean.double() * scale
+
+
+@torch.no_grad()
+def fold_batchnorm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
+    """Convolution with the weights of `conv` followed by the statistics of `bn` in eval mode. Computed in float64."""
+    scale, offset = batchnorm_affine(bn)
+    folded = nn.Conv2d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups
+    ).to(conv.weight)
+    folded.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
+    folded.bias.copy_(offset if conv.bias is None else offset + conv.bias.double() * scale)
+    return folded.requires_grad_(False)
 
 
 @register(plans.conv)
@@ -97,15 +142,19 @@ class RepConv(nn.Module):
     """Sum of a 3x3 and a 1x1 convolution while training, one 3x3 convolution after folding.
 
     RepVGG, https://arxiv.org/abs/2101.03697; its identity branch with `bn`, where size and channels stay. `deploy`
-    changes nothing, as in the published class: the branches are merged by fold().
+    changes nothing, as in the published class: the branches are merged by fold(). Its activation is its own: the
+    `activation` of a model file is for Conv.
     """
+
+    default_act = nn.SiLU()
 
     def __init__(self, c1, c2, k=3, s=1, p=1, g=1, d=1, act=True, bn=False, deploy=False):
         super().__init__()
-        self.bn = nn.BatchNorm2d(c1) if bn and c1 == c2 and s == 1 else None
+        point = point_padding("RepConv", k, p, d)
+        self.bn = nn.BatchNorm2d(c1) if bn and c1 == c2 and s == 1 and not any(point) else None
         self.conv1 = Conv(c1, c2, k, s, p, g, d, act=False)
-        self.conv2 = Conv(c1, c2, 1, s, p - k // 2, g, act=False)
-        self.act = activation(act, Conv.default_act)
+        self.conv2 = Conv(c1, c2, 1, s, point, g, act=False)
+        self.act = activation(act, self.default_act)
 
     def forward(self, x: Tensor) -> Tensor:
         if hasattr(self, "conv"):  # after fold()
@@ -142,7 +191,7 @@ class Conv2(Conv):
 
     def __init__(self, c1, c2, k=3, s=1, p=None, g=1, d=1, act=True):
         super().__init__(c1, c2, k, s, p, g=g, d=d, act=act)
-        self.cv2 = nn.Conv2d(c1, c2, 1, s, autopad(1, p, d), groups=g, dilation=d, bias=False)
+        self.cv2 = nn.Conv2d(c1, c2, 1, s, point_padding("Conv2", k, p, d), groups=g, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         summed = self.conv(x) + self.cv2(x) if hasattr(self, "cv2") else self.conv(x)
@@ -166,9 +215,9 @@ class ConvTranspose(nn.Module):
 
     def __init__(self, c1, c2, k=2, s=2, p=0, bn=True, act=True):
         super().__init__()
-        self.conv_transpose = nn.ConvTranspose2d(c1, c2, k, s, p, bias=not bn)
-        self.bn = nn.BatchNorm2d(c2) if bn else nn.Identity()
-        self.act = activation(act, default=self.default_act)
+        norm = nn.BatchNorm2d(c2) if bn else nn.Identity()
+        self.conv_transpose = nn.ConvTranspose2d(c1, c2, k, s, p, bias=not bn)  # the normalisation has an offset
+        self.bn, self.act = norm, activation(act, self.default_act)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.bn(self.conv_transpose(x)))
@@ -181,7 +230,8 @@ class ConvTranspose(nn.Module):
         scale, offset = batchnorm_affine(self.bn)
         weight = self.conv_transpose.weight  # (c1, c2, k, k)
         weight.copy_(weight.double() * scale.view(1, -1, 1, 1))
-        self.conv_transpose.bias = nn.Parameter(offset.to(weight), requires_grad=False)
+        self.conv_transpose.bias = nn.Parameter(offset.to(weight))
+        self.conv_transpose.requires_grad_(False)
         self.bn = nn.Identity()
 
 
@@ -195,7 +245,7 @@ class DWConvTranspose2d(nn.ConvTranspose2d):
 
 @register(plans.conv)
 class Focus(nn.Module):
-    """Each 2x2 square of pixels put into channels, then a convolution (YOLOv5)."""
+    """Each 2x2 square of pixels put into channels, then a convolution (YOLOv5); height and width must be even."""
 
     def __init__(self, c1, c2, k=1, s=1, p=None, g=1, act=True):
         super().__init__()
@@ -212,13 +262,14 @@ class GhostConv(nn.Module):
 
     def __init__(self, c1, c2, k=1, s=1, g=1, act=True):
         super().__init__()
+        require_multiple("GhostConv", 2, c2=c2)
         half = c2 // 2
         self.cv1 = Conv(c1, half, k, s, None, g, act=act)
         self.cv2 = Conv(half, half, 5, 1, None, half, act=act)
 
     def forward(self, x: Tensor) -> Tensor:
-        primary = self.cv1(x)
-        return torch.cat((primary, self.cv2(primary)), 1)
+        primary = self.cv1(x)  # (B, c2 / 2, H / s, W / s)
+        return torch.cat((primary, self.cv2(primary)), 1)  # (B, c2, ...)
 
 
 @register(plans.channel_preserving)
@@ -232,7 +283,8 @@ class ChannelAttention(nn.Module):
         self.act = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.act(self.fc(self.pool(x)))
+        gate = self.act(self.fc(self.pool(x)))  # (B, C, H, W) -> (B, C, 1, 1)
+        return x * gate
 
 
 class SpatialAttention(nn.Module):
@@ -241,13 +293,14 @@ class SpatialAttention(nn.Module):
     def __init__(self, kernel_size=7):
         super().__init__()
         if kernel_size not in (3, 7):
-            raise ValueError(f"SpatialAttention: kernel_size must be 3 or 7, got {kernel_size}")
+            raise ModelConfigError(f"SpatialAttention: kernel_size must be 3 or 7, got {kernel_size}")
         self.cv1 = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
         self.act = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         summary = torch.cat((x.mean(1, keepdim=True), x.amax(1, keepdim=True)), 1)  # (B, 2, H, W)
-        return x * self.act(self.cv1(summary))
+        gate = self.act(self.cv1(summary))  # (B, 1, H, W)
+        return x * gate
 
 
 @register(plans.channel_preserving)
@@ -280,7 +333,7 @@ class ConvNormLayer(nn.Module):
 
     def __init__(self, c1, c2, k, s, p=None, bias=False, act=None):
         super().__init__()
-        self.conv = nn.Conv2d(c1, c2, k, s, (k - 1) // 2 if p is None else p, bias=bias)
+        self.conv = nn.Conv2d(c1, c2, k, s, (k - 1) // 2 if p is None else p, bias=bias)  # even k shrinks, unlike Conv
         self.norm = nn.BatchNorm2d(c2)
         self.act = activation(act)
 

@@ -9,20 +9,45 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ultralytics.nn.modules.checks import require_once, require_whole
 from ultralytics.nn.modules.denoising import get_cdn_group
+from ultralytics.nn.modules.one_to_many import OneToManyHead
 from ultralytics.nn.modules.transformer import (
     MLP,
     DeformableTransformerDecoder,
     DeformableTransformerDecoderLayer,
 )
 from ultralytics.nn.registry import Context, Plan, register
+from ultralytics.utils.errors import ModelConfigError
 
 DECODER_SETTINGS = {"num_queries": "nq", "num_denoising": "nd"}  # top-level YAML key: constructor argument
 
 
+DECODER_ARGUMENTS = (
+    "hd",
+    "nq",
+    "ndp",
+    "nh",
+    "ndl",
+    "d_ffn",
+    "dropout",
+    "act",
+    "eval_idx",
+    "nd",
+    "label_noise_ratio",
+    "box_noise_scale",
+    "learnt_init_query",
+)  # fmt: skip - of a row, behind nc
+
+
 def _decoder(ctx: Context, nc: int, *args: Any) -> Plan:
-    names = ("hd", "nq", "ndp", "nh", "ndl", "d_ffn", "dropout", "act", "eval_idx", "nd")
-    kwargs = dict(zip(names, args, strict=False))
+    require_once(ctx)
+    if len(args) > len(DECODER_ARGUMENTS):
+        raise ModelConfigError(
+            f"it takes nc and up to {len(DECODER_ARGUMENTS)} more ({', '.join(DECODER_ARGUMENTS)}), "
+            f"got {len(args)} more"
+        )
+    kwargs = dict(zip(DECODER_ARGUMENTS, args, strict=False))
     kwargs.update(
         {arg: ctx.settings[key] for key, arg in DECODER_SETTINGS.items() if ctx.settings.get(key) is not None}
     )
@@ -43,7 +68,7 @@ class RTDETRDecoder(nn.Module):
         ndl: decoder layers.
         d_ffn: width of the feed-forward networks.
         dropout: dropout of the decoder.
-        act: activation of the feed-forward networks.
+        act: activation of the feed-forward networks, a module or a name such as `relu`.
         eval_idx: the layer whose output is used in eval; negative counts from the end.
         nd: number of denoising queries while training; 0 turns denoising off.
         label_noise_ratio: see `get_cdn_group`.
@@ -72,9 +97,7 @@ class RTDETRDecoder(nn.Module):
         learnt_init_query=False,
     ):
         super().__init__()
-        for name, value in {"nc": nc, "hd": hd, "nq": nq, "ndp": ndp, "nh": nh, "ndl": ndl, "d_ffn": d_ffn}.items():
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
+        require_whole("RTDETRDecoder", nc=nc, hd=hd, nq=nq, ndp=ndp, nh=nh, ndl=ndl, d_ffn=d_ffn)
         self.nc, self.hidden_dim, self.nl = nc, hd, len(ch)
         self.num_queries, self.num_decoder_layers = nq, ndl
         self.num_denoising, self.label_noise_ratio, self.box_noise_scale = nd, label_noise_ratio, box_noise_scale
@@ -110,6 +133,15 @@ class RTDETRDecoder(nn.Module):
         if self.learnt_init_query:
             nn.init.xavier_uniform_(self.tgt_embed.weight)
 
+    def set_one_to_many(self, on: bool) -> None:
+        """Add the auxiliary branch `one_to_many` for training, see `OneToManyHead`, or take it away."""
+        present = getattr(self, "one_to_many", None) is not None
+        if on and not present:
+            weight = self.enc_score_head.weight
+            self.one_to_many = OneToManyHead(self.hidden_dim, self.nc).to(weight.device, weight.dtype)
+        elif present and not on:
+            del self.one_to_many
+
     def forward(self, x: list[Tensor], batch: dict[str, Any] | None = None) -> tuple:
         """Decode feature maps.
 
@@ -119,7 +151,8 @@ class RTDETRDecoder(nn.Module):
 
         Returns:
             While training: (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta), the decoder's with a leading
-            axis of layers and the denoising queries first; scores are logits.
+            axis of layers and the denoising queries first; scores are logits. With the one-to-many branch its
+            `DensePrediction` stands behind these five.
             In eval: (y, that tuple) with y (B, queries, 4 + nc), cx, cy, w, h in 0..1 and class probabilities.
             Exporting (`export = True`): y alone.
         """
@@ -138,7 +171,9 @@ class RTDETRDecoder(nn.Module):
         if self.training:
             # Without boxes nothing uses the class embedding; DDP wants every parameter in the graph.
             dec_scores = dec_scores + 0 * self.denoising_class_embed.weight.sum() if dn_meta is None else dec_scores
-            return dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta
+            branch = getattr(self, "one_to_many", None)
+            dense = () if branch is None else (branch(feats, shapes),)
+            return (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta, *dense)
         y = torch.cat((dec_bboxes[-1], dec_scores[-1].sigmoid()), -1)  # (B, queries, 4 + nc)
         return y if self.export else (y, (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta))
 

@@ -17,8 +17,10 @@ from ultralytics.nn.modules.backbones import (
     Recipe,
     check_frozen,
     dependencies,
+    error_line,
     layout,
 )
+from ultralytics.nn.modules.checks import require_once
 from ultralytics.nn.registry import Context, Plan, register
 from ultralytics.nn.weights import read_state_dict
 from ultralytics.utils import LOGGER
@@ -36,6 +38,7 @@ def plan(
     frozen_stages: int = 0,
 ) -> Plan:
     """`[name, pretrained, out_indices, frozen_stages]`; the channels are those of timm's `feature_info`."""
+    require_once(ctx)
     size = tuple(ctx.sizes[0]) if ctx.sizes else SIZE
     recipe = study(name, _as_tuple(out_indices), ctx.c1, size)
     extra = {"channels": ctx.c1, "img_size": size}
@@ -53,10 +56,6 @@ class TimmBackbone(FeatureBackbone):
         frozen_stages: freeze all that the first n features of timm's own choice depend on; 0 trains everything.
         channels: of the image.
         img_size: height and width, which matter to the few networks that accept one size only.
-
-    Raises:
-        ModelConfigError: there is no such network, it gives no maps, or an argument does not fit it.
-        WeightsError: the weights cannot be downloaded or read.
     """
 
     def __init__(
@@ -68,6 +67,8 @@ class TimmBackbone(FeatureBackbone):
         channels: int = 3,
         img_size: tuple[int, int] = SIZE,
     ):
+        if not isinstance(pretrained, bool | str | Path):  # a number would pass for True, and download
+            raise ModelConfigError(f"{name}: pretrained is True, False or the path of a file, got {pretrained!r}")
         recipe = study(name, _as_tuple(out_indices), channels, tuple(img_size))
         check_frozen(name, frozen_stages, len(_features(name, channels)))
         stages = stages_of(name, channels, tuple(img_size)) if frozen_stages else ()
@@ -93,7 +94,7 @@ def study(
     common = {"out_indices": indices, "in_chans": channels}
     first = _on_meta(name, common)
     if isinstance(first, Exception):
-        raise ModelConfigError(f"{name}: out_indices {list(indices)} does not fit it: {_line(first)}") from first
+        raise ModelConfigError(f"{name}: out_indices {list(indices)} does not fit it: {error_line(first)}") from first
     widths, strides = tuple(first.feature_info.channels()), tuple(first.feature_info.reduction())
     failure: Exception | None = None
     for options, multiple, sizes in _ways(first, strides, size):
@@ -102,7 +103,9 @@ def study(
             fixed = size if len(sizes) == 1 else None
             return Recipe(widths, strides, {**common, **options}, multiple, fixed, answer)
         failure = failure or answer
-    raise ModelConfigError(f"{name}: does not run as a backbone for {size[0]}x{size[1]}: {_line(failure)}") from failure
+    raise ModelConfigError(
+        f"{name}: does not run as a backbone for {size[0]}x{size[1]}: {error_line(failure)}"
+    ) from failure
 
 
 def _ways(
@@ -171,7 +174,7 @@ def _features(name: str, channels: int) -> tuple[int, ...]:
         raise ModelConfigError(f"timm {timm.__version__} has no network {name!r}{near}")
     net = _on_meta(name, {"in_chans": channels})
     if isinstance(net, Exception):
-        raise ModelConfigError(f"{name}: timm gives no features of it: {_line(net)}") from net
+        raise ModelConfigError(f"{name}: timm gives no features of it: {error_line(net)}") from net
     return tuple(net.feature_info.out_indices)
 
 
@@ -206,11 +209,11 @@ def _create(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Mo
         return create(name, features_only=True, pretrained=bool(pretrained), **options)
     except (*TRIAL_ERRORS, OSError) as error:  # connections, the hub's errors and missing files are OSErrors
         if not pretrained:
-            raise ModelConfigError(f"{name}: timm cannot build it: {_line(error)}") from error
+            raise ModelConfigError(f"{name}: timm cannot build it: {error_line(error)}") from error
         if isinstance(pretrained, str | Path):
-            raise WeightsError(f"{pretrained}: does not fit {name}: {_line(error)}") from error
+            raise WeightsError(f"{pretrained}: does not fit {name}: {error_line(error)}") from error
         raise WeightsError(
-            f"{name}: its weights cannot be downloaded ({_line(error)}); "
+            f"{name}: its weights cannot be downloaded ({error_line(error)}); "
             f"use pretrained=False, or the path of a file that holds them"
         ) from error
 
@@ -244,11 +247,6 @@ def _as_tuple(out_indices: Sequence[int] | int | None) -> tuple[int, ...] | None
     if out_indices is None:
         return None
     indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
-    if not all(isinstance(index, int) for index in indices):
+    if not all(type(index) is int for index in indices):
         raise ModelConfigError(f"TimmBackbone: out_indices is a list of whole numbers, got {out_indices!r}")
     return indices
-
-
-def _line(error: Exception | None) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

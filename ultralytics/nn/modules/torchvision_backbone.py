@@ -18,7 +18,9 @@ from ultralytics.nn.modules.backbones import (
     Recipe,
     check_frozen,
     dependencies,
+    error_line,
 )
+from ultralytics.nn.modules.checks import require_once
 from ultralytics.nn.registry import Context, Plan, register
 from ultralytics.nn.weights import load_matching, read_state_dict
 from ultralytics.utils.errors import MissingPackageError, ModelConfigError, WeightsError, did_you_mean
@@ -36,6 +38,7 @@ def plan(
     frozen_stages: int = 0,
 ) -> Plan:
     """`[name, weights, nodes, frozen_stages]`; the channels are those that a run on the meta device gives."""
+    require_once(ctx)
     if ctx.c1 != 3:
         raise ModelConfigError(f"networks of torchvision read images of 3 channels, got {ctx.c1}")
     return Plan((name, weights, nodes, frozen_stages), study(name, _as_tuple(nodes)).widths)
@@ -51,10 +54,6 @@ class TorchVisionBackbone(FeatureBackbone):
         nodes: modules whose outputs are the maps, such as [layer2, layer3, layer4]; or numbers among the maps that are
             found without it; None for the last map of each stride 2, 4, 8, 16, 32.
         frozen_stages: freeze all that the first n maps found without `nodes` depend on; 0 trains everything.
-
-    Raises:
-        ModelConfigError: there is no such network, it gives no maps, or an argument does not fit it.
-        WeightsError: the weights cannot be downloaded or read.
     """
 
     def __init__(
@@ -66,6 +65,8 @@ class TorchVisionBackbone(FeatureBackbone):
     ):
         from torchvision.models.feature_extraction import create_feature_extractor
 
+        if not isinstance(weights, str | Path | None):
+            raise ModelConfigError(f"{name}: weights is DEFAULT, a name of its weights or a file, got {weights!r}")
         recipe, whole = study(name, _as_tuple(nodes)), study(name)
         check_frozen(name, frozen_stages, len(whole.nodes))
         stages: list[set[str]] = []
@@ -138,7 +139,7 @@ def _traced(name: str, net: nn.Module) -> dict[str, tuple[int, int, bool]]:
         with torch.no_grad():
             net(torch.empty(1, 3, *SIZE, device="meta"))
     except TRIAL_ERRORS as error:
-        raise ModelConfigError(f"{name}: does not run for {SIZE[0]}x{SIZE[1]} pixels: {_line(error)}") from error
+        raise ModelConfigError(f"{name}: does not run for {SIZE[0]}x{SIZE[1]} pixels: {error_line(error)}") from error
     return maps
 
 
@@ -199,7 +200,7 @@ def _create(name: str, weights: str | None) -> nn.Module:
         return models.get_model(name, weights=weights)
     except (OSError, RuntimeError) as error:  # no connection; or a file whose hash is not the published one
         raise WeightsError(
-            f"{name}: its weights {weights} cannot be downloaded ({_line(error)}); "
+            f"{name}: its weights {weights} cannot be downloaded ({error_line(error)}); "
             f"leave weights out, or give the path of a file that holds them"
         ) from error
 
@@ -216,8 +217,3 @@ def _as_tuple(nodes: Sequence[int] | Sequence[str] | int | str | None) -> tuple[
     if nodes is None:
         return None
     return (nodes,) if isinstance(nodes, int | str) else tuple(nodes)
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.conv import Conv
+from ultralytics.nn.modules.checks import require_multiple
+from ultralytics.nn.modules.conv import Conv, activation
 from ultralytics.nn.registry import register
+from ultralytics.utils.errors import ModelConfigError
 
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
@@ -39,18 +41,22 @@ class MLP(nn.Module):
 
 
 class TransformerEncoderLayer(nn.Module):
-    """Self-attention and feed-forward network, each with a residual and a normalisation."""
+    """Self-attention and a feed-forward network of width `cm`, each with a residual and a normalisation.
+
+    Arranged as in https://arxiv.org/abs/1706.03762, with `normalize_before` as in https://arxiv.org/abs/2002.04745.
+    """
 
     def __init__(self, c1, cm=2048, num_heads=8, dropout=0.0, act=nn.GELU(), normalize_before=False):  # noqa: B008
         super().__init__()
+        require_multiple(f"num_heads={num_heads}", num_heads, channels=c1)
         self.ma = nn.MultiheadAttention(c1, num_heads, dropout=dropout, batch_first=True)
         self.fc1, self.fc2 = nn.Linear(c1, cm), nn.Linear(cm, c1)
         self.norm1, self.norm2 = nn.LayerNorm(c1), nn.LayerNorm(c1)
         self.dropout, self.dropout1, self.dropout2 = (nn.Dropout(dropout) for _ in range(3))
-        self.act, self.normalize_before = act, normalize_before
+        self.act, self.normalize_before = activation(act), normalize_before
 
-    def forward(self, tokens: Tensor, pos: Tensor | None = None) -> Tensor:
-        before, after = (self.normalize_before, not self.normalize_before)
+    def forward(self, tokens: Tensor, pos: Tensor | None = None) -> Tensor:  # both (B, positions, c1)
+        before, after = self.normalize_before, not self.normalize_before
         x = self.norm1(tokens) if before else tokens
         query = x if pos is None else x + pos
         tokens = tokens + self.dropout1(self.ma(query, query, x, need_weights=False)[0])
@@ -78,9 +84,12 @@ class AIFI(TransformerEncoderLayer):
 
         The rows run over w first, as in the released code, while tokens run over h first: on a square map the two
         axes change roles, which a network trained this way relies on.
+
+        Raises:
+            ModelConfigError: embed_dim is not divisible by 4.
         """
         if embed_dim % 4:
-            raise ValueError(f"AIFI needs a number of channels divisible by 4, got {embed_dim}")
+            raise ModelConfigError(f"AIFI needs a number of channels divisible by 4, got {embed_dim}")
         frequency = torch.arange(embed_dim // 4, dtype=torch.float32, device=device) / (embed_dim // 4)
         frequency = 1.0 / temperature**frequency
         across = torch.arange(w, dtype=torch.float32, device=device).repeat_interleave(h)[:, None] * frequency
@@ -118,8 +127,7 @@ class MSDeformAttn(nn.Module):
 
     def __init__(self, d_model=256, n_levels=4, n_heads=8, n_points=4):
         super().__init__()
-        if d_model % n_heads:
-            raise ValueError(f"d_model must be divisible by n_heads, got {d_model} and {n_heads}")
+        require_multiple("MSDeformAttn", n_heads, d_model=d_model)
         self.d_model, self.n_levels, self.n_heads, self.n_points = d_model, n_levels, n_heads, n_points
         self.sampling_offsets = nn.Linear(d_model, n_heads * n_levels * n_points * 2)
         self.attention_weights = nn.Linear(d_model, n_heads * n_levels * n_points)
@@ -151,6 +159,9 @@ class MSDeformAttn(nn.Module):
             refer_bbox: (B, queries, 4), cx, cy, w, h in 0..1; offsets are in units of half its size.
             value: (B, sum of h * w, d_model).
             value_shapes: (h, w) of each map.
+
+        Returns:
+            (B, queries, d_model)
         """
         heads, levels, points = self.n_heads, self.n_levels, self.n_points
         value = self.value_proj(value).unflatten(2, (heads, -1))  # (B, S, C) -> (B, S, heads, C / heads)
@@ -167,13 +178,14 @@ class DeformableTransformerDecoderLayer(nn.Module):
 
     def __init__(self, d_model=256, n_heads=8, d_ffn=1024, dropout=0.0, act=nn.ReLU(), n_levels=4, n_points=4):  # noqa: B008
         super().__init__()
+        require_multiple(f"{n_heads} heads", n_heads, channels=d_model)
         self.self_attn = nn.MultiheadAttention(d_model, n_heads, dropout=dropout, batch_first=True)
         self.norm1 = nn.LayerNorm(d_model)
         self.cross_attn = MSDeformAttn(d_model, n_levels, n_heads, n_points)
         self.norm2 = nn.LayerNorm(d_model)
         self.linear1, self.linear2 = nn.Linear(d_model, d_ffn), nn.Linear(d_ffn, d_model)
         self.norm3 = nn.LayerNorm(d_model)
-        self.act, self.dropout = act, nn.Dropout(dropout)  # one dropout serves all places: it holds no state
+        self.act, self.dropout = activation(act), nn.Dropout(dropout)  # one dropout for all: it holds no state
 
     def forward(
         self,
@@ -183,7 +195,7 @@ class DeformableTransformerDecoderLayer(nn.Module):
         shapes: list[tuple[int, int]],
         attn_mask: Tensor | None = None,  # (queries, queries), True = may not attend
         query_pos: Tensor | None = None,  # (B, queries, d_model)
-    ) -> Tensor:
+    ) -> Tensor:  # (B, queries, d_model)
         pos = 0 if query_pos is None else query_pos
         q = embed + pos
         attended = self.self_attn(q, q, embed, attn_mask=attn_mask, need_weights=False)[0]
@@ -194,10 +206,14 @@ class DeformableTransformerDecoderLayer(nn.Module):
 
 
 class DeformableTransformerDecoder(nn.Module):
-    """Layers that refine one box per query step by step."""
+    """Layers that refine one box per query step by step; eval ends with layer `eval_idx`, negative from the end."""
 
     def __init__(self, hidden_dim, decoder_layer, num_layers, eval_idx=-1):
         super().__init__()
+        if not -num_layers <= eval_idx < num_layers:
+            raise ModelConfigError(
+                f"eval_idx must be a layer's number, -{num_layers} to {num_layers - 1}, got {eval_idx}"
+            )
         layers = [decoder_layer]
         for _ in range(num_layers - 1):
             layers.append(DeformableTransformerDecoderLayer(**decoder_layer_options(decoder_layer)))

@@ -1,0 +1,167 @@
+"""RTDETR on data that is small or odd: it trains, validates and predicts, or says in one line why it cannot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from ultralytics import RTDETR
+from ultralytics.nn.single_values import accept_single_values
+from ultralytics.utils.errors import DataError
+
+QUICK = {"imgsz": 64, "batch": 2, "epochs": 1, "workers": 0, "queries": 30, "device": "cpu", "plots": False}
+EVERYTHING = {"augmentation": "official", "dense": 0.5, "close_mosaic": 0}  # all that is random and strong
+MIDDLE = "0 0.5 0.5 0.4 0.4"
+
+Picture = tuple[np.ndarray | Callable[[Path], object], Sequence[str]]  # pixels (or how to save them) and label rows
+
+
+def noise(height: int = 60, width: int = 80, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
+
+
+def write(
+    root: Path, train: Sequence[Picture], val: Sequence[Picture] = (), classes: int = 2, suffix: str = ".png"
+) -> str:
+    """A data set of these pictures, the same for both splits unless `val` is given; returns its YAML."""
+    for split, pictures in (("train", train), ("val", val or train)):
+        for name in ("images", "labels"):
+            (root / name / split).mkdir(parents=True)
+        for index, (pixels, rows) in enumerate(pictures):
+            file = root / "images" / split / f"{index:03}{suffix}"
+            cv2.imwrite(str(file), pixels) if isinstance(pixels, np.ndarray) else pixels(file)
+            (root / "labels" / split / f"{index:03}.txt").write_text("".join(f"{row}\n" for row in rows))
+    content = {"path": str(root), "train": "images/train", "val": "images/val"}
+    (root / "data.yaml").write_text(yaml.safe_dump(content | {"names": [f"c{i}" for i in range(classes)]}))
+    return str(root / "data.yaml")
+
+
+def run(data: str, callbacks: dict | None = None, network: str = "rtdetr-efficientvit-m0.yaml", **changes) -> RTDETR:
+    """Train, validate and predict; every loss is finite, every picture gets a result."""
+    options = {**QUICK, **changes, "data": data, "project": str(Path(data).parent / "runs")}
+    model = RTDETR(network)
+    for event, function in (callbacks or {}).items():
+        model.add_callback(event, function)
+    model.train(**options)
+    assert all(math.isfinite(value) for value in model.trainer.losses.values())
+    shared = {key: options[key] for key in ("imgsz", "workers", "device", "plots", "project", "batch")}
+    metrics = model.val(data=data, **shared)
+    assert math.isfinite(metrics.box.map)
+    folder = Path(data).parent / "images" / "val"
+    results = model.predict(str(folder), imgsz=options["imgsz"], device="cpu", conf=1e-6, project=options["project"])
+    assert len(results) == len(list(folder.iterdir()))
+    for result in results:
+        height, width = result.orig_shape
+        assert torch.isfinite(result.boxes.data).all() and (result.boxes.xyxy <= max(height, width)).all()
+    return model
+
+
+def test_one_image_of_one_class(tmp_path):
+    model = run(write(tmp_path, [(noise(), [MIDDLE])], classes=1), batch=16, mixup=1.0, close_mosaic=0)
+    assert model.trainer.model.nc == 1 and len(model.trainer.train_loader) == 1
+
+
+def test_500_boxes_in_an_image(tmp_path):
+    """The denoising queries stay at twice the option, and no more than the queries are matched."""
+    places = np.random.default_rng(0).uniform(0.1, 0.9, (500, 2))
+    rows = [f"{i % 2} {x:.4f} {y:.4f} {0.02 + i % 7 / 50:.4f} 0.05" for i, (x, y) in enumerate(places)]
+    seen = []
+
+    def watch(trainer) -> None:
+        decoder = trainer.model.model[-1].decoder
+        seen.append(None) if seen else decoder.register_forward_pre_hook(
+            lambda module, inputs: seen.append(inputs[0].shape[1])
+        )
+
+    data = write(tmp_path, [(noise(200, 200), rows), (noise(), [MIDDLE])])
+    model = run(data, {"on_train_start": watch}, denoising=20, mosaic=0.0, translate=0.0, scale=0.0, flipud=0.0)
+    assert len(model.trainer.batch["cls"]) > 400
+    assert max(count for count in seen if count) == 30 + 2 * 20
+
+
+def test_only_empty_images(tmp_path, caplog):
+    data = write(tmp_path, [(noise(seed=i), []) for i in range(3)], classes=80)
+    with pytest.raises(DataError, match="train: no boxes to train on in 3 images"):
+        RTDETR("rtdetr-efficientvit-m0.yaml").train(data=data, project=str(tmp_path / "runs"), **QUICK)
+    metrics = RTDETR("rtdetr-efficientvit-m0.yaml").val(
+        data=data, imgsz=64, batch=2, workers=0, device="cpu", plots=False, project=str(tmp_path / "runs")
+    )
+    assert math.isnan(metrics.box.map) and "none of the 3 images has a labelled object" in caplog.text
+
+
+def test_training_goes_on_when_validation_has_no_boxes(tmp_path, caplog):
+    data = write(tmp_path, [(noise(seed=i), [MIDDLE]) for i in range(2)], val=[(noise(), [])])
+    model = RTDETR("rtdetr-efficientvit-m0.yaml")
+    model.train(data=data, project=str(tmp_path / "runs"), **QUICK)
+    assert model.trainer.epoch == 1 and "(nan)" in caplog.text
+
+
+@pytest.mark.parametrize("batch", [2, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_batch_of_one_image_whose_last_map_is_one_cell(tmp_path, batch):
+    """At 32 px P5 is 1 x 1: of one image, BatchNorm has a single value per channel, which torch refuses."""
+    data = write(tmp_path, [(noise(seed=i), [MIDDLE]) for i in range(3)])
+    accept = {"on_pretrain_routine_end": lambda trainer: accept_single_values(trainer.model)}
+    model = run(data, accept, imgsz=32, batch=batch)
+    assert all(torch.isfinite(value).all() for value in model.trainer.ema.ema.state_dict().values())
+
+
+def test_labels_with_every_fault_at_once(tmp_path):
+    rows = [
+        MIDDLE,
+        MIDDLE,
+        "1 0.5 0.5 0 0.2",
+        "1 1.5 0.5 0.2 0.2",
+        "1 0.98 0.5 0.1 0.2",
+        "0 nan 0.5 0.1 0.1",
+        "1 0.2 0.2",
+    ]
+    model = run(write(tmp_path, [(noise(), rows), (noise(seed=1), [MIDDLE])]), mosaic=0.0)
+    report = model.trainer.train_loader.dataset.report
+    assert report.boxes == 3 and report.boxes_per_class == (2, 1)
+    kinds = {kind: len(report.of_kind(kind)) for kind in ("duplicate", "malformed", "out_of_range", "clipped")}
+    assert kinds == {"duplicate": 1, "malformed": 3, "out_of_range": 1, "clipped": 1}
+
+
+def test_images_of_every_kind_of_pixel(tmp_path):
+    colours, grey = noise(), noise()[..., 0]
+
+    def saved(image: Image.Image, kind: str) -> Callable[[Path], None]:
+        return lambda file: image.save(file, format=kind)  # the content counts, not the name
+
+    pictures = [
+        saved(Image.fromarray(grey), "PNG"),
+        saved(Image.fromarray(grey), "JPEG"),
+        saved(Image.fromarray(grey.astype(np.uint16) * 256), "PNG"),
+        saved(Image.fromarray(colours).convert("CMYK"), "JPEG"),
+        saved(Image.fromarray(np.dstack([colours, grey])), "PNG"),
+        saved(Image.fromarray(colours).convert("P"), "PNG"),
+        lambda file: cv2.imwrite(str(file), colours.astype(np.uint16) * 256),
+        colours[:1, :1],  # a single pixel
+        colours[:2],
+    ]
+    model = run(write(tmp_path, [(picture, [MIDDLE]) for picture in pictures]), batch=3, **EVERYTHING)
+    assert (
+        len(model.trainer.train_loader.dataset) == len(pictures)
+        and not model.trainer.train_loader.dataset.report.problems
+    )
+
+
+@pytest.mark.parametrize("augmentation", [pytest.param("mosaic", marks=pytest.mark.slow), "official"])
+def test_images_of_16_pixels(tmp_path, augmentation):
+    data = write(tmp_path, [(noise(16, 16, seed), [MIDDLE]) for seed in range(3)])
+    run(data, **{**EVERYTHING, "augmentation": augmentation})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("augmentation", ["mosaic", "official"])
+def test_an_image_of_12000_by_9000_pixels(tmp_path, augmentation):
+    large = np.kron(noise(90, 120), np.ones((100, 100, 1), np.uint8))
+    run(write(tmp_path, [(large, [MIDDLE])], suffix=".jpg"), **{**EVERYTHING, "augmentation": augmentation})

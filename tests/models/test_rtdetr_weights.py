@@ -1,0 +1,112 @@
+"""Weights through the options of RT-DETR's trainer and through `RTDETR.load`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import yaml
+
+from ultralytics import RTDETR
+from ultralytics.cfg import get_cfg
+from ultralytics.data.synthetic import NAMES, generate_shapes
+from ultralytics.models.rtdetr.train import RTDETRTrainer
+from ultralytics.utils.errors import WeightsError
+
+NETWORK = "rtdetr-efficientvit-m0.yaml"
+SCORE = "enc_score_head.bias"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> str:
+    root = tmp_path_factory.mktemp("data") / "shapes"
+    generate_shapes(root, images_train=4, images_val=2, size=64, seed=0)
+    return write_yaml(root, "shapes.yaml", NAMES)
+
+
+def write_yaml(root: Path, name: str, names) -> str:
+    file = root.parent / name
+    content = {"path": str(root), "train": "images/train", "val": "images/val", "names": dict(enumerate(names))}
+    file.write_text(yaml.safe_dump(content))
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """Weights whose score of class i has the bias i, with the names of the data in reverse."""
+    model = RTDETR(NETWORK)
+    network = type(model.model)(NETWORK, nc=len(NAMES))
+    network.names = dict(enumerate(reversed(NAMES)))
+    with torch.no_grad():
+        network.model[-1].enc_score_head.bias.copy_(torch.arange(float(len(NAMES))))
+        network.model[0].patch_embed[0].c.weight.fill_(0.25)
+    model.model = network
+    model.save(tmp_path_factory.mktemp("weights") / "reverse.pt")
+    return next(Path(tmp_path_factory.getbasetemp()).glob("weights*/reverse.pt"))
+
+
+def prepared(data, folder, network=None, **changes) -> RTDETRTrainer:
+    base = {"model": NETWORK, "data": data, "imgsz": 64, "batch": 2, "epochs": 1, "workers": 0, "device": "cpu"}
+    given = {**base, "plots": False, "project": str(folder), **changes}
+    trainer = RTDETRTrainer(get_cfg(overrides=given), model=network, overrides=given)
+    trainer.setup()
+    return trainer
+
+
+def score_bias(trainer: RTDETRTrainer) -> list[float]:
+    return trainer.model.state_dict()[f"model.{len(trainer.model.model) - 1}.{SCORE}"].tolist()
+
+
+REVERSED = [float(i) for i in reversed(range(len(NAMES)))]
+
+
+@pytest.mark.parametrize("option", ["pretrained", "model"])
+def test_classes_of_weights_go_by_their_names(option, weights, data, tmp_path):
+    trainer = prepared(data, tmp_path, **{option: str(weights)})
+    assert score_bias(trainer) == REVERSED
+    assert trainer.model.names == dict(enumerate(NAMES))
+    assert trainer.args.backbone_lr_ratio == 0.1
+
+
+def test_classes_of_a_loaded_network_go_by_their_names(weights, data, tmp_path):
+    model = RTDETR(weights)
+    assert score_bias(prepared(data, tmp_path, network=model.model)) == REVERSED
+    same = write_yaml(Path(data).parent / "shapes", "reverse.yaml", list(reversed(NAMES)))
+    assert prepared(same, tmp_path, network=model.model).model is model.model
+
+
+def test_weights_of_a_classifier_fill_the_backbone(data, tmp_path):
+    file = tmp_path / "m0.pth"
+    source = timm.create_model("efficientvit_m0").state_dict()
+    torch.save({"model": source}, file)
+    trainer = prepared(data, tmp_path, backbone_weights=str(file), freeze="backbone")
+    state = trainer.model.state_dict()
+    assert torch.equal(state["model.0.patch_embed.0.c.weight"], source["patch_embed.conv1.conv.weight"])
+    assert trainer.args.backbone_lr_ratio == 0.1  # it starts from weights
+    assert not any(p.requires_grad for p in trainer.model.model[0].parameters())
+    assert all(p.requires_grad for p in trainer.model.model[1].parameters())
+    assert len(trainer.frozen_norms) == sum(
+        isinstance(m, torch.nn.BatchNorm2d) for m in trainer.model.model[0].modules()
+    )
+
+
+@pytest.mark.parametrize("option", ["pretrained", "backbone_weights"])
+def test_weights_that_fit_nothing_end_the_run_before_it_begins(option, data, tmp_path):
+    torch.save({"other.weight": torch.ones(3, 3)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"other\.pth: none of its 1 tensors fits"):
+        prepared(data, tmp_path / "runs", **{option: str(tmp_path / "other.pth")})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_load_takes_over_the_names_where_the_network_has_none(weights):
+    small = yaml.safe_load(yaml.safe_dump(dict(RTDETR(NETWORK).model.yaml)))
+    file = weights.parent / "six.yaml"
+    file.write_text(yaml.safe_dump({**{k: v for k, v in small.items() if k != "yaml_file"}, "nc": len(NAMES)}))
+    model = RTDETR(file).load(weights)
+    assert model.names == dict(enumerate(reversed(NAMES)))
+    assert model.model.model[-1].enc_score_head.bias.tolist() == [float(i) for i in range(len(NAMES))]
+    other = RTDETR(NETWORK).load(weights)  # 80 classes
+    assert other.names[0] == "0"
+    assert other.model.state_dict()["model.0.patch_embed.0.c.weight"].unique().tolist() == [0.25]

@@ -1,0 +1,132 @@
+"""Reading weights files of every kind, and refusing what is none."""
+
+import builtins
+import pickle
+import zipfile
+from argparse import Namespace
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ultralytics.nn.weights import read_state_dict, read_weights
+from ultralytics.nn.weights.files import known_names
+from ultralytics.utils.errors import MissingPackageError, WeightsError
+
+TENSORS = {"weight": torch.ones(2, 3), "bias": torch.ones(2)}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TENSORS,
+        {"model": TENSORS},
+        {"state_dict": {f"module.{k}": v for k, v in TENSORS.items()}},
+        {"ema": {"module": TENSORS}, "model": {"weight": torch.zeros(2, 3)}, "epoch": 3},
+        {"ema": None, "model": TENSORS, "loss_sum": torch.zeros(3)},
+        {"student": {"weight": torch.zeros(2, 3)}, "teacher": TENSORS},
+    ],
+    ids=["plain", "model", "data parallel", "averaged first", "no average", "DINO"],
+)
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+def test_tensors_are_found_where_files_keep_them(content, zipped, tmp_path):
+    torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+    found = read_state_dict(tmp_path / "w.pth")
+    assert set(found) == set(TENSORS) and torch.equal(found["weight"], TENSORS["weight"])
+
+
+def test_what_a_script_saved_beside_the_tensors_does_not_hinder(tmp_path):
+    content = {"model": OrderedDict(TENSORS), "args": Namespace(lr=0.1, where="x"), "best": np.float64(0.5)}
+    torch.save(content, tmp_path / "w.pth")
+    assert torch.equal(read_state_dict(tmp_path / "w.pth")["weight"], TENSORS["weight"])
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_safetensors(prefix, tmp_path):
+    torch_files = pytest.importorskip("safetensors.torch")
+    torch_files.save_file({prefix + name: value for name, value in TENSORS.items()}, tmp_path / "w.safetensors")
+    found = read_state_dict(tmp_path / "w.safetensors")
+    assert set(found) == set(TENSORS) and torch.equal(found["bias"], TENSORS["bias"])
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:-8])
+    with pytest.raises(WeightsError, match="damaged or no safetensors file"):
+        read_state_dict(tmp_path / "cut.safetensors")
+    with pytest.raises(WeightsError, match="no such weights file"):
+        read_state_dict(tmp_path / "none.safetensors")
+    (tmp_path / "w.safetensors").rename(tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"is it a \.safetensors file under another name"):
+        read_state_dict(tmp_path / "w.pt")
+
+
+def test_safetensors_without_the_package(tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.startswith("safetensors"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingPackageError, match="pip install safetensors"):
+        read_state_dict(tmp_path / "w.safetensors")
+
+
+def zip_of(file, **entries):
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+
+
+def cut(file):
+    torch.save({"weight": torch.zeros(10_000)}, file)
+    file.write_bytes(file.read_bytes()[:20_000])
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda f: None, "no such weights file"),
+        (lambda f: f.write_bytes(b""), "is empty"),
+        (lambda f: f.write_text("epoch,loss"), "not a weights file"),
+        (lambda f: f.write_text("<html>not found</html>"), "not a weights file.*<htm"),
+        (lambda f: torch.save({"epoch": 3}, f), "no tensors by name"),
+        (lambda f: torch.save([1, 2], f), "no tensors by name"),
+        (lambda f: torch.save(torch.ones(3), f), "no tensors by name"),
+        (lambda f: f.mkdir(), "is a folder"),
+        (cut, "damaged, its end is missing"),
+        (lambda f: zip_of(f, readme="hello"), "a zip archive without a data.pkl"),
+        (lambda f: torch.jit.script(nn.Linear(3, 2)).save(str(f)), "TorchScript"),
+        (lambda f: f.write_bytes(pickle.dumps(TENSORS, protocol=2)), "expected one of torch.save"),
+        (lambda f: torch.save({"args": Namespace()}, f, _use_new_zipfile_serialization=False), "before 1.6"),
+    ],
+    ids=[
+        "missing", "empty", "text", "web page", "no tensors", "a list", "one tensor", "folder", "cut", "zip",
+        "TorchScript", "pickle", "old classes",
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_is_no_weights_file_is_refused(write, message, tmp_path):
+    file = tmp_path / "w.pth"
+    write(file)
+    with pytest.raises(WeightsError, match=message) as error:
+        read_state_dict(file)
+    assert "\n" not in str(error.value) and str(file) in str(error.value)
+
+
+def test_names_and_yaml_come_with_our_checkpoints(tmp_path):
+    content = {
+        "format_version": 1,
+        "model": TENSORS,
+        "ema": None,
+        "names": {0: "cat", 1: "dog"},
+        "model_yaml": {"nc": 2},
+    }
+    torch.save(content, tmp_path / "w.pt")
+    weights = read_weights(tmp_path / "w.pt")
+    assert weights.names == {0: "cat", 1: "dog"} and weights.model_yaml == {"nc": 2}
+
+
+def test_names_that_only_repeat_numbers_are_none():
+    assert known_names({0: "0", 1: "1"}) is None and known_names(None) is None
+    assert known_names({0: "0", 1: "dog"}) == {0: "0", 1: "dog"}

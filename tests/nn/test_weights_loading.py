@@ -1,0 +1,149 @@
+"""Whole files into whole models: the official RT-DETR, classifiers for the backbone, prefixes, classes."""
+
+import pytest
+import timm
+import torch
+import torchvision
+import yaml
+from torch import nn
+
+from tests.nn.official_rtdetr import OfficialRTDETR, fill
+from ultralytics.cfg.model_yaml import MODELS_DIR
+from ultralytics.nn.tasks import RTDETRDetectionModel
+from ultralytics.nn.weights import Weights, load_backbone, load_weights
+from ultralytics.nn.weights.renaming import match_epsilon
+from ultralytics.utils.errors import WeightsError
+
+
+@pytest.fixture(scope="module")
+def small() -> RTDETRDetectionModel:
+    return RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml").eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "name", ["r18", "r50", *(pytest.param(name, marks=pytest.mark.slow) for name in ("r34", "r101"))]
+)
+def test_the_official_model_and_ours_compute_the_same(name, tmp_path):
+    official = fill(OfficialRTDETR(name))
+    file = tmp_path / f"rtdetr_{name}vd.pth"
+    torch.save({"epoch": 71, "model": {}, "ema": {"module": official.state_dict(), "updates": 9}}, file)
+    ours = RTDETRDetectionModel(f"rtdetr-{name}.yaml").eval()
+    report = load_weights(ours, file)
+    assert not report.left and not report.missing
+    assert list(report.resized.values()) == ["without the row of 'no object'"]
+    x = torch.rand(1, 3, 160, 128, generator=torch.Generator().manual_seed(0))
+    scores, boxes = official(x)
+    y = ours(x)[0]
+    assert boxes[..., 0].std() > 0.1 and scores.std() > 0.05  # the weights make a difference
+    assert (y[..., :4] - boxes).abs().max() < 1e-4 and (y[..., 4:] - scores).abs().max() < 1e-4
+
+
+def test_the_encoder_of_the_official_model_fits_another_backbone():
+    official = fill(OfficialRTDETR("r50"))
+    other = RTDETRDetectionModel("rtdetr-resnet50.yaml")
+    report = load_weights(other, Weights(official.state_dict(), "r50.pth"))
+    assert report.left["backbone.conv1.conv1_1.conv.weight"] == "the model has no row for conv1_1"
+    head = [name for name in other.state_dict() if int(name.split(".")[1]) > 4]
+    assert set(head) <= {*report.matched, *report.resized}
+
+
+@torch.no_grad()
+def test_moved_variances_change_nothing_in_eval():
+    source, target = nn.BatchNorm2d(4), nn.BatchNorm2d(4, eps=1e-3)
+    source.running_var.copy_(torch.tensor([1e-7, 1e-4, 1.0, 50.0]))
+    tensors, note = match_epsilon(nn.Sequential(target), {f"0.{k}": v for k, v in source.state_dict().items()}, 1e-5)
+    target.load_state_dict({name.removeprefix("0."): value for name, value in tensors.items()})
+    x = torch.randn(2, 4, 3, 3)
+    torch.testing.assert_close(target.eval()(x), source.eval()(x), rtol=1e-4, atol=1e-5)
+    assert "1 normalisations" in note[0]
+
+
+def classifier(name: str) -> nn.Module:
+    net = torchvision.models.get_model(name) if hasattr(torchvision.models, name) else timm.create_model(name)
+    torch.manual_seed(0)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.02, 1.0)
+            nn.init.uniform_(module.weight, 0.2, 0.6)
+    return net.eval()
+
+
+def stages(net: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    x = net.maxpool((net.relu if hasattr(net, "relu") else net.act1)(net.bn1(net.conv1(x))))
+    maps = []
+    for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+        x = stage(x)
+        maps.append(x)
+    return maps
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "model_file", "rows", "prefix"),
+    [
+        ("resnet50", "rtdetr-resnet50", (1, 2, 3, 4), "backbone.0.body."),
+        ("resnet18d", "rtdetr-r18", (4, 5, 6, 7), "module.encoder."),
+        ("resnet50d", "rtdetr-r50", (4, 5, 6, 7), ""),
+    ],
+)
+def test_a_classifier_gives_the_backbone_its_features(name, model_file, rows, prefix, tmp_path):
+    net = classifier(name)
+    torch.save({"state_dict": {prefix + k: v for k, v in net.state_dict().items()}}, tmp_path / "net.pth")
+    config = yaml.safe_load((MODELS_DIR / "rt-detr" / f"{model_file}.yaml").read_text())
+    config["activation"] = "nn.ReLU()"  # the classifier's, where the published model file has SiLU
+    model = RTDETRDetectionModel(config).eval()
+    report = load_backbone(model, tmp_path / "net.pth")
+    assert not report.missing
+    assert [kept.rpartition("fc.")[2] for kept in report.left] == ["weight", "bias"]  # the classifier's last layer
+    assert str(tmp_path / "net.pth") == model.model[rows[0]].pretrained
+    x, maps = torch.rand(1, 3, 96, 64), {}
+    model._run(x, None, lambda layer, output: maps.update({layer.i: output}))
+    for row, expected in zip(rows, stages(net, x), strict=True):
+        assert (maps[row] - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_weights_of_an_efficientvit_classifier(small, caplog):
+    source = {f"model.{k}": v for k, v in timm.create_model("efficientvit_m0").state_dict().items()}
+    with caplog.at_level("INFO", logger="ultralytics"):
+        report = load_backbone(small, Weights(source, "m0.pth"))
+    assert not report.missing and {name.split(".")[1] for name in report.left} == {"head"}
+    assert "what starts with 'model.' in the file starts with 'model.0.' in the model" in caplog.text
+    kinds = {how.split()[0] for how in report.resized.values()}
+    assert kinds == {"kernel", "window"}
+    stem = small.state_dict()["model.0.patch_embed.0.c.weight"]
+    assert torch.equal(stem, source["model.patch_embed.conv1.conv.weight"])
+
+
+def test_the_averaged_of_two_sets_of_weights_is_taken(small):
+    backbone = {n.removeprefix("model.0."): v for n, v in small.state_dict().items() if n.startswith("model.0.")}
+    source = {f"student.{n}": torch.zeros_like(v) for n, v in backbone.items()}
+    source |= {f"teacher.{n}": torch.ones_like(v) for n, v in backbone.items()}
+    load_backbone(small, Weights(source, "dino.pth"))
+    assert small.state_dict()["model.0.patch_embed.0.c.weight"].unique().tolist() == [1.0]
+
+
+def test_what_is_no_classifier_of_the_backbone_is_refused(small):
+    with pytest.raises(WeightsError, match=r"net.pth: none of its 1 tensors fits the backbone.*'fc.weight'"):
+        load_backbone(small, Weights({"fc.weight": torch.ones(3, 3)}, "net.pth"))
+    with pytest.raises(WeightsError, match=r"none of its 1 tensors fits.*backbone_weights=net.pth"):
+        load_weights(small, Weights({"fc.weight": torch.ones(3, 3)}, "net.pth"))
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module.model."], ids=["the layers alone", "ours", "wrapped"])
+def test_names_with_more_or_fewer_words_before_them(small, prefix):
+    source = {prefix + n.removeprefix("model."): v + 1 for n, v in small.state_dict().items()}
+    report = load_weights(small, Weights(source, "w.pt"))
+    assert not report.left and not report.missing
+
+
+def test_classes_go_by_name(small):
+    source = {name: torch.ones_like(value) for name, value in small.state_dict().items()}
+    names = {i: f"animal {i}" for i in range(80)}
+    report = load_weights(
+        small, Weights(source, "w.pt", names), names={i: f"animal {79 - i}" for i in range(79)} | {79: "x"}
+    )
+    score = small.state_dict()[f"model.{len(small.model) - 1}.enc_score_head.bias"]
+    assert report.resized[f"model.{len(small.model) - 1}.enc_score_head.bias"] == "79 of 80 classes by name"
+    assert (score == 1).sum() == 79 and score[79] != 1

@@ -1,0 +1,117 @@
+"""Filling a model: what fits, what is reshaped and how, what is left and why."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ultralytics.nn.weights import load_matching
+from ultralytics.nn.weights.reshaping import ClassMap, Misfit, fit
+from ultralytics.utils.errors import WeightsError
+
+
+def test_the_report_names_what_fits_and_what_does_not(caplog):
+    model = nn.Linear(3, 2)
+    with caplog.at_level("INFO", logger="ultralytics"):
+        source = {"weight": torch.ones(2, 3), "bias": torch.ones(5), "top": torch.ones(1)}
+        report = load_matching(
+            model, source, origin="file.pt", named={"top": "module.top"}, left={"x": "computed anew"}
+        )
+    assert report.matched == ("weight",) and report.missing == ("bias",) and not report.resized
+    assert report.left == {
+        "x": "computed anew", "bias": "shape (5,), the model has (2,)", "module.top": "no such name in the model",
+    }  # fmt: skip
+    assert torch.equal(model.weight.detach(), torch.ones(2, 3))
+    assert "file.pt: 1 tensors loaded as they are, 0 after a change of shape, 3 left in the file, 1 of" in caplog.text
+    assert "not in the file: bias" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"weight": torch.ones(4, 4)}, "none of its 1 tensors fits Linear, which has 2"),
+        ({}, "the file is empty"),
+        ({"weight": torch.full((2, 3), torch.nan)}, "not finite, the first is weight"),
+    ],
+    ids=["shape", "empty", "NaN"],
+)
+def test_an_error_changes_nothing(source, message):
+    model = nn.Linear(3, 2)
+    before = model.weight.detach().clone()
+    with pytest.raises(WeightsError, match=message):
+        load_matching(model, source)
+    assert torch.equal(model.weight.detach(), before)
+
+
+def test_half_precision_fills_a_model_in_full_precision():
+    model = nn.Linear(3, 2)
+    load_matching(model, {"weight": torch.full((2, 3), 0.1).half()})
+    assert model.weight.dtype == torch.float32 and model.weight[0, 0] == torch.tensor(0.1).half().float()
+
+
+@pytest.mark.parametrize(("old", "new"), [((3, 3), (7, 7)), ((3, 5), (5, 5)), ((1, 1), (3, 3))])
+def test_a_depthwise_kernel_grows_with_zeros_and_computes_the_same(old, new):
+    kernel, x = torch.randn(8, 1, *old), torch.randn(2, 8, 12, 11)
+    grown, how = fit("dw.weight", kernel, torch.empty(8, 1, *new))
+    assert "of zeros" in how
+    same = [F.conv2d(x, k, padding=(k.shape[2] // 2, k.shape[3] // 2), groups=8) for k in (kernel, grown)]
+    assert torch.allclose(*same, atol=1e-6)
+
+
+def test_a_cropped_kernel_is_warned_about(caplog):
+    model = nn.Conv2d(8, 8, 3, groups=8)
+    kernel = torch.randn(8, 1, 5, 5)
+    with caplog.at_level("WARNING", logger="ultralytics"):
+        report = load_matching(model, {"weight": kernel})
+    assert torch.equal(model.weight.detach(), kernel[:, :, 1:-1, 1:-1])
+    assert report.resized == {"weight": "kernel 5x5 cropped to its middle 3x3"}
+    assert "1 kernels are larger than the model's and were cropped, which changes what they compute" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("value", "target", "reason"),
+    [
+        (torch.ones(8, 1, 4, 4), torch.ones(8, 1, 3, 3), "no middle in common"),
+        (torch.ones(8, 4, 3, 3), torch.ones(8, 4, 5, 5), r"shape \(8, 4, 3, 3\), the model has \(8, 4, 5, 5\)"),
+        (torch.ones(8, 1, 3, 3), torch.ones(16, 1, 5, 5), "shape"),
+        (torch.ones(3), torch.ones(4), "shape"),
+    ],
+    ids=["even kernel", "no depthwise kernel", "other channels", "vector"],
+)
+def test_what_has_no_meaningful_change_is_left(value, target, reason):
+    with pytest.raises(Misfit, match=reason):
+        fit("layer.weight", value, target)
+
+
+def test_attention_biases_are_interpolated_with_their_ends_aligned():
+    table = torch.arange(4.0)[:, None] * 2 + torch.arange(4.0)  # linear, so that the right values are known
+    resized, how = fit("attn.attention_biases", table.flatten()[None].repeat(3, 1), torch.empty(3, 49))
+    expected = torch.linspace(0, 3, 7)[:, None] * 2 + torch.linspace(0, 3, 7)
+    assert torch.allclose(resized.view(3, 7, 7), expected.expand(3, 7, 7), atol=1e-6)
+    assert how == "window 4x4 interpolated to 7x7"
+    with pytest.raises(Misfit):
+        fit("attn.attention_biases", torch.ones(3, 15), torch.empty(3, 49))
+
+
+@pytest.mark.parametrize("name", ["decoder.enc_score_head.weight", "model.9.dec_score_head.2.bias"])
+def test_rows_of_classes_go_by_name(name):
+    classes = ClassMap.by_names({0: "Cat", 1: "dog", 2: "traffic_light"}, {0: "traffic light", 1: "horse", 2: "cat"})
+    target = torch.zeros(3, 4) if name.endswith("weight") else torch.zeros(3)
+    value = torch.tensor([1.0, 2.0, 3.0]).view(-1, *[1] * (target.ndim - 1)).expand_as(target)
+    moved, how = fit(name, value, target, classes)
+    assert moved.flatten(1).amax(1).tolist() == [3.0, 0.0, 1.0] if target.ndim > 1 else moved.tolist() == [3, 0, 1]
+    assert how == "2 of 3 classes by name"
+
+
+def test_classes_in_another_number_and_without_a_common_one():
+    classes = ClassMap.by_names({0: "cat", 1: "dog"}, {0: "dog"})
+    moved, _ = fit("denoising_class_embed.weight", torch.tensor([[1.0], [2.0]]), torch.zeros(1, 1), classes)
+    assert moved.tolist() == [[2.0]]
+    with pytest.raises(Misfit, match="none of the file's classes"):
+        fit(
+            "denoising_class_embed.weight",
+            torch.ones(2, 1),
+            torch.ones(1, 1),
+            ClassMap.by_names({0: "a", 1: "b"}, {0: "c"}),
+        )
+    assert ClassMap.by_names({0: "a", 1: "b"}, {0: "A", 1: "b"}).is_identity

@@ -1,0 +1,180 @@
+"""Published files, which pickle whole models: read as data, and refused where they ask for more."""
+
+import collections
+import io
+import os
+import pathlib
+import pickle
+import sys
+import types
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ultralytics.nn.weights import load_weights, read_weights
+from ultralytics.nn.weights.pickled import Placeholder, read_objects
+from ultralytics.utils.errors import WeightsError
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A file as the published package writes it, of classes in a module that is gone when the file is read."""
+    module = types.ModuleType("elsewhere.nn.tasks")
+
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+            self.bn = nn.BatchNorm2d(4)
+            self.register_buffer("cached", torch.ones(3), persistent=False)
+            self.act = nn.functional.silu
+
+    class DetectionModel(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = nn.Sequential(Layer(), nn.MultiheadAttention(4, 2))
+            self.model[0].conv.weight.requires_grad_(False)
+            self.names, self.yaml = {0: "cat", 1: "dog"}, {"nc": 2, "backbone": [[-1, 1, "Conv", [64]]]}
+            self.args = types.SimpleNamespace(lr0=0.1)
+
+    for kind in (Layer, DetectionModel):
+        kind.__module__, kind.__qualname__ = module.__name__, kind.__name__
+        setattr(module, kind.__name__, kind)
+    for name, entry in (("elsewhere", types.ModuleType("elsewhere")), (module.__name__, module)):
+        monkeypatch.setitem(sys.modules, name, entry)
+    model = DetectionModel().half()
+    extras = {
+        "date": "2024", "best_fitness": np.float64(0.5), "where": pathlib.PurePosixPath("a/b"), "ema": None,
+        "metrics": {"map": np.array([0.5])}, "counts": collections.defaultdict(int, a=1), "seen": {1, 2},
+    }  # fmt: skip
+    torch.save({"model": model, "epoch": -1, **extras}, tmp_path / "best.pt")
+    expected = model.state_dict()
+    for name in ("elsewhere", module.__name__):
+        monkeypatch.delitem(sys.modules, name)
+    return tmp_path / "best.pt", expected
+
+
+def test_tensors_names_and_yaml_of_a_pickled_model(published):
+    file, expected = published
+    weights = read_weights(file)
+    assert list(weights.tensors) == list(expected)
+    assert all(torch.equal(value, weights.tensors[name]) for name, value in expected.items())
+    assert weights.names == {0: "cat", 1: "dog"} and weights.model_yaml["nc"] == 2
+    assert "elsewhere" not in sys.modules
+
+
+def test_the_rest_of_the_file_is_inert(published):
+    content = read_objects(published[0])
+    assert isinstance(content["model"], Placeholder) and content["model"].origin == "elsewhere.nn.tasks.DetectionModel"
+    assert content["model"].state["args"].state == {"lr0": 0.1}
+    assert content["counts"] == {"a": 1} and content["seen"] == {1, 2} and content["epoch"] == -1
+    assert content["where"].origin.endswith(".PurePosixPath") and content["where"].args == ("a", "b")
+
+
+class Call:
+    """Pickles as a call of `function`."""
+
+    def __init__(self, function, *args):
+        self.function, self.args = function, args
+
+    def __reduce__(self):
+        return self.function, self.args
+
+
+def with_names(file, module: str, name: str, instruction: bytes) -> None:
+    """A file whose pickle is written by hand: a name, then an instruction."""
+    program = b"\x80\x02c" + f"{module}\n{name}\n".encode() + instruction + b"."
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("w/data.pkl", program)
+        archive.writestr("w/version", "3\n")
+
+
+WROTE = "open('ran', 'w').close()"
+CALL = b"(X\x04\x00\x00\x00ranntR"  # ("rann",) as arguments, then REDUCE
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        Call(os.system, "touch ran"),
+        Call(eval, WROTE),
+        Call(exec, WROTE),
+        Call(__import__, "os"),
+        Call(open, "ran", "w"),
+        Call(torch.load, "ran"),
+        Call(torch.hub.load, "a/b", "c"),
+        Call(torch.jit.load, "ran"),
+        Call(np.load, "ran"),
+        Call(torch.nn.init.ones_, torch.ones(2)),
+        Call(nn.Linear, 3, 2),
+        Call(pathlib.Path.touch, pathlib.PurePosixPath("ran")),
+        Call(getattr, "text", "upper"),
+    ],
+    ids=lambda attack: getattr(attack.function, "__qualname__", str(attack.function)),
+)
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_calls_are_refused_and_nothing_runs(attack, protocol, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": {"weight": torch.ones(2)}, "note": attack}, "evil.pt", pickle_protocol=protocol)
+    with pytest.raises(WeightsError, match=r"refused\. It asks"):
+        read_weights("evil.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["evil.pt"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "instruction"),
+    [
+        ("posix", "system", CALL),
+        ("__builtin__", "eval", CALL),
+        ("builtins", "getattr", b""),
+        ("torch._utils", "_rebuild_sparse_tensor", CALL),
+        ("torch.storage", "_load_from_bytes", CALL),
+        ("torch.serialization", "load", b""),
+        ("somewhere.else", "function", CALL),
+        ("ultralytics.utils.downloads", "safe_download", CALL),
+        ("torch._utils", "_rebuild_parameter", b"}X\x08\x00\x00\x00functionNsb"),  # BUILD: replace what it calls
+        ("torch._tensor", "_rebuild_from_type_v2", b"(cos\nsystem\nN)NtR"),
+        ("copyreg", "_reconstructor", b"(c__builtin__\nset\nNNtR"),
+        ("collections", "OrderedDict", b"}X\x06\x00\x00\x00updateNsb"),  # BUILD on the class itself
+    ],
+)
+def test_names_written_by_hand_are_refused(module, name, instruction, tmp_path):
+    with_names(tmp_path / "evil.pt", module, name, instruction)
+    with pytest.raises(WeightsError, match=r"refused\. It asks|damaged"):
+        read_objects(tmp_path / "evil.pt")
+    assert collections.OrderedDict(a=1) == {"a": 1}  # as it was
+
+
+def test_extension_codes_and_unknown_storages_are_damage(tmp_path):
+    with_names(tmp_path / "w.pt", "collections", "OrderedDict", b"\x82\x01")  # EXT1
+    with pytest.raises(WeightsError, match="damaged"):
+        read_objects(tmp_path / "w.pt")
+    program = io.BytesIO()
+    pickler = pickle.Pickler(program, protocol=2)
+    pickler.persistent_id = lambda value: ("file", "FloatStorage", "../../x", "cpu", 3) if value == "x" else None
+    pickler.dump(["x"])
+    with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+        archive.writestr("w/data.pkl", program.getvalue())
+    with pytest.raises(WeightsError, match="damaged"):
+        read_objects(tmp_path / "w.pt")
+
+
+def test_a_tensor_that_reaches_beyond_its_numbers_is_damage(published):
+    record = read_objects(published[0])["model"].state["_modules"]["model"].state["_modules"]["0"]
+    weight = record.state["_modules"]["conv"].state["_parameters"]["weight"]
+    object.__setattr__(weight, "size", (10**6, 10**6))
+    with pytest.raises(WeightsError, match="damaged"):
+        weight.load()
+    with pytest.raises(Exception, match="to change the inside of"):
+        weight.__setstate__({"size": (1,)})
+
+
+def test_damaged_numbers_are_told(published, tmp_path):
+    content = published[0].read_bytes()
+    middle = content.index(b"/data/0") + 200
+    (tmp_path / "cut.pt").write_bytes(content[:middle] + bytes(64) + content[middle + 64 :])
+    with pytest.raises(WeightsError, match="damaged"):
+        load_weights(nn.Identity(), tmp_path / "cut.pt")

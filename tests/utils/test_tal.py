@@ -1,0 +1,65 @@
+"""Task-aligned assignment against the published package, and on its own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.golden.inputs import assigner_inputs
+from ultralytics.utils import tal
+from ultralytics.utils.tal import TaskAlignedAssigner
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CASES = json.loads((GOLDEN / "tal_8.4.190.json").read_text())["cases"]
+NUMBERS = np.load(GOLDEN / "tal_8.4.190.npz")
+
+
+def assign(case: dict) -> tuple[torch.Tensor, ...]:
+    inputs = [torch.from_numpy(array) for array in assigner_inputs(case["seed"], case["counts"], case["nc"])]
+    return TaskAlignedAssigner(num_classes=case["nc"], **case["options"])(*inputs)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"case{c['case']}")
+def test_assignment_and_scores_are_those_of_the_published_package(case):
+    labels, boxes, scores, assigned, owner = assign(case)
+    expected = {k: NUMBERS[f"c{case['case']}_{k}"] for k in ("place", "label", "owner", "score")}
+    assert np.array_equal(assigned.nonzero().numpy(), expected["place"])
+    assert np.array_equal(labels[assigned].numpy(), expected["label"])
+    assert np.array_equal(owner[assigned].numpy(), expected["owner"])
+    assert np.abs(scores[assigned].amax(-1).numpy() - expected["score"]).max() < 1e-6
+    assert scores.double().sum().item() == pytest.approx(case["score_sum"], rel=1e-6)  # none elsewhere
+    gt = torch.from_numpy(assigner_inputs(case["seed"], case["counts"], case["nc"])[4])
+    image = assigned.nonzero()[:, 0]
+    assert torch.equal(boxes[assigned], gt[image, owner[assigned]])
+
+
+@pytest.mark.parametrize("case", [CASES[1], CASES[4]], ids=lambda c: f"case{c['case']}")
+def test_images_one_by_one_give_the_same(case, monkeypatch):
+    together = assign(case)
+    monkeypatch.setattr(tal, "PAIRS_AT_ONCE", 1)
+    assert all(torch.equal(a, b) for a, b in zip(together, assign(case), strict=True))
+
+
+def test_without_boxes_everything_is_background():
+    scores, boxes, points, *_ = (torch.from_numpy(a) for a in assigner_inputs(0, [1, 1], 3))
+    none = torch.zeros(2, 0, 1), torch.zeros(2, 0, 4), torch.zeros(2, 0, 1)
+    labels, target_boxes, target_scores, assigned, owner = TaskAlignedAssigner(num_classes=3)(
+        scores, boxes, points, *none
+    )
+    assert (labels == 3).all() and not assigned.any() and not target_scores.any()
+    assert target_boxes.shape == boxes.shape and owner.shape == assigned.shape == scores.shape[:2]
+
+
+def test_only_padding_assigns_nothing():
+    scores, boxes, points, labels, gt, real = (torch.from_numpy(a) for a in assigner_inputs(0, [2, 2], 3))
+    out = TaskAlignedAssigner(num_classes=3)(scores, boxes, points, labels, gt, torch.zeros_like(real))
+    assert not out[3].any() and not out[2].any()
+
+
+def test_two_equal_boxes_share_nothing():
+    scores, boxes, points, labels, gt, real = (torch.from_numpy(a) for a in assigner_inputs(5, [2], 2))
+    labels, gt = labels[:, :1].repeat(1, 2, 1), gt[:, :1].repeat(1, 2, 1)
+    owner, assigned = (TaskAlignedAssigner(num_classes=2)(scores, boxes, points, labels, gt, real)[i] for i in (4, 3))
+    assert assigned.any() and (owner[assigned] == 0).all()

@@ -1,0 +1,98 @@
+"""Blocks of YOLOv9 (arXiv:2402.13616): layer aggregation (GELAN), its ways of shrinking a map, and CBNet's links."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultralytics.nn import plans
+from ultralytics.nn.modules.chain import each_output
+from ultralytics.nn.modules.checks import require_multiple
+from ultralytics.nn.modules.conv import Conv, autopad
+from ultralytics.nn.modules.csp import RepCSP
+from ultralytics.nn.registry import register
+
+
+@register(plans.conv)
+class RepNCSPELAN4(nn.Module):
+    """Four branches, aggregated: both halves of c3 channels, and two blocks of c4 channels in a row after them."""
+
+    def __init__(self, c1, c2, c3, c4, n=1):
+        super().__init__()
+        self.c = c3 // 2
+        self.cv1 = Conv(c1, c3, 1, 1)
+        self.cv2, self.cv3 = self._block(self.c, c4, n), self._block(c4, c4, n)
+        self.cv4 = Conv(c3 + 2 * c4, c2, 1, 1)
+
+    @staticmethod
+    def _block(c1: int, c2: int, n: int) -> nn.Module:
+        return nn.Sequential(RepCSP(c1, c2, n), Conv(c2, c2, 3, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.cv1(x).chunk(2, 1)  # (B, c1, H, W) -> 2 x (B, c3 / 2, H, W)
+        return self.cv4(torch.cat((a, *each_output(b, (self.cv2, self.cv3))), 1))  # (B, c3 + 2 c4, H, W) -> (B, c2, ..)
+
+
+@register(plans.conv)
+class ELAN1(RepNCSPELAN4):
+    """The same aggregation of single convolutions."""
+
+    def __init__(self, c1, c2, c3, c4):
+        super().__init__(c1, c2, c3, c4)
+
+    @staticmethod
+    def _block(c1: int, c2: int, n: int) -> nn.Module:
+        return Conv(c1, c2, 3, 1)
+
+
+@register(plans.conv)
+class AConv(nn.Module):
+    """Average pooling of 2x2 at stride 1, then a convolution of stride 2."""
+
+    def __init__(self, c1, c2):
+        super().__init__()
+        self.cv1 = Conv(c1, c2, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cv1(F.avg_pool2d(x, 2, 1))  # (B, c1, H, W) -> (B, c1, H - 1, W - 1) -> (B, c2, H / 2, W / 2)
+
+
+@register(plans.conv)
+class ADown(nn.Module):
+    """Half of the channels by a convolution of stride 2, half by pooling and a pointwise one, after an average."""
+
+    def __init__(self, c1, c2):
+        super().__init__()
+        require_multiple("ADown", 2, c1=c1, c2=c2)
+        self.c = c2 // 2
+        self.cv1, self.cv2 = Conv(c1 // 2, self.c, 3, 2, 1), Conv(c1 // 2, self.c, 1, 1, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = F.avg_pool2d(x, 2, 1).chunk(2, 1)  # 2 x (B, c1 / 2, H - 1, W - 1)
+        return torch.cat((self.cv1(a), self.cv2(F.max_pool2d(b, 3, 2, 1))), 1)  # (B, c2, H / 2, W / 2)
+
+
+class CBLinear(nn.Module):
+    """A convolution whose output is split into maps of `c2s` channels (CBNet, arXiv:1909.03625)."""
+
+    def __init__(self, c1, c2s, k=1, s=1, p=None, g=1):
+        super().__init__()
+        self.c2s = c2s
+        self.conv = nn.Conv2d(c1, sum(c2s), k, s, autopad(k, p), groups=g, bias=True)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.conv(x).split(self.c2s, 1)
+
+
+class CBFuse(nn.Module):
+    """Sum of the last map and of map `idx[i]` of each CBLinear before it, resized to the last."""
+
+    def __init__(self, idx):
+        super().__init__()
+        self.idx = idx
+
+    def forward(self, xs: list) -> Tensor:
+        *groups, last = xs
+        chosen = (group[i] for group, i in zip(groups, self.idx, strict=True))
+        return last + sum(F.interpolate(x, size=last.shape[2:], mode="nearest") for x in chosen)

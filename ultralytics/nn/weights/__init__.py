@@ -1,0 +1,14 @@
+"""Weights: reading files of several kinds, renaming and reshaping what they hold, and a report of what became of it.
+
+files      tensors by name from any file, and what else it says (class names, model YAML)
+pickled    files that pickle whole objects, read as data without running code of theirs
+renaming   how other code bases name the parameters of the same layers
+roles      what each row of a model is for (stem, stage, lateral convolution, ...), which the renaming needs
+reshaping  tensors of another shape: attention biases, depthwise kernels, rows of classes
+matching   filling a model with what fits
+loading    all of it together: a file into a model, a classifier into its backbone
+"""
+
+from ultralytics.nn.weights.files import Weights, known_names, read_state_dict, read_weights
+from ultralytics.nn.weights.loading import load_backbone, load_weights
+from ultralytics.nn.weights.matching import LoadReport, load_matching
