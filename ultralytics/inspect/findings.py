@@ -77,8 +77,8 @@ def _normalisation(position: int, use: ParameterUse) -> Iterator[str]:
     names = use.single_valued(position)
     if names:
         yield (
-            f"batch normalisation {names[0]!r} sees one value per channel and image, so training fails on a batch of "
-            "one image; keep batch= above 1 also for the last batch, or normalise by nn.GroupNorm there"
+            f"batch normalisation {names[0]!r} sees one value per channel and image, so a batch of one image is "
+            "normalised by the running statistics; keep batch= well above 1, or normalise by nn.GroupNorm there"
         )
 
 

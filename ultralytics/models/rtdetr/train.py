@@ -48,8 +48,11 @@ class RTDETRTrainer(BaseTrainer):
         model = self._resumed_model(names) if self.checkpoint is not None else self._new_model(names)
         model.names = names
         gains = {"class": options.loss_cls, "bbox": options.loss_bbox, "giou": options.loss_giou}
-        model.criterion = RTDETRDetectionLoss(nc=model.nc, loss_gain=gains)
+        model.criterion = RTDETRDetectionLoss(
+            nc=model.nc, loss_gain=gains, loss_class=options.loss_class, one_to_many=options.one_to_many
+        )
         model.info(detailed=True)
+        model.model[-1].set_one_to_many(options.one_to_many > 0)  # after the count: it is no part of the detector
         return model
 
     def build_validator(self, *, plots: bool) -> RTDETRValidator:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ultralytics.nn.modules.one_to_many import DensePrediction
 from ultralytics.utils.boxes import bbox_iou, xywh2xyxy, xyxy2xywh
+from ultralytics.utils.dist import mean_over_ranks
 from ultralytics.utils.tal import TaskAlignedAssigner
 
 FINEST_STRIDE = 8.0  # pixels of a cell of the finest map, the unit of the assigner's strides
@@ -37,7 +38,7 @@ def one_to_many_terms(
     image, position = assigned.nonzero(as_tuple=True)
     label = target_labels[image, position]
     soft = target_scores[image, position, label]  # (K,)
-    total = target_scores.sum().clamp(min=1)
+    total = mean_over_ranks(target_scores.sum()).clamp(min=1)
 
     predicted, wanted = dense.boxes[image, position], target_boxes[image, position] / scale  # (K, 4)
     distance = (xyxy2xywh(predicted) - xyxy2xywh(wanted)).abs().sum(-1)
