@@ -146,6 +146,21 @@ def test_coco(coco_set):
         assert dataset.labels[1].crowd.tolist() == [True, False] and dataset.report.crowd == 1
 
 
+def test_crowd_regions_are_nothing_to_train_on(coco_set):
+    content = json.loads((coco_set / "a.json").read_text())
+    content["annotations"] = [{**entry, "iscrowd": 1} for entry in content["annotations"]]
+    (coco_set / "a.json").write_text(json.dumps(content))
+    assert len(build(coco_set)) == 3
+    with pytest.raises(DataError, match="no boxes to train on in 3 images"):
+        build(coco_set, training=True)
+
+
+def test_the_official_pipeline_gets_images_in_their_own_proportions(small_set):
+    assert build(small_set, training=True, augmentation="official").load(0).shape == (40, 60)
+    assert build(small_set, training=True, augmentation="official", imgsz=32).load(0).shape == (40, 60)
+    assert build(small_set, augmentation="official").load(0).shape == build(small_set, training=True).load(0).shape
+
+
 def test_coco_names_must_agree(coco_set):
     text = (coco_set / "data.yaml").read_text()
     (coco_set / "data.yaml").write_text(text + "names: [dog, cat]\n")

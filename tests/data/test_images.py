@@ -132,3 +132,11 @@ def test_not_an_image(tmp_path, content, message):
         read_image(path)
     with pytest.raises(DataError, match="cannot be read"):
         read_image(tmp_path / "absent.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_an_image_of_too_many_pixels(tmp_path, suffix, monkeypatch):
+    path = save(np.zeros((40, 60, 3), np.uint8), tmp_path / f"a{suffix}")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(DataError, match=r"a\.(jpg|png): 0 million pixels, at most 0 are read"):
+        probe_image(path)

@@ -173,7 +173,7 @@ def test_a_detector_trains_and_is_judged_as_in_one_process(shapes, tmp_path):
     trained = {}
     for name, device in (("one", "cpu"), ("two", TWO)):
         model = RTDETR("rtdetr-efficientvit-m0.yaml")
-        model.add_callback("on_train_epoch_start", freeze_statistics)
+        model.add_callback("on_train_batch_start", freeze_statistics)
         metrics = model.train(name=name, device=device, **options)
         trained[name] = (losses(tmp_path / name), metrics.results_dict, metrics.seen, model)
     (one, _, seen, _), (two, judged_by_two, seen_by_two, model) = trained["one"], trained["two"]

@@ -11,7 +11,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from ultralytics.data.augment import AugmentOptions, train_transforms, val_transforms
+from ultralytics.data.augment import AugmentOptions, longest_side, train_transforms, val_transforms
 from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.utils import DatasetConfig
 from ultralytics.utils import LOGGER, dist
@@ -46,6 +46,7 @@ def build_dataset(
         imgsz=size,
         transforms=val_transforms(size, stretch=stretched),
         stretched=stretched,
+        longest=longest_side(options, size) if training else None,
         cache=options.cache,
         single_cls=options.single_cls,
         fraction=options.fraction if training else 1.0,
@@ -54,7 +55,7 @@ def build_dataset(
     )
     LOGGER.info(str(dataset.report))
     if training:
-        if not any(len(item.cls) for item in dataset.labels):
+        if not any((~item.crowd).any() for item in dataset.labels):
             missing = dataset.report.of_kind("missing_label")
             hint = f"; {missing[0].where}: {missing[0].detail}" if missing else ""
             raise DataError(

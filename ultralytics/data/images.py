@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 
 import cv2
@@ -46,7 +47,9 @@ def probe_image(path: str | os.PathLike) -> tuple[int, int]:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
             sideways = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: {_too_large(error)}") from error
+    except (OSError, SyntaxError) as error:
         raise DataError(f"{path}: not a readable JPEG ({error}); replace or remove the file") from error
     return (width, height) if sideways else (height, width)
 
@@ -120,14 +123,26 @@ def _decode_slowly(path: str | os.PathLike, data: bytes) -> np.ndarray:
     """Everything but plain JPEG, by Pillow, which notices missing data; formats it does not know go to OpenCV."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return pillow_to_bgr(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)  # no second copy of a large image
+            return pillow_to_bgr(image)
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: {_too_large(error)}") from error
     except Image.UnidentifiedImageError:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             raise DataError(f"{path}: is not an image; replace or remove the file") from None
         return image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: damaged or truncated image ({error}); replace or remove the file") from error
+
+
+def _too_large(error: Image.DecompressionBombError) -> str:
+    count = re.search(r"\d+", str(error))
+    pixels = f"{int(count[0]) / 1e6:.0f}" if count else "too many"
+    return (
+        f"{pixels} million pixels, at most {2 * Image.MAX_IMAGE_PIXELS / 1e6:.0f} are read; cut the image into tiles: "
+        "stretched to the network's size, objects in it would be a few pixels"
+    )
 
 
 def pillow_to_bgr(image: Image.Image) -> np.ndarray:
@@ -139,4 +154,5 @@ def pillow_to_bgr(image: Image.Image) -> np.ndarray:
         raise ValueError("floating-point pixels have no fixed range; convert the file to 8 or 16 bits")
     if "A" in image.mode or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image.convert("RGBA"))
-    return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
+    colours = image if image.mode == "RGB" else image.convert("RGB")  # converting copies even what is RGB already
+    return cv2.cvtColor(np.asarray(colours), cv2.COLOR_RGB2BGR)

@@ -117,6 +117,9 @@ class BaseTrainer:
         """A validator for the validation loader; called with (model, loss=True) it returns metrics."""
         raise NotImplementedError
 
+    def advise(self) -> None:
+        """Tell what the data suggests about the options; nothing is changed."""
+
     def starts_pretrained(self) -> bool:
         """Whether the backbone has learned something already, which decides the default of `backbone_lr_ratio`."""
         from_file = self.args.pretrained and (isinstance(self.args.pretrained, str) or _is_weights(self.args.model))
@@ -264,6 +267,8 @@ class BaseTrainer:
         if self.args.sync_bn:
             self.model = synchronise_norms(self.model, self.device)
         self.setup_optimization()
+        if self.checkpoint is None:
+            self.advise()
         self.network = distribute(self) if dist.world_size() > 1 else self.model
         self.save_dir = dist.from_main((self.save_dir or run_dir(self.args, "train")) if self.is_main else None)
         self.files = RunFiles(self.save_dir)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from ultralytics.data.advice import small_data_advice
 from ultralytics.data.build import EpochLoader, build_dataloader, build_dataset
 from ultralytics.data.utils import load_dataset_config
 from ultralytics.engine.checkpoint import load_checkpoint
@@ -15,6 +16,7 @@ from ultralytics.models.rtdetr.val import RTDETRValidator
 from ultralytics.models.utils.loss import RTDETRDetectionLoss
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.nn.weights import Weights, known_names, load_backbone, load_weights
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, OptionError
 
 
@@ -54,6 +56,16 @@ class RTDETRTrainer(BaseTrainer):
         model.info(detailed=True)
         model.model[-1].set_one_to_many(options.one_to_many > 0)  # after the count: it is no part of the detector
         return model
+
+    def advise(self) -> None:
+        lines = small_data_advice(
+            self.train_loader.dataset.labels,
+            self.args,
+            queries=self.model.model[-1].num_queries,
+            pretrained=self.starts_pretrained(),
+        )
+        if lines:
+            LOGGER.info("\n".join(["Suggested by the data (nothing was changed):", *(f"  {line}" for line in lines)]))
 
     def build_validator(self, *, plots: bool) -> RTDETRValidator:
         options = self.args.replace(mode="val", plots=plots)

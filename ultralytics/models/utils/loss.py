@@ -15,7 +15,7 @@ from ultralytics.models.utils.one_to_many import one_to_many_terms
 from ultralytics.models.utils.ops import HungarianMatcher, Match
 from ultralytics.nn.modules.one_to_many import DensePrediction
 from ultralytics.utils.boxes import bbox_iou
-from ultralytics.utils.dist import mean_over_ranks
+from ultralytics.utils.dist import mean_over_ranks, world_size
 from ultralytics.utils.errors import OptionError, did_you_mean
 from ultralytics.utils.tal import TaskAlignedAssigner
 
@@ -85,10 +85,10 @@ class RTDETRDetectionLoss(nn.Module):
         boxes, scores = preds[0].float(), preds[1].float()
         matches = self.matcher.match_layers(boxes, scores, batch["bboxes"], batch["cls"], batch["gt_groups"])
         restored = [] if dn_meta is None else list(zip(dn_meta["dn_pos_idx"], dn_meta["dn_gt_idx"], strict=True))
-        counts = boxes.new_tensor([sum(len(gt) for _, gt in pairs) for pairs in (matches[0], restored)])
-        if self.training:  # a distributed run divides by what all its processes have, as one with the joint batch does
-            counts = mean_over_ranks(counts)
-        paired, paired_dn = counts.clamp(min=1)
+        counts = [sum(len(gt) for _, gt in pairs) for pairs in (matches[0], restored)]
+        if self.training and world_size() > 1:  # divide by the boxes of all processes, as one with the joint batch does
+            counts = mean_over_ranks(boxes.new_tensor(counts)).tolist()
+        paired, paired_dn = counts
         terms = self._terms(boxes, scores, batch, matches, paired, "") | self._dense_terms(dense, batch)
         denoising = [f"{name}_dn" for name in terms if not name.endswith("_dense")]
         if dn_meta is None:
@@ -102,10 +102,10 @@ class RTDETRDetectionLoss(nn.Module):
         scores: Tensor,
         batch: Mapping[str, Any],
         matches: list[list[Match]],
-        paired: Tensor,
+        paired: float,
         suffix: str,
     ) -> dict[str, Tensor]:
-        """Terms of the last layer, and of the others summed; `paired` is the number they are divided by."""
+        """Terms of the last layer, and of the others summed; `paired`, the number of pairs, is what divides them."""
         layer, image, query, gt = _indices(matches, boxes.device)
         predicted, wanted = boxes[layer, image, query], batch["bboxes"][gt].to(boxes.dtype)  # (L * pairs, 4)
 
@@ -115,7 +115,7 @@ class RTDETRDetectionLoss(nn.Module):
             "loss_giou": 1 - bbox_iou(predicted, wanted, xywh=True, GIoU=True).squeeze(-1),
         }
         by_layer = {
-            name: boxes.new_zeros(len(matches)).index_add(0, layer, values) / paired
+            name: boxes.new_zeros(len(matches)).index_add(0, layer, values) / max(paired, 1)
             for name, values in per_pair.items()
         }
         by_layer["loss_class"] = self._class_loss(scores, (layer, image, query, batch["cls"][gt]), overlap, paired)
@@ -127,7 +127,7 @@ class RTDETRDetectionLoss(nn.Module):
             terms[f"{name}_aux{suffix}"] = weighted[:-1].sum()
         return terms
 
-    def _class_loss(self, scores: Tensor, positives: tuple[Tensor, ...], overlap: Tensor, paired: Tensor) -> Tensor:
+    def _class_loss(self, scores: Tensor, positives: tuple[Tensor, ...], overlap: Tensor, paired: float) -> Tensor:
         """(L,): what each layer's logits (L, B, Q, nc) cost; `positives` index the logits of matched classes."""
         if self.loss_class == "bce":
             target = torch.zeros_like(scores)
@@ -135,9 +135,9 @@ class RTDETRDetectionLoss(nn.Module):
             loss = F.binary_cross_entropy_with_logits(scores, target, reduction="none")
             return loss.sum((1, 2, 3)) / scores.shape[2]  # the reference divides by queries here, not by boxes
         # Without any box the reference falls back to the focal loss.
-        kind = "focal" if self.loss_class == "vfl" and not len(overlap) else self.loss_class
+        kind = "focal" if self.loss_class == "vfl" and not paired else self.loss_class
         quality = torch.ones_like(overlap) if kind == "focal" else overlap
-        return class_loss(kind, scores, positives, quality, self.alpha, self.gamma).sum((1, 2, 3)) / paired
+        return class_loss(kind, scores, positives, quality, self.alpha, self.gamma).sum((1, 2, 3)) / max(paired, 1)
 
     def _dense_terms(self, dense: DensePrediction | None, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Terms of the one-to-many branch."""
