@@ -116,6 +116,16 @@ def test_weights_of_an_efficientvit_classifier(small, caplog):
     assert torch.equal(stem, source["model.patch_embed.conv1.conv.weight"])
 
 
+@pytest.mark.parametrize("name", ["convnext_atto", "resnet18", "efficientvit_m0"])
+def test_a_timm_backbone_takes_timms_weights_though_their_names_are_flattened(name):
+    head = [[-1, 1, "Conv", [32, 1, 1]], [[-1], 1, "RTDETRDecoder", ["nc", 32, 10, 2, 2, 1]]]
+    model = RTDETRDetectionModel({"nc": 2, "backbone": [[-1, 1, "TimmBackbone", [name]]], "head": head})
+    source = timm.create_model(name).state_dict()
+    report = load_backbone(model, Weights({f"module.{k}": v for k, v in source.items()}, "net.pth"))
+    assert not report.missing and not report.resized
+    assert {kept.split(".")[1] for kept in report.left} <= {"head", "fc"}
+
+
 def test_the_averaged_of_two_sets_of_weights_is_taken(small):
     backbone = {n.removeprefix("model.0."): v for n, v in small.state_dict().items() if n.startswith("model.0.")}
     source = {f"student.{n}": torch.zeros_like(v) for n, v in backbone.items()}

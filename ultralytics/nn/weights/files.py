@@ -59,6 +59,8 @@ def read_weights(file: str | Path) -> Weights:
         content = read_objects(file)
     try:
         tensors, model = _find_tensors(content)
+    except WeightsError:
+        raise
     except (TypeError, AttributeError, ValueError) as error:  # of state that no module has
         raise WeightsError(f"{file}: damaged or not a weights file ({error}).") from error
     if not tensors:

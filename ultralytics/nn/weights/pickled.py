@@ -308,5 +308,7 @@ def read_objects(path: str | Path) -> Any:
             f"{path}: refused. It asks {error}, for which a weights file has no use; nothing of it was run. Get the "
             "file from a source you trust, or save its state_dict in the environment that it comes from."
         ) from error
+    except WeightsError:
+        raise
     except READ_ERRORS as error:
         raise WeightsError(f"{path}: damaged or not a weights file ({first_line(error)}).") from error

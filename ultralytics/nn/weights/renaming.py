@@ -136,11 +136,24 @@ def backbone_dialects(model: nn.Module) -> list[Dialect]:
     plain = _plain_shortcut(model, parts)
     return [
         Dialect("the model's own names", lambda name: name, whole=False),
+        Dialect("timm's names", _timm_features(model)),
         Dialect("EfficientViT (MSRA), timm's names", rename_timm_key, whole=False, norm_eps=1e-5),
         Dialect("ResNet, torchvision's names", renamer(RESNET, parts), norm_eps=1e-5),
         Dialect("ResNet-D, timm's names", renamer(RESNET_D, parts), norm_eps=1e-5, implied=plain),
         Dialect("ResNet-vd of the official RT-DETR", renamer(PRESNET, parts), norm_eps=1e-5),
     ]
+
+
+def _timm_features(model: nn.Module) -> Callable[[str], str]:
+    """From the names of a timm network to those of `TimmBackbone`, where `stages.0.` may have become `stages_0.`."""
+    row = next((i for i, m in enumerate(model.model) if m.in_backbone and m.type.endswith(".TimmBackbone")), None)
+    start, known = f"model.{row}.net.", model.state_dict()
+
+    def rename(name: str) -> str:
+        flat = start + re.sub(r"^([^.]+)\.", r"\1_", name)
+        return flat if flat in known else start + name
+
+    return rename
 
 
 def _plain_shortcut(model: nn.Module, parts: Mapping[str, str], eps: float = 1e-5) -> dict[str, Tensor]:
