@@ -39,6 +39,20 @@ def test_the_official_model_and_ours_compute_the_same(name, tmp_path):
     assert (y[..., :4] - boxes).abs().max() < 1e-4 and (y[..., 4:] - scores).abs().max() < 1e-4
 
 
+def test_classes_of_the_official_model_are_cocos(tmp_path, caplog):
+    official = fill(OfficialRTDETR("r18")).state_dict()
+    torch.save({"model": official}, tmp_path / "r18.pth")
+    model = RTDETRDetectionModel("rtdetr-r18.yaml", nc=3)
+    with caplog.at_level("INFO", logger="ultralytics"):
+        report = load_weights(model, tmp_path / "r18.pth", names={0: "dog", 1: "helmet", 2: "Person"})
+    score = model.state_dict()["model.26.enc_score_head.bias"]
+    assert score[[2, 0]].equal(official["decoder.enc_score_head.bias"][[0, 16]]) and score[1] == pytest.approx(
+        -4.595, abs=1e-3
+    )
+    assert report.resized["model.26.denoising_class_embed.weight"] == "2 of 3 classes by name"
+    assert "are taken for those of COCO" in caplog.text
+
+
 def test_the_encoder_of_the_official_model_fits_another_backbone():
     official = fill(OfficialRTDETR("r50"))
     other = RTDETRDetectionModel("rtdetr-resnet50.yaml")

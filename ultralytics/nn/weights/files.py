@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ultralytics.nn.weights.pickled import Placeholder, TensorRecord, read_objects
+from ultralytics.nn.weights.renaming import coco_names
 from ultralytics.utils.errors import MissingPackageError, WeightsError
 from ultralytics.utils.torch_files import PickledClassesError, read_plain
 
@@ -68,7 +69,7 @@ def read_weights(file: str | Path) -> Weights:
     tensors = {str(name).removeprefix("module."): value for name, value in tensors.items()}
     top = content if isinstance(content, Mapping) else {}
     state = model.state if model is not None else {}
-    names = _class_names(state.get("names", top.get("names")))
+    names = _class_names(state.get("names", top.get("names"))) or coco_names(tensors)
     return Weights(tensors, str(file), names, _mapping(state.get("yaml", top.get("model_yaml"))))
 
 

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from ultralytics.nn.weights.files import Weights, known_names, read_weights
 from ultralytics.nn.weights.matching import LoadReport, NothingFitsError, load_matching
 from ultralytics.nn.weights.renaming import (
+    COCO_NOTE,
     Dialect,
     Renamed,
     backbone_dialects,
+    coco_names,
     from_official,
     is_official,
     match_epsilon,
@@ -47,10 +49,11 @@ def load_weights(
     ours = known_names(model.names if names is None else names)
     classes = ClassMap.by_names(weights.names, ours) if weights.names and ours else None
     renamed = from_official(model, weights.tensors) if is_official(weights.tensors) else _own_names(model, weights)
+    coco = (COCO_NOTE,) if classes is not None and weights.names == coco_names(weights.tensors) else ()
     try:
         return load_matching(
             model, renamed.tensors, resized=renamed.changed, origin=weights.origin, classes=classes, left=renamed.left,
-            named=renamed.named, notes=renamed.notes,
+            named=renamed.named, notes=[*renamed.notes, *coco],
         )  # fmt: skip
     except NothingFitsError as error:
         hint = f"A classifier's weights go into the backbone: backbone_weights={weights.origin}"
@@ -131,6 +134,8 @@ class _Guess:
             return ()
         if self.dialect.whole or not self.base:
             return (f"without the {self.prefix!r} before the file's names",)
+        if not self.prefix:
+            return (f"the file's names come after {self.base!r} in the model",)
         return (f"what starts with {self.prefix!r} in the file starts with {self.base!r} in the model",)
 
 

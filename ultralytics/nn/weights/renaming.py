@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn.weights.roles import row_prefixes
+from ultralytics.utils import PACKAGE_ROOT
+from ultralytics.utils.files import read_yaml
 
 Rules = tuple[tuple[str, str], ...]
 
@@ -44,6 +46,7 @@ OFFICIAL: Rules = (
     (r"^decoder\.", r"<decoder>."),
 )
 OFFICIAL_SIGNS = re.compile(r"^(encoder\.(fpn_blocks|lateral_convs)|decoder\.dec_score_head)\.")
+COCO_NOTE = "the file's 80 classes, which have no names in it, are taken for those of COCO"
 COMPUTED = re.compile(r"\.(anchors|valid_mask|num_points_scale)$")  # constants that are worked out anew here
 
 # ResNet of torchvision (and timm), for rows of ResNetLayer.
@@ -171,6 +174,14 @@ def _plain_shortcut(model: nn.Module, parts: Mapping[str, str], eps: float = 1e-
 def is_official(names: Iterable[str]) -> bool:
     """Whether these are parameters of the official RT-DETR in PyTorch."""
     return any(OFFICIAL_SIGNS.match(name) for name in names)
+
+
+def coco_names(tensors: Mapping[str, Tensor]) -> dict[int, str] | None:
+    """Class names of a file of the official RT-DETR with 80 classes, which holds none: those published have COCO's."""
+    scores = next((value for name, value in tensors.items() if name.endswith("enc_score_head.bias")), None)
+    if scores is None or len(scores) != 80 or not is_official(tensors):
+        return None
+    return dict(enumerate(read_yaml(PACKAGE_ROOT / "cfg" / "datasets" / "coco.yaml")["names"]))
 
 
 def from_official(model: nn.Module, tensors: Mapping[str, Tensor]) -> Renamed:
