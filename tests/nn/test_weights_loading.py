@@ -130,6 +130,15 @@ def test_weights_of_an_efficientvit_classifier(small, caplog):
     assert torch.equal(stem, source["model.patch_embed.conv1.conv.weight"])
 
 
+@pytest.mark.parametrize("head", [True, False], ids=["classifier", "detector"])
+def test_the_epsilon_of_msras_classifier_is_told_by_its_head(small, head):
+    state = {n.removeprefix("model.0."): v.clone() for n, v in small.state_dict().items() if n.startswith("model.0.")}
+    source = {**state, **({"head.l.weight": torch.ones(10, 192)} if head else {})}
+    load_backbone(small, Weights({"model." + name: value for name, value in source.items()}, "m0.pth"))
+    moved = small.state_dict()["model.0.patch_embed.0.bn.running_var"] - state["patch_embed.0.bn.running_var"]
+    assert moved.allclose(torch.full_like(moved, 1e-5 - 1e-3 if head else 0.0), atol=1e-7)
+
+
 @pytest.mark.parametrize("name", ["convnext_atto", "resnet18", "efficientvit_m0"])
 def test_a_timm_backbone_takes_timms_weights_though_their_names_are_flattened(name):
     head = [[-1, 1, "Conv", [32, 1, 1]], [[-1], 1, "RTDETRDecoder", ["nc", 32, 10, 2, 2, 1]]]

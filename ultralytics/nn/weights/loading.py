@@ -83,7 +83,9 @@ def load_backbone(model: nn.Module, weights: str | Path | Weights) -> LoadReport
     target = {name: state[name] for name in state if _in_backbone(model, name)}
     if not target:
         raise WeightsError(f"{weights.origin}: the model file lists no row with weights under `backbone`.")
-    guess = _best_guess(weights.tensors, target, backbone_dialects(model), _prefixes(target, share=0.3))
+    guess = _best_guess(
+        weights.tensors, target, backbone_dialects(model, weights.tensors), _prefixes(target, share=0.3)
+    )
     if not guess.score:
         names, theirs = list(target), list(weights.tensors)
         raise WeightsError(

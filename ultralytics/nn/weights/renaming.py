@@ -47,6 +47,7 @@ OFFICIAL: Rules = (
 )
 OFFICIAL_SIGNS = re.compile(r"^(encoder\.(fpn_blocks|lateral_convs)|decoder\.dec_score_head)\.")
 COCO_NOTE = "the file's 80 classes, which have no names in it, are taken for those of COCO"
+MSRA_HEAD = re.compile(r"(^|\.)head\.l\.weight$")
 COMPUTED = re.compile(r"\.(anchors|valid_mask|num_points_scale)$")  # constants that are worked out anew here
 
 # ResNet of torchvision (and timm), for rows of ResNetLayer.
@@ -130,14 +131,20 @@ def renamer(rules: Rules, parts: Mapping[str, str]) -> Callable[[str], str]:
     return rename
 
 
-def backbone_dialects(model: nn.Module) -> list[Dialect]:
-    """The ways in which a file may name the parameters of the model's backbone."""
+def backbone_dialects(model: nn.Module, names: Iterable[str]) -> list[Dialect]:
+    """The ways in which a file with these names may name the parameters of the model's backbone.
+
+    EfficientViT has the names of MSRA's classifier here. Its file is told from a detector's by the classifier's head,
+    since the epsilon of its normalisations is another.
+    """
     # Later, since that file imports this package.
     from ultralytics.nn.Addmodules.EfficientViT import rename_timm_key
 
     parts = row_prefixes(model)
     plain = _plain_shortcut(model, parts)
+    msra = Dialect("EfficientViT (MSRA)", lambda name: name, whole=False, norm_eps=1e-5)
     return [
+        *([msra] if any(MSRA_HEAD.search(name) for name in names) else []),
         Dialect("the model's own names", lambda name: name, whole=False),
         Dialect("timm's names", _timm_features(model)),
         Dialect("EfficientViT (MSRA), timm's names", rename_timm_key, whole=False, norm_eps=1e-5),
