@@ -51,13 +51,25 @@ def load_weights(
     renamed = from_official(model, weights.tensors) if is_official(weights.tensors) else _own_names(model, weights)
     coco = (COCO_NOTE,) if classes is not None and weights.names == coco_names(weights.tensors) else ()
     try:
-        return load_matching(
+        report = load_matching(
             model, renamed.tensors, resized=renamed.changed, origin=weights.origin, classes=classes, left=renamed.left,
             named=renamed.named, notes=[*renamed.notes, *coco],
         )  # fmt: skip
     except NothingFitsError as error:
         hint = f"A classifier's weights go into the backbone: backbone_weights={weights.origin}"
         raise NothingFitsError(f"{error} {hint}") from error
+    _warn_of_few(report, weights.origin, "the model")
+    return report
+
+
+def _warn_of_few(report: LoadReport, origin: str, what: str) -> None:
+    """Warn where less than two thirds of what was to be filled got weights."""
+    loaded = len(report.matched) + len(report.resized)
+    if 2 * len(report.missing) > loaded:
+        LOGGER.warning(
+            f"{origin}: {len(report.missing)} tensors of {what} keep the values they had, {loaded} were loaded; "
+            "is it a file of this network?"
+        )
 
 
 def _own_names(model: nn.Module, weights: Weights) -> Renamed:
@@ -100,12 +112,8 @@ def load_backbone(model: nn.Module, weights: str | Path | Weights) -> LoadReport
         model, tensors, resized=changed, origin=weights.origin, within=target, left=renamed.left, named=renamed.named,
         notes=[dialect.title, *renamed.notes, *note],
     )  # fmt: skip
-    loaded = {*report.matched, *report.resized}
-    if 2 * len(report.missing) > len(loaded):
-        LOGGER.warning(
-            f"{weights.origin}: {len(report.missing)} tensors of the backbone keep their random values; "
-            "is it a file of this network?"
-        )
+    _warn_of_few(report, weights.origin, "the backbone")
+    loaded = (*report.matched, *report.resized)
     for index in {int(name.split(".")[1]) for name in loaded}:
         model.model[index].pretrained = weights.origin  # the trainer's rate for the backbone depends on it
     return report
