@@ -50,6 +50,8 @@ def rows(*indices: int) -> set[str]:
         (["model.3.norm", "model.3.attn.bias"], {f"model.3.{n}" for n in ("norm.weight", "norm.bias", "attn.bias")}, 1),
         ("*.attn.*", {f"model.{i}.attn.{n}" for i in range(12) for n in ("weight", "bias")}, 0),
         ("model.[12].norm.*", {f"model.{i}.norm.{n}" for i in (1, 2) for n in ("weight", "bias")}, 2),
+        ("['stem', model.3.attn.bias]", {*rows(0), "model.3.attn.bias"}, 2),
+        ("0,1", rows(0, 1), 4),
         (["stem", 3, "*.norm.bias"], rows(0, 3) | {f"model.{i}.norm.bias" for i in range(12)}, 4),
     ],
     ids=str,

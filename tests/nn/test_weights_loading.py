@@ -39,12 +39,27 @@ def test_the_official_model_and_ours_compute_the_same(name, tmp_path):
     assert (y[..., :4] - boxes).abs().max() < 1e-4 and (y[..., 4:] - scores).abs().max() < 1e-4
 
 
-def test_the_encoder_of_the_official_model_fits_another_backbone():
+def test_classes_of_the_official_model_are_cocos(tmp_path, caplog):
+    official = fill(OfficialRTDETR("r18")).state_dict()
+    torch.save({"model": official}, tmp_path / "r18.pth")
+    model = RTDETRDetectionModel("rtdetr-r18.yaml", nc=3)
+    with caplog.at_level("INFO", logger="ultralytics"):
+        report = load_weights(model, tmp_path / "r18.pth", names={0: "dog", 1: "helmet", 2: "Person"})
+    score = model.state_dict()["model.26.enc_score_head.bias"]
+    assert score[[2, 0]].equal(official["decoder.enc_score_head.bias"][[0, 16]]) and score[1] == pytest.approx(
+        -4.595, abs=1e-3
+    )
+    assert report.resized["model.26.denoising_class_embed.weight"] == "2 of 3 classes by name"
+    assert "are taken for those of COCO" in caplog.text
+
+
+def test_the_encoder_of_the_official_model_fits_another_backbone(caplog):
     official = fill(OfficialRTDETR("r50"))
     other = RTDETRDetectionModel("rtdetr-resnet50.yaml")
     report = load_weights(other, Weights(official.state_dict(), "r50.pth"))
     assert report.left["backbone.conv1.conv1_1.conv.weight"] == "the model has no row for conv1_1"
     head = [name for name in other.state_dict() if int(name.split(".")[1]) > 4]
+    assert "tensors of the model keep the values they had" in caplog.text
     assert set(head) <= {*report.matched, *report.resized}
 
 
@@ -114,6 +129,25 @@ def test_weights_of_an_efficientvit_classifier(small, caplog):
     assert kinds == {"kernel", "window"}
     stem = small.state_dict()["model.0.patch_embed.0.c.weight"]
     assert torch.equal(stem, source["model.patch_embed.conv1.conv.weight"])
+
+
+@pytest.mark.parametrize("head", [True, False], ids=["classifier", "detector"])
+def test_the_epsilon_of_msras_classifier_is_told_by_its_head(small, head):
+    state = {n.removeprefix("model.0."): v.clone() for n, v in small.state_dict().items() if n.startswith("model.0.")}
+    source = {**state, **({"head.l.weight": torch.ones(10, 192)} if head else {})}
+    load_backbone(small, Weights({"model." + name: value for name, value in source.items()}, "m0.pth"))
+    moved = small.state_dict()["model.0.patch_embed.0.bn.running_var"] - state["patch_embed.0.bn.running_var"]
+    assert moved.allclose(torch.full_like(moved, 1e-5 - 1e-3 if head else 0.0), atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "resnet18", "efficientvit_m0"])
+def test_a_timm_backbone_takes_timms_weights_though_their_names_are_flattened(name):
+    head = [[-1, 1, "Conv", [32, 1, 1]], [[-1], 1, "RTDETRDecoder", ["nc", 32, 10, 2, 2, 1]]]
+    model = RTDETRDetectionModel({"nc": 2, "backbone": [[-1, 1, "TimmBackbone", [name]]], "head": head})
+    source = timm.create_model(name).state_dict()
+    report = load_backbone(model, Weights({f"module.{k}": v for k, v in source.items()}, "net.pth"))
+    assert not report.missing and not report.resized
+    assert {kept.split(".")[1] for kept in report.left} <= {"head", "fc"}
 
 
 def test_the_averaged_of_two_sets_of_weights_is_taken(small):

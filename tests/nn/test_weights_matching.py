@@ -93,7 +93,10 @@ def test_attention_biases_are_interpolated_with_their_ends_aligned():
         fit("attn.attention_biases", torch.ones(3, 15), torch.empty(3, 49))
 
 
-@pytest.mark.parametrize("name", ["decoder.enc_score_head.weight", "model.9.dec_score_head.2.bias"])
+@pytest.mark.parametrize(
+    "name",
+    ["decoder.enc_score_head.weight", "model.9.dec_score_head.2.bias", "model.9.one_to_many.score.layers.1.bias"],
+)
 def test_rows_of_classes_go_by_name(name):
     classes = ClassMap.by_names({0: "Cat", 1: "dog", 2: "traffic_light"}, {0: "traffic light", 1: "horse", 2: "cat"})
     target = torch.zeros(3, 4) if name.endswith("weight") else torch.zeros(3)

@@ -148,10 +148,42 @@ def test_names_written_by_hand_are_refused(module, name, instruction, tmp_path):
     assert collections.OrderedDict(a=1) == {"a": 1}  # as it was
 
 
-def test_extension_codes_and_unknown_storages_are_damage(tmp_path):
-    with_names(tmp_path / "w.pt", "collections", "OrderedDict", b"\x82\x01")  # EXT1
-    with pytest.raises(WeightsError, match="damaged"):
+@pytest.mark.parametrize(
+    ("instruction", "message"),
+    [
+        (b"\x82\x01", "the instruction EXT1"),
+        (b"\x96\xff\xff\xff\xff\xff\x00\x00\x00", "damaged"),  # a bytearray longer than the file
+        (b"r\xff\xff\xff\x7f", "a table of 2147483647 objects"),
+        (b"(cos\nsystem\no", "the instruction OBJ"),
+    ],
+    ids=["extension", "bytearray", "memo", "old object"],
+)
+def test_unusual_instructions_are_refused_before_the_first_is_carried_out(instruction, message, tmp_path):
+    with_names(tmp_path / "w.pt", "collections", "OrderedDict", instruction)
+    with pytest.raises(WeightsError, match=message):
         read_objects(tmp_path / "w.pt")
+
+
+class Nested(nn.Module):
+    """Pickles as a module that contains itself."""
+
+    def __init__(self):
+        super().__init__()
+        self._modules["again"] = self
+
+
+@pytest.mark.parametrize("kind", ["module", "dictionary"])
+def test_what_contains_itself_is_no_endless_loop(kind, tmp_path):
+    content: object = Nested()
+    if kind == "dictionary":
+        content = {}
+        content["model"] = content
+    torch.save({"model": content, "args": types.SimpleNamespace()}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"contains itself|no tensors by name"):
+        read_weights(tmp_path / "w.pt")
+
+
+def test_unknown_storages_are_damage(tmp_path):
     program = io.BytesIO()
     pickler = pickle.Pickler(program, protocol=2)
     pickler.persistent_id = lambda value: ("file", "FloatStorage", "../../x", "cpu", 3) if value == "x" else None

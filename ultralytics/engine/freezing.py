@@ -31,14 +31,21 @@ def freeze_layers(model: nn.Module, freeze: Entry | Sequence[Entry] | None) -> l
     """
     if freeze is None:
         return []
-    entries: Iterable[Entry] = (
-        range(freeze) if isinstance(freeze, int) else [freeze] if isinstance(freeze, str) else freeze
-    )
+    freeze = _words(freeze) if isinstance(freeze, str) else freeze
+    entries: Iterable[Entry] = range(freeze) if isinstance(freeze, int) else freeze
     frozen = {name for entry in entries for name in _selected(model, entry, freeze)}
     for name, parameter in model.named_parameters():
         if name in frozen:
             parameter.requires_grad_(False)
     return [m for name, m in model.named_modules() if isinstance(m, NORM_TYPES) and _whole(name, m, frozen)]
+
+
+def _words(text: str) -> list[str]:
+    """The entries of a text: one, or several with commas between them, as they come from the command line."""
+    text = text.strip()
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    return [word.strip().strip("'\"") for word in text.split(",")]
 
 
 def _selected(model: nn.Module, entry: Entry, freeze: object) -> list[str]:

@@ -7,14 +7,20 @@ before its 1x1 convolution. Parameter names are those of the official RT-DETR, w
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from ultralytics.nn import plans
 from ultralytics.nn.modules.conv import ConvNormLayer
-from ultralytics.nn.registry import register
+from ultralytics.nn.registry import Context, Plan, register
 
 
-@register(plans.conv, yields=True)
+def plan(ctx: Context, c2: int, *args: Any) -> Plan:
+    """`[channels, stride, projected, act]`; four times the channels come out."""
+    return Plan((ctx.c1, c2, *args), BottleNeck.expansion * c2)
+
+
+@register(plan, yields=True)
 class BottleNeck(nn.Module):
     """1x1, 3x3 and 1x1 convolution with a shortcut; for a row of `Blocks`: `[channels, BottleNeck, blocks, stage]`.
 

@@ -34,6 +34,8 @@ class DensePrediction(NamedTuple):
 class OneToManyHead(nn.Module):
     """Two networks of two layers, shared by all maps: classes, and distances from the position to the box's sides.
 
+    They are narrow, since the maps are to learn, and not the branch.
+
     Args:
         hd: channels of the projected maps.
         nc: number of classes.
@@ -43,7 +45,8 @@ class OneToManyHead(nn.Module):
 
     def __init__(self, hd: int, nc: int):
         super().__init__()
-        self.score, self.bbox = MLP(hd, hd, nc, num_layers=2), MLP(hd, hd, 4, num_layers=2)
+        width = max(hd // 2, 1)
+        self.score, self.bbox = MLP(hd, width, nc, num_layers=2), MLP(hd, width, 4, num_layers=2)
         nn.init.constant_(self.score.layers[-1].bias, -math.log((1 - 0.01) / 0.01))  # 0.01 for every class
         nn.init.zeros_(self.bbox.layers[-1].weight)  # boxes start as squares of four cells
         nn.init.zeros_(self.bbox.layers[-1].bias)

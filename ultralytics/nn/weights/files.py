@@ -10,11 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from ultralytics.nn.weights.pickled import Placeholder, TensorRecord, read_objects
+from ultralytics.nn.weights.renaming import coco_names
 from ultralytics.utils.errors import MissingPackageError, WeightsError
 from ultralytics.utils.torch_files import PickledClassesError, read_plain
 
 # Keys under which files keep their state_dict. The average of the weights (of DINO the teacher) is the better one.
 WRAPPERS = ("ema", "model_ema", "teacher", "model", "student", "state_dict", "module", "params", "net", "weights")
+MOST_WRAPPERS = 4  # one in the other
+MOST_MODULES = 100_000
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,18 @@ def read_weights(file: str | Path) -> Weights:
         content: Any = read_plain(file)
     except PickledClassesError:
         content = read_objects(file)
-    tensors, model = _find_tensors(content)
+    try:
+        tensors, model = _find_tensors(content)
+    except WeightsError:
+        raise
+    except (TypeError, AttributeError, ValueError) as error:  # of state that no module has
+        raise WeightsError(f"{file}: damaged or not a weights file ({error}).") from error
     if not tensors:
         raise WeightsError(f"{file}: no tensors by name at the top level or under {', '.join(WRAPPERS)}")
     tensors = {str(name).removeprefix("module."): value for name, value in tensors.items()}
     top = content if isinstance(content, Mapping) else {}
     state = model.state if model is not None else {}
-    names = _class_names(state.get("names", top.get("names")))
+    names = _class_names(state.get("names", top.get("names"))) or coco_names(tensors)
     return Weights(tensors, str(file), names, _mapping(state.get("yaml", top.get("model_yaml"))))
 
 
@@ -86,11 +94,10 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 
 def _find_tensors(content: Any) -> tuple[dict[str, Tensor], Placeholder | None]:
     """The innermost tensors by name, and the pickled module that they were part of."""
-    while not isinstance(content, Placeholder) and isinstance(content, Mapping):
-        inner = next((content[key] for key in WRAPPERS if _has_content(content.get(key))), None)
-        if inner is None:
+    for _ in range(MOST_WRAPPERS):
+        if isinstance(content, Placeholder) or not isinstance(content, Mapping):
             break
-        content = inner
+        content = next((content[key] for key in WRAPPERS if _has_content(content.get(key))), content)
     if isinstance(content, Placeholder):
         return _module_tensors(content), content
     if not isinstance(content, Mapping):
@@ -106,18 +113,27 @@ def _loaded(value: Any) -> Tensor | None:
     return value if isinstance(value, Tensor) else value.load() if isinstance(value, TensorRecord) else None
 
 
-def _module_tensors(module: Placeholder, prefix: str = "") -> dict[str, Tensor]:
-    """What `state_dict()` would give for a pickled torch.nn.Module: its parameters, its buffers, then its children."""
+def _module_tensors(root: Placeholder) -> dict[str, Tensor]:
+    """What `state_dict()` would give for a pickled torch.nn.Module: its parameters, its buffers, then its children.
+
+    Raises:
+        ValueError: it has too many parts, as one that contains itself.
+    """
     found: dict[str, Tensor] = {}
-    passing = module.state.get("_non_persistent_buffers_set") or ()
-    for kind in ("_parameters", "_buffers"):
-        for name, value in (_mapping(module.state.get(kind)) or {}).items():
-            tensor = None if name in passing else _loaded(value)
-            if tensor is not None:
-                found[prefix + str(name)] = tensor
-    for name, child in (_mapping(module.state.get("_modules")) or {}).items():
-        if isinstance(child, Placeholder):
-            found.update(_module_tensors(child, f"{prefix}{name}."))
+    ahead, seen = [("", root)], 0
+    while ahead:
+        prefix, module = ahead.pop()
+        seen += 1
+        if seen > MOST_MODULES:
+            raise ValueError(f"{root.origin} has more than {MOST_MODULES} modules, or one that contains itself")
+        passing = module.state.get("_non_persistent_buffers_set") or ()
+        for kind in ("_parameters", "_buffers"):
+            for name, value in (_mapping(module.state.get(kind)) or {}).items():
+                tensor = None if name in passing else _loaded(value)
+                if tensor is not None:
+                    found[f"{prefix}{name}"] = tensor
+        children = (_mapping(module.state.get("_modules")) or {}).items()
+        ahead += [(f"{prefix}{name}.", child) for name, child in reversed(children) if isinstance(child, Placeholder)]
     return found
 
 

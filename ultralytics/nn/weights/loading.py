@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from ultralytics.nn.weights.files import Weights, known_names, read_weights
 from ultralytics.nn.weights.matching import LoadReport, NothingFitsError, load_matching
 from ultralytics.nn.weights.renaming import (
+    COCO_NOTE,
     Dialect,
     Renamed,
     backbone_dialects,
+    coco_names,
     from_official,
     is_official,
     match_epsilon,
@@ -47,14 +49,27 @@ def load_weights(
     ours = known_names(model.names if names is None else names)
     classes = ClassMap.by_names(weights.names, ours) if weights.names and ours else None
     renamed = from_official(model, weights.tensors) if is_official(weights.tensors) else _own_names(model, weights)
+    coco = (COCO_NOTE,) if classes is not None and weights.names == coco_names(weights.tensors) else ()
     try:
-        return load_matching(
+        report = load_matching(
             model, renamed.tensors, resized=renamed.changed, origin=weights.origin, classes=classes, left=renamed.left,
-            named=renamed.named, notes=renamed.notes,
+            named=renamed.named, notes=[*renamed.notes, *coco],
         )  # fmt: skip
     except NothingFitsError as error:
         hint = f"A classifier's weights go into the backbone: backbone_weights={weights.origin}"
         raise NothingFitsError(f"{error} {hint}") from error
+    _warn_of_few(report, weights.origin, "the model")
+    return report
+
+
+def _warn_of_few(report: LoadReport, origin: str, what: str) -> None:
+    """Warn where less than two thirds of what was to be filled got weights."""
+    loaded = len(report.matched) + len(report.resized)
+    if 2 * len(report.missing) > loaded:
+        LOGGER.warning(
+            f"{origin}: {len(report.missing)} tensors of {what} keep the values they had, {loaded} were loaded; "
+            "is it a file of this network?"
+        )
 
 
 def _own_names(model: nn.Module, weights: Weights) -> Renamed:
@@ -80,7 +95,9 @@ def load_backbone(model: nn.Module, weights: str | Path | Weights) -> LoadReport
     target = {name: state[name] for name in state if _in_backbone(model, name)}
     if not target:
         raise WeightsError(f"{weights.origin}: the model file lists no row with weights under `backbone`.")
-    guess = _best_guess(weights.tensors, target, backbone_dialects(model), _prefixes(target, share=0.3))
+    guess = _best_guess(
+        weights.tensors, target, backbone_dialects(model, weights.tensors), _prefixes(target, share=0.3)
+    )
     if not guess.score:
         names, theirs = list(target), list(weights.tensors)
         raise WeightsError(
@@ -95,12 +112,8 @@ def load_backbone(model: nn.Module, weights: str | Path | Weights) -> LoadReport
         model, tensors, resized=changed, origin=weights.origin, within=target, left=renamed.left, named=renamed.named,
         notes=[dialect.title, *renamed.notes, *note],
     )  # fmt: skip
-    loaded = {*report.matched, *report.resized}
-    if 2 * len(report.missing) > len(loaded):
-        LOGGER.warning(
-            f"{weights.origin}: {len(report.missing)} tensors of the backbone keep their random values; "
-            "is it a file of this network?"
-        )
+    _warn_of_few(report, weights.origin, "the backbone")
+    loaded = (*report.matched, *report.resized)
     for index in {int(name.split(".")[1]) for name in loaded}:
         model.model[index].pretrained = weights.origin  # the trainer's rate for the backbone depends on it
     return report
@@ -131,6 +144,8 @@ class _Guess:
             return ()
         if self.dialect.whole or not self.base:
             return (f"without the {self.prefix!r} before the file's names",)
+        if not self.prefix:
+            return (f"the file's names come after {self.base!r} in the model",)
         return (f"what starts with {self.prefix!r} in the file starts with {self.base!r} in the model",)
 
 

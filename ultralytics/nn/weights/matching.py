@@ -85,21 +85,11 @@ def load_matching(
     Raises:
         WeightsError: nothing fits, or what fits is not finite. The model is then unchanged.
     """
-    target, left, named = model.state_dict(), dict(left or {}), named or {}
+    target = model.state_dict()
     names = target if within is None else {name: target[name] for name in within}
-    fitting: dict[str, Tensor] = {}
     changed = dict(resized) if isinstance(resized, Mapping) else dict.fromkeys(resized, "")
-    for name, value in source.items():
-        if name not in names:
-            left[named.get(name, name)] = "no such name in the model"
-            continue
-        try:
-            fitting[name], how = fit(name, value, target[name], classes)
-        except Misfit as misfit:
-            left[named.get(name, name)] = str(misfit)
-            continue
-        if how:
-            changed[name] = how
+    fitting, unfit = _sorted_out(source, names, classes, changed)
+    left = {**(left or {}), **{(named or {}).get(name, name): why for name, why in unfit.items()}}
     _require_something(model, fitting, left, origin, len(target))
     model.load_state_dict(fitting, strict=False)
     report = LoadReport(
@@ -116,6 +106,25 @@ def load_matching(
             f"compute, for example {cropped[0]} ({report.resized[cropped[0]]})"
         )
     return report
+
+
+def _sorted_out(
+    source: Mapping[str, Tensor], target: Mapping[str, Tensor], classes: ClassMap | None, changed: dict[str, str]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What fits, in the model's shapes, and what does not, with the reason; adds to `changed` what was done."""
+    fitting, unfit = {}, {}
+    for name, value in source.items():
+        if name not in target:
+            unfit[name] = "no such name in the model"
+            continue
+        try:
+            fitting[name], how = fit(name, value, target[name], classes)
+        except Misfit as misfit:
+            unfit[name] = str(misfit)
+            continue
+        if how:
+            changed[name] = how
+    return fitting, unfit
 
 
 def _require_something(

@@ -10,6 +10,7 @@ file has no use for them and an attack has no other way.
 from __future__ import annotations
 
 import pickle
+import pickletools
 import sys
 import zipfile
 from collections import OrderedDict
@@ -52,9 +53,18 @@ DATA_CLASSES = {
     "numpy._core.multiarray": ("scalar", "_reconstruct"),
 }  # fmt: skip
 TORCH_CLASSES = ("torch.nn.", "torch.ao.nn.", "torch.optim.", "torch.amp.", "torch.cuda.amp.", "torch._C._nn.")
+# The instructions that torch.save writes, in any protocol. Others, such as looking up extension codes, are refused.
+INSTRUCTIONS = {
+    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT",
+    "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "SHORT_BINSTRING", "BINSTRING",
+    "SHORT_BINBYTES", "BINBYTES", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE", "EMPTY_LIST",
+    "EMPTY_TUPLE", "EMPTY_DICT", "EMPTY_SET", "LIST", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "DICT", "FROZENSET",
+    "APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET",
+    "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "NEWOBJ_EX", "BUILD", "BINPERSID",
+}  # fmt: skip
 READ_ERRORS = (
     pickle.UnpicklingError, EOFError, AttributeError, TypeError, ValueError, LookupError, ImportError, RuntimeError,
-    RecursionError, ArithmeticError,
+    RecursionError, ArithmeticError, MemoryError,
 )  # fmt: skip
 
 
@@ -196,7 +206,9 @@ class _Reader(pickle.Unpickler):
     """Gives placeholders for classes and records for tensors."""
 
     def __init__(self, archive: _Archive):
-        super().__init__(BytesIO(archive.read("data.pkl")))
+        program = archive.read("data.pkl")
+        _check_program(program)
+        super().__init__(BytesIO(program))
         self.archive = archive
         self.classes: dict[str, type[Placeholder]] = {}
 
@@ -229,6 +241,20 @@ class _Reader(pickle.Unpickler):
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise ValueError(f"unknown kind of storage {kind!r}")
         return _Storage(self.archive, str(key), dtype)
+
+
+def _check_program(program: bytes) -> None:
+    """Look at every instruction before the first is carried out.
+
+    Raises:
+        RefusedError: there is an unusual one, or one that would take memory out of proportion.
+        ValueError: one is cut off.
+    """
+    for instruction, argument, _ in pickletools.genops(program):
+        if instruction.name not in INSTRUCTIONS:
+            raise RefusedError(f"for the instruction {instruction.name}")
+        if instruction.name in ("PUT", "LONG_BINPUT") and not 0 <= int(argument) <= len(program):
+            raise RefusedError(f"for a table of {argument} objects")
 
 
 class _Archive:
@@ -282,5 +308,7 @@ def read_objects(path: str | Path) -> Any:
             f"{path}: refused. It asks {error}, for which a weights file has no use; nothing of it was run. Get the "
             "file from a source you trust, or save its state_dict in the environment that it comes from."
         ) from error
+    except WeightsError:
+        raise
     except READ_ERRORS as error:
         raise WeightsError(f"{path}: damaged or not a weights file ({first_line(error)}).") from error

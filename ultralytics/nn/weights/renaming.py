@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn.weights.roles import row_prefixes
+from ultralytics.utils import PACKAGE_ROOT
+from ultralytics.utils.files import read_yaml
 
 Rules = tuple[tuple[str, str], ...]
 
@@ -44,6 +46,8 @@ OFFICIAL: Rules = (
     (r"^decoder\.", r"<decoder>."),
 )
 OFFICIAL_SIGNS = re.compile(r"^(encoder\.(fpn_blocks|lateral_convs)|decoder\.dec_score_head)\.")
+COCO_NOTE = "the file's 80 classes, which have no names in it, are taken for those of COCO"
+MSRA_HEAD = re.compile(r"(^|\.)head\.l\.weight$")
 COMPUTED = re.compile(r"\.(anchors|valid_mask|num_points_scale)$")  # constants that are worked out anew here
 
 # ResNet of torchvision (and timm), for rows of ResNetLayer.
@@ -127,20 +131,39 @@ def renamer(rules: Rules, parts: Mapping[str, str]) -> Callable[[str], str]:
     return rename
 
 
-def backbone_dialects(model: nn.Module) -> list[Dialect]:
-    """The ways in which a file may name the parameters of the model's backbone."""
+def backbone_dialects(model: nn.Module, names: Iterable[str]) -> list[Dialect]:
+    """The ways in which a file with these names may name the parameters of the model's backbone.
+
+    EfficientViT has the names of MSRA's classifier here. Its file is told from a detector's by the classifier's head,
+    since the epsilon of its normalisations is another.
+    """
     # Later, since that file imports this package.
     from ultralytics.nn.Addmodules.EfficientViT import rename_timm_key
 
     parts = row_prefixes(model)
     plain = _plain_shortcut(model, parts)
+    msra = Dialect("EfficientViT (MSRA)", lambda name: name, whole=False, norm_eps=1e-5)
     return [
+        *([msra] if any(MSRA_HEAD.search(name) for name in names) else []),
         Dialect("the model's own names", lambda name: name, whole=False),
+        Dialect("timm's names", _timm_features(model)),
         Dialect("EfficientViT (MSRA), timm's names", rename_timm_key, whole=False, norm_eps=1e-5),
         Dialect("ResNet, torchvision's names", renamer(RESNET, parts), norm_eps=1e-5),
         Dialect("ResNet-D, timm's names", renamer(RESNET_D, parts), norm_eps=1e-5, implied=plain),
         Dialect("ResNet-vd of the official RT-DETR", renamer(PRESNET, parts), norm_eps=1e-5),
     ]
+
+
+def _timm_features(model: nn.Module) -> Callable[[str], str]:
+    """From the names of a timm network to those of `TimmBackbone`, where `stages.0.` may have become `stages_0.`."""
+    row = next((i for i, m in enumerate(model.model) if m.in_backbone and m.type.endswith(".TimmBackbone")), None)
+    start, known = f"model.{row}.net.", model.state_dict()
+
+    def rename(name: str) -> str:
+        flat = start + re.sub(r"^([^.]+)\.", r"\1_", name)
+        return flat if flat in known else start + name
+
+    return rename
 
 
 def _plain_shortcut(model: nn.Module, parts: Mapping[str, str], eps: float = 1e-5) -> dict[str, Tensor]:
@@ -158,6 +181,14 @@ def _plain_shortcut(model: nn.Module, parts: Mapping[str, str], eps: float = 1e-
 def is_official(names: Iterable[str]) -> bool:
     """Whether these are parameters of the official RT-DETR in PyTorch."""
     return any(OFFICIAL_SIGNS.match(name) for name in names)
+
+
+def coco_names(tensors: Mapping[str, Tensor]) -> dict[int, str] | None:
+    """Class names of a file of the official RT-DETR with 80 classes, which holds none: those published have COCO's."""
+    scores = next((value for name, value in tensors.items() if name.endswith("enc_score_head.bias")), None)
+    if scores is None or len(scores) != 80 or not is_official(tensors):
+        return None
+    return dict(enumerate(read_yaml(PACKAGE_ROOT / "cfg" / "datasets" / "coco.yaml")["names"]))
 
 
 def from_official(model: nn.Module, tensors: Mapping[str, Tensor]) -> Renamed:

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # Tensors with one row a class: the heads' scores and the embedding of the denoising queries.
-CLASS_ROWS = re.compile(r"(^|\.)(denoising_class_embed|\w*score_head(\.\d+)?)\.(weight|bias)$")
+CLASS_ROWS = re.compile(
+    r"(^|\.)(denoising_class_embed|\w*score_head(\.\d+)?|one_to_many\.score\.layers\.1)\.(weight|bias)$"
+)
 CROPPED = "cropped to its middle"  # the one change that loses something, about which the report warns
 
 

@@ -1,0 +1,96 @@
+"""The report of the convergence benchmark, on runs that were made up."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+SETTINGS = {"data": "shapes.yaml", "imgsz": 160, "threads": 2, "minutes": 10}
+
+
+@pytest.fixture
+def report(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import convergence_report
+
+    return convergence_report
+
+
+@pytest.fixture
+def convergence(report):
+    import convergence
+
+    return convergence
+
+
+def run(config: str, seed: int, *map50: float) -> dict:
+    points = [
+        {"minutes": 10 * (n + 1) / len(map50), "steps": 100 * (n + 1), "map50": value, "map": value / 2}
+        for n, value in enumerate(map50)
+    ]
+    return {"config": config, "seed": seed, "settings": SETTINGS, "points": points}
+
+
+def test_the_goal_is_reached_on_the_line_between_two_validations(report):
+    points = run("default", 0, 0.2, 0.4, 0.8, 0.3)["points"]
+    assert report.minutes_to(points, 0.5) == pytest.approx(5.0 + 2.5 / 4)
+    assert report.minutes_to(points, 0.1) == pytest.approx(1.25)
+    assert report.minutes_to(points, 0.9) is None
+
+
+def test_spread_says_how_many_reached_the_goal(report):
+    assert report.spread([1.0, 2.0, 3.0], "{:.1f}") == "2.0 (1.0-3.0)"
+    assert report.spread([1.0, None], "{:.1f}") == "1.0, reached by 1 of 2"
+    assert report.spread([None, None], "{:.1f}") == "not reached"
+
+
+def test_table_picture_and_numbers_are_written(report, tmp_path):
+    (tmp_path / "runs").mkdir()
+    runs = [run("default", 0, 0.3, 0.6), run("default", 1, 0.2, 0.4), run("all", 0, 0.5, 0.7), run("all", 1, 0.1, 0.3)]
+    for one in runs:
+        (tmp_path / "runs" / f"{one['config']}-seed{one['seed']}.json").write_text(json.dumps(one))
+    report.write_report(tmp_path, ["default", "mal", "all"], SETTINGS)
+    rows = (tmp_path / "convergence.md").read_text().splitlines()
+    assert rows[2] == (
+        "| default | 2 | 8.3, reached by 1 of 2 | 0.500 (0.400-0.600) | 0.250 (0.200-0.300) | 200 (200-200) |  |"
+    )
+    assert rows[3].startswith("| all | 2 | 5.0, reached by 1 of 2 | 0.500 (0.300-0.700) |")
+    assert rows[3].endswith("| 1 of 2 seeds |")
+    assert (tmp_path / "convergence.png").stat().st_size > 10_000
+    assert set(json.loads((tmp_path / "convergence.json").read_text())["runs"]) == {"default", "all"}
+
+
+def test_configurations_are_names_and_options_joined(convergence):
+    assert convergence.options_of("all+denoising=20") == {**convergence.CONFIGS["all"], "denoising": 20}
+    assert convergence.options_of("loss_class=focal+dense=0.3") == {"loss_class": "focal", "dense": 0.3}
+    with pytest.raises(SystemExit, match="no configuration 'al'"):
+        convergence.options_of("al")
+
+
+def test_every_option_of_the_configurations_exists(convergence):
+    from ultralytics.cfg import get_cfg
+
+    for name in convergence.CONFIGS:
+        assert get_cfg(overrides=convergence.options_of(name)).to_dict().items() >= convergence.CONFIGS[name].items()
+
+
+def test_the_watch_counts_training_only_and_ends_the_run(convergence, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(convergence.time, "perf_counter", lambda: now[0])
+
+    class Trainer:
+        updates = 7
+        metrics = {"metrics/mAP50(B)": 0.4, "metrics/mAP50-95(B)": 0.2}  # noqa: RUF012
+
+        def validate(self):
+            now[0] += 100  # slow, and not counted
+
+    watch = convergence.Watch(seconds=60, points=2)
+    watch.on_train_start(None)
+    with pytest.raises(convergence.TimeIsUp):
+        for _ in range(100):
+            now[0] += 4
+            watch.on_train_batch_end(Trainer())
+    assert [point["minutes"] for point in watch.points] == pytest.approx([32 / 60, 1.0])
+    assert watch.points[0] == {"minutes": pytest.approx(32 / 60), "steps": 7, "map50": 0.4, "map": 0.2}
