@@ -92,7 +92,7 @@ class Model:
         args = self._options("train", options, model=self.source)
         if count_devices(args.device) > 1 and not started_by_torchrun():
             return self._train_on_several_devices(args, options)
-        network = self.model if self._loaded else None
+        network = self.model.requires_grad_(True) if self._loaded else None  # an averaged network is frozen
         self.trainer = self.trainer_class(args, self.callbacks, model=network, overrides=options)
         self.metrics = self.trainer.train()
         self.model = self.trainer.ema.ema

@@ -37,7 +37,7 @@ from ultralytics.engine.stopping import (
     interruptible,
     time_limit_reason,
 )
-from ultralytics.nn.single_values import accept_single_values
+from ultralytics.nn.batch_of_one import accept_batches_of_one
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import Callbacks
 from ultralytics.utils.checks import check_imgsz
@@ -263,7 +263,7 @@ class BaseTrainer:
         with dist.main_first():
             self.train_loader, self.val_loader = self.load_data()
         self.model = self.build_model().to(self.device)
-        accept_single_values(self.model)
+        accept_batches_of_one(self.model)
         if self.args.sync_bn:
             self.model = synchronise_norms(self.model, self.device)
         self.setup_optimization()
