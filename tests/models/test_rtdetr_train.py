@@ -15,6 +15,7 @@ from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.stopping import TrainingInterrupted
 from ultralytics.models.rtdetr.train import RTDETRTrainer
+from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.errors import DataError, OptionError
 
 NETWORK = "rtdetr-efficientvit-m0.yaml"
@@ -86,3 +87,42 @@ def test_what_is_missing_is_named(data, tmp_path, missing):
     with pytest.raises(OptionError, match=f"{missing}: which"):
         train(**{"data": data, "folder": tmp_path, missing: None})
     assert not list(tmp_path.iterdir())
+
+
+FIXED = """
+import torch
+from torch import nn
+
+
+class Placed(nn.Module):
+    def __init__(self, dim, size):
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros(1, dim, *size))
+
+    def forward(self, x):
+        return x + self.place
+"""
+NETWORK_OF_ONE_SIZE = """
+nc: 3
+modules: FOLDER
+backbone:
+  - [-1, 1, Conv, [16, 3, 2]] # 0
+  - [-1, 1, Conv, [16, 3, 2]] # 1
+  - [-1, 1, Conv, [16, 3, 2]] # 2
+  - [-1, 1, Conv, [16, 3, 2]] # 3
+  - [-1, 1, Conv, [16, 3, 2]] # 4
+  - [-1, 1, Placed, [[20, 20]]] # 5
+head:
+  - [[2, 3, 5], 1, RTDETRDecoder, [nc, 32, 10, 2, 4, 1]]
+"""
+
+
+def test_a_network_of_one_size_is_trained_at_that_size(tmp_path, caplog):
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "placed.py").write_text(FIXED)
+    (tmp_path / "net.yaml").write_text(NETWORK_OF_ONE_SIZE.replace("FOLDER", str(tmp_path / "modules")))
+    for model, kept in (("net.yaml", False), (NETWORK, True)):
+        trainer = RTDETRTrainer(get_cfg(overrides={"imgsz": 640, "device": "cpu"}))
+        trainer.settle_sizes(RTDETRDetectionModel(tmp_path / model if model == "net.yaml" else model))
+        assert trainer.args.multi_scale is kept
+    assert "multi_scale: turned off, for the network takes no images of" in caplog.text

@@ -353,8 +353,7 @@ class BaseTrainer:
         if self.args.multi_scale:
             # A function of the position in the run, so that a resumed run draws the same sizes.
             draw = random.Random(f"{self.args.seed}/{self.epoch}/{self.batches_done}")
-            steps = self.args.imgsz // STRIDE
-            side = STRIDE * draw.randint(math.ceil(steps * SMALLEST_SCALE), math.floor(steps * LARGEST_SCALE))
+            side = draw.choice(training_sides(self.args.imgsz))
             images = F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
         batch["img"] = images
         return batch
@@ -514,6 +513,13 @@ class BaseTrainer:
         row |= {f"train/{name}": value for name, value in self.losses.items()}
         row |= self.metrics
         return row | {f"lr/pg{index}": group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
+
+
+def training_sides(imgsz: int) -> range:
+    """Sides of the images with `multi_scale`: multiples of STRIDE around `imgsz`, in pixels."""
+    steps = imgsz // STRIDE
+    smallest, largest = math.ceil(steps * SMALLEST_SCALE), math.floor(steps * LARGEST_SCALE)
+    return range(smallest * STRIDE, largest * STRIDE + 1, STRIDE)
 
 
 def _is_weights(model: str | None) -> bool:

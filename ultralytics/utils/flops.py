@@ -142,6 +142,5 @@ def run_copy(model: nn.Module, imgsz: int | Sequence[int], run: Callable[[nn.Mod
             failure = error
     reason = (str(failure).splitlines() or ["no message"])[0]
     raise ModelConfigError(
-        f"FLOPs of {type(model).__name__} cannot be counted: its forward fails on an image {shape}: "
-        f"{type(failure).__name__}: {reason}"
+        f"{type(model).__name__} fails on an image {shape}: {type(failure).__name__}: {reason}"
     ) from failure

@@ -11,13 +11,14 @@ from ultralytics.data.build import EpochLoader, build_dataloader, build_dataset
 from ultralytics.data.utils import load_dataset_config
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.distribute import share_of_batch
-from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.engine.trainer import BaseTrainer, training_sides
 from ultralytics.models.rtdetr.val import RTDETRValidator
 from ultralytics.models.utils.loss import RTDETRDetectionLoss
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.nn.weights import Weights, known_names, load_backbone, load_weights
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import DataError, OptionError
+from ultralytics.utils.errors import DataError, ModelConfigError, OptionError
+from ultralytics.utils.flops import run_copy
 
 
 class RTDETRTrainer(BaseTrainer):
@@ -54,8 +55,20 @@ class RTDETRTrainer(BaseTrainer):
             nc=model.nc, loss_gain=gains, loss_class=options.loss_class, one_to_many=options.one_to_many
         )
         model.info(detailed=True)
+        self.settle_sizes(model)
         model.model[-1].set_one_to_many(options.one_to_many > 0)  # after the count: it is no part of the detector
         return model
+
+    def settle_sizes(self, model: nn.Module) -> None:
+        """Turn `multi_scale` off for a network that takes images of one size only, and say so."""
+        sides = training_sides(self.args.imgsz)
+        for side in {sides[0], sides[-1]} - {self.args.imgsz} if self.args.multi_scale else ():
+            try:
+                run_copy(model, side, lambda twin, image: twin(image))
+            except ModelConfigError as error:
+                LOGGER.warning(f"multi_scale: turned off, for the network takes no images of {side} px: {error}")
+                self.args = self.args.replace(multi_scale=False)
+                return
 
     def advise(self) -> None:
         lines = small_data_advice(
