@@ -32,21 +32,25 @@ def train(data: str, folder: str, workers: int, callbacks: dict | None = None, *
     model.train(data=data, project=folder, workers=workers, **OPTIONS, **more)
 
 
-def killing(number: int):
-    """A function that kills the process when it is called for the `number`-th time."""
+def killing(number: int, group: bool = False):
+    """A function that kills the process when it is called for the `number`-th time; SIGTERM for the whole `group`."""
     calls = [0]
 
     def count(*_):
         calls[0] += 1
-        if calls[0] == number:
+        if calls[0] == number and group:
+            os.killpg(os.getpgrp(), signal.SIGTERM)
+        elif calls[0] == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return count
 
 
 def train_until_killed(data: str, folder: str, event: str, number: str, workers: str) -> None:
-    kill = killing(int(number))
-    if event in ("fsync", "replace"):  # while a checkpoint is written, and when it is to take its name
+    kill = killing(int(number), group=event == "group")
+    if event == "group":  # as `timeout` and clusters do it, to the data workers as well
+        train(data, folder, int(workers), {"on_train_batch_end": kill})
+    elif event in ("fsync", "replace"):  # while a checkpoint is written, and when it is to take its name
         real = getattr(files, event)
         setattr(files, event, lambda *paths: (kill(), real(*paths)))
         train(data, folder, int(workers))
@@ -83,6 +87,7 @@ def outcome(folder: Path) -> tuple[dict, list[dict]]:
     [
         ("on_train_batch_end", 5, 0),
         ("replace", 6, 2),
+        ("group", 4, 2),
         pytest.param("on_train_batch_start", 1, 0, marks=pytest.mark.slow),
         pytest.param("on_train_batch_end", 3, 2, marks=pytest.mark.slow),
         pytest.param("optimizer_step", 4, 0, marks=pytest.mark.slow),
@@ -97,8 +102,13 @@ def outcome(folder: Path) -> tuple[dict, list[dict]]:
 def test_killed_and_resumed_a_run_ends_in_the_same_bits(data, whole, tmp_path, event, number, workers):
     command = [sys.executable, __file__, data, str(tmp_path), event, str(number), str(workers)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    killed = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=300, start_new_session=True
+    )
+    if event == "group":
+        assert "Training interrupted in epoch 2" in killed.stderr and "DataLoader worker" not in killed.stderr
+    else:
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
     run = tmp_path / "exp"
     RTDETR(run / "weights" / "last.pt").train(resume=True, workers=workers)
     (expected, expected_rows), (state, rows) = outcome(whole), outcome(run)

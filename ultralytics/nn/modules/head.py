@@ -157,6 +157,14 @@ class RTDETRDecoder(nn.Module):
             Exporting (`export = True`): y alone.
         """
         feats, shapes = self._encoder_input(x)
+        device = feats.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):  # feed-forward networks and boxes overflow in float16
+                return self._decode(feats.float(), shapes, batch)
+        return self._decode(feats, shapes, batch)
+
+    def _decode(self, feats: Tensor, shapes: list[tuple[int, int]], batch: dict[str, Any] | None) -> tuple:
+        """What `forward` returns, from the positions of all maps (B, S, hd)."""
         queries = min(self.num_queries, feats.shape[1])
         denoising = self._denoising_queries(batch, queries) if self.training and batch is not None else None
         embed, reference, enc_bboxes, enc_scores = self._select_queries(feats, shapes, queries)
