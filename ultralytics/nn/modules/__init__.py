@@ -21,6 +21,7 @@ from ultralytics.nn.modules.block import (
     Attention,
     BasicBlock,
     Blocks,
+    BottleNeck,
     Bottleneck,
     BottleneckCSP,
     C2f,

@@ -54,10 +54,10 @@ from ultralytics.utils.errors import ModelConfigError
 
 __all__ = [
     "C1", "C2", "C2PSA", "C3", "C3TR", "CIB", "DFL", "ELAN1", "PSA", "SPP", "SPPELAN", "SPPF", "A2C2f", "AAttn",
-    "ABlock", "AConv", "ADown", "Attention", "BasicBlock", "Blocks", "Bottleneck", "BottleneckCSP", "C2f", "C2fCIB",
-    "C2fPSA", "C3Ghost", "C3f", "C3k", "C3k2", "C3x", "CBFuse", "CBLinear", "GhostBottleneck", "HGBlock", "HGStem",
-    "PSABlock", "Proto", "RepBottleneck", "RepC3", "RepCSP", "RepNCSPELAN4", "RepVGGDW", "ResNetBlock", "ResNetLayer",
-    "SCDown", "TransformerBlock",
+    "ABlock", "AConv", "ADown", "Attention", "BasicBlock", "Blocks", "BottleNeck", "Bottleneck", "BottleneckCSP",
+    "C2f", "C2fCIB", "C2fPSA", "C3Ghost", "C3f", "C3k", "C3k2", "C3x", "CBFuse", "CBLinear", "GhostBottleneck",
+    "HGBlock", "HGStem", "PSABlock", "Proto", "RepBottleneck", "RepC3", "RepCSP", "RepNCSPELAN4", "RepVGGDW",
+    "ResNetBlock", "ResNetLayer", "SCDown", "TransformerBlock",
 ]  # fmt: skip
 
 # A pickle of a model names the module of each class: it is this one, as in the published package.
@@ -81,6 +81,10 @@ def _hg_block(ctx: Context, cm: int, c2: int, k: int = 3, *args: Any) -> Plan:
 def _resnet_layer(ctx: Context, c1: int, c2: int, s: int = 1, is_first: bool = False, n: int = 1, e: int = 4) -> Plan:
     require_once(ctx)
     return Plan((c1, c2, s, is_first, n, e), c2 if is_first else e * c2)
+
+
+def _bottleneck_vd(ctx: Context, c2: int, *args: Any) -> Plan:
+    return Plan((ctx.c1, c2, *args), BottleNeck.expansion * c2)
 
 
 def _resnet_vd_stage(ctx: Context, c2: int, block: str, n: int, stage: int, act: str = "relu") -> Plan:
@@ -200,22 +204,51 @@ class BasicBlock(nn.Module):
 
     def __init__(self, c1, c2, s=1, projected=False, act="relu"):
         super().__init__()
-        if s not in (1, 2) or (not projected and (s, c1) != (1, c2)):
-            raise ModelConfigError(
-                f"BasicBlock: s must be 1 or 2, and projected True where s is 2 or c1 is not c2; "
-                f"got c1={c1}, c2={c2}, s={s}, projected={projected}"
-            )
         self.branch2a = ConvNormLayer(c1, c2, 3, s, act=act)
         self.branch2b = ConvNormLayer(c2, c2, 3, 1)
-        self.short = nn.Identity()
-        if projected:
-            point = ConvNormLayer(c1, c2, 1, 1)
-            self.short = nn.Sequential(nn.AvgPool2d(2, 2, 0, ceil_mode=True), point) if s == 2 else point
+        self.short = _vd_shortcut("BasicBlock", c1, c2, s, projected)
         self.act = activation(act)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.branch2b(self.branch2a(x))  # (B, c1, H, W) -> (B, c2, H / s, W / s)
         return self.act(y + self.short(x))
+
+
+@register(_bottleneck_vd, yields=True)
+class BottleNeck(nn.Module):
+    """1x1, 3x3 (with the stride) and 1x1 convolution to four times `c2`: the block of ResNet-vd 50 and 101.
+
+    `[c2, s, projected, act]`, or in a row of `Blocks`: `[c2, BottleNeck, blocks, stage]`. ResNet-D of
+    https://arxiv.org/abs/1812.01187. Parameters are named as in the official RT-DETR, whose weights load.
+    """
+
+    expansion = 4
+
+    def __init__(self, c1, c2, s=1, projected=False, act="relu"):
+        super().__init__()
+        wide = self.expansion * c2
+        self.branch2a = ConvNormLayer(c1, c2, 1, 1, act=act)
+        self.branch2b = ConvNormLayer(c2, c2, 3, s, act=act)
+        self.branch2c = ConvNormLayer(c2, wide, 1, 1)
+        self.short = _vd_shortcut("BottleNeck", c1, wide, s, projected)
+        self.act = activation(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.branch2c(self.branch2b(self.branch2a(x)))  # (B, c1, H, W) -> (B, 4 c2, H / s, W / s)
+        return self.act(y + self.short(x))
+
+
+def _vd_shortcut(name: str, c1: int, c2: int, s: int, projected: bool) -> nn.Module:
+    """The shortcut of ResNet-vd: a 1x1 convolution where `projected`, which averages 2 x 2 values first at stride 2."""
+    if s not in (1, 2) or (not projected and (s, c1) != (1, c2)):
+        raise ModelConfigError(
+            f"{name}: s must be 1 or 2, and projected True where s is 2 or {c1} channels in are not {c2} out; "
+            f"got s={s}, projected={projected}"
+        )
+    if not projected:
+        return nn.Identity()
+    point = ConvNormLayer(c1, c2, 1, 1)
+    return nn.Sequential(nn.AvgPool2d(2, 2, 0, ceil_mode=True), point) if s == 2 else point
 
 
 @register(_resnet_vd_stage)
