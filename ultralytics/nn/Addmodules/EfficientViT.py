@@ -227,16 +227,14 @@ class EfficientViT(nn.Module):
     def load_pretrained(self, file: str | Path) -> None:
         """Load the weights of a classifier (`.pth` with `model` or `state_dict`, or timm's names) and log a report.
 
-        Biases of another window size are interpolated; a smaller depthwise kernel is padded with zeros, a larger one
-        cropped to its centre.
+        Biases of another window size are interpolated; a smaller depthwise kernel is grown with zeros, a larger one
+        cropped to its centre, with a warning.
 
         Raises:
             WeightsError: the file cannot be read, or nothing in it matches.
         """
         source = {rename_timm_key(name): value for name, value in read_state_dict(file).items()}
-        adapted = {name: adapt(value, self.state_dict().get(name)) for name, value in source.items()}
-        resized = {name for name in source if adapted[name].shape != source[name].shape}
-        load_matching(self, adapted, resized=resized, origin=str(file))
+        load_matching(self, source, origin=str(file))
 
 
 TIMM_PARTS = {"res1": 0, "patchmerge": 1, "res2": 2}
@@ -253,21 +251,6 @@ def rename_timm_key(name: str) -> str:
     for pattern, replacement in TIMM_KEYS:
         name = re.sub(pattern, replacement, name)
     return name
-
-
-def adapt(value: Tensor, target: Tensor | None) -> Tensor:
-    """Fit a classifier's tensor to a backbone's shape where that has a meaning; otherwise return it unchanged."""
-    if target is None or value.shape == target.shape or value.shape[:1] != target.shape[:1]:
-        return value
-    if value.ndim == 2 and target.shape[1] == WINDOW * WINDOW:  # biases by |dy|, |dx| of a smaller window
-        side = round(value.shape[1] ** 0.5)
-        table = value.view(1, -1, side, side)
-        # The classifier's last stage has twice this network's stride, so that its ends span the same pixels.
-        return F.interpolate(table, (WINDOW, WINDOW), mode="bilinear", align_corners=True).flatten(2)[0]
-    if value.ndim == 4 and value.shape[:2] == target.shape[:2]:  # depthwise kernels: around their centre
-        margin = (target.shape[-1] - value.shape[-1]) // 2
-        return F.pad(value, (margin,) * 4)
-    return value
 
 
 CONFIGS: Mapping[str, dict] = {
