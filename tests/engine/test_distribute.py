@@ -183,5 +183,8 @@ def test_a_detector_trains_and_is_judged_as_in_one_process(shapes, tmp_path):
     assert [row[1:4] for row in two] == [pytest.approx(row[1:4], rel=1e-3) for row in one]
     weights = [load_checkpoint(tmp_path / name / "weights" / "last.pt")["model"] for name in ("one", "two")]
     assert all(torch.allclose(weights[1][name], value, rtol=1e-3, atol=1e-5) for name, value in weights[0].items())
+    longer = RTDETR(tmp_path / "two" / "weights" / "last.pt")
+    longer.train(resume=True, epochs=3)  # on the devices it was started on
+    assert len(losses(tmp_path / "two")) == 3
     alone = model.val(plots=False, workers=0, batch=1, project=str(tmp_path)).results_dict
     assert judged_by_two == pytest.approx(alone, abs=1e-6)

@@ -15,6 +15,7 @@ from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
+from ultralytics.engine.resume import device_of
 from ultralytics.engine.run_files import RunFiles
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.validator import BaseValidator
@@ -90,8 +91,8 @@ class Model:
         `resume=True` goes on with the run whose `last.pt` this model was made from.
         """
         args = self._options("train", options, model=self.source)
-        if count_devices(args.device) > 1 and not started_by_torchrun():
-            return self._train_on_several_devices(args, options)
+        if not started_by_torchrun() and count_devices(device := device_of(args)) > 1:
+            return self._train_on_several_devices(args.replace(device=device), options)
         network = self.model.requires_grad_(True) if self._loaded else None  # an averaged network is frozen
         self.trainer = self.trainer_class(args, self.callbacks, model=network, overrides=options)
         self.metrics = self.trainer.train()

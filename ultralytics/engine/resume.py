@@ -58,6 +58,14 @@ def find_checkpoint(path: Path) -> tuple[Path, dict]:
         raise
 
 
+def device_of(options: Options) -> str | None:
+    """The devices of a run: those written now, else those that a resumed run was started on."""
+    if options.device is not None or not options.resume:
+        return options.device
+    _, checkpoint = find_checkpoint(resume_path(options))
+    return (checkpoint.get("options") or {}).get("device")
+
+
 def _readable(path: Path) -> dict | None:
     """A checkpoint that a run can go on from, or None."""
     try:
