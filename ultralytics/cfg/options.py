@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Annotated, get_type_hints
 
 from ultralytics.cfg.retired import RENAMED, RETIRED
-from ultralytics.cfg.rules import DeviceName, Off, OneOf, PairOf, Range, check_value
+from ultralytics.cfg.rules import DeviceName, Off, OneOf, PairOf, Range, RangeOr, SomeOf, check_value
 from ultralytics.utils import PACKAGE_ROOT
 from ultralytics.utils.errors import OptionError, did_you_mean
 from ultralytics.utils.files import read_yaml
@@ -40,7 +40,7 @@ class Options:
     modules: str | list[str] | None
     # Shared by training, validation and prediction
     imgsz: Annotated[int | list[int], Range(32), PairOf()]
-    batch: Positive
+    batch: Annotated[int, RangeOr(1, other=-1, meaning="as many as the memory of the GPU holds")]
     device: Annotated[int | str | list[int] | None, DeviceName()]
     workers: Count
     half: bool
@@ -54,6 +54,7 @@ class Options:
     exist_ok: bool
     save: bool
     plots: bool
+    loggers: Annotated[str | list[str] | None, SomeOf("tensorboard", "wandb", "mlflow", "clearml")]
     # Training
     epochs: Positive
     time: Annotated[float | None, Range(0, open_low=True)]
@@ -142,6 +143,8 @@ class Options:
             object.__setattr__(self, "modules", [self.modules])
         if isinstance(self.imgsz, list):
             self._settle_image_size()
+        if self.batch == -1 and self.mode in ("val", "predict"):
+            raise OptionError(f"batch=-1: the batch is chosen from memory in training only; for {self.mode} give a number")
 
     def _settle_image_size(self) -> None:
         height, width = self.imgsz

@@ -48,6 +48,20 @@ class Range:
         return above and below
 
 
+@dataclass(frozen=True)
+class RangeOr(Range):
+    """A range, and one more number that has a meaning of its own."""
+
+    other: int = -1
+    meaning: str = ""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, or {self.other} for {self.meaning}"
+
+    def accept(self, value: object) -> object:
+        return value if value == self.other else super().accept(value)
+
+
 class OneOf:
     """A text out of a few, compared without case and returned as written here. Other types pass."""
 
@@ -64,6 +78,19 @@ class OneOf:
         if value.lower() not in by_lower:
             raise ValueError(did_you_mean(value, self.choices))
         return by_lower[value.lower()]
+
+
+class SomeOf(OneOf):
+    """One or several texts out of a few, as a list or as 'a,b'; the canonical form is a list without repetitions."""
+
+    def __str__(self) -> str:
+        return f"one or several of {', '.join(repr(choice) for choice in self.choices)}"
+
+    def accept(self, value: object) -> object:
+        if value is None:
+            return None
+        words = value.strip("[]()").split(",") if isinstance(value, str) else value
+        return list(dict.fromkeys(super(SomeOf, self).accept(word.strip(" '\"")) for word in words))
 
 
 class DeviceName:
@@ -184,6 +211,8 @@ def _expected(annotation: object) -> str:
         return f"{rules[0]}, or null for the best there is"
     if any(isinstance(rule, Off) for rule in rules):
         return "False"
+    if any(isinstance(rule, SomeOf) for rule in rules):
+        return f"{rules[0]}, or null"
     words = []
     for kind in alternatives(annotation):
         choice = next((str(rule) for rule in rules if isinstance(rule, OneOf) and kind is str), None)
