@@ -142,5 +142,5 @@ def run_copy(model: nn.Module, imgsz: int | Sequence[int], run: Callable[[nn.Mod
             failure = error
     reason = (str(failure).splitlines() or ["no message"])[0]
     raise ModelConfigError(
-        f"{type(model).__name__} fails on an image {shape}: {type(failure).__name__}: {reason}"
+        f"{type(model).__name__}: its forward fails on an image {shape}: {type(failure).__name__}: {reason}"
     ) from failure
