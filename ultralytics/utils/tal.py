@@ -29,18 +29,12 @@ class TaskAlignedAssigner(nn.Module):
     """
 
     def __init__(
-        self,
-        topk: int = 13,
-        num_classes: int = 80,
-        alpha: float = 1.0,
-        beta: float = 6.0,
-        stride: Sequence[float] | None = None,
-        eps: float = 1e-9,
-    ):
+        self, topk: int = 13, num_classes: int = 80, alpha: float = 1.0, beta: float = 6.0,
+        stride: Sequence[float] | None = None, eps: float = 1e-9,
+    ):  # fmt: skip
         super().__init__()
-        self.topk, self.num_classes = topk, num_classes
+        self.num_classes, self.topk, self.stride = num_classes, topk, tuple(stride or (8, 16, 32))
         self.alpha, self.beta, self.eps = alpha, beta, eps
-        self.stride = tuple(stride or (8, 16, 32))
 
     @torch.no_grad()
     def forward(
