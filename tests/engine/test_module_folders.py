@@ -62,6 +62,17 @@ def test_the_option_holds_for_training_and_later_for_its_weights(tmp_path, data)
     assert run(code.replace("np.uint8)", f"np.uint8), modules={str(moved)!r}")).stdout.endswith("predicted\n")
 
 
+def test_every_process_of_a_distributed_run_finds_it(tmp_path, data):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "OutsideGate3.py").write_text(OUTSIDE.format(n=3))
+    model = RTDETR(model_file(tmp_path, "OutsideGate3"))
+    options = {**QUICK, "device": "cpu,cpu", "workers": 0}
+    model.train(data=data, modules=str(folder), project=str(tmp_path), **options)
+    assert type(model.model.model[3]).__name__ == "OutsideGate3"
+    assert len(model.predict(np.zeros((64, 64, 3), np.uint8), conf=0.0)[0].boxes) == 10
+
+
 def test_a_model_file_may_name_its_folder(tmp_path):
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "OutsideGate2.py").write_text(OUTSIDE.format(n=2))

@@ -144,7 +144,9 @@ class Options:
         if isinstance(self.imgsz, list):
             self._settle_image_size()
         if self.batch == -1 and self.mode in ("val", "predict"):
-            raise OptionError(f"batch=-1: the batch is chosen from memory in training only; for {self.mode} give a number")
+            raise OptionError(
+                f"batch=-1: the batch is chosen from memory in training only; for {self.mode} give a number"
+            )
 
     def _settle_image_size(self) -> None:
         height, width = self.imgsz
