@@ -36,6 +36,7 @@ SHAPES_RECIPE = {
     "ema_decay": 0.98,  # the run has 500 steps; the paper's average would still remember the first ones
     "ema_warmup": 50,
     "mosaic": 0.0,
+    "multi_scale": False,
     "scale": 0.3,
     "cache": True,
     "workers": 0,
