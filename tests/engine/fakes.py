@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import torch
@@ -28,14 +29,14 @@ class TinyModel(nn.Module):
 
 
 class TinyLoader:
-    """Three or more batches of two images, which depend on the epoch and the position only."""
+    """Twice as many images as `pairs`, which depend on the epoch and the position only, in batches."""
 
-    def __init__(self, batches: int = 3) -> None:
-        self.batches, self.epoch, self.closed = batches, 0, []
+    def __init__(self, pairs: int = 3, batch: int = 2) -> None:
+        self.images, self.batch, self.epoch, self.closed = 2 * pairs, batch, 0, []
         self.dataset = self
 
     def __len__(self) -> int:
-        return self.batches
+        return math.ceil(self.images / self.batch)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -45,10 +46,14 @@ class TinyLoader:
 
     def __iter__(self):
         torch.rand(1)  # a DataLoader draws from the global generator, too
-        for index in range(self.batches):
-            generator = torch.Generator().manual_seed(1000 * self.epoch + index)
-            images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        for start in range(0, self.images, self.batch):
+            numbers = range(start, min(start + self.batch, self.images))
+            images = torch.stack([self.image(number) for number in numbers])
             yield {"img": images, "cls": torch.zeros(3, 1), "bboxes": torch.rand(3, 4), "batch_idx": torch.zeros(3)}
+
+    def image(self, number: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(1000 * self.epoch + number)
+        return torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8, generator=generator)
 
 
 class TinyValidator:
@@ -67,11 +72,14 @@ class TinyValidator:
 
 class TinyTrainer(BaseTrainer):
     loss_names = ("a_loss", "b_loss")
-    batches = 3
+    batches = 3  # of two images
     planned = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
     def load_data(self):
-        return TinyLoader(self.batches), None
+        return self.build_loaders()
+
+    def build_loaders(self):
+        return TinyLoader(self.batches, self.args.batch), None
 
     def build_model(self):
         return self.model or TinyModel()

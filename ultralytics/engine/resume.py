@@ -14,7 +14,7 @@ from ultralytics.utils.files import RUNS_FOLDER
 # Where and how long a run goes on. Everything else is part of what the run is.
 MAY_CHANGE = (
     "epochs", "time", "patience", "device", "workers", "data", "cache", "save_period", "save_minutes",
-    "plots", "verbose", "modules",
+    "plots", "verbose", "modules", "loggers",
 )  # fmt: skip
 # How the user points at the run, which is not an option of the run itself.
 NOT_COMPARED = ("resume", "model", "mode", "task", "project", "name", "exist_ok")
@@ -85,6 +85,8 @@ def resume_options(checkpoint: Mapping[str, object], path: Path, given: Mapping[
         raise OptionError(f"{path}: holds weights only, no training to resume; use it as model= to start a new run.")
     before = get_cfg(saved)
     asked = before.replace(**{key: value for key, value in given.items() if key not in NOT_COMPARED})
+    if asked.batch == -1:  # it was chosen when the run began
+        asked = asked.replace(batch=before.batch)
     for key, value in asked.to_dict().items():
         if key not in MAY_CHANGE and value != getattr(before, key):
             raise OptionError(

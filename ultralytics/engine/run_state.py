@@ -52,6 +52,7 @@ def put_back(trainer: BaseTrainer, state: dict) -> None:
         trainer.scaler.load_state_dict(state["scaler"])
     trainer.updates, trainer.rate_scale = state["scheduler"]["updates"], state["scheduler"].get("rate_scale", 1.0)
     trainer.loss_sum = state["loss_sum"].to(trainer.device, copy=True)
+    trainer.mark_step()
     trainer.stopper.best_fitness, trainer.stopper.best_epoch = state["best_fitness"], state["best_epoch"]
     trainer.metrics = dict(state["metrics"])
 

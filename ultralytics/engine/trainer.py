@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ultralytics.cfg import Options
-from ultralytics.engine import run_state
+from ultralytics.engine import run_state, telling
+from ultralytics.engine.batch_size import measured_batch, provisional_batch
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.distribute import distribute, processes_of, synchronise_norms
 from ultralytics.engine.optim import (
@@ -25,14 +26,14 @@ from ultralytics.engine.optim import (
     param_groups,
     set_learning_rate,
 )
-from ultralytics.engine.progress import EpochProgress, RunClock, format_seconds
+from ultralytics.engine.progress import EpochProgress, RunClock
+from ultralytics.engine.recovery import go_back, halve_batch, memory_explained, require_finite
 from ultralytics.engine.resume import find_checkpoint, options_unlike_default, resume_options, resume_path
 from ultralytics.engine.run_files import RunFiles
 from ultralytics.engine.run_plots import add_plots
 from ultralytics.engine.stopping import (
     EarlyStopping,
     NonFinite,
-    NonFiniteLossError,
     TrainingInterrupted,
     interruptible,
     time_limit_reason,
@@ -40,12 +41,12 @@ from ultralytics.engine.stopping import (
 from ultralytics.nn.batch_of_one import accept_batches_of_one
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import Callbacks
+from ultralytics.utils.callbacks.following import followed
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.ema import ModelEMA
 from ultralytics.utils.files import run_dir
 from ultralytics.utils.torch_utils import (
     autocast,
-    describe_device,
     deterministic_algorithms,
     half_dtype,
     init_seeds,
@@ -54,7 +55,6 @@ from ultralytics.utils.torch_utils import (
 
 STRIDE = 32  # image sides are multiples of it
 SMALLEST_SCALE, LARGEST_SCALE = 0.75, 1.25  # of imgsz with multi_scale: 480 to 800 for 640, as in the official code
-RECOVERY_RATE = 0.5  # of the learning rate after numbers that were not finite
 
 
 class BaseTrainer:
@@ -97,6 +97,8 @@ class BaseTrainer:
         self.rate_scale = 1.0  # on the learning rate; lowered after numbers that were not finite
         self.skipped = 0  # steps that the gradient scaler left out because of an overflow
         self.loss_sum = torch.zeros(len(self.loss_names), device=self.device)
+        self.mark_step()
+        self.batch_was_halved = False  # because it did not fit into memory
         self.metrics: dict[str, float] = {}
         self.fitness: float | None = None
         self.stopper = EarlyStopping(options.patience)
@@ -107,6 +109,10 @@ class BaseTrainer:
 
     def load_data(self) -> tuple[object, object]:
         """The training and validation loaders; both have `set_epoch(epoch)` and give batch dicts."""
+        raise NotImplementedError
+
+    def build_loaders(self) -> tuple[object, object]:
+        """Both loaders anew over the same data, after `options.batch` has changed."""
         raise NotImplementedError
 
     def build_model(self) -> nn.Module:
@@ -133,7 +139,7 @@ class BaseTrainer:
 
         Raises TrainingInterrupted after Ctrl-C, NonFiniteLossError, and what the parts raise (UserError).
         """
-        with dist.process_group(self.device), processes_of(self):
+        with dist.process_group(self.device), processes_of(self), memory_explained(self), followed(self):
             return self.run()
 
     def run(self) -> object:
@@ -144,20 +150,29 @@ class BaseTrainer:
         with interruptible() as self.interrupt, deterministic_algorithms(self.args.deterministic):
             self.callbacks.run("on_train_start", self)
             while self.epoch < self.epochs and not self.stop_reason:
-                try:
-                    self.train_epoch()
-                except NonFinite as failure:
-                    self.recover(failure)
-                    continue
-                self.finish_epoch()
-                self.stop_if_interrupted()
+                if self.try_epoch():
+                    self.finish_epoch()
+                    self.stop_if_interrupted()
         if self.stop_reason:
             LOGGER.info(f"Stopped after epoch {self.epoch}: {self.stop_reason}")
         result = self.final_validation()
         self.callbacks.run("on_train_end", self)
-        self.log_summary()
+        LOGGER.info(telling.summary(self))
         self.callbacks.run("teardown", self)
         return result
+
+    def try_epoch(self) -> bool:
+        """Train an epoch. False when something went wrong and the run is now where it can go on from."""
+        try:
+            self.train_epoch()
+            return True
+        except NonFinite as failure:
+            go_back(self, failure)
+            return False
+        except torch.cuda.OutOfMemoryError:
+            pass  # answered below, where the traceback, which holds the tensors of the step, is gone
+        halve_batch(self)
+        return False
 
     def train_epoch(self) -> None:
         """Every batch of `self.epoch` that has not been done yet. Raises NonFinite, with the state as it then is."""
@@ -185,6 +200,7 @@ class BaseTrainer:
         self.losses = dict(zip(self.loss_names, dist.mean_over_ranks(self.mean_losses()).tolist(), strict=True))
         self.loss_sum.zero_()
         self.batches_done = 0
+        self.mark_step()
         self.callbacks.run("on_train_epoch_end", self)
 
     def training_step(self, batch: dict) -> None:
@@ -194,13 +210,15 @@ class BaseTrainer:
         with self.network.no_sync() if alone else nullcontext():
             with autocast(self.device, self.dtype):
                 loss, items = self.network(batch)
-            self.require_finite(loss, "the loss", items)
+            require_finite(self, loss, "the loss", items)
             share = loss / self.group_length(self.batches_done)
             self.scaler.scale(share).backward()
         if due:
             self.optimizer_step()
         self.loss_sum += items
         self.batches_done += 1
+        if due:
+            self.mark_step()
 
     def optimizer_step(self) -> None:
         """Clip, step at the schedule's rate, and move the average."""
@@ -209,7 +227,7 @@ class BaseTrainer:
         norm = nn.utils.clip_grad_norm_(self.trainable, self.args.clip_grad or math.inf)
         scale = self.scaler.get_scale()
         if not self.scaler.is_enabled():  # the scaler skips such steps itself and lowers its scale
-            self.require_finite(norm, "the norm of the gradient")
+            require_finite(self, norm, "the norm of the gradient")
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.callbacks.run("optimizer_step", self)
@@ -258,12 +276,17 @@ class BaseTrainer:
         init_seeds(self.args.seed)
         self.rank, self.is_main = dist.rank(), dist.rank() == 0
         self.args = self.args.replace(mode="train", imgsz=check_imgsz(self.args.imgsz, STRIDE))
+        choose_batch = self.args.batch == -1
+        if choose_batch:  # until there is a model to be measured
+            self.args = self.args.replace(batch=provisional_batch())
         self.dtype = self.mixed_precision()
-        LOGGER.info(f"Device: {describe_device(self.device)}{self._several()}; {self._precision()}")
+        LOGGER.info(telling.device(self))
         with dist.main_first():
             self.train_loader, self.val_loader = self.load_data()
         self.model = self.build_model().to(self.device)
         accept_batches_of_one(self.model)
+        if choose_batch:
+            self.choose_batch()
         if self.args.sync_bn:
             self.model = synchronise_norms(self.model, self.device)
         self.setup_optimization()
@@ -289,17 +312,15 @@ class BaseTrainer:
             f"{self.args.imgsz} px; results go to {self.save_dir}"
         )
 
+    def choose_batch(self) -> None:
+        """`batch=-1`: as many images as the memory holds of the largest that will come."""
+        side = training_sides(self.args.imgsz)[-1] if self.args.multi_scale else self.args.imgsz
+        self.args = self.args.replace(batch=measured_batch(self, side))
+        self.train_loader, self.val_loader = self.build_loaders()
+
     def mixed_precision(self) -> torch.dtype | None:
         """The 16-bit type in which the network computes where it can, or None for float32."""
         return half_dtype(self.device) if self.args.amp else None
-
-    def _precision(self) -> str:
-        if self.dtype is not None:
-            return f"mixed precision {str(self.dtype).removeprefix('torch.')}"
-        return f"mixed precision off{' (it needs CUDA)' if self.args.amp else ''}"
-
-    def _several(self) -> str:
-        return f", one of {dist.world_size()} processes" if dist.world_size() > 1 else ""
 
     def setup_optimization(self) -> None:
         """Frozen layers, parameter groups, schedule, gradient scaler and average."""
@@ -314,17 +335,16 @@ class BaseTrainer:
         )
         self.trainable = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = build_optimizer(options.optimizer, groups, momentum=options.momentum)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        self.scaler = self.new_scaler()
         self.ema = ModelEMA(self.model, options.ema_decay, options.ema_warmup)
         self.accumulate = max(round(options.nbs / options.batch), 1)
         self.total_updates = self.epochs * math.ceil(len(self.train_loader) / self.accumulate)
         self.warmup = min(options.warmup_iters, self.total_updates // 10)
-        trained, total = (sum(p.numel() for p in ps) for ps in (self.trainable, self.model.parameters()))
-        LOGGER.info(
-            f"{options.optimizer}: learning rate {options.lr0:g} (backbone x {self.args.backbone_lr_ratio:g}), "
-            f"{self.warmup} steps of warm-up of {self.total_updates} in all, "
-            f"{options.batch * self.accumulate} images a step; {trained:,} of {total:,} parameters train"
-        )
+        LOGGER.info(telling.optimization(self))
+
+    def new_scaler(self) -> torch.amp.GradScaler:
+        """The scaler of the loss, which is in use for float16 only."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
     def settle_backbone_rate(self) -> None:
         """`backbone_lr_ratio=null`: the paper's 0.1 preserves a pretrained backbone but leaves a new one untrained."""
@@ -376,44 +396,6 @@ class BaseTrainer:
             cosine=self.args.cos_lr,
         )
 
-    # Numbers that are not finite --------------------------------------------------------------------------------------
-
-    def require_finite(self, value: torch.Tensor, what: str, items: torch.Tensor | None = None) -> None:
-        """Raise NonFinite in every process if `value` is not finite in one; `items` are the parts of the loss."""
-        # Looking costs nothing: the matcher has waited for the device already.
-        finite = bool(torch.isfinite(value))
-        if not dist.any_rank(not finite, self.device):
-            return
-        if finite:
-            raise NonFinite(f"{what} is not finite in another process")
-        parts = [] if items is None else [f"{n} {v:.3g}" for n, v in zip(self.loss_names, items, strict=True)]
-        listed = f" ({', '.join(parts)})" if parts else ""
-        raise NonFinite(f"{what} is {float(value)}{listed}")
-
-    def recover(self, failure: NonFinite) -> None:
-        """Go back to the last good state at a lower rate; the second time, keep the batch and raise NonFiniteLossError.
-
-        The same batch comes again: if it is the cause, it is the one that is kept.
-        """
-        rate = self.args.lr0 * self.learning_rate_factor() * self.rate_scale
-        where = f"Epoch {self.epoch + 1}, batch {self.batches_done + 1}: {failure} at learning rate {rate:.2g}"
-        if self.rate_scale < 1:
-            file = self.files.save_batch(self.batch, self.rank)
-            raise NonFiniteLossError(
-                f"{where}, for the second time. The batch is in {file}, the last good state in "
-                f"{self.last if self.args.save else '(save=False: none)'}. Look at the batch's images and labels; try "
-                f"a lower lr0 (now {self.args.lr0:g}){' or amp=False' if self.dtype else ''}."
-            )
-        run_state.put_back(self, dist.from_main(self.good_state() if self.is_main else None))
-        self.optimizer.zero_grad(set_to_none=True)
-        self.rate_scale = RECOVERY_RATE
-        if self.is_main:
-            self.files.keep_results(self.epoch)
-        LOGGER.warning(
-            f"{where}. Going on from the last good state, epoch {self.epoch + 1}, batch {self.batches_done + 1}, at "
-            f"{RECOVERY_RATE:g} of the learning rate; should it happen again, the run ends."
-        )
-
     # What is kept -----------------------------------------------------------------------------------------------------
 
     def keep_state(self, *, best: bool = False, numbered: bool = False) -> None:
@@ -447,20 +429,9 @@ class BaseTrainer:
         """After Ctrl-C: save where the run is and raise TrainingInterrupted, which says how to go on."""
         if not self.interrupted():
             return
-        if not self.args.save:
-            message = "Training interrupted; nothing was kept, as save=False says."
-        elif self.epoch >= self.epochs:
-            message = (
-                f"Interrupted after the last epoch; the weights are in {self.best}, the final validation is left out."
-            )
-        else:
-            if self.batches_done:  # between epochs it is saved already
-                self.keep_state()
-            message = (
-                f"Training interrupted in epoch {self.epoch + 1}, saved in {self.last}. To go on:\n"
-                f"  yolo train resume={self.last}\n"
-                f"  RTDETR({str(self.last)!r}).train(resume=True)"
-            )
+        if self.args.save and self.epoch < self.epochs and self.batches_done:  # between epochs it is saved already
+            self.keep_state()
+        message = telling.interruption(self)
         LOGGER.warning(message)
         raise TrainingInterrupted(message)
 
@@ -478,24 +449,6 @@ class BaseTrainer:
         self.metrics.update({key: float(value) for key, value in result.results_dict.items() if key != "fitness"})
         return result
 
-    def log_summary(self) -> None:
-        """What the run left behind and what to do with it."""
-        lines = [
-            f"{self.epoch} epochs in {format_seconds(self.elapsed)}. In {self.save_dir}:",
-            "  results.csv  every epoch",
-        ]
-        if self.args.plots:
-            lines.append("  *.png, *.jpg  curves, labels, first batches, predictions")
-        if self.args.save:
-            lines += [
-                f"  weights/best.pt  epoch {self.stopper.best_epoch + 1}" if self.args.val else "  weights/best.pt",
-                "  weights/last.pt  to go on training",
-                "Detect with the best weights:",
-                f"  yolo predict model={self.best} source=path/to/images",
-                f"  python detect.py --weights {self.best} --source path/to/images",
-            ]
-        LOGGER.info("\n".join(lines))
-
     # State ------------------------------------------------------------------------------------------------------------
 
     @property
@@ -503,16 +456,25 @@ class BaseTrainer:
         """Seconds of training, those before a resume included."""
         return self.seconds_before + self.clock.elapsed
 
+    def results_row(self) -> dict[str, float]:
+        """A row of results.csv."""
+        return telling.results_row(self)
+
+    def mark_step(self) -> None:
+        """Remember the batches and losses up to this step of the optimiser, see `start_group`."""
+        self.at_step = (self.batches_done, self.loss_sum.clone())
+
+    def start_group(self) -> None:
+        """Back to the last step of the optimiser: the batches since then come again."""
+        self.batches_done, self.loss_sum = self.at_step[0], self.at_step[1].clone()
+        self.optimizer.zero_grad(set_to_none=True)
+        state, self.scaler = self.scaler.state_dict(), self.new_scaler()  # which may be in the middle of a step
+        if state:
+            self.scaler.load_state_dict(state)
+
     def mean_losses(self) -> torch.Tensor:
         """(losses,) means over the batches of the epoch done so far."""
         return self.loss_sum / self.batches_done
-
-    def results_row(self) -> dict[str, float]:
-        """A row of results.csv; epochs count from 1."""
-        row = {"epoch": self.epoch + 1, "time": round(self.elapsed, 1)}
-        row |= {f"train/{name}": value for name, value in self.losses.items()}
-        row |= self.metrics
-        return row | {f"lr/pg{index}": group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
 
 
 def training_sides(imgsz: int) -> range:

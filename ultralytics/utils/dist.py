@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from ultralytics.utils import LOGGER
 
 T = TypeVar("T")
+ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 PATIENCE = timedelta(hours=1)  # for one process that scans a large data set while the others wait
 
 
@@ -34,12 +36,12 @@ def local_rank() -> int:
 
 def rank() -> int:
     """Number of this process, from 0; process 0 writes the files."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if dist.is_initialized() and not ALONE.get() else 0
 
 
 def world_size() -> int:
     """How many processes there are."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if dist.is_initialized() and not ALONE.get() else 1
 
 
 @contextmanager
@@ -62,6 +64,16 @@ def process_group(device: torch.device) -> Iterator[None]:
     finally:
         LOGGER.setLevel(level)
         dist.destroy_process_group()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Every function of this file answers for a single process while the block runs, so that none waits for others."""
+    token = ALONE.set(True)
+    try:
+        yield
+    finally:
+        ALONE.reset(token)
 
 
 @contextmanager

@@ -31,20 +31,17 @@ class RTDETRTrainer(BaseTrainer):
         if options.data is None:
             raise OptionError("data: which data set? Write data=shapes.yaml (built in), or the path of your data YAML.")
         self.data = load_dataset_config(options.data, ("train", "val"))
-        loaders = []
-        for split in ("train", "val"):
-            training = split == "train"
-            dataset = build_dataset(options, self.data, split, training=training, imgsz=options.imgsz)
-            loaders.append(
-                build_dataloader(
-                    dataset,
-                    batch=share_of_batch(options.batch),
-                    workers=options.workers,
-                    shuffle=training,
-                    seed=options.seed,
-                )
-            )
-        return loaders[0], loaders[1]
+        self.datasets = {
+            split: build_dataset(options, self.data, split, training=split == "train", imgsz=options.imgsz)
+            for split in ("train", "val")
+        }
+        return self.build_loaders()
+
+    def build_loaders(self) -> tuple[EpochLoader, EpochLoader]:
+        options = self.args
+        share = {"batch": share_of_batch(options.batch), "workers": options.workers, "seed": options.seed}
+        training, validation = self.datasets["train"], self.datasets["val"]
+        return build_dataloader(training, shuffle=True, **share), build_dataloader(validation, shuffle=False, **share)
 
     def build_model(self) -> nn.Module:
         options, names = self.args, dict(self.train_loader.dataset.names)
