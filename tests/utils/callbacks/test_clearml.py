@@ -41,9 +41,8 @@ class Task:
     def connect(self, options, name):
         self.options = (name, options)
 
-    def update_output_model(self, model_path, model_name, auto_delete_file):
-        assert auto_delete_file is False  # or best.pt would be gone
-        self.weights = model_path
+    def upload_artifact(self, name, artifact_object):
+        self.weights = artifact_object
 
     def mark_failed(self, status_reason, force):
         self.ended.append(status_reason)
@@ -69,7 +68,7 @@ def test_what_is_told(follow, tasks):
     assert ("time", "time") in {scalar[:2] for scalar in task.reports.scalars}
     assert {"model/parameters", "best/metrics/mAP50-95(B)"} <= set(task.reports.values)
     assert task.reports.pictures == [("pictures", "results", str(trainer.save_dir / "results.png"))]
-    assert task.weights == str(trainer.best) and task.ended == ["closed"]
+    assert task.weights == trainer.best and task.ended == ["closed"]
 
 
 def test_a_resumed_run_is_the_same_task(follow, tasks):

@@ -130,7 +130,7 @@ def test_a_service_that_fails_is_told_once_and_gets_the_rest_later(follow, diary
     assert trainer.epoch == 7
     messages = [record.message for record in caplog.records if "loggers=wandb" in record.message]
     assert len(messages) == 1
-    assert "log_values failed: ConnectionError: no route to host. The training goes on" in messages[0]
+    assert "log_values failed: ConnectionError: no route to host. The training goes on;" in messages[0]
     assert list(diary.values) == [1, 2, 3, 4, 5, 6, 7]
     # Epoch 3 fails; 4 is left alone; 5 fails; 6 and 7 are left alone; the end of the run sends all.
     assert diary.calls.count("values") == 2 + 1 + 1 + 5

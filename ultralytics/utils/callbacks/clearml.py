@@ -1,4 +1,4 @@
-"""ClearML. `clearml-init` once; or Task.set_offline(True) before training."""
+"""ClearML. `clearml-init` once, or CLEARML_OFFLINE_MODE=1."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ClearMLLogger(RunLogger):
             self.task.get_logger().report_image("pictures", file.stem, local_path=str(file))
 
     def log_weights(self, file: Path) -> None:
-        self.task.update_output_model(model_path=str(file), model_name="best", auto_delete_file=False)
+        self.task.upload_artifact("best", artifact_object=file)
 
     def close(self, outcome: str) -> None:
         if outcome == "failed":

@@ -125,8 +125,8 @@ class Follower:
         except Exception as error:  # whatever this service's package raises: results.csv has all numbers anyway
             if not self.told:
                 LOGGER.warning(
-                    f"loggers={self.logger.name}: {function.__name__} failed: {_reason(error)}. The training goes on, "
-                    "and what could not be sent is tried again; this is told once. All numbers are in results.csv."
+                    f"loggers={self.logger.name}: {function.__name__} failed: {_reason(error)}. The training goes on; "
+                    "its numbers are sent again later, and are all in results.csv. This is told once."
                 )
             self.told = True
             return False
