@@ -82,6 +82,11 @@ def test_the_tutorials_arguments():
         ("resume", True, True),
         ("resume", "last.pt", "last.pt"),
         ("source", 0, 0),
+        ("batch", -1, -1),
+        ("loggers", "wandb", ["wandb"]),
+        ("loggers", "TensorBoard, mlflow", ["tensorboard", "mlflow"]),
+        ("loggers", "[wandb,clearml]", ["wandb", "clearml"]),
+        ("loggers", ("mlflow", "mlflow"), ["mlflow"]),
     ],
 )
 def test_values_are_accepted_in_one_form(key, value, kept):
@@ -131,6 +136,10 @@ def test_a_torch_device_is_accepted():
         ("augment", True, "augment: expected False; got True (bool); RT-DETR has no test-time augmentation"),
         ("rect", None, "rect: expected False; got None"),
         ("task", "segment", "task: expected one of 'detect'"),
+        ("batch", 0, "of at least 1, or -1 for as many as the memory of the GPU holds; got 0"),
+        ("batch", -2, "of at least 1, or -1 for as many"),
+        ("loggers", "tensorbord", "'clearml', or null; got 'tensorbord' (str); did you mean 'tensorboard'?"),
+        ("loggers", ["comet"], "loggers: expected one or several of 'tensorboard', 'wandb', 'mlflow', 'clearml'"),
     ],
 )
 def test_bad_values_say_what_was_expected_and_what_came(key, value, message):
