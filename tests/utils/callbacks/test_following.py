@@ -78,7 +78,7 @@ def test_a_run_is_told_from_its_options_to_its_weights(follow, diary):
         "lr/pg0", "lr/pg1", "lr/pg2", "lr/pg3", "train/imgsz",
     ]  # fmt: skip
     assert diary.values[1]["metrics/mAP50-95(B)"] == 0.1 and diary.values[1]["train/imgsz"] == 64
-    assert diary.result["metrics/mAP50-95(B)"] == 0.1  # of the validation at the end
+    assert diary.result == {"metrics/mAP50-95(B)": 0.1}  # of the validation at the end
     assert diary.pictures == ["results.png"]
     assert diary.weights == trainer.best and diary.outcome == "finished"
     assert json.loads((trainer.save_dir / "loggers.json").read_text()) == {"wandb": "run-7"}

@@ -61,7 +61,7 @@ def test_what_is_told(follow, told):
     assert told["params"]["lr0"] == "0.01" and set(told["params"]) == set(trainer.args.to_dict())
     assert ("run1", "metrics/mAP50-95B", 0.2, 2) in told["metrics"]  # brackets are not allowed there
     assert {(key, step) for _, key, _, step in told["metrics"] if step == 0} == {
-        ("model/parameters", 0), ("best/metrics/mAP50-95B", 0), ("best/val/a_loss", 0), ("best/val/b_loss", 0),
+        ("model/parameters", 0), ("best/metrics/mAP50-95B", 0),
     }  # fmt: skip
     assert told["artifacts"] == [
         ("run1", "pictures", str(trainer.save_dir / "results.png")), ("run1", "weights", str(trainer.best)),

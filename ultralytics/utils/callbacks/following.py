@@ -76,7 +76,8 @@ class Follower:
             return
         self.started = True
         if name is not None:
-            write_text(trainer.save_dir / ID_FILE, json.dumps({**_read_ids(trainer.save_dir), self.logger.name: name}))
+            known = {**_read_ids(trainer.save_dir), self.logger.name: name}
+            write_text(trainer.save_dir / ID_FILE, f"{json.dumps(known)}\n")
 
     def note_batch(self, trainer: Any) -> None:
         self.sides.append(trainer.batch["img"].shape[-1])
@@ -106,7 +107,9 @@ class Follower:
     def send_results(self, trainer: Any) -> None:
         """At the end of the run: the numbers of the best weights, pictures, and the weights themselves."""
         self.send_unsent()
-        self.attempt(self.logger.log_result, _finite(trainer.metrics))
+        # The last validation was that of the best weights; the losses beside it are of the last epoch.
+        metrics = {key: value for key, value in trainer.metrics.items() if key.startswith("metrics/")}
+        self.attempt(self.logger.log_result, _finite(metrics))
         pictures = sorted(file for kind in ("*.png", "*.jpg") for file in trainer.save_dir.glob(kind))
         self.attempt(self.logger.log_pictures, pictures)
         if trainer.args.save:
