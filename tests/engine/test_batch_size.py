@@ -124,6 +124,23 @@ def test_on_a_gpu_the_smallest_choice_of_all_processes_counts(monkeypatch, caplo
     assert f"batch=-1: {batch} images a step" in caplog.text and "70% of 10.0 GB at 800 px" in caplog.text
 
 
+def test_a_process_that_measures_waits_for_no_other(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    assert (dist.world_size(), dist.rank()) == (2, 1)
+    with dist.alone():
+        assert (dist.world_size(), dist.rank()) == (1, 0)
+        assert dist.mean_over_ranks(torch.tensor([3.0])).tolist() == [3]  # which would wait for the other
+    assert dist.world_size() == 2
+
+
+@pytest.mark.parametrize(("world", "batch"), [(1, 16), (2, 16), (3, 15), (32, 32)])
+def test_the_default_is_dealt_out_evenly(monkeypatch, world, batch):
+    monkeypatch.setattr(dist, "world_size", lambda: world)
+    assert batch_size.provisional_batch() == batch
+
+
 def test_on_the_cpu_it_is_the_default(tmp_path, caplog):
     with caplog.at_level("INFO", logger="ultralytics"):
         trainer = TinyTrainer(tiny_options(tmp_path, batch=-1, epochs=1))

@@ -102,6 +102,7 @@ def measured_batch(trainer: BaseTrainer, side: int) -> int:
     step = StepMemory(trainer.model, trainer.device, trainer.dtype, side, boxes)
     with dist.alone():  # one process may have to give up earlier than the others
         mine = choose_batch(step, budget=int(free * SHARE), images=images)
+    torch.cuda.empty_cache()
     choice = min(dist.gather(mine), key=lambda choice: choice.batch)
     batch = choice.batch * world
     LOGGER.info(
