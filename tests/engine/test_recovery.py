@@ -10,12 +10,13 @@ import yaml
 from torch import nn
 
 from tests.engine.fakes import TinyModel, TinyTrainer, tiny_options
+from tests.engine.test_distribute import run_two
 from ultralytics import RTDETR
 from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.recovery import OutOfMemoryError
 from ultralytics.engine.stopping import TrainingInterrupted
-from ultralytics.utils import dist
+from ultralytics.utils.errors import UserError
 
 
 class Even(TinyModel):
@@ -132,14 +133,17 @@ def test_a_batch_of_one_image_cannot_be_halved(tmp_path):
         run(tmp_path, short_at((0, 0)), batch=1, nbs=1)
 
 
-def test_several_processes_end_at_once(tmp_path, monkeypatch):
-    def second_process_appears(trainer):
-        if trainer.epoch == 1:
-            monkeypatch.setattr(dist, "world_size", lambda: 2)
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+def short_in_second_process(trainer):
+    if trainer.rank == 1 and trainer.epoch == 1:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
-    with pytest.raises(OutOfMemoryError, match=r"Epoch 2, batch 1: .* with batch=4 on 2 devices"):
-        run(tmp_path, callbacks={"on_train_batch_start": second_process_appears})
+
+def test_several_processes_end_at_once(tmp_path, capfd):
+    with pytest.raises(UserError, match=r"Process . of the run ended with exit code 1.*resume=.*last\.pt"):
+        run_two(tmp_path, {"on_train_batch_start": short_in_second_process})
+    message = capfd.readouterr().err
+    assert "Epoch 2, batch 1: the memory of cpu ran out with batch=2 on 2 devices. In a new run, try" in message
+    assert "Going on with batch=" not in message
 
 
 def test_in_the_validation_it_is_explained(tmp_path):

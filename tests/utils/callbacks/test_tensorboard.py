@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.engine.fakes import TinyTrainer, tiny_options
+from tests.engine.test_distribute import run_two
 
 pytest.importorskip("tensorboard")
 
@@ -48,3 +49,9 @@ def test_epochs_that_are_done_again_after_a_kill_are_there_once(follow, tmp_path
     resumed = TinyTrainer(tiny_options(tmp_path, resume=str(folder)), overrides={})
     resumed.train()
     assert [point.step for point in events(folder).Scalars("train/a_loss")] == [1, 2, 3]
+
+
+def test_of_two_processes_one_writes(tmp_path):
+    _, folder = run_two(tmp_path, loggers="tensorboard", epochs=2)
+    assert len(list(folder.glob("events*"))) == 1
+    assert [point.step for point in events(folder).Scalars("train/a_loss")] == [1, 2]
