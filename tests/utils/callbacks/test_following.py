@@ -117,8 +117,13 @@ def test_a_resumed_run_goes_on_under_its_name(follow, diary):
 
 def test_a_new_run_in_the_same_folder_is_a_new_one(follow, diary):
     follow("wandb")
-    follow("wandb", exist_ok=True)
+    diary.name = "mlflow"
+    trainer = follow("mlflow", exist_ok=True)
     assert diary.facts.run_id is None
+    assert json.loads((trainer.save_dir / "loggers.json").read_text()) == {"mlflow": "run-7"}
+    given = {"resume": str(trainer.last), "epochs": 3, "loggers": ["wandb", "mlflow"]}
+    TinyTrainer(tiny_options(trainer.save_dir.parent, **given), overrides=given).train()
+    assert diary.calls.count("start") == 4 and diary.facts.run_id == "run-7"
 
 
 def test_a_service_that_fails_is_told_once_and_gets_the_rest_later(follow, diary, caplog):

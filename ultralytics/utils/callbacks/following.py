@@ -26,7 +26,8 @@ def followed(trainer: Any) -> Iterator[None]:
     Raises MissingPackageError before anything else happens.
     """
     loggers = [make_logger(name) for name in trainer.args.loggers or ()] if dist.rank() == 0 else []
-    followers = [Follower(logger) for logger in loggers]
+    ids: dict[str, str] = {}
+    followers = [Follower(logger, ids) for logger in loggers]
     for follower in followers:
         follower.attach(trainer.callbacks)
     outcome = "failed"
@@ -42,10 +43,11 @@ def followed(trainer: Any) -> Iterator[None]:
 
 
 class Follower:
-    """Turns the events of a run into calls of one logger."""
+    """Turns the events of a run into calls of one logger. `ids`, by name of the logger, is shared by all of a run."""
 
-    def __init__(self, logger: RunLogger) -> None:
+    def __init__(self, logger: RunLogger, ids: dict[str, str]) -> None:
         self.logger = logger
+        self.ids = ids
         self.started = False
         self.told = False  # that the service has failed
         self.unsent: dict[int, dict[str, float]] = {}  # values by epoch
@@ -64,8 +66,9 @@ class Follower:
 
         A resumed run goes on without it.
         """
-        ids = _read_ids(trainer.save_dir) if trainer.checkpoint is not None else {}
-        facts = run_facts(trainer, ids.get(self.logger.name))
+        if trainer.checkpoint is not None:
+            self.ids.update(_read_ids(trainer.save_dir))
+        facts = run_facts(trainer, self.ids.get(self.logger.name))
         try:
             name = self.logger.start(facts)
         except Exception as error:  # whatever this service's package raises
@@ -76,8 +79,8 @@ class Follower:
             return
         self.started = True
         if name is not None:
-            known = {**_read_ids(trainer.save_dir), self.logger.name: name}
-            write_text(trainer.save_dir / ID_FILE, f"{json.dumps(known)}\n")
+            self.ids[self.logger.name] = name
+            write_text(trainer.save_dir / ID_FILE, f"{json.dumps(self.ids)}\n")
 
     def note_batch(self, trainer: Any) -> None:
         self.sides.append(trainer.batch["img"].shape[-1])
