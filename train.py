@@ -17,6 +17,7 @@ Every option is explained by `yolo cfg`. The same in a file of your own:
 from ultralytics import RTDETR
 from ultralytics.cfg.arguments import run_script
 from ultralytics.utils import LOGGER
+from ultralytics.utils.files import resumed_weights
 
 MODEL = "rtdetr-efficientvit-m0.yaml"  # a name from ultralytics/cfg/models/rt-detr, or the path of your YAML
 
@@ -49,8 +50,7 @@ def main(given: dict) -> None:
     options = given if own_run else {**SHAPES_RECIPE, **given}
     if not own_run:
         LOGGER.info("No data= given: training on the built-in shapes.yaml with SHAPES_RECIPE of train.py")
-    resume = options.get("resume")
-    model = RTDETR(options.pop("model", resume if isinstance(resume, str) else MODEL))
+    model = RTDETR(options.pop("model", None) or resumed_weights(options.get("resume")) or MODEL)
     model.train(**options)
 
 

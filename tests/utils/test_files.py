@@ -8,7 +8,7 @@ import pytest
 
 from ultralytics.cfg import get_cfg
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.files import increment_path, read_yaml, run_dir, write_text, write_yaml
+from ultralytics.utils.files import increment_path, read_yaml, resumed_weights, run_dir, write_text, write_yaml
 
 
 def test_run_folders_are_numbered_and_created(tmp_path):
@@ -130,3 +130,9 @@ def test_missing_files_and_folders(tmp_path):
         read_yaml(tmp_path / "none.yaml")
     with pytest.raises(UserError, match="is a folder; expected a YAML file"):
         read_yaml(tmp_path)
+
+
+def test_a_run_is_resumed_by_its_weights_or_its_folder(tmp_path):
+    assert [resumed_weights(value) for value in (False, True)] == [None, None]
+    assert resumed_weights("runs/a/weights/last.pt") == "runs/a/weights/last.pt"
+    assert resumed_weights(str(tmp_path)) == str(tmp_path / "weights" / "last.pt")

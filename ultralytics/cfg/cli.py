@@ -12,7 +12,7 @@ from ultralytics.cfg.arguments import parse_arguments, parse_call, run_guarded
 from ultralytics.cfg.options import DEFAULT_CFG_PATH, MODES, get_cfg
 from ultralytics.utils import LOGGER, setup_logging
 from ultralytics.utils.errors import UserError, did_you_mean
-from ultralytics.utils.files import write_text
+from ultralytics.utils.files import resumed_weights, write_text
 
 TASK = "detect"
 COPY_NAME = "default_copy.yaml"
@@ -117,8 +117,7 @@ def _about_mode(word: str) -> str:
 def run_mode(mode: str, given: dict[str, object]) -> None:
     """Train, validate or predict with the given options, which are checked whole before torch is imported."""
     options = get_cfg(overrides={**given, "mode": mode})
-    # `resume=last.pt` names the model as well.
-    model = options.model or (options.resume if isinstance(options.resume, str) else None)
+    model = options.model or resumed_weights(options.resume)
     if model is None:
         raise UserError(f"yolo {mode}: model= is missing; for example `{_EXAMPLES[mode]}`")
     if mode == "train" and options.data is None and not options.resume:

@@ -9,7 +9,7 @@ from ultralytics.cfg import Options, get_cfg
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import OptionError, WeightsError
-from ultralytics.utils.files import RUNS_FOLDER
+from ultralytics.utils.files import RUNS_FOLDER, resumed_weights
 
 # Where and how long a run goes on. Everything else is part of what the run is.
 MAY_CHANGE = (
@@ -26,8 +26,7 @@ def resume_path(options: Options) -> Path:
     Raises OptionError, which names the newest last.pt of the project, when neither is a weights file.
     """
     if isinstance(options.resume, str):
-        path = Path(options.resume)
-        return path / "weights" / "last.pt" if path.is_dir() else path
+        return Path(resumed_weights(options.resume))
     if options.model and options.model.endswith(".pt"):
         return Path(options.model)
     raise OptionError(

@@ -17,6 +17,13 @@ RUNS_FOLDER = Path("runs") / "detect"
 FULL_WIDTH = {"：": ":", "，": ",", "【": "[", "】": "]", "［": "[", "］": "]"}
 
 
+def resumed_weights(resume: bool | str) -> str | None:
+    """The weights that `resume=` names, by themselves or by their run's folder."""
+    if not isinstance(resume, str):
+        return None
+    return str(Path(resume) / "weights" / "last.pt") if Path(resume).is_dir() else resume
+
+
 class RunOptions(Protocol):
     """The options that name a run's folder; `ultralytics.cfg.Options` has them."""
 
