@@ -55,7 +55,7 @@ def soak(given: argparse.Namespace) -> dict:
     last = given.out / "run" / "weights" / "last.pt"
     rng, memory, kills = random.Random(given.seed), [], []
     began = time.monotonic()
-    seconds_per_run = 60.0  # until the first epochs have shown how long the whole takes
+    seconds_per_run = 20.0  # until the first epochs have shown how long the whole takes
     while True:
         words = [json.dumps({"resume": str(last)} if last.exists() else options)]
         words.append(str(last) if last.exists() else "rtdetr-efficientvit-m0.yaml")
