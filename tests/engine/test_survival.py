@@ -94,7 +94,7 @@ def outcome(folder: Path) -> tuple[dict, list[dict]]:
         pytest.param("on_val_batch_end", 2, 0, marks=pytest.mark.slow),
         pytest.param("on_fit_epoch_end", 2, 0, marks=pytest.mark.slow),
         pytest.param("on_model_save", 1, 0, marks=pytest.mark.slow),
-        pytest.param("fsync", 2, 0, marks=pytest.mark.slow),
+        pytest.param("fsync", 3, 0, marks=pytest.mark.slow),
         pytest.param("fsync", 9, 0, marks=pytest.mark.slow),
         pytest.param("replace", 10, 0, marks=pytest.mark.slow),
     ],

@@ -304,6 +304,7 @@ class BaseTrainer:
         self.clock = RunClock(self.epochs, len(self.train_loader))
         if self.checkpoint is not None:
             run_state.resume(self, self.checkpoint)
+            self.checkpoint = None  # four times the weights in memory, which the run has taken over
             if self.is_main:
                 self.files.keep_results(self.epoch)
         self.keep_state()  # a run that is killed in its first epoch can be resumed, too
