@@ -79,7 +79,8 @@ class BaseTrainer:
     ) -> None:
         self.checkpoint: dict | None = None
         self.save_dir: Path | None = None
-        if options.resume:
+        self.resumed = bool(options.resume)  # `checkpoint` is let go once it has been put back
+        if self.resumed:
             path, self.checkpoint = find_checkpoint(resume_path(options))
             given = options_unlike_default(options) if overrides is None else overrides
             options = resume_options(self.checkpoint, path, given)

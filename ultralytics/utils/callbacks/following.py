@@ -66,14 +66,14 @@ class Follower:
 
         A resumed run goes on without it.
         """
-        if trainer.checkpoint is not None:
+        if trainer.resumed:
             self.ids.update(_read_ids(trainer.save_dir))
         facts = run_facts(trainer, self.ids.get(self.logger.name))
         try:
             name = self.logger.start(facts)
         except Exception as error:  # whatever this service's package raises
             message = f"loggers={self.logger.name}: the run cannot be opened there: {_reason(error)}."
-            if trainer.checkpoint is None:
+            if not trainer.resumed:
                 raise UserError(f"{message} Mend it, or leave {self.logger.name} out of loggers=.") from error
             LOGGER.warning(f"{message} The training goes on without it.")
             return
