@@ -4,12 +4,12 @@
     python benchmarks/convergence.py --configs default dense=0.3 dense=0.5 dense=1 --seeds 1 --out runs/dense
     python benchmarks/convergence.py --data my.yaml --imgsz 320 --out runs/my-convergence
 
-Every run is a process of its own and gets the same minutes of training on the same number of threads. Only training
-counts (loading of images included): the clock stands still during validation. The runs go one after another, all
-configurations with the first seed, then with the next, so that a change of the machine's speed meets all of them.
-A run that is finished is not done again: the same command goes on where it was stopped.
+First the seconds of a step are measured, loading of images included, all configurations in turn, several rounds: for
+this the machine has to be idle. Then each configuration is trained with each seed for as many steps as fit into the
+minutes. What a run learns depends on its seed and steps only, so that these runs may share the machine (--jobs).
+Runs that are finished are not done again: the same command goes on where it was stopped.
 
-Written to --out: runs/*.json (one a run), convergence.json, convergence.md (table) and convergence.png (curves).
+Written to --out: seconds.json, runs/*.json (one a run), convergence.md (table) and convergence.png (curves).
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +36,28 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "denoising=20": {"denoising": 20},  # in proportion to 60 queries, as the usual 100 are to 300
     "all": {"loss_class": "mal", "dense": 0.5, "one_to_many": 1.0},
 }
-SETTINGS = ("data", "model", "imgsz", "batch", "queries", "lr0", "warmup", "minutes", "points", "threads")
+SETTINGS = ("data", "model", "imgsz", "batch", "queries", "lr0", "warmup", "points", "threads")
+REPORT = threading.Lock()
+TIMED = slice(4, 16)  # steps of a run whose time counts; the first ones are slower
 
 
-class TimeIsUp(Exception):
-    """The run has had its minutes."""
+class Done(Exception):
+    """The run has done its steps."""
 
 
 def main() -> int:
     args = parse_arguments()
     if args.run:
-        train(args, args.run, args.seed)
+        run(args, args.run, args.seed)
         return 0
     for config in args.configs:  # a mistyped one is told before hours are spent on the others
         options_of(config)
+    (args.out / "runs").mkdir(parents=True, exist_ok=True)
+    seconds = measure(args)
     runs = [(config, seed) for seed in range(args.seeds) for config in args.configs]
-    failed = [f"{config}, seed {seed}" for config, seed in runs if not start(args, config, seed)]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        succeeded = list(pool.map(lambda each: start(args, *each, seconds), runs))
+    failed = [f"{config}, seed {seed}" for (config, seed), good in zip(runs, succeeded, strict=True) if not good]
     if failed:
         print(f"failed: {'; '.join(failed)}; the reasons are in {args.out / 'runs'}/*.log", file=sys.stderr)
     return 1 if failed else 0
@@ -57,7 +65,7 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=25, help="of training for each run")
+    parser.add_argument("--minutes", type=float, default=25, help="of training for each run, on --threads threads")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each configuration")
     parser.add_argument(
         "--configs", nargs="+", default=list(CONFIGS), help="names, or options as key=value, joined by +"
@@ -70,49 +78,84 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=60)
     parser.add_argument("--lr0", type=float, default=3e-4)
     parser.add_argument("--warmup", type=int, default=100, help="steps")
-    parser.add_argument("--points", type=int, default=25, help="validations of each run, evenly spaced in time")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--points", type=int, default=25, help="validations of each run, evenly spaced")
+    parser.add_argument("--threads", type=int, default=2, help="for which the minutes count")
+    parser.add_argument("--rounds", type=int, default=3, help="in which the seconds of a step are measured")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the threads")
     parser.add_argument("--run", help=argparse.SUPPRESS)  # one configuration, in this process
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--run-threads", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+# Seconds of a step ----------------------------------------------------------------------------------------------------
+
+
+def measure(args: argparse.Namespace) -> dict[str, float]:
+    """Seconds of a step of each configuration: the least mean of the rounds. Known ones are kept in seconds.json."""
+    file = args.out / "seconds.json"
+    known = json.loads(file.read_text()) if file.exists() else {"settings": settings(args), "seconds": {}}
+    refuse_other_settings(file, known["settings"], settings(args))
+    missing = [config for config in args.configs if config not in known["seconds"]]
+    means: dict[str, list[float]] = {config: [] for config in missing}
+    for turn in range(args.rounds):
+        for config in missing:
+            print(f"seconds of a step, round {turn + 1} of {args.rounds}: {config}", flush=True)
+            name = args.out / "runs" / f"{file_stem(config)}-timed"
+            if not call(args, config, 0, 0, args.threads, name):
+                raise SystemExit(f"{config}: the reason is in {name}.log")
+            means[config].append(json.loads(name.with_suffix(".json").read_text())["seconds"])
+            name.with_suffix(".json").unlink()
+    known["seconds"] |= {config: min(values) for config, values in means.items()}
+    file.write_text(json.dumps(known, indent=1))
+    return known["seconds"]
 
 
 # One run --------------------------------------------------------------------------------------------------------------
 
 
-def start(args: argparse.Namespace, config: str, seed: int) -> bool:
+def start(args: argparse.Namespace, config: str, seed: int, seconds: dict[str, float]) -> bool:
     """Run a configuration in a process of its own, unless it is done, and renew the report. Returns its success."""
-    result = run_file(args, config, seed)
+    steps = round(args.minutes * 60 / seconds[config])
+    name = args.out / "runs" / f"{file_stem(config)}-seed{seed}"
+    result = name.with_suffix(".json")
     if result.exists():
-        before, now = json.loads(result.read_text())["settings"], settings(args)
-        if before != now:
-            changed = ", ".join(f"{k} {before.get(k)} is now {now[k]}" for k in now if before.get(k) != now[k])
-            raise SystemExit(f"{result}: a run with other settings ({changed}); choose another --out, or remove it")
+        known = json.loads(result.read_text())
+        refuse_other_settings(
+            result, {**known["settings"], "steps": known["steps"]}, {**settings(args), "steps": steps}
+        )
         print(f"{config}, seed {seed}: done before")
     else:
-        print(f"{config}, seed {seed}: {args.minutes:g} minutes of training", flush=True)
-        result.parent.mkdir(parents=True, exist_ok=True)
-        threads = {name: str(args.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        with open(result.with_suffix(".log"), "w", encoding="utf-8") as log:
-            command = [sys.executable, __file__, *sys.argv[1:], "--run", config, "--seed", str(seed)]
-            code = subprocess.call(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **threads})
-        if code:
+        print(f"{config}, seed {seed}: {steps} steps", flush=True)
+        if not call(args, config, seed, steps, max(args.threads // args.jobs, 1), name):
             return False
-    write_report(args.out, args.configs, json.loads(result.read_text())["settings"])
+    with REPORT:
+        write_report(args.out, args.configs, seconds, {**settings(args), "minutes": args.minutes})
     return True
 
 
-def train(args: argparse.Namespace, config: str, seed: int) -> None:
-    """Train for the minutes given, validating at even intervals, and write the points."""
+def call(args: argparse.Namespace, config: str, seed: int, steps: int, threads: int, name: Path) -> bool:
+    """This script once more, for one run. What it prints is in name.log, what it finds in name.json."""
+    environment = {**os.environ, **{key: str(threads) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}}
+    own = ["--run", config, "--seed", str(seed), "--steps", str(steps), "--run-threads", str(threads)]
+    with open(name.with_suffix(".log"), "w", encoding="utf-8") as log:
+        command = [sys.executable, __file__, *sys.argv[1:], *own]
+        code = subprocess.call(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+    return code == 0
+
+
+def run(args: argparse.Namespace, config: str, seed: int) -> None:
+    """Train for args.steps and write the points; with 0 steps, measure how long one takes."""
     import torch
 
     from ultralytics import RTDETR
 
-    torch.set_num_threads(args.threads)
-    watch = Watch(args.minutes * 60, args.points)
+    torch.set_num_threads(args.run_threads)
+    watch = Watch(args.steps, args.points) if args.steps else StopWatch()
+    name = args.out / "runs" / (f"{file_stem(config)}-seed{seed}" if args.steps else f"{file_stem(config)}-timed")
     model = RTDETR(args.model)
-    for event in ("on_train_start", "on_train_batch_end"):
-        model.add_callback(event, getattr(watch, event))
+    model.add_callback("on_train_batch_end", watch.on_train_batch_end)
     options = {
         **{key: getattr(args, key) for key in ("data", "imgsz", "batch", "queries", "lr0")},
         "seed": seed,
@@ -127,43 +170,53 @@ def train(args: argparse.Namespace, config: str, seed: int) -> None:
         "save": False,
         "plots": False,
         "project": str(args.out / "runs" / "folders"),
-        "name": run_file(args, config, seed).stem,
+        "name": name.stem,
         "exist_ok": True,
     }
-    with contextlib.suppress(TimeIsUp):
+    with contextlib.suppress(Done):
         model.train(**{**options, **options_of(config)})
-    result = {"config": config, "options": options_of(config), "seed": seed, "settings": settings(args)}
-    text = json.dumps({**result, "torch": torch.__version__, "points": watch.points}, indent=1)
-    unfinished = run_file(args, config, seed).with_suffix(".tmp")
+    known = {"config": config, "options": options_of(config), "seed": seed, "settings": settings(args)}
+    text = json.dumps({**known, "torch": torch.__version__, "steps": args.steps, **watch.result()}, indent=1)
+    unfinished = name.with_suffix(".tmp")
     unfinished.write_text(text)
-    unfinished.replace(run_file(args, config, seed))
+    unfinished.replace(name.with_suffix(".json"))
 
 
 class Watch:
-    """Callbacks that count seconds of training, validate at even intervals and raise TimeIsUp at the end."""
+    """A callback that validates at even intervals and raises Done after the last step."""
 
-    def __init__(self, seconds: float, points: int) -> None:
-        self.due = [seconds * (n + 1) / points for n in range(points)]
+    def __init__(self, steps: int, points: int) -> None:
+        self.due = [round(steps * (n + 1) / points) for n in range(points)]
         self.points: list[dict[str, float]] = []
-        self.validating = 0.0
-        self.started = 0.0
-
-    def on_train_start(self, trainer: Any) -> None:
-        self.started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: Any) -> None:
-        now = time.perf_counter()
-        seconds = now - self.started - self.validating
-        if seconds < self.due[0]:
+        if trainer.updates < self.due[0]:
             return
-        self.due = [moment for moment in self.due if moment > seconds]
+        self.due = [step for step in self.due if step > trainer.updates]
         trainer.validate()
-        self.validating += time.perf_counter() - now
         metrics = {"map50": trainer.metrics["metrics/mAP50(B)"], "map": trainer.metrics["metrics/mAP50-95(B)"]}
-        self.points.append({"minutes": seconds / 60, "steps": trainer.updates, **metrics})
+        self.points.append({"steps": trainer.updates, **metrics})
         print(f"point {self.points[-1]}", flush=True)
         if not self.due:
-            raise TimeIsUp
+            raise Done
+
+    def result(self) -> dict[str, Any]:
+        return {"points": self.points}
+
+
+class StopWatch:
+    """A callback that times the first steps and raises Done after them."""
+
+    def __init__(self) -> None:
+        self.moments: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any) -> None:
+        self.moments.append(time.perf_counter())
+        if len(self.moments) == TIMED.stop:
+            raise Done
+
+    def result(self) -> dict[str, Any]:
+        return {"seconds": (self.moments[-1] - self.moments[TIMED.start - 1]) / (TIMED.stop - TIMED.start)}
 
 
 # Names and settings ---------------------------------------------------------------------------------------------------
@@ -184,12 +237,18 @@ def options_of(config: str) -> dict[str, Any]:
     return options
 
 
-def run_file(args: argparse.Namespace, config: str, seed: int) -> Path:
-    return args.out / "runs" / f"{config.replace('=', '-').replace('.', '_')}-seed{seed}.json"
+def file_stem(config: str) -> str:
+    return config.replace("=", "-").replace(".", "_")
 
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:
     return {key: getattr(args, key) for key in SETTINGS}
+
+
+def refuse_other_settings(file: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    changed = ", ".join(f"{k} {before.get(k)} is now {now[k]}" for k in now if before.get(k) != now[k])
+    if changed:
+        raise SystemExit(f"{file}: a run with other settings ({changed}); choose another --out, or remove it")
 
 
 if __name__ == "__main__":

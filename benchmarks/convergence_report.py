@@ -12,19 +12,24 @@ import numpy as np
 GOAL = 0.5  # mAP50
 
 
-def write_report(folder: Path, configs: Sequence[str], settings: dict[str, Any]) -> None:
-    """Read folder/runs/*.json and write convergence.json, convergence.md and convergence.png beside it."""
-    runs = [json.loads(file.read_text()) for file in sorted((folder / "runs").glob("*.json"))]
+def write_report(folder: Path, configs: Sequence[str], seconds: dict[str, float], settings: dict[str, Any]) -> None:
+    """Read folder/runs/*-seed*.json and write convergence.md and convergence.png beside it.
+
+    `seconds` are those of a step of each configuration: a run's minutes are its steps times these.
+    """
+    runs = [json.loads(file.read_text()) for file in sorted((folder / "runs").glob("*-seed*.json"))]
+    for run in runs:
+        for point in run["points"]:
+            point["minutes"] = point["steps"] * seconds.get(run["config"], 0.0) / 60
     by_config = {c: sorted((r for r in runs if r["config"] == c), key=lambda r: r["seed"]) for c in configs}
     by_config = {config: found for config, found in by_config.items() if found}
-    (folder / "convergence.json").write_text(json.dumps({"settings": settings, "runs": by_config}, indent=1))
-    (folder / "convergence.md").write_text(table(by_config, settings))
+    (folder / "convergence.md").write_text(table(by_config, seconds, settings))
     draw(by_config, settings, folder / "convergence.png")
 
 
-def table(by_config: dict[str, list[dict]], settings: dict[str, Any]) -> str:
+def table(by_config: dict[str, list[dict]], seconds: dict[str, float], settings: dict[str, Any]) -> str:
     """Markdown: means over the seeds, and in brackets the least and largest value."""
-    heads = (f"minutes to mAP50 {GOAL}", "mAP50 at the end", "mAP50-95 at the end", "steps", "better than default")
+    heads = ("s a step", f"minutes to mAP50 {GOAL}", "mAP50 at the end", "mAP50-95 at the end", "steps", "better")
     rows = [f"| configuration | seeds | {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) + 1)}"]
     first = {run["seed"]: run["points"][-1]["map50"] for run in by_config.get("default", [])}
     for config, runs in by_config.items():
@@ -32,15 +37,19 @@ def table(by_config: dict[str, list[dict]], settings: dict[str, Any]) -> str:
         shared = [run for run in runs if run["seed"] in first]
         wins = sum(run["points"][-1]["map50"] > first[run["seed"]] for run in shared)
         cells = (
+            f"{seconds[config]:.2f}",
             spread([minutes_to(run["points"], GOAL) for run in runs], "{:.1f}"),
             spread([end["map50"] for end in ends], "{:.3f}"),
             spread([end["map"] for end in ends], "{:.3f}"),
-            spread([end["steps"] for end in ends], "{:.0f}"),
+            str(ends[0]["steps"]),
             "" if config == "default" or not shared else f"{wins} of {len(shared)} seeds",
         )
         rows.append(f"| {config} | {len(runs)} | {' | '.join(cells)} |")
     said = ", ".join(f"{key} {value}" for key, value in settings.items())
-    return "\n".join(rows) + f"\n\nMeans over the seeds, in brackets the range. {said}.\n"
+    return (
+        "\n".join(rows)
+        + f"\n\nMeans over the seeds, in brackets the range; better: than the default at the end. {said}.\n"
+    )
 
 
 def minutes_to(points: Sequence[dict[str, float]], goal: float) -> float | None:

@@ -25,15 +25,12 @@ def convergence(report):
 
 
 def run(config: str, seed: int, *map50: float) -> dict:
-    points = [
-        {"minutes": 10 * (n + 1) / len(map50), "steps": 100 * (n + 1), "map50": value, "map": value / 2}
-        for n, value in enumerate(map50)
-    ]
+    points = [{"steps": 100 * (n + 1), "map50": value, "map": value / 2} for n, value in enumerate(map50)]
     return {"config": config, "seed": seed, "settings": SETTINGS, "points": points}
 
 
 def test_the_goal_is_reached_on_the_line_between_two_validations(report):
-    points = run("default", 0, 0.2, 0.4, 0.8, 0.3)["points"]
+    points = [{"minutes": 2.5 * (n + 1), "map50": value} for n, value in enumerate((0.2, 0.4, 0.8, 0.3))]
     assert report.minutes_to(points, 0.5) == pytest.approx(5.0 + 2.5 / 4)
     assert report.minutes_to(points, 0.1) == pytest.approx(1.25)
     assert report.minutes_to(points, 0.9) is None
@@ -50,15 +47,15 @@ def test_table_picture_and_numbers_are_written(report, tmp_path):
     runs = [run("default", 0, 0.3, 0.6), run("default", 1, 0.2, 0.4), run("all", 0, 0.5, 0.7), run("all", 1, 0.1, 0.3)]
     for one in runs:
         (tmp_path / "runs" / f"{one['config']}-seed{one['seed']}.json").write_text(json.dumps(one))
-    report.write_report(tmp_path, ["default", "mal", "all"], SETTINGS)
+    report.write_report(tmp_path, ["default", "mal", "all"], {"default": 3.0, "all": 1.5}, SETTINGS)
     rows = (tmp_path / "convergence.md").read_text().splitlines()
-    assert rows[2] == (
-        "| default | 2 | 8.3, reached by 1 of 2 | 0.500 (0.400-0.600) | 0.250 (0.200-0.300) | 200 (200-200) |  |"
-    )
-    assert rows[3].startswith("| all | 2 | 5.0, reached by 1 of 2 | 0.500 (0.300-0.700) |")
+    default = "| default | 2 | 3.00 | 8.3, reached by 1 of 2 | 0.500 (0.400-0.600) | 0.250 (0.200-0.300) | 200 |  |"
+    assert rows[2] == default
+    assert rows[3].startswith(
+        "| all | 2 | 1.50 | 2.5, reached by 1 of 2 | 0.500 (0.300-0.700) |"
+    )  # half the time a step
     assert rows[3].endswith("| 1 of 2 seeds |")
     assert (tmp_path / "convergence.png").stat().st_size > 10_000
-    assert set(json.loads((tmp_path / "convergence.json").read_text())["runs"]) == {"default", "all"}
 
 
 def test_configurations_are_names_and_options_joined(convergence):
@@ -75,22 +72,35 @@ def test_every_option_of_the_configurations_exists(convergence):
         assert get_cfg(overrides=convergence.options_of(name)).to_dict().items() >= convergence.CONFIGS[name].items()
 
 
-def test_the_watch_counts_training_only_and_ends_the_run(convergence, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(convergence.time, "perf_counter", lambda: now[0])
-
+def test_the_watch_validates_at_even_intervals_and_ends_the_run(convergence):
     class Trainer:
-        updates = 7
+        updates = 0
         metrics = {"metrics/mAP50(B)": 0.4, "metrics/mAP50-95(B)": 0.2}  # noqa: RUF012
 
         def validate(self):
-            now[0] += 100  # slow, and not counted
+            self.metrics = {key: value + 0.1 for key, value in self.metrics.items()}
 
-    watch = convergence.Watch(seconds=60, points=2)
-    watch.on_train_start(None)
-    with pytest.raises(convergence.TimeIsUp):
-        for _ in range(100):
-            now[0] += 4
-            watch.on_train_batch_end(Trainer())
-    assert [point["minutes"] for point in watch.points] == pytest.approx([32 / 60, 1.0])
-    assert watch.points[0] == {"minutes": pytest.approx(32 / 60), "steps": 7, "map50": 0.4, "map": 0.2}
+    watch, trainer = convergence.Watch(steps=7, points=2), Trainer()
+    with pytest.raises(convergence.Done):
+        for trainer.updates in range(1, 100):
+            watch.on_train_batch_end(trainer)
+    first, second = watch.result()["points"]
+    assert first == {"steps": 4, "map50": pytest.approx(0.5), "map": pytest.approx(0.3)}
+    assert second == {"steps": 7, "map50": pytest.approx(0.6), "map": pytest.approx(0.4)}
+
+
+def test_the_stopwatch_leaves_out_the_first_steps(convergence, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(convergence.time, "perf_counter", lambda: now[0])
+    watch = convergence.StopWatch()
+    with pytest.raises(convergence.Done):
+        for step in range(100):
+            now[0] += 50 if step < convergence.TIMED.start else 2
+            watch.on_train_batch_end(None)
+    assert watch.result() == {"seconds": 2}
+
+
+def test_runs_with_other_settings_are_not_mixed(convergence, tmp_path):
+    convergence.refuse_other_settings(tmp_path, {"imgsz": 160}, {"imgsz": 160})
+    with pytest.raises(SystemExit, match="imgsz 160 is now 320"):
+        convergence.refuse_other_settings(tmp_path, {"imgsz": 160}, {"imgsz": 320})
