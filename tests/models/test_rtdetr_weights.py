@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -110,3 +112,39 @@ def test_load_takes_over_the_names_where_the_network_has_none(weights):
     other = RTDETR(NETWORK).load(weights)  # 80 classes
     assert other.names[0] == "0"
     assert other.model.state_dict()["model.0.patch_embed.0.c.weight"].unique().tolist() == [0.25]
+
+
+@pytest.fixture
+def published(weights, tmp_path) -> Path:
+    """A file in the form of the published package: the whole model pickled in float16, beside training arguments."""
+    network = RTDETR(weights).model
+    network.yaml = {**network.yaml, "channels": 3, "modules": str(tmp_path / "code")}
+    file = tmp_path / "published.pt"
+    torch.save({"model": copy.deepcopy(network).half(), "ema": None, "epoch": -1, "train_args": {"lr0": 0.1}}, file)
+    return file
+
+
+def test_a_published_file_is_a_model(published, weights):
+    ours, theirs = RTDETR(published), RTDETR(weights)
+    assert ours.names == theirs.names
+    assert "modules" not in ours.model.yaml  # a folder of code, which a file from elsewhere has no business to name
+    loaded = ours.model.state_dict()
+    for name, value in theirs.model.state_dict().items():
+        rounded = value.half().float() if value.is_floating_point() else value
+        assert loaded[name].dtype == value.dtype and torch.equal(loaded[name], rounded), name
+    assert ours.predict(np.zeros((64, 64, 3), np.uint8), imgsz=64)[0].names == theirs.names
+
+
+def test_a_published_file_is_trained_further_but_not_resumed(published, data, tmp_path):
+    trainer = prepared(data, tmp_path, model=str(published))
+    assert score_bias(trainer) == REVERSED and trainer.starts_pretrained()
+    with pytest.raises(WeightsError, match="expected a checkpoint of this package"):
+        RTDETR(published).train(data=data, resume=True)
+
+
+def test_a_pickled_model_without_its_model_file_is_told(published, tmp_path):
+    content = torch.load(published, weights_only=False)
+    del content["model"].yaml
+    torch.save(content, tmp_path / "bare.pt")
+    with pytest.raises(WeightsError, match=r"bare\.pt: holds \d+ tensors, but not the model file .* Build the model first"):
+        RTDETR(tmp_path / "bare.pt")

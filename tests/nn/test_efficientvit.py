@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from tests.golden.fill import value
 from tests.golden.inputs import image
+from ultralytics.cfg.model_yaml import find_model_yaml
 from ultralytics.nn.Addmodules import EfficientViT as source
 from ultralytics.nn.registry import REGISTRY, Context
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ModelConfigError, WeightsError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -126,6 +129,19 @@ def test_timm_weights_give_timm_features(tmp_path):
     expected = np.load(GOLDEN / "timm_efficientvit_m3.npz")
     for ours, name in ((maps[1], "stage1"), (maps[2], "stage2")):
         assert np.abs(ours[:, ::4].numpy() - expected[name]).max() <= 1e-4 * np.abs(expected[name]).max()
+
+
+@torch.no_grad()
+def test_weights_named_in_a_row_compute_the_same_within_a_detector(tmp_path):
+    file = tmp_path / "m0.pth"
+    torch.save({"state_dict": timm_weights("efficientvit_m0")}, file)
+    content = yaml.safe_load(find_model_yaml("rtdetr-efficientvit-m0.yaml")[0].read_text())
+    content["backbone"][0][3] = [str(file)]
+    detector = DetectionModel({**content, "nc": 2}).eval()
+    alone = source.EfficientViT_M0(pretrained=str(file)).eval()  # epsilon 1e-5 as the classifier's; 1e-3 in the detector
+    inputs = torch.from_numpy(image(2703, 64, 64))
+    for ours, expected in zip(detector.model[0](inputs), alone(inputs), strict=True):
+        assert (ours - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
 def test_classifier_weights_are_resized_with_a_report(tmp_path, caplog):

@@ -225,7 +225,7 @@ def _scale(data: dict[str, Any], name: str) -> tuple[float, float, float]:
     scales = data.get("scales")
     if not scales:
         return data.get("depth_multiple", 1.0), data.get("width_multiple", 1.0), data.get("max_channels", float("inf"))
-    scale = data.setdefault("scale", next(iter(scales)))
+    scale = data["scale"] = data.get("scale") or next(iter(scales))  # published weights may hold an empty one
     if scale not in scales:
         raise ModelConfigError(f"{name}: unknown scale {scale!r}; the file has {', '.join(map(str, scales))}")
     values = scales[scale]

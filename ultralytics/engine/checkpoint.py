@@ -22,12 +22,15 @@ from pathlib import Path
 
 import torch
 
+from ultralytics.cfg.model_yaml import KEYS, SECTIONS
+from ultralytics.nn.weights import read_weights
 from ultralytics.utils.atomic import atomic_write
 from ultralytics.utils.errors import UserError, WeightsError
-from ultralytics.utils.torch_files import read_plain
+from ultralytics.utils.torch_files import PickledClassesError, read_plain
 
 FORMAT_VERSION = 1
 WEIGHT_KEYS = ("model_yaml", "names", "nc", "model", "ema")
+MODEL_KEYS = {*KEYS, *SECTIONS, "yaml_file"} - {"modules"}  # which would name a folder of code on this machine
 _PLAIN = (type(None), bool, int, float, str, torch.Tensor)
 
 
@@ -67,6 +70,30 @@ def load_checkpoint(path: str | Path) -> dict:
     if missing := [key for key in WEIGHT_KEYS if key not in state]:
         raise WeightsError(f"{path}: not a complete checkpoint, it lacks {', '.join(missing)}.")
     return state
+
+
+def load_model_weights(path: str | Path) -> dict:
+    """A checkpoint of this package, or a published `.pt` that pickles a whole model, in the form of a checkpoint.
+
+    Of a published file come the WEIGHT_KEYS only: it is a model to use or to train further, not a run to go on with.
+
+    Raises:
+        WeightsError: the file cannot be read, or does not say which model its weights are of.
+    """
+    try:
+        return load_checkpoint(path)
+    except PickledClassesError:
+        read = read_weights(path)
+    architecture = {key: value for key, value in (read.model_yaml or {}).items() if key in MODEL_KEYS}
+    nc = architecture.get("nc")
+    if not isinstance(nc, int):
+        raise WeightsError(
+            f"{path}: holds {len(read.tensors)} tensors, but not the model file that they belong to. Build the model "
+            f"first and load them into it: RTDETR('rtdetr-l.yaml').load({str(path)!r})."
+        )
+    names = {index: (read.names or {}).get(index, str(index)) for index in range(nc)}
+    tensors = {name: value.float() if value.is_floating_point() else value for name, value in read.tensors.items()}
+    return {"model_yaml": architecture, "names": names, "nc": nc, "model": tensors, "ema": None}
 
 
 def _describe(state: object) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ultralytics.cfg import Options, get_cfg
 from ultralytics.cfg.model_yaml import load_model_yaml
-from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
+from ultralytics.engine.checkpoint import load_checkpoint, load_model_weights, save_checkpoint
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.engine.resume import device_of
@@ -38,7 +38,8 @@ class Model:
     A subclass names its network and the classes that train, validate and predict with it.
 
     Args:
-        model: a model file (`.yaml`, or the name of one in the package), or weights (`.pt`).
+        model: a model file (`.yaml`, or the name of one in the package), or weights (`.pt`), also
+            those of the published package.
         verbose: whether messages go to the terminal.
 
     Raises:
@@ -64,7 +65,7 @@ class Model:
             load_model_yaml(self.source)  # a wrong file is told here, not at the first use
             self.checkpoint: dict[str, Any] | None = None
         elif suffix == ".pt":
-            self.checkpoint = load_checkpoint(self.source)
+            self.checkpoint = load_model_weights(self.source)
         else:
             raise ModelConfigError(f"model {self.source!r}: expected a model file (.yaml) or weights (.pt)")
 

@@ -26,6 +26,7 @@ def channel_preserving(ctx: Context, *args: Any) -> Plan:
 
 def concat(ctx: Context, dim: int = 1) -> Plan:
     """`[dim]`: all inputs, one after the other along the channels."""
+    ctx.require_once()
     return Plan((dim,), sum(ctx.inputs))
 
 
@@ -33,6 +34,7 @@ def backbone(*widths: int) -> PlanFunction:
     """Plan of a network with several outputs, whose channels are `widths` (finest map first)."""
 
     def plan(ctx: Context, *args: Any) -> Plan:
+        ctx.require_once()
         return Plan(args, widths)
 
     return plan

@@ -69,6 +69,17 @@ class Context:
             return channels
         return max(8, -int(-min(channels, self.max_channels) * self.width // 8) * 8)
 
+    def require_once(self) -> None:
+        """Refuse repeats in a row whose module has no use for them, rather than pass over them.
+
+        Raises:
+            ModelConfigError: the second column of the row is not 1.
+        """
+        if self.repeats != 1:
+            raise ModelConfigError(
+                f"it cannot be repeated; write 1 in the second column of the row, got {self.repeats}"
+            )
+
 
 @dataclass(frozen=True)
 class Plan:

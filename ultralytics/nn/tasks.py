@@ -17,6 +17,7 @@ from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.unread import layer_numbers, layer_sources, unread_layers
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
+from ultralytics.utils.torch_utils import initialize_weights
 
 LayerHook = Callable[[nn.Module, Any], None]
 
@@ -78,9 +79,8 @@ class DetectionModel(nn.Module):
         built = build_layers(spec, self.nc, ch)
         self.model, self.save, self.layer_shapes = built.layers, built.save, built.shapes
         for layer in self.model:
-            for module in layer.modules() if not getattr(layer, "keeps_norm", False) else ():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eps, module.momentum = 1e-3, 0.03
+            if not getattr(layer, "keeps_norm", False):
+                initialize_weights(layer, keep_outputs=bool(getattr(layer, "pretrained", None)))
         sides = [min(shape[2:]) for shapes in self.layer_shapes[:-1] for shape in shapes if len(shape) == 4]
         self.stride = torch.tensor([TRACE_SIZE / min(sides)]) if sides else torch.tensor([1.0])
         if verbose:

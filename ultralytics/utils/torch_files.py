@@ -37,8 +37,8 @@ def read_plain(path: str | Path) -> object:
         ):
             raise PickledClassesError(
                 f"{path}: holds pickled Python classes, which are not read because reading them runs their code; "
-                "expected a checkpoint of this package. Weights of a published model file, whose tensors can be read "
-                f"without it, go into a model that is built: RTDETR('rtdetr-l.yaml').load('{path.name}')."
+                "expected a checkpoint of this package. A published model file is read as data by RTDETR(...) and "
+                f".load(...), as in RTDETR('{path.name}'); its training cannot be resumed here."
             ) from error
         raise WeightsError(f"{path}: damaged or not a weights file ({first_line(error)}).") from error
     except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:

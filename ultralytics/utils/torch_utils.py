@@ -186,10 +186,16 @@ def de_parallel(model: nn.Module) -> nn.Module:
     return model.module if is_parallel(model) else model
 
 
-def initialize_weights(model: nn.Module) -> None:
-    """Set the normalisations as published models have them: eps 1e-3, momentum 0.03. Weights stay as they are."""
+def initialize_weights(model: nn.Module, *, keep_outputs: bool = False) -> None:
+    """Set the normalisations as published models have them: eps 1e-3, momentum 0.03. Weights stay as they are.
+
+    With `keep_outputs`, for a network that has learned something already, the running variances v are moved so that
+    v + eps stays what it was.
+    """
     for module in model.modules():
-        if type(module) is nn.BatchNorm2d:
+        if isinstance(module, nn.BatchNorm2d):
+            if keep_outputs and module.track_running_stats:
+                module.running_var += module.eps - 1e-3
             module.eps, module.momentum = 1e-3, 0.03
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from ultralytics.data.advice import small_data_advice
 from ultralytics.data.build import EpochLoader, build_dataloader, build_dataset
 from ultralytics.data.utils import load_dataset_config
-from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.checkpoint import load_model_weights
 from ultralytics.engine.distribute import share_of_batch
 from ultralytics.engine.trainer import BaseTrainer, training_sides
 from ultralytics.models.rtdetr.val import RTDETRValidator
@@ -103,7 +103,7 @@ class RTDETRTrainer(BaseTrainer):
             architecture, known = self.model.yaml, known_names(self.model.names)
             weights = Weights(self.model.state_dict(), options.model or "model", known)
         elif options.model and Path(options.model).suffix == ".pt":
-            checkpoint = load_checkpoint(options.model)
+            checkpoint = load_model_weights(options.model)
             architecture, known = checkpoint["model_yaml"], known_names(checkpoint["names"])
             weights = Weights(checkpoint["ema"] or checkpoint["model"], options.model, known)
         elif options.model:

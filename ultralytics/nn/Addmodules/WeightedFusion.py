@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.modules.checks import require_once
 from ultralytics.nn.registry import Context, Plan, register
 from ultralytics.utils.errors import ModelConfigError
 
@@ -17,7 +16,7 @@ EPSILON = 1e-4  # the paper's, Section 3.3
 
 def weighted_sum(ctx: Context) -> Plan:
     """`[]`: a list of maps of equal channels and equal size, for a constructor (number of maps)."""
-    require_once(ctx)
+    ctx.require_once()
     if len(ctx.inputs) < 2 or len(set(ctx.inputs)) > 1:
         raise ModelConfigError(
             f"its maps have {list(ctx.inputs)} channels, expected a list of two or more with equal "

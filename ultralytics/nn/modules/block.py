@@ -27,7 +27,6 @@ from ultralytics.nn.modules.attention import (
 )
 from ultralytics.nn.modules.bottleneck import Bottleneck, GhostBottleneck, RepBottleneck
 from ultralytics.nn.modules.chain import each_output
-from ultralytics.nn.modules.checks import require_once
 from ultralytics.nn.modules.cib import CIB, C2fCIB, RepVGGDW, SCDown
 from ultralytics.nn.modules.conv import Conv, ConvNormLayer, LightConv, RepConv, activation
 from ultralytics.nn.modules.conv import DWConv as DWConv  # files of forks import these three from here, too
@@ -70,7 +69,7 @@ for _block in (
 
 
 def _stem(ctx: Context, cm: int, c2: int) -> Plan:
-    require_once(ctx)
+    ctx.require_once()
     return Plan((ctx.c1, cm, c2), c2)
 
 
@@ -79,7 +78,7 @@ def _hg_block(ctx: Context, cm: int, c2: int, k: int = 3, *args: Any) -> Plan:
 
 
 def _resnet_layer(ctx: Context, c1: int, c2: int, s: int = 1, is_first: bool = False, n: int = 1, e: int = 4) -> Plan:
-    require_once(ctx)
+    ctx.require_once()
     return Plan((c1, c2, s, is_first, n, e), c2 if is_first else e * c2)
 
 

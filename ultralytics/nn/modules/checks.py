@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ultralytics.nn.registry import Context
 from ultralytics.utils.errors import ModelConfigError
 
 
@@ -49,13 +48,3 @@ def require_same(where: str, **values: int) -> None:
     if len(set(values.values())) > 1:
         shown = " and ".join(f"{name}={value}" for name, value in values.items())
         raise ModelConfigError(f"{where}: {' and '.join(values)} must be equal, got {shown}")
-
-
-def require_once(ctx: Context) -> None:
-    """Refuse repeats in a row whose module has no use for them, rather than pass over them.
-
-    Raises:
-        ModelConfigError: the second column of the row is not 1.
-    """
-    if ctx.repeats != 1:
-        raise ModelConfigError(f"it cannot be repeated; write 1 in the second column of the row, got {ctx.repeats}")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.modules.checks import require_once, require_whole
+from ultralytics.nn.modules.checks import require_whole
 from ultralytics.nn.modules.denoising import get_cdn_group
 from ultralytics.nn.modules.one_to_many import OneToManyHead
 from ultralytics.nn.modules.transformer import (
@@ -41,7 +41,7 @@ DECODER_ARGUMENTS = (
 
 
 def _decoder(ctx: Context, nc: int, *args: Any) -> Plan:
-    require_once(ctx)
+    ctx.require_once()
     if len(args) > len(DECODER_ARGUMENTS):
         raise ModelConfigError(
             f"it takes nc and up to {len(DECODER_ARGUMENTS)} more ({', '.join(DECODER_ARGUMENTS)}), "

@@ -20,7 +20,6 @@ from ultralytics.nn.modules.backbones import (
     error_line,
     layout,
 )
-from ultralytics.nn.modules.checks import require_once
 from ultralytics.nn.registry import Context, Plan, register
 from ultralytics.nn.weights import read_state_dict
 from ultralytics.utils import LOGGER
@@ -38,7 +37,7 @@ def plan(
     frozen_stages: int = 0,
 ) -> Plan:
     """`[name, pretrained, out_indices, frozen_stages]`; the channels are those of timm's `feature_info`."""
-    require_once(ctx)
+    ctx.require_once()
     size = tuple(ctx.sizes[0]) if ctx.sizes else SIZE
     recipe = study(name, _as_tuple(out_indices), ctx.c1, size)
     extra = {"channels": ctx.c1, "img_size": size}

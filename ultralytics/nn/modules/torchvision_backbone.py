@@ -20,7 +20,6 @@ from ultralytics.nn.modules.backbones import (
     dependencies,
     error_line,
 )
-from ultralytics.nn.modules.checks import require_once
 from ultralytics.nn.registry import Context, Plan, register
 from ultralytics.nn.weights import load_matching, read_state_dict
 from ultralytics.utils.errors import MissingPackageError, ModelConfigError, WeightsError, did_you_mean
@@ -38,7 +37,7 @@ def plan(
     frozen_stages: int = 0,
 ) -> Plan:
     """`[name, weights, nodes, frozen_stages]`; the channels are those that a run on the meta device gives."""
-    require_once(ctx)
+    ctx.require_once()
     if ctx.c1 != 3:
         raise ModelConfigError(f"networks of torchvision read images of 3 channels, got {ctx.c1}")
     return Plan((name, weights, nodes, frozen_stages), study(name, _as_tuple(nodes)).widths)
