@@ -1,5 +1,6 @@
 """RTDETR from one end to the other on a few drawn images: train, resume, validate, predict, save and load."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.models.rtdetr import RTDETRTrainer
 from ultralytics.utils.errors import DeviceError, ModelConfigError, OptionError, UserError, WeightsError
+from ultralytics.utils.flops import get_flops
 
 QUICK = {"imgsz": 64, "batch": 4, "epochs": 1, "workers": 0, "queries": 10, "denoising": 4, "device": "cpu"}
 
@@ -57,6 +59,25 @@ def test_weights_validate_on_the_data_and_size_they_were_trained_with(trained):
     expected = trained.metrics.results_dict
     assert metrics.results_dict == pytest.approx(expected, abs=1e-6)
     assert model.model.model[-1].num_queries == 10
+
+
+def test_runs_end_in_the_papers_table(trained, tmp_path):
+    model = RTDETR(trained.trainer.best)
+    with pytest.raises(UserError, match="there are no metrics yet"):
+        model.paper_table()
+    metrics = model.val(workers=0, project=str(tmp_path), device="cpu")
+    tables = [folder / "paper_table.csv" for folder in (trained.trainer.save_dir, tmp_path / "val")]
+    for file in tables:
+        assert {f"paper_table.{suffix}" for suffix in ("txt", "md", "tex", "csv")} <= {
+            p.name for p in file.parent.iterdir()
+        }
+        with open(file, newline="") as stream:
+            first = next(csv.DictReader(stream))
+        assert (first["Model"], first["Size (px)"], first["Class"]) == ("rtdetr-efficientvit-m0", "64", "all")
+        assert float(first["Params (M)"]) * 1e6 == sum(p.numel() for p in model.model.parameters())
+        assert float(first["File (MB)"]) * 1e6 == trained.trainer.best.stat().st_size
+        assert float(first["mAP50-95"]) == pytest.approx(metrics.box.map, abs=1e-6)
+    assert model.paper_table().model.rows[0][3] == get_flops(model.model, 64)
 
 
 def test_predict_takes_an_array_and_streams(trained):

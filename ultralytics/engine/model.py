@@ -13,6 +13,7 @@ from torch import Tensor
 from ultralytics.cfg import Options, get_cfg
 from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.engine.checkpoint import load_checkpoint, load_model_weights, save_checkpoint
+from ultralytics.engine.paper import table_of, write_table
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.engine.resume import device_of
@@ -23,9 +24,11 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import known_names, load_weights, read_weights
 from ultralytics.utils import setup_logging
 from ultralytics.utils.callbacks import Callback, Callbacks
+from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.dist import started_by_torchrun
 from ultralytics.utils.errors import ModelConfigError, OptionError, UserError
 from ultralytics.utils.metrics import DetMetrics
+from ultralytics.utils.paper_table import PaperTable
 from ultralytics.utils.torch_utils import count_devices
 
 # What validation and prediction take over from the training of the weights, unless told otherwise.
@@ -59,6 +62,7 @@ class Model:
         self.trainer: BaseTrainer | None = None
         self.metrics: DetMetrics | None = None
         self.modules: list[str] | None = None  # folders of module files that an option named
+        self._validated_at: int | None = None  # side of the images in pixels, of `metrics`
         self._loaded = False  # weights that are not those of `source`
         suffix = Path(self.source).suffix.lower()
         if suffix in (".yaml", ".yml"):
@@ -101,6 +105,9 @@ class Model:
         self._loaded = True
         if self.trainer.args.save:
             self._take_weights(self.trainer.best)
+        self._validated_at = self.trainer.args.imgsz
+        if self.trainer.args.plots and isinstance(self.metrics, DetMetrics):
+            write_table(self.paper_table(), self.trainer.save_dir)
         return self.metrics
 
     def _train_on_several_devices(self, args: Options, given: dict[str, Any]) -> DetMetrics:
@@ -120,6 +127,9 @@ class Model:
         self.trainer.best, self.trainer.last, self.trainer.metrics = files.best, files.last, self.metrics.results_dict
         self._take_weights(files.best)
         self.__dict__.pop("model", None)
+        self._validated_at = args.imgsz
+        if args.plots:
+            write_table(self.paper_table(), folder)
         return self.metrics
 
     def _take_weights(self, file: Path) -> None:
@@ -129,8 +139,22 @@ class Model:
     def val(self, **options: Any) -> DetMetrics:
         """Validate; without `data=` on the data set that the weights were trained on."""
         args = self._options("val", options, model=self.source)
-        self.metrics = self.validator_class(args, callbacks=self.callbacks)(self.model)
+        validator = self.validator_class(args, callbacks=self.callbacks)
+        self.metrics = validator(self.model)
+        self._validated_at = check_imgsz(args.imgsz, int(max(self.model.stride)))
+        if args.plots or args.save_json:
+            write_table(self.paper_table(), validator.save_dir)
         return self.metrics
+
+    def paper_table(self) -> PaperTable:
+        """Size, speed and accuracy by the last validation, a training's included, as text, Markdown, LaTeX and CSV.
+
+        Raises:
+            UserError: nothing was validated yet.
+        """
+        if self.metrics is None:
+            raise UserError("paper_table: there are no metrics yet; call val(data='my.yaml') first")
+        return table_of(self.model, self.metrics, self._validated_at, self.source)
 
     def predict(
         self, source: Any = None, stream: bool = False, **options: Any

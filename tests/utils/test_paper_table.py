@@ -1,0 +1,46 @@
+import csv
+
+import pytest
+
+from tests.golden.detections import BY_CASE, CASES, judged
+from ultralytics.utils.paper_table import ModelFacts, paper_table
+
+FACTS = ModelFacts(
+    "my_model", 640, 12_345_678, 30.02, {"preprocess": 1.0, "inference": 8.0, "postprocess": 1.0}, 45_000_000
+)
+
+
+@BY_CASE
+def test_numbers_of_classes_and_means_are_those_of_the_reference(case, tmp_path):
+    """`case` has the means of the reference implementation, tests/golden/metrics_*.json."""
+    metrics = judged(case)[0]
+    paper_table(metrics, FACTS).write(tmp_path)
+    with open(tmp_path / "paper_table.csv", newline="") as file:
+        first, *rest = csv.DictReader(file)
+    expected = {"P": "mp", "R": "mr", "mAP50": "map50", "mAP75": "map75", "mAP50-95": "map"}
+    for title, key in expected.items():
+        value = float(first[title] or "nan")
+        assert value == pytest.approx(case[key], abs=1e-9, nan_ok=True), title
+    assert first["Class"] == "all" and len(rest) == len(metrics.ap_class_index)
+    for row, ap, f1 in zip(rest, metrics.box.ap75, metrics.box.f1, strict=True):
+        assert float(row["mAP75"]) == pytest.approx(ap) and float(row["F1"]) == pytest.approx(f1)
+
+
+def test_the_models_row_and_the_four_files(tmp_path):
+    metrics = judged(CASES[2])[0]
+    table = paper_table(metrics, FACTS)
+    files = table.write(tmp_path)
+    assert [file.name for file in files] == [f"paper_table.{s}" for s in ("txt", "md", "tex", "csv")]
+    row = dict(zip(table.model.titles, table.model.cells[0], strict=True))
+    assert row == {
+        "Model": "my_model", "Size (px)": "640", "Params (M)": "12.346", "GFLOPs": "30.02", "Pre (ms)": "1.00",
+        "Model (ms)": "8.00", "Post (ms)": "1.00", "FPS": "100.0", "FPS (model)": "125.0", "File (MB)": "45.0",
+    }  # fmt: skip
+    assert r"my\_model & 640 & 12.346" in files[2].read_text()
+    assert "| my_model | 640 |" in files[1].read_text()
+
+
+def test_what_is_not_known_is_a_dash_and_not_zero():
+    facts = ModelFacts("m", 64, None, None, {"preprocess": 0.0, "inference": 0.0, "postprocess": 0.0}, None)
+    cells = paper_table(judged(CASES[2])[0], facts).model.cells[0]
+    assert cells[2:4] == ["-", "-"] and cells[7:] == ["-", "-", "-"]

@@ -1,0 +1,76 @@
+import csv
+import io
+import shutil
+import subprocess
+
+import pytest
+
+from ultralytics.utils.errors import UserError
+from ultralytics.utils.tables import Column, Table, escape_latex, read_csv
+
+TABLE = Table(
+    (Column("Name"), Column("n", "d"), Column("AP", ".3f")), [("a|b_c", 3, 0.12345), ("cat", None, float("nan"))]
+)
+
+
+def test_text_is_in_columns_of_equal_width():
+    assert TABLE.text().splitlines() == ["Name   n     AP", "a|b_c  3  0.123", "cat    -      -"]
+
+
+def test_markdown_escapes_what_would_end_a_cell():
+    assert TABLE.markdown().splitlines() == [
+        "| Name | n | AP |", "| --- | ---: | ---: |", r"| a\|b_c | 3 | 0.123 |", "| cat | - | - |",
+    ]  # fmt: skip
+
+
+def test_csv_has_the_numbers_in_full_and_absent_ones_empty():
+    assert list(csv.reader(io.StringIO(TABLE.csv()))) == [
+        ["Name", "n", "AP"],
+        ["a|b_c", "3", "0.12345"],
+        ["cat", "", ""],
+    ]
+
+
+def test_latex_has_rules_and_a_label_without_spaces():
+    text = TABLE.latex("50% of a_b", "tab:my table")
+    assert r"\caption{50\% of a\_b}" in text and r"\label{tab:my-table}" in text and r"\begin{tabular}{lrr}" in text
+    assert r"    a\textbar{}b\_c & 3 & 0.123 \\" in text
+    assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+
+
+def test_a_row_of_another_length_is_refused():
+    with pytest.raises(ValueError, match="row 2 has 1 cells, expected 2"):
+        Table((Column("a"), Column("b")), [("x", "y"), ("z",)])
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="LaTeX is not installed")
+def test_names_of_any_sign_compile(tmp_path):
+    names = [r"50% & $x_1^2$ #{a}~b \ <c> | `d' \"e\"", "line\nbreak", "Straße"]
+    text = Table((Column("Class"), Column("P", ".3f")), [(name, 0.5) for name in names]).latex(names[0], names[0])
+    head = "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs}\n\\begin{document}\n"
+    (tmp_path / "t.tex").write_text(f"{head}{text}\n\\end{{document}}\n", encoding="utf-8")
+    run = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
+        cwd=tmp_path, capture_output=True, text=True, errors="replace",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-2000:]
+    assert (tmp_path / "t.pdf").stat().st_size > 1000
+
+
+def test_escapes_leave_plain_text_alone():
+    assert escape_latex("traffic light 2") == "traffic light 2"
+    assert escape_latex("a\\b") == r"a\textbackslash{}b"
+
+
+def test_read_csv_takes_padded_headings_and_refuses_what_is_none(tmp_path):
+    file = tmp_path / "results.csv"
+    file.write_text("   epoch,   train/giou_loss\n       1,     0.5\n")
+    assert read_csv(file) == [{"epoch": "1", "train/giou_loss": "0.5"}]
+    file.write_text("epoch\n")
+    with pytest.raises(UserError, match="has no rows"):
+        read_csv(file)
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="cannot be read as CSV"):
+        read_csv(file)
+    with pytest.raises(UserError, match=r"none\.csv: cannot be read as CSV"):
+        read_csv(tmp_path / "none.csv")

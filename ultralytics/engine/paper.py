@@ -1,0 +1,53 @@
+"""The paper's table of a validated model: what `utils/paper_table.py` writes, found out from the network itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import ModelConfigError
+from ultralytics.utils.flops import get_flops
+from ultralytics.utils.metrics import DetMetrics
+from ultralytics.utils.paper_table import ModelFacts, PaperTable, paper_table
+
+
+def table_of(network: nn.Module, metrics: DetMetrics, imgsz: int, source: str) -> PaperTable:
+    """The table of a network.
+
+    Args:
+        network: it is not run and not changed.
+        metrics: of its validation.
+        imgsz: side of the images in that validation, in pixels.
+        source: the weights or the model file it comes from; the file's size is that of weights only.
+
+    GFLOPs that cannot be counted are left open in the table, and the log says why.
+    """
+    file = Path(source)
+    try:
+        gflops = get_flops(network, imgsz)
+    except ModelConfigError as error:
+        LOGGER.warning(f"paper table: the GFLOPs stay open: {error}")
+        gflops = None
+    facts = ModelFacts(
+        name=_name(network, file),
+        imgsz=imgsz,
+        parameters=sum(p.numel() for p in network.parameters()),
+        gflops=gflops,
+        speed=metrics.speed,
+        file_bytes=file.stat().st_size if file.suffix == ".pt" and file.is_file() else None,
+    )
+    return paper_table(metrics, facts)
+
+
+def _name(network: nn.Module, file: Path) -> str:
+    """The name of the model file where the network remembers it, else of the weights."""
+    stated = (getattr(network, "yaml", None) or {}).get("yaml_file")
+    return Path(stated).stem if stated else file.stem
+
+
+def write_table(table: PaperTable, folder: Path) -> None:
+    """Write the four files and tell the model's row and where they are."""
+    table.write(folder)
+    LOGGER.info(f"{table.model.text()}\n{folder}: paper_table.txt, .md, .tex, .csv written")

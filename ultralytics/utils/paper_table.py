@@ -1,0 +1,125 @@
+"""The table of a paper, from a validation: the model with its size and speed, and the numbers of every class.
+
+Written as paper_table.txt, .md, .tex and .csv; the CSV has both parts in one, so that several can be joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ultralytics.utils.files import write_text
+from ultralytics.utils.tables import SUFFIXES, Cell, Column, Table
+
+if TYPE_CHECKING:
+    from ultralytics.utils.metrics import DetMetrics
+
+STEM = "paper_table"
+MODEL_COLUMNS = (
+    Column("Model"),
+    Column("Size (px)", "d"),
+    Column("Params (M)", ".3f"),
+    Column("GFLOPs", ".2f"),
+    Column("Pre (ms)", ".2f"),
+    Column("Model (ms)", ".2f"),
+    Column("Post (ms)", ".2f"),
+    Column("FPS", ".1f"),
+    Column("FPS (model)", ".1f"),
+    Column("File (MB)", ".1f"),
+)
+CLASS_COLUMNS = (
+    Column("Class"),
+    Column("Images", "d"),
+    Column("Instances", "d"),
+    *(Column(title, ".3f") for title in ("P", "R", "F1", "mAP50", "mAP75", "mAP50-95")),
+)
+NOTES = (
+    "FPS: images a second by the times of pre-processing, model and post-processing together, (model): by the model's "
+    "alone, measured in this validation; `yolo fps` measures with warm-up and without loading.",
+    "P, R, F1: at the confidence where the mean F1 is largest. GFLOPs: by thop. File: the weights file as it "
+    "is, the state of a training included; 1 MB is 1,000,000 bytes.",
+)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the table says of the model beside its accuracy; None where it is not known.
+
+    Attributes:
+        name: as it shall stand in the table.
+        imgsz: side of the images in pixels.
+        parameters: how many numbers it holds.
+        gflops: for one image of that size, by thop.
+        speed: milliseconds an image of preprocess, inference and postprocess.
+        file_bytes: size of the weights file.
+    """
+
+    name: str
+    imgsz: int
+    parameters: int | None
+    gflops: float | None
+    speed: Mapping[str, float]
+    file_bytes: int | None
+
+    def row(self) -> list[Cell]:
+        """Cells for MODEL_COLUMNS."""
+        pre, model, post = (self.speed[stage] for stage in ("preprocess", "inference", "postprocess"))
+        millions = None if self.parameters is None else self.parameters / 1e6
+        megabytes = None if self.file_bytes is None else self.file_bytes / 1e6
+        rates = (_per_second(pre + model + post), _per_second(model))
+        return [self.name, self.imgsz, millions, self.gflops, pre, model, post, *rates, megabytes]
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """Both parts: one row about the model, and a row for each class with labels after the row `all`."""
+
+    model: Table
+    classes: Table
+
+    @property
+    def joined(self) -> Table:
+        """One table for programs: the model's cells stand before those of every class."""
+        rows = [(*self.model.rows[0], *row) for row in self.classes.rows]
+        return Table((*self.model.columns, *self.classes.columns), rows)
+
+    def text(self) -> str:
+        """Both parts as lines for the terminal."""
+        return "\n\n".join([self.model.text(), self.classes.text(), "\n".join(NOTES)])
+
+    def markdown(self) -> str:
+        """Both parts in Markdown."""
+        return "\n\n".join([self.model.markdown(), self.classes.markdown(), *NOTES])
+
+    def latex(self) -> str:
+        """Two floating tables, for a document with `\\usepackage{booktabs}`."""
+        name = self.model.rows[0][0]
+        return "\n\n".join([
+            r"% \usepackage[T1]{fontenc} \usepackage{booktabs}; names in other scripts than Latin need XeLaTeX",
+            self.model.latex(f"Size and speed of {name}.", "tab:model"),
+            self.classes.latex(f"Results of {name} for each class.", "tab:classes"),
+        ])  # fmt: skip
+
+    def csv(self) -> str:
+        """The joined table."""
+        return self.joined.csv()
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Write paper_table.txt, .md, .tex and .csv into a folder; returns their paths."""
+        texts = (self.text(), self.markdown(), self.latex(), self.csv())
+        return [
+            write_text(Path(folder) / f"{STEM}.{suffix}", text.rstrip("\n") + "\n")
+            for suffix, text in zip(SUFFIXES, texts, strict=True)
+        ]
+
+
+def paper_table(metrics: DetMetrics, facts: ModelFacts) -> PaperTable:
+    """The table of a validation whose `metrics` are computed."""
+    rows = [[row[column.title] for column in CLASS_COLUMNS] for row in metrics.summary()]
+    return PaperTable(Table(MODEL_COLUMNS, [facts.row()]), Table(CLASS_COLUMNS, rows))
+
+
+def _per_second(milliseconds: float) -> float | None:
+    return 1000 / milliseconds if milliseconds > 0 else None

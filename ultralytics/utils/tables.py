@@ -1,0 +1,145 @@
+"""A table that can be written as text, Markdown, LaTeX (booktabs) and CSV. Needs no torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ultralytics.utils.errors import UserError
+from ultralytics.utils.files import write_text
+
+ABSENT = "-"
+SUFFIXES = ("txt", "md", "tex", "csv")
+Cell = str | int | float | None
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """Heading of a column; `form` is how its numbers are written (a format specification), empty for texts.
+
+    Columns of texts are flush left, those of numbers flush right. CSV has the numbers themselves, not as formatted.
+    """
+
+    title: str
+    form: str = ""
+
+    def show(self, cell: Cell) -> str:
+        """The cell as people read it; what is absent, or no number, is a dash."""
+        if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+            return ABSENT
+        return format(cell, self.form) if self.form and not isinstance(cell, str) else str(cell)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows of cells: texts, numbers, None for what is not known.
+
+    Raises:
+        ValueError: a row has not as many cells as there are columns.
+    """
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+
+    def __post_init__(self) -> None:
+        for number, row in enumerate(self.rows, 1):
+            if len(row) != len(self.columns):
+                raise ValueError(f"table: row {number} has {len(row)} cells, expected {len(self.columns)}: {row!r}")
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """The rows as people read them."""
+        return [[c.show(cell) for c, cell in zip(self.columns, row, strict=True)] for row in self.rows]
+
+    @property
+    def titles(self) -> list[str]:
+        """The headings."""
+        return [column.title for column in self.columns]
+
+    def text(self) -> str:
+        """Lines for the terminal."""
+        lines = [[_one_line(cell) for cell in line] for line in (self.titles, *self.cells)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join("  ".join(map(self._justified, line, widths, self.columns)).rstrip() for line in lines)
+
+    def markdown(self) -> str:
+        """A table as GitHub and others show it."""
+        rule = ["---:" if column.form else "---" for column in self.columns]
+        lines = [self.titles, rule, *self.cells]
+        lines = [[_one_line(cell).replace("\\", "\\\\").replace("|", "\\|") for cell in line] for line in lines]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    def latex(self, caption: str, label: str) -> str:
+        r"""A floating table; the document needs `\usepackage{booktabs}` and, for symbols, an encoding such as T1.
+
+        Args:
+            caption, label: texts, escaped here like the cells.
+        """
+        shape = "".join("r" if column.form else "l" for column in self.columns)
+        head, *body = (" & ".join(map(escape_latex, line)) + r" \\" for line in (self.titles, *self.cells))
+        return "\n".join([
+            r"\begin{table}[t]", r"  \centering", rf"  \caption{{{escape_latex(caption)}}}",
+            rf"  \label{{{re.sub(r'[^A-Za-z0-9:.-]+', '-', label)}}}", rf"  \begin{{tabular}}{{{shape}}}",
+            r"    \toprule", f"    {head}", r"    \midrule", *(f"    {line}" for line in body), r"    \bottomrule",
+            r"  \end{tabular}", r"\end{table}",
+        ])  # fmt: skip
+
+    def csv(self) -> str:
+        """Numbers in full; what is absent, or no number, is an empty cell."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.titles)
+        for row in self.rows:
+            writer.writerow(["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row])
+        return text.getvalue()
+
+    def write(self, folder: Path, stem: str, caption: str) -> list[Path]:
+        """Write `stem`.txt, .md, .tex and .csv into a folder; returns their paths."""
+        texts = (self.text(), self.markdown(), self.latex(caption, f"tab:{stem}"), self.csv())
+        return [
+            write_text(folder / f"{stem}.{suffix}", text if text.endswith("\n") else text + "\n")
+            for suffix, text in zip(SUFFIXES, texts, strict=True)
+        ]
+
+    @staticmethod
+    def _justified(cell: str, width: int, column: Column) -> str:
+        return cell.rjust(width) if column.form else cell.ljust(width)
+
+
+def escape_latex(text: str) -> str:
+    r"""Text that LaTeX prints as it stands: `a_b & c` becomes `a\_b \& c`, line breaks become spaces."""
+    return "".join(_TEX.get(sign, sign) for sign in _one_line(text))
+
+
+def read_csv(file: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file by its headings, spaces around headings and cells left out.
+
+    Raises:
+        UserError: there is no such file, it is no text, or has no rows.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read as CSV ({error})") from error
+    rows = [
+        {str(key).strip(): (value or "").strip() for key, value in row.items() if isinstance(value, str | None)}
+        for row in csv.DictReader(io.StringIO(text))
+    ]
+    if not rows:
+        raise UserError(f"{file}: has no rows, expected a line of headings and lines of values")
+    return rows
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
