@@ -193,7 +193,7 @@ class RTDETRDecoder(nn.Module):
     def _encoder_input(self, x: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
         """Project the maps and lay their positions in a row: (B, S, hd), and (h, w) of each map."""
         maps = [project(level) for project, level in zip(self.input_proj, x, strict=True)]
-        shapes = [tuple(level.shape[2:]) for level in maps]
+        shapes = [(level.shape[2], level.shape[3]) for level in maps]  # one by one, which a tracer follows
         return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], 1), shapes
 
     @staticmethod

@@ -74,7 +74,7 @@ class AIFI(TransformerEncoderLayer):
         _, c, h, w = x.shape
         pos = self.build_2d_sincos_position_embedding(w, h, c, device=x.device).to(x.dtype)
         tokens = super().forward(x.flatten(2).transpose(1, 2), pos)  # (B, C, H, W) -> (B, H*W, C)
-        return tokens.transpose(1, 2).unflatten(2, (h, w))  # -> (B, C, H, W)
+        return tokens.transpose(1, 2).reshape(-1, c, h, w)  # -> (B, C, H, W)
 
     @staticmethod
     def build_2d_sincos_position_embedding(
@@ -115,7 +115,7 @@ def deformable_sampling(value: Tensor, shapes: list[tuple[int, int]], locations:
     maps = value.permute(0, 2, 3, 1).flatten(0, 1)  # (B * heads, channels, sum of h * w)
     samples = []
     for level, (tokens, (h, w)) in enumerate(zip(maps.split([h * w for h, w in shapes], -1), shapes, strict=True)):
-        image = tokens.unflatten(2, (h, w))
+        image = tokens.reshape(-1, channels, h, w)
         samples.append(F.grid_sample(image, grids[:, :, level], mode="bilinear", align_corners=False))
     sampled = torch.stack(samples, 3).flatten(3)  # (B * heads, channels, queries, levels * points)
     weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, len(shapes) * points)
@@ -164,12 +164,14 @@ class MSDeformAttn(nn.Module):
             (B, queries, d_model)
         """
         heads, levels, points = self.n_heads, self.n_levels, self.n_points
-        value = self.value_proj(value).unflatten(2, (heads, -1))  # (B, S, C) -> (B, S, heads, C / heads)
-        offsets = self.sampling_offsets(query).unflatten(2, (heads, levels, points, 2))
-        weights = self.attention_weights(query).unflatten(2, (heads, levels * points)).softmax(-1)
+        batch, queries, _ = query.shape
+        value = self.value_proj(value).view(batch, -1, heads, self.d_model // heads)  # (B, S, C) -> (B, S, heads, -1)
+        offsets = self.sampling_offsets(query).view(batch, queries, heads, levels, points, 2)
+        weights = self.attention_weights(query).view(batch, queries, heads, levels * points).softmax(-1)
         centre, size = refer_bbox[:, :, None, None, None].split(2, -1)  # each (B, queries, 1, 1, 1, 2)
         locations = centre + offsets / points * size * 0.5
-        sampled = deformable_sampling(value, value_shapes, locations, weights.unflatten(3, (levels, points)))
+        weights = weights.view(batch, queries, heads, levels, points)
+        sampled = deformable_sampling(value, value_shapes, locations, weights)
         return self.output_proj(sampled)
 
 
