@@ -163,7 +163,7 @@ class FakeCapture:
 
     connections: dict = {}  # noqa: RUF012
 
-    def __init__(self, address):
+    def __init__(self, address, *timeouts):
         waiting = self.connections[address]
         self.left = waiting.pop(0) if waiting else 0
 

@@ -13,20 +13,32 @@ from PIL import Image, ImageOps
 
 from ultralytics.utils.errors import DataError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".mpo", ".dng", ".pfm", ".avif")
+READABLE = (  # what Pillow or OpenCV reads without further programs
+    "jpg jpeg jpe jfif png apng bmp dib webp tif tiff jp2 j2k j2c jpx mpo dng avif hdr pic ppm pgm pbm pnm pam pfm tga "
+    "pcx psd ico icns sgi ras sr qoi dds xbm xpm"
+)
+IMAGE_SUFFIXES = tuple(f".{name}" for name in READABLE.split())
 GREY = 114  # of padding; the value the field pads with
 EXIF_ORIENTATION = 0x0112
 WHITE = (255, 255, 255, 255)
+# Sides that the header of a Radiance picture, a PAM or a PFM claims: OpenCV has no limit as low as Pillow's.
+CLAIMED_SIZE = re.compile(rb"[-+]Y (\d+) [-+]X (\d+)|WIDTH (\d+)\s+HEIGHT (\d+)|^PF\s+(\d+)\s+(\d+)")
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
     """uint8 (H, W, 3) BGR image, upright by its EXIF orientation.
 
     Grey becomes three equal channels, 16 bits are reduced to their upper 8, and transparent pixels are laid over white,
-    as a viewer shows them. A truncated file or one that is no image raises DataError.
+    as a viewer shows them. A truncated file or one that is no image raises DataError, and so does one that claims more
+    pixels than Pillow's limit, before it is decoded.
     """
-    data = _read_bytes(path)
+    return decode_image(path, _read_bytes(path))
+
+
+def decode_image(path: str | os.PathLike, data: bytes) -> np.ndarray:
+    """As `read_image`, of an encoded image in memory; `path` is what messages call it."""
     if _is_whole_jpeg(data):
+        _jpeg_header(path, data)  # refuses what is too large before it is decoded
         # OpenCV is the fast path, but takes a cut-off file without complaint; hence the look at the end of the data.
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -43,15 +55,19 @@ def probe_image(path: str | os.PathLike) -> tuple[int, int]:
     data = _read_bytes(path)
     if not _is_whole_jpeg(data):
         return _decode_slowly(path, data).shape[:2]
+    (width, height), orientation = _jpeg_header(path, data)
+    return (width, height) if orientation >= 5 else (height, width)
+
+
+def is_image(data: bytes) -> bool:
+    """Whether Pillow knows the file by its beginning; says nothing of the rest."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            sideways = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: {_too_large(error)}") from error
-    except (OSError, SyntaxError) as error:
-        raise DataError(f"{path}: not a readable JPEG ({error}); replace or remove the file") from error
-    return (width, height) if sideways else (height, width)
+        with Image.open(io.BytesIO(data)):
+            return True
+    except Image.DecompressionBombError:
+        return True
+    except (OSError, SyntaxError, ValueError):
+        return False
 
 
 def stretch(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -119,6 +135,17 @@ def _is_whole_jpeg(data: bytes) -> bool:
     return data[:3] == b"\xff\xd8\xff" and data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
 
 
+def _jpeg_header(path: str | os.PathLike, data: bytes) -> tuple[tuple[int, int], int]:
+    """((width, height) as stored, EXIF orientation 1 to 8)."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.size, image.getexif().get(EXIF_ORIENTATION, 1)
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: {_too_large(error)}") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: not a readable JPEG ({error}); replace or remove the file") from error
+
+
 def _decode_slowly(path: str | os.PathLike, data: bytes) -> np.ndarray:
     """Everything but plain JPEG, by Pillow, which notices missing data; formats it does not know go to OpenCV."""
     try:
@@ -128,15 +155,28 @@ def _decode_slowly(path: str | os.PathLike, data: bytes) -> np.ndarray:
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {_too_large(error)}") from error
     except Image.UnidentifiedImageError:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        if image is None:
-            raise DataError(f"{path}: is not an image; replace or remove the file") from None
-        return image
+        return _decode_by_opencv(path, data)
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: damaged or truncated image ({error}); replace or remove the file") from error
 
 
-def _too_large(error: Image.DecompressionBombError) -> str:
+def _decode_by_opencv(path: str | os.PathLike, data: bytes) -> np.ndarray:
+    """Formats that Pillow does not know (Radiance, PAM, PFM in colour)."""
+    limit = Image.MAX_IMAGE_PIXELS and 2 * Image.MAX_IMAGE_PIXELS
+    if (claim := CLAIMED_SIZE.search(data[:1024])) and limit:
+        first, second = (int(side) for side in claim.groups() if side)
+        if first * second > limit:
+            raise DataError(f"{path}: {_too_large(first * second)}")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise DataError(f"{path}: is not an image; replace or remove the file")
+    return image
+
+
+def _too_large(error: Image.DecompressionBombError | int) -> str:
     count = re.search(r"\d+", str(error))
     pixels = f"{int(count[0]) / 1e6:.0f}" if count else "too many"
     return (

@@ -1,4 +1,4 @@
-"""Cameras and network streams: a thread for each keeps reading, so that the network never sees a stale frame."""
+"""Cameras, network streams and the screen: a thread for each keeps reading, so that no frame is stale when used."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
 import torch
 
+from ultralytics.data.screen import Region, ScreenCapture
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
 
@@ -22,6 +24,8 @@ RECONNECTS = 3
 RECONNECT_SECONDS = 1.0  # before the first attempt; doubled for each one after it
 BUFFERED_FRAMES = 30
 IDLE_SECONDS = 0.005
+SILENT_SECONDS = 10.0  # without an answer or a frame, before a connection counts as lost
+CLOSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -37,24 +41,35 @@ class Frame:
     tensor: torch.Tensor | None = None  # (3, H, W) float RGB in 0..1: the network input as the caller prepared it
 
 
-def frame_rate(capture: cv2.VideoCapture) -> float:
+def frame_rate(capture: cv2.VideoCapture | ScreenCapture) -> float:
     """Frames per second; 30 where the source does not say, as cameras often do not."""
     fps = capture.get(cv2.CAP_PROP_FPS)
     return fps if 0 < fps < 1000 else 30.0
 
 
-def public_address(address: str | int) -> str:
+def open_capture(address: str | int | Region) -> cv2.VideoCapture | ScreenCapture:
+    """The device, file or stream at `address`, opened or not; network addresses are given up when they stay silent."""
+    if isinstance(address, Region):
+        return ScreenCapture(address)
+    if "://" not in str(address):
+        return cv2.VideoCapture(address)
+    milliseconds = int(1000 * SILENT_SECONDS)
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds, cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds]
+    return cv2.VideoCapture(address, cv2.CAP_ANY, limits)
+
+
+def public_address(address: str | int | Path | Region) -> str:
     """The address without user name and password, for logs and file names."""
     return re.sub(r"//[^/@]*@", "//", str(address))
 
 
 class LiveReader:
-    """Frames of one camera or network stream, read in the background and reconnected when the connection drops.
+    """Frames of one camera, network stream or screen, read in the background; connections that drop are made anew.
 
     Without `keep_all` only the newest frame is kept; with it up to 30 wait, and reading pauses rather than lose one.
     """
 
-    def __init__(self, address: str | int, *, label: str, vid_stride: int = 1, keep_all: bool = False) -> None:
+    def __init__(self, address: str | int | Region, *, label: str, vid_stride: int = 1, keep_all: bool = False) -> None:
         self.address, self.label = address, label
         self.vid_stride, self.keep_all = vid_stride, keep_all
         self.failure = "its reader failed, see above"  # why it has ended, where the thread lives to say so
@@ -75,37 +90,50 @@ class LiveReader:
             return self._frames.get_nowait()
         return None
 
+    def stop(self) -> None:
+        """Read no further frame; `close` waits until that is so."""
+        self._stopping.set()
+
     def close(self) -> None:
         """Stop reading and let go of the device."""
-        self._stopping.set()
-        self._thread.join(timeout=2)
+        self.stop()
+        self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
         failures = 0
         while not self._stopping.is_set():
             before = self._count
-            self._read_connection()
+            try:
+                self._read_connection()
+            except DataError as error:  # nothing that another attempt would mend
+                self.failure = str(error)
+                return
             failures = failures + 1 if self._count == before else 1
             if failures > RECONNECTS:
                 after = f"stopped after {self._count} frames" if self._count else "cannot be opened"
                 self.failure = f"{after}; gave up after {RECONNECTS} attempts to reconnect"
                 return
-            self._stopping.wait(RECONNECT_SECONDS * 2 ** (failures - 1))
+            pause = RECONNECT_SECONDS * 2 ** (failures - 1)
+            if self._count:
+                LOGGER.warning(f"{self.label}: no frame after {self._count}; reconnecting in {pause:.2g} s")
+            self._stopping.wait(pause)
 
     def _read_connection(self) -> None:
         """Read until the connection ends or `close` is called."""
-        capture = cv2.VideoCapture(self.address)
+        capture = open_capture(self.address)
         fps, address = frame_rate(capture), public_address(self.address)
-        while not self._stopping.is_set() and capture.grab():
-            self._count += 1
-            if (self._count - 1) % self.vid_stride:
-                continue
-            decoded, image = capture.retrieve()
-            if decoded:
-                self._offer(Frame(image, address, self.label, "stream", self._count, fps / self.vid_stride))
-            else:
-                LOGGER.warning(f"{self.label}: frame {self._count} is broken, skipped")
-        capture.release()
+        try:
+            while not self._stopping.is_set() and capture.grab():
+                self._count += 1
+                if (self._count - 1) % self.vid_stride:
+                    continue
+                decoded, image = capture.retrieve()
+                if decoded:
+                    self._offer(Frame(image, address, self.label, "stream", self._count, fps / self.vid_stride))
+                else:
+                    LOGGER.warning(f"{self.label}: frame {self._count} is broken, skipped")
+        finally:
+            capture.release()
 
     def _offer(self, frame: Frame) -> None:
         while not self._stopping.is_set():
@@ -117,7 +145,7 @@ class LiveReader:
 
 
 def live_batches(
-    addresses: Sequence[str | int], *, vid_stride: int = 1, keep_all: bool = False
+    addresses: Sequence[str | int | Region], *, vid_stride: int = 1, keep_all: bool = False
 ) -> Iterator[list[Frame]]:
     """Batches with one frame of every stream that has a new one, until all streams have ended.
 
@@ -136,6 +164,7 @@ def live_batches(
             if batch:
                 seen = True
                 yield batch
+                del batch  # the caller's now; what is waited for next must not keep it
                 continue
             for reader in ended:
                 failures.append(f"{reader.label}: {reader.failure}")
@@ -143,6 +172,8 @@ def live_batches(
                 readers.remove(reader)
             time.sleep(IDLE_SECONDS)
     finally:
+        for reader in readers:
+            reader.stop()  # all of them first, so that they end side by side
         for reader in readers:
             reader.close()
     if not seen:

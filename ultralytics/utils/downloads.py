@@ -7,7 +7,9 @@ import shutil
 import tarfile
 import urllib.request
 import zipfile
+from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from tqdm import tqdm
 
@@ -50,6 +52,32 @@ def download(url: str, file: Path) -> Path:
         raise UserError(f"{url}: the connection ended after {done} of {total} bytes; run again to go on from there")
     os.replace(part, file)
     return file
+
+
+def fetch(url: str, limit: int) -> bytes:
+    """What `url` answers, at most `limit` bytes; user name and password in it are sent when the server asks for them.
+
+    Raises UserError with the address (without the password) and the reason.
+    """
+    parts = urlsplit(url)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+    if parts.username:
+        passwords.add_password(None, bare, unquote(parts.username), unquote(parts.password or ""))
+    opener = urllib.request.build_opener(
+        urllib.request.HTTPBasicAuthHandler(passwords), urllib.request.HTTPDigestAuthHandler(passwords)
+    )
+    try:
+        with opener.open(bare, timeout=TIMEOUT) as answer:
+            data = answer.read(limit + 1)
+            missing = answer.length or 0  # bytes that were announced and have not come
+    except (OSError, HTTPException) as error:
+        raise UserError(f"{bare} could not be read ({getattr(error, 'reason', None) or error})") from error
+    if len(data) > limit:
+        raise UserError(f"{bare}: more than {limit / 1e6:.0f} MB, which is too large for one picture")
+    if missing:
+        raise UserError(f"{bare}: the connection ended {missing} bytes too early")
+    return data
 
 
 def extract(archive: Path, folder: Path, strip: bool = False) -> None:
