@@ -53,26 +53,55 @@ def parse_arguments(arguments: Sequence[str], aliases: Mapping[str, str] = _NO_A
     return {**from_file, **check_options(given)}
 
 
-def parse_call(function: Callable[..., object], arguments: Sequence[str], command: str) -> dict[str, object]:
-    """Words `key=value` as arguments of a function, read and checked by its annotations.
+def parse_call(
+    function: Callable[..., object],
+    arguments: Sequence[str],
+    command: str,
+    aliases: Mapping[str, str] = _NO_ALIASES,
+) -> dict[str, object]:
+    """Words `key=value` or `--key value` as arguments of a function, read and checked by its annotations.
 
-    OptionError names `command` and what the function takes.
+    A switch may stand alone, `--half`. Words without a key go to the parameter that is a list of texts, if there is
+    one. `aliases` are further names for parameters. OptionError names `command` and what the function takes.
     """
     parameters, types = inspect.signature(function).parameters, get_type_hints(function, include_extras=True)
     usage = " ".join(f"{key}=..." if p.default is p.empty else f"[{key}={p.default}]" for key, p in parameters.items())
+    listed = next((key for key in parameters if list[str] in alternatives(types[key])), None)
     given: dict[str, object] = {}
-    for word in arguments:
+    words, bare = list(arguments), []
+    while words:
+        word = words.pop(0)
+        if listed and "=" not in word and not word.startswith("--"):
+            bare.append(word)
+            continue
         key, equals, text = word.removeprefix("--").partition("=")
+        if word.startswith("--"):
+            key = key.replace("-", "_")
+        key = aliases.get(key, key)
         if key not in parameters:
             raise OptionError(f"{command}: unknown word {word!r}{did_you_mean(key, parameters)}; it takes {usage}")
-        if not (equals and text):
+        if word.startswith("--") and not equals:
+            text = _value_of_switch(types[key], words)
+        if not text:
             raise OptionError(f"{command}: the value of {key} is missing; it takes {usage}")
         if key in given:
             raise OptionError(f"{command}: {key} is given twice; keep one")
-        given[key] = check_value(key, read_value(text, types[key]), types[key])
+        value = text.split(",") if key == listed else read_value(text, types[key])
+        given[key] = check_value(key, value, types[key])
+    if bare and listed in given:
+        raise OptionError(f"{command}: {listed} is given twice, as {listed}= and as {bare[0]!r}; keep one")
+    if bare:
+        given[listed] = bare
     if missing := [key for key, p in parameters.items() if p.default is p.empty and key not in given]:
         raise OptionError(f"{command}: {missing[0]}= is missing; it takes {usage}")
     return given
+
+
+def _value_of_switch(annotation: object, rest: list[str]) -> str:
+    """What stands behind `--key`, taken off `rest`: nothing is True for a switch, and missing for anything else."""
+    if alternatives(annotation) == (bool,):
+        return rest.pop(0) if rest and rest[0].lower() in _BOOLEANS else "True"
+    return rest.pop(0) if rest and not rest[0].startswith("--") else ""
 
 
 def parse_value(key: str, text: str) -> object:
@@ -137,6 +166,15 @@ def run_script(
     words = sys.argv[1:]
     asked = "-h" in words or "--help" in words
     raise SystemExit(run_guarded(lambda: print(usage.strip()) if asked else main(parse_arguments(words, aliases))))
+
+
+def run_tool(command: Callable[..., object], usage: str, aliases: Mapping[str, str] = _NO_ALIASES) -> None:
+    """Call a tool's `command` with the words of a script's command line and exit with its code; see `run_script`."""
+    words, name = sys.argv[1:], os.path.basename(sys.argv[0])
+    asked = "-h" in words or "--help" in words
+    raise SystemExit(
+        run_guarded(lambda: print(usage.strip()) if asked else command(**parse_call(command, words, name, aliases)))
+    )
 
 
 def _fail(message: str) -> int:

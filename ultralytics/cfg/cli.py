@@ -34,6 +34,20 @@ Modules and model files:
   yolo inspect  model=my-model.yaml            layer table, warnings, pictures of the graph
   yolo new      module=MyNet kind=attention    a starting file and a model YAML
   yolo contract module=MyNet                   whether a module keeps to what training and export need
+  yolo models   folder=my-models               parameters and GFLOPs of every model YAML
+  yolo profile  model=my-model.yaml            parameters, GFLOPs and time of every layer
+  yolo fps      model=best.pt                  latency, images a second, memory
+
+Runs and their results:
+  yolo table        runs/detect/val runs/detect/val2       one table of several runs, with differences
+  yolo plot-results runs/detect/train runs/detect/train2   metrics and losses of several runs in a picture
+  yolo heatmap      model=best.pt source=image.jpg         class-activation maps
+  yolo coco         annotations=val.json predictions=predictions.json   COCO's official figures
+
+Data sets:
+  yolo yolo2coco data=my.yaml split=val         YOLO labels to a COCO json
+  yolo xml2txt   xml=Annotations save=labels    Pascal VOC to YOLO labels
+  yolo split     images=all/images save=my      images dealt out to train, val and test
 
 Also:
   yolo cfg        every option, its default and what it does
@@ -140,12 +154,22 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
             pass
 
 
-# Commands about modules and model files: each lives in a file of its own, as a function `command` whose parameters are
-# the words it takes.
+# Commands about modules, model files, runs and data sets: each lives in a file of its own, as a function `command`
+# whose parameters are the words it takes.
 _TOOLS = {
     "inspect": "ultralytics.inspect.command",
     "contract": "ultralytics.nn.contract.run",
     "new": "ultralytics.nn.scaffold",
+    "table": "ultralytics.tools.ablation",
+    "fps": "ultralytics.tools.fps",
+    "profile": "ultralytics.tools.profile",
+    "models": "ultralytics.tools.zoo",
+    "heatmap": "ultralytics.tools.heatmap",
+    "plot-results": "ultralytics.tools.overlay",
+    "coco": "ultralytics.tools.coco",
+    "yolo2coco": "ultralytics.tools.yolo2coco",
+    "xml2txt": "ultralytics.tools.xml2txt",
+    "split": "ultralytics.tools.split",
 }
 
 

@@ -1,0 +1,12 @@
+"""Join the tables of several runs into one: size, speed, mAP50 and mAP50-95, and the difference to the first.
+
+    python tools/ablation_table.py runs/detect/val runs/detect/val2 --names baseline,mine
+
+The same as `yolo table runs/detect/val runs/detect/val2`. The table is also written to runs/table.
+"""
+
+from ultralytics.cfg.arguments import run_tool
+from ultralytics.tools.ablation import command
+
+if __name__ == "__main__":
+    run_tool(command, __doc__)

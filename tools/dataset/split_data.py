@@ -1,0 +1,13 @@
+"""Deal images and their labels out to train, val and test, as copies or as lists.
+
+    python tools/dataset/split_data.py --images all/images --save my --train 0.8 --val 0.1 --test 0.1 --classes cat,dog
+    python tools/dataset/split_data.py --images all/images --save lists --mode list --seed 1
+
+The same as `yolo split images=all/images save=my`.
+"""
+
+from ultralytics.cfg.arguments import run_tool
+from ultralytics.tools.split import command
+
+if __name__ == "__main__":
+    run_tool(command, __doc__)

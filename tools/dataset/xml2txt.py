@@ -1,0 +1,13 @@
+"""Pascal VOC annotations (.xml) to YOLO labels (.txt), and classes.txt.
+
+    python tools/dataset/xml2txt.py --xml Annotations --save labels
+    python tools/dataset/xml2txt.py --xml Annotations --save labels --classes cat,dog
+
+The same as `yolo xml2txt xml=Annotations save=labels`.
+"""
+
+from ultralytics.cfg.arguments import run_tool
+from ultralytics.tools.xml2txt import command
+
+if __name__ == "__main__":
+    run_tool(command, __doc__)

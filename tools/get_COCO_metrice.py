@@ -1,0 +1,14 @@
+"""COCO's official figures (AP, AP50, AP75, small, medium, large, AR) from annotations and predictions.
+
+    yolo val model=best.pt data=my.yaml save_json=True
+    python tools/dataset/yolo2coco.py --data my.yaml --split val --save val.json
+    python tools/get_COCO_metrice.py --anno_json val.json --pred_json runs/detect/val/predictions.json
+
+The same as `yolo coco annotations=val.json predictions=predictions.json`. Needs `pip install faster-coco-eval`.
+"""
+
+from ultralytics.cfg.arguments import run_tool
+from ultralytics.tools.coco import command
+
+if __name__ == "__main__":
+    run_tool(command, __doc__, aliases={"anno_json": "annotations", "pred_json": "predictions"})

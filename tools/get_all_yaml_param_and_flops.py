@@ -1,0 +1,13 @@
+"""List parameters and GFLOPs of every model YAML, sorted, and those that cannot be built with the reason.
+
+    python tools/get_all_yaml_param_and_flops.py
+    python tools/get_all_yaml_param_and_flops.py --folder my-models --imgsz 640 --nc 80 --sort parameters
+
+The same as `yolo models folder=...`. The table is also written to runs/models.
+"""
+
+from ultralytics.cfg.arguments import run_tool
+from ultralytics.tools.zoo import command
+
+if __name__ == "__main__":
+    run_tool(command, __doc__)

@@ -1,0 +1,13 @@
+"""Draw class-activation maps: where in an image the reasons for its detections are. Needs `pip install grad-cam`.
+
+    python tools/heatmap.py --weights best.pt --source image.jpg
+    python tools/heatmap.py --weights best.pt --source folder/ --method LayerCAM --layers 16,19,22 --target all
+
+The same as `yolo heatmap model=best.pt source=image.jpg`. The pictures are written to runs/heatmap.
+"""
+
+from ultralytics.cfg.arguments import run_tool
+from ultralytics.tools.heatmap import command
+
+if __name__ == "__main__":
+    run_tool(command, __doc__, aliases={"weights": "model"})

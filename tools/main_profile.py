@@ -1,0 +1,13 @@
+"""Show parameters, operations and time of every layer of a network.
+
+    python tools/main_profile.py --model rtdetr-efficientvit-m0.yaml --imgsz 640 --device cpu
+    python tools/main_profile.py --weights best.pt --sort time
+
+The same as `yolo profile model=...`. The table is also written to runs/profile.
+"""
+
+from ultralytics.cfg.arguments import run_tool
+from ultralytics.tools.profile import command
+
+if __name__ == "__main__":
+    run_tool(command, __doc__, aliases={"weights": "model", "cfg": "model"})

@@ -1,0 +1,145 @@
+"""`yolo heatmap model=best.pt source=image.jpg`: class-activation maps drawn over images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ultralytics.cfg import get_cfg
+from ultralytics.cfg.rules import DeviceName, OneOf, Range
+from ultralytics.data.images import stretch
+from ultralytics.data.loaders import load_source
+from ultralytics.data.streams import Frame
+from ultralytics.engine.predictor import BasePredictor
+from ultralytics.engine.results import image_name, write_image
+from ultralytics.tools.cam import METHODS, Detections, TappedDetector, activation_maps, map_numbers
+from ultralytics.tools.common import tool_dir
+from ultralytics.utils import LOGGER
+from ultralytics.utils.checks import require
+from ultralytics.utils.errors import DataError
+from ultralytics.utils.files import increment_path
+
+STRENGTH = 0.5  # share of the map's colours in the picture
+
+
+def command(
+    model: str,
+    source: str,
+    layers: str | None = None,
+    method: Annotated[str, OneOf(*METHODS)] = "GradCAM++",
+    target: Annotated[str, OneOf("scores", "all")] = "scores",
+    conf: Annotated[float, Range(0, 1)] = 0.25,
+    classes: int | list[int] | None = None,
+    draw: bool = True,
+    imgsz: Annotated[int, Range(32)] | None = None,
+    device: Annotated[str | int | list[int] | None, DeviceName()] = None,
+    modules: str | None = None,
+    project: str | None = None,
+    name: str | None = None,
+) -> None:
+    """Draw for each image where the reasons for its detections are, into `project`/`name`.
+
+    Args:
+        model: weights (.pt).
+        source: an image, a folder, a pattern and so on, as for `yolo predict`.
+        layers: numbers or names of rows, 16,19,22; the maps of several are averaged. By default what the head reads.
+        method: a way to make such maps; EigenCAM shows what is strong in the maps, whatever is detected.
+        target: what is explained, the `scores` of the detections, or `all`: their boxes as well.
+        conf: detections with a score above this are explained, together.
+        classes: explain only these class indices.
+        draw: also draw the detections' boxes.
+        imgsz: side of the network's input in pixels; that of the training by default.
+        device: see `yolo cfg`.
+        modules: a folder of module files.
+        project: folder of the pictures, `runs/heatmap` by default.
+        name: folder in it, the model's name by default; numbered when taken.
+
+    Raises:
+        UserError: the model or source cannot be read, there is no such layer, or no image has a detection.
+        MissingPackageError: grad-cam is not installed.
+    """
+    require("pytorch_grad_cam", "grad-cam", "heatmap")
+    predictor = _predictor(model, conf, classes, imgsz, device, modules)
+    numbers = map_numbers(predictor.model, layers.split(",") if layers else None)
+    detector = TappedDetector(predictor.model, numbers).eval()
+    folder, drawn, seen = None, 0, 0
+    for frames in load_source(source, batch=1):
+        seen += 1
+        picture = _picture(predictor, detector, frames, method, target, draw)
+        if picture is not None:
+            folder = folder or tool_dir("heatmap", project, name, Path(model).stem)
+            _save(folder, frames[0].path, picture)
+            drawn += 1
+    if not drawn:
+        raise DataError(f"{source}: none of {seen} images has a detection above conf={conf:g}; lower conf")
+    maps = ", ".join(map(str, numbers))
+    LOGGER.info(f"{folder}: {drawn} of {seen} images drawn by {method}, of the maps {maps}")
+
+
+def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """The image (H, W, 3) uint8 BGR with a map (h, w) in 0..1 over it: blue where it is 0, red where it is 1."""
+    from matplotlib import colormaps  # slow to import
+
+    heat = stretch(heat.astype(np.float32), image.shape[:2])
+    colours = colormaps["jet"](np.clip(heat, 0, 1))[..., 2::-1] * 255  # (H, W, 4) RGBA -> (H, W, 3) BGR
+    return np.round((1 - STRENGTH) * image + STRENGTH * colours).astype(np.uint8)
+
+
+def _predictor(
+    model: str,
+    conf: float,
+    classes: int | list[int] | None,
+    imgsz: int | None,
+    device: str | int | list[int] | None,
+    modules: str | None,
+) -> BasePredictor:
+    """A predictor that holds the network of the weights."""
+    from ultralytics import RTDETR
+
+    detector = RTDETR(model)
+    detector.modules = [modules] if modules else None
+    trained = (detector.checkpoint or {}).get("options") or {}
+    given = {"imgsz": imgsz or trained.get("imgsz"), "conf": conf, "classes": classes, "device": device}
+    options = get_cfg(
+        overrides={"mode": "predict", **{key: value for key, value in given.items() if value is not None}}
+    )
+    predictor = RTDETR.predictor_class(options)
+    predictor.setup_model(detector.model)
+    return predictor
+
+
+def _picture(
+    predictor: BasePredictor, detector: TappedDetector, frames: list[Frame], method: str, target: str, draw: bool
+) -> np.ndarray | None:
+    """The drawn image of one frame; None, with a warning, where nothing is detected."""
+    images = predictor.preprocess(frames)
+    with torch.no_grad():
+        output = detector(images)
+        result = predictor.postprocess((output, None), frames)[0]
+    pairs = _pairs(output[0], predictor)
+    label = frames[0].label
+    if not len(pairs):
+        best = output[0, :, 4:].max().item()
+        LOGGER.warning(f"{label}: no detection above conf={predictor.conf:g} (the best score is {best:.2f}); left out")
+        return None
+    heat = activation_maps(detector, images, Detections(pairs, boxes=target == "all"), method)
+    if not heat.max() > 0:  # nan included
+        LOGGER.warning(f"{label}: the map of {method} is zero everywhere; try another method or other layers")
+    LOGGER.info(f"{label}: {result.verbose()}")
+    picture = overlay(frames[0].image, np.nan_to_num(heat))
+    return result.plot(img=picture) if draw else picture
+
+
+def _pairs(output: Tensor, predictor: BasePredictor) -> Tensor:
+    """(n, 2) query and class of the detections in one image's output (queries, 4 + nc)."""
+    pairs = (output[:, 4:] > predictor.conf).nonzero()
+    wanted = predictor.args.classes
+    return pairs if wanted is None else pairs[torch.isin(pairs[:, 1], torch.tensor(wanted, device=pairs.device))]
+
+
+def _save(folder: Path, path: str, picture: np.ndarray) -> None:
+    write_image(increment_path(folder / f"{Path(image_name(path)).stem}.jpg"), picture)
