@@ -17,6 +17,7 @@ import torch
 
 from ultralytics.utils.boxes import clip_boxes, xyxy2xywh
 from ultralytics.utils.errors import DataError, DeviceError, MissingPackageError
+from ultralytics.utils.files import safe_name
 
 if TYPE_CHECKING:
     import pandas
@@ -318,11 +319,6 @@ class Results:
 
     def __repr__(self) -> str:
         return f"Results({self.path}, {self.orig_shape[0]}x{self.orig_shape[1]}, {self.verbose()}, speed={self.speed})"
-
-
-def safe_name(text: str) -> str:
-    """A name for a file or folder: without the characters that file systems or addresses give a meaning."""
-    return "".join("_" if c in '<>:"/\\|?*' or ord(c) < 32 else c for c in text).strip(". ") or "_"
 
 
 def image_name(path: str) -> str:

@@ -105,6 +105,11 @@ def write_yaml(path: str | Path, data: Mapping) -> Path:
     return write_text(path, yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True))
 
 
+def safe_name(text: str) -> str:
+    """A name for a file or folder: without the characters that file systems or addresses give a meaning."""
+    return "".join("_" if c in '<>:"/\\|?*' or ord(c) < 32 else c for c in text).strip(". ") or "_"
+
+
 def increment_path(path: str | Path, *, exist_ok: bool = False) -> Path:
     """The path itself while nothing is there, else with a number: `train`, `train2`, `train3`, ...
 
