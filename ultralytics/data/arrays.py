@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from ultralytics.data.images import pillow_to_bgr
+from ultralytics.data.images import DAMAGED, pillow_to_bgr
 from ultralytics.utils.errors import DataError
 
 
@@ -16,7 +16,7 @@ def to_bgr(image: np.ndarray | Image.Image) -> np.ndarray:
     if isinstance(image, Image.Image):
         try:
             return pillow_to_bgr(ImageOps.exif_transpose(image))  # reads the file only now
-        except (OSError, SyntaxError, ValueError) as error:
+        except DAMAGED as error:
             raise DataError(f"source: PIL image {getattr(image, 'filename', '')}: {error}") from error
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0:
         raise DataError(

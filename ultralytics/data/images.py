@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import struct
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,8 @@ IMAGE_SUFFIXES = tuple(f".{name}" for name in READABLE.split())
 GREY = 114  # of padding; the value the field pads with
 EXIF_ORIENTATION = 0x0112
 WHITE = (255, 255, 255, 255)
+# What Pillow's readers raise over damaged data: each is code of its own, and many index into what is not there.
+DAMAGED = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, LookupError, ArithmeticError, struct.error)
 # Sides that the header of a Radiance picture, a PAM or a PFM claims: OpenCV has no limit as low as Pillow's.
 CLAIMED_SIZE = re.compile(rb"[-+]Y (\d+) [-+]X (\d+)|WIDTH (\d+)\s+HEIGHT (\d+)|^PF\s+(\d+)\s+(\d+)")
 
@@ -66,7 +69,7 @@ def is_image(data: bytes) -> bool:
             return True
     except Image.DecompressionBombError:
         return True
-    except (OSError, SyntaxError, ValueError):
+    except DAMAGED:
         return False
 
 
@@ -142,7 +145,7 @@ def _jpeg_header(path: str | os.PathLike, data: bytes) -> tuple[tuple[int, int],
             return image.size, image.getexif().get(EXIF_ORIENTATION, 1)
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {_too_large(error)}") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: not a readable JPEG ({error}); replace or remove the file") from error
 
 
@@ -156,7 +159,7 @@ def _decode_slowly(path: str | os.PathLike, data: bytes) -> np.ndarray:
         raise DataError(f"{path}: {_too_large(error)}") from error
     except Image.UnidentifiedImageError:
         return _decode_by_opencv(path, data)
-    except (OSError, SyntaxError, ValueError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: damaged or truncated image ({error}); replace or remove the file") from error
 
 

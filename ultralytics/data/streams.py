@@ -24,6 +24,7 @@ RECONNECTS = 3
 RECONNECT_SECONDS = 1.0  # before the first attempt; doubled for each one after it
 BUFFERED_FRAMES = 30
 IDLE_SECONDS = 0.005
+FAILED_GRABS = 3  # in a row, before a video or a connection counts as ended: one broken packet is not the end
 SILENT_SECONDS = 10.0  # without an answer or a frame, before a connection counts as lost
 CLOSE_SECONDS = 2.0
 
@@ -63,6 +64,16 @@ def public_address(address: str | int | Path | Region) -> str:
     return re.sub(r"//[^/@]*@", "//", str(address))
 
 
+def grabbed(capture: cv2.VideoCapture | ScreenCapture, label: str, count: int) -> bool:
+    """Go to the next frame, over broken ones, which are reported; False at the end. `count` frames came before it."""
+    for failed in range(FAILED_GRABS):
+        if capture.grab():
+            if failed:
+                LOGGER.warning(f"{label}: broken data after frame {count}, skipped")
+            return True
+    return False
+
+
 class LiveReader:
     """Frames of one camera, network stream or screen, read in the background; connections that drop are made anew.
 
@@ -76,7 +87,7 @@ class LiveReader:
         self._frames: queue.Queue[Frame] = queue.Queue(BUFFERED_FRAMES if keep_all else 1)
         self._stopping = threading.Event()
         self._count = 0
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=label, daemon=True)
         self._thread.start()
 
     @property
@@ -123,7 +134,7 @@ class LiveReader:
         capture = open_capture(self.address)
         fps, address = frame_rate(capture), public_address(self.address)
         try:
-            while not self._stopping.is_set() and capture.grab():
+            while not self._stopping.is_set() and grabbed(capture, self.label, self._count):
                 self._count += 1
                 if (self._count - 1) % self.vid_stride:
                     continue

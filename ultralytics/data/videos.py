@@ -10,12 +10,11 @@ from typing import Any
 import cv2
 from PIL import Image, ImageSequence
 
-from ultralytics.data.images import pillow_to_bgr
-from ultralytics.data.streams import Frame, frame_rate, open_capture, public_address
+from ultralytics.data.images import DAMAGED, pillow_to_bgr
+from ultralytics.data.streams import Frame, frame_rate, grabbed, open_capture, public_address
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
 
-FAILED_GRABS = 3  # in a row, before a video counts as ended: one broken packet is not the end
 COUNT_ERROR = 0.01  # some containers say how long they are, not how many frames they have
 GIF_MILLISECONDS = 100  # of a frame that does not say
 
@@ -28,13 +27,10 @@ def video_frames(address: str | Path, where: str, vid_stride: int = 1) -> Iterat
     name = public_address(address)
     capture = open_capture(str(address))
     total, fps = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))), frame_rate(capture)
-    done = failed = 0
+    done = 0
     try:
-        while failed < FAILED_GRABS:
-            if not capture.grab():
-                failed += 1
-                continue
-            done, failed = done + 1, 0
+        while grabbed(capture, f"video {where} {name}", done):
+            done += 1
             if (done - 1) % vid_stride:
                 continue
             decoded, image = capture.retrieve()
@@ -70,7 +66,7 @@ def gif_frames(content: Path | bytes, name: str, where: str, vid_stride: int = 1
                 fps = 1000 / (picture.info.get("duration") or GIF_MILLISECONDS)
                 label = f"video {where} (frame {done}/?) {name}"
                 yield Frame(image, name, label, "video", done, fps / vid_stride)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except (*DAMAGED, Image.DecompressionBombError) as error:
         if done <= 1:
             raise DataError(f"{name}: damaged or truncated image ({error}); replace or remove the file") from error
         LOGGER.warning(f"video {where} {name}: ended at frame {done} ({error}); the file is cut off or damaged")
