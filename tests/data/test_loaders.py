@@ -71,6 +71,38 @@ def test_lists_of_paths_in_files(folder, monkeypatch, caplog):
     assert names(table) == ["a.jpg", "b.png"]
 
 
+def test_lists_in_lists_end(folder, caplog):
+    (folder / "a.txt").write_text("b.txt\na.jpg\n")
+    (folder / "b.txt").write_text("a.txt\nb.png\n")
+    assert set(names(folder / "a.txt")) == {"a.jpg", "b.png"}
+    assert "lists in lists" in caplog.text and "does one of them name itself?" in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])  # the last is what PowerShell redirects
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_encodings_of_lists(folder, encoding, end):
+    (folder / "list.txt").write_bytes(end.join(("bild ü.png", "a.jpg", "")).encode(encoding))
+    assert names(folder / "list.txt") == ["bild ü.png", "a.jpg"]
+
+
+def test_lists_that_are_no_text(folder):
+    (folder / "list.txt").write_bytes(b"\xff\xfea")
+    with pytest.raises(DataError, match=r"list.txt: not text in UTF-8"):
+        names(folder / "list.txt")
+    (folder / "list.csv").write_bytes(b'"a.jpg\n' + b"x" * 200_000)
+    with pytest.raises(DataError, match=r"list.csv: not a readable table"):
+        names(folder / "list.csv")
+
+
+def test_file_addresses(folder):
+    assert names((folder / "bild ü.png").as_uri()) == ["bild ü.png"]
+
+
+def test_a_name_that_is_too_long_is_answered(folder):
+    with pytest.raises(DataError, match=r"source x+: "):
+        names("x" * 5000)
+
+
 def test_batches_and_mixed_lists(folder):
     source = [folder, picture(), Image.new("RGB", (9, 7)), [np.zeros((2, 5, 4, 3), np.uint8)]]
     assert [len(batch) for batch in load_source(source, batch=4)] == [4, 3]

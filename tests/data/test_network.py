@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from ultralytics.data import streams
+from ultralytics.data import loaders, streams
 from ultralytics.data.loaders import load_source
 from ultralytics.utils.errors import DataError
+
+STALL = b"stall"  # in place of a frame: nothing more comes, and the connection stays
 
 
 def jpeg(value) -> bytes:
@@ -34,6 +36,7 @@ class Camera(http.server.ThreadingHTTPServer):
         self.pause = 0.002  # seconds between frames
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.leaving = threading.Event()
+        self.outlasted = []  # silences that no client gave up
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def handle_error(self, request, client_address):
@@ -44,7 +47,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         name = self.path.strip("/").split(".")[0]
         if name == "silent":
-            self.server.leaving.wait(5)
+            self.stay_silent()
         elif name == "picture":
             self.send_body(jpeg(90))
         elif name == "locked":
@@ -63,6 +66,10 @@ class Answer(http.server.BaseHTTPRequestHandler):
         else:
             self.send_error(404)
 
+    def stay_silent(self):
+        if not self.server.leaving.wait(20):
+            self.server.outlasted.append(self.path)
+
     def send_body(self, body, lacking=0):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -75,6 +82,8 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         with contextlib.suppress(OSError):  # the client left
             for body in bodies:
+                if body is STALL:
+                    return self.stay_silent()
                 self.wfile.write(part(body))
                 time.sleep(self.server.pause)
 
@@ -146,10 +155,25 @@ def test_a_broken_frame_of_a_stream_is_not_its_end(camera, caplog):
 def test_a_silent_server_is_given_up(camera, monkeypatch):
     monkeypatch.setattr(streams, "SILENT_SECONDS", 0.3)
     monkeypatch.setattr(streams, "RECONNECTS", 1)
-    start = time.monotonic()
     with pytest.raises(DataError, match=r"silent.mjpg: cannot be opened; gave up after 1 attempts"):
         frames(f"{camera.url}/silent.mjpg")
-    assert time.monotonic() - start < 4.5  # the server would have waited for five seconds
+    assert not camera.outlasted
+
+
+def test_a_stream_that_stalls_is_made_anew(camera, monkeypatch, caplog):
+    monkeypatch.setattr(streams, "SILENT_SECONDS", 0.4)
+    camera.connections["a"] = [[*shades(10), STALL], shades(50)]
+    found = {look(f) for f in frames(f"{camera.url}/a.mjpg", stream_buffer=True)}
+    assert found == {10, 50} and "reconnecting" in caplog.text
+    assert not camera.outlasted
+
+
+def test_leaving_a_stalled_stream(camera):
+    camera.connections["a"] = [[*shades(10), STALL]]
+    batches = iter(load_source(f"{camera.url}/a.mjpg", stream_buffer=True))
+    next(batches)
+    batches.close()
+    assert not camera.outlasted
 
 
 def test_leaving_a_stream_early_ends_its_reader(camera):
@@ -195,6 +219,12 @@ def test_pictures_that_cannot_be_read_are_skipped(camera, tmp_path, caplog):
     assert "absent.jpg could not be read (Not Found)" in caplog.text
     assert "short.jpg: the connection ended 100 bytes too early" in caplog.text
     assert "broken.jpg: is not an image" in caplog.text
+
+
+def test_an_endless_picture_is_not_read_to_its_end(camera, monkeypatch, caplog):
+    monkeypatch.setattr(loaders, "ADDRESS_LIMIT", 100)
+    assert frames(f"{camera.url}/picture.jpg") == []
+    assert "picture.jpg: more than" in caplog.text
 
 
 def test_a_video_behind_an_address_that_is_not_there(camera, caplog):

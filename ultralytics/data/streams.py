@@ -66,11 +66,14 @@ def public_address(address: str | int | Path | Region) -> str:
 
 def grabbed(capture: cv2.VideoCapture | ScreenCapture, label: str, count: int) -> bool:
     """Go to the next frame, over broken ones, which are reported; False at the end. `count` frames came before it."""
+    start = time.monotonic()
     for failed in range(FAILED_GRABS):
         if capture.grab():
             if failed:
                 LOGGER.warning(f"{label}: broken data after frame {count}, skipped")
             return True
+        if time.monotonic() - start > SILENT_SECONDS / 2:  # it waited for its time to run out: nothing broken, silence
+            break
     return False
 
 
