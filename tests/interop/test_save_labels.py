@@ -26,7 +26,7 @@ def sources(tmp_path):
 def test_labels_of_images_and_frames_in_the_run_folder(tmp_path, sources):
     results = predictor(tmp_path, save_labels="coco,yolo")(sources, FixedModel())
     run = tmp_path / "runs" / "predict"
-    data = json.loads((run / "coco" / "annotations.json").read_text())
+    data = json.loads((run / "coco" / "annotations" / "instances_predictions.json").read_text())
     sizes = {image["file_name"]: (image["width"], image["height"]) for image in data["images"]}
     frames = {f"film_{number}.jpg": (64, 48) for number in (1, 2, 3)}
     assert sizes == {"a.jpg": (60, 40), "b.png": (20, 30), **frames}

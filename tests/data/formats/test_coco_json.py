@@ -6,7 +6,12 @@ from ultralytics.data.labels import read_coco_json
 
 
 def test_coco_json(tmp_path):
-    file = write_labels([result(), result([], "/photos/b.jpg")], tmp_path, "coco") / "coco" / "annotations.json"
+    file = (
+        write_labels([result(), result([], "/photos/b.jpg")], tmp_path, "coco")
+        / "coco"
+        / "annotations"
+        / "instances_predictions.json"
+    )
     data = json.loads(file.read_text(encoding="utf-8"))
     assert data["images"] == [
         {"id": 1, "file_name": "街 1.jpg", "width": 60, "height": 40},
@@ -28,7 +33,9 @@ def test_coco_json(tmp_path):
 
 
 def test_our_own_data_sets_read_it(tmp_path):
-    coco = read_coco_json(write_labels([result()], tmp_path, "coco") / "coco" / "annotations.json")
+    coco = read_coco_json(
+        write_labels([result()], tmp_path, "coco") / "coco" / "annotations" / "instances_predictions.json"
+    )
     rows = coco.rows(1, (40, 60))
     assert [int(c) for c in rows.cls] == [1, 2]
     assert not rows.problems

@@ -13,6 +13,9 @@ def test_voc_xml(tmp_path):
     assert root.findtext("filename") == "街 1.jpg"
     assert [root.findtext(f"size/{key}") for key in ("width", "height", "depth")] == ["60", "40", "3"]
     assert [item.findtext("name") for item in root.iter("object")] == ["кошка", "猫 cat"]
+    assert (tmp_path / "voc" / "ImageSets" / "Main" / "predictions.txt").read_text(encoding="utf-8") == '"街 1"\n'
+    classes = [line.partition(":")[0] for line in (tmp_path / "voc" / "labelmap.txt").read_text().splitlines()[1:]]
+    assert classes == list(NAMES.values())
     assert read_voc_xml(file, list(NAMES.values())) == ((40, 60), [(1, 0, 0, 10, 10), (2, 20, 21, 60, 40)])
 
 

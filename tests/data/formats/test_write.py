@@ -21,11 +21,13 @@ def test_the_option_has_every_format():
 def test_every_format_has_a_folder_of_its_own(tmp_path):
     write_labels(iter([result()]), tmp_path, list(FORMATS))
     assert files(tmp_path) == [
-        "coco/annotations.json",
+        "coco/annotations/instances_predictions.json",
         "cvat/annotations.xml",
         "label_studio/label_config.xml",
         "label_studio/tasks.json",
         "voc/Annotations/街 1.xml",
+        "voc/ImageSets/Main/predictions.txt",
+        "voc/labelmap.txt",
         "yolo/classes.txt",
         "yolo/labels/街 1.txt",
     ]
@@ -43,7 +45,7 @@ def test_names_of_images_and_frames(tmp_path):
         "/a/y.tar.jpg",
     ]
     write_labels([result([], path) for path in paths], tmp_path, ["coco", "voc"])
-    images = json.loads((tmp_path / "coco" / "annotations.json").read_text())["images"]
+    images = json.loads((tmp_path / "coco" / "annotations" / "instances_predictions.json").read_text())["images"]
     assert [image["file_name"] for image in images] == [
         "x.jpg",
         "b/x.jpg",
@@ -65,7 +67,10 @@ def test_what_was_seen_before_an_error_is_complete_and_a_killed_run_leaves_no_ha
 
     with pytest.raises(KeyboardInterrupt):
         write_labels(interrupted(), tmp_path / "a", "coco")
-    assert len(json.loads((tmp_path / "a" / "coco" / "annotations.json").read_text())["images"]) == 1
+    assert (
+        len(json.loads((tmp_path / "a" / "coco" / "annotations" / "instances_predictions.json").read_text())["images"])
+        == 1
+    )
     writers = LabelWriters(tmp_path / "b", ["coco", "cvat", "label_studio"])
     writers.add(result())
     assert files(tmp_path / "b") == ["label_studio/label_config.xml"]  # what a kill here would leave
@@ -77,7 +82,7 @@ def test_one_file_that_cannot_be_written_does_not_lose_the_others(tmp_path):
     (tmp_path / "cvat" / "annotations.xml").mkdir()
     with pytest.raises(OSError):
         writers.close()
-    assert json.loads((tmp_path / "coco" / "annotations.json").read_text())["annotations"]
+    assert json.loads((tmp_path / "coco" / "annotations" / "instances_predictions.json").read_text())["annotations"]
 
 
 @pytest.mark.parametrize(

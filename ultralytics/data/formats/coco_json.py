@@ -1,4 +1,4 @@
-"""COCO: one `annotations.json` for all images.
+"""COCO: one `annotations/instances_predictions.json` for all images, the folder and name that Datumaro expects.
 
 Boxes are x, y, width, height in pixels, counted from 0 at the upper left corner of the image, as the section "Data
 format" of https://cocodataset.org/#format-data says. Ids start at 1: evaluation with pycocotools takes an annotation
@@ -16,10 +16,11 @@ from ultralytics.data.formats.common import LabelImage, Spool, assemble, readabl
 
 
 class CocoJson:
-    """Writes `annotations.json`; images and annotations wait in files of their own until the end."""
+    """Writes the file; images and annotations wait in files of their own until the end."""
 
     def __init__(self, folder: Path, names: Mapping[int, str]) -> None:
-        self.file = folder / "annotations.json"
+        self.file = folder / "annotations" / "instances_predictions.json"
+        self.file.parent.mkdir(exist_ok=True)
         self.categories = [{"id": index + 1, "name": readable(name)} for index, name in sorted(names.items())]
         self.images, self.annotations = Spool(folder), Spool(folder)
         self.image_id = self.annotation_id = 0
