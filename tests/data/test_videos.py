@@ -98,7 +98,7 @@ def test_damaged_gifs(tmp_path, caplog):
 @pytest.fixture
 def alive(monkeypatch):
     """How many frames exist at the moment: a list of one number, and the most there have been."""
-    count, made, lock = [0, 0], Frame.__init__, threading.Lock()
+    count, made, lock = [0, 0], Frame.__init__, threading.RLock()
 
     def change(by):
         with lock:

@@ -18,18 +18,27 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.downloads import fetch
 from ultralytics.utils.errors import DataError, UserError
 
-AHEAD = 4  # frames decoded and waiting, at least; with larger batches a whole one
+AHEAD = 4  # frames decoded and waiting; with larger batches a whole one
 ADDRESS_LIMIT = 1 << 29  # bytes of one picture behind an address
 
 
 class Source:
     """Iterable over batches of frames; every loop over it starts anew. `endless` where it has live streams.
 
-    Files are decoded in a thread, at most `batch` frames (or 4) ahead of the caller; closing the iterator ends it.
+    Files are decoded in a thread, at most `ahead` frames (but a whole batch) before the caller asks for them; closing
+    the iterator ends it. With `ahead=0` the caller waits for each frame.
     """
 
-    def __init__(self, entries: list[Entry], *, batch: int = 1, vid_stride: int = 1, stream_buffer: bool = False):
-        self.entries, self.batch = entries, batch
+    def __init__(
+        self,
+        entries: list[Entry],
+        *,
+        batch: int = 1,
+        vid_stride: int = 1,
+        stream_buffer: bool = False,
+        ahead: int = AHEAD,
+    ) -> None:
+        self.entries, self.batch, self.ahead = entries, batch, ahead
         self.vid_stride, self.stream_buffer = vid_stride, stream_buffer
         live = [e.value for e in entries if e.kind == "stream"]
         if live and len(live) < len(entries):
@@ -48,8 +57,8 @@ class Source:
             addresses = [entry.value for entry in self.entries]
             return live_batches(addresses, vid_stride=self.vid_stride, keep_all=self.stream_buffer)
         frames = self._frames()
-        if any(entry.kind not in ("array", "tensor") for entry in self.entries):  # those need no decoding
-            frames = look_ahead(frames, max(AHEAD, self.batch))
+        if self.ahead and any(entry.kind not in ("array", "tensor") for entry in self.entries):  # those are decoded
+            frames = look_ahead(frames, max(self.ahead, self.batch))
         return batches(frames, self.batch)
 
     def _frames(self) -> Generator[Frame, None, None]:
@@ -77,7 +86,9 @@ class Source:
             yield Frame(read_image(entry.value), name, f"image {where} {name}")
 
 
-def load_source(source: Any, *, batch: int = 1, vid_stride: int = 1, stream_buffer: bool = False) -> Source:
+def load_source(
+    source: Any, *, batch: int = 1, vid_stride: int = 1, stream_buffer: bool = False, ahead: int = AHEAD
+) -> Source:
     """Find out what `source` is.
 
     Accepted: path of an image, video, zip archive or folder; glob (`**` looks into subfolders); .txt/.csv list of
@@ -85,7 +96,8 @@ def load_source(source: Any, *, batch: int = 1, vid_stride: int = 1, stream_buff
     image on the standard input; uint8 BGR array (H, W, 3); PIL image; float RGB tensor (B, 3, H, W) in 0..1; or a list
     of these. DataError where it is missing, empty or none of them.
     """
-    return Source(find_entries(source), batch=batch, vid_stride=vid_stride, stream_buffer=stream_buffer)
+    entries = find_entries(source)
+    return Source(entries, batch=batch, vid_stride=vid_stride, stream_buffer=stream_buffer, ahead=ahead)
 
 
 def batches(frames: Generator[Frame, None, None], size: int) -> Iterator[list[Frame]]:

@@ -1,0 +1,114 @@
+"""Sources through a predictor: what is written where, and what is left behind when a run ends early."""
+
+import io
+import sys
+import threading
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ultralytics.cfg import get_cfg
+from ultralytics.data.streams import Frame
+from ultralytics.models.rtdetr.predict import RTDETRPredictor
+
+
+class Counting(nn.Module):
+    """Finds one thing in every image; raises at the call `fails_at`."""
+
+    def __init__(self, fails_at=None):
+        super().__init__()
+        self.names, self.stride = {0: "thing"}, torch.tensor([32.0])
+        self.calls, self.fails_at = 0, fails_at
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == self.fails_at:
+            raise RuntimeError("the network failed")
+        return torch.tensor([[[0.5, 0.5, 0.4, 0.4, 0.9]]]).expand(len(x), -1, -1).clone(), None
+
+
+def predictor(tmp_path, **options):
+    where = {"project": str(tmp_path / "runs"), "name": "out"}
+    return RTDETRPredictor(
+        get_cfg(
+            None, {"mode": "predict", "device": "cpu", "imgsz": 64, "save": False, "verbose": False, **where, **options}
+        )
+    )
+
+
+def encoded(value=100):
+    return cv2.imencode(".png", np.full((20, 30, 3), value, np.uint8))[1].tobytes()
+
+
+def look_aheads():
+    return [thread for thread in threading.enumerate() if thread.name == "look-ahead"]
+
+
+@pytest.fixture
+def video(tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (32, 24))
+    for value in range(200):
+        writer.write(np.full((24, 32, 3), value, np.uint8))
+    writer.release()
+    return tmp_path / "a.avi"
+
+
+def test_results_of_an_archive_stay_in_the_run_folder(tmp_path):
+    file = tmp_path / "a.zip"
+    with zipfile.ZipFile(file, "w") as packed:
+        for name in ("x.png", "sub/x.png", "../../up.png", "图.png"):
+            packed.writestr(name, encoded())
+    results = predictor(tmp_path, save=True, save_txt=True)(file, Counting())
+    assert [len(result.boxes) for result in results] == [1] * 4
+    before = {"a.zip", "runs"}
+    assert {p.name for p in tmp_path.iterdir()} == before
+    assert {p.name for p in (tmp_path / "runs" / "out").iterdir()} == {"labels", "x.png", "x_2.png", "up.png", "图.png"}
+
+
+def test_an_image_on_the_standard_input(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(encoded())))
+    (result,) = predictor(tmp_path, save=True)("-", Counting())
+    assert result.orig_shape == (20, 30) and (tmp_path / "runs" / "out" / "stdin.jpg").exists()
+
+
+def test_stopping_a_stream_early(tmp_path, video):
+    results = predictor(tmp_path)(video, Counting(), stream=True)
+    next(results)
+    assert look_aheads()
+    results.close()
+    assert not look_aheads()
+
+
+def test_a_loop_that_is_left_early(tmp_path, video):
+    for _ in predictor(tmp_path)(video, Counting(), stream=True):
+        break
+    assert not look_aheads()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_network_that_fails(tmp_path, video, stream):
+    with pytest.raises(RuntimeError, match="the network failed"):
+        list(predictor(tmp_path)(video, Counting(fails_at=3), stream=stream))
+    assert not look_aheads()
+
+
+def test_two_thousand_frames_in_constant_memory(tmp_path, video, monkeypatch):
+    alive, made, lock = [0, 0], Frame.__init__, threading.RLock()
+
+    def change(by):
+        with lock:
+            alive[0] += by
+            alive[1] = max(alive)
+
+    def counted(self, *args, **kwargs):
+        made(self, *args, **kwargs)
+        change(1)
+
+    monkeypatch.setattr(Frame, "__init__", counted)
+    monkeypatch.setattr(Frame, "__del__", lambda self: change(-1), raising=False)
+    count = sum(1 for _ in predictor(tmp_path, batch=4)([video] * 10, Counting(), stream=True))
+    assert count == 2000 and alive[1] <= 2 * 4 + 4 + 2
