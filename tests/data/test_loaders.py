@@ -241,7 +241,7 @@ def test_without_a_buffer_the_newest_frame_is_taken(cameras):
 
 def test_streams_that_never_open_are_an_error(cameras):
     cameras[3] = []
-    with pytest.raises(DataError, match=r"no stream gave a frame \(stream 1/1 3: cannot be opened"):
+    with pytest.raises(DataError, match=r"no stream gave a frame: stream 1/1 3: cannot be opened.*check the address"):
         frames("3")
 
 

@@ -27,6 +27,7 @@ IDLE_SECONDS = 0.005
 FAILED_GRABS = 3  # in a row, before a video or a connection counts as ended: one broken packet is not the end
 SILENT_SECONDS = 10.0  # without an answer or a frame, before a connection counts as lost
 CLOSE_SECONDS = 2.0
+CHECKS = "check the address, the network and the user's rights to the camera"
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ class LiveReader:
             failures = failures + 1 if self._count == before else 1
             if failures > RECONNECTS:
                 after = f"stopped after {self._count} frames" if self._count else "cannot be opened"
-                self.failure = f"{after}; gave up after {RECONNECTS} attempts to reconnect"
+                hint = "" if self._count else f"; {CHECKS}"
+                self.failure = f"{after}; gave up after {RECONNECTS} attempts to reconnect{hint}"
                 return
             pause = RECONNECT_SECONDS * 2 ** (failures - 1)
             if self._count:
@@ -182,7 +184,8 @@ def live_batches(
                 continue
             for reader in ended:
                 failures.append(f"{reader.label}: {reader.failure}")
-                LOGGER.warning(failures[-1])
+                if seen or len(readers) > 1:  # otherwise the error says it
+                    LOGGER.warning(failures[-1])
                 readers.remove(reader)
             time.sleep(IDLE_SECONDS)
     finally:
@@ -191,5 +194,4 @@ def live_batches(
         for reader in readers:
             reader.close()
     if not seen:
-        hint = "check the address, the network and the user's rights to the camera"
-        raise DataError(f"no stream gave a frame ({'; '.join(failures)}): {hint}")
+        raise DataError(f"no stream gave a frame: {'; '.join(failures)}")
