@@ -18,14 +18,15 @@ TASK = "detect"
 COPY_NAME = "default_copy.yaml"
 
 HELP = """\
-yolo [detect] train|val|predict key=value ...
+yolo [detect] train|val|predict|export key=value ...
 
   yolo train    model=rtdetr-efficientvit-m0.yaml data=my.yaml epochs=72 imgsz=640 batch=4
   yolo val      model=runs/detect/train/weights/best.pt data=my.yaml
   yolo predict  model=runs/detect/train/weights/best.pt source=image.jpg conf=0.25
+  yolo export   model=runs/detect/train/weights/best.pt format=onnx
   yolo train    model=runs/detect/train/weights/last.pt resume=True
 
-  model=   a model YAML to start anew, or weights (.pt)
+  model=   a model YAML to start anew, weights (.pt), or an exported model
   data=    a data YAML; shapes.yaml is built in and needs no download
   source=  image, folder, 'pattern*.jpg', video, camera number, or stream address
   cfg=     a YAML file of options
@@ -60,7 +61,6 @@ Also:
 # What people may ask for out of habit.
 _ELSEWHERE = {
     "track": "there is no tracking here; `yolo predict` detects in each frame of a video",
-    "export": "export comes in a later release",
     "benchmark": "there is no benchmark mode; val and predict report the time per image",
     "segment": "this package detects boxes and has no segmentation",
     "classify": "this package detects boxes and has no classification",
@@ -69,11 +69,12 @@ _ELSEWHERE = {
     "settings": "there is no settings file; everything is an option, see `yolo cfg`",
 }
 
-_MODES_IN_WORDS = "train, val or predict"
+_MODES_IN_WORDS = "train, val, predict or export"
 _EXAMPLES = {
     "train": "yolo train model=rtdetr-efficientvit-m0.yaml data=shapes.yaml",
     "val": "yolo val model=runs/detect/train/weights/best.pt",
     "predict": "yolo predict model=runs/detect/train/weights/best.pt source=image.jpg",
+    "export": "yolo export model=runs/detect/train/weights/best.pt format=onnx",
 }
 
 
@@ -129,7 +130,7 @@ def _about_mode(word: str) -> str:
 
 
 def run_mode(mode: str, given: dict[str, object]) -> None:
-    """Train, validate or predict with the given options, which are checked whole before torch is imported."""
+    """Train, validate, predict or export with the given options, which are checked whole before torch is imported."""
     options = get_cfg(overrides={**given, "mode": mode})
     model = options.model or resumed_weights(options.resume)
     if model is None:
@@ -148,6 +149,8 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
         network.train(**passed)
     elif mode == "val":
         network.val(**passed)
+    elif mode == "export":
+        network.export(**passed)
     else:
         # On the command line the pictures are the result. As a stream, a video needs no memory for all its frames.
         for _ in network.predict(source=options.source, stream=True, **{"save": True, **passed}):

@@ -19,7 +19,8 @@ from ultralytics.utils.errors import OptionError, did_you_mean
 from ultralytics.utils.files import read_yaml
 
 DEFAULT_CFG_PATH = PACKAGE_ROOT / "cfg" / "default.yaml"
-MODES = ("train", "val", "predict")
+MODES = ("train", "val", "predict", "export")
+FORMATS = ("onnx", "openvino", "torchscript", "engine", "safetensors")
 
 Count = Annotated[int, Range(0)]
 Positive = Annotated[int, Range(1)]
@@ -133,6 +134,13 @@ class Options:
     show_conf: bool
     show_boxes: bool
     line_width: Annotated[int | None, Range(1)]
+    # Export
+    format: Annotated[str, OneOf(*FORMATS)]
+    dynamic: bool
+    int8: bool
+    opset: Annotated[int | None, Range(1)]
+    simplify: bool
+    workspace: Annotated[float | None, Range(0, open_low=True)]
 
     def __post_init__(self):
         for key, annotation in option_types().items():
@@ -144,7 +152,7 @@ class Options:
             object.__setattr__(self, "modules", [self.modules])
         if isinstance(self.imgsz, list):
             self._settle_image_size()
-        if self.batch == -1 and self.mode in ("val", "predict"):
+        if self.batch == -1 and self.mode in ("val", "predict", "export"):
             raise OptionError(
                 f"batch=-1: the batch is chosen from memory in training only; for {self.mode} give a number"
             )

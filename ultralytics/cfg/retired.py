@@ -39,7 +39,7 @@ _NO_MASKS = "it belongs to segmentation models, and this package detects boxes"
 _NO_POSES = "it belongs to pose models, and this package detects boxes"
 _CLASSIFIER = "it belongs to classification models. For boxes see hsv_*, scale, mosaic and mixup"
 _YOLO_LOSS = "it weighs a loss of YOLO. RT-DETR's losses are weighed by loss_cls, loss_bbox and loss_giou"
-_NO_EXPORT = "export comes in a later release. Use train, val or predict"
+_TF = "there is no export to TensorFlow. See `yolo cfg` for format"
 _NO_TRACKING = "there is no tracking here. `yolo predict` detects in each frame of a video"
 _WARMUP = "RT-DETR warms up by iterations and on the learning rate only. Set warmup_iters (default 2000)"
 
@@ -75,15 +75,10 @@ RETIRED = MappingProxyType(
         "augmentations": "augmentation is set by hsv_*, degrees, translate, scale, shear, flips, mosaic and mixup",
         "tracker": _NO_TRACKING,
         "persist": _NO_TRACKING,
-        "format": _NO_EXPORT,
-        "keras": _NO_EXPORT,
-        "optimize": _NO_EXPORT,
-        "int8": _NO_EXPORT,
-        "dynamic": _NO_EXPORT,
-        "simplify": _NO_EXPORT,
-        "opset": _NO_EXPORT,
-        "workspace": _NO_EXPORT,
-        "dnn": "it picks a runtime for exported models, and export comes in a later release",
+        "keras": _TF,
+        "optimize": "it is for TorchScript on phones. Exports here are folded always, nothing to switch on",
+        "quantize": "write int8=True or half=True",
+        "dnn": "ONNX models are run by onnxruntime. Leave it out",
         "profile": "nothing to switch on: val and predict always report the time per image, and "
         "RTDETR('...').info() the parameters and GFLOPs",
         "compile": "not there. Set nothing: the model runs as it is",

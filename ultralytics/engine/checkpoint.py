@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from ultralytics.cfg.model_yaml import KEYS, SECTIONS
+from ultralytics.cfg.model_yaml import KEYS, SECTIONS, SETTINGS
 from ultralytics.nn.weights import read_weights
 from ultralytics.utils.atomic import atomic_write
 from ultralytics.utils.errors import UserError, WeightsError
@@ -30,7 +30,9 @@ from ultralytics.utils.torch_files import PickledClassesError, read_plain
 
 FORMAT_VERSION = 1
 WEIGHT_KEYS = ("model_yaml", "names", "nc", "model", "ema")
-MODEL_KEYS = {*KEYS, *SECTIONS, "yaml_file"} - {"modules"}  # which would name a folder of code on this machine
+MODEL_KEYS = {*KEYS, *SECTIONS, *SETTINGS, "yaml_file"} - {
+    "modules"
+}  # which would name a folder of code on this machine
 _PLAIN = (type(None), bool, int, float, str, torch.Tensor)
 
 
@@ -73,15 +75,17 @@ def load_checkpoint(path: str | Path) -> dict:
 
 
 def load_model_weights(path: str | Path) -> dict:
-    """A checkpoint of this package, or a published `.pt` that pickles a whole model, in the form of a checkpoint.
+    """A checkpoint, a published `.pt` that pickles a whole model, or an exported `.safetensors`, as a checkpoint.
 
-    Of a published file come the WEIGHT_KEYS only: it is a model to use or to train further, not a run to go on with.
+    Of the latter two come the WEIGHT_KEYS only: it is a model to use or to train further, not a run to go on with.
 
     Raises:
         WeightsError: the file cannot be read, or does not say which model its weights are of.
     """
     try:
-        return load_checkpoint(path)
+        if Path(path).suffix.lower() != ".safetensors":
+            return load_checkpoint(path)
+        read = read_weights(path)
     except PickledClassesError:
         read = read_weights(path)
     architecture = {key: value for key, value in (read.model_yaml or {}).items() if key in MODEL_KEYS}

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ultralytics.nn.backends.metadata import Metadata
 from ultralytics.nn.weights.pickled import Placeholder, TensorRecord, read_objects
 from ultralytics.nn.weights.renaming import coco_names
 from ultralytics.utils.errors import MissingPackageError, WeightsError
@@ -53,7 +54,7 @@ def read_weights(file: str | Path) -> Weights:
         MissingPackageError: a `.safetensors` file, and the package that reads them is not installed.
     """
     if Path(file).suffix.lower() == ".safetensors":
-        return Weights(_read_safetensors(Path(file)), str(file))
+        return _read_safetensors(Path(file))
     try:
         content: Any = read_plain(file)
     except PickledClassesError:
@@ -73,23 +74,28 @@ def read_weights(file: str | Path) -> Weights:
     return Weights(tensors, str(file), names, _mapping(state.get("yaml", top.get("model_yaml"))))
 
 
-def _read_safetensors(file: Path) -> dict[str, Tensor]:
+def _read_safetensors(file: Path) -> Weights:
+    """The tensors, and from the header of an exported file its names and model YAML."""
     try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError, safe_open
     except ImportError as error:
         raise MissingPackageError(f"{file}: reading it needs safetensors: pip install safetensors") from error
     if not file.is_file():
         raise WeightsError(f"{file}: {'is a folder' if file.is_dir() else 'no such weights file'}.")
     try:
-        tensors = load_file(str(file))
+        with safe_open(str(file), "pt") as opened:
+            tensors = {name.removeprefix("module."): opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            header = opened.metadata() or {}
     except SafetensorError as error:
         raise WeightsError(f"{file}: damaged or no safetensors file ({error}).") from error
     except OSError as error:
         raise WeightsError(f"{file}: cannot be read ({error.strerror or error}).") from error
     if not tensors:
         raise WeightsError(f"{file}: holds no tensors.")
-    return {name.removeprefix("module."): value for name, value in tensors.items()}
+    if "model_yaml" not in header:
+        return Weights(tensors, str(file))
+    said = Metadata.from_text(header, file)
+    return Weights(tensors, str(file), known_names(said.names), said.model_yaml)
 
 
 def _find_tensors(content: Any) -> tuple[dict[str, Tensor], Placeholder | None]:

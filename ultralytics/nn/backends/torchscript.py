@@ -1,0 +1,40 @@
+"""TorchScript programs, run by torch."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ultralytics.nn.backends.metadata import Metadata, Opened
+from ultralytics.utils.errors import WeightsError
+
+METADATA_ENTRY = "config.txt"  # where published exporters keep it
+
+
+def load(path: Path, *, device: str = "cpu", threads: int = 1) -> Opened:
+    """Open a TorchScript file; see `open_exported`. The threads are those of torch."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file.")
+    if not zipfile.is_zipfile(path):
+        raise WeightsError(f"{path}: not a TorchScript file, or its end is missing.")
+    entries = {METADATA_ENTRY: ""}
+    try:
+        program = torch.jit.load(str(path), map_location=device, _extra_files=entries)
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: not a TorchScript file ({str(error).strip().splitlines()[0]}).") from error
+    try:
+        said = json.loads(entries[METADATA_ENTRY] or "{}")
+    except ValueError as error:
+        raise WeightsError(f"{path}: its {METADATA_ENTRY} is not JSON ({error}).") from error
+    metadata = Metadata.from_text(said, path)
+    program.eval()
+
+    def run(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return program(images.to(device)).float()
+
+    return Opened(metadata, run)
