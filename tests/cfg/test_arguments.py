@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ultralytics.cfg.arguments import parse_arguments, parse_value, run_guarded, run_script
+from ultralytics.cfg.arguments import parse_arguments, parse_call, parse_value, run_guarded, run_script
 from ultralytics.utils.errors import DataError, OptionError, UserError
 
 
@@ -149,3 +149,38 @@ def test_a_script_hands_over_its_options_and_exits(monkeypatch, capsys):
         run_script(raising(UserError("not called")), "\nhow to use it\n")
     assert exited.value.code == 0
     assert capsys.readouterr().out == "how to use it\n"
+
+
+def tool(runs: list[str], size: int = 3, half: bool = False, names: str | None = None) -> None:
+    """Stands for a command that takes words."""
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        (["a", "b/c", "size=4"], {"runs": ["a", "b/c"], "size": 4}),
+        (["runs=a,b", "--size", "4", "--half"], {"runs": ["a", "b"], "size": 4, "half": True}),
+        (["--half", "False", "a"], {"half": False, "runs": ["a"]}),
+        (["--half", "a", "--names=x,y"], {"half": True, "runs": ["a"], "names": "x,y"}),
+        (["a", "--many", "5"], {"runs": ["a"], "size": 5}),
+    ],
+)
+def test_words_of_a_tool(words, arguments):
+    assert parse_call(tool, words, "yolo tool", {"many": "size"}) == arguments
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["size=4"], "yolo tool: runs= is missing; it takes runs=... [size=3]"),
+        (["a", "--size"], "yolo tool: the value of size is missing"),
+        (["a", "--size", "--half"], "yolo tool: the value of size is missing"),
+        (["a", "size=x"], "size: expected a whole number; got 'x'"),
+        (["a", "runs=b"], "runs is given twice"),
+        (["a", "sise=3"], "unknown word 'sise=3'; did you mean 'size'?"),
+    ],
+)
+def test_mistakes_in_the_words_of_a_tool(words, message):
+    with pytest.raises(OptionError) as caught:
+        parse_call(tool, words, "yolo tool")
+    assert message in str(caught.value)

@@ -75,17 +75,19 @@ def read_voc_xml(file: Path, names: Sequence[str]) -> tuple[tuple[int, int], lis
     """(height, width) and boxes of a Pascal VOC annotation; its pixels count from 1. Difficult objects are left out."""
     try:
         tree = ElementTree.parse(file)
-        shape = (int(tree.findtext("size/height")), int(tree.findtext("size/width")))
+        shape = (int(float(tree.findtext("size/height"))), int(float(tree.findtext("size/width"))))
         boxes = []
         for item in tree.iter("object"):
             if item.findtext("difficult", "0").strip() == "1":
                 continue
-            name = item.findtext("name")
+            name = item.findtext("name", "").strip()
             if name not in names:
                 raise DataError(f"{file}: class {name!r} is not among {', '.join(names)}")
             x1, y1, x2, y2 = (float(item.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
             boxes.append((names.index(name), x1 - 1, y1 - 1, x2, y2))
-    except (ElementTree.ParseError, TypeError, OSError) as error:
+    except DataError:
+        raise
+    except (ElementTree.ParseError, TypeError, ValueError, OSError) as error:
         raise DataError(f"{file}: not a Pascal VOC annotation ({error})") from error
     return shape, boxes
 

@@ -35,7 +35,7 @@ def command(
     conf: Annotated[float, Range(0, 1)] = 0.25,
     classes: int | list[int] | None = None,
     draw: bool = True,
-    imgsz: Annotated[int, Range(32)] | None = None,
+    imgsz: Annotated[int | None, Range(32)] = None,
     device: Annotated[str | int | list[int] | None, DeviceName()] = None,
     modules: str | None = None,
     project: str | None = None,

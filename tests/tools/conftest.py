@@ -1,0 +1,77 @@
+"""Tiny data, a tiny model, and the `yolo` command in a folder of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from ultralytics import RTDETR
+from ultralytics.cfg.cli import main
+from ultralytics.data.synthetic import NAMES, generate_shapes
+
+MODEL = """
+nc: 6
+backbone:
+  - [-1, 1, EfficientViT_M0, []]
+head:
+  - [4, 1, Conv, [64, 1, 1], top]
+  - [[2, 3, top], 1, RTDETRDecoder, [nc, 64, 20, 4, 4, 1]]
+"""
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory) -> Path:
+    """A data YAML of six images to train with and three to validate with, 64 pixels."""
+    root = tmp_path_factory.mktemp("tools") / "shapes"
+    generate_shapes(root, images_train=6, images_val=3, size=64, seed=0)
+    file = root.parent / "tiny.yaml"
+    names = dict(enumerate(NAMES))
+    file.write_text(yaml.safe_dump({"path": str(root), "train": "images/train", "val": "images/val", "names": names}))
+    return file
+
+
+@pytest.fixture(scope="session")
+def images(shapes) -> Path:
+    """The folder of the three images."""
+    return shapes.parent / "shapes" / "images" / "val"
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("model") / "tiny-model.yaml"
+    file.write_text(MODEL)
+    return file
+
+
+@pytest.fixture(scope="session")
+def weights(model_file) -> Path:
+    """Random weights of the tiny model."""
+    torch.manual_seed(0)
+    file = model_file.with_name("best.pt")
+    RTDETR(model_file).save(file)
+    return file
+
+
+@pytest.fixture
+def yolo(tmp_path, monkeypatch, capsys, caplog) -> Callable[..., tuple[int, str]]:
+    """Run `yolo WORDS` in an empty folder; returns the exit code, and what was logged and printed."""
+    monkeypatch.chdir(tmp_path)
+    logger = logging.getLogger("ultralytics")
+    monkeypatch.setattr(logger, "handlers", [logging.NullHandler()])  # setup_logging would add one to a closed stream
+    monkeypatch.setattr(logger, "propagate", True)
+
+    def run(*words: object) -> tuple[int, str]:
+        caplog.clear()
+        with caplog.at_level("INFO", logger="ultralytics"):
+            code = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        if code:
+            assert captured.err.count("\n") == 1 and captured.err.startswith("error: ")
+        return code, "\n".join(record.getMessage() for record in caplog.records) + captured.out + captured.err
+
+    return run

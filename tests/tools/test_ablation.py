@@ -1,0 +1,77 @@
+import pytest
+
+from tests.golden.detections import CASES, judged
+from ultralytics.tools.ablation import ablation_table
+from ultralytics.utils.paper_table import ModelFacts, paper_table
+from ultralytics.utils.tables import read_csv
+
+SPEED = {"preprocess": 1.0, "inference": 8.0, "postprocess": 1.0}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two validations of the reference detections: cases 2 and 0, of models of 10 and 12.5 million parameters."""
+    facts = [
+        ModelFacts("base", 640, 10_000_000, 30.0, SPEED, 1),
+        ModelFacts("mine", 640, 12_500_000, None, SPEED, None),
+    ]
+    for name, case, fact in zip(("val", "val2"), (CASES[2], CASES[0]), facts, strict=True):
+        paper_table(judged(case)[0], fact).write(tmp_path / "runs" / name)
+    return tmp_path / "runs"
+
+
+def test_rows_are_runs_and_differences_are_to_the_first(runs):
+    table = ablation_table([runs / "val", runs / "val2" / "paper_table.csv"])
+    first, second = (dict(zip(table.titles, row, strict=True)) for row in table.rows)
+    assert (first["Run"], first["Model"], first["Params (M)"], first["GFLOPs"], first["FPS"]) == (
+        "val",
+        "base",
+        10,
+        30,
+        100,
+    )
+    assert (second["Run"], second["Params (M)"], second["GFLOPs"]) == ("val2", 12.5, None)
+    assert first["mAP50"] == pytest.approx(CASES[2]["map50"], abs=1e-9) and first["diff. mAP50"] == 0
+    assert second["mAP50-95"] == pytest.approx(CASES[0]["map"], abs=1e-9)
+    assert second["diff. mAP50-95"] == pytest.approx(CASES[0]["map"] - CASES[2]["map"], abs=1e-9)
+    cells = dict(zip(table.titles, table.cells[1], strict=True))
+    assert cells["diff. mAP50"][0] in "+-" and cells["GFLOPs"] == "-"
+
+
+def test_the_command_writes_four_files(yolo, runs, tmp_path):
+    code, text = yolo("table", "runs/val", "runs/val2", "names=baseline,a_b & c")
+    assert code == 0 and "baseline" in text
+    folder = tmp_path / "runs/table/ablation"
+    assert sorted(f.name for f in folder.iterdir()) == [f"ablation.{s}" for s in ("csv", "md", "tex", "txt")]
+    assert [row["Run"] for row in read_csv(folder / "ablation.csv")] == ["baseline", "a_b & c"]
+    assert r"a\_b \& c & mine" in (folder / "ablation.tex").read_text()
+    assert yolo("table", "runs/val")[0] == 0 and (tmp_path / "runs/table/ablation2").is_dir()
+
+
+def test_runs_of_one_name_are_told_apart(runs):
+    (runs / "other").mkdir()
+    (runs / "val2").rename(runs / "other" / "val")
+    assert [row[0] for row in ablation_table([runs / "val", runs / "other" / "val"]).rows] == ["runs/val", "other/val"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "yolo table: runs= is missing"),
+        (("runs/none",), "runs/none: is no folder; expected the folder of a validation"),
+        (("runs",), "runs: has no paper_table.csv; expected the folder of a validation"),
+        (("runs/val", "names=a,b"), "names: expected 1, one for each run, got 2"),
+        (("wrong.csv",), "wrong.csv: no column 'Model'; expected a paper_table.csv"),
+    ],
+)
+def test_mistakes(yolo, runs, tmp_path, words, message):
+    (tmp_path / "wrong.csv").write_text("a,b\n1,2\n")
+    code, text = yolo("table", *words)
+    assert code == 2 and message in text
+
+
+def test_a_table_with_words_for_numbers(yolo, runs):
+    file = runs / "val" / "paper_table.csv"
+    file.write_text(file.read_text().replace(",30.0,", ",thirty,"))
+    code, text = yolo("table", "runs/val")
+    assert code == 2 and "its first row is not all numbers" in text and "thirty" in text

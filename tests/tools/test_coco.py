@@ -1,0 +1,125 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.utils.test_coco_eval import GOLDEN, coco_case
+from ultralytics import RTDETR
+from ultralytics.data.labels import read_coco_json, read_yolo_file
+from ultralytics.data.synthetic import NAMES
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda c: f"case{c['case']}")
+def test_figures_of_two_files_are_those_of_pycocotools(yolo, tmp_path, case):
+    pytest.importorskip("faster_coco_eval")
+    for name, content in zip(("truth.json", "found.json"), coco_case(case), strict=True):
+        (tmp_path / name).write_text(json.dumps(content))
+    code, text = yolo("coco", "annotations=truth.json", "predictions=found.json", "save=figures.json")
+    assert code == 0 and "AP, small" in text
+    stats = json.loads((tmp_path / "figures.json").read_text())["stats"]
+    np.testing.assert_allclose(list(stats.values()), case["pycocotools_stats"], rtol=0, atol=1e-9)
+    assert f"{case['pycocotools_stats'][0]:.4f}" in text or case["pycocotools_stats"][0] == -1
+    code, text = yolo("coco", "annotations=truth.json", "predictions=found.json", "save=figures.json")
+    assert code == 2 and "is there already; nothing is overwritten" in text
+
+
+def test_a_validation_is_judged_alike_from_its_files(yolo, tmp_path, shapes, weights):
+    """The ids of yolo2coco are those of predictions.json."""
+    pytest.importorskip("faster_coco_eval")
+    options = {"imgsz": 64, "workers": 0, "device": "cpu", "plots": False, "save_json": True, "coco_eval": True}
+    metrics = RTDETR(weights).val(data=str(shapes), project=str(tmp_path), **options)
+    assert yolo("yolo2coco", f"data={shapes}", "split=val", "save=val.json")[0] == 0
+    code, _ = yolo("coco", "annotations=val.json", "predictions=val/predictions.json", "save=figures.json")
+    assert code == 0
+    assert json.loads((tmp_path / "figures.json").read_text())["stats"] == pytest.approx(metrics.coco.stats)
+
+
+def test_boxes_and_ids_of_the_json(yolo, tmp_path, shapes, images):
+    assert yolo("yolo2coco", f"data={shapes}", "split=val", "save=out/val.json")[0] == 0
+    coco = read_coco_json(tmp_path / "out/val.json")
+    assert coco.categories == dict(enumerate(NAMES))
+    assert [(image["id"], image["file_name"]) for image in coco.images] == [(i, f"{i:05}.jpg") for i in range(3)]
+    for image in coco.images:
+        rows = coco.rows(image["id"], (image["height"], image["width"]))
+        labels = images.parents[1] / "labels" / "val" / f"{image['id']:05}.txt"
+        expected = read_yolo_file(labels, len(NAMES))
+        assert rows.cls == expected.cls and not rows.problems
+        np.testing.assert_allclose(rows.boxes, expected.boxes, atol=1e-6)
+
+
+def test_a_folder_gives_the_same_as_the_data_yaml(yolo, tmp_path, shapes, images):
+    (tmp_path / "classes.txt").write_text("\n".join(NAMES) + "\n\n")
+    shutil.copytree(images, tmp_path / "pictures")
+    shutil.copytree(images.parents[1] / "labels" / "val", tmp_path / "texts")
+    assert yolo("yolo2coco", f"data={shapes}")[0] == 0  # val.json
+    assert yolo("yolo2coco", "images=pictures", "labels=texts", "classes=classes.txt")[0] == 0  # pictures.json
+    assert yolo("yolo2coco", f"images={images}", f"classes={','.join(NAMES)}", "save=third.json")[0] == 0
+    first, second, third = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("val", "pictures", "third"))
+    assert first == second == third
+
+
+def test_what_is_wrong_with_files_is_told_and_the_others_go_on(yolo, tmp_path, images):
+    shutil.copytree(images, tmp_path / "images")
+    shutil.copytree(images.parents[1] / "labels" / "val", tmp_path / "labels")
+    (tmp_path / "labels/00000.txt").unlink()
+    (tmp_path / "labels/00001.txt").write_text("99 0.5 0.5 0.1 0.1\n0 0.5 0.5 0.1 0.1\n")
+    (tmp_path / "images/00002.jpg").write_bytes(b"no image")
+    code, text = yolo("yolo2coco", "images=images", f"classes={','.join(NAMES)}", "save=a.json")
+    assert code == 0 and "a.json: 2 images, 1 boxes, 6 classes" in text
+    assert "class 99, expected 0..5" in text and "taken as without objects" in text and "00002.jpg" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "give data=my.yaml, or images=FOLDER classes=classes.txt; one of the two"),
+        (("data=a.yaml", "images=b"), "one of the two"),
+        (("data=a.yaml", "classes=b,c"), "labels= and classes= go with images="),
+        (("images=b",), "classes= is missing"),
+        (("images=b", "classes=c.txt"), "classes='c.txt': no such file"),
+        (("images=b", "classes=cat,,dog"), "name 2 is empty"),
+        (("images=b", "classes=cat,dog,cat"), "'cat' is there twice"),
+        (("images=b", "classes=cat"), "b: no such folder"),
+        (("images=twice", "classes=cat"), "both would have the id 1"),
+        (("data=a.yaml", "save=there.json"), "there.json: is there already; nothing is overwritten"),
+        (("data=a.yaml", "split=tset"), "did you mean 'test'?"),
+    ],
+)
+def test_mistakes_of_yolo2coco(yolo, tmp_path, images, words, message):
+    (tmp_path / "there.json").write_text("{}")
+    for folder in ("x", "y"):
+        (tmp_path / "twice" / folder).mkdir(parents=True)
+        shutil.copy(images / "00001.jpg", tmp_path / "twice" / folder / "1.jpg")
+    code, text = yolo("yolo2coco", *words)
+    assert code == 2 and message in text
+
+
+ENTRY = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 0.5}
+TRUTH = {
+    "images": [{"id": 1, "width": 9, "height": 9}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5], "area": 25, "iscrowd": 0}],
+    "categories": [{"id": 1, "name": "cat"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("truth", "found", "message"),
+    [
+        (TRUTH, [ENTRY | {"image_id": "a"}], "image_id 'a' and 0 more are not in truth.json, whose ids are such as 1"),
+        (TRUTH, [ENTRY | {"category_id": 0}], "category_id 0 and 0 more are not in truth.json"),
+        (
+            TRUTH,
+            TRUTH,
+            "expected a list of detections, as `yolo val save_json=True` writes it; got an object with images",
+        ),
+        (TRUTH, [{"image_id": 1}], "detection 0 has no category_id, bbox, score"),
+        (TRUTH, [ENTRY | {"bbox": [1, 2]}], "detection 0: bbox is [1, 2], expected [x, y, width, height]"),
+        ({"images": []}, [ENTRY], "not a COCO detection file: it has no annotations, categories"),
+    ],
+)
+def test_mistakes_of_coco(yolo, tmp_path, truth, found, message):
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    code, text = yolo("coco", "annotations=truth.json", "predictions=found.json")
+    assert code == 2 and message in text

@@ -1,0 +1,63 @@
+"""The scripts in tools/ are the commands of `yolo` under the names people look for."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from ultralytics.cfg.cli import _TOOLS, HELP
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+SCRIPTS = {
+    "get_FPS.py": "fps",
+    "main_profile.py": "profile",
+    "get_all_yaml_param_and_flops.py": "models",
+    "heatmap.py": "heatmap",
+    "plot_result.py": "plot-results",
+    "get_COCO_metrice.py": "coco",
+    "ablation_table.py": "table",
+    "dataset/yolo2coco.py": "yolo2coco",
+    "dataset/xml2txt.py": "xml2txt",
+    "dataset/split_data.py": "split",
+}
+
+
+def run(script: str, *words: str, monkeypatch) -> int:
+    monkeypatch.setattr(sys, "argv", [str(TOOLS / script), *words])
+    with pytest.raises(SystemExit) as exited:
+        runpy.run_path(str(TOOLS / script), run_name="__main__")
+    return exited.value.code
+
+
+@pytest.mark.parametrize(("script", "command"), SCRIPTS.items())
+def test_a_script_explains_itself_and_names_its_command(script, command, monkeypatch, capsys):
+    assert run(script, "--help", monkeypatch=monkeypatch) == 0
+    text = capsys.readouterr().out
+    assert f"python tools/{script}" in text and f"`yolo {command} " in text
+    assert f"yolo {command} " in HELP
+
+
+@pytest.mark.parametrize(("script", "command"), SCRIPTS.items())
+def test_a_script_calls_the_function_of_its_command(script, command):
+    imported = [node for node in ast.walk(ast.parse((TOOLS / script).read_text())) if isinstance(node, ast.ImportFrom)]
+    assert _TOOLS[command] in [node.module for node in imported]
+    assert callable(importlib.import_module(_TOOLS[command]).command)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_wrong_word_is_one_line(script, monkeypatch, capsys):
+    assert run(script, "--nonsense", "3", monkeypatch=monkeypatch) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {Path(script).name}: unknown word '--nonsense'") and error.count("\n") == 1
+
+
+def test_names_of_other_scripts_are_understood(tmp_path, monkeypatch, capsys):
+    assert run("get_COCO_metrice.py", "--anno_json", "no.json", "--pred_json", "p.json", monkeypatch=monkeypatch) == 2
+    assert "no.json: no such COCO annotation file" in capsys.readouterr().err
+    assert run("get_FPS.py", "--weights", str(tmp_path / "no.pt"), monkeypatch=monkeypatch) == 2
+    assert "no.pt" in capsys.readouterr().err

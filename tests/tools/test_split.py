@@ -1,0 +1,91 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ultralytics.data.scan import scan_split
+from ultralytics.data.synthetic import NAMES
+from ultralytics.data.utils import load_dataset_config
+from ultralytics.tools.split import deal
+
+PAIRS = [(Path(f"{i:02}.jpg"), None) for i in range(11)]
+
+
+def test_parts_have_the_shares_and_lose_nothing():
+    parts = deal(PAIRS, (0.7, 0.2, 0.1), seed=0)
+    assert [len(part) for part in parts] == [8, 2, 1]  # 7.7, 2.2, 1.1
+    assert sorted(pair for part in parts for pair in part) == PAIRS
+    assert parts == deal(PAIRS, (0.7, 0.2, 0.1), seed=0) != deal(PAIRS, (0.7, 0.2, 0.1), seed=1)
+    assert [len(part) for part in deal(PAIRS[:10], (0.7, 0.2, 0.1), seed=0)] == [7, 2, 1]
+    assert [len(part) for part in deal(PAIRS, (1, 0, 0), seed=0)] == [11, 0, 0]
+
+
+@pytest.fixture
+def folder(tmp_path, shapes):
+    """all/images and all/labels: six images, one in a folder below, one without labels."""
+    root = shapes.parent / "shapes"
+    for kind in ("images", "labels"):
+        shutil.copytree(root / kind / "train", tmp_path / "all" / kind)
+        (tmp_path / "all" / kind / "sub").mkdir()
+    (tmp_path / "all/images/00000.jpg").rename(tmp_path / "all/images/sub/00000.jpg")
+    (tmp_path / "all/labels/00000.txt").rename(tmp_path / "all/labels/sub/00000.txt")
+    (tmp_path / "all/labels/00001.txt").unlink()
+    return tmp_path
+
+
+WORDS = ("images=all/images", "train=0.5", "val=0.3", "test=0.2", f"classes={','.join(NAMES)}")
+
+
+@pytest.mark.parametrize("mode", ["copy", "list"])
+def test_the_parts_are_a_data_set(yolo, folder, mode):
+    code, text = yolo("split", *WORDS, "save=my", f"mode={mode}", "seed=3")
+    assert code == 0 and "train 3, val 2, test 1 images, seed 3; data.yaml written" in text
+    assert "1 of 6 images have no label file" in text
+    config = load_dataset_config(folder / "my/data.yaml", ("train", "val", "test"))
+    assert list(config.names.values()) == list(NAMES)
+    found = {split: scan_split(config, split) for split in ("train", "val", "test")}
+    assert sorted(i.file.name for scan in found.values() for i in scan.labels) == [f"{i:05}.jpg" for i in range(6)]
+    total = sum(len(i.cls) for scan in found.values() for i in scan.labels)
+    assert total == sum(len(f.read_text().splitlines()) for f in (folder / "all/labels").rglob("*.txt"))
+    for item in (item for scan in found.values() for item in scan.labels):
+        original = next((folder / "all/images").rglob(item.file.name))
+        assert item.file.read_bytes() == original.read_bytes()
+        assert (item.file == original) is (mode == "list")
+
+
+def test_both_modes_and_a_second_run_deal_alike(yolo, folder):
+    assert yolo("split", *WORDS, "save=copies")[0] == yolo("split", *WORDS, "save=lists", "mode=list")[0] == 0
+    for split in ("train", "val", "test"):
+        listed = sorted(Path(line).name for line in (folder / f"lists/{split}.txt").read_text().splitlines())
+        assert listed == sorted(f.name for f in (folder / f"copies/images/{split}").rglob("*.jpg"))
+
+
+def test_labels_of_another_folder(yolo, folder):
+    (folder / "all/labels").rename(folder / "texts")
+    code, text = yolo("split", *WORDS, "save=my", "labels=texts")
+    assert code == 0 and "1 of 6 images have no label file" in text
+    assert len(list((folder / "my/labels").rglob("*.txt"))) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("images=all/images", "save=my", "train=0.5"), "train=0.5 val=0.1 test=0.1 are 0.7 in all, expected 1"),
+        (("images=all/images", "save=my", "train=1.5"), "train: expected a number from 0 to 1; got 1.5"),
+        (("images=none", "save=my"), "none: no such folder"),
+        (("images=all/labels", "save=my"), "no images in"),
+        (("images=all/images", "save=all"), "save='all': is there already and not empty; nothing is overwritten"),
+        (("images=all/images", "save=my", "mode=list", "labels=all/labels"), "drop labels="),
+        (("images=all/images", "save=my", "mode=move"), "mode: expected one of 'copy', 'list'"),
+        (("images=all/images", "save=my", "labels=nowhere"), "nowhere: no such folder"),
+    ],
+)
+def test_mistakes(yolo, folder, words, message):
+    code, text = yolo("split", *words)
+    assert code == 2 and message in text and not (folder / "my").exists()
+
+
+def test_two_images_with_one_label_file(yolo, folder):
+    shutil.copy(folder / "all/images/00002.jpg", folder / "all/images/00002.png")
+    code, text = yolo("split", *WORDS, "save=my")
+    assert code == 2 and "both would have the label file 00002.txt" in text

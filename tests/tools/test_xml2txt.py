@@ -1,0 +1,48 @@
+import pytest
+
+from tests.data.test_converter import VOC_XML
+
+DOG = "1 0.200000 0.300000 0.200000 0.400000\n"  # of VOC_XML: pixels 11..30 of 100, 6..25 of 50; its cat is difficult
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "xml/sub").mkdir(parents=True)
+    (tmp_path / "xml/a.xml").write_text(VOC_XML)
+    (tmp_path / "xml/sub/b.xml").write_text(VOC_XML.replace("<xmax>30<", "<xmax>130<").replace("dog", "emu"))
+    return tmp_path
+
+
+def test_names_are_found_and_boxes_converted(yolo, folder):
+    code, text = yolo("xml2txt", "xml=xml", "save=labels")
+    assert code == 0 and "2 label files with 2 boxes, 0 annotations not converted; 3 classes: cat, dog, emu" in text
+    assert (folder / "labels/a.txt").read_text() == DOG
+    assert (folder / "labels/sub/b.txt").read_text() == "2 0.550000 0.300000 0.900000 0.400000\n"  # cut at the border
+    assert (folder / "labels/classes.txt").read_text() == "cat\ndog\nemu\n"
+    code, text = yolo("xml2txt", "xml=xml", "save=labels")
+    assert code == 2 and "is there already and not empty; nothing is overwritten" in text
+
+
+def test_order_of_the_classes_is_as_asked_and_others_are_told(yolo, folder):
+    (folder / "xml/broken.xml").write_text("<annotation>")
+    (folder / "xml/nosize.xml").write_text(VOC_XML.replace(">100<", ">0<"))
+    (folder / "xml/flat.xml").write_text(VOC_XML.replace("<xmax>30<", "<xmax>5<"))
+    code, text = yolo("xml2txt", "xml=xml", "save=out", "classes=dog,cat")
+    assert code == 0 and "1 label files with 1 boxes, 4 annotations not converted" in text
+    assert (folder / "out/a.txt").read_text() == "0" + DOG[1:]
+    for message in ("class 'emu' is not among dog, cat", "broken.xml: not a Pascal VOC annotation", "size is 0 x 50",
+                    "of 'dog' has no area"):  # fmt: skip
+        assert message in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("xml=none", "save=out"), "no folder with .xml files"),
+        (("xml=xml",), "save= is missing"),
+        (("xml=xml", "save=out", "classes=cow"), "not one of 2 files could be converted; the first: xml/a.xml"),
+    ],
+)
+def test_mistakes(yolo, folder, words, message):
+    code, text = yolo("xml2txt", *words)
+    assert code == 2 and message in text and not (folder / "out").exists()
