@@ -64,7 +64,7 @@ def test_voc_file_that_is_none(tmp_path):
     with pytest.raises(DataError, match="not a Pascal VOC annotation"):
         converter.read_voc_xml(tmp_path / "a.xml", ["cat"])
     (tmp_path / "a.xml").write_text(VOC_XML.replace("<xmin>11", "<xmin>eleven"))
-    with pytest.raises(DataError, match="not a Pascal VOC annotation.*eleven"):
+    with pytest.raises(DataError, match=r"not a Pascal VOC annotation.*eleven"):
         converter.read_voc_xml(tmp_path / "a.xml", ["dog"])
     (tmp_path / "a.xml").write_text(VOC_XML.replace(">100<", ">100.0<").replace("dog", " dog\n"))
     assert converter.read_voc_xml(tmp_path / "a.xml", ["dog"]) == ((50, 100), [(0, 10, 5, 30, 25)])

@@ -17,6 +17,11 @@ def test_text_is_in_columns_of_equal_width():
     assert TABLE.text().splitlines() == ["Name   n     AP", "a|b_c  3  0.123", "cat    -      -"]
 
 
+def test_chinese_signs_are_two_places_wide():
+    table = Table((Column("类别"), Column("P", ".1f")), [("安全帽", 0.5), ("ab", 1.0)])
+    assert table.text().splitlines() == ["类别      P", "安全帽  0.5", "ab      1.0"]
+
+
 def test_markdown_escapes_what_would_end_a_cell():
     assert TABLE.markdown().splitlines() == [
         "| Name | n | AP |", "| --- | ---: | ---: |", r"| a\|b_c | 3 | 0.123 |", "| cat | - | - |",

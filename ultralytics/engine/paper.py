@@ -17,28 +17,37 @@ def table_of(network: nn.Module, metrics: DetMetrics, imgsz: int, source: str) -
     """The table of a network.
 
     Args:
-        network: it is not run and not changed.
+        network: it is not run and not changed; of an exported model its size in numbers and operations stays open.
         metrics: of its validation.
         imgsz: side of the images in that validation, in pixels.
-        source: the weights or the model file it comes from; the file's size is that of weights only.
+        source: the weights, the exported model or the model file it comes from.
 
     GFLOPs that cannot be counted are left open in the table, and the log says why.
     """
     file = Path(source)
-    try:
-        gflops = get_flops(network, imgsz)
-    except ModelConfigError as error:
-        LOGGER.warning(f"paper table: the GFLOPs stay open: {error}")
-        gflops = None
+    parameters = sum(p.numel() for p in network.parameters())
+    gflops = None
+    if parameters:  # an exported model has none that could be counted
+        try:
+            gflops = get_flops(network, imgsz)
+        except ModelConfigError as error:
+            LOGGER.warning(f"paper table: the GFLOPs stay open: {error}")
     facts = ModelFacts(
         name=_name(network, file),
         imgsz=imgsz,
-        parameters=sum(p.numel() for p in network.parameters()),
+        parameters=parameters or None,
         gflops=gflops,
         speed=metrics.speed,
-        file_bytes=file.stat().st_size if file.suffix == ".pt" and file.is_file() else None,
+        file_bytes=_size(file),
     )
     return paper_table(metrics, facts)
+
+
+def _size(file: Path) -> int | None:
+    """Bytes of weights or of an exported model, which may be a folder; None for a model file, which holds none."""
+    if file.suffix in (".yaml", ".yml") or not file.exists():
+        return None
+    return sum(part.stat().st_size for part in ([file] if file.is_file() else file.rglob("*")) if part.is_file())
 
 
 def _name(network: nn.Module, file: Path) -> str:

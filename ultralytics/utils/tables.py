@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class Table:
     def text(self) -> str:
         """Lines for the terminal."""
         lines = [[_one_line(cell) for cell in line] for line in (self.titles, *self.cells)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
         return "\n".join("  ".join(map(self._justified, line, widths, self.columns)).rstrip() for line in lines)
 
     def markdown(self) -> str:
@@ -114,7 +115,8 @@ class Table:
 
     @staticmethod
     def _justified(cell: str, width: int, column: Column) -> str:
-        return cell.rjust(width) if column.form else cell.ljust(width)
+        space = " " * (width - _width(cell))
+        return space + cell if column.form else cell + space
 
 
 def escape_latex(text: str) -> str:
@@ -139,6 +141,11 @@ def read_csv(file: Path) -> list[dict[str, str]]:
     if not rows:
         raise UserError(f"{file}: has no rows, expected a line of headings and lines of values")
     return rows
+
+
+def _width(text: str) -> int:
+    """Places that a text takes on a terminal, where Chinese signs are two wide."""
+    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
 def _one_line(text: str) -> str:
