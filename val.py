@@ -1,9 +1,13 @@
-"""Validate a trained RT-DETR: precision, recall and mAP for each class, curves and the confusion matrix.
+"""Validate a trained RT-DETR: the paper's table, curves and the confusion matrix.
 
     python val.py --weights runs/detect/train/weights/best.pt
     python val.py --weights best.pt --data my.yaml --split test --imgsz 640 --batch 4
 
 Without --data, the data set that the weights were trained on. Every option is explained by `yolo cfg`.
+
+The run folder gets the paper's table as paper_table.txt, .md, .tex and .csv: parameters, GFLOPs, times of
+pre-processing, model and post-processing, FPS, file size, and P, R, F1, mAP50, mAP75 and mAP50-95 of every class.
+Tables of several runs are joined by `yolo table runs/detect/val runs/detect/val2`.
 """
 
 from ultralytics import RTDETR
