@@ -205,7 +205,7 @@ def test_callbacks_see_the_batch():
     events = ("on_predict_start", "on_predict_batch_start", "on_predict_postprocess_end", "on_predict_batch_end")
     callbacks = {e: lambda p, e=e: seen.append((e, len(p.results))) for e in (*events, "on_predict_end")}
     options = get_cfg(None, {"mode": "predict", "device": "cpu", "imgsz": 64, "save": False})
-    RTDETRPredictor(options, callbacks)([picture()] * 2, FixedModel())
+    RTDETRPredictor(options, None, callbacks)([picture()] * 2, FixedModel())
     assert seen == list(zip((*events, "on_predict_end"), (0, 0, 2, 2, 2), strict=True))
 
 
@@ -222,7 +222,7 @@ def test_what_cannot_be_done_is_refused(caplog, monkeypatch):
         predictor(embed=[1], visualize=True)
     with pytest.raises(OptionError, match=r"classes=\[80\]: the model has classes 0 to 79"):
         predictor(classes=[3, 80])(picture(), FixedModel())
-    with pytest.raises(ValueError, match="no model yet"):
+    with pytest.raises(ValueError, match="model: got None, expected a network, or a file"):
         predictor()(picture())
     with pytest.raises(DataError, match="source: got None"):
         predictor()(None, FixedModel())

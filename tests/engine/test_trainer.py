@@ -18,7 +18,7 @@ from ultralytics.utils.errors import OptionError
 
 
 def run(folder, callbacks=None, trainer=TinyTrainer, **changes) -> TinyTrainer:
-    built = trainer(tiny_options(folder, **changes), callbacks)
+    built = trainer(tiny_options(folder, **changes), None, callbacks)
     built.train()
     return built
 

@@ -65,7 +65,7 @@ def options(data, **changes):
 
 
 def test_an_oracle_has_full_marks(data, tmp_path):
-    validator = RTDETRValidator(options(data), save_dir=tmp_path / "out")
+    validator = RTDETRValidator(args=options(data), save_dir=tmp_path / "out")
     metrics = validator(Oracle())
     assert metrics.results_dict == pytest.approx(
         {"metrics/precision(B)": 1, "metrics/recall(B)": 1, "metrics/mAP50(B)": 0.995, "metrics/mAP50-95(B)": 0.995,
@@ -78,26 +78,26 @@ def test_an_oracle_has_full_marks(data, tmp_path):
 
 
 def test_the_loss_is_the_mean_over_batches(data):
-    validator = RTDETRValidator(options(data))
+    validator = RTDETRValidator(args=options(data))
     validator(Oracle(), loss=True, epoch=0)
     assert validator.loss_items.tolist() == [1.5, 3.0, 4.5]  # batches of two images and of one
 
 
 def test_the_epochs_of_a_training_write_no_predictions(data, tmp_path):
-    validator = RTDETRValidator(options(data, save_json=True, coco_eval=True), save_dir=tmp_path / "out")
+    validator = RTDETRValidator(args=options(data, save_json=True, coco_eval=True), save_dir=tmp_path / "out")
     assert validator(Oracle(), epoch=3).coco is None
     assert not validator.predictions and not list((tmp_path / "out").iterdir())
 
 
 def test_a_second_call_starts_anew(data):
-    validator = RTDETRValidator(options(data))
+    validator = RTDETRValidator(args=options(data))
     first = validator(Oracle())
     assert validator(Oracle()).results_dict == first.results_dict
 
 
 def test_pictures_and_predictions_are_written(data, tmp_path):
     out = tmp_path / "new" / "out"
-    RTDETRValidator(options(data, plots=True, save_json=True, conf=0.5), save_dir=out)(Oracle())
+    RTDETRValidator(args=options(data, plots=True, save_json=True, conf=0.5), save_dir=out)(Oracle())
     curves = {f"Box{kind}_curve.png" for kind in ("PR", "P", "R", "F1")}
     matrices = {"confusion_matrix.png", "confusion_matrix_normalized.png"}
     batches = {f"val_batch{i}_{kind}.jpg" for i in range(2) for kind in ("labels", "pred")}
@@ -131,7 +131,7 @@ def coco_data(folder: Path) -> Path:
 
 
 def test_category_and_image_ids_are_those_of_the_json(data, tmp_path):
-    validator = RTDETRValidator(options(coco_data(data.parent), save_json=True, conf=0.5), save_dir=tmp_path)
+    validator = RTDETRValidator(args=options(coco_data(data.parent), save_json=True, conf=0.5), save_dir=tmp_path)
     validator(Oracle())
     entries = json.loads((tmp_path / "predictions.json").read_text())
     assert [(e["image_id"], e["category_id"]) for e in entries] == [(10, 3), (11, 7), (11, 3)]
@@ -142,7 +142,7 @@ def test_category_and_image_ids_are_those_of_the_json(data, tmp_path):
 def test_official_metrics_of_an_oracle_are_full(data, coco, changes):
     pytest.importorskip("faster_coco_eval")
     file = coco_data(data.parent) if coco else data
-    metrics = RTDETRValidator(options(file, coco_eval=True, **changes))(Oracle())
+    metrics = RTDETRValidator(args=options(file, coco_eval=True, **changes))(Oracle())
     assert metrics.coco.stats["AP"] == pytest.approx(1)
     assert len(metrics.coco.per_class) == (1 if changes else 2)
     assert metrics.box.map == pytest.approx(0.995, abs=1e-3)
@@ -152,7 +152,7 @@ def test_a_split_without_labels_is_told_and_gives_no_numbers(data, caplog):
     for file in (data.parent / "labels").glob("*.txt"):
         file.write_text("")
     with caplog.at_level(logging.INFO, "ultralytics"):
-        metrics = RTDETRValidator(options(data))(Oracle())
+        metrics = RTDETRValidator(args=options(data))(Oracle())
     assert "none of the 3 images has a labelled object" in caplog.text
     assert math.isnan(metrics.fitness)
 
@@ -166,11 +166,11 @@ def test_a_split_without_labels_is_told_and_gives_no_numbers(data, caplog):
 )
 def test_what_does_not_fit_is_refused(data, model, changes, error, message):
     with pytest.raises(error, match=message):
-        RTDETRValidator(options(**{"data": data, **changes}))(model)
+        RTDETRValidator(args=options(**{"data": data, **changes}))(model)
 
 
 def test_other_names_are_remarked_on(data, caplog):
-    RTDETRValidator(options(data))(Oracle({0: "cat", 1: "wolf"}))
+    RTDETRValidator(args=options(data))(Oracle({0: "cat", 1: "wolf"}))
     assert "class 1 is 'dog', for the model it is 'wolf'" in caplog.text
 
 
@@ -178,14 +178,14 @@ def test_callbacks_see_the_validator(data):
     seen = []
     events = ("on_val_start", "on_val_batch_start", "on_val_batch_end", "on_val_end")
     callbacks = {event: (lambda v, event=event: seen.append((event, v.metrics.seen))) for event in events}
-    RTDETRValidator(options(data), callbacks=callbacks)(Oracle())
+    RTDETRValidator(args=options(data), _callbacks=callbacks)(Oracle())
     batches = [("on_val_batch_start", 0), ("on_val_batch_end", 2), ("on_val_batch_start", 2), ("on_val_batch_end", 3)]
     assert seen == [("on_val_start", 0), *batches, ("on_val_end", 3)]
 
 
 def test_a_validator_without_a_task_says_so(data):
     with pytest.raises(NotImplementedError, match="how the output"):
-        BaseValidator(options(data))(Oracle())
+        BaseValidator(args=options(data))(Oracle())
 
 
 CASES = json.loads((GOLDEN / "rtdetr_postprocess_8.4.190.json").read_text())["cases"]
@@ -198,6 +198,6 @@ def test_detections_agree_with_the_reference(case):
     changes = {k: case[k] for k in ("conf", "max_det", "classes", "single_cls") if k in case}
     size = case["imgsz"]
     batch = {"img": torch.zeros(len(y), 3, size, size)}
-    detections = RTDETRValidator(options(None, **changes)).postprocess((y, None), batch)
+    detections = RTDETRValidator(args=options(None, **changes)).postprocess((y, None), batch)
     for i, rows in enumerate(detections):
         np.testing.assert_allclose(rows, numbers[f"c{case['case']}_validator{i}"], rtol=1e-6, atol=1e-3)

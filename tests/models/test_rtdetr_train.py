@@ -38,7 +38,7 @@ def write_yaml(root: Path, name: str, names) -> str:
 def train(data, folder, callbacks=None, **changes) -> RTDETRTrainer:
     base = {"model": NETWORK, "data": data, "imgsz": 64, "batch": 2, "nbs": 2, "epochs": 2, "workers": 0}
     given = {**base, "queries": 10, "denoising": 4, "device": "cpu", "plots": False, "project": str(folder), **changes}
-    trainer = RTDETRTrainer(get_cfg(overrides=given), callbacks, overrides=given)
+    trainer = RTDETRTrainer(get_cfg(overrides=given), given, callbacks)
     trainer.train()
     return trainer
 

@@ -34,6 +34,10 @@ class DatasetConfig:
         """Number of classes."""
         return len(self.names)
 
+    def __getitem__(self, key: str) -> object:
+        """`nc`, `names`, or the paths of a split, by the keys that scripts know of the data YAML."""
+        return {"nc": self.nc, "names": self.names, **self.splits}[key]
+
 
 def load_dataset_config(
     data: str | os.PathLike | Mapping, splits_needed: Iterable[str] = ("train", "val")

@@ -63,7 +63,7 @@ def synchronise_norms(model: nn.Module, device: torch.device) -> nn.Module:
 
 def distribute(trainer: BaseTrainer) -> DistributedDataParallel:
     """The trainer's model, wrapped; parameters that its loss does not reach are found once, and named."""
-    batch = trainer.preprocess(next(iter(trainer.train_loader)))
+    batch = trainer.preprocess_batch(next(iter(trainer.train_loader)))
     unused = sorted(set().union(*dist.gather(unused_parameters(trainer.model, batch))))
     if unused:
         more = f" and {len(unused) - SHOWN} more" if len(unused) > SHOWN else ""
@@ -116,7 +116,8 @@ def train_process(trainer_class: type[BaseTrainer], options: Options, *rest: Any
     """Train, in one of the processes of `launch`. Returns the final metrics and the folder of the run."""
     callbacks, network, overrides = rest
     setup_logging(options.verbose)
-    trainer = trainer_class(options, callbacks, model=network and network(), overrides=overrides)
+    trainer = trainer_class(options, overrides, callbacks)
+    trainer.take(network and network())
     return trainer.train(), trainer.save_dir
 
 

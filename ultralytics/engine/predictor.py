@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ultralytics.cfg import Options
 from ultralytics.data.images import letterbox
 from ultralytics.data.loaders import Source, load_source
 from ultralytics.data.streams import Frame
+from ultralytics.engine.given import Given, given_options
 from ultralytics.engine.results import Results
 from ultralytics.engine.writer import ResultWriter
 from ultralytics.utils import LOGGER
-from ultralytics.utils.callbacks import Callback, Callbacks
+from ultralytics.utils.callbacks import Callback, CallbackOwner, Callbacks
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import run_dir
@@ -31,34 +31,44 @@ STAGES = ("preprocess", "inference", "postprocess")
 T = TypeVar("T")
 
 
-class BasePredictor:
+class BasePredictor(CallbackOwner):
     """Predicts with a network; a task says how its images are resized and how its output is read.
 
     Callbacks are given the predictor, which has `frames` and `results` of the current batch.
+
+    Args:
+        cfg: the options, a YAML file or mapping of some, or None for the defaults.
+        overrides: options in place of those of a file, a mapping or the defaults.
+        _callbacks: functions for the on_predict_... events.
     """
 
-    def __init__(self, args: Options, callbacks: Callbacks | Mapping[str, Callback] | None = None) -> None:
+    def __init__(
+        self,
+        cfg: Given = None,
+        overrides: Mapping[str, object] | None = None,
+        _callbacks: Callbacks | Mapping[str, Callback] | None = None,
+    ) -> None:
+        args = given_options(cfg, overrides, "predict")
         if args.embed and args.visualize:
             raise OptionError("embed and visualize: give one of them; vectors and feature maps are runs of their own")
         self.args = args
-        self.callbacks = callbacks if isinstance(callbacks, Callbacks) else Callbacks(callbacks)
+        self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
         self.conf = DEFAULT_CONF if args.conf is None else args.conf
         self.model: nn.Module | None = None
         self.frames: list[Frame] = []
         self.results: list[Results] | list[Tensor] = []
 
     def __call__(
-        self, source: Any = None, model: nn.Module | None = None, stream: bool = False
+        self, source: Any = None, model: nn.Module | str | Path | None = None, stream: bool = False
     ) -> list[Results] | Iterator[Results]:
         """Results of every frame of `source` (default: the option `source`): a list, or one by one with `stream`.
 
         With the option `embed` they are feature vectors, 1-d tensors. The model is moved to the device of the options
-        and put in eval mode; it is needed at the first call only.
+        and put in eval mode; it is needed at the first call only, where the
+        option `model` names a file that serves as well.
         """
-        if model is not None:
-            self.setup_model(model)
-        if self.model is None:
-            raise ValueError("predictor: there is no model yet; call it with model=")
+        if model is not None or self.model is None:
+            self.setup_model(self.network_from(model))
         frames = load_source(
             self.args.source if source is None else source,
             batch=1 if self.args.visualize else self.args.batch,  # feature maps are drawn one image at a time
@@ -69,6 +79,17 @@ class BasePredictor:
             LOGGER.warning("a live source without stream=True: results pile up in memory until the stream ends")
         results = self._run(frames)
         return results if stream else list(results)
+
+    def predict_cli(self, source: Any = None, model: nn.Module | str | Path | None = None) -> None:
+        """Predict as the command line does: everything is saved and told as the options say, nothing is returned."""
+        for _ in self(source, model, stream=True):
+            pass
+
+    @property
+    def batch(self) -> tuple[list[str], list[np.ndarray], None, list[str]]:
+        """Paths, images, None and log lines of the current batch, for callbacks of scripts that unpack four."""
+        frames = self.frames
+        return [f.path for f in frames], [f.image for f in frames], None, [f.label for f in frames]
 
     def setup_model(self, model: nn.Module) -> None:
         """Take over a model: device, eval mode, input size, and a first run where that is slow (CUDA)."""
@@ -116,6 +137,12 @@ class BasePredictor:
             if visualize or self.args.embed:
                 return self.model.predict(x, visualize=visualize, embed=self.args.embed)
             return self.model(x)
+
+    def network_from(self, model: nn.Module | str | Path | None) -> nn.Module:
+        """The network that a caller means by `model`; by default it has to be one."""
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"predictor: model is {model!r}, expected a network; call it with model=")
+        return model
 
     def postprocess(self, outputs: Any, frames: list[Frame]) -> list[Results]:
         """Results of a batch from the network's output."""

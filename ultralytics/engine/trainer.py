@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ultralytics.cfg import Options
 from ultralytics.engine import run_state, telling
 from ultralytics.engine.batch_size import measured_batch, provisional_batch
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.distribute import distribute, processes_of, synchronise_norms
+from ultralytics.engine.given import Given, given_options
 from ultralytics.engine.optim import (
     build_optimizer,
     freeze_layers,
@@ -40,7 +40,7 @@ from ultralytics.engine.stopping import (
 )
 from ultralytics.nn.batch_of_one import accept_batches_of_one
 from ultralytics.utils import LOGGER, dist
-from ultralytics.utils.callbacks import Callbacks
+from ultralytics.utils.callbacks import CallbackOwner, Callbacks
 from ultralytics.utils.callbacks.following import followed
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.ema import ModelEMA
@@ -57,26 +57,28 @@ STRIDE = 32  # image sides are multiples of it
 SMALLEST_SCALE, LARGEST_SCALE = 0.75, 1.25  # of imgsz with multi_scale: 480 to 800 for 640, as in the official code
 
 
-class BaseTrainer:
+class BaseTrainer(CallbackOwner):
     """Trains a model with the given options.
 
     A subclass names its losses and builds the data, the model and the validator. What it is at (`epoch`, `model`,
     `ema`, `optimizer`, `metrics`, `save_dir`, ...) are attributes for callbacks to read.
 
-    `model` is a network to go on training instead of a new one; `overrides` are the options the user wrote, which a
-    resumed run needs to tell them from defaults.
+    `cfg` are the options, a YAML file or mapping of some, or None for the defaults; `overrides` are those that the user
+    wrote, which a resumed run needs to tell them from defaults. `model` is a network to go on training instead of a new
+    one.
     """
 
     loss_names: tuple[str, ...] = ()
 
     def __init__(
         self,
-        options: Options,
-        callbacks: Callbacks | Mapping | None = None,
+        cfg: Given = None,
+        overrides: Mapping[str, object] | None = None,
+        _callbacks: Callbacks | Mapping | None = None,
         *,
         model: nn.Module | None = None,
-        overrides: Mapping[str, object] | None = None,
     ) -> None:
+        options = given_options(cfg, overrides, "train")
         self.checkpoint: dict | None = None
         self.save_dir: Path | None = None
         self.resumed = bool(options.resume)  # `checkpoint` is let go once it has been put back
@@ -88,9 +90,8 @@ class BaseTrainer:
                 self.save_dir = path.parent.parent
         self.args = options
         self.device = select_device(options.device)
-        self.callbacks = callbacks.copy() if isinstance(callbacks, Callbacks) else Callbacks(callbacks)
-        self.model = model
-        self.given = model is not None  # a network that has learned something already
+        self.callbacks = _callbacks.copy() if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
+        self.take(model)
         self.epochs = options.epochs
         self.epoch = 0  # the one under way, counting from 0
         self.batches_done = 0  # of that epoch
@@ -101,10 +102,16 @@ class BaseTrainer:
         self.mark_step()
         self.batch_was_halved = False  # because it did not fit into memory
         self.metrics: dict[str, float] = {}
-        self.fitness: float | None = None
+        self.fitness = self.best_fitness = None
+        self.losses: dict[str, float] = {}
         self.stopper = EarlyStopping(options.patience)
         self.stop_reason = ""
         self.seconds_before = 0.0  # spent before the run was resumed
+
+    def take(self, model: nn.Module | None) -> None:
+        """A network to go on training, before the run; None for a new one."""
+        self.model = model
+        self.given = model is not None  # a network that has learned something already
 
     # What a subclass provides -----------------------------------------------------------------------------------------
 
@@ -185,7 +192,7 @@ class BaseTrainer:
         with EpochProgress(self.loss_names, self.clock, self.epoch, self.batches_done, self.device) as progress:
             for batch in self.remaining_batches():
                 self.callbacks.run("on_train_batch_start", self)
-                self.batch = batch = self.preprocess(batch)
+                self.batch = batch = self.preprocess_batch(batch)
                 self.training_step(batch)
                 self.clock.batch_done()
                 losses = self.mean_losses().tolist() if progress.wants_losses else None
@@ -245,8 +252,9 @@ class BaseTrainer:
         """Validate, write the results and the checkpoint, and decide whether to go on."""
         best = not self.args.val  # without validation the newest is taken for the best
         if self.args.val:
-            self.validate()
+            self.metrics, self.fitness = self.validate()
             best = self.stopper.update(self.epoch, self.fitness)
+            self.best_fitness = self.stopper.best_fitness
             self.stop_reason = self.stopper.reason(self.epoch)
         self.clock.end_epoch()
         if self.is_main:
@@ -261,14 +269,15 @@ class BaseTrainer:
         if self.args.save:
             self.callbacks.run("on_model_save", self)
 
-    def validate(self) -> None:
-        """Validate the averaged weights; sets `metrics` and `fitness`."""
+    def validate(self) -> tuple[dict[str, float], float]:
+        """Validate the averaged weights. Sets and returns `metrics` and `fitness`, by which the best are kept."""
         dist.share_state(self.ema.ema)
         measured = self.validator(self.ema.ema, loss=True, epoch=self.epoch)
         results = {key: float(value) for key, value in measured.results_dict.items()}
         self.fitness = results.pop("fitness")
         losses = zip(self.loss_names, self.validator.loss_items.tolist(), strict=True)
         self.metrics = {**results, **{f"val/{name}": value for name, value in losses}}
+        return self.metrics, self.fitness
 
     # Preparation ------------------------------------------------------------------------------------------------------
 
@@ -329,20 +338,28 @@ class BaseTrainer:
         options = self.args
         self.frozen_norms = freeze_layers(self.model, options.freeze)
         self.settle_backbone_rate()
-        groups = param_groups(
-            self.model,
-            lr=options.lr0,
-            weight_decay=options.weight_decay,
-            backbone_lr_ratio=self.args.backbone_lr_ratio,
-        )
-        self.trainable = [parameter for group in groups for parameter in group["params"]]
-        self.optimizer = build_optimizer(options.optimizer, groups, momentum=options.momentum)
-        self.scaler = self.new_scaler()
-        self.ema = ModelEMA(self.model, options.ema_decay, options.ema_warmup)
         self.accumulate = max(round(options.nbs / options.batch), 1)
         self.total_updates = self.epochs * math.ceil(len(self.train_loader) / self.accumulate)
+        rates = {"lr": options.lr0, "momentum": options.momentum, "decay": options.weight_decay}
+        self.optimizer = self.build_optimizer(self.model, options.optimizer, **rates, iterations=self.total_updates)
+        for number, group in enumerate(self.optimizer.param_groups):  # an override's groups may have neither
+            group.setdefault("initial_lr", group["lr"])  # what the schedule multiplies
+            group.setdefault("name", f"group {number}")
+        self.trainable = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self.scaler = self.new_scaler()
+        self.ema = ModelEMA(self.model, options.ema_decay, options.ema_warmup)
         self.warmup = min(options.warmup_iters, self.total_updates // 10)
         LOGGER.info(telling.optimization(self))
+
+    def build_optimizer(
+        self, model: nn.Module, name: str, lr: float, momentum: float, decay: float, iterations: float
+    ) -> torch.optim.Optimizer:
+        """The optimiser over what is not frozen; the schedule is applied to the rate that each of its groups has.
+
+        `iterations`, the updates of the whole run, serve overrides that choose by the length of the run.
+        """
+        groups = param_groups(model, lr=lr, weight_decay=decay, backbone_lr_ratio=self.args.backbone_lr_ratio)
+        return build_optimizer(name, groups, momentum=momentum)
 
     def new_scaler(self) -> torch.amp.GradScaler:
         """The scaler of the loss, which is in use for float16 only."""
@@ -368,7 +385,7 @@ class BaseTrainer:
                 init_seeds(self.args.seed, self.epoch, index, self.rank)
                 yield batch
 
-    def preprocess(self, batch: dict) -> dict:
+    def preprocess_batch(self, batch: dict) -> dict:
         """Move a batch to the device; images become floats in 0..1, at a random size with `multi_scale`."""
         batch = {k: v.to(self.device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
         images = batch["img"].float() / 255
@@ -457,6 +474,11 @@ class BaseTrainer:
     def elapsed(self) -> float:
         """Seconds of training, those before a resume included."""
         return self.seconds_before + self.clock.elapsed
+
+    @property
+    def tloss(self) -> torch.Tensor:
+        """(losses,) means over the last epoch, in the order of `loss_names`."""
+        return torch.tensor(list(self.losses.values()))
 
     def results_row(self) -> dict[str, float]:
         """A row of results.csv."""

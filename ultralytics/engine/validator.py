@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ultralytics.cfg import Options
 from ultralytics.data.build import build_dataloader, build_dataset
 from ultralytics.data.utils import load_dataset_config
+from ultralytics.engine.given import Given, given_options
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.boxes import scale_boxes, xywh2xyxy
-from ultralytics.utils.callbacks import Callback, Callbacks
+from ultralytics.utils.callbacks import Callback, CallbackOwner, Callbacks
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.coco_eval import CocoMetrics, coco_annotations, evaluate_coco
 from ultralytics.utils.errors import DataError, OptionError
@@ -33,14 +33,14 @@ STAGES = ("preprocess", "inference", "postprocess")
 T = TypeVar("T")
 
 
-class BaseValidator:
+class BaseValidator(CallbackOwner):
     """Validates a model; a task says how the network's output is read.
 
     Args:
-        args: the options.
-        save_dir: where pictures and predictions.json go; a new run folder, made when first needed, when None.
         dataloader: batches of the split; made from the options at the first call when None.
-        callbacks: functions for the on_val_... events, which are given the validator.
+        save_dir: where pictures and predictions.json go; a new run folder, made when first needed, when None.
+        args: the options, or a YAML file or mapping of some, or None for the defaults.
+        _callbacks: functions for the on_val_... events, which are given the validator.
 
     Attributes:
         metrics: result of the last call.
@@ -50,16 +50,16 @@ class BaseValidator:
 
     def __init__(
         self,
-        args: Options,
-        save_dir: Path | None = None,
         dataloader: Any = None,
-        callbacks: Callbacks | Mapping[str, Callback] | None = None,
+        save_dir: Path | None = None,
+        args: Given = None,
+        _callbacks: Callbacks | Mapping[str, Callback] | None = None,
     ) -> None:
-        self.args = args
+        self.args = args = given_options(args, None, "val")
         if save_dir is not None:
             self.save_dir = Path(save_dir)
         self.dataloader = dataloader
-        self.callbacks = callbacks if isinstance(callbacks, Callbacks) else Callbacks(callbacks)
+        self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
         self.conf = DEFAULT_CONF if args.conf is None else args.conf
         self.metrics: DetMetrics | None = None
         self.loss_items: Tensor | None = None
@@ -70,11 +70,13 @@ class BaseValidator:
         """The run folder, made when it is first needed."""
         return run_dir(self.args, "val")
 
-    def __call__(self, model: nn.Module, *, loss: bool = False, epoch: int | None = None) -> DetMetrics:
+    def __call__(
+        self, model: nn.Module | str | Path | None = None, *, loss: bool = False, epoch: int | None = None
+    ) -> DetMetrics:
         """Validate `model`, which is moved to the device of the options and put in eval mode.
 
         Args:
-            model: the network.
+            model: the network, or its file; by default that of the option `model`.
             loss: also compute `loss_items`.
             epoch: of a training, counted from 0; told in one line, without predictions.json and official AP.
 
@@ -83,7 +85,7 @@ class BaseValidator:
         self.device = select_device(self.args.device)
         if self.args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
-        model = model.to(self.device).eval()
+        model = self.network_from(model).to(self.device).eval()
         if self.dataloader is None:
             self.dataloader = self.build_dataloader(model)
         self.dataset = self.dataloader.dataset
@@ -127,6 +129,12 @@ class BaseValidator:
         return build_dataloader(
             dataset, batch=self.args.batch, workers=self.args.workers, shuffle=False, seed=self.args.seed
         )
+
+    def network_from(self, model: nn.Module | str | Path | None) -> nn.Module:
+        """The network that a caller means by `model`; by default it has to be one."""
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"validator: model is {model!r}, expected a network; call it with model=")
+        return model
 
     def preprocess(self, batch: dict) -> dict:
         """Move the batch to the device; images become float RGB in 0..1."""

@@ -168,6 +168,21 @@ class DetectionModel(nn.Module):
         """Loss of a batch, by the kind of model."""
         raise NotImplementedError
 
+    def load(self, weights: Any) -> None:
+        """Load whatever fits, and log a report.
+
+        Args:
+            weights: a weights file, what `read_weights` read of one, or another network.
+
+        Raises:
+            WeightsError: the file cannot be read, or nothing in it fits.
+        """
+        from ultralytics.nn.weights import Weights, known_names, load_weights
+
+        if isinstance(weights, nn.Module):
+            weights = Weights(weights.state_dict(), type(weights).__name__, known_names(weights.names))
+        load_weights(self, weights)
+
     def fuse(self, verbose: bool = False) -> DetectionModel:
         """Fold every normalisation into the convolution before it, for inference. Exact up to rounding."""
         for module in list(self.modules()):

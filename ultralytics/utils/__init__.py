@@ -11,6 +11,12 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 LOGGER = logging.getLogger("ultralytics")
 
 
+def __getattr__(name: str) -> object:
+    if name == "RANK":  # scripts import it; asked for each time, so that importing the package looks at nothing
+        return int(os.environ.get("RANK", -1))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def cache_dir() -> Path:
     """Folder for generated and downloaded data sets: `$ULTRALYTICS_CACHE`, else `~/.cache/ultralytics`."""
     return Path(os.environ.get("ULTRALYTICS_CACHE") or Path.home() / ".cache" / "ultralytics")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from ultralytics.data.images import stretch
 from ultralytics.data.streams import Frame
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
+from ultralytics.models.rtdetr.network import network_from
 from ultralytics.models.rtdetr.postprocess import select_detections
 
 
 class RTDETRPredictor(BasePredictor):
     """Predictor of RT-DETR models, whose output is (y (B, queries, 4 + nc), extras)."""
+
+    def network_from(self, model: nn.Module | str | Path | None) -> nn.Module:
+        """A network, the network of an `RTDETR`, or that of a file, by default of the option `model`."""
+        return network_from(model, self.args.model, self.args.verbose)
 
     def resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """The image stretched to `size` (height, width), as RT-DETR is trained."""

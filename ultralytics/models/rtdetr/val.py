@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from pathlib import Path
+
+from torch import Tensor, nn
 
 from ultralytics.data.dataset import DetectionDataset
 from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.rtdetr.network import network_from
 from ultralytics.models.rtdetr.postprocess import select_detections
 
 RTDETRDataset = DetectionDataset  # stretches to the square, which is what RT-DETR wants
@@ -13,6 +16,10 @@ RTDETRDataset = DetectionDataset  # stretches to the square, which is what RT-DE
 
 class RTDETRValidator(BaseValidator):
     """Validator of RT-DETR models, whose output is (y (B, queries, 4 + nc), extras)."""
+
+    def network_from(self, model: nn.Module | str | Path | None) -> nn.Module:
+        """A network, the network of an `RTDETR`, or that of a file, by default of the option `model`."""
+        return network_from(model, self.args.model, self.args.verbose)
 
     def postprocess(self, outputs: tuple[Tensor, object], batch: dict) -> list[Tensor]:
         """Best (query, class) pairs; their boxes may reach over the border."""

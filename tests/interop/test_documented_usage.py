@@ -1,0 +1,289 @@
+"""Scripts as users write them after the published documentation: classes of their own, and callbacks by name.
+
+The pages are "Advanced Customization" (docs.ultralytics.com/usage/engine), "Customizing Trainer"
+(docs.ultralytics.com/guides/custom-trainer) and "Callbacks" (docs.ultralytics.com/usage/callbacks).
+"""
+
+from copy import copy
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ultralytics import RTDETR
+from ultralytics.data.synthetic import NAMES, generate_shapes
+from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.models.rtdetr import RTDETRPredictor, RTDETRTrainer, RTDETRValidator
+from ultralytics.models.utils.loss import RTDETRDetectionLoss
+from ultralytics.nn.tasks import RTDETRDetectionModel
+from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils.errors import OptionError
+
+NETWORK = {
+    "nc": 80,
+    "backbone": [[-1, 1, "Conv", [16, 3, 8]], [-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Conv", [16, 3, 2]]],
+    "head": [[[0, 1, 2], 1, "RTDETRDecoder", ["nc", 32, 10, 2, 4, 2]]],
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with `shapes.yaml`, six images to train on and two to validate on, and `tiny.yaml`, a network."""
+    folder = tmp_path_factory.mktemp("home")
+    generate_shapes(folder / "shapes", images_train=6, images_val=2, size=64, seed=0)
+    splits = {"path": str(folder / "shapes"), "train": "images/train", "val": "images/val"}
+    (folder / "mine.yaml").write_text(yaml.safe_dump({**splits, "names": dict(enumerate(NAMES))}))
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(NETWORK))
+    return folder
+
+
+@pytest.fixture
+def options(home, tmp_path):
+    return {
+        "data": str(home / "mine.yaml"),
+        "project": str(tmp_path),
+        "name": "run",
+        "imgsz": 64,
+        "batch": 2,
+        "epochs": 1,
+        "workers": 0,
+        "denoising": 4,
+        "device": "cpu",
+        "plots": False,
+        "verbose": False,
+    }
+
+
+@pytest.fixture(scope="module")
+def weights(home, tmp_path_factory):
+    """Weights of the network, by the published classes' own way: `RTDETRTrainer(overrides=...)`."""
+    given = {"model": str(home / "tiny.yaml"), "data": str(home / "mine.yaml"), "imgsz": 64, "batch": 2, "epochs": 1}
+    where = {"project": str(tmp_path_factory.mktemp("runs")), "workers": 0, "device": "cpu", "plots": False}
+    trainer = RTDETRTrainer(overrides={**given, **where})
+    trainer.train()
+    return trainer.best
+
+
+def test_a_trainer_by_itself(weights):
+    assert weights.name == "best.pt"
+    assert set(RTDETR(weights).names.values()) == set(NAMES)
+
+
+def test_a_class_of_ones_own_in_train(home, options):
+    class Mine(RTDETRTrainer):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.seen = []
+            self.add_callback("on_train_epoch_start", lambda trainer: self.seen.append(trainer.epoch))
+
+        def preprocess_batch(self, batch):
+            batch = super().preprocess_batch(batch)
+            assert batch["img"].min() >= 0 and batch["img"].max() <= 1
+            return batch
+
+    model = RTDETR(home / "tiny.yaml")
+    model.train(trainer=Mine, **options)
+    assert isinstance(model.trainer, Mine)
+    assert model.trainer.seen == [0]
+
+
+def test_a_constructor_with_the_published_parameters(home, options):
+    class Mine(RTDETRTrainer):
+        def __init__(self, cfg=None, overrides=None, _callbacks=None):
+            super().__init__(cfg, overrides, _callbacks)
+
+    class Judge(RTDETRValidator):
+        def __init__(self, dataloader=None, save_dir=None, args=None, _callbacks=None):
+            super().__init__(dataloader, save_dir, args, _callbacks)
+
+    class Seer(RTDETRPredictor):
+        def __init__(self, cfg=None, overrides=None, _callbacks=None):
+            super().__init__(cfg, overrides, _callbacks)
+
+    called = []
+    model = RTDETR(home / "tiny.yaml")
+    for event in ("on_train_end", "on_val_end", "on_predict_end"):
+        model.add_callback(event, lambda who, event=event: called.append((event, type(who))))
+    model.train(trainer=Mine, **options)
+    model.val(validator=Judge, **options)
+    model.predict(np.zeros((40, 60, 3), np.uint8), predictor=Seer, verbose=False)
+    assert {("on_train_end", Mine), ("on_val_end", Judge), ("on_predict_end", Seer)} <= set(called)
+    assert isinstance(model.predictor, Seer)
+
+
+def test_get_model_with_a_network_and_a_loss_of_ones_own(options, weights):
+    class HalvedLoss(RTDETRDetectionLoss):
+        calls = 0
+
+        def forward(self, *args, **kwargs):
+            HalvedLoss.calls += 1
+            return {name: value / 2 for name, value in super().forward(*args, **kwargs).items()}
+
+    class MyNetwork(RTDETRDetectionModel):
+        def init_criterion(self):
+            return HalvedLoss(nc=self.nc)
+
+    class Mine(RTDETRTrainer):
+        def get_model(self, cfg=None, weights=None, verbose=True):
+            model = MyNetwork(cfg, nc=self.data["nc"], ch=3, verbose=verbose and RANK == -1)
+            if weights:
+                model.load(weights)
+            self.started_from = {name: value.clone() for name, value in model.state_dict().items()}
+            return model
+
+    model = RTDETR(weights)
+    model.train(trainer=Mine, **options)
+    assert isinstance(model.trainer.model, MyNetwork)
+    assert HalvedLoss.calls
+    saved = load_checkpoint(weights)["ema"]
+    assert all(torch.equal(value, model.trainer.started_from[name]) for name, value in saved.items())
+
+
+def test_get_validator_and_build_dataset(home, options):
+    class Judge(RTDETRValidator):
+        batches = 0
+
+        def postprocess(self, outputs, batch):
+            Judge.batches += 1
+            return super().postprocess(outputs, batch)
+
+    class Mine(RTDETRTrainer):
+        built, loaded = [], []
+
+        def build_dataset(self, img_path, mode="train", batch=None):
+            self.built.append((mode, batch))
+            return super().build_dataset(img_path, mode, batch)
+
+        def get_dataloader(self, dataset_path, batch_size=16, rank=0, mode="train"):
+            self.loaded.append((mode, batch_size, rank))
+            return super().get_dataloader(dataset_path, batch_size=batch_size, rank=rank, mode=mode)
+
+        def get_validator(self):
+            return Judge(self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks)
+
+    trainer = Mine(overrides={**options, "model": str(home / "tiny.yaml")})
+    trainer.train()
+    assert Mine.built == [("train", 2), ("val", 2)]
+    assert Mine.loaded == [("train", 2, 0), ("val", 2, 0)]
+    assert Judge.batches == 2  # one after the epoch, one at the end
+
+
+def test_validate_returns_metrics_and_the_fitness_that_chooses_the_best(home, options):
+    class ByRecall(RTDETRTrainer):
+        fitnesses = iter([0.5, 0.9, 0.7])
+
+        def validate(self):
+            metrics, _ = super().validate()
+            f1 = self.validator.metrics.box.f1
+            LOGGER.info(f"mean F1 {np.mean(f1) if len(f1) else 0.0}")
+            fitness = next(self.fitnesses)
+            if not self.best_fitness or self.best_fitness < fitness:
+                self.best_fitness = fitness
+            return {**metrics, "metrics/own": fitness}, fitness
+
+    trainer = ByRecall(overrides={**options, "model": str(home / "tiny.yaml"), "epochs": 3})
+    epochs = []
+    trainer.add_callback("on_fit_epoch_end", lambda t: epochs.append((t.epoch, t.fitness, t.best_fitness)))
+    trainer.train()
+    assert epochs == [(0, 0.5, 0.5), (1, 0.9, 0.9), (2, 0.7, 0.9)]
+    assert trainer.stopper.best_epoch == 1
+    assert load_checkpoint(trainer.best)["epoch"] == 2  # epochs done
+    assert "metrics/own" in trainer.files.results.read_text().splitlines()[0]
+
+
+def test_build_optimizer_with_rates_of_ones_own(home, options):
+    class Mine(RTDETRTrainer):
+        def build_optimizer(self, model, name="auto", lr=0.001, momentum=0.9, decay=1e-5, iterations=1e5):
+            backbone = [p for n, p in model.named_parameters() if n.startswith(("model.0.", "model.1."))]
+            chosen = {id(p) for p in backbone}
+            rest = [p for p in model.parameters() if id(p) not in chosen]
+            return torch.optim.AdamW([{"params": backbone, "lr": lr * 0.1}, {"params": rest, "lr": lr}])
+
+    trainer = Mine(overrides={**options, "model": str(home / "tiny.yaml"), "lr0": 0.01, "lrf": 1.0})
+    trainer.train()
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([0.001, 0.01])
+
+
+def test_freezing_by_a_callback_for_the_first_epochs(home, options):
+    def freeze(trainer):
+        if trainer.epoch == 0:
+            trainer.before = trainer.model.model[0].conv.weight.detach().clone()
+        for parameter in trainer.model.model[0].parameters():
+            parameter.requires_grad = trainer.epoch > 0
+
+    moved = []
+    model = RTDETR(home / "tiny.yaml")
+    model.add_callback("on_train_epoch_start", freeze)
+    model.add_callback(
+        "on_train_epoch_end", lambda t: moved.append(not torch.equal(t.before, t.model.model[0].conv.weight))
+    )
+    model.train(**{**options, "epochs": 2})
+    assert moved == [False, True]
+
+
+def test_what_callbacks_read_when_a_model_is_saved(home, options):
+    told = []
+
+    def on_model_save(trainer):
+        told.append((trainer.best_fitness, trainer.loss_names, trainer.metrics, trainer.tloss))
+
+    trainer = RTDETRTrainer(overrides={**options, "model": str(home / "tiny.yaml")})
+    trainer.add_callback("on_model_save", on_model_save)
+    trainer.train()
+    ((fitness, names, metrics, losses),) = told
+    assert fitness == trainer.fitness
+    assert len(names) == len(losses) == 3 and torch.isfinite(losses).all()
+    assert "metrics/mAP50-95(B)" in metrics
+
+
+def test_a_validator_by_itself(home, weights, options):
+    validator = RTDETRValidator(args={**options, "model": str(weights)})
+    validator.add_callback("on_val_start", lambda v: setattr(v, "started", True))
+    assert validator().results_dict == RTDETR(weights).val(**options).results_dict
+    assert validator.started
+    for model in (RTDETR(weights), RTDETR(weights).model, weights):
+        metrics = RTDETRValidator(args=options)(model=model)
+        assert metrics.results_dict == validator.metrics.results_dict
+    with pytest.raises(OptionError, match="model: got None, expected a network, or a file"):
+        RTDETRValidator(args=options)()
+
+
+def test_a_predictor_by_itself(home, weights, tmp_path):
+    image = sorted((home / "shapes" / "images" / "val").iterdir())[0]
+    given = {"model": str(weights), "source": str(image), "conf": 0.0, "device": "cpu", "imgsz": 64, "verbose": False}
+    predictor = RTDETRPredictor(overrides={**given, "save": False})
+    (result,) = predictor()
+    (expected,) = RTDETR(weights).predict(image, conf=0.0, imgsz=64, verbose=False)
+    assert torch.equal(result.boxes.data, expected.boxes.data)
+    command = RTDETRPredictor(overrides={**given, "project": str(tmp_path)})
+    assert command.predict_cli() is None
+    assert (tmp_path / "predict" / image.name).exists()
+
+
+def test_results_with_their_frames_by_a_callback(weights):
+    def with_frames(predictor):
+        _, image, _, _ = predictor.batch
+        image = image if isinstance(image, list) else [image]
+        predictor.results = zip(predictor.results, image, strict=True)
+
+    model = RTDETR(weights)
+    model.add_callback("on_predict_batch_end", with_frames)
+    pictures = [np.full((40, 60, 3), value, np.uint8) for value in (10, 20, 30)]
+    pairs = list(model.predict(pictures, batch=2, stream=True, verbose=False))
+    assert [int(frame[0, 0, 0]) for _, frame in pairs] == [10, 20, 30]
+    assert all(result.orig_img is frame for result, frame in pairs)
+
+
+def test_callbacks_are_set_and_cleared_by_name(weights):
+    called = []
+    model = RTDETR(weights)
+    model.add_callback("on_predict_start", lambda _: called.append("first"))
+    model.set_callback("on_predict_start", lambda _: called.append("second"))
+    picture = np.zeros((40, 60, 3), np.uint8)
+    model(picture, verbose=False)
+    model.clear_callback("on_predict_start")
+    model(picture, verbose=False)
+    assert called == ["second"]
+    with pytest.raises(OptionError, match="did you mean 'on_predict_start'"):
+        model.add_callback("on_predict_strat", print)
