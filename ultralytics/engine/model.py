@@ -23,7 +23,7 @@ from ultralytics.engine.validator import BaseValidator
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import known_names, load_weights, read_weights
 from ultralytics.utils import setup_logging
-from ultralytics.utils.callbacks import Callback, Callbacks
+from ultralytics.utils.callbacks import CallbackOwner, Callbacks
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.dist import started_by_torchrun
 from ultralytics.utils.errors import ModelConfigError, OptionError, UserError
@@ -35,7 +35,7 @@ from ultralytics.utils.torch_utils import count_devices
 INHERITED = {"val": ("data", "imgsz", "single_cls", "classes"), "predict": ("imgsz",)}
 
 
-class Model:
+class Model(CallbackOwner):
     """A detector.
 
     A subclass names its network and the classes that train, validate and predict with it.
@@ -50,6 +50,7 @@ class Model:
         WeightsError: the weights cannot be read.
     """
 
+    task = "detect"
     network_class: type[DetectionModel]
     trainer_class: type[BaseTrainer]
     validator_class: type[BaseValidator]
@@ -60,6 +61,7 @@ class Model:
         self.source = str(model)
         self.callbacks = Callbacks()
         self.trainer: BaseTrainer | None = None
+        self.predictor: BasePredictor | None = None  # of the last prediction
         self.metrics: DetMetrics | None = None
         self.modules: list[str] | None = None  # folders of module files that an option named
         self._validated_at: int | None = None  # side of the images in pixels, of `metrics`
@@ -90,16 +92,17 @@ class Model:
         """Where the network is."""
         return next(self.model.parameters()).device
 
-    def train(self, **options: Any) -> DetMetrics:
+    def train(self, trainer: type[BaseTrainer] | None = None, **options: Any) -> DetMetrics:
         """Train with options (see `yolo cfg`), then hold the best weights. Returns the metrics of the last validation.
 
-        `resume=True` goes on with the run whose `last.pt` this model was made from.
+        `trainer` is a class of your own, derived from `RTDETRTrainer`. `resume=True` goes on with the run whose `last.pt` this model was made from.
         """
         args = self._options("train", options, model=self.source)
         if not started_by_torchrun() and count_devices(device := device_of(args)) > 1:
-            return self._train_on_several_devices(args.replace(device=device), options)
+            return self._train_on_several_devices(args.replace(device=device), options, trainer or self.trainer_class)
         network = self.model.requires_grad_(True) if self._loaded else None  # an averaged network is frozen
-        self.trainer = self.trainer_class(args, self.callbacks, model=network, overrides=options)
+        self.trainer = (trainer or self.trainer_class)(args, options, self.callbacks)
+        self.trainer.take(network)
         self.metrics = self.trainer.train()
         self.model = self.trainer.ema.ema
         self._loaded = True
@@ -110,7 +113,9 @@ class Model:
             write_table(self.paper_table(), self.trainer.save_dir)
         return self.metrics
 
-    def _train_on_several_devices(self, args: Options, given: dict[str, Any]) -> DetMetrics:
+    def _train_on_several_devices(
+        self, args: Options, given: dict[str, Any], trainer_class: type[BaseTrainer]
+    ) -> DetMetrics:
         """Train in a process for each device; the best weights come back as a file."""
         from ultralytics.engine.distribute import launch, train_process
 
@@ -121,8 +126,8 @@ class Model:
             state = {"model_yaml": self.model.yaml, "nc": self.model.nc, "names": self.names, "ema": None}
             network = partial(network_of, {**state, "model": self.model.state_dict()}, self.network_class, self.modules)
         rest = (self.callbacks, network, given)
-        self.metrics, folder = launch(args, train_process, self.trainer_class, args, *rest)
-        self.trainer = self.trainer_class(args.replace(device="cpu"))  # not set up: it tells where things are
+        self.metrics, folder = launch(args, train_process, trainer_class, args, *rest)
+        self.trainer = trainer_class(args.replace(device="cpu"))  # not set up: it tells where things are
         self.trainer.save_dir, files = folder, RunFiles(folder)
         self.trainer.best, self.trainer.last, self.trainer.metrics = files.best, files.last, self.metrics.results_dict
         self._take_weights(files.best)
@@ -136,11 +141,14 @@ class Model:
         self.source, self._loaded = str(file), False
         self.checkpoint = load_checkpoint(file)
 
-    def val(self, **options: Any) -> DetMetrics:
-        """Validate; without `data=` on the data set that the weights were trained on."""
+    def val(self, validator: type[BaseValidator] | None = None, **options: Any) -> DetMetrics:
+        """Validate; without `data=` on the data set that the weights were trained on.
+
+        `validator` is a class of your own, derived from `RTDETRValidator`.
+        """
         args = self._options("val", options, model=self.source)
-        validator = self.validator_class(args, callbacks=self.callbacks)
-        self.metrics = validator(self.model)
+        validator = (validator or self.validator_class)(None, None, args, self.callbacks)
+        self.metrics = validator(model=self.model)
         self._validated_at = check_imgsz(args.imgsz, int(max(self.model.stride)))
         if args.plots or args.save_json:
             write_table(self.paper_table(), validator.save_dir)
@@ -157,20 +165,22 @@ class Model:
         return table_of(self.model, self.metrics, self._validated_at, self.source)
 
     def predict(
-        self, source: Any = None, stream: bool = False, **options: Any
+        self, source: Any = None, stream: bool = False, predictor: type[BasePredictor] | None = None, **options: Any
     ) -> list[Results] | Iterator[Results] | list[Tensor]:
         """Detect in images, videos, folders, arrays and so on.
 
         Args:
             source: path, pattern, list, BGR array (H, W, 3), PIL image, RGB tensor (B, 3, H, W) in 0..1, camera number.
             stream: return an iterator that holds one batch at a time, instead of a list.
+            predictor: a class of your own, derived from `RTDETRPredictor`.
             **options: see `yolo cfg`.
         """
         named = source if isinstance(source, str) else None
         args = self._options("predict", {"batch": 1, "save": False, **options}, model=self.source, source=named)
         if source is None and args.source is None:
             raise UserError("predict: source= is missing; for example source='image.jpg'")
-        return self.predictor_class(args, self.callbacks)(source, model=self.model, stream=stream)
+        self.predictor = (predictor or self.predictor_class)(args, options, self.callbacks)
+        return self.predictor(source, model=self.model, stream=stream)
 
     __call__ = predict
 
@@ -178,6 +188,11 @@ class Model:
         """One vector an image: the maps of `layers` (the last before the head by default), averaged and joined."""
         layers = [self.model.model[-2].i] if layers is None else list(layers)
         return self.predict(source, embed=layers, **options)
+
+    def to(self, device: torch.device | str | int) -> Model:
+        """Move the network to a device. Training, validation and prediction go by their option `device`."""
+        self.model.to(device)
+        return self
 
     def info(self, imgsz: int = 640, detailed: bool = False, verbose: bool = True) -> tuple:
         """Layers, parameters, gradients and GFLOPs; see `utils.flops.model_info`."""
@@ -214,10 +229,6 @@ class Model:
         state = {"model_yaml": self.model.yaml, "names": self.names, "nc": self.model.nc, "ema": None}
         options = {"options": kept.get("options"), "optimizer": None}
         save_checkpoint(file, {**state, **options, "model": self.model.state_dict()})
-
-    def add_callback(self, event: str, function: Callback) -> None:
-        """Call `function` at an event of training, validation or prediction, such as `on_train_epoch_end`."""
-        self.callbacks.add(event, function)
 
     def _options(self, mode: str, given: dict[str, Any], **fixed: Any) -> Options:
         """Options of a run: what the weights were trained with, then what is given."""
