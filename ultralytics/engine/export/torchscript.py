@@ -18,8 +18,8 @@ def export(job: Job) -> Path:
     """Write the job's file and return it."""
     with quiet_tracing():
         program = torch.jit.trace(Traced(job.network, half=job.options.half), job.example, check_trace=False)
-    content = io.BytesIO()
-    torch.jit.save(program, content, _extra_files={METADATA_ENTRY: json.dumps(job.metadata.as_text())})
+        content = io.BytesIO()
+        torch.jit.save(program, content, _extra_files={METADATA_ENTRY: json.dumps(job.metadata.as_text())})
     with atomic_write(job.file) as file:
         file.write(content.getvalue())
     return job.file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -23,7 +24,9 @@ def load(path: Path, *, device: str = "cpu", threads: int = 1) -> Opened:
         raise WeightsError(f"{path}: not a TorchScript file, or its end is missing.")
     entries = {METADATA_ENTRY: ""}
     try:
-        program = torch.jit.load(str(path), map_location=device, _extra_files=entries)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch would rather have another format
+            program = torch.jit.load(str(path), map_location=device, _extra_files=entries)
     except RuntimeError as error:
         raise WeightsError(f"{path}: not a TorchScript file ({str(error).strip().splitlines()[0]}).") from error
     try:

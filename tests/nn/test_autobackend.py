@@ -1,0 +1,148 @@
+"""AutoBackend: exported files of every kind in the place of a network, and files that are none."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.engine.export.detector import write_weights
+from tests.nn.backends.test_metadata import PUBLISHED
+from ultralytics import RTDETR
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.backends.metadata import Metadata
+from ultralytics.utils.errors import ModelConfigError, WeightsError
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Weights and their TorchScript export for a batch of two images of 64 x 64."""
+    weights = write_weights(tmp_path_factory.mktemp("exported"))
+    return weights, RTDETR(weights).export(format="torchscript", imgsz=64, batch=2)
+
+
+def write_onnx(file: Path, outputs: list[int], entries: dict, kind: int = 1) -> Path:
+    """A model whose output (1, 2, n) is the mean of the image times a constant, with metadata."""
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    table = np.arange(np.prod(outputs), dtype=np.float32).reshape(outputs)
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=0),
+            helper.make_node("Mul", ["mean", "table"], ["output0"]),
+        ],
+        "model",
+        [helper.make_tensor_value_info("images", kind, [1, 3, 320, 320])],
+        [helper.make_tensor_value_info("output0", kind, outputs)],
+        [onnx.numpy_helper.from_array(table, "table")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, entries)
+    onnx.save(model, file)
+    return file
+
+
+def test_images_go_in_groups_of_the_fixed_batch(exported):
+    weights, file = exported
+    backend, network = AutoBackend(file), RTDETR(weights).model.eval()
+    images = torch.rand(5, 3, 64, 64)
+    with torch.no_grad():
+        found, extras = backend(images)
+        expected = network(images)[0]
+    assert extras is None and found.shape == (5, 12, 7)
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_it_has_what_a_network_has(exported):
+    backend = AutoBackend(exported[1]).to("cpu").eval()
+    assert list(backend.names.values()) == ["cat", "Hund", "鸟"] and backend.stride.tolist() == [32]
+    assert backend.device == torch.device("cpu") and backend.fused
+
+
+def test_validation_and_prediction_are_those_of_the_network(exported, tmp_path):
+    from ultralytics.data.synthetic import generate_shapes
+
+    weights, file = exported
+    generate_shapes(tmp_path / "shapes", images_train=1, images_val=5, size=64)
+    for label in (tmp_path / "shapes/labels").rglob("*.txt"):  # of six classes three
+        rows = [line for line in label.read_text().splitlines(keepends=True) if line[0] in "012"]
+        label.write_text("".join(rows))
+    data = {"path": str(tmp_path / "shapes"), "train": "images/train", "val": "images/val"}
+    data["names"] = list(RTDETR(file).names.values())
+    options = {"data": data, "plots": False, "workers": 0, "imgsz": 64, "project": str(tmp_path / "runs")}
+    ours, theirs = (RTDETR(m).val(**options).results_dict for m in (weights, file))
+    assert ours == pytest.approx(theirs, abs=1e-3, nan_ok=True)
+    picture = np.random.default_rng(0).integers(0, 255, (80, 60, 3), dtype=np.uint8)
+    ours, theirs = (RTDETR(m).predict(picture, imgsz=64, conf=0.01)[0].boxes.data for m in (weights, file))
+    assert torch.allclose(ours, theirs, atol=1e-2)
+
+
+def test_threads_are_those_asked_for(tmp_path, monkeypatch):
+    runtime = pytest.importorskip("onnxruntime")
+    seen = []
+    real = runtime.InferenceSession
+
+    def session(path, options, providers):
+        seen.append(options.intra_op_num_threads)
+        return real(path, options, providers=providers)
+
+    monkeypatch.setattr(runtime, "InferenceSession", session)
+    file = write_onnx(tmp_path / "m.onnx", [1, 2, 6], PUBLISHED)
+    AutoBackend(file, threads=3)
+    AutoBackend(file)
+    assert seen == [3, torch.get_num_threads()]
+
+
+def test_pairs_of_published_exporters_become_scores_of_classes(tmp_path):
+    pytest.importorskip("onnxruntime")
+    names = str({i: str(i) for i in range(20)})
+    file = write_onnx(tmp_path / "m.onnx", [1, 2, 6], {**PUBLISHED, "names": names})
+    y = AutoBackend(file)(torch.ones(1, 3, 320, 320))[0]  # boxes 0..3, 6..9; scores 4, 10; classes 5, 11
+    assert y.shape == (1, 2, 24)
+    assert y[0, :, :4].tolist() == [[0, 1, 2, 3], [6, 7, 8, 9]]
+    assert y[0, 0, 4 + 5] == 4 and y[0, 1, 4 + 11] == 10 and y[0, :, 4:].count_nonzero() == 2
+    two = write_onnx(tmp_path / "two.onnx", [1, 2, 6], {k: v for k, v in PUBLISHED.items() if k != "head"})
+    assert AutoBackend(two)(torch.ones(1, 3, 320, 320))[0].shape == (1, 2, 6)  # two classes: boxes and both scores
+
+
+def test_an_output_of_another_kind_of_model_is_told(tmp_path):
+    pytest.importorskip("onnxruntime")
+    file = write_onnx(tmp_path / "yolo.onnx", [1, 84, 8400], PUBLISHED)
+    with pytest.raises(WeightsError, match=r"yolo\.onnx: gives \(1, 84, 8400\), expected \(images, queries, 6\)"):
+        AutoBackend(file)(torch.ones(1, 3, 320, 320))
+
+
+def test_files_that_are_no_exported_model_are_told(exported, tmp_path):
+    pytest.importorskip("onnxruntime")
+    write_onnx(tmp_path / "plain.onnx", [1, 2, 6], {})
+    (tmp_path / "text.onnx").write_text("hello")
+    (tmp_path / "cut.torchscript").write_bytes(Path(exported[1]).read_bytes()[:5000])
+    torch.jit.save(torch.jit.script(torch.nn.Identity()), tmp_path / "other.torchscript")
+    (tmp_path / "empty_openvino_model").mkdir()
+    for name, message in {
+        "plain.onnx": "says nothing of its classes and image size",
+        "text.onnx": "not an ONNX model that this onnxruntime can run",
+        "none.onnx": "no such file",
+        "cut.torchscript": "not a TorchScript file, or its end is missing",
+        "other.torchscript": "says nothing of its classes",
+        "best.pt": "expected an exported model",
+    }.items():
+        with pytest.raises(WeightsError, match=rf"{name}: {message}"):
+            AutoBackend(tmp_path / name)
+    with pytest.raises(ModelConfigError, match=r"expected a model file \(\.yaml\), weights \(\.pt\) or an exported"):
+        RTDETR("model.tflite")
+
+
+def test_openvino_folders_that_are_incomplete_are_told(tmp_path):
+    pytest.importorskip("openvino")
+    folder = tmp_path / "x_openvino_model"
+    folder.mkdir()
+    with pytest.raises(WeightsError, match=r"expected a folder with one \.xml and its \.bin, found 0"):
+        AutoBackend(folder)
+    (folder / "x.xml").write_text("<net/>")
+    with pytest.raises(WeightsError, match=r"has no metadata\.yaml"):
+        AutoBackend(folder)
+    (folder / "metadata.yaml").write_text(json.dumps(Metadata({0: "a"}, (64, 64)).as_text()))
+    with pytest.raises(WeightsError, match=r"x\.xml: OpenVINO cannot run it"):
+        AutoBackend(folder)
