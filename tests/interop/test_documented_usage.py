@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from tests.interop.networks import NETWORK
 from ultralytics import RTDETR
 from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.engine.checkpoint import load_checkpoint
@@ -19,12 +20,6 @@ from ultralytics.models.utils.loss import RTDETRDetectionLoss
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.errors import OptionError
-
-NETWORK = {
-    "nc": 80,
-    "backbone": [[-1, 1, "Conv", [16, 3, 8]], [-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Conv", [16, 3, 2]]],
-    "head": [[[0, 1, 2], 1, "RTDETRDecoder", ["nc", 32, 10, 2, 4, 2]]],
-}
 
 
 @pytest.fixture(scope="module")
