@@ -61,7 +61,6 @@ Also:
 # What people may ask for out of habit.
 _ELSEWHERE = {
     "track": "there is no tracking here; `yolo predict` detects in each frame of a video",
-    "benchmark": "there is no benchmark mode; val and predict report the time per image",
     "segment": "this package detects boxes and has no segmentation",
     "classify": "this package detects boxes and has no classification",
     "pose": "this package detects boxes and has no pose estimation",
@@ -163,6 +162,7 @@ _TOOLS = {
     "inspect": "ultralytics.inspect.command",
     "contract": "ultralytics.nn.contract.run",
     "new": "ultralytics.nn.scaffold",
+    "benchmark": "ultralytics.tools.benchmark",
     "table": "ultralytics.tools.ablation",
     "fps": "ultralytics.tools.fps",
     "profile": "ultralytics.tools.profile",

@@ -13,6 +13,7 @@ from torch import Tensor
 from ultralytics.cfg import Options, get_cfg
 from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.engine.checkpoint import load_checkpoint, load_model_weights, save_checkpoint
+from ultralytics.engine.exporter import Exporter
 from ultralytics.engine.paper import table_of, write_table
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
@@ -20,6 +21,8 @@ from ultralytics.engine.resume import device_of
 from ultralytics.engine.run_files import RunFiles
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.validator import BaseValidator
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.backends import backend_name
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import known_names, load_weights, read_weights
 from ultralytics.utils import setup_logging
@@ -32,7 +35,9 @@ from ultralytics.utils.paper_table import PaperTable
 from ultralytics.utils.torch_utils import count_devices
 
 # What validation and prediction take over from the training of the weights, unless told otherwise.
-INHERITED = {"val": ("data", "imgsz", "single_cls", "classes"), "predict": ("imgsz",)}
+INHERITED = {
+    "val": ("data", "imgsz", "single_cls", "classes"), "predict": ("imgsz",), "export": ("data", "imgsz"),
+}  # fmt: skip
 
 
 class Model(CallbackOwner):
@@ -70,17 +75,28 @@ class Model(CallbackOwner):
         if suffix in (".yaml", ".yml"):
             load_model_yaml(self.source)  # a wrong file is told here, not at the first use
             self.checkpoint: dict[str, Any] | None = None
-        elif suffix == ".pt":
+        elif backend_name(self.source) is not None:
+            self.checkpoint = None
+        elif suffix in (".pt", ".safetensors"):
             self.checkpoint = load_model_weights(self.source)
         else:
-            raise ModelConfigError(f"model {self.source!r}: expected a model file (.yaml) or weights (.pt)")
+            raise ModelConfigError(
+                f"model {self.source!r}: expected a model file (.yaml), weights (.pt) or an exported model"
+            )
 
     @cached_property
     def model(self) -> DetectionModel:
-        """The network, built when it is first needed."""
+        """The network, built when it is first needed; of an exported model the `AutoBackend` that runs it."""
+        if self.is_exported:
+            return AutoBackend(self.source)
         if self.checkpoint is None:
             return self.network_class(self.source, overrides={"modules": self.modules})
         return network_of(self.checkpoint, self.network_class, self.modules)
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether it is an exported model, to validate and predict with."""
+        return backend_name(self.source) is not None
 
     @property
     def names(self) -> dict[int, str]:
@@ -95,8 +111,10 @@ class Model(CallbackOwner):
     def train(self, trainer: type[BaseTrainer] | None = None, **options: Any) -> DetMetrics:
         """Train with options (see `yolo cfg`), then hold the best weights. Returns the metrics of the last validation.
 
-        `trainer` is a class of your own, derived from `RTDETRTrainer`. `resume=True` goes on with the run whose `last.pt` this model was made from.
+        `trainer` is a class of your own, derived from `RTDETRTrainer`. `resume=True` goes on with the run whose
+        `last.pt` this model was made from.
         """
+        self._require_weights("train")
         args = self._options("train", options, model=self.source)
         if not started_by_torchrun() and count_devices(device := device_of(args)) > 1:
             return self._train_on_several_devices(args.replace(device=device), options, trainer or self.trainer_class)
@@ -184,6 +202,29 @@ class Model(CallbackOwner):
 
     __call__ = predict
 
+    def export(self, **options: Any) -> str:
+        """Write the network for another runtime and compare it with PyTorch; see docs/en/export.md.
+
+        Args:
+            **options: `format` ("onnx" unless given), `imgsz`, `batch` (1 unless given), `dynamic`, `half`, `int8` with
+                `data`, and others; see `yolo cfg`.
+
+        Returns:
+            The path of the file, or of OpenVINO's folder.
+
+        Raises:
+            UserError: the format does not have what is asked for, or the exported model computes something else.
+        """
+        self._require_weights("export")
+        args = self._options("export", {"batch": 1, **options}, model=self.source)
+        return Exporter(args, self.callbacks)(self.model, self.source)
+
+    def benchmark(self, **options: Any) -> None:
+        """Measure every export of the weights, see docs/en/benchmark.md; options are those of `yolo benchmark`."""
+        from ultralytics.tools.benchmark import command
+
+        command(self.source, **options)
+
     def embed(self, source: Any, layers: Sequence[int] | None = None, **options: Any) -> list[Tensor]:
         """One vector an image: the maps of `layers` (the last before the head by default), averaged and joined."""
         layers = [self.model.model[-2].i] if layers is None else list(layers)
@@ -196,10 +237,12 @@ class Model(CallbackOwner):
 
     def info(self, imgsz: int = 640, detailed: bool = False, verbose: bool = True) -> tuple:
         """Layers, parameters, gradients and GFLOPs; see `utils.flops.model_info`."""
+        self._require_weights("info")
         return self.model.info(imgsz=imgsz, detailed=detailed, verbose=verbose)
 
     def fuse(self) -> Model:
         """Fold the normalisations into the convolutions, for faster prediction; not to be trained afterwards."""
+        self._require_weights("fuse")
         self.model.fuse()
         return self
 
@@ -211,6 +254,7 @@ class Model(CallbackOwner):
         Raises:
             WeightsError: the file cannot be read, or nothing in it fits.
         """
+        self._require_weights("load")
         read = read_weights(weights)
         report = load_weights(self.model, read)
         scores = any(name.endswith("enc_score_head.weight") for name in report.matched)
@@ -221,6 +265,7 @@ class Model(CallbackOwner):
 
     def save(self, file: str | Path) -> None:
         """Write the network as weights (`.pt`) that this class reads; not after `fuse`."""
+        self._require_weights("save")
         if self.model.fused:
             raise UserError(
                 f"{file}: a fused network cannot be saved; save it before fuse(), or load the weights again"
@@ -230,15 +275,26 @@ class Model(CallbackOwner):
         options = {"options": kept.get("options"), "optimizer": None}
         save_checkpoint(file, {**state, **options, "model": self.model.state_dict()})
 
+    def _require_weights(self, what: str) -> None:
+        if self.is_exported:
+            raise OptionError(f"{what}: {self.source} is an exported model, which runs only; use its weights (.pt).")
+
     def _options(self, mode: str, given: dict[str, Any], **fixed: Any) -> Options:
         """Options of a run: what the weights were trained with, then what is given."""
-        trained = (self.checkpoint or {}).get("options") or {}
+        trained = self._trained_options()
         inherited = {key: trained[key] for key in INHERITED.get(mode, ()) if trained.get(key) is not None}
         fixed = {key: value for key, value in fixed.items() if value is not None}
         options = get_cfg(overrides={**inherited, **given, **fixed, "mode": mode})
         setup_logging(options.verbose)
         self.modules = options.modules or self.modules
         return options
+
+    def _trained_options(self) -> dict[str, Any]:
+        """What is known of the training; of an exported model the size of its images and the data set."""
+        if self.is_exported:
+            said = self.model.metadata
+            return {"imgsz": list(said.imgsz), "data": said.data}
+        return (self.checkpoint or {}).get("options") or {}
 
 
 def network_of(

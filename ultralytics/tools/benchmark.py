@@ -1,0 +1,271 @@
+"""`yolo benchmark model=best.pt data=my.yaml`: accuracy, speed, size and memory of every export, in one table."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from ultralytics.cfg.options import FORMATS
+from ultralytics.cfg.rules import DeviceName, OneOf, Range, SomeOf
+from ultralytics.utils import LOGGER, setup_logging
+from ultralytics.utils.errors import UserError
+from ultralytics.utils.tables import Column, Table
+
+PYTORCH = "pytorch"
+PRECISIONS = {"float32": {}, "float16": {"half": True}, "int8": {"int8": True}}
+COLUMNS = (
+    Column("Format"), Column("Precision"), Column("Size (px)", "d"), Column("mAP50", ".3f"), Column("mAP50-95", ".3f"),
+    Column("Median (ms)", ".1f"), Column("p95 (ms)", ".1f"), Column("Images/s", ".1f"), Column("File (MB)", ".1f"),
+    Column("Memory (MB)", ".0f"), Column("Remark"),
+)  # fmt: skip
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a row of the table measures. `precision` is a key of PRECISIONS."""
+
+    format: str
+    precision: str
+    imgsz: int
+
+    def __str__(self) -> str:
+        return f"{self.format} {self.precision} {self.imgsz}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a case; None for what could not be. Milliseconds are of a batch, bytes of the process."""
+
+    map50: float | None = None
+    map: float | None = None
+    median: float | None = None
+    p95: float | None = None
+    images_a_second: float | None = None
+    file: int | None = None
+    memory: int | None = None
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How each case is measured."""
+
+    data: str
+    batch: int
+    warmup: int
+    repeats: int
+    device: str | int | list[int] | None
+    threads: int
+    split: str = "val"
+
+
+def command(
+    model: str,
+    data: str | None = None,
+    formats: Annotated[str | list[str], SomeOf(PYTORCH, *FORMATS)] = "pytorch,torchscript,onnx,openvino",
+    precisions: Annotated[str | list[str], SomeOf(*PRECISIONS)] = "float32,float16,int8",
+    imgsz: Annotated[int | list[int] | None, Range(32)] = None,
+    batch: Annotated[int, Range(1)] = 1,
+    device: Annotated[str | int | list[int] | None, DeviceName()] = None,
+    warmup: Annotated[int, Range(0)] = 10,
+    repeats: Annotated[int, Range(2)] = 50,
+    split: Annotated[str, OneOf("train", "val", "test")] = "val",
+    project: str | None = None,
+    name: str | None = None,
+) -> None:
+    """Export in every format and precision and measure each file in a process of its own.
+
+    Args:
+        model: weights (.pt).
+        data: the data set to validate on, and to calibrate int8 with; by default that of the training.
+        formats: some of pytorch, torchscript, onnx, openvino, engine, safetensors, with commas.
+        precisions: some of float32, float16, int8; a format without one is left out.
+        imgsz: a size or several in pixels; by default that of the training.
+        batch: images at a time.
+        device: see `yolo cfg`.
+        warmup, repeats: runs that are not timed, and that are.
+        split: of the data set.
+        project, name: where the table goes, runs/benchmark/benchmark unless given.
+
+    Raises:
+        UserError: the weights or the data set cannot be used. What goes wrong with one export is a remark in its row.
+    """
+    import torch
+
+    from ultralytics import RTDETR
+    from ultralytics.tools.common import tool_dir
+
+    detector = RTDETR(model)
+    if detector.checkpoint is None:
+        raise UserError(f"benchmark: {model}: expected weights (.pt); a model file has nothing to be accurate with")
+    trained = detector.checkpoint.get("options") or {}
+    data = data or trained.get("data")
+    if data is None:
+        raise UserError("benchmark: which data set? Write data=my.yaml; the weights do not say what they learned from")
+    sizes = imgsz or trained.get("imgsz") or 640
+    plan = Plan(data, batch, warmup, repeats, device, torch.get_num_threads(), split)
+    cases = list(cases_of(_listed(formats), _listed(precisions), sizes if isinstance(sizes, list) else [sizes]))
+    folder = tool_dir("benchmark", project, name, "benchmark")
+    rows: list[tuple[Case, Measured]] = []
+    for case in cases:
+        LOGGER.info(f"benchmark {len(rows) + 1}/{len(cases)}: {case}")
+        rows.append((case, measure_apart(model, case, plan, folder)))
+        write_report(rows, folder, model)  # so far, should the rest not come
+    LOGGER.info(
+        f"{model}, {data} ({split}), batch {batch}, {plan.threads} threads, {warmup} runs to warm up and {repeats} "
+        f"timed, of the model alone; memory is the most that the process has held, its libraries included\n"
+        f"{table_of(rows).text()}\nResults saved to {folder}"
+    )
+
+
+def cases_of(formats: Sequence[str], precisions: Sequence[str], sizes: Sequence[int]) -> Iterator[Case]:
+    """Every combination that exists; PyTorch on its own is float32."""
+    from ultralytics.engine.export import FORMATS as KINDS
+
+    for size in sizes:
+        for kind in formats:
+            for precision in precisions:
+                needs = {"float16": "half", "int8": "int8"}.get(precision)
+                exists = needs is None or (kind != PYTORCH and getattr(KINDS[kind], needs))
+                if exists:
+                    yield Case(kind, precision, size)
+
+
+def measure_apart(model: str, case: Case, plan: Plan, folder: Path) -> Measured:
+    """`measure` in a new process, so that memory is that of the case; what goes wrong becomes the remark."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        try:
+            file = pool.submit(export_case, model, case, plan, folder).result()
+        except UserError as error:
+            return _failed(case, error)
+        except BrokenProcessPool:
+            return _failed(case, "the process that exported it ended without a word; out of memory?")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        try:
+            return pool.submit(measure, file, case, plan, folder).result()
+        except UserError as error:
+            return _failed(case, error)
+        except BrokenProcessPool:
+            return _failed(case, "the process that ran it ended without a word; out of memory?")
+
+
+def _failed(case: Case, reason: object) -> Measured:
+    LOGGER.warning(f"{case}: {reason}")
+    return Measured(remark=str(reason).splitlines()[0])
+
+
+def export_case(model: str, case: Case, plan: Plan, folder: Path) -> str:
+    """The file of a case, in `folder`; of PyTorch the weights themselves. Runs in a process of its own."""
+    import shutil
+
+    import torch
+
+    from ultralytics import RTDETR
+
+    if case.format == PYTORCH:
+        return model
+    torch.set_num_threads(plan.threads)
+    setup_logging(False)
+    own = folder / "models" / str(case.imgsz) / Path(model).name
+    own.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(model, own)
+    try:
+        device = plan.device if case.format == "engine" else None
+        options = {"data": plan.data, "split": plan.split, "device": device, **PRECISIONS[case.precision]}
+        return RTDETR(own, verbose=False).export(
+            format=case.format, imgsz=case.imgsz, batch=plan.batch, verbose=False, **options
+        )
+    finally:
+        own.unlink()
+
+
+def measure(file: str, case: Case, plan: Plan, folder: Path) -> Measured:
+    """Speed and memory, then accuracy, of an exported file or of weights. Runs in a process of its own."""
+    import torch
+
+    from ultralytics import RTDETR
+    from ultralytics.tools.fps import measure_speed
+    from ultralytics.utils.torch_utils import select_device
+
+    torch.set_num_threads(plan.threads)
+    setup_logging(False)
+    detector = RTDETR(file, verbose=False)
+    if not detector.is_exported:
+        detector.fuse()
+    speed = measure_speed(
+        detector.model, imgsz=case.imgsz, device=select_device(plan.device), batch=plan.batch, warmup=plan.warmup,
+        repeats=plan.repeats,
+    )  # fmt: skip
+    metrics = RTDETR(file, verbose=False).val(
+        data=plan.data, split=plan.split, imgsz=case.imgsz, batch=max(plan.batch, 8), device=plan.device, workers=0,
+        plots=False, verbose=False, project=str(folder), name="val", exist_ok=True,
+    )  # fmt: skip
+    return Measured(
+        metrics.box.map50, metrics.box.map, speed.median, percentile(speed.runs, 0.95), speed.fps, _bytes(Path(file)),
+        speed.memory,
+    )  # fmt: skip
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that this share of the values does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+
+def _bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
+
+
+def table_of(rows: Sequence[tuple[Case, Measured]]) -> Table:
+    """The table of all cases."""
+
+    def megabytes(value: int | None) -> float | None:
+        return None if value is None else value / MEGABYTE
+
+    return Table(
+        COLUMNS,
+        [
+            (case.format, case.precision, case.imgsz, m.map50, m.map, m.median, m.p95, m.images_a_second,
+             megabytes(m.file), megabytes(m.memory), m.remark)
+            for case, m in rows
+        ],
+    )  # fmt: skip
+
+
+def write_report(rows: Sequence[tuple[Case, Measured]], folder: Path, model: str) -> None:
+    """benchmark.txt, .md, .tex and .csv, and benchmark.png: accuracy over the median latency."""
+    table_of(rows).write(folder, "benchmark", f"Exports of {Path(model).name}")
+    done = [(case, m) for case, m in rows if m.median is not None]
+    if done:
+        _draw(done, folder / "benchmark.png")
+
+
+def _draw(rows: Sequence[tuple[Case, Measured]], file: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    markers = dict(zip(PRECISIONS, "os^", strict=True))
+    colours: dict[str, Any] = {}
+    for case, m in rows:
+        colour = colours.setdefault(case.format, f"C{len(colours)}")
+        axes.scatter(m.median, m.map, color=colour, marker=markers[case.precision], s=60)
+        axes.annotate(f" {case}", (m.median, m.map), fontsize=8, va="bottom")
+    axes.set(xlabel="median latency of a batch (ms)", ylabel="mAP50-95", xlim=(0, None))
+    axes.margins(0.15)
+    axes.grid(alpha=0.3)
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return value.split(",") if isinstance(value, str) else value
