@@ -55,7 +55,8 @@ def ablation_table(runs: Sequence[str | Path], names: Sequence[str] | None = Non
     found = [_totals(file) for file in files]
     rows = []
     for label, row in zip(names or distinct_names([file.parent for file in files]), found, strict=True):
-        compared = [cell for key in COMPARED for cell in (row[key], _difference(row[key], found[0][key]))]
+        base = found[0] if rows else dict.fromkeys(COMPARED)  # the first run is compared with nothing
+        compared = [cell for key in COMPARED for cell in (row[key], _difference(row[key], base[key]))]
         rows.append((label, row["Model"], row["Size (px)"], *(row[key] for key in COPIED), *compared))
     return Table(COLUMNS, rows)
 

@@ -36,10 +36,10 @@ CLASS_COLUMNS = (
     *(Column(title, ".3f") for title in ("P", "R", "F1", "mAP50", "mAP75", "mAP50-95")),
 )
 NOTES = (
-    "FPS: images a second by the times of pre-processing, model and post-processing together, (model): by the model's "
-    "alone, measured in this validation; `yolo fps` measures with warm-up and without loading.",
-    "P, R, F1: at the confidence where the mean F1 is largest. GFLOPs: by thop. File: the weights file as it "
-    "is, the state of a training included; 1 MB is 1,000,000 bytes.",
+    "Times: of this validation, an image, in its batches; Pre is the way to the device and the scaling, reading and "
+    "resizing go on beside it. FPS counts all three, (model) the model alone. `yolo fps` measures with warm-up.",
+    "P, R, F1: at the confidence where the mean F1 is largest. GFLOPs: by thop. File: as it is, the state of a "
+    "training included; 1 MB is 1,000,000 bytes.",
 )
 
 
