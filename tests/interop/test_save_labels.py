@@ -1,12 +1,18 @@
 """The option save_labels: predictions of images and videos as labels in the run folder."""
 
 import json
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from tests.engine.test_predictor import FixedModel, picture, predictor
+from tests.interop.networks import untrained_weights
+from ultralytics import RTDETR
+from ultralytics.data.synthetic import generate_shapes
 from ultralytics.utils.errors import OptionError
 
 
@@ -54,3 +60,24 @@ def test_vectors_are_no_labels(tmp_path, sources):
 def test_an_unknown_format_is_answered_before_anything_is_read(tmp_path):
     with pytest.raises(OptionError, match=r"save_labels: expected one or several of 'coco', .*did you mean 'coco'"):
         predictor(tmp_path, save_labels="cocoo")
+
+
+def test_predictions_judged_by_their_own_labels_are_perfect(tmp_path):
+    """Labels written by prediction and read by validation: 0.995 is what its interpolation makes of a perfect AP."""
+    generate_shapes(tmp_path / "shapes", images_train=1, images_val=3, size=96, seed=0)
+    images = tmp_path / "shapes" / "images" / "val"
+    model = RTDETR(untrained_weights(tmp_path))
+    given = {"conf": 0.01, "imgsz": 64, "verbose": False, "project": str(tmp_path / "runs")}
+    results = model.predict(images, save_labels=["coco", "yolo"], **given)
+    run = Path(results[0].save_dir)
+    shutil.copytree(images, run / "yolo" / "images")
+    base = {"path": str(run), "names": model.names}
+    json_file = {"annotations": {"val": "coco/annotations/instances_predictions.json"}}
+    for name, content in {
+        "coco": {**base, "train": str(images), "val": str(images), **json_file},
+        "yolo": {**base, "train": "yolo/images", "val": "yolo/images"},
+    }.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+        metrics = model.val(data=str(tmp_path / f"{name}.yaml"), imgsz=64, workers=0, plots=False, verbose=False)
+        assert metrics.labels.sum() == sum(len(result) for result in results) > 0
+        assert metrics.box.map == pytest.approx(0.995)
