@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from ultralytics.utils import ops
 from ultralytics.utils.boxes import bbox_iou, box_iou, clip_boxes, scale_boxes, xywh2xyxy, xyxy2xywh
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -74,3 +75,24 @@ def test_five_columns_are_refused(function):
 def test_two_kinds_of_overlap_at_once_are_refused():
     with pytest.raises(ValueError, match="at most one"):
         bbox_iou(torch.rand(1, 4), torch.rand(1, 4), GIoU=True, CIoU=True)
+
+
+@pytest.mark.parametrize("convert", CONVERT)
+@pytest.mark.parametrize(
+    ("function", "given", "expected"),
+    [
+        (ops.xyxy2ltwh, [10, 20, 40, 80], [10, 20, 30, 60]),
+        (ops.ltwh2xyxy, [10, 20, 30, 60], [10, 20, 40, 80]),
+        (ops.xywh2ltwh, [25, 50, 30, 60], [10, 20, 30, 60]),
+        (ops.ltwh2xywh, [10, 20, 30, 60], [25, 50, 30, 60]),
+        (lambda b: ops.xywhn2xyxy(b, w=100, h=200), [0.25, 0.25, 0.3, 0.3], [10, 20, 40, 80]),
+        (lambda b: ops.xywhn2xyxy(b, w=100, h=200, padw=5, padh=-5), [0.25, 0.25, 0.3, 0.3], [15, 15, 45, 75]),
+        (lambda b: ops.xyxy2xywhn(b, w=100, h=200), [10, 20, 40, 80], [0.25, 0.25, 0.3, 0.3]),
+        (lambda b: ops.xyxy2xywhn(b, w=100, h=200, clip=True), [-10, 20, 40, 300], [0.2, 0.55, 0.4, 0.9]),
+    ],
+)
+def test_forms_of_boxes(function, given, expected, convert):
+    boxes = convert(np.array([given], np.float32))
+    result = function(boxes)
+    assert type(result) is type(boxes)
+    np.testing.assert_allclose(result, [expected], rtol=1e-5)

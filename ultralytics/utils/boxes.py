@@ -1,7 +1,7 @@
 """Box arithmetic: formats, overlap, and the way from network pixels back to the image.
 
 Boxes are arrays or tensors whose last dimension is 4. `xyxy` is left, top, right, bottom; `xywh` is centre x, centre y,
-width, height. Nothing is changed in place: each function returns a new object of the kind it was given.
+width, height; `ltwh` is left, top, width, height; an `n` at the end says parts of the image's sides. Nothing is changed in place: each function returns a new object of the kind it was given.
 """
 
 from __future__ import annotations
@@ -38,6 +38,40 @@ def xyxy2xywh(boxes: Boxes) -> Boxes:
     """Corners to centre and size."""
     left, top, right, bottom = _columns(boxes)
     return _stack([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top])
+
+
+def xyxy2ltwh(boxes: Boxes) -> Boxes:
+    """Corners to upper left corner and size."""
+    left, top, right, bottom = _columns(boxes)
+    return _stack([left, top, right - left, bottom - top])
+
+
+def ltwh2xyxy(boxes: Boxes) -> Boxes:
+    """Upper left corner and size to corners."""
+    left, top, width, height = _columns(boxes)
+    return _stack([left, top, left + width, top + height])
+
+
+def xywh2ltwh(boxes: Boxes) -> Boxes:
+    """Centre and size to upper left corner and size."""
+    return xyxy2ltwh(xywh2xyxy(boxes))
+
+
+def ltwh2xywh(boxes: Boxes) -> Boxes:
+    """Upper left corner and size to centre and size."""
+    return xyxy2xywh(ltwh2xyxy(boxes))
+
+
+def xywhn2xyxy(boxes: Boxes, w: float = 640, h: float = 640, padw: float = 0, padh: float = 0) -> Boxes:
+    """Centre and size in parts of an image `w` wide and `h` high to corners in pixels, moved by `padw` and `padh`."""
+    left, top, right, bottom = _columns(xywh2xyxy(boxes))
+    return _stack([left * w + padw, top * h + padh, right * w + padw, bottom * h + padh])
+
+
+def xyxy2xywhn(boxes: Boxes, w: float = 640, h: float = 640, clip: bool = False) -> Boxes:
+    """Corners in pixels to centre and size in parts of an image `w` wide and `h` high; `clip` cuts at its border."""
+    x, y, width, height = _columns(xyxy2xywh(clip_boxes(boxes, (h, w)) if clip else boxes))
+    return _stack([x / w, y / h, width / w, height / h])
 
 
 def clip_boxes(boxes: Boxes, shape: Shape) -> Boxes:

@@ -2,9 +2,34 @@
 
 import math
 
-from ultralytics.utils.boxes import box_iou, clip_boxes, scale_boxes, xywh2xyxy, xyxy2xywh
+from ultralytics.utils.boxes import (
+    box_iou,
+    clip_boxes,
+    ltwh2xywh,
+    ltwh2xyxy,
+    scale_boxes,
+    xywh2ltwh,
+    xywh2xyxy,
+    xywhn2xyxy,
+    xyxy2ltwh,
+    xyxy2xywh,
+    xyxy2xywhn,
+)
 
-__all__ = ["box_iou", "clip_boxes", "make_divisible", "scale_boxes", "xywh2xyxy", "xyxy2xywh"]
+__all__ = [
+    "box_iou",
+    "clip_boxes",
+    "ltwh2xywh",
+    "ltwh2xyxy",
+    "make_divisible",
+    "scale_boxes",
+    "xywh2ltwh",
+    "xywh2xyxy",
+    "xywhn2xyxy",
+    "xyxy2ltwh",
+    "xyxy2xywh",
+    "xyxy2xywhn",
+]
 
 
 def make_divisible(x: float, divisor: int) -> int:
