@@ -1,7 +1,8 @@
 """Box arithmetic: formats, overlap, and the way from network pixels back to the image.
 
 Boxes are arrays or tensors whose last dimension is 4. `xyxy` is left, top, right, bottom; `xywh` is centre x, centre y,
-width, height; `ltwh` is left, top, width, height; an `n` at the end says parts of the image's sides. Nothing is changed in place: each function returns a new object of the kind it was given.
+width, height; `ltwh` is left, top, width, height; an `n` at the end says parts of the image's sides. Nothing is changed
+in place: each function returns a new object of the kind it was given.
 """
 
 from __future__ import annotations
