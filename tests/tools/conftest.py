@@ -57,6 +57,12 @@ def weights(model_file) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def exported(weights) -> Path:
+    """The weights as TorchScript."""
+    return Path(RTDETR(weights).export(format="torchscript", imgsz=64))
+
+
 @pytest.fixture
 def yolo(tmp_path, monkeypatch, capsys, caplog) -> Callable[..., tuple[int, str]]:
     """Run `yolo WORDS` in an empty folder; returns the exit code, and what was logged and printed."""

@@ -42,6 +42,15 @@ def test_the_command(yolo, file, request):
     assert re.search(r"\b64 +1 +float32 +\d+\.\d\d +\d+\.\d\d", text)
 
 
+@pytest.mark.slow
+def test_an_exported_model(yolo, exported):
+    code, text = yolo("fps", f"model={exported}", "imgsz=64", "repeats=2", "warmup=1", "device=cpu")
+    assert code == 0 and "2 timed, fused" in text
+    for words in (("profile",), ("heatmap", "source=a.jpg")):
+        code, text = yolo(words[0], f"model={exported}", *words[1:])
+        assert code == 2 and "an exported model does not show its layers; give the weights (.pt)" in text
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -10,6 +10,8 @@ from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import run_dir
 
 if TYPE_CHECKING:
+    from ultralytics import RTDETR
+    from ultralytics.nn.autobackend import AutoBackend
     from ultralytics.nn.tasks import DetectionModel
 
 
@@ -27,25 +29,41 @@ def tool_dir(tool: str, project: str | None, name: str | None, default: str) -> 
     return run_dir(_Folder(project or str(Path("runs") / tool), name), default)
 
 
-def load_network(model: str, nc: int | None = None, modules: str | None = None) -> DetectionModel:
-    """The network of a model file, with random weights, or of weights (.pt).
+def open_detector(model: str, modules: str | None = None, *, exported: bool = False) -> RTDETR:
+    """The detector of a model file or of weights; of an exported model only where the tool can do with its outputs.
+
+    Raises:
+        ModelConfigError, WeightsError: it cannot be found or read.
+        UserError: it is an exported model, and the tool looks into the network.
+    """
+    from ultralytics import RTDETR
+
+    detector = RTDETR(model)
+    if detector.is_exported and not exported:
+        raise UserError(f"{model}: an exported model does not show its layers; give the weights (.pt) it was made from")
+    detector.modules = [modules] if modules else None
+    return detector
+
+
+def load_network(
+    model: str, nc: int | None = None, modules: str | None = None, *, exported: bool = False
+) -> DetectionModel | AutoBackend:
+    """The network of a model file, with random weights, of weights (.pt), or of an exported model.
 
     Args:
         model: the file.
         nc: number of classes in place of the model file's.
         modules: a folder of module files, beside those that are always searched.
+        exported: whether an exported model will do.
 
     Raises:
         ModelConfigError: the model file cannot be found or built.
         WeightsError: the weights cannot be read.
-        UserError: nc is given for weights.
+        UserError: nc is given for weights, or it is an exported model and must not be one.
     """
-    from ultralytics import RTDETR
-
-    detector = RTDETR(model)
-    detector.modules = [modules] if modules else None
-    if detector.checkpoint is None:
-        return RTDETR.network_class(model, nc=nc, overrides={"modules": detector.modules})
-    if nc is not None:
+    detector = open_detector(model, modules, exported=exported)
+    if nc is None:
+        return detector.model
+    if detector.checkpoint is not None or detector.is_exported:
         raise UserError(f"nc={nc}: {model} holds weights, whose number of classes is fixed; leave nc= out")
-    return detector.model
+    return detector.network_class(model, nc=nc, overrides={"modules": detector.modules})

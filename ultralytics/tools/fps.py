@@ -74,7 +74,7 @@ def command(
     """Measure how fast a network is, and show the result as a table.
 
     Args:
-        model: weights (.pt), or a model YAML, whose random weights take as long.
+        model: weights (.pt), an exported model, or a model YAML, whose random weights take as long.
         imgsz: side of the images in pixels.
         batch: images in one run.
         device: see `yolo cfg`.
@@ -96,16 +96,16 @@ def command(
     dtype = half_dtype(place) if half else None
     if half and dtype is None:
         raise DeviceError(f"half=True: expected a CUDA device, got {place}; leave half out, or name a GPU: device=0")
-    network = load_network(model, nc, modules)
+    network = load_network(model, nc, modules, exported=True)
     size = check_imgsz(imgsz, int(max(network.stride)))
-    if fuse:
+    if fuse and not network.fused:  # an exported model is
         network.fuse()
     speed = measure_speed(network, imgsz=size, batch=batch, device=place, warmup=warmup, repeats=repeats, dtype=dtype)
     precision = "float32" if dtype is None else str(dtype).removeprefix("torch.")
     memory = None if speed.memory is None else speed.memory / 1e6
     row = (model, size, batch, precision, speed.mean, speed.std, speed.median, speed.fps, memory)
     LOGGER.info(
-        f"{describe_device(place)}; {warmup} runs to warm up, {repeats} timed, {'' if fuse else 'not '}fused; "
+        f"{describe_device(place)}; {warmup} runs to warm up, {repeats} timed, {'' if network.fused else 'not '}fused; "
         f"memory: {'peak of torch on the GPU' if place.type == 'cuda' else 'peak of the whole process'}"
     )
     LOGGER.info(Table(COLUMNS, [row]).text())

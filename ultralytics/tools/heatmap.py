@@ -17,7 +17,7 @@ from ultralytics.data.streams import Frame
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import image_name, write_image
 from ultralytics.tools.cam import METHODS, Detections, TappedDetector, activation_maps, map_numbers
-from ultralytics.tools.common import tool_dir
+from ultralytics.tools.common import open_detector, tool_dir
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import DataError
@@ -98,16 +98,13 @@ def _predictor(
     modules: str | None,
 ) -> BasePredictor:
     """A predictor that holds the network of the weights."""
-    from ultralytics import RTDETR
-
-    detector = RTDETR(model)
-    detector.modules = [modules] if modules else None
+    detector = open_detector(model, modules)
     trained = (detector.checkpoint or {}).get("options") or {}
     given = {"imgsz": imgsz or trained.get("imgsz"), "conf": conf, "classes": classes, "device": device}
     options = get_cfg(
         overrides={"mode": "predict", **{key: value for key, value in given.items() if value is not None}}
     )
-    predictor = RTDETR.predictor_class(options)
+    predictor = detector.predictor_class(options)
     predictor.setup_model(detector.model)
     return predictor
 
