@@ -1,6 +1,7 @@
 """Sources through a predictor: what is written where, and what is left behind when a run ends early."""
 
 import io
+import subprocess
 import sys
 import threading
 import zipfile
@@ -110,5 +111,20 @@ def test_two_thousand_frames_in_constant_memory(tmp_path, video, monkeypatch):
 
     monkeypatch.setattr(Frame, "__init__", counted)
     monkeypatch.setattr(Frame, "__del__", lambda self: change(-1), raising=False)
-    count = sum(1 for _ in predictor(tmp_path, batch=4)([video] * 10, Counting(), stream=True))
-    assert count == 2000 and alive[1] <= 2 * 4 + 4 + 2
+    count = sum(1 for _ in predictor(tmp_path, batch=20)([video] * 10, Counting(), stream=True))
+    assert count == 2000 and alive[1] <= 2 * 20 + 20 + 2
+
+
+def test_a_script_that_ends_in_the_middle_of_a_source(tmp_path):
+    """The thread would come back from its decoder to an interpreter that is gone: an abort."""
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (1280, 960))
+    for value in range(20):
+        writer.write(np.full((960, 1280, 3), value, np.uint8))
+    writer.release()
+    script = (
+        "import sys; from ultralytics.data.loaders import load_source\n"
+        "batches = iter(load_source(sys.argv[1])); next(batches)\n"
+        "keep = [batches]; keep.append(keep)  # closed by nobody\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script, tmp_path / "a.avi"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

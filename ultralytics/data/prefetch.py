@@ -5,7 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterable
+from functools import partial
 from typing import TypeVar
+
+from ultralytics.data.background import Background
 
 T = TypeVar("T")
 POLL_SECONDS = 0.5  # how long a wait lasts before it looks around again; Ctrl-C must get through on Windows too
@@ -25,9 +28,7 @@ def look_ahead(items: Iterable[T], ahead: int) -> Generator[T, None, None]:
     for; it ends with the items, with an error, or when this generator is closed, and closes `items` itself.
     """
     waiting: queue.Queue = queue.Queue(ahead)
-    leaving = threading.Event()
-    thread = threading.Thread(target=_fill, args=(items, waiting, leaving), name="look-ahead", daemon=True)
-    thread.start()
+    reader = Background(partial(_fill, items, waiting), name="look-ahead")
     try:
         while (item := _take(waiting)) is not END:
             if isinstance(item, _Failure):
@@ -35,9 +36,7 @@ def look_ahead(items: Iterable[T], ahead: int) -> Generator[T, None, None]:
             yield item
             del item  # while the next one is awaited, this one may go
     finally:
-        leaving.set()
-        if thread is not threading.current_thread():  # the collector may close a forgotten generator from anywhere
-            thread.join(CLOSE_SECONDS)  # a read that hangs inside a driver cannot be ended; it goes when it returns
+        reader.close(CLOSE_SECONDS)
 
 
 def _take(waiting: queue.Queue) -> object:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 
+from ultralytics.data.background import Background
 from ultralytics.data.screen import Region, ScreenCapture
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
@@ -89,15 +90,13 @@ class LiveReader:
         self.vid_stride, self.keep_all = vid_stride, keep_all
         self.failure = "its reader failed, see above"  # why it has ended, where the thread lives to say so
         self._frames: queue.Queue[Frame] = queue.Queue(BUFFERED_FRAMES if keep_all else 1)
-        self._stopping = threading.Event()
         self._count = 0
-        self._thread = threading.Thread(target=self._run, name=label, daemon=True)
-        self._thread.start()
+        self._reader = Background(self._run, name=label)
 
     @property
     def ended(self) -> bool:
         """Whether no further frame will come, but for those that wait."""
-        return not self._thread.is_alive()
+        return self._reader.ended
 
     def take(self) -> Frame | None:
         """A frame not yet taken, or None where there is none at the moment."""
@@ -107,19 +106,18 @@ class LiveReader:
 
     def stop(self) -> None:
         """Read no further frame; `close` waits until that is so."""
-        self._stopping.set()
+        self._reader.stop()
 
     def close(self) -> None:
         """Stop reading and let go of the device."""
-        self.stop()
-        self._thread.join(CLOSE_SECONDS)
+        self._reader.close(CLOSE_SECONDS)
 
-    def _run(self) -> None:
+    def _run(self, stopping: threading.Event) -> None:
         failures = 0
-        while not self._stopping.is_set():
+        while not stopping.is_set():
             before = self._count
             try:
-                self._read_connection()
+                self._read_connection(stopping)
             except DataError as error:  # nothing that another attempt would mend
                 self.failure = str(error)
                 return
@@ -132,27 +130,28 @@ class LiveReader:
             pause = RECONNECT_SECONDS * 2 ** (failures - 1)
             if self._count:
                 LOGGER.warning(f"{self.label}: no frame after {self._count}; reconnecting in {pause:.2g} s")
-            self._stopping.wait(pause)
+            stopping.wait(pause)
 
-    def _read_connection(self) -> None:
+    def _read_connection(self, stopping: threading.Event) -> None:
         """Read until the connection ends or `close` is called."""
         capture = open_capture(self.address)
         fps, address = frame_rate(capture), public_address(self.address)
         try:
-            while not self._stopping.is_set() and grabbed(capture, self.label, self._count):
+            while not stopping.is_set() and grabbed(capture, self.label, self._count):
                 self._count += 1
                 if (self._count - 1) % self.vid_stride:
                     continue
                 decoded, image = capture.retrieve()
                 if decoded:
-                    self._offer(Frame(image, address, self.label, "stream", self._count, fps / self.vid_stride))
+                    frame = Frame(image, address, self.label, "stream", self._count, fps / self.vid_stride)
+                    self._offer(frame, stopping)
                 else:
                     LOGGER.warning(f"{self.label}: frame {self._count} is broken, skipped")
         finally:
             capture.release()
 
-    def _offer(self, frame: Frame) -> None:
-        while not self._stopping.is_set():
+    def _offer(self, frame: Frame, stopping: threading.Event) -> None:
+        while not stopping.is_set():
             try:
                 return self._frames.put(frame, timeout=0.1 if self.keep_all else 0)
             except queue.Full:
