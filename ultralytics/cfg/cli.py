@@ -40,6 +40,7 @@ Modules and model files:
   yolo fps      model=best.pt                  latency, images a second, memory
 
 Runs and their results:
+  yolo benchmark    model=best.pt data=my.yaml             accuracy, speed, size and memory of every export
   yolo table        runs/detect/val runs/detect/val2       one table of several runs, with differences
   yolo plot-results runs/detect/train runs/detect/train2   metrics and losses of several runs in a picture
   yolo heatmap      model=best.pt source=image.jpg         class-activation maps

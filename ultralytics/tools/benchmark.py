@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from ultralytics.cfg.options import FORMATS
 from ultralytics.cfg.rules import DeviceName, OneOf, Range, SomeOf
-from ultralytics.utils import LOGGER, setup_logging
+from ultralytics.utils import LOGGER, PACKAGE_ROOT, setup_logging
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.tables import Column, Table
 
@@ -138,27 +140,43 @@ def cases_of(formats: Sequence[str], precisions: Sequence[str], sizes: Sequence[
 
 
 def measure_apart(model: str, case: Case, plan: Plan, folder: Path) -> Measured:
-    """`measure` in a new process, so that memory is that of the case; what goes wrong becomes the remark."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        try:
-            file = pool.submit(export_case, model, case, plan, folder).result()
-        except UserError as error:
-            return _failed(case, error)
-        except BrokenProcessPool:
-            return _failed(case, "the process that exported it ended without a word; out of memory?")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        try:
-            return pool.submit(measure, file, case, plan, folder).result()
-        except UserError as error:
-            return _failed(case, error)
-        except BrokenProcessPool:
-            return _failed(case, "the process that ran it ended without a word; out of memory?")
+    """Export and measure, each in a new process, so that memory is that of the case; a failure becomes the remark."""
+    try:
+        file = _in_new_process("export_case", model, case, plan, folder)
+        return Measured(**_in_new_process("measure", file, case, plan, folder))
+    except UserError as error:
+        LOGGER.warning(f"{case}: {error}")
+        return Measured(remark=str(error).splitlines()[0])
 
 
-def _failed(case: Case, reason: object) -> Measured:
-    LOGGER.warning(f"{case}: {reason}")
-    return Measured(remark=str(reason).splitlines()[0])
+def _in_new_process(task: str, file: str, case: Case, plan: Plan, folder: Path) -> Any:
+    """What a function of this file returns in a process of its own. Raises UserError, also where the process dies."""
+    given = {"task": task, "file": file, "case": asdict(case), "plan": asdict(plan), "folder": str(folder)}
+    paths = os.pathsep.join([str(PACKAGE_ROOT.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with tempfile.TemporaryDirectory() as scratch:
+        answer = Path(scratch) / "answer.json"
+        command = [sys.executable, "-m", "ultralytics.tools.benchmark", json.dumps(given), str(answer)]
+        run = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
+        if run.returncode or not answer.exists():
+            last = (run.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise UserError(f"its process ended with code {run.returncode}: {last}")
+        found = json.loads(answer.read_text())
+    if "error" in found:
+        raise UserError(found["error"])
+    return found["result"]
+
+
+def _answer(given: str, answer: str) -> None:
+    """The new process's part."""
+    said = json.loads(given)
+    case, plan = Case(**said["case"]), Plan(**said["plan"])
+    task = {"export_case": export_case, "measure": measure}[said["task"]]
+    try:
+        result = task(said["file"], case, plan, Path(said["folder"]))
+        found = {"result": asdict(result) if isinstance(result, Measured) else result}
+    except UserError as error:
+        found = {"error": str(error)}
+    Path(answer).write_text(json.dumps(found))
 
 
 def export_case(model: str, case: Case, plan: Plan, folder: Path) -> str:
@@ -269,3 +287,7 @@ def _draw(rows: Sequence[tuple[Case, Measured]], file: Path) -> None:
 
 def _listed(value: str | list[str]) -> list[str]:
     return value.split(",") if isinstance(value, str) else value
+
+
+if __name__ == "__main__":
+    _answer(*sys.argv[1:])
