@@ -203,6 +203,12 @@ def test_a_picture_behind_an_address(camera):
     assert look(frame) == 90 and frame.kind == "image"
 
 
+def test_an_address_that_gives_one_picture_is_asked_again(camera, caplog):
+    with closing(iter(load_source(f"{camera.url}/picture"))) as batches:  # no suffix: a stream
+        assert [look(frame) for _ in range(4) for frame in next(batches)] == [90] * 4
+    assert "reconnecting" not in caplog.text
+
+
 def test_a_picture_behind_a_password(camera, caplog):
     address = camera.url.replace("//", "//user:secret@")
     (frame,) = frames(f"{address}/locked.jpg")

@@ -19,6 +19,7 @@ from ultralytics.utils.downloads import fetch
 from ultralytics.utils.errors import DataError, UserError
 
 AHEAD = 4  # frames decoded and waiting; with larger batches a whole one
+AHEAD_BYTES = 1 << 28  # waiting frames together; with very large pictures only one is made in advance
 ADDRESS_LIMIT = 1 << 29  # bytes of one picture behind an address
 
 
@@ -58,7 +59,7 @@ class Source:
             return live_batches(addresses, vid_stride=self.vid_stride, keep_all=self.stream_buffer)
         frames = self._frames()
         if self.ahead and any(entry.kind not in ("array", "tensor") for entry in self.entries):  # those are decoded
-            frames = look_ahead(frames, max(self.ahead, self.batch))
+            frames = look_ahead(frames, max(self.ahead, self.batch), weigh=lambda f: f.image.nbytes, most=AHEAD_BYTES)
         return batches(frames, self.batch)
 
     def _frames(self) -> Generator[Frame, None, None]:

@@ -128,7 +128,7 @@ class LiveReader:
                 self.failure = f"{after}; gave up after {RECONNECTS} attempts to reconnect{hint}"
                 return
             pause = RECONNECT_SECONDS * 2 ** (failures - 1)
-            if self._count:
+            if self._count and self._count != before + 1:  # an address that gives one picture at a time is asked again
                 LOGGER.warning(f"{self.label}: no frame after {self._count}; reconnecting in {pause:.2g} s")
             stopping.wait(pause)
 
