@@ -68,9 +68,9 @@ def test_the_model_gets_what_was_asked(line, call, calls):
     ("line", "message"),
     [
         ("trian model=m.yaml", "yolo: unknown command 'trian'; did you mean 'train'?"),
-        ("xyz", "expected train, val or predict, or `yolo help`"),
+        ("xyz", "expected train, val, predict or export, or `yolo help`"),
         ("mode=trian model=m", "did you mean 'train'?"),
-        ("detect", "say what to do, train, val or predict"),
+        ("detect", "say what to do, train, val, predict or export"),
         ("model=m.yaml", "say what to do"),
         ("train mode=val model=m", "the mode is given twice"),
         ("train", "model= is missing; for example `yolo train model="),
@@ -79,7 +79,7 @@ def test_the_model_gets_what_was_asked(line, call, calls):
         ("train model=m data=d epoch=3", "did you mean 'epochs'?"),
         ("train model=m data=d epochs 3", "write epochs=3"),
         ("track model=m", "there is no tracking here"),
-        ("export model=m format=onnx", "export comes in a later release"),
+        ("export model=m.pt format=tflite", "format: expected one of 'onnx', 'openvino'"),
         ("segment train model=m", "has no segmentation"),
         ("train model=m data=d task=segment", "task: expected one of 'detect'"),
         ("train model=m data=d imgsz=320,640", "write imgsz=640"),
@@ -121,8 +121,8 @@ def yolo(*words: str, folder: Path, prelude: str = "") -> subprocess.CompletedPr
     [
         ("version", f"{ultralytics.__version__}\n"),
         ("--version", f"{ultralytics.__version__}\n"),
-        ("help", "yolo [detect] train|val|predict key=value"),
-        ("-h", "yolo [detect] train|val|predict key=value"),
+        ("help", "yolo [detect] train|val|predict|export key=value"),
+        ("-h", "yolo [detect] train|val|predict|export key=value"),
         ("cfg", "# Every option of train, val and predict"),
     ],
 )

@@ -162,7 +162,7 @@ def test_unknown_keys_name_the_nearest():
         get_cfg(overrides={"qqqq": 3})
 
 
-@pytest.mark.parametrize("key", ["iou", "agnostic_nms", "profile", "dnn", "tracker", "format", "box", "dfl", "dropout"])
+@pytest.mark.parametrize("key", ["iou", "agnostic_nms", "profile", "dnn", "tracker", "keras", "box", "dfl", "dropout"])
 def test_retired_keys_are_refused_with_a_reason(key):
     with pytest.raises(OptionError, match=f"^{key}: not an option here: .{{20,}}"):
         get_cfg(overrides={key: 0.5})

@@ -55,7 +55,11 @@ def test_the_option_holds_for_training_and_later_for_its_weights(tmp_path, data)
     resume = f"from ultralytics import RTDETR; RTDETR({str(weights)!r}).train(resume=True, epochs=2); print('resumed')"
     assert run(resume).stdout.endswith("resumed\n")
 
+    exported = f"from ultralytics import RTDETR; print(RTDETR({str(weights)!r}).export(format='torchscript', imgsz=64))"
+    file = run(exported).stdout.strip()
+
     moved = shutil.move(folder, tmp_path / "moved")
+    assert run(code.replace(str(weights), file)).stdout.endswith("predicted\n")  # an exported model needs no folder
     gone = run(code)
     assert f"module folder {folder}, recorded with the model, is gone" in gone.stderr
     assert "no module 'OutsideGate1'" in gone.stderr
