@@ -77,7 +77,9 @@ def test_runs_end_in_the_papers_table(trained, tmp_path):
         assert float(first["Params (M)"]) * 1e6 == sum(p.numel() for p in model.model.parameters())
         assert float(first["File (MB)"]) * 1e6 == trained.trainer.best.stat().st_size
         assert float(first["mAP50-95"]) == pytest.approx(metrics.box.map, abs=1e-6)
-    assert model.paper_table().model.rows[0][3] == get_flops(model.model, 64)
+    table = model.paper_table().model
+    row = dict(zip(table.titles, table.rows[0], strict=True))
+    assert (row["GFLOPs"], row["Batch"]) == (get_flops(model.model, 64), get_cfg().batch)
 
 
 def test_predict_takes_an_array_and_streams(trained):

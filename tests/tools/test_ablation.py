@@ -12,8 +12,8 @@ SPEED = {"preprocess": 1.0, "inference": 8.0, "postprocess": 1.0}
 def runs(tmp_path):
     """Two validations of the reference detections: cases 2 and 0, of models of 10 and 12.5 million parameters."""
     facts = [
-        ModelFacts("base", 640, 10_000_000, 30.0, SPEED, 1),
-        ModelFacts("mine", 640, 12_500_000, None, SPEED, None),
+        ModelFacts("base", 640, 4, 10_000_000, 30.0, SPEED, 1),
+        ModelFacts("mine", 640, 8, 12_500_000, None, SPEED, None),
     ]
     for name, case, fact in zip(("val", "val2"), (CASES[2], CASES[0]), facts, strict=True):
         paper_table(judged(case)[0], fact).write(tmp_path / "runs" / name)
@@ -41,6 +41,7 @@ def test_rows_are_runs_and_differences_are_to_the_first(runs):
 def test_the_command_writes_four_files(yolo, runs, tmp_path):
     code, text = yolo("table", "runs/val", "runs/val2", "names=baseline,a_b & c")
     assert code == 0 and "baseline" in text
+    assert "Batch differs (4, 8), so FPS are not to be compared" in text and "Size (px) differs" not in text
     folder = tmp_path / "runs/table/ablation"
     assert sorted(f.name for f in folder.iterdir()) == [f"ablation.{s}" for s in ("csv", "md", "tex", "txt")]
     assert [row["Run"] for row in read_csv(folder / "ablation.csv")] == ["baseline", "a_b & c"]

@@ -8,7 +8,7 @@ from tests.golden.detections import BY_CASE, CASES, judged
 from ultralytics.utils.paper_table import ModelFacts, paper_table
 
 FACTS = ModelFacts(
-    "my_model", 640, 12_345_678, 30.02, {"preprocess": 1.0, "inference": 8.0, "postprocess": 1.0}, 45_000_000
+    "my_model", 640, 4, 12_345_678, 30.02, {"preprocess": 1.0, "inference": 8.0, "postprocess": 1.0}, 45_000_000
 )
 
 
@@ -35,11 +35,11 @@ def test_the_models_row_and_the_four_files(tmp_path):
     assert [file.name for file in files] == [f"paper_table.{s}" for s in ("txt", "md", "tex", "csv")]
     row = dict(zip(table.model.titles, table.model.cells[0], strict=True))
     assert row == {
-        "Model": "my_model", "Size (px)": "640", "Params (M)": "12.346", "GFLOPs": "30.02", "Pre (ms)": "1.00",
-        "Model (ms)": "8.00", "Post (ms)": "1.00", "FPS": "100.0", "FPS (model)": "125.0", "File (MB)": "45.0",
+        "Model": "my_model", "Size (px)": "640", "Batch": "4", "Params (M)": "12.346", "GFLOPs": "30.02",
+        "Pre (ms)": "1.00", "Model (ms)": "8.00", "Post (ms)": "1.00", "FPS": "100.0", "FPS (model)": "125.0", "File (MB)": "45.0",
     }  # fmt: skip
-    assert r"my\_model & 640 & 12.346" in files[2].read_text()
-    assert "| my_model | 640 |" in files[1].read_text()
+    assert r"my\_model & 640 & 4 & 12.346" in files[2].read_text()
+    assert "| my_model | 640 | 4 |" in files[1].read_text()
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="LaTeX is not installed")
@@ -55,6 +55,6 @@ def test_the_latex_file_compiles(tmp_path):
 
 
 def test_what_is_not_known_is_a_dash_and_not_zero():
-    facts = ModelFacts("m", 64, None, None, {"preprocess": 0.0, "inference": 0.0, "postprocess": 0.0}, None)
+    facts = ModelFacts("m", 64, 1, None, None, {"preprocess": 0.0, "inference": 0.0, "postprocess": 0.0}, None)
     cells = paper_table(judged(CASES[2])[0], facts).model.cells[0]
-    assert cells[2:4] == ["-", "-"] and cells[7:] == ["-", "-", "-"]
+    assert cells[3:5] == ["-", "-"] and cells[8:] == ["-", "-", "-"]

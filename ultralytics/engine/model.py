@@ -69,7 +69,7 @@ class Model(CallbackOwner):
         self.predictor: BasePredictor | None = None  # of the last prediction
         self.metrics: DetMetrics | None = None
         self.modules: list[str] | None = None  # folders of module files that an option named
-        self._validated_at: int | None = None  # side of the images in pixels, of `metrics`
+        self._validated: dict[str, int | None] = {}  # imgsz and batch of the validation that gave `metrics`
         self._loaded = False  # weights that are not those of `source`
         suffix = Path(self.source).suffix.lower()
         if suffix in (".yaml", ".yml"):
@@ -126,7 +126,7 @@ class Model(CallbackOwner):
         self._loaded = True
         if self.trainer.args.save:
             self._take_weights(self.trainer.best)
-        self._validated_at = self.trainer.args.imgsz
+        self._validated = {"imgsz": self.trainer.args.imgsz, "batch": self.trainer.args.batch}
         if self.trainer.args.plots and isinstance(self.metrics, DetMetrics):
             write_table(self.paper_table(), self.trainer.save_dir)
         return self.metrics
@@ -150,7 +150,7 @@ class Model(CallbackOwner):
         self.trainer.best, self.trainer.last, self.trainer.metrics = files.best, files.last, self.metrics.results_dict
         self._take_weights(files.best)
         self.__dict__.pop("model", None)
-        self._validated_at = args.imgsz
+        self._validated = {"imgsz": args.imgsz, "batch": args.batch if args.batch > 0 else None}
         if args.plots:
             write_table(self.paper_table(), folder)
         return self.metrics
@@ -167,7 +167,7 @@ class Model(CallbackOwner):
         args = self._options("val", options, model=self.source)
         validator = (validator or self.validator_class)(None, None, args, self.callbacks)
         self.metrics = validator(model=self.model)
-        self._validated_at = check_imgsz(args.imgsz, int(max(self.model.stride)))
+        self._validated = {"imgsz": check_imgsz(args.imgsz, int(max(self.model.stride))), "batch": args.batch}
         if args.plots or args.save_json:
             write_table(self.paper_table(), validator.save_dir)
         return self.metrics
@@ -180,7 +180,7 @@ class Model(CallbackOwner):
         """
         if self.metrics is None:
             raise UserError("paper_table: there are no metrics yet; call val(data='my.yaml') first")
-        return table_of(self.model, self.metrics, self._validated_at, self.source)
+        return table_of(self.model, self.metrics, self.source, **self._validated)
 
     def predict(
         self, source: Any = None, stream: bool = False, predictor: type[BasePredictor] | None = None, **options: Any

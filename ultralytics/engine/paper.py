@@ -13,14 +13,14 @@ from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.paper_table import ModelFacts, PaperTable, paper_table
 
 
-def table_of(network: nn.Module, metrics: DetMetrics, imgsz: int, source: str) -> PaperTable:
+def table_of(network: nn.Module, metrics: DetMetrics, source: str, *, imgsz: int, batch: int | None) -> PaperTable:
     """The table of a network.
 
     Args:
         network: it is not run and not changed; of an exported model its size in numbers and operations stays open.
         metrics: of its validation.
-        imgsz: side of the images in that validation, in pixels.
         source: the weights, the exported model or the model file it comes from.
+        imgsz, batch: side of the images in pixels and how many went together, in that validation.
 
     GFLOPs that cannot be counted are left open in the table, and the log says why.
     """
@@ -35,6 +35,7 @@ def table_of(network: nn.Module, metrics: DetMetrics, imgsz: int, source: str) -
     facts = ModelFacts(
         name=_name(network, file),
         imgsz=imgsz,
+        batch=batch,
         parameters=parameters or None,
         gflops=gflops,
         speed=metrics.speed,

@@ -12,6 +12,7 @@ from ultralytics.utils.tables import Column, Table, read_csv
 
 FILE = f"{STEM}.csv"
 COPIED = ("Params (M)", "GFLOPs", "FPS", "FPS (model)")  # of paper_table.csv, without comment
+CONDITIONS = ("Size (px)", "Batch")  # of the validation
 COMPARED = ("mAP50", "mAP50-95")  # the difference to the first run stands beside them
 COLUMNS = (
     Column("Run"), Column("Model"), Column("Size (px)", "d"), Column("Params (M)", ".3f"), Column("GFLOPs", ".2f"),
@@ -53,6 +54,7 @@ def ablation_table(runs: Sequence[str | Path], names: Sequence[str] | None = Non
         raise OptionError(f"names: expected {len(runs)}, one for each run, got {len(names)}: {', '.join(names)}")
     files = [_table_file(Path(run)) for run in runs]
     found = [_totals(file) for file in files]
+    _warn_of_differences(found)
     rows = []
     for label, row in zip(names or distinct_names([file.parent for file in files]), found, strict=True):
         base = found[0] if rows else dict.fromkeys(COMPARED)  # the first run is compared with nothing
@@ -84,14 +86,23 @@ def _table_file(run: Path) -> Path:
 def _totals(file: Path) -> dict[str, str | float | int | None]:
     """The row `all` of a paper_table.csv, its numbers read."""
     row = read_csv(file)[0]
-    wanted = ("Model", "Size (px)", *COPIED, *COMPARED)
+    wanted = ("Model", *CONDITIONS, *COPIED, *COMPARED)
     if missing := [key for key in wanted if key not in row]:
         raise DataError(f"{file}: no column {missing[0]!r}; expected a {FILE} as `yolo val` writes it")
     try:
         numbers = {key: float(row[key]) if row[key] else None for key in (*COPIED, *COMPARED)}
-        return {"Model": row["Model"], "Size (px)": int(row["Size (px)"]), **numbers}
+        conditions = {key: int(row[key]) if row[key] else None for key in CONDITIONS}
+        return {"Model": row["Model"], **conditions, **numbers}
     except ValueError as error:
         raise DataError(f"{file}: its first row is not all numbers ({error}); validate anew") from error
+
+
+def _warn_of_differences(found: Sequence[dict]) -> None:
+    """Say in what the validations differ, beside the models."""
+    for key in CONDITIONS:
+        values = list(dict.fromkeys(row[key] for row in found))
+        if len(values) > 1:
+            LOGGER.warning(f"{key} differs ({', '.join(map(str, values))}), so FPS are not to be compared")
 
 
 def _difference(value: float | None, base: float | None) -> float | None:

@@ -20,6 +20,7 @@ STEM = "paper_table"
 MODEL_COLUMNS = (
     Column("Model"),
     Column("Size (px)", "d"),
+    Column("Batch", "d"),
     Column("Params (M)", ".3f"),
     Column("GFLOPs", ".2f"),
     Column("Pre (ms)", ".2f"),
@@ -50,6 +51,7 @@ class ModelFacts:
     Attributes:
         name: as it shall stand in the table.
         imgsz: side of the images in pixels.
+        batch: images that went through the model together.
         parameters: how many numbers it holds.
         gflops: for one image of that size, by thop.
         speed: milliseconds an image of preprocess, inference and postprocess.
@@ -58,6 +60,7 @@ class ModelFacts:
 
     name: str
     imgsz: int
+    batch: int | None
     parameters: int | None
     gflops: float | None
     speed: Mapping[str, float]
@@ -69,7 +72,7 @@ class ModelFacts:
         millions = None if self.parameters is None else self.parameters / 1e6
         megabytes = None if self.file_bytes is None else self.file_bytes / 1e6
         rates = (_per_second(pre + model + post), _per_second(model))
-        return [self.name, self.imgsz, millions, self.gflops, pre, model, post, *rates, megabytes]
+        return [self.name, self.imgsz, self.batch, millions, self.gflops, pre, model, post, *rates, megabytes]
 
 
 @dataclass(frozen=True)
