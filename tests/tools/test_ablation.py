@@ -41,7 +41,7 @@ def test_rows_are_runs_and_differences_are_to_the_first(runs):
 def test_the_command_writes_four_files(yolo, runs, tmp_path):
     code, text = yolo("table", "runs/val", "runs/val2", "names=baseline,a_b & c")
     assert code == 0 and "baseline" in text
-    assert "Batch differs (4, 8), so FPS are not to be compared" in text and "Size (px) differs" not in text
+    assert "the runs differ in Batch: 4, 8; FPS depend on it" in text and "differ in Size" not in text
     folder = tmp_path / "runs/table/ablation"
     assert sorted(f.name for f in folder.iterdir()) == [f"ablation.{s}" for s in ("csv", "md", "tex", "txt")]
     assert [row["Run"] for row in read_csv(folder / "ablation.csv")] == ["baseline", "a_b & c"]

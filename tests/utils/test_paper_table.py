@@ -36,7 +36,8 @@ def test_the_models_row_and_the_four_files(tmp_path):
     row = dict(zip(table.model.titles, table.model.cells[0], strict=True))
     assert row == {
         "Model": "my_model", "Size (px)": "640", "Batch": "4", "Params (M)": "12.346", "GFLOPs": "30.02",
-        "Pre (ms)": "1.00", "Model (ms)": "8.00", "Post (ms)": "1.00", "FPS": "100.0", "FPS (model)": "125.0", "File (MB)": "45.0",
+        "Pre (ms)": "1.00", "Model (ms)": "8.00", "Post (ms)": "1.00", "FPS": "100.0", "FPS (model)": "125.0",
+        "File (MB)": "45.0",
     }  # fmt: skip
     assert r"my\_model & 640 & 4 & 12.346" in files[2].read_text()
     assert "| my_model | 640 | 4 |" in files[1].read_text()

@@ -102,7 +102,7 @@ def _warn_of_differences(found: Sequence[dict]) -> None:
     for key in CONDITIONS:
         values = list(dict.fromkeys(row[key] for row in found))
         if len(values) > 1:
-            LOGGER.warning(f"{key} differs ({', '.join(map(str, values))}), so FPS are not to be compared")
+            LOGGER.warning(f"the runs differ in {key}: {', '.join(map(str, values))}; FPS depend on it")
 
 
 def _difference(value: float | None, base: float | None) -> float | None:
