@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,6 +94,7 @@ class Exporter:
         metadata = Metadata(
             dict(model.names), size, options.batch, options.dynamic, stride, precision, _name_of(options.data),
             model.yaml if options.format == "safetensors" else None,
+            smallest=_smallest_side(network, size, stride) if options.dynamic else 0,
         )  # fmt: skip
         calibration = self._calibration(size) if options.int8 else None
         return Job(network, options, metadata, _file_for(source, kind, precision), calibration)
@@ -150,6 +152,31 @@ def _file_for(source: str, kind: Format, precision: str) -> Path:
     folder = path.parent if path.suffix.lower() not in (".yaml", ".yml") else Path()
     mark = {"float32": "", "float16": "_half", "int8": "_int8"}[precision]
     return folder / f"{path.stem}{mark}{kind.ending}"
+
+
+def _smallest_side(network: nn.Module, size: tuple[int, int], stride: int) -> int:
+    """Side of the smallest square image whose maps have a position for every query, which a trace cannot do without.
+
+    Raises:
+        OptionError: images of `size` have too few.
+    """
+    head, positions = network.model[-1], 0
+
+    def count(_: nn.Module, inputs: tuple) -> None:
+        nonlocal positions
+        positions = sum(level.shape[2] * level.shape[3] for level in inputs[0])
+
+    hook = head.register_forward_pre_hook(count)
+    with torch.no_grad():
+        network(torch.zeros(1, 3, *size, device=next(network.parameters()).device))
+    hook.remove()
+    if positions < head.num_queries:
+        raise OptionError(
+            f"dynamic=True: images of {size[0]}x{size[1]} have {positions} positions for {head.num_queries} queries; "
+            "export with a larger imgsz, or train with fewer queries="
+        )
+    side = math.sqrt(size[0] * size[1] * head.num_queries / positions)
+    return math.ceil(side / stride) * stride
 
 
 def _size_of(said: Metadata) -> str:

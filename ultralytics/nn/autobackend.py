@@ -69,6 +69,11 @@ class AutoBackend(nn.Module):
                 f"{self.weights}: takes images of {said.imgsz[0]}x{said.imgsz[1]} only, got {height}x{width}; use "
                 f"imgsz={_as_option(said.imgsz)}, or export it with dynamic=True."
             )
+        if height % said.stride or width % said.stride or height * width < said.smallest**2:
+            raise DataError(
+                f"{self.weights}: takes images with sides that are multiples of {said.stride}, from "
+                f"{said.smallest}x{said.smallest} on, got {height}x{width}."
+            )
         groups = [x] if said.dynamic else x.split(said.batch)
         found = [self._run(F.pad(g, (0, 0) * 3 + (0, self._missing(len(g)))))[: len(g)] for g in groups]
         return self._per_class(torch.cat(found)).to(x.device), None

@@ -65,6 +65,9 @@ def test_a_dynamic_export_takes_any_size_and_batch(kind, own):
         difference = comparison.compare(outputs(own, images), model(images)[0], "float32")
         assert difference.within(comparison.BOUNDS["float32"]), (batch, height, width, str(difference))
     assert model._run is opened  # nothing was made anew for another size
+    assert model.metadata.smallest == 32  # 16, 4 and 1 positions for 12 queries
+    with pytest.raises(DataError, match=r"multiples of 32, from 32x32 on, got 64x80"):
+        model(torch.rand(1, 3, 64, 80))
 
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino", "torchscript", "safetensors"])
@@ -138,6 +141,15 @@ def test_what_a_format_does_not_have_is_refused(options, error, message, own):
     with pytest.raises(error, match=message):
         RTDETR(own).export(imgsz=64, **options)
     assert [file.name for file in own.parent.iterdir()] == ["small.pt"]
+
+
+def test_a_dynamic_export_needs_a_position_for_every_query(own):
+    with pytest.raises(
+        OptionError, match=r"images of 32x32 have 21 positions for 40 queries; export with a larger imgsz"
+    ):
+        model = RTDETR(own)
+        model.model.model[-1].num_queries = 40
+        model.export(format="torchscript", imgsz=32, dynamic=True)
 
 
 def test_an_engine_is_refused_clearly_where_it_cannot_be_built(own):

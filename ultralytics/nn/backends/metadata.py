@@ -32,6 +32,8 @@ class Metadata:
         data: the data set it was trained on, where the file says so.
         model_yaml: the model file's content, where the file has it.
         version: of the package that wrote it.
+        smallest: side in pixels of the smallest square image of a dynamic model, with a position for every query; 0
+            where it is not known.
         pairs: whether its output is the (B, queries, 6) of newer published exporters: box, score, class.
     """
 
@@ -44,11 +46,13 @@ class Metadata:
     data: str | None = None
     model_yaml: Mapping[str, Any] | None = None
     version: str = ultralytics.__version__
+    smallest: int = 0
     pairs: bool = False
 
     def as_text(self) -> dict[str, str]:
         """Texts by key, as formats keep them."""
         arguments = {"batch": self.batch, "dynamic": self.dynamic, "precision": self.precision, "data": self.data}
+        arguments |= {"smallest": self.smallest} if self.dynamic else {}
         entries = {
             "description": "RT-DETR: images (B, 3, H, W), RGB in 0..1 -> (B, queries, 4 + classes): cx, cy, w, h in "
             "0..1 of the image, then a probability for each class; no NMS",
@@ -92,6 +96,7 @@ class Metadata:
                 data=arguments.get("data"),
                 model_yaml=json.loads(yaml) if yaml else None,
                 version=str(entries.get("version", "unknown")),
+                smallest=int(arguments.get("smallest", 0)),
                 pairs="head" in entries,  # a key as old as that output
             )
         except (ValueError, SyntaxError, TypeError, AttributeError, IndexError) as error:
