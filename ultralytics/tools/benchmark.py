@@ -277,9 +277,10 @@ def _draw(rows: Sequence[tuple[Case, Measured]], file: Path) -> None:
     for case, m in rows:
         colour = colours.setdefault(case.format, f"C{len(colours)}")
         axes.scatter(m.median, m.map, color=colour, marker=markers[case.precision], s=60)
-        axes.annotate(f" {case}", (m.median, m.map), fontsize=8, va="bottom")
-    axes.set(xlabel="median latency of a batch (ms)", ylabel="mAP50-95", xlim=(0, None))
-    axes.margins(0.15)
+        axes.annotate(f"  {case}", (m.median, m.map), fontsize=8, rotation=30, va="bottom")
+    longest, best = max(m.median for _, m in rows), max(m.map for _, m in rows)
+    axes.set(xlabel="median latency of a batch (ms)", ylabel="mAP50-95")
+    axes.set(xlim=(0, 1.3 * longest), ylim=(0, max(1.3 * best, 0.05)))  # from 0: small differences look small
     axes.grid(alpha=0.3)
     figure.savefig(file, dpi=130)
     plt.close(figure)
