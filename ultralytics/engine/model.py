@@ -28,7 +28,7 @@ from ultralytics.nn.weights import known_names, load_weights, read_weights
 from ultralytics.utils import setup_logging
 from ultralytics.utils.callbacks import CallbackOwner, Callbacks
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.dist import started_by_torchrun
+from ultralytics.utils.dist import rank, started_by_torchrun
 from ultralytics.utils.errors import ModelConfigError, OptionError, UserError
 from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.paper_table import PaperTable
@@ -127,7 +127,7 @@ class Model(CallbackOwner):
         if self.trainer.args.save:
             self._take_weights(self.trainer.best)
         self._validated = {"imgsz": self.trainer.args.imgsz, "batch": self.trainer.args.batch}
-        if self.trainer.args.plots and isinstance(self.metrics, DetMetrics):
+        if self.trainer.args.plots and isinstance(self.metrics, DetMetrics) and not rank():
             write_table(self.paper_table(), self.trainer.save_dir)
         return self.metrics
 
@@ -168,7 +168,7 @@ class Model(CallbackOwner):
         validator = (validator or self.validator_class)(None, None, args, self.callbacks)
         self.metrics = validator(model=self.model)
         self._validated = {"imgsz": check_imgsz(args.imgsz, int(max(self.model.stride))), "batch": args.batch}
-        if args.plots or args.save_json:
+        if (args.plots or args.save_json) and not rank():
             write_table(self.paper_table(), validator.save_dir)
         return self.metrics
 
