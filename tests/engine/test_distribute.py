@@ -66,6 +66,11 @@ def interrupt_second_process(trainer):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def thaw(trainer):
+    for parameter in trainer.model.parameters() if trainer.epoch else ():
+        parameter.requires_grad_(True)
+
+
 def run_two(folder, callbacks=None, trainer=SharedTrainer, **changes):
     options = tiny_options(folder, device=TWO, **changes)
     return launch(options, train_process, trainer, options, callbacks, None, {})
@@ -117,6 +122,12 @@ def test_unused_parameters_are_named(tmp_path, capfd):
     run_two(tmp_path, trainer=Forgetful, epochs=1)
     message = capfd.readouterr().err
     assert message.count("2 parameters take no part in the loss: spare.bias, spare.weight.") == 1
+
+
+def test_layers_thawed_in_the_run_are_refused(tmp_path, capfd):
+    with pytest.raises(UserError):
+        run_two(tmp_path, {"on_train_epoch_start": thaw}, freeze=1, epochs=2)
+    assert "train now; several devices do not exchange their gradients" in capfd.readouterr().err
 
 
 def test_what_cannot_be_sent_to_a_process_is_refused(tmp_path):

@@ -51,11 +51,19 @@ def test_norms_biases_and_bias_tables_do_not_decay_and_embeddings_do():
     }  # fmt: skip
 
 
-def test_frozen_parameters_are_in_no_group():
+def test_frozen_parameters_keep_their_group_and_move_once_they_are_thawed():
     model = Network()
     norms = freeze_layers(model, [0, 1])
     assert [type(norm).__name__ for norm in norms] == ["BatchNorm2d", "LayerNorm"]
-    assert set(grouped(model)) == {"rest/decay", "rest/no decay"}
+    groups = param_groups(model, lr=0.1, weight_decay=0.1, backbone_lr_ratio=1.0)
+    optimizer, weight = build_optimizer("adamw", groups, momentum=0.9), model.model[0][0].weight
+    before = weight.clone()
+    for frozen in (True, False):
+        weight.requires_grad_(not frozen)
+        optimizer.zero_grad(set_to_none=True)
+        (weight.sum() + model.model[2].weight.sum()).backward()
+        optimizer.step()
+        assert torch.equal(weight, before) == frozen
     freeze_layers(model, 3)
     with pytest.raises(OptionError, match="nothing is left to train"):
         grouped(model)
@@ -142,3 +150,11 @@ def test_shared_weights_move_once():
         model.first.weight.add_(1.0)
     ema.update()
     torch.testing.assert_close(ema.ema.first.weight, start + 0.5)
+
+
+def test_the_average_takes_the_model_it_was_made_from_and_no_other():
+    model = nn.Linear(2, 2)
+    ema = ModelEMA(model)
+    assert ema.update(model) and ema.updates == 1
+    with pytest.raises(ValueError, match="another model"):
+        ema.update(nn.Linear(2, 2))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from tests.interop.networks import NETWORK
 from ultralytics import RTDETR
@@ -18,8 +19,9 @@ from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.models.rtdetr import RTDETRPredictor, RTDETRTrainer, RTDETRValidator
 from ultralytics.models.utils.loss import RTDETRDetectionLoss
 from ultralytics.nn.tasks import RTDETRDetectionModel
-from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils import LOGGER, RANK, colorstr
 from ultralytics.utils.errors import OptionError
+from ultralytics.utils.torch_utils import unwrap_model
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +172,8 @@ def test_validate_returns_metrics_and_the_fitness_that_chooses_the_best(home, op
 
         def validate(self):
             metrics, _ = super().validate()
-            f1 = self.validator.metrics.box.f1
-            LOGGER.info(f"mean F1 {np.mean(f1) if len(f1) else 0.0}")
+            box, names = self.validator.metrics.box, self.validator.names
+            LOGGER.info(f"F1 {[f'{names[i]}: {box.f1[j]:.3f}' for j, i in enumerate(box.ap_class_index)]}")
             fitness = next(self.fitnesses)
             if not self.best_fitness or self.best_fitness < fitness:
                 self.best_fitness = fitness
@@ -198,6 +200,93 @@ def test_build_optimizer_with_rates_of_ones_own(home, options):
     trainer = Mine(overrides={**options, "model": str(home / "tiny.yaml"), "lr0": 0.01, "lrf": 1.0})
     trainer.train()
     assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([0.001, 0.01])
+
+
+def test_what_freeze_froze_is_thawed_by_a_callback(home, options):
+    def thaw(trainer):
+        if trainer.epoch == 1:
+            for parameter in trainer.model.parameters():
+                parameter.requires_grad = True
+
+    class Mine(RTDETRTrainer):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.add_callback("on_train_epoch_start", thaw)
+
+    weights, counts = [], []
+    model = RTDETR(home / "tiny.yaml")
+    model.add_callback("on_train_start", lambda t: weights.append(t.model.model[0].conv.weight.clone()))
+    model.add_callback("on_train_epoch_end", lambda t: weights.append(t.model.model[0].conv.weight.clone()))
+    model.add_callback("on_train_epoch_end", lambda t: counts.append(int(t.model.model[0].bn.num_batches_tracked)))
+    model.train(trainer=Mine, **{**options, "epochs": 2, "freeze": 1})
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+    assert counts == [0, 3]  # the statistics of its normalisation, too
+
+
+def test_rt_detr_with_rates_for_backbone_and_head_by_kind(home, options):
+    class Mine(RTDETRTrainer):
+        backbone_lr_ratio = 0.1
+
+        def build_optimizer(self, model, name="auto", lr=0.001, momentum=0.9, decay=1e-5, iterations=1e5):
+            plain = unwrap_model(model)
+            count = len(plain.yaml["backbone"])
+            norms = tuple(kind for key, kind in nn.__dict__.items() if "Norm" in key)
+            groups = {}
+            for path, module in plain.named_modules():
+                for own, parameter in module.named_parameters(recurse=False):
+                    place = f"{path}.{own}".split(".")
+                    section = "backbone" if place[1].isdigit() and int(place[1]) < count else "head"
+                    vector = "bias" in own or isinstance(module, norms)
+                    groups.setdefault((section, vector), []).append(parameter)
+            rate = {"backbone": lr * self.backbone_lr_ratio, "head": lr}
+            LOGGER.info(f"{colorstr('optimizer:')} {sorted(groups)}")
+            rows = [
+                {"params": p, "lr": rate[s], "weight_decay": 0.0 if v else decay, "param_group": f"{s} {v}"}
+                for (s, v), p in groups.items()
+            ]
+            return torch.optim.AdamW(rows, betas=(momentum, 0.999))
+
+    model = RTDETR(home / "tiny.yaml")
+    model.train(trainer=Mine, **{**options, "lr0": 0.01, "lrf": 1.0})
+    rates = {group["param_group"]: group["lr"] for group in model.trainer.optimizer.param_groups}
+    assert rates == pytest.approx(
+        {"backbone False": 1e-3, "backbone True": 1e-3, "head False": 0.01, "head True": 0.01}
+    )
+
+
+def test_optimizer_step_with_a_clip_of_ones_own(home, options):
+    class Mine(RTDETRTrainer):
+        rates = ()
+
+        def optimizer_step(self):
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=0.1)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad()
+            if self.ema:
+                self.ema.update(self.model)
+            self.rates += (self.optimizer.param_groups[0]["lr"],)
+
+    model = RTDETR(home / "tiny.yaml")
+    given = {**options, "nbs": 2, "lr0": 0.01, "lrf": 0.1, "backbone_lr_ratio": 1.0}
+    model.train(trainer=Mine, **given)
+    assert model.trainer.updates == model.trainer.ema.updates == 3
+    assert model.trainer.rates == pytest.approx((0.01, 0.007, 0.004))  # the schedule goes on: 1 - 0.9 * update / 3
+
+
+def test_set_model_attributes(home, options):
+    class Mine(RTDETRTrainer):
+        def set_model_attributes(self):
+            super().set_model_attributes()
+            self.checked = (self.world_size, next(self.model.parameters()).device.type)
+            self.model.note = "mine"
+
+    model = RTDETR(home / "tiny.yaml")
+    model.train(trainer=Mine, **options)
+    assert model.trainer.checked == (1, "cpu")
+    assert model.trainer.model.note == "mine"
 
 
 def test_freezing_by_a_callback_for_the_first_epochs(home, options):

@@ -17,6 +17,7 @@ from ultralytics.utils.torch_utils import (
     half_dtype,
     init_seeds,
     select_device,
+    unwrap_model,
 )
 
 
@@ -141,3 +142,9 @@ def test_deterministic_algorithms_end_with_the_block(enabled):
         assert torch.is_deterministic_algorithms_warn_only_enabled()
         assert not torch.utils.deterministic.fill_uninitialized_memory
     assert (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark) == before
+
+
+def test_unwrap_model():
+    model = torch.nn.Linear(1, 1)
+    assert unwrap_model(torch.nn.DataParallel(torch.compile(model))) is model
+    assert unwrap_model(model) is model

@@ -72,12 +72,26 @@ def distribute(trainer: BaseTrainer) -> DistributedDataParallel:
             "for them at every step, which costs time; remove their modules, or freeze them (freeze=)."
         )
     cuda = trainer.device.type == "cuda"
-    return DistributedDataParallel(
+    network = DistributedDataParallel(
         trainer.model,
         device_ids=[trainer.device.index] if cuda else None,
         find_unused_parameters=bool(unused),
         gradient_as_bucket_view=True,
     )
+    network.exchanged = frozenset(name for name, p in trainer.model.named_parameters() if p.requires_grad)
+    return network
+
+
+def require_exchanged(network: nn.Module) -> None:
+    """OptionError for parameters thawed since `distribute`: every process would train its own copy of them."""
+    if not isinstance(network, DistributedDataParallel):
+        return
+    names = [name for name, p in network.module.named_parameters() if p.requires_grad]
+    if thawed := [name for name in names if name not in network.exchanged]:
+        raise OptionError(
+            f"{thawed[0]} and {len(thawed) - 1} more parameters were frozen when the run began and train now; several "
+            "devices do not exchange their gradients. Thaw them on one device, or freeze by a callback from epoch 0 on."
+        )
 
 
 def unused_parameters(model: nn.Module, batch: dict) -> list[str]:

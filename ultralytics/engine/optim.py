@@ -19,14 +19,13 @@ def param_groups(model: nn.Module, *, lr: float, weight_decay: float, backbone_l
 
     Norms, biases and other vectors (also tables of attention biases) do not decay; embeddings do, as in the official
     RT-DETR configuration, whose backbone learns at `backbone_lr_ratio` of the rate. The backbone is
-    `model.backbone_layers`, a set of indices into `model.model`. Frozen parameters are in no group.
+    `model.backbone_layers`, a set of indices into `model.model`. Frozen parameters are in their groups, too: they have
+    no gradient, so that optimisers leave them alone, until a callback thaws them.
     """
     norms = {id(p) for m in model.modules() if isinstance(m, NORM_TYPES) for p in m.parameters(recurse=False)}
     backbone = {id(p) for index in model.backbone_layers for p in model.model[index].parameters()}
     groups: dict[str, dict] = {}
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
         in_backbone = id(parameter) in backbone
         vector = parameter.ndim < 2 or id(parameter) in norms or name.endswith(("bias", "biases"))
         label = f"{'backbone' if in_backbone else 'rest'}/{'no decay' if vector else 'decay'}"
@@ -40,7 +39,7 @@ def param_groups(model: nn.Module, *, lr: float, weight_decay: float, backbone_l
             },
         )
         group["params"].append(parameter)
-    if not groups:
+    if not any(parameter.requires_grad for parameter in model.parameters()):
         raise OptionError("freeze: every parameter of the model is frozen, nothing is left to train.")
     return [groups[label] for label in sorted(groups)]
 

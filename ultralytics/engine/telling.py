@@ -33,7 +33,8 @@ def device(trainer: BaseTrainer) -> str:
 def optimization(trainer: BaseTrainer) -> str:
     """The optimiser, its schedule, and which group of parameters each column lr/pgN of results.csv is about."""
     options = trainer.args
-    trained, total = (sum(p.numel() for p in group) for group in (trainer.trainable, trainer.model.parameters()))
+    parameters = list(trainer.model.parameters())
+    trained, total = sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
     groups = (f"lr/pg{index} {group['name']}" for index, group in enumerate(trainer.optimizer.param_groups))
     return (
         f"{options.optimizer}: learning rate {options.lr0:g} (backbone x {options.backbone_lr_ratio:g}), "

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ultralytics.engine import run_state, telling
 from ultralytics.engine.batch_size import measured_batch, provisional_batch
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.distribute import distribute, processes_of, synchronise_norms
+from ultralytics.engine.distribute import distribute, processes_of, require_exchanged, synchronise_norms
 from ultralytics.engine.given import Given, given_options
 from ultralytics.engine.optim import (
     build_optimizer,
@@ -186,8 +186,10 @@ class BaseTrainer(CallbackOwner):
         """Every batch of `self.epoch` that has not been done yet. Raises NonFinite, with the state as it then is."""
         self.callbacks.run("on_train_epoch_start", self)
         self.model.train()
+        require_exchanged(self.network)
         for norm in self.frozen_norms:
-            norm.eval()
+            if not any(p.requires_grad for p in norm.parameters()):  # a callback may have thawed it
+                norm.eval()
         self.clock.start_epoch()
         with EpochProgress(self.loss_names, self.clock, self.epoch, self.batches_done, self.device) as progress:
             for batch in self.remaining_batches():
@@ -222,15 +224,16 @@ class BaseTrainer(CallbackOwner):
             share = loss / self.group_length(self.batches_done)
             self.scaler.scale(share).backward()
         if due:
+            set_learning_rate(self.optimizer, self.learning_rate_factor() * self.rate_scale)
             self.optimizer_step()
+            self.updates += 1
         self.loss_sum += items
         self.batches_done += 1
         if due:
             self.mark_step()
 
     def optimizer_step(self) -> None:
-        """Clip, step at the schedule's rate, and move the average."""
-        set_learning_rate(self.optimizer, self.learning_rate_factor() * self.rate_scale)
+        """Clip, step at the rate that the groups have now, and move the average."""
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.trainable, self.args.clip_grad or math.inf)
         scale = self.scaler.get_scale()
@@ -241,10 +244,11 @@ class BaseTrainer(CallbackOwner):
         self.callbacks.run("optimizer_step", self)
         self.callbacks.run("on_before_zero_grad", self)
         self.optimizer.zero_grad(set_to_none=True)
-        self.updates += 1
         if self.scaler.get_scale() < scale:
             self.skipped += 1
-            LOGGER.info(f"  float16: the gradient overflows; step {self.updates} is skipped ({self.skipped} in all)")
+            LOGGER.info(
+                f"  float16: the gradient overflows; step {self.updates + 1} is skipped ({self.skipped} in all)"
+            )
         elif dist.any_rank(not self.ema.update(), self.device):
             raise NonFinite("a weight or statistic of the network is not finite after the step")
 
@@ -284,7 +288,7 @@ class BaseTrainer(CallbackOwner):
     def setup(self) -> None:
         """Data, model, optimiser and run folder; the folder comes late, so that a typo leaves no empty one behind."""
         init_seeds(self.args.seed)
-        self.rank, self.is_main = dist.rank(), dist.rank() == 0
+        self.rank, self.world_size, self.is_main = dist.rank(), dist.world_size(), dist.rank() == 0
         self.args = self.args.replace(mode="train", imgsz=check_imgsz(self.args.imgsz, STRIDE))
         choose_batch = self.args.batch == -1
         if choose_batch:  # until there is a model to be measured
@@ -294,7 +298,7 @@ class BaseTrainer(CallbackOwner):
         with dist.main_first():
             self.train_loader, self.val_loader = self.load_data()
         self.model = self.build_model().to(self.device)
-        accept_batches_of_one(self.model)
+        self.set_model_attributes()
         if choose_batch:
             self.choose_batch()
         if self.args.sync_bn:
@@ -322,6 +326,10 @@ class BaseTrainer(CallbackOwner):
             f"Training epochs {self.epoch + 1} to {self.epochs}, {len(self.train_loader)} batches each, at "
             f"{self.args.imgsz} px; results go to {self.save_dir}"
         )
+
+    def set_model_attributes(self) -> None:
+        """Last changes to the network, on its device, before the optimiser is made and several processes share it."""
+        accept_batches_of_one(self.model)
 
     def choose_batch(self) -> None:
         """`batch=-1`: as many images as the memory holds of the largest that will come."""

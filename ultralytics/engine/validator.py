@@ -182,6 +182,11 @@ class BaseValidator(CallbackOwner):
         ]
 
     @property
+    def names(self) -> dict[int, str]:
+        """Class names by index, as the data set has them."""
+        return self.dataset.names
+
+    @property
     def _category_ids(self) -> list[int]:
         """COCO category id of each class: what the data set's json says, else the class index."""
         stated = None if self.args.single_cls else self.dataset.category_ids

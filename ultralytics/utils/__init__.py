@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
+from ultralytics.utils.terminal import colorstr
+
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 LOGGER = logging.getLogger("ultralytics")
 

@@ -20,6 +20,7 @@ class ModelEMA:
 
     def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000.0, updates: int = 0) -> None:
         self.ema = without_training_parts(deepcopy(model)).eval().float().requires_grad_(False)
+        self._model = model
         self.decay = decay
         self.tau = tau
         self.updates = updates
@@ -45,8 +46,13 @@ class ModelEMA:
         return self.decay * (1 - math.exp(-updates / self.tau))
 
     @torch.no_grad()
-    def update(self) -> bool:
-        """Take in the model's present weights. Returns False, changing nothing, when some of them are not finite."""
+    def update(self, model: nn.Module | None = None) -> bool:
+        """Take in the model's present weights. Returns False, changing nothing, when some of them are not finite.
+
+        `model`, where it is said, has to be the one whose average this is.
+        """
+        if model is not None and model is not self._model:
+            raise ValueError("ModelEMA.update: got another model than the one it was made from")
         if not torch.stack(torch._foreach_norm(self._sources)).isfinite().all():
             return False
         self.updates += 1

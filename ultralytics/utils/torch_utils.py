@@ -186,6 +186,13 @@ def de_parallel(model: nn.Module) -> nn.Module:
     return model.module if is_parallel(model) else model
 
 
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """The model without what torch.compile and several devices have put around it."""
+    while is_parallel(model) or hasattr(model, "_orig_mod"):
+        model = model.module if is_parallel(model) else model._orig_mod
+    return model
+
+
 def initialize_weights(model: nn.Module, *, keep_outputs: bool = False) -> None:
     """Set the normalisations as published models have them: eps 1e-3, momentum 0.03. Weights stay as they are.
 
