@@ -206,8 +206,11 @@ def test_a_file_that_is_not_there_and_a_cfg_of_the_wrong_type():
 
 def test_options_are_frozen_and_a_changed_copy_is_checked():
     options = get_cfg()
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(dataclasses.FrozenInstanceError, match=r"write args = args.replace\(epochs=3\)"):
         options.epochs = 3
+    options.warmup_bias_lr = 0.0  # as it is here anyway
+    with pytest.raises(dataclasses.FrozenInstanceError, match="warmup_bias_lr: options do not change"):
+        options.warmup_bias_lr = 0.1
     assert options.replace(epochs=3).epochs == 3
     assert options.epochs == 72
     with pytest.raises(OptionError, match="did you mean 'epochs'"):

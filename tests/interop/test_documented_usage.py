@@ -229,6 +229,7 @@ def test_rt_detr_with_rates_for_backbone_and_head_by_kind(home, options):
         backbone_lr_ratio = 0.1
 
         def build_optimizer(self, model, name="auto", lr=0.001, momentum=0.9, decay=1e-5, iterations=1e5):
+            self.args.warmup_bias_lr = 0.0
             plain = unwrap_model(model)
             count = len(plain.yaml["backbone"])
             norms = tuple(kind for key, kind in nn.__dict__.items() if "Norm" in key)

@@ -6,13 +6,13 @@ Types and ranges are stated here, default values and explanations in default.yam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import FrozenInstanceError, dataclass, fields
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, get_type_hints
 
-from ultralytics.cfg.retired import RENAMED, RETIRED
+from ultralytics.cfg.retired import HOLDS_ANYWAY, RENAMED, RETIRED
 from ultralytics.cfg.rules import DeviceName, Off, OneOf, PairOf, Range, RangeOr, SomeOf, check_value
 from ultralytics.utils import PACKAGE_ROOT
 from ultralytics.utils.errors import OptionError, did_you_mean
@@ -175,6 +175,15 @@ class Options:
         """Plain data for args.yaml, checkpoints and `get_cfg`; lists and mappings are copies."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {key: value.copy() if isinstance(value, (list, dict)) else value for key, value in values.items()}
+
+
+def _set_attribute(self: Options, key: str, value: object) -> None:
+    """Options do not change in place; a script that sets what holds here anyway is let be."""
+    if key not in HOLDS_ANYWAY or value != HOLDS_ANYWAY[key]:
+        raise FrozenInstanceError(f"{key}: options do not change in place; write args = args.replace({key}={value!r})")
+
+
+Options.__setattr__ = _set_attribute  # with the way on, which the message of dataclasses does not say
 
 
 @cache

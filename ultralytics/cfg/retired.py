@@ -89,3 +89,6 @@ RETIRED = MappingProxyType(
         "end2end": "RT-DETR is end to end always",
     }
 )
+
+# Values of them that say how things are here; published examples of trainers assign them.
+HOLDS_ANYWAY = MappingProxyType({"warmup_bias_lr": 0.0})
