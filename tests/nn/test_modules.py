@@ -98,3 +98,17 @@ def test_attention_and_decoder_run_in_other_types(dtype, tolerance):
     torch.testing.assert_close(got.float(), expected, rtol=0, atol=tolerance)
     y, _ = decoder().eval().to(dtype)([m.to(dtype) for m in MAPS])
     assert y.dtype == dtype and y.isfinite().all()
+
+
+@torch.no_grad()
+def test_folding_leaves_no_normalisation_of_the_decoder_and_changes_nothing():
+    head = build_module("RTDETRDecoder", [3, 32, 10, 2, 4, 1], ((16, 8, 8), (24, 4, 4))).eval()
+    for norm in (module for module in head.modules() if isinstance(module, nn.BatchNorm2d)):
+        for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            value.uniform_(0.5, 1.5)
+    maps = [torch.rand(2, 16, 8, 8), torch.rand(2, 24, 4, 4)]
+    before = head(maps)[1][3]  # class scores of the selected positions
+    head.fold()
+    head.fold()  # once more does nothing
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in head.modules())
+    assert torch.allclose(head(maps)[1][3], before, atol=1e-5)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn.modules.checks import require_whole
+from ultralytics.nn.modules.conv import fold_batchnorm
 from ultralytics.nn.modules.denoising import get_cdn_group
 from ultralytics.nn.modules.one_to_many import OneToManyHead
 from ultralytics.nn.modules.transformer import (
@@ -141,6 +142,12 @@ class RTDETRDecoder(nn.Module):
             self.one_to_many = OneToManyHead(self.hidden_dim, self.nc).to(weight.device, weight.dtype)
         elif present and not on:
             del self.one_to_many
+
+    def fold(self) -> None:
+        """Fold the normalisations of the input projections into their convolutions, for inference."""
+        for projection in self.input_proj:
+            if not isinstance(projection[1], nn.Identity):
+                projection[0], projection[1] = fold_batchnorm(*projection), nn.Identity()
 
     def forward(self, x: list[Tensor], batch: dict[str, Any] | None = None) -> tuple:
         """Decode feature maps.
