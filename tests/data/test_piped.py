@@ -47,7 +47,7 @@ def test_rows_that_lead_nowhere_are_skipped(pipe, pictures, caplog, monkeypatch)
     source = load_source("-", batch=2)
     assert [len(batch) for batch in source] == [2]
     assert [len(batch) for batch in source] == [2]  # paths can be gone over again
-    assert "source -, line 2 skipped" in caplog.text and "missing.png: does not exist" in caplog.text
+    assert "source -, line 4 skipped" in caplog.text and "missing.png: does not exist" in caplog.text
 
 
 @pytest.mark.parametrize("suffix", ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM"])

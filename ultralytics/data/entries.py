@@ -26,7 +26,6 @@ from ultralytics.utils.errors import DataError, did_you_mean
 VIDEO_SUFFIXES = (".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 LIST_SUFFIXES = (".csv", ".streams", ".txt")
 ACCEPTED = f"images {' '.join(sorted(IMAGE_SUFFIXES))}, videos {' '.join(VIDEO_SUFFIXES)}"
-LISTS_IN_LISTS = 5  # a list that names itself must end
 HEAD_BYTES = 1 << 16  # enough for Pillow to know a file by its beginning
 
 
@@ -65,7 +64,7 @@ def find_entries(source: Any) -> list[Entry]:
     raise DataError(f"source: got {source!r} ({type(source).__name__}), expected {expected}")
 
 
-def _entries_of_text(text: str, depth: int = 0) -> list[Entry]:
+def _entries_of_text(text: str, inside: tuple[Path, ...] = ()) -> list[Entry]:
     if text.isdigit():
         return [Entry("stream", int(text))]
     if region := parse_screen(text):
@@ -81,7 +80,7 @@ def _entries_of_text(text: str, depth: int = 0) -> list[Entry]:
         if path.is_dir():
             return _entries_of_files(sorted(path.iterdir()), f"folder {path}")
         if path.is_file():
-            return _entries_of_file(path, depth)
+            return _entries_of_file(path, inside)
     except OSError as error:  # a name that is too long, a folder without the right to look into it
         raise DataError(f"source {text[:200]}: cannot be read ({error.strerror})") from error
     if any(mark in text for mark in "*?["):
@@ -96,10 +95,10 @@ def _kind(path: str | Path) -> Literal["image", "video"] | None:
     return "video" if suffix in VIDEO_SUFFIXES else "image" if suffix in IMAGE_SUFFIXES else None
 
 
-def _entries_of_file(path: Path, depth: int) -> list[Entry]:
+def _entries_of_file(path: Path, inside: tuple[Path, ...]) -> list[Entry]:
     """Entries of one file that was asked for by name: where the suffix says nothing, its beginning may."""
     if path.suffix.lower() in LIST_SUFFIXES:
-        return _entries_of_list(path, depth)
+        return _entries_of_list(path, inside)
     if path.suffix.lower() in ARCHIVE_SUFFIXES:
         return [Entry("archive", open_archive(path))]
     kind = _kind(path)
@@ -137,26 +136,26 @@ def _entries_of_stdin() -> list[Entry]:
     piped = read_piped()
     if isinstance(piped, bytes):
         return [Entry("encoded", piped)]
-    return _entries_of_rows(list(enumerate(piped, 1)), "source -", None, 0)
+    rows = [(number, name) for number, name in enumerate(piped, 1) if name]
+    return _entries_of_rows(rows, "source -", Path(), ())
 
 
-def _entries_of_list(path: Path, depth: int) -> list[Entry]:
+def _entries_of_list(path: Path, inside: tuple[Path, ...]) -> list[Entry]:
     """Entries of a list file: one path or address a row (.csv: first column); `#` starts a comment.
 
     Relative paths are looked up from the working folder, then from the folder of the list. A row that leads nowhere is
     reported and skipped.
     """
-    if depth == LISTS_IN_LISTS:
-        raise DataError(f"source {path}: lists in lists, {depth} deep; does one of them name itself?")
+    if path.resolve() in inside:
+        raise DataError(f"source {path}: the list names itself, or another list that names it")
     text = _read_text(path)
+    is_table = path.suffix.lower() == ".csv"
     try:
-        rows = (
-            list(csv.reader(io.StringIO(text))) if path.suffix.lower() == ".csv" else map(list, zip(text.split("\n")))
-        )
+        rows = csv.reader(io.StringIO(text)) if is_table else ([line] for line in text.split("\n"))
         names = [(number, row[0].strip()) for number, row in enumerate(rows, 1) if row and row[0].strip()]
     except csv.Error as error:
         raise DataError(f"source {path}: not a readable table ({error})") from error
-    return _entries_of_rows(names, str(path), path.parent, depth)
+    return _entries_of_rows(names, str(path), path.parent, (*inside, path.resolve()))
 
 
 def _read_text(path: Path) -> str:
@@ -169,15 +168,16 @@ def _read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _entries_of_rows(rows: list[tuple[int, str]], where: str, folder: Path | None, depth: int) -> list[Entry]:
+def _entries_of_rows(rows: list[tuple[int, str]], where: str, folder: Path, inside: tuple[Path, ...]) -> list[Entry]:
+    """Entries of (number, name) rows beside `folder`; `inside` are the lists they stand in, the innermost last."""
     entries = []
     for number, name in rows:
         if name.startswith("#"):
             continue
-        beside = folder / name if folder else Path(name)
+        beside = folder / name
         try:
             text = str(beside) if beside.exists() and not Path(name).exists() else name
-            entries += _entries_of_text(text, depth + 1)
+            entries += _entries_of_text(text, inside)
         except OSError as error:
             LOGGER.warning(f"{where}, line {number} skipped: {name[:200]} ({error.strerror})")
         except DataError as error:

@@ -18,7 +18,8 @@ PLAIN_PNM = re.compile(rb"P[123]\s")  # pictures in text form
 def read_piped() -> bytes | list[str]:
     """Everything on the standard input: an encoded picture, or paths, one a line or separated by zero bytes.
 
-    Paths are stripped of surrounding blanks and `#` lines are left out. DataError where nothing is piped in.
+    Paths are stripped of surrounding blanks; empty ones stay, for the numbers of the lines. DataError where nothing is
+    piped in.
     """
     stream = getattr(sys.stdin, "buffer", None)
     usage = "pipe paths or an image into it: find . -name '*.jpg' | yolo predict model=best.pt source=-"
@@ -32,5 +33,4 @@ def read_piped() -> bytes | list[str]:
     if is_image(data) or BINARY.search(data) or PLAIN_PNM.match(data):
         return data
     lines = data.split(b"\0") if b"\0" in data else data.splitlines()
-    names = [os.fsdecode(line).strip() for line in lines]
-    return [name for name in names if name and not name.startswith("#")]
+    return [os.fsdecode(line).strip() for line in lines]
