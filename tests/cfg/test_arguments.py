@@ -169,6 +169,16 @@ def test_words_of_a_tool(words, arguments):
     assert parse_call(tool, words, "yolo tool", {"many": "size"}) == arguments
 
 
+def choosing(kinds: str | list[str] = "a") -> None:
+    """Takes one text or several, but no words without a key."""
+
+
+def test_words_without_a_key_are_for_lists_only():
+    assert parse_call(choosing, ["kinds=a,b"], "yolo choosing") == {"kinds": "a,b"}
+    with pytest.raises(OptionError, match="unknown word 'a'"):
+        parse_call(choosing, ["a"], "yolo choosing")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -66,7 +66,7 @@ def parse_call(
     """
     parameters, types = inspect.signature(function).parameters, get_type_hints(function, include_extras=True)
     usage = " ".join(f"{key}=..." if p.default is p.empty else f"[{key}={p.default}]" for key, p in parameters.items())
-    listed = next((key for key in parameters if list[str] in alternatives(types[key])), None)
+    listed = next((key for key in parameters if alternatives(types[key]) == (list[str],)), None)
     given: dict[str, object] = {}
     words, bare = list(arguments), []
     while words:
