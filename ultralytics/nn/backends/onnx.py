@@ -26,9 +26,7 @@ def load(path: Path, *, device: str = "cpu", threads: int = 1) -> Opened:
     options.log_severity_level = 3
     try:
         session = runtime.InferenceSession(str(path), options, providers=_providers(runtime, device))
-    except Exception as error:  # onnxruntime's own kinds of error derive from nothing more special
-        if not type(error).__module__.startswith("onnxruntime"):
-            raise
+    except _failures(runtime) as error:
         raise WeightsError(f"{path}: not an ONNX model that this onnxruntime can run ({_first(error)}).") from error
     metadata = Metadata.from_text(session.get_modelmeta().custom_metadata_map, path)
     inputs, outputs = session.get_inputs(), session.get_outputs()
@@ -42,6 +40,12 @@ def load(path: Path, *, device: str = "cpu", threads: int = 1) -> Opened:
         return torch.from_numpy(found).float()
 
     return Opened(metadata, run)
+
+
+def _failures(runtime: Any) -> tuple[type[Exception], ...]:
+    """onnxruntime's kinds of error, which have no class of their own in common."""
+    kinds = vars(runtime.capi.onnxruntime_pybind11_state).values()
+    return tuple(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Exception))
 
 
 def _providers(runtime: Any, device: str) -> list[Any]:
