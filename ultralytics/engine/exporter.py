@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.cfg import Options
 from ultralytics.engine.export import FORMATS, Format, Job
 from ultralytics.engine.export.calibration import calibration_images, drawn_images, network_images
 from ultralytics.engine.export.comparison import BOUNDS, Difference, compare
+from ultralytics.engine.given import Given, given_options
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.backends import Metadata
 from ultralytics.utils import LOGGER
-from ultralytics.utils.callbacks import Callback, Callbacks
+from ultralytics.utils.callbacks import Callback, CallbackOwner, Callbacks
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import DataError, OptionError, UserError
 from ultralytics.utils.torch_utils import select_device
@@ -33,24 +33,30 @@ class ExportMismatchError(UserError):
     """An exported model does not compute what the network computes; the file is kept."""
 
 
-class Exporter:
+class Exporter(CallbackOwner):
     """Exports a network with the given options.
 
     Callbacks: on_export_start, on_export_end; they are given the exporter, which has `file` and `difference`.
 
     Args:
-        args: options; see `yolo cfg`.
-        callbacks: functions by event.
+        cfg: the options, a YAML file or mapping of some, or None for the defaults.
+        overrides: options in place of those of a file, a mapping or the defaults.
+        _callbacks: functions by event.
     """
 
-    def __init__(self, args: Options, callbacks: Callbacks | Mapping[str, Callback] | None = None) -> None:
-        self.args = args
-        self.callbacks = callbacks if isinstance(callbacks, Callbacks) else Callbacks(callbacks)
+    def __init__(
+        self,
+        cfg: Given = None,
+        overrides: Mapping[str, object] | None = None,
+        _callbacks: Callbacks | Mapping[str, Callback] | None = None,
+    ) -> None:
+        self.args = given_options(cfg, overrides, "export")
+        self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
         self.file: Path | None = None
         self.difference: Difference | None = None
 
-    def __call__(self, model: nn.Module, source: str) -> str:
-        """Export `model`, which stays as it is, beside the weights `source`; return the path.
+    def __call__(self, model: nn.Module, source: str | None = None) -> str:
+        """Export `model`, which stays as it is, beside the weights `source` (the option `model`); return the path.
 
         Raises:
             OptionError: the format does not have what the options ask for.
@@ -58,7 +64,7 @@ class Exporter:
             ExportMismatchError: the exported model gives other boxes or scores than PyTorch.
             MissingPackageError: a package of the format is not installed.
         """
-        kind = self._checked_format()
+        kind, source = self._checked_format(), source or self.args.model or "model.pt"
         self.callbacks.run("on_export_start", self)
         job = self._job(model, kind, source)
         started = time.perf_counter()

@@ -217,7 +217,7 @@ class Model(CallbackOwner):
         """
         self._require_weights("export")
         args = self._options("export", {"batch": 1, **options}, model=self.source)
-        return Exporter(args, self.callbacks)(self.model, self.source)
+        return Exporter(args, options, self.callbacks)(self.model, self.source)
 
     def benchmark(self, **options: Any) -> None:
         """Measure every export of the weights, see docs/en/benchmark.md; options are those of `yolo benchmark`."""

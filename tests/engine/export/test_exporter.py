@@ -10,7 +10,6 @@ from torch import nn
 
 from tests.engine.export.detector import CLASSES
 from ultralytics import RTDETR
-from ultralytics.cfg import get_cfg
 from ultralytics.cfg.options import FORMATS as NAMES
 from ultralytics.engine import exporter as source
 from ultralytics.engine.export import FORMATS, comparison
@@ -193,8 +192,9 @@ def test_callbacks_and_the_class_itself(own):
     model.add_callback("on_export_end", lambda exporter: seen.append(str(exporter.difference)))
     model.export(format="torchscript", imgsz=64)
     assert seen[0] is None and "48 queries" in seen[1]
-    exporter = Exporter(get_cfg(overrides={"format": "torchscript", "imgsz": 64, "batch": 1, "mode": "export"}))
-    assert exporter(RTDETR(own).model, str(own)) == str(own.with_suffix(".torchscript"))
+    exporter = Exporter(overrides={"format": "torchscript", "imgsz": 64, "batch": 1, "model": str(own)})
+    exporter.add_callback("on_export_end", lambda exporter: seen.append(exporter.file))
+    assert exporter(model=RTDETR(own).model) == str(own.with_suffix(".torchscript")) == str(seen[-1])
 
 
 def test_an_exported_model_only_runs(own):
