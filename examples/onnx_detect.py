@@ -1,8 +1,8 @@
 """Detect objects with an exported RT-DETR, without torch and without this package: onnxruntime and OpenCV alone.
 
-    yolo export model=best.pt format=onnx
-    python examples/onnx_detect.py best.onnx image.jpg                    prints the boxes, writes image_detected.jpg
-    python examples/onnx_detect.py best.onnx image.jpg --conf 0.5 --out boxes.jpg
+yolo export model=best.pt format=onnx
+python examples/onnx_detect.py best.onnx image.jpg                    prints the boxes, writes image_detected.jpg
+python examples/onnx_detect.py best.onnx image.jpg --conf 0.5 --out boxes.jpg
 """
 
 import argparse

@@ -146,7 +146,8 @@ def test_resume_with_more_epochs_goes_on(trained):
     ("model", "error", "message"),
     [
         ("rtdetr-m9.yaml", ModelConfigError, "no such file here, nor among the package's"),
-        ("best.onnx", ModelConfigError, r"expected a model file \(.yaml\) or weights \(.pt\)"),
+        ("best.tflite", ModelConfigError, r"expected a model file \(.yaml\), weights \(.pt\) or an exported"),
+        ("best.onnx", WeightsError, "no such file"),
         ("missing.pt", WeightsError, "no such weights file"),
     ],
 )

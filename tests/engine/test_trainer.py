@@ -312,7 +312,7 @@ def test_killed_between_two_files_the_run_gets_there_again(tmp_path, monkeypatch
     assert load_checkpoint(last)["epoch"] == 1
     resumed = TinyTrainer(tiny_options(tmp_path, resume=str(last)), overrides={})
     resumed.train()
-    assert same_state(load_checkpoint(whole.best), load_checkpoint(resumed.best))
+    assert same_state(load_checkpoint(whole.last), load_checkpoint(resumed.last))
     assert [row["epoch"] for row in rows(resumed)] == ["1", "2", "3", "4"]
 
 
@@ -363,3 +363,13 @@ def test_a_device_that_is_not_there_leaves_no_folder(tmp_path):
     with pytest.raises(ValueError, match="no CUDA device is visible"):
         run(tmp_path, device="0")
     assert not list(tmp_path.iterdir())
+
+
+def test_when_a_run_is_over_best_holds_the_averaged_weights_alone(tmp_path):
+    trainer = run(tmp_path, epochs=2, save_period=1)
+    best, last = load_checkpoint(trainer.best), load_checkpoint(trainer.last)
+    assert best["optimizer"] is None and last["optimizer"] is not None
+    assert all(torch.equal(value, best["model"][name]) for name, value in best["ema"].items())
+    assert load_checkpoint(trainer.last.with_name("epoch2.pt"))["optimizer"] is not None  # shared its content before
+    resumed = run(tmp_path, resume=str(trainer.last), epochs=3)
+    assert resumed.epoch == 3 and load_checkpoint(resumed.best)["optimizer"] is None

@@ -82,7 +82,7 @@ def test_a_module_of_another_folder_that_reads_values_when_built(tmp_path):
     [
         (("model=none.yaml",), "error: model 'none.yaml': no such file"),
         (("model=none.pt",), "none.pt"),
-        (("model=notes.txt",), "error: model 'notes.txt': expected a model file (.yaml) or weights (.pt)"),
+        (("model=notes.txt",), "error: model 'notes.txt': expected a model file (.yaml), weights (.pt) or an"),
         (("model=bad.yaml",), ": not valid YAML: expected ',' or ']'"),
         (("model=row.yaml",), "no module 'Cnov'; did you mean 'Conv'?"),
         (("modl=x.yaml",), "error: yolo inspect: unknown word 'modl=x.yaml'; did you mean 'model'?"),

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import torch
 
-from ultralytics.engine.checkpoint import save_checkpoint
+from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.utils.atomic import atomic_write
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import write_text, write_yaml
+
+TRAINING_STATE = ("optimizer", "scheduler", "scaler", "loss_sum")  # of a checkpoint, only to resume from
 
 
 class RunFiles:
@@ -42,6 +44,12 @@ class RunFiles:
         save_checkpoint(first, state)
         for path in others:
             _link(first, path)
+
+    def slim_best(self) -> None:
+        """Leave the averaged weights alone in best.pt, a quarter of the size. last.pt keeps everything."""
+        state = load_checkpoint(self.best)
+        weights = state["ema"]
+        save_checkpoint(self.best, {**state, "model": weights, **dict.fromkeys(TRAINING_STATE)})
 
     def save_batch(self, batch: dict, rank: int) -> Path:
         """Keep a batch that led to numbers which are not finite: tensors as the network got them, and file names."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -18,14 +16,10 @@ from ultralytics.engine import run_state, telling
 from ultralytics.engine.batch_size import measured_batch, provisional_batch
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.distribute import distribute, processes_of, require_exchanged, synchronise_norms
+from ultralytics.engine.freezing import freeze_layers
 from ultralytics.engine.given import Given, given_options
-from ultralytics.engine.optim import (
-    build_optimizer,
-    freeze_layers,
-    learning_rate_factor,
-    param_groups,
-    set_learning_rate,
-)
+from ultralytics.engine.multi_scale import STRIDE, at_random_size, training_sides
+from ultralytics.engine.optim import build_optimizer, learning_rate_factor, param_groups, set_learning_rate
 from ultralytics.engine.progress import EpochProgress, RunClock
 from ultralytics.engine.recovery import go_back, halve_batch, memory_explained, require_finite
 from ultralytics.engine.resume import find_checkpoint, options_unlike_default, resume_options, resume_path
@@ -52,9 +46,6 @@ from ultralytics.utils.torch_utils import (
     init_seeds,
     select_device,
 )
-
-STRIDE = 32  # image sides are multiples of it
-SMALLEST_SCALE, LARGEST_SCALE = 0.75, 1.25  # of imgsz with multi_scale: 480 to 800 for 640, as in the official code
 
 
 class BaseTrainer(CallbackOwner):
@@ -398,10 +389,7 @@ class BaseTrainer(CallbackOwner):
         batch = {k: v.to(self.device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
         images = batch["img"].float() / 255
         if self.args.multi_scale:
-            # A function of the position in the run, so that a resumed run draws the same sizes.
-            draw = random.Random(f"{self.args.seed}/{self.epoch}/{self.batches_done}")
-            side = draw.choice(training_sides(self.args.imgsz))
-            images = F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
+            images = at_random_size(images, self.args.imgsz, self.args.seed, self.epoch, self.batches_done)
         batch["img"] = images
         return batch
 
@@ -415,13 +403,8 @@ class BaseTrainer(CallbackOwner):
         return min(self.accumulate, len(self.train_loader) - start)
 
     def learning_rate_factor(self) -> float:
-        return learning_rate_factor(
-            self.updates,
-            warmup=self.warmup,
-            total=self.total_updates,
-            lrf=self.args.lrf,
-            cosine=self.args.cos_lr,
-        )
+        shape = {"lrf": self.args.lrf, "cosine": self.args.cos_lr}
+        return learning_rate_factor(self.updates, warmup=self.warmup, total=self.total_updates, **shape)
 
     # What is kept -----------------------------------------------------------------------------------------------------
 
@@ -467,6 +450,7 @@ class BaseTrainer(CallbackOwner):
         weights = "the last weights"
         if self.args.save:
             if self.is_main:
+                self.files.slim_best()
                 self.ema.ema.load_state_dict(load_checkpoint(self.best)["ema"])
             weights = str(self.best)
         dist.share_state(self.ema.ema)
@@ -507,13 +491,6 @@ class BaseTrainer(CallbackOwner):
     def mean_losses(self) -> torch.Tensor:
         """(losses,) means over the batches of the epoch done so far."""
         return self.loss_sum / self.batches_done
-
-
-def training_sides(imgsz: int) -> range:
-    """Sides of the images with `multi_scale`: multiples of STRIDE around `imgsz`, in pixels."""
-    steps = imgsz // STRIDE
-    smallest, largest = math.ceil(steps * SMALLEST_SCALE), math.floor(steps * LARGEST_SCALE)
-    return range(smallest * STRIDE, largest * STRIDE + 1, STRIDE)
 
 
 def _is_weights(model: str | None) -> bool:

@@ -39,8 +39,7 @@ CLASS_COLUMNS = (
 NOTES = (
     "Times: of this validation, an image, in its batches; Pre is the way to the device and the scaling, reading and "
     "resizing go on beside it. FPS counts all three, (model) the model alone. `yolo fps` measures with warm-up.",
-    "P, R, F1: at the confidence where the mean F1 is largest. GFLOPs: by thop. File: as it is, the state of a "
-    "training included; 1 MB is 1,000,000 bytes.",
+    "P, R, F1: at the confidence where the mean F1 is largest. GFLOPs: by thop. File: 1 MB is 1,000,000 bytes.",
 )
 
 

@@ -15,7 +15,8 @@ from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.utils import load_dataset_config
 from ultralytics.engine.checkpoint import load_model_weights
 from ultralytics.engine.distribute import share_of_batch
-from ultralytics.engine.trainer import BaseTrainer, training_sides
+from ultralytics.engine.multi_scale import training_sides
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.rtdetr.val import RTDETRValidator
 from ultralytics.models.utils.loss import RTDETRDetectionLoss
 from ultralytics.nn.tasks import RTDETRDetectionModel
