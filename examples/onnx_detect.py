@@ -41,7 +41,7 @@ class Detector:
     def draw(self, image: np.ndarray, found: np.ndarray) -> np.ndarray:
         """A copy of the image with boxes, names and scores."""
         drawn = image.copy()
-        for *corners, score, label in found:
+        for *corners, score, label in found[::-1]:  # the best are drawn last, over the others
             x1, y1, x2, y2 = (round(v) for v in corners)
             hue = int(label) * 47 % 180
             colour = cv2.cvtColor(np.uint8([[[hue, 220, 230]]]), cv2.COLOR_HSV2BGR)[0, 0].tolist()
