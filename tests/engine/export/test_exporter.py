@@ -221,6 +221,9 @@ def test_queries_are_matched_one_to_one():
     assert many.swapped == 0 and many.scores > 0.1 and not many.within(comparison.BOUNDS["float32"])
     shuffled[0, 0, 0] = torch.nan
     assert not comparison.compare(expected, shuffled, "float32").within(comparison.BOUNDS["float32"])
+    broken = expected.clone()
+    broken[0, 0, 0] = torch.nan  # a single one
+    assert not comparison.compare(expected, broken, "float32").within(comparison.BOUNDS["float32"])
     with pytest.raises(WeightsError, match=r"gives \(2, 29, 9\), expected \(2, 30, 9\)"):
         comparison.compare(expected, shuffled[:, 1:], "float32")
 

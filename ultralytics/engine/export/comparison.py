@@ -20,7 +20,7 @@ class Bounds:
     Attributes:
         boxes: largest difference of cx, cy, w, h, in 0..1 of the image.
         scores: largest difference of a class probability.
-        swapped: share of the queries that may have no partner within these.
+        swapped: share of the queries that may have no partner within these; at least one of each image may, but for int8.
     """
 
     boxes: float
@@ -28,7 +28,7 @@ class Bounds:
     swapped: float
 
 
-BOUNDS = {"float32": Bounds(1e-3, 1e-3, 0.02), "float16": Bounds(2e-2, 2e-2, 0.02), "int8": Bounds(0.1, 0.25, 0.2)}
+BOUNDS = {"float32": Bounds(1e-3, 1e-3, 0.02), "float16": Bounds(2e-2, 2e-2, 0.05), "int8": Bounds(0.1, 0.25, 0.2)}
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def compare(expected: Tensor, found: Tensor, precision: str) -> Difference:
     gaps = torch.cat(pairs)  # (pairs, 2) of boxes and scores
     beyond = (gaps > gaps.new_tensor([bounds.boxes, bounds.scores])).any(1)
     swapped = int(beyond.sum())
-    if swapped > bounds.swapped * len(gaps):  # not a matter of the selection's end: these count
+    allowed = max(bounds.swapped * len(gaps), 0 if precision == "int8" else len(expected))
+    if swapped > allowed or not torch.isfinite(found).all():  # not a matter of the selection's end: these count
         beyond, swapped = torch.zeros_like(beyond), 0
     boxes, scores = gaps[~beyond].amax(0).tolist()
     return Difference(boxes, scores, int((~beyond).sum()), swapped)
