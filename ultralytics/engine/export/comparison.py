@@ -20,7 +20,7 @@ class Bounds:
     Attributes:
         boxes: largest difference of cx, cy, w, h, in 0..1 of the image.
         scores: largest difference of a class probability.
-        swapped: share of the queries that may have no partner within these; at least one of each image may, but for int8.
+        swapped: share of the queries that may have no partner within these. One of each image may, but for int8.
     """
 
     boxes: float
