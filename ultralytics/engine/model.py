@@ -29,7 +29,7 @@ from ultralytics.utils import setup_logging
 from ultralytics.utils.callbacks import CallbackOwner, Callbacks
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.dist import rank, started_by_torchrun
-from ultralytics.utils.errors import ModelConfigError, OptionError, UserError
+from ultralytics.utils.errors import ModelConfigError, OptionError, UserError, WeightsError
 from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.paper_table import PaperTable
 from ultralytics.utils.torch_utils import count_devices
@@ -77,6 +77,8 @@ class Model(CallbackOwner):
             self.checkpoint: dict[str, Any] | None = None
         elif backend_name(self.source) is not None:
             self.checkpoint = None
+            if not Path(self.source).exists():
+                raise WeightsError(f"{self.source}: no such file.")
         elif suffix in (".pt", ".safetensors"):
             self.checkpoint = load_model_weights(self.source)
         else:
