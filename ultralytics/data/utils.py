@@ -40,11 +40,12 @@ class DatasetConfig:
 
 
 def load_dataset_config(
-    data: str | os.PathLike | Mapping, splits_needed: Iterable[str] = ("train", "val")
+    data: str | os.PathLike | Mapping, splits_needed: Iterable[str] = ("train", "val"), *, fetch: bool = True
 ) -> DatasetConfig:
     """Read and check a data YAML, named by path, by its bare name among the built-in ones, or given as a mapping.
 
-    A built-in data set that is not there yet is generated or downloaded into the cache folder, as its YAML says.
+    A built-in data set that is not there yet is generated or downloaded into the cache folder, as its YAML says, unless
+    `fetch` is False: then it is missing like any other.
     Raises DataError with what was looked for and where.
     """
     file = None if isinstance(data, Mapping) else find_data_yaml(data)
@@ -58,7 +59,8 @@ def load_dataset_config(
     if unknown:
         raise DataError(f"{where}: annotations.{unknown[0]} is not a split{did_you_mean(unknown[0], SPLITS)}")
     annotations = {split: root / str(path) for split, path in stated.items()}
-    _make_if_missing(root, content, wanted, where)
+    if fetch:
+        _make_if_missing(root, content, wanted, where)
 
     splits = {}
     for split in SPLITS:

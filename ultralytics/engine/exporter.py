@@ -138,7 +138,8 @@ class Exporter(CallbackOwner):
             return job.calibration[:COMPARED], "images of the calibration"
         if self.args.data is not None:
             try:
-                return network_images(self.args.data, self.args.split, size, COMPARED), f"images of {self.args.data}"
+                images = network_images(self.args.data, self.args.split, size, COMPARED, fetch=False)
+                return images, f"images of {self.args.data}"
             except DataError as error:
                 LOGGER.info(f"compared on drawn images, for those of the data set are not at hand ({error})")
         return drawn_images(COMPARED, size), "drawn images"

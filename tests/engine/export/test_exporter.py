@@ -166,6 +166,19 @@ def test_int8_without_a_readable_image(own, tmp_path):
         RTDETR(own).export(imgsz=64, int8=True, data=data)
 
 
+def test_a_comparison_downloads_nothing(own, tmp_path, monkeypatch, caplog):
+    def download(*_):
+        pytest.fail("the data set is being downloaded")
+
+    monkeypatch.setattr("ultralytics.data.converter.fetch_dataset", download)
+    (tmp_path / "far.yaml").write_text(
+        "path: far\ntrain: images\nval: images\nnames: [a]\ndownload: {files: [{url: 'http://127.0.0.1:9/x.zip'}]}\n"
+    )
+    with caplog.at_level("INFO", logger="ultralytics"):
+        RTDETR(own).export(format="torchscript", imgsz=64, data=str(tmp_path / "far.yaml"))
+    assert "compared on drawn images, for those of the data set are not at hand" in caplog.text
+
+
 class Shifted(nn.Module):
     """Stands in for an exported model that computes something else."""
 

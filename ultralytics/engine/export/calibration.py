@@ -32,13 +32,15 @@ def calibration_images(data: str, split: str, size: tuple[int, int], batch: int 
     return images[:whole]
 
 
-def network_images(data: str, split: str, size: tuple[int, int], count: int) -> Tensor:
+def network_images(data: str, split: str, size: tuple[int, int], count: int, *, fetch: bool = True) -> Tensor:
     """(N, 3, H, W) RGB in 0..1: up to `count` images of a split, evenly picked; unreadable ones are told and skipped.
+
+    `fetch` is whether a data set that is not there may be downloaded.
 
     Raises:
         DataError: the data set cannot be found, or none of its images can be read.
     """
-    config = load_dataset_config(data, (split,))
+    config = load_dataset_config(data, (split,), fetch=fetch)
     files = list_images(config.splits[split], config.root)
     picked = [files[i * len(files) // count] for i in range(count)] if len(files) > count else files
     images: list[np.ndarray] = []
