@@ -114,3 +114,9 @@ def test_requirements_agree_with_the_package_metadata():
     wanted = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
     block = (ROOT / "pyproject.toml").read_text().partition("dependencies = [")[2].partition("]")[0]
     assert wanted == [line.strip().strip('",') for line in block.strip().splitlines()]
+
+
+def test_the_class_comes_without_what_only_some_runs_need():
+    slow = ["scipy.optimize", "matplotlib", "pandas", "onnx", "onnxruntime", "openvino", "ultralytics.engine.exporter"]
+    code = f"import sys; from ultralytics import RTDETR; print([name for name in {slow} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

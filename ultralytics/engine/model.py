@@ -13,7 +13,6 @@ from torch import Tensor
 from ultralytics.cfg import Options, get_cfg
 from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.engine.checkpoint import load_checkpoint, load_model_weights, save_checkpoint
-from ultralytics.engine.exporter import Exporter
 from ultralytics.engine.paper import table_of, write_table
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
@@ -217,6 +216,8 @@ class Model(CallbackOwner):
         Raises:
             UserError: the format does not have what is asked for, or the exported model computes something else.
         """
+        from ultralytics.engine.exporter import Exporter  # only exports need it
+
         self._require_weights("export")
         args = self._options("export", {"batch": 1, **options}, model=self.source)
         return Exporter(args, options, self.callbacks)(self.model, self.source)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ultralytics.utils.errors import WeightsError
@@ -71,6 +70,8 @@ def compare(expected: Tensor, found: Tensor, precision: str) -> Difference:
     Raises:
         WeightsError: the shapes differ.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     bounds = BOUNDS[precision]
     if expected.shape != found.shape:
         raise WeightsError(f"the exported model gives {tuple(found.shape)}, expected {tuple(expected.shape)}")
