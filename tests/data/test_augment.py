@@ -22,8 +22,8 @@ class Pool:
 
     strong = True
 
-    def __len__(self) -> int:
-        return 8
+    def others(self, index: int, count: int, rng: np.random.Generator) -> list[Sample]:
+        return [self.load(int(i)) for i in rng.integers(8, size=count)]
 
     def load(self, index: int) -> Sample:
         image = np.full((48, 80, 3), 30 + 25 * index, np.uint8)

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -25,11 +26,11 @@ class FakePool:
     def __init__(self, boxes, shape=(SIZE, SIZE)):
         self.samples, self.strong = [sample(box, shape, i) for i, box in enumerate(boxes)], True
 
-    def __len__(self):
-        return len(self.samples)
-
     def load(self, index):
         return self.samples[index]
+
+    def others(self, index, count, rng):
+        return [self.samples[i] for i in rng.integers(len(self.samples), size=count)]
 
 
 @pytest.mark.parametrize(
@@ -96,17 +97,51 @@ def test_no_boxes():
         assert transform(empty, np.random.default_rng(0)).boxes.shape == (0, 4)
 
 
+def whole_canvas(pool) -> Mosaic:
+    return Mosaic(pool, SIZE, p=1.0, place=RandomPerspective(2 * SIZE))
+
+
 @pytest.mark.parametrize("shape", [(SIZE, SIZE), (60, SIZE)])
 def test_mosaic(shape):
     pool = FakePool([(30, 20, 60, 50), (40, 10, 80, 30), (10, 10, 30, 50)], shape)
     for seed in range(20):
-        after = Mosaic(pool, SIZE, p=1.0)(pool.load(0), np.random.default_rng(seed))
+        after = whole_canvas(pool)(pool.load(0), np.random.default_rng(seed))
         assert after.image.shape == (2 * SIZE, 2 * SIZE, 3) and len(after.boxes) >= 1
         for x1, y1, x2, y2 in after.boxes.astype(int):
             assert (after.image[y1:y2, x1:x2] == 255).all()
         assert int((after.boxes[:, 2:] - after.boxes[:, :2]).prod(1).sum()) <= (after.image[..., 0] == 255).sum()
     pool.strong = False
-    assert Mosaic(pool, SIZE, p=1.0)(pool.load(0), np.random.default_rng(0)) is pool.load(0)
+    placed = Mosaic(pool, SIZE, p=1.0, place=RandomPerspective(SIZE))(pool.load(0), np.random.default_rng(0))
+    assert placed.cls.tolist() == [0] and placed.shape == (SIZE, SIZE)
+
+
+@pytest.mark.parametrize("affine", [{"translate": 0.3, "scale": 0.5}, {"scale": 0.9}, {"degrees": 9, "scale": 0.3}])
+def test_the_part_that_is_shown_is_that_of_the_whole_canvas(affine):
+    place = RandomPerspective(SIZE, **affine)
+    pool = FakePool([(30, 20, 60, 50), (40, 10, 80, 30), (10, 10, 30, 50)], (60, SIZE))
+    for seed in range(20):
+        shown = Mosaic(pool, SIZE, p=1.0, place=place)(pool.load(0), np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        whole = whole_canvas(pool)(pool.load(0), np.random.default_rng(seed))
+        rng.random(), rng.integers(3, size=3), rng.integers(SIZE // 2, SIZE + SIZE // 2 + 1, size=2)  # as in mosaic
+        placed = place(whole, rng)
+        assert np.array_equal(shown.image, placed.image) and np.array_equal(shown.boxes, placed.boxes)
+
+
+def test_cutting_and_warping_agree():
+    """What is only moved and scaled is resized on whole pixels; the general way differs by up to one of them."""
+    rng = np.random.default_rng(0)
+    image = cv2.GaussianBlur(rng.integers(0, 255, (SIZE, SIZE, 3), np.uint8), (0, 0), 4)
+    for zoom in (0.6, 1.0, 1.4):
+        matrix = np.array([[zoom, 0, 3], [0, zoom, -5], [0, 0, 1.0]])
+        turned = matrix + np.array([[0, 1e-9, 0], [0, 0, 0], [0, 0, 0]])
+        place, boxes = RandomPerspective(SIZE), np.float32([[20, 20, 60, 60]])
+        (cut, boxes_cut, _), (warped, boxes_warped, _) = (
+            place.move([(image, 0, 0)], image.shape[:2], boxes, m) for m in (matrix, turned)
+        )
+        inside = (slice(6, 50), slice(6, 50))
+        assert np.abs(cut[inside].astype(int) - warped[inside]).mean() < 4
+        np.testing.assert_allclose(boxes_cut, boxes_warped, atol=1.6)
 
 
 def test_mixup():

@@ -68,7 +68,7 @@ def longest_side(options: AugmentOptions, imgsz: int) -> int | None:
 def mosaic_pipeline(options: AugmentOptions, pool: Pool, size: int) -> Compose:
     """Mosaic, affine, mixup, colour, flips. A tile of a dense grid is a single image with its own affine transform."""
     affine = (options.degrees, options.translate, options.scale, options.shear, options.perspective)
-    placed = Compose([Mosaic(pool, size, options.mosaic), RandomPerspective(size, *affine)])
+    placed = Mosaic(pool, size, options.mosaic, RandomPerspective(size, *affine))
     tile = Compose([Fit(size // 2), RandomPerspective(size // 2, *affine)])
     return Compose(
         [

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import cv2
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
 from ultralytics.data.augment import AugmentOptions, longest_side, train_transforms, val_transforms
 from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.utils import DatasetConfig
+from ultralytics.data.window import epoch_order
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.checks import usable_cores
 from ultralytics.utils.errors import DataError
@@ -79,10 +81,9 @@ class EpochSampler(Sampler[int]):
         return -(-self.length // dist.world_size())
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        order = torch.randperm(self.length, generator=generator)
+        order = epoch_order(self.length, self.seed, self.epoch)
         # Every process gets equally many; the first indices fill up the last round.
-        mine = torch.arange(dist.rank(), len(self) * dist.world_size(), dist.world_size()) % self.length
+        mine = np.arange(dist.rank(), len(self) * dist.world_size(), dist.world_size()) % self.length
         return iter(order[mine].tolist())
 
 

@@ -16,6 +16,7 @@ from ultralytics.data.report import DatasetReport
 from ultralytics.data.scan import scan_split
 from ultralytics.data.transforms import Sample, Transform, collate, to_network_input
 from ultralytics.data.utils import DatasetConfig
+from ultralytics.data.window import Window
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
 
@@ -60,6 +61,7 @@ class DetectionDataset(Dataset):
         self.labels = [_select(item, classes, single_cls) for item in _spread(found.labels, fraction)]
         # Shared memory, so that workers which stay alive see the change: epoch, strong augmentation ended.
         self._state = torch.zeros(2, dtype=torch.int64).share_memory_()
+        self._window = Window(len(self.labels), seed)
         self._images: list[np.ndarray] | None = None
         self._read = read_image
         if cache in (True, "ram"):
@@ -90,7 +92,7 @@ class DetectionDataset(Dataset):
     def load(self, index: int) -> Sample:
         """The sample, not augmented: (imgsz, imgsz), or the longer side imgsz for letterbox or at most `longest`."""
         item = self.labels[index]
-        image = self._scaled(item) if self._images is None else self._images[index]
+        image = self._image(index)
         height, width = image.shape[:2]
         cx, cy, w, h = item.boxes[~item.crowd].T
         boxes = np.stack([(cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height], 1)
@@ -104,6 +106,19 @@ class DetectionDataset(Dataset):
             item.image_id,
             ratio=(height / item.shape[0], width / item.shape[1]),
         )
+
+    def others(self, index: int, count: int, rng: np.random.Generator) -> list[Sample]:
+        """Random samples to mix with that of `index`, from those near it in the order of the epoch."""
+        return [self.load(i) for i in self._window.draw(index, int(self._state[0]), count, rng)]
+
+    def _image(self, index: int) -> np.ndarray:
+        if self._images is not None:
+            return self._images[index]
+        image = self._window.images.get(index)
+        if image is None:
+            image = self._scaled(self.labels[index])
+            self._window.keep(index, image)
+        return image
 
     def _scaled(self, item: ImageLabels) -> np.ndarray:
         return stretch(self._read(item.file), self._network_shape(item.shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 
@@ -12,9 +13,12 @@ def to_network_input(sample: Sample) -> dict:
     """`img` uint8 (3, H, W) RGB, `bboxes` (n, 4) cx, cy, w, h in 0..1 of it, `cls` (n, 1), and where it came from."""
     height, width = sample.shape
     x1, y1, x2, y2 = sample.boxes.T
+    planes = np.empty((3, height, width), np.uint8)
+    for channel in range(3):  # HWC BGR -> CHW RGB
+        cv2.extractChannel(sample.image, 2 - channel, planes[channel])
     boxes = np.stack([(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height], axis=1)
     return {
-        "img": torch.from_numpy(np.ascontiguousarray(sample.image[..., ::-1].transpose(2, 0, 1))),  # HWC BGR -> CHW RGB
+        "img": torch.from_numpy(planes),
         "cls": torch.from_numpy(sample.cls.astype(np.float32)[:, None]),
         "bboxes": torch.from_numpy(boxes.astype(np.float32)),
         "im_file": str(sample.file),
@@ -28,10 +32,10 @@ def to_network_input(sample: Sample) -> dict:
 def collate(items: list[dict]) -> dict:
     """Stack images, join boxes; `batch_idx` (N,) says which image of the batch a box belongs to."""
     batch = {key: [item[key] for item in items] for key in items[0]}
-    batch["batch_idx"] = torch.repeat_interleave(
-        torch.arange(len(items), dtype=torch.float32), torch.tensor([len(item["cls"]) for item in items])
-    )
-    batch["img"] = torch.stack(batch["img"])  # (B, 3, H, W)
+    counts = [len(item["cls"]) for item in items]
+    batch["batch_idx"] = torch.from_numpy(np.arange(len(items), dtype=np.float32).repeat(counts))  # (N,)
+    # NumPy copies at once; threads of torch would first have to be woken for so little.
+    batch["img"] = torch.from_numpy(np.stack([image.numpy() for image in batch["img"]]))  # (B, 3, H, W)
     batch["cls"] = torch.cat(batch["cls"])  # (N, 1)
     batch["bboxes"] = torch.cat(batch["bboxes"])  # (N, 4)
     return batch

@@ -13,7 +13,10 @@ from ultralytics.data.transforms.sample import Sample
 
 MIN_SIDE = 2.0  # pixels; a smaller rest of a box is no object any more
 MIN_VISIBLE = 0.1  # share of its area that must stay in the image
+LARGEST_CUT = 4.0  # sizes of the output: a larger square of a canvas is not copied to be made smaller
 MAX_ASPECT = 100.0  # longer side / shorter side of what stays
+
+Tile = tuple[np.ndarray, int, int]  # an image, and the x and y of its upper left corner on a canvas
 
 
 def clip_boxes(boxes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -85,11 +88,31 @@ class RandomPerspective:
         matrix = self.draw(sample.shape, rng)
         if sample.shape == (self.size, self.size) and np.array_equal(matrix, np.eye(3)):
             return sample
-        warp, rows = (cv2.warpPerspective, 3) if self.perspective else (cv2.warpAffine, 2)
-        grey = (GREY, GREY, GREY)
-        image = warp(sample.image, matrix[:rows], (self.size, self.size), flags=cv2.INTER_LINEAR, borderValue=grey)
-        boxes, keep = clip_boxes(warp_boxes(sample.boxes, matrix), (self.size, self.size))
+        image, boxes, keep = self.move([(sample.image, 0, 0)], sample.shape, sample.boxes, matrix)
         return replace(sample, image=image, boxes=boxes[keep], cls=sample.cls[keep])
+
+    def move(
+        self, tiles: list[Tile], shape: tuple[int, int], boxes: np.ndarray, matrix: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image, boxes (n, 4), and which boxes stay (n,), of a canvas of `shape` (h, w) moved by the (3, 3) matrix.
+
+        A matrix that only moves and scales is brought to whole pixels of the canvas: that square of it is put together
+        and resized, in less than half the time of a warp.
+        """
+        zoom = matrix[0, 0]
+        upright = matrix[0, 1] == matrix[1, 0] == matrix[2, 0] == matrix[2, 1] == 0
+        if upright and zoom * LARGEST_CUT > 1:
+            side = max(1, round(self.size / zoom))
+            left, top = np.rint(-matrix[:2, 2] / zoom).astype(int).tolist()
+            image = stretch(assemble(tiles, left, top, (side, side)), (self.size, self.size))
+            boxes = (boxes - np.float32((left, top) * 2)) * np.float32(self.size / side)
+        else:
+            warp, rows = (cv2.warpPerspective, 3) if self.perspective else (cv2.warpAffine, 2)
+            size, grey = (self.size, self.size), (GREY, GREY, GREY)
+            canvas = assemble(tiles, 0, 0, shape)
+            image = warp(canvas, matrix[:rows], size, flags=cv2.INTER_LINEAR, borderValue=grey)
+            boxes = warp_boxes(boxes, matrix)
+        return image, *clip_boxes(boxes, (self.size, self.size))
 
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         """A random (3, 3) matrix from pixels of an image of `shape` (h, w) to pixels of the output."""
@@ -104,6 +127,24 @@ class RandomPerspective:
         sheared = np.array([[1, math.tan(shear_x), 0], [math.tan(shear_y), 1, 0], [0, 0, 1]])
         shifted = np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]])
         return shifted @ sheared @ turned @ tilted @ centred
+
+
+def assemble(tiles: list[Tile], left: int, top: int, shape: tuple[int, int]) -> np.ndarray:
+    """The part of `shape` (h, w) at (left, top) of a canvas of tiles that do not overlap; a view if of a single one."""
+    height, width = shape
+    parts = []
+    for image, x, y in tiles:  # upper left corner on the canvas
+        x1, y1 = max(x, left), max(y, top)
+        x2, y2 = min(x + image.shape[1], left + width), min(y + image.shape[0], top + height)
+        if x1 < x2 and y1 < y2:
+            parts.append((y1 - top, x1 - left, image[y1 - y : y2 - y, x1 - x : x2 - x]))
+    whole = sum(part.shape[0] * part.shape[1] for *_, part in parts) == height * width
+    if whole and len(parts) == 1:
+        return parts[0][2]
+    canvas = np.empty((height, width, 3), np.uint8) if whole else np.full((height, width, 3), GREY, np.uint8)
+    for y, x, part in parts:
+        canvas[y : y + part.shape[0], x : x + part.shape[1]] = part
+    return canvas
 
 
 def warp_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ultralytics.data.images import GREY
-from ultralytics.data.transforms.geometry import Fit, clip_boxes
+from ultralytics.data.transforms.geometry import Fit, RandomPerspective, clip_boxes
 from ultralytics.data.transforms.sample import Pool, Sample, Transform
 
 SMALLEST_SIDE = 4.0  # pixels; half a cell of the finest map (stride 8), below which an object shows next to nothing
@@ -15,36 +14,36 @@ BETA = 32.0  # both parameters of the mixing weight's distribution: nearly alway
 
 
 class Mosaic:
-    """With probability p, four samples around a random centre of a canvas of (2 * size, 2 * size).
+    """With probability p, four samples around a random centre of a canvas of (2 * size, 2 * size); then `place`.
 
-    RandomPerspective must follow: it crops the canvas to the size.
+    Only the part of the canvas that `place` shows is put together. Without mosaic `place` is all that is done.
     """
 
-    def __init__(self, pool: Pool, size: int, p: float):
-        self.pool, self.size, self.p = pool, size, p
+    def __init__(self, pool: Pool, size: int, p: float, place: RandomPerspective):
+        self.pool, self.size, self.p, self.place = pool, size, p, place
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if not self.pool.strong or rng.random() >= self.p:
-            return sample
-        others = [self.pool.load(int(i)) for i in rng.integers(len(self.pool), size=3)]
+            return self.place(sample, rng)
+        samples = [sample, *self.pool.others(sample.index, 3, rng)]
         side = 2 * self.size
-        centre = rng.integers(self.size // 2, self.size + self.size // 2 + 1, size=2)  # x, y
-        canvas = np.full((side, side, 3), GREY, np.uint8)
-        boxes, classes = [], []
-        for quarter, tile in enumerate([sample, *others]):
-            right, below = quarter % 2, quarter // 2
+        centre = rng.integers(self.size // 2, self.size + self.size // 2 + 1, size=2).tolist()  # x, y
+        tiles, boxes = [], []
+        for quarter, tile in enumerate(samples):
             height, width = tile.shape
             # The corner of each tile that faces the centre touches it.
-            left, top = int(centre[0]) - (0 if right else width), int(centre[1]) - (0 if below else height)
-            x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + width, side), min(top + height, side)
-            canvas[y1:y2, x1:x2] = tile.image[y1 - top : y2 - top, x1 - left : x2 - left]
+            left, top = centre[0] - (0 if quarter % 2 else width), centre[1] - (0 if quarter // 2 else height)
+            x1, y1 = max(left, 0), max(top, 0)
+            tiles.append((tile.image[y1 - top : side - top, x1 - left : side - left], x1, y1))
             boxes.append(tile.boxes + np.float32((left, top, left, top)))
-            classes.append(tile.cls)
         cut, keep = clip_boxes(np.concatenate(boxes), (side, side))
-        return replace(sample, image=canvas, boxes=cut[keep], cls=np.concatenate(classes)[keep])
+        cls = np.concatenate([tile.cls for tile in samples])[keep]
+        matrix = self.place.draw((side, side), rng)
+        image, moved, keep = self.place.move(tiles, (side, side), cut[keep], matrix)
+        return replace(sample, image=image, boxes=moved[keep], cls=cls[keep])
 
     def __repr__(self) -> str:
-        return f"Mosaic(size={self.size}, p={self.p})"
+        return f"Mosaic(size={self.size}, p={self.p}, place={self.place!r})"
 
 
 class MixUp:
@@ -56,7 +55,7 @@ class MixUp:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if not self.pool.strong or rng.random() >= self.p:
             return sample
-        other = self.before(self.pool.load(int(rng.integers(len(self.pool)))), rng)
+        other = self.before(self.pool.others(sample.index, 1, rng)[0], rng)
         weight = np.float32(rng.beta(BETA, BETA))
         image = sample.image * weight + other.image * (1 - weight)
         return replace(
@@ -85,7 +84,7 @@ class Dense:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if not self.pool.strong or rng.random() >= self.p:
             return self.otherwise(sample, rng)
-        others = [self.pool.load(int(i)) for i in rng.integers(len(self.pool), size=3)]
+        others = self.pool.others(sample.index, 3, rng)
         half = self.size // 2
         image = np.empty((2 * half, 2 * half, 3), np.uint8)
         boxes, classes = [], []

@@ -38,10 +38,8 @@ class Pool(Protocol):
 
     strong: bool  # False once the run has ended strong augmentation (the option close_mosaic)
 
-    def __len__(self) -> int: ...
-
-    def load(self, index: int) -> Sample:
-        """A sample at network scale, not augmented."""
+    def others(self, index: int, count: int, rng: np.random.Generator) -> list[Sample]:
+        """`count` random samples to mix with that of `index`, at network scale, not augmented."""
 
 
 class Compose:
