@@ -1,0 +1,60 @@
+import pytest
+
+from benchmarks.interleave import Worker, in_turns, markdown, peers
+
+SERVER = """
+import sys
+sys.path.insert(0, {root!r})
+from benchmarks.interleave import serve
+def answer(request):
+    print("and chatters")
+    if request == "fail":
+        raise ValueError("broken side")
+    return [request, sys.argv[1:]]
+serve(answer)
+"""
+
+
+@pytest.fixture
+def script(tmp_path, request):
+    file = tmp_path / "side.py"
+    file.write_text(SERVER.format(root=str(request.config.rootpath)))
+    return file
+
+
+def test_a_worker_answers_whatever_libraries_print(script):
+    worker = Worker(script, ["--serve", "x"])
+    assert worker({"n": 3}) == [{"n": 3}, ["--serve", "x"]]
+    assert worker(4) == [4, ["--serve", "x"]]
+    worker.close()
+    assert worker.process.returncode == 0
+
+
+def test_a_side_that_breaks_is_told(script):
+    worker = Worker(script, [])
+    with pytest.raises(SystemExit, match="broken side"):
+        worker("fail")
+
+
+def test_sides_take_turns_and_the_first_rounds_do_not_count():
+    calls = []
+
+    def side(name):
+        def run() -> float:
+            calls.append(name)
+            return float(len(calls))
+
+        return run
+
+    times = in_turns({"a": side("a"), "b": side("b")}, repeats=2, warmup=1)
+    assert calls == ["a", "b"] * 3
+    assert times == {"a": [3, 5], "b": [4, 6]}
+
+
+def test_the_table_has_a_row_for_each_peer():
+    rows = {"step": {"ours": [1.0, 2.0, 3.0], "one": [2.0, 4.0, 9.0], "two": [0.5, 1.0, 1.5]}}
+    lines = markdown(rows, show=lambda seconds: f"{seconds:g} s").splitlines()
+    assert len(lines) == 4
+    assert lines[2] == "| step | 1 s (2 s) | one | 2 s (4 s) | 2.00 | 2.00 |"
+    assert lines[3] == "| step | 1 s (2 s) | two | 0.5 s (1 s) | 0.50 | 0.50 |"
+    assert peers(["old=/a/b", "new=c=d"]) == {"old": "/a/b", "new": "c=d"}
