@@ -1,4 +1,4 @@
-"""What the benchmarks share: sides that are measured in turns (A, B, A, B, ...), each in a process of its own if need be.
+"""What the benchmarks share: sides that are measured in turns (A, B, A, B, ...), in processes of their own if need be.
 
 Two packages of the same name cannot be imported by one process. So a script starts itself once for each side, with that
 side's folder in PYTHONPATH, as a worker that does one repeat whenever it is asked.
@@ -23,7 +23,7 @@ class Worker:
     """`script` with `words`, importing from `folder` first; called with a request (plain data), it gives the answer."""
 
     def __init__(self, script: str | Path, words: Sequence[str], folder: str | Path | None = None):
-        self.log = tempfile.TemporaryFile("w+")
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process)
         self.process = subprocess.Popen(
             [sys.executable, str(Path(script).resolve()), *words],
             stdin=subprocess.PIPE,
@@ -58,10 +58,11 @@ def environment(folder: str | Path | None) -> dict[str, str]:
     return {**os.environ, **added}
 
 
-def serve(answer: Callable[[Any], Any]) -> None:
-    """Be a worker: answer every line of the standard input. What libraries print goes to the error output."""
+def serve(prepare: Callable[[], Callable[[Any], Any]]) -> None:
+    """Be a worker: what `prepare` gives answers every request. What libraries print goes to the error output."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    answer = prepare()
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), file=replies, flush=True)
 

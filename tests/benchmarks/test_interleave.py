@@ -6,12 +6,15 @@ SERVER = """
 import sys
 sys.path.insert(0, {root!r})
 from benchmarks.interleave import serve
-def answer(request):
-    print("and chatters")
-    if request == "fail":
-        raise ValueError("broken side")
-    return [request, sys.argv[1:]]
-serve(answer)
+def prepare():
+    print("a library says hello")
+    def answer(request):
+        print("and chatters")
+        if request == "fail":
+            raise ValueError("broken side")
+        return [request, sys.argv[1:]]
+    return answer
+serve(prepare)
 """
 
 
