@@ -19,8 +19,7 @@ def judged(case: dict) -> tuple[DetMetrics, np.ndarray]:
     """The metrics of a reference case, and our (predictions, 10) matches."""
     labels, predictions = (torch.from_numpy(NUMBERS[f"c{case['case']}_{kind}"]) for kind in ("gt", "pred"))
     metrics = DetMetrics({i: f"class {i}" for i in range(case["nc"])})
-    tp = []
     for image in range(case["images"]):
         own, true = predictions[predictions[:, 0] == image], labels[labels[:, 0] == image]
-        tp.append(metrics.add_image(own[:, [3, 4, 5, 6, 2, 1]], true[:, 2:], true[:, 1]))
-    return metrics.process(), np.concatenate(tp)
+        metrics.add_image(own[:, [3, 4, 5, 6, 2, 1]], true[:, 2:], true[:, 1])
+    return metrics.process(), metrics.judged.tp

@@ -110,3 +110,18 @@ def test_shares_of_several_processes_join_into_the_whole():
     assert joined.results_dict == whole.results_dict
     assert joined.summary() == whole.summary()
     assert np.array_equal(joined.confusion_matrix.matrix, whole.confusion_matrix.matrix)
+
+
+@pytest.mark.parametrize("block", [1, 40, 10**6])
+def test_it_does_not_matter_how_many_images_are_judged_at_once(block, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.metrics.BLOCK", block)
+    one, batches = judged(CASES[2])
+    labels, predictions = (torch.from_numpy(NUMBERS[f"c2_{kind}"]) for kind in ("gt", "pred"))
+    metrics = DetMetrics(one.names)
+    for start in range(0, CASES[2]["images"], 3):
+        own = [predictions[predictions[:, 0] == i][:, [3, 4, 5, 6, 2, 1]] for i in range(start, start + 3)]
+        true = labels[(labels[:, 0] >= start) & (labels[:, 0] < start + 3)]
+        metrics.add_batch(own[: CASES[2]["images"] - start], true[:, 0] - start, true[:, 2:], true[:, 1])
+    assert np.array_equal(metrics.judged.tp, batches)
+    assert metrics.process().summary() == one.summary()
+    assert np.array_equal(metrics.confusion_matrix.matrix, one.confusion_matrix.matrix)

@@ -159,10 +159,9 @@ class BaseValidator(CallbackOwner):
         height, width = batch["img"].shape[2:]
         labels = torch.cat([batch["batch_idx"][:, None], batch["cls"], batch["bboxes"]], 1).cpu()  # (N, 6)
         boxes = xywh2xyxy(labels[:, 2:]) * labels.new_tensor([width, height, width, height])
-        for i, found in enumerate(detections):
-            own = labels[:, 0] == i
-            self.metrics.add_image(found, boxes[own], labels[own, 1])
-            if self.final and (self.args.save_json or self.args.coco_eval):
+        self.metrics.add_batch(detections, labels[:, 0], boxes, labels[:, 1])
+        if self.final and (self.args.save_json or self.args.coco_eval):
+            for i, found in enumerate(detections):
                 self.predictions += self._coco_entries(found, batch, i)
 
     def _coco_entries(self, found: Tensor, batch: dict, i: int) -> list[dict]:

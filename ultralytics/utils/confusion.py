@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ultralytics.utils.ap import match_predictions
+from ultralytics.utils.matching import match_predictions
 
 
 class ConfusionMatrix:
@@ -24,11 +24,14 @@ class ConfusionMatrix:
     def add_image(self, iou: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, true_cls: np.ndarray) -> None:
         """Count one image: iou (labels, predictions), the predictions in descending order of `conf`."""
         sure = conf > self.conf
-        found = match_predictions(iou[:, sure], [self.iou])[:, 0]
-        predicted = pred_cls[sure].astype(int)
-        true = np.append(true_cls, self.nc).astype(int)  # found == -1 means the background
-        np.add.at(self.matrix, (predicted, true[found]), 1)
-        missed = np.setdiff1d(np.arange(len(true_cls)), found)
+        self.count(match_predictions(iou[:, sure], [self.iou])[:, 0], pred_cls[sure], true_cls)
+
+    def count(self, found: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> None:
+        """Count predictions by their class, the position of the label they have found (-1: none), and all labels."""
+        true = np.append(true, self.nc).astype(int)  # found == -1 means the background
+        np.add.at(self.matrix, (predicted.astype(int), true[found]), 1)
+        missed = np.ones(len(true), bool)
+        missed[found] = missed[-1] = False
         np.add.at(self.matrix, (self.nc, true[missed]), 1)
 
     def normalised(self) -> np.ndarray:

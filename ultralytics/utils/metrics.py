@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from ultralytics.utils.ap import IOU_THRESHOLDS, ClassCurves, ap_per_class, average_precision, match_predictions
+from ultralytics.utils.ap import ClassCurves, ap_of_hits, ap_per_class, average_precision
 from ultralytics.utils.boxes import bbox_iou, box_iou
 from ultralytics.utils.confusion import ConfusionMatrix
-from ultralytics.utils.dist import interleave
+from ultralytics.utils.judged import BLOCK, Judged, Waiting, dealt_out, judge, one_after_the_other
+from ultralytics.utils.matching import IOU_THRESHOLDS, match_predictions
 
 if TYPE_CHECKING:
     from ultralytics.utils.coco_eval import CocoMetrics
@@ -122,37 +124,49 @@ class DetMetrics:
         self.seen = 0
         self.coco: CocoMetrics | None = None
         self.box: BoxMetrics
-        self._tp, self._conf, self._pred_cls, self._true_cls = [], [], [], []
+        self._waiting: list[Waiting] = []
+        self._judged: list[Judged] = []
 
-    def add_image(self, detections: Tensor, true_boxes: Tensor, true_cls: Tensor) -> np.ndarray:
-        """Judge one image.
+    def add_image(self, detections: Tensor, true_boxes: Tensor, true_cls: Tensor) -> None:
+        """As `add_batch`, of a single image: (n, 6), (m, 4), (m,)."""
+        self.add_batch([detections], torch.zeros(len(true_cls)), true_boxes, true_cls)
+
+    def add_batch(self, detections: Sequence[Tensor], image: Tensor, true_boxes: Tensor, true_cls: Tensor) -> None:
+        """Take images in; they are judged some hundred at a time.
 
         Args:
-            detections: (n, 6) x1, y1, x2, y2, score, class, the best first.
+            detections: of each image (n, 6) x1, y1, x2, y2, score, class, the best first.
+            image: (m,) the image each label belongs to, counted from 0.
             true_boxes: (m, 4) x1, y1, x2, y2 on the same scale.
             true_cls: (m,)
-
-        Returns:
-            (n, 10) bool: right at each IoU threshold.
         """
-        iou = box_iou(true_boxes.float(), detections[:, :4].float()).cpu().numpy()  # (m, n)
-        conf, pred_cls = detections[:, 4:].float().cpu().numpy().T
-        labels = true_cls.cpu().numpy().astype(int)
-        self.confusion_matrix.add_image(iou, conf, pred_cls, labels)
-        tp = match_predictions(iou * (labels[:, None] == pred_cls[None])) >= 0
-        for store, values in ((self._tp, tp), (self._conf, conf), (self._pred_cls, pred_cls), (self._true_cls, labels)):
-            store.append(values)
-        self.labels += np.bincount(labels, minlength=len(self.names))
-        self.images[np.unique(labels)] += 1
-        self.seen += 1
-        return tp
+        nc, counts = len(self.names), np.array([len(rows) for rows in detections])
+        owner, labels = (tensor.cpu().numpy().astype(np.int64) for tensor in (image, true_cls))
+        rows, boxes = torch.cat(tuple(detections)).float().cpu().numpy(), true_boxes.float().cpu().numpy()
+        self._waiting.append(Waiting(counts, rows, owner, boxes, labels))
+        self.labels += np.bincount(labels, minlength=nc)
+        self.images += np.bincount(np.unique(owner * nc + labels) % nc, minlength=nc)
+        self.seen += len(counts)
+        if sum(len(part.rows) for part in self._waiting) >= BLOCK:
+            self._judge_waiting()
+
+    def _judge_waiting(self) -> None:
+        if self._waiting:
+            self._judged.append(judge(self._waiting, self.confusion_matrix))
+            self._waiting = []
+
+    @property
+    def judged(self) -> Judged:
+        """What has been found right, over all images so far."""
+        self._judge_waiting()
+        self._judged = [one_after_the_other(self._judged)]
+        return self._judged[0]
 
     @classmethod
     def joined(cls, parts: Sequence[DetMetrics], block: int) -> DetMetrics:
         """One collection from several that were dealt blocks of `block` images in turn."""
         whole = cls(parts[0].names, confusion_conf=parts[0].confusion_matrix.conf)
-        for name in ("_tp", "_conf", "_pred_cls", "_true_cls"):
-            setattr(whole, name, interleave([getattr(part, name) for part in parts], block))
+        whole._judged = [dealt_out([part.judged for part in parts], block)]
         whole.confusion_matrix.matrix = sum(part.confusion_matrix.matrix for part in parts)
         whole.images, whole.labels = sum(part.images for part in parts), sum(part.labels for part in parts)
         whole.seen = sum(part.seen for part in parts)
@@ -160,11 +174,9 @@ class DetMetrics:
 
     def process(self) -> DetMetrics:
         """Compute `box` from the images so far, and return this object."""
-        tp = np.concatenate(self._tp) if self._tp else np.zeros((0, len(IOU_THRESHOLDS)), dtype=bool)
-        conf, pred_cls, true_cls = (
-            np.concatenate(values) if values else np.zeros(0) for values in (self._conf, self._pred_cls, self._true_cls)
-        )
-        self.box = BoxMetrics(ap_per_class(tp, conf, pred_cls, true_cls), len(self.names))
+        found = self.judged
+        curves = ap_of_hits(found.row, found.column, found.conf, found.cls, self.labels, len(IOU_THRESHOLDS))
+        self.box = BoxMetrics(curves, len(self.names))
         return self
 
     @property
