@@ -148,6 +148,19 @@ def test_a_stream_that_dies_does_not_end_the_others(camera, caplog):
     assert f"stream 3/3 {camera.url}/c.mjpg: cannot be opened; gave up after 3 attempts" in caplog.text
 
 
+def test_the_end_of_a_stream_is_told_while_another_always_has_a_frame(camera, monkeypatch, caplog):
+    monkeypatch.setattr(streams, "RECONNECTS", 0)
+    camera.connections["b"] = [shades(*[50] * 500)]
+    with closing(iter(load_source([f"{camera.url}/a.mjpg", f"{camera.url}/b.mjpg"], stream_buffer=True))) as batches:
+        next(batches)
+        camera.sent.wait(0.5)  # from here on 30 frames of b wait at any time
+        for _ in zip(range(100), batches, strict=False):
+            if "a.mjpg: cannot be opened" in caplog.text:
+                break
+            time.sleep(0.01)
+    assert "a.mjpg: cannot be opened; gave up" in caplog.text and not camera.sent.is_set()
+
+
 def test_a_broken_frame_of_a_stream_is_not_its_end(camera, caplog):
     camera.connections["a"] = [[*shades(50), b"no picture", jpeg(70)[:300], *shades(90)]]
     found = {look(f) for f in frames(f"{camera.url}/a.mjpg", stream_buffer=True)}

@@ -110,6 +110,8 @@ def test_frames_do_not_come_faster_than_their_rate(desktop, monkeypatch):
         ("screen 0 0 0 0 10", "width and height are at least 1"),
         ("screen 1 2", "expected: screen .number of the monitor"),
         ("screen left", "all whole numbers"),
+        ("screen --1", "all whole numbers"),
+        ("screen ²", "all whole numbers"),
     ],
 )
 def test_wrong_regions(desktop, source, message):

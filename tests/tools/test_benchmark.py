@@ -1,6 +1,7 @@
 """The table of all exports: what is measured, how failures are told, what is written."""
 
 import csv
+import math
 
 import pytest
 
@@ -55,6 +56,7 @@ def test_a_case_is_exported_and_measured(plan, tmp_path):
 def test_a_percentile_is_a_value_that_was_measured():
     assert benchmark.percentile([5.0, 1.0, 3.0, 2.0, 4.0], 0.5) == 3.0
     assert benchmark.percentile([1.0, 2.0], 0.95) == 2.0
+    assert benchmark.percentile(list(range(1, 101)), 0.95) == 95  # 95 of 100 do not exceed it
 
 
 def test_a_failed_case_is_a_row_with_its_reason(plan, tmp_path, monkeypatch):
@@ -69,6 +71,12 @@ def test_a_failed_case_is_a_row_with_its_reason(plan, tmp_path, monkeypatch):
     assert (second["mAP50-95"], second["File (MB)"], second["Memory (MB)"]) == ("0.25", "1.0", "")
     assert (tmp_path / "benchmark.md").read_text().count("\n") == 4
     assert (tmp_path / "benchmark.png").stat().st_size > 10_000
+
+
+def test_without_labels_there_is_a_table_and_no_picture(tmp_path):
+    unknown = Measured(math.nan, math.nan, 10.0, 12.0, 100.0, 10**6)
+    benchmark.write_report([(Case("onnx", "float32", 64), unknown)], tmp_path, "best.pt")
+    assert "10.0" in (tmp_path / "benchmark.txt").read_text() and not (tmp_path / "benchmark.png").exists()
 
 
 def test_a_process_that_dies_is_told_by_its_last_words(plan, tmp_path):

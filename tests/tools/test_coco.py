@@ -115,6 +115,8 @@ TRUTH = {
         ),
         (TRUTH, [{"image_id": 1}], "detection 0 has no category_id, bbox, score"),
         (TRUTH, [ENTRY | {"bbox": [1, 2]}], "detection 0: bbox is [1, 2], expected [x, y, width, height]"),
+        (TRUTH, [ENTRY | {"image_id": [1]}], "detection 0: image_id is [1], expected a number"),
+        (TRUTH, [ENTRY | {"score": "0.5"}], "detection 0: score is '0.5', expected a number"),
         ({"images": []}, [ENTRY], "not a COCO detection file: it has no annotations, categories"),
     ],
 )

@@ -14,8 +14,9 @@ def folder(tmp_path):
 
 
 def test_names_are_found_and_boxes_converted(yolo, folder):
+    (folder / "xml/unnamed.xml").write_text(VOC_XML.replace("dog", " "))
     code, text = yolo("xml2txt", "xml=xml", "save=labels")
-    assert code == 0 and "2 label files with 2 boxes, 0 annotations not converted; 3 classes: cat, dog, emu" in text
+    assert code == 0 and "2 label files with 2 boxes, 1 annotations not converted; 3 classes: cat, dog, emu" in text
     assert (folder / "labels/a.txt").read_text() == DOG
     assert (folder / "labels/sub/b.txt").read_text() == "2 0.550000 0.300000 0.900000 0.400000\n"  # cut at the border
     assert (folder / "labels/classes.txt").read_text() == "cat\ndog\nemu\n"

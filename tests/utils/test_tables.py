@@ -77,5 +77,8 @@ def test_read_csv_takes_padded_headings_and_refuses_what_is_none(tmp_path):
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="cannot be read as CSV"):
         read_csv(file)
+    file.write_text("a\n" + "x" * 200_000)
+    with pytest.raises(UserError, match=r"cannot be read as CSV \(field larger"):
+        read_csv(file)
     with pytest.raises(UserError, match=r"none\.csv: cannot be read as CSV"):
         read_csv(tmp_path / "none.csv")

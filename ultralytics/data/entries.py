@@ -65,7 +65,7 @@ def find_entries(source: Any) -> list[Entry]:
 
 
 def _entries_of_text(text: str, inside: tuple[Path, ...] = ()) -> list[Entry]:
-    if text.isdigit():
+    if text.isdecimal():
         return [Entry("stream", int(text))]
     if region := parse_screen(text):
         return [Entry("stream", region)]

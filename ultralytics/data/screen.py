@@ -33,7 +33,7 @@ def parse_screen(text: str) -> Region | None:
     if word.lower() != SCREEN:
         return None
     usage = "expected: screen [number of the monitor, 0 for all] [left top width height]"
-    if not all(part.lstrip("-").isdigit() for part in rest) or len(rest) not in (0, 1, 4, 5):
+    if not all(part.removeprefix("-").isdecimal() for part in rest) or len(rest) not in (0, 1, 4, 5):
         raise DataError(f"source {text!r}: {usage}, all whole numbers")
     numbers = [int(part) for part in rest]
     monitor, box = (numbers[0], numbers[1:]) if len(numbers) in (1, 5) else (0, numbers)

@@ -174,19 +174,22 @@ def live_batches(
     seen, failures = False, []
     try:
         while readers:
-            ended = [reader for reader in readers if reader.ended]  # before taking: its last frames still count
-            batch = [frame for reader in readers if (frame := reader.take())]
+            batch: list[Frame] = []
+            for reader in tuple(readers):
+                ended = reader.ended  # before taking: its last frames still count
+                if frame := reader.take():
+                    batch.append(frame)
+                elif ended:
+                    failures.append(f"{reader.label}: {reader.failure}")
+                    if seen or len(readers) > 1:  # otherwise the error says it
+                        LOGGER.warning(failures[-1])
+                    readers.remove(reader)
             if batch:
                 seen = True
                 yield batch
-                del batch  # the caller's now; what is waited for next must not keep it
-                continue
-            for reader in ended:
-                failures.append(f"{reader.label}: {reader.failure}")
-                if seen or len(readers) > 1:  # otherwise the error says it
-                    LOGGER.warning(failures[-1])
-                readers.remove(reader)
-            time.sleep(IDLE_SECONDS)
+            else:
+                time.sleep(IDLE_SECONDS)
+            del batch, frame  # the caller's now; what is waited for next must not keep it
     finally:
         for reader in readers:
             reader.stop()  # all of them first, so that they end side by side

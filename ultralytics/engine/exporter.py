@@ -23,6 +23,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, CallbackOwner, Callbacks
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import DataError, OptionError, UserError
+from ultralytics.utils.files import size_of
 from ultralytics.utils.torch_utils import select_device
 
 COMPARED = 4  # images
@@ -71,8 +72,8 @@ class Exporter(CallbackOwner):
         said = job.metadata
         LOGGER.info(f"Exporting {source} to {self.args.format}, {said.precision}, {_size_of(said)}")
         self.file = importlib.import_module(f"ultralytics.engine.export.{kind.module}").export(job)
-        size = sum(f.stat().st_size for f in ([self.file] if self.file.is_file() else self.file.rglob("*")))
-        LOGGER.info(f"{self.file}: {size / MEGABYTE:.1f} MB, written in {time.perf_counter() - started:.1f} s")
+        seconds = time.perf_counter() - started
+        LOGGER.info(f"{self.file}: {size_of(self.file) / MEGABYTE:.1f} MB, written in {seconds:.1f} s")
         self._compare(job)
         self.callbacks.run("on_export_end", self)
         return str(self.file)

@@ -8,6 +8,7 @@ from torch import nn
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
+from ultralytics.utils.files import size_of
 from ultralytics.utils.flops import get_flops
 from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.paper_table import ModelFacts, PaperTable, paper_table
@@ -46,9 +47,7 @@ def table_of(network: nn.Module, metrics: DetMetrics, source: str, *, imgsz: int
 
 def _size(file: Path) -> int | None:
     """Bytes of weights or of an exported model, which may be a folder; None for a model file, which holds none."""
-    if file.suffix in (".yaml", ".yml") or not file.exists():
-        return None
-    return sum(part.stat().st_size for part in ([file] if file.is_file() else file.rglob("*")) if part.is_file())
+    return None if file.suffix in (".yaml", ".yml") or not file.exists() else size_of(file)
 
 
 def _name(network: nn.Module, file: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from ultralytics.cfg.options import FORMATS
 from ultralytics.cfg.rules import DeviceName, OneOf, Range, SomeOf
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, setup_logging
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.figures import new_figure, save_figure
+from ultralytics.utils.files import size_of
 from ultralytics.utils.tables import Column, Table
 
 PYTORCH = "pytorch"
@@ -226,7 +229,7 @@ def measure(file: str, case: Case, plan: Plan, folder: Path) -> Measured:
         plots=False, verbose=False, project=str(folder), name="val", exist_ok=True,
     )  # fmt: skip
     return Measured(
-        metrics.box.map50, metrics.box.map, speed.median, percentile(speed.runs, 0.95), speed.fps, _bytes(Path(file)),
+        metrics.box.map50, metrics.box.map, speed.median, percentile(speed.runs, 0.95), speed.fps, size_of(Path(file)),
         speed.memory,
     )  # fmt: skip
 
@@ -234,11 +237,7 @@ def measure(file: str, case: Case, plan: Plan, folder: Path) -> Measured:
 def percentile(values: Sequence[float], share: float) -> float:
     """The value that this share of the values does not exceed."""
     ordered = sorted(values)
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
-
-
-def _bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
+    return ordered[max(math.ceil(share * len(ordered)), 1) - 1]
 
 
 def table_of(rows: Sequence[tuple[Case, Measured]]) -> Table:
@@ -260,18 +259,14 @@ def table_of(rows: Sequence[tuple[Case, Measured]]) -> Table:
 def write_report(rows: Sequence[tuple[Case, Measured]], folder: Path, model: str) -> None:
     """benchmark.txt, .md, .tex and .csv, and benchmark.png: accuracy over the median latency."""
     table_of(rows).write(folder, "benchmark", f"Exports of {Path(model).name}")
-    done = [(case, m) for case, m in rows if m.median is not None]
+    done = [(case, m) for case, m in rows if m.median is not None and math.isfinite(m.map)]  # no labels: no number
     if done:
         _draw(done, folder / "benchmark.png")
 
 
 def _draw(rows: Sequence[tuple[Case, Measured]], file: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure = new_figure(8, 5)
+    axes = figure.subplots()
     markers = dict(zip(PRECISIONS, "os^", strict=True))
     colours: dict[str, Any] = {}
     for case, m in rows:
@@ -282,8 +277,7 @@ def _draw(rows: Sequence[tuple[Case, Measured]], file: Path) -> None:
     axes.set(xlabel="median latency of a batch (ms)", ylabel="mAP50-95")
     axes.set(xlim=(0, 1.3 * longest), ylim=(0, max(1.3 * best, 0.05)))  # from 0: small differences look small
     axes.grid(alpha=0.3)
-    figure.savefig(file, dpi=130)
-    plt.close(figure)
+    save_figure(figure, file)
 
 
 def _listed(value: str | list[str]) -> list[str]:

@@ -74,6 +74,9 @@ def read_predictions(file: Path) -> list[dict]:
         box = entry["bbox"]
         if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) for v in box):
             raise DataError(f"{file}: detection {number}: bbox is {box!r}, expected [x, y, width, height] in pixels")
+        for key, kinds in (("image_id", int | str), ("category_id", int | str), ("score", int | float)):
+            if not isinstance(entry[key], kinds):
+                raise DataError(f"{file}: detection {number}: {key} is {entry[key]!r}, expected a number")
     return entries
 
 

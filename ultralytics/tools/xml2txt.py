@@ -66,7 +66,7 @@ def found_names(files: list[Path]) -> list[str]:
             tree = ElementTree.parse(file)
         except (ElementTree.ParseError, OSError):
             continue
-        names.update(text.strip() for item in tree.iter("object") if (text := item.findtext("name")))
+        names.update(name for item in tree.iter("object") if (name := (item.findtext("name") or "").strip()))
     return sorted(names)
 
 

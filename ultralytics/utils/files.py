@@ -105,6 +105,11 @@ def write_yaml(path: str | Path, data: Mapping) -> Path:
     return write_text(path, yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True))
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(part.stat().st_size for part in ([path] if path.is_file() else path.rglob("*")) if part.is_file())
+
+
 def safe_name(text: str) -> str:
     """A name for a file or folder: without the characters that file systems or addresses give a meaning."""
     return "".join("_" if c in '<>:"/\\|?*' or ord(c) < 32 else c for c in text).strip(". ") or "_"

@@ -132,12 +132,12 @@ def read_csv(file: Path) -> list[dict[str, str]]:
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        rows = [
+            {str(key).strip(): (value or "").strip() for key, value in row.items() if isinstance(value, str | None)}
+            for row in csv.DictReader(io.StringIO(text))
+        ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file}: cannot be read as CSV ({error})") from error
-    rows = [
-        {str(key).strip(): (value or "").strip() for key, value in row.items() if isinstance(value, str | None)}
-        for row in csv.DictReader(io.StringIO(text))
-    ]
     if not rows:
         raise UserError(f"{file}: has no rows, expected a line of headings and lines of values")
     return rows
