@@ -1,0 +1,64 @@
+"""The plain version that the benchmarks compare with computes what the reference and our network do."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.plain import SIZES, PlainRTDETR
+from tests.golden.fill import fill
+from tests.golden.inputs import image, train_batch
+from ultralytics.nn.tasks import RTDETRDetectionModel
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+MODELS = json.loads((GOLDEN / "rtdetr_models.json").read_text())
+NUMBERS = np.load(GOLDEN / "rtdetr_models.npz")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_our_checkpoints_load(size):
+    with torch.device("meta"):
+        plain, ours = PlainRTDETR(size, nc=7), RTDETRDetectionModel(f"rtdetr-efficientvit-{size}.yaml", nc=7)
+    plain.load_state_dict(ours.state_dict(), strict=True, assign=True)
+
+
+@pytest.mark.parametrize("size", ["m0", "m3"])
+@torch.no_grad()
+def test_predictions_are_those_of_the_reference(size):
+    expected = MODELS[f"rtdetr-efficientvit-{size}"]
+    model = fill(PlainRTDETR(size), expected["gain"])
+    for case in expected["cases"]:
+        y, (_, _, enc_bboxes, enc_scores, _) = model(torch.from_numpy(image(case["seed"], case["H"], case["W"])))
+        for name, found in (
+            ("pred", y[0, :40]),
+            ("enc_bboxes", enc_bboxes[0, :40]),
+            ("enc_scores_max", enc_scores[0].amax(-1)),
+        ):
+            numbers = NUMBERS[f"{case['key']}_{name}"]
+            assert np.abs(found.numpy() - numbers).max() <= 1e-4 * np.abs(numbers).max(), (case["key"], name)
+
+
+def test_losses_and_gradients_are_those_of_our_network_in_float64():
+    """Denoising queries included: both draw the same noise."""
+    batch = {key: torch.from_numpy(value).double() for key, value in train_batch(0, 96, 64).items()}
+    ours = fill(RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml", nc=80), 1.5).double().train()
+    plain = PlainRTDETR("m0").double().train()
+    plain.load_state_dict(ours.state_dict())
+    totals, terms, gradients = [], [], []
+    for model in (ours, plain):
+        torch.manual_seed(0)
+        total, items = model(batch)
+        total.backward()
+        totals.append(total.item())
+        terms.append(items)
+        gradients.append({name: p.grad for name, p in model.named_parameters()})
+    assert totals[1] == pytest.approx(totals[0], rel=1e-4)
+    torch.testing.assert_close(terms[1], terms[0], rtol=1e-4, atol=0)
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        worst = (gradients[1][name] - gradient).abs().max()
+        assert worst <= 1e-4 * gradient.abs().max() + 1e-9, name
+    for name, value in ours.state_dict().items():  # the running statistics moved alike
+        torch.testing.assert_close(plain.state_dict()[name], value, rtol=1e-4, atol=1e-9)
