@@ -63,11 +63,15 @@ def test_predictions_are_those_of_the_reference(reference):
 
 
 @torch.no_grad()
-def test_folding_changes_nothing_but_rounding(reference):
+def test_fusing_changes_nothing_but_rounding(reference):
+    """In float64, where no two queries come so close that rounding would change their places."""
     model, expected = reference
     case = expected["cases"][0]
-    x = torch.from_numpy(image(case["seed"], case["H"], case["W"]))
-    before = model(x)[0]
+    model.double()
+    x = torch.from_numpy(image(case["seed"], case["H"], case["W"])).double()
+    before = model(x)
     model.fuse()
-    assert (model(x)[0] - before).abs().max() <= 1e-4
-    assert not any(isinstance(m, torch.nn.BatchNorm2d) for layer in model.model[:-1] for m in layer.modules())
+    after = model(x)
+    for a, b in zip((before[0], *before[1][:4]), (after[0], *after[1][:4]), strict=True):
+        assert (a - b).abs().max() <= 1e-10
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())

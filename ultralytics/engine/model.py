@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,15 +13,9 @@ from torch import Tensor
 from ultralytics.cfg import Options, get_cfg
 from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.engine.checkpoint import load_checkpoint, load_model_weights, save_checkpoint
-from ultralytics.engine.paper import table_of, write_table
-from ultralytics.engine.predictor import BasePredictor
-from ultralytics.engine.results import Results
-from ultralytics.engine.resume import device_of
 from ultralytics.engine.run_files import RunFiles
-from ultralytics.engine.trainer import BaseTrainer
-from ultralytics.engine.validator import BaseValidator
-from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.backends import backend_name
+from ultralytics.nn.optimise.copies import InferenceCopy
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import known_names, load_weights, read_weights
 from ultralytics.utils import setup_logging
@@ -29,9 +23,15 @@ from ultralytics.utils.callbacks import CallbackOwner, Callbacks
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.dist import rank, started_by_torchrun
 from ultralytics.utils.errors import ModelConfigError, OptionError, UserError, WeightsError
-from ultralytics.utils.metrics import DetMetrics
-from ultralytics.utils.paper_table import PaperTable
 from ultralytics.utils.torch_utils import count_devices
+
+if TYPE_CHECKING:  # what trains, validates, predicts or exports is imported when it is used
+    from ultralytics.engine.predictor import BasePredictor
+    from ultralytics.engine.results import Results
+    from ultralytics.engine.trainer import BaseTrainer
+    from ultralytics.engine.validator import BaseValidator
+    from ultralytics.utils.metrics import DetMetrics
+    from ultralytics.utils.paper_table import PaperTable
 
 # What validation and prediction take over from the training of the weights, unless told otherwise.
 INHERITED = {
@@ -69,6 +69,7 @@ class Model(CallbackOwner):
         self.metrics: DetMetrics | None = None
         self.modules: list[str] | None = None  # folders of module files that an option named
         self._validated: dict[str, int | None] = {}  # imgsz and batch of the validation that gave `metrics`
+        self._inference = InferenceCopy()
         self._loaded = False  # weights that are not those of `source`
         suffix = Path(self.source).suffix.lower()
         if suffix in (".yaml", ".yml"):
@@ -89,6 +90,8 @@ class Model(CallbackOwner):
     def model(self) -> DetectionModel:
         """The network, built when it is first needed; of an exported model the `AutoBackend` that runs it."""
         if self.is_exported:
+            from ultralytics.nn.autobackend import AutoBackend
+
             return AutoBackend(self.source)
         if self.checkpoint is None:
             return self.network_class(self.source, overrides={"modules": self.modules})
@@ -115,6 +118,10 @@ class Model(CallbackOwner):
         `trainer` is a class of your own, derived from `RTDETRTrainer`. `resume=True` goes on with the run whose
         `last.pt` this model was made from.
         """
+        from ultralytics.engine.paper import write_table
+        from ultralytics.engine.resume import device_of
+        from ultralytics.utils.metrics import DetMetrics
+
         self._require_weights("train")
         args = self._options("train", options, model=self.source)
         if not started_by_torchrun() and count_devices(device := device_of(args)) > 1:
@@ -137,6 +144,7 @@ class Model(CallbackOwner):
     ) -> DetMetrics:
         """Train in a process for each device; the best weights come back as a file."""
         from ultralytics.engine.distribute import launch, train_process
+        from ultralytics.engine.paper import write_table
 
         if not args.save:
             raise OptionError("save=False: weights come back from several devices by a file; leave it out.")
@@ -165,9 +173,11 @@ class Model(CallbackOwner):
 
         `validator` is a class of your own, derived from `RTDETRValidator`.
         """
+        from ultralytics.engine.paper import write_table
+
         args = self._options("val", options, model=self.source)
         validator = (validator or self.validator_class)(None, None, args, self.callbacks)
-        self.metrics = validator(model=self.model)
+        self.metrics = validator(model=self._inference.of(self.model))
         self._validated = {"imgsz": check_imgsz(args.imgsz, int(max(self.model.stride))), "batch": args.batch}
         if (args.plots or args.save_json) and not rank():
             write_table(self.paper_table(), validator.save_dir)
@@ -179,6 +189,8 @@ class Model(CallbackOwner):
         Raises:
             UserError: nothing was validated yet.
         """
+        from ultralytics.engine.paper import table_of
+
         if self.metrics is None:
             raise UserError("paper_table: there are no metrics yet; call val(data='my.yaml') first")
         return table_of(self.model, self.metrics, self.source, **self._validated)
@@ -199,7 +211,9 @@ class Model(CallbackOwner):
         if source is None and args.source is None:
             raise UserError("predict: source= is missing; for example source='image.jpg'")
         self.predictor = (predictor or self.predictor_class)(args, options, self.callbacks)
-        return self.predictor(source, model=self.model, stream=stream)
+        # Vectors and feature maps are those of the layers that the model file has.
+        network = self.model if args.embed or args.visualize else self._inference.of(self.model)
+        return self.predictor(source, model=network, stream=stream)
 
     __call__ = predict
 
@@ -244,7 +258,10 @@ class Model(CallbackOwner):
         return self.model.info(imgsz=imgsz, detailed=detailed, verbose=verbose)
 
     def fuse(self) -> Model:
-        """Fold the normalisations into the convolutions, for faster prediction; not to be trained afterwards."""
+        """Rewrite the network itself for inference (`nn/optimise`); it cannot be trained afterwards.
+
+        Validation and prediction do so on a copy: this is for those who call the network.
+        """
         self._require_weights("fuse")
         self.model.fuse()
         return self

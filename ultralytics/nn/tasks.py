@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -184,11 +183,11 @@ class DetectionModel(nn.Module):
         load_weights(self, weights)
 
     def fuse(self, verbose: bool = False) -> DetectionModel:
-        """Fold every normalisation into the convolution before it, for inference. Exact up to rounding."""
-        for module in list(self.modules()):
-            # Some modules keep an nn.Fold under this name.
-            if inspect.isroutine(getattr(type(module), "fold", None)):
-                module.fold()
+        """Rewrite the network for inference, see `nn/optimise`. Exact up to rounding; not to be trained afterwards."""
+        from ultralytics.nn.optimise import optimise
+
+        if not self.fused:
+            optimise(self)
         self.fused = True
         return self
 

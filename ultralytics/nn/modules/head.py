@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,13 @@ from ultralytics.nn.modules.transformer import (
 )
 from ultralytics.nn.registry import Context, Plan, register
 from ultralytics.utils.errors import ModelConfigError
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """Switches mixed precision off where it is on."""
+    enabled = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if enabled else nullcontext()
+
 
 DECODER_SETTINGS = {"num_queries": "nq", "num_denoising": "nd"}  # top-level YAML key: constructor argument
 
@@ -163,31 +171,29 @@ class RTDETRDecoder(nn.Module):
             In eval: (y, that tuple) with y (B, queries, 4 + nc), cx, cy, w, h in 0..1 and class probabilities.
             Exporting (`export = True`): y alone.
         """
-        feats, shapes = self._encoder_input(x)
-        device = feats.device.type
-        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-            with torch.autocast(device, enabled=False):  # feed-forward networks and boxes overflow in float16
-                return self._decode(feats.float(), shapes, batch)
-        return self._decode(feats, shapes, batch)
+        memory, shapes = self._encoder_input(x)
+        with without_autocast(x[0].device):  # feed-forward networks and boxes overflow in float16
+            return self._decode(memory, shapes, batch)
 
-    def _decode(self, feats: Tensor, shapes: list[tuple[int, int]], batch: dict[str, Any] | None) -> tuple:
+    def _decode(self, memory: Tensor, shapes: list[tuple[int, int]], batch: dict[str, Any] | None) -> tuple:
         """What `forward` returns, from the positions of all maps (B, S, hd)."""
-        queries = min(self.num_queries, feats.shape[1])
+        features, anchors = self._position_features(memory, shapes)
+        queries = min(self.num_queries, features.shape[1])
         denoising = self._denoising_queries(batch, queries) if self.training and batch is not None else None
-        embed, reference, enc_bboxes, enc_scores = self._select_queries(feats, shapes, queries)
+        embed, reference, enc_bboxes, enc_scores = self._select_queries(features, anchors, queries)
         attn_mask = dn_meta = None
         if denoising is not None:
             dn_embed, dn_reference, attn_mask, dn_meta = denoising
             embed = torch.cat((dn_embed.to(embed.dtype), embed), 1)
             reference = torch.cat((dn_reference.to(reference.dtype), reference), 1)
         dec_bboxes, dec_scores = self.decoder(
-            embed, reference, feats, shapes, self.dec_bbox_head, self.dec_score_head, self.query_pos_head, attn_mask
+            embed, reference, memory, shapes, self.dec_bbox_head, self.dec_score_head, self.query_pos_head, attn_mask
         )
         if self.training:
             # Without boxes nothing uses the class embedding; DDP wants every parameter in the graph.
             dec_scores = dec_scores + 0 * self.denoising_class_embed.weight.sum() if dn_meta is None else dec_scores
             branch = getattr(self, "one_to_many", None)
-            dense = () if branch is None else (branch(feats, shapes),)
+            dense = () if branch is None else (branch(memory, shapes),)
             return (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta, *dense)
         y = torch.cat((dec_bboxes[-1], dec_scores[-1].sigmoid()), -1)  # (B, queries, 4 + nc)
         return y if self.export else (y, (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta))
@@ -201,7 +207,8 @@ class RTDETRDecoder(nn.Module):
         """Project the maps and lay their positions in a row: (B, S, hd), and (h, w) of each map."""
         maps = [project(level) for project, level in zip(self.input_proj, x, strict=True)]
         shapes = [(level.shape[2], level.shape[3]) for level in maps]  # one by one, which a tracer follows
-        return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], 1), shapes
+        memory = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], 1)
+        return memory.to(self.enc_output[0].weight.dtype), shapes
 
     @staticmethod
     def _anchors(shapes: list[tuple[int, int]], like: Tensor, size: float = 0.05, margin: float = 0.01) -> tuple:
@@ -220,22 +227,24 @@ class RTDETRDecoder(nn.Module):
         logits = torch.log(anchors / (1 - anchors)).masked_fill(~usable, float("inf"))
         return logits.to(like.dtype), usable
 
-    def _select_queries(
-        self, feats: Tensor, shapes: list[tuple[int, int]], queries: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _position_features(self, memory: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """What the encoder says of each position (B, S, hd), and its anchor as logits (1, S, 4)."""
+        anchors, usable = self._anchors(shapes, memory)
+        return self.enc_output(usable.to(memory.dtype) * memory), anchors
+
+    def _select_queries(self, features: Tensor, anchors: Tensor, queries: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The `queries` positions with the best class score: content, box logits, boxes in 0..1 and class logits."""
-        anchors, usable = self._anchors(shapes, feats)
-        features = self.enc_output(usable.to(feats.dtype) * feats)  # (B, S, hd)
+        batch = features.shape[0]
         scores = self.enc_score_head(features)  # (B, S, nc)
         best = scores.amax(-1).topk(queries, dim=1).indices.unsqueeze(-1)  # (B, nq, 1)
 
         content = features.gather(1, best.expand(-1, -1, features.shape[-1]))
-        chosen = anchors.expand(feats.shape[0], -1, -1).gather(1, best.expand(-1, -1, 4))
+        chosen = anchors.expand(batch, -1, -1).gather(1, best.expand(-1, -1, 4))
         reference = self.enc_bbox_head(content) + chosen
         enc_scores = scores.gather(1, best.expand(-1, -1, scores.shape[-1]))
         enc_bboxes = reference.sigmoid()
         if self.learnt_init_query:
-            content = self.tgt_embed.weight[: content.shape[1]].expand(feats.shape[0], -1, -1)
+            content = self.tgt_embed.weight[: content.shape[1]].expand(batch, -1, -1)
         elif self.training:
             content = content.detach()
         return content, reference.detach() if self.training else reference, enc_bboxes, enc_scores

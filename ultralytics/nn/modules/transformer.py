@@ -163,16 +163,23 @@ class MSDeformAttn(nn.Module):
         Returns:
             (B, queries, d_model)
         """
-        heads, levels, points = self.n_heads, self.n_levels, self.n_points
-        batch, queries, _ = query.shape
-        value = self.value_proj(value).view(batch, -1, heads, self.d_model // heads)  # (B, S, C) -> (B, S, heads, -1)
-        offsets = self.sampling_offsets(query).view(batch, queries, heads, levels, points, 2)
-        weights = self.attention_weights(query).view(batch, queries, heads, levels * points).softmax(-1)
-        centre, size = refer_bbox[:, :, None, None, None].split(2, -1)  # each (B, queries, 1, 1, 1, 2)
-        locations = centre + offsets / points * size * 0.5
-        weights = weights.view(batch, queries, heads, levels, points)
+        batch, _, channels = value.shape
+        value = self.value_proj(value).view(batch, -1, self.n_heads, channels // self.n_heads)  # (B, S, heads, -1)
+        locations, weights = self.sampling_points(query, refer_bbox)
         sampled = deformable_sampling(value, value_shapes, locations, weights)
         return self.output_proj(sampled)
+
+    def sampling_points(self, query: Tensor, refer_bbox: Tensor) -> tuple[Tensor, Tensor]:
+        """Where each query reads, x and y in 0..1 (B, queries, heads, levels, points, 2), and the weight of each point.
+
+        The weights (B, queries, heads, levels, points) of a head sum to 1.
+        """
+        batch, queries, _ = query.shape
+        each = (batch, queries, self.n_heads, self.n_levels, self.n_points)
+        offsets = self.sampling_offsets(query).view(*each, 2)
+        weights = self.attention_weights(query).view(*each[:3], -1).softmax(-1).view(each)
+        centre, size = refer_bbox[:, :, None, None, None].split(2, -1)  # each (B, queries, 1, 1, 1, 2)
+        return centre + offsets / self.n_points * size * 0.5, weights
 
 
 class DeformableTransformerDecoderLayer(nn.Module):

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.nn.optimise.helpers import detector
+from ultralytics.nn.optimise.copies import InferenceCopy
+
+HEAD = [[1, 2, 3], 1, "RTDETRDecoder", ["nc", 32, 12, 2, 4, 1]]
+
+
+@pytest.fixture
+def network():
+    return detector([], HEAD)
+
+
+def test_the_network_stays_what_it_is(network):
+    state = {k: v.clone() for k, v in network.state_dict().items()}
+    fused = InferenceCopy().of(network)
+    assert fused.fused and not network.fused and not fused.training
+    assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
+
+
+def test_the_copy_is_kept(network):
+    copies = InferenceCopy()
+    first = copies.of(network)
+    network.train()  # a mode is no change: the copy is in eval
+    assert copies.of(network) is first
+
+
+@torch.no_grad()
+def change_weight(network):
+    network.model[0].conv.weight.mul_(2)
+
+
+def change_statistics(network):
+    network.model[0].bn.running_mean.add_(1)
+
+
+def load_other_weights(network):
+    network.load_state_dict({k: v + 1 for k, v in network.state_dict().items()})
+
+
+def change_setting(network):
+    network.model[-1].num_queries = 5
+
+
+def change_type(network):
+    network.float()
+
+
+@pytest.mark.parametrize("change", [change_weight, change_statistics, load_other_weights, change_setting, change_type])
+def test_it_is_made_anew_after_a_change(network, change):
+    copies = InferenceCopy()
+    first = copies.of(network)
+    change(network)
+    x = torch.rand(1, 3, 64, 64, dtype=next(network.parameters()).dtype)
+    second = copies.of(network)
+    assert second is not first
+    with torch.no_grad():
+        torch.testing.assert_close(second(x)[0], network.eval()(x)[0], rtol=0, atol=1e-4)
+
+
+def test_names_follow(network):
+    copies = InferenceCopy()
+    copies.of(network)
+    network.names = {0: "a", 1: "b", 2: "c"}
+    assert copies.of(network).names == network.names
+
+
+def test_hooks_are_called(network):
+    network.model[0].register_forward_hook(lambda *_: None)
+    assert InferenceCopy().of(network) is network

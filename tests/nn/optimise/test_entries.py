@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tests.nn.optimise.helpers import assert_fusing_is_exact, detector
+
+HEAD = [[2, 3, -1], 1, "RTDETRDecoder", ["nc", 32, 12, 2, 4, 1]]
+LATERAL = [64, 1, 1, None, 1, 1, False]  # a 1x1 convolution without activation
+UP = [None, 2, "nearest"]
+
+
+def numbers(network: nn.Module) -> list[int]:
+    return [layer.i for layer in network.model]
+
+
+@pytest.mark.parametrize("block", ["RepC3", "C3", "C2f", "C2", "C3x"])
+def test_upsampling_lateral_and_concatenation_vanish_into_the_block(block):
+    neck = [
+        [-1, 1, "Conv", [64, 1, 1]],  # 4
+        [-1, 1, "nn.Upsample", UP],
+        [2, 1, "Conv", LATERAL],
+        [[-2, -1], 1, "Concat", [1]],
+        [-1, 2, block, [64]],  # 8
+    ]
+    fused = assert_fusing_is_exact(detector(neck, HEAD))
+    assert numbers(fused) == [0, 1, 2, 3, 4, 8, 9]
+    assert fused.model[5].f == [2, -1]  # the map at full size first
+    assert fused.model[5].entry.convs[0].in_channels == 32  # not the lateral's 64
+
+
+def test_two_upsamplings_in_a_row_and_three_inputs():
+    neck = [
+        [-1, 1, "nn.Upsample", UP],  # 4
+        [-1, 1, "nn.Upsample", UP],
+        [2, 1, "nn.Upsample", UP],
+        [1, 1, "Conv", LATERAL],
+        [[5, -2, -1], 1, "Concat", [1]],  # 8
+        [-1, 1, "RepC3", [32]],
+    ]
+    fused = assert_fusing_is_exact(detector(neck, HEAD))
+    assert numbers(fused) == [0, 1, 2, 3, 9, 10]
+    assert fused.model[4].entry.scales == [1, 2, 4]
+
+
+UNTOUCHED = {
+    "upsampled map is read elsewhere": (
+        [[-1, 1, "nn.Upsample", UP], [[-1, 2], 1, "Concat", [1]], [-1, 1, "RepC3", [32]], [[-1, 4], 1, "Concat", [1]]],
+        [0, 1, 2, 3, 4, 5, 6, 7, 8],
+    ),
+    "concatenation is read elsewhere": (
+        [[-1, 1, "nn.Upsample", UP], [[-1, 2], 1, "Concat", [1]], [-1, 1, "C2f", [32]], [[-1, 5], 1, "Concat", [1]]],
+        [0, 1, 2, 3, 4, 5, 6, 7, 8],
+    ),
+    "bilinear": (
+        [[-1, 1, "nn.Upsample", [None, 2, "bilinear"]], [[-1, 2], 1, "Concat", [1]], [-1, 1, "RepC3", [32]]],
+        [0, 1, 2, 3, 4, 5, 6, 7],
+    ),
+    "lateral with an activation": (
+        [[2, 1, "Conv", [64, 1, 1]], [[-1, 2], 1, "Concat", [1]], [-1, 1, "RepC3", [32]]],
+        [0, 1, 2, 3, 4, 5, 6, 7],
+    ),
+    "lateral that narrows": (
+        [[2, 1, "Conv", [4, 1, 1, None, 1, 1, False]], [[-1, 2], 1, "Concat", [1]], [-1, 1, "RepC3", [64]]],
+        [0, 1, 2, 3, 4, 5, 6, 7],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNTOUCHED)
+def test_layers_stay_where_the_pattern_does_not_hold(case):
+    neck, left = UNTOUCHED[case]
+    assert numbers(assert_fusing_is_exact(detector(neck, HEAD))) == left
+
+
+def test_a_block_of_an_own_forward_is_left_alone():
+    neck = [[-1, 1, "nn.Upsample", UP], [[-1, 2], 1, "Concat", [1]], [-1, 1, "SPPF", [32, 5]]]
+    fused = assert_fusing_is_exact(detector(neck, HEAD))
+    assert type(fused.model[-2]).__name__ == "SPPF"
+
+
+def test_repeated_blocks_and_several_classes_of_activation():
+    neck = [[-1, 1, "nn.Upsample", UP], [[-1, 2], 1, "Concat", [1]], [-1, 1, "RepC3", [32]]]
+    network = detector(neck, HEAD)
+    network.model[6].cv2.act = nn.ReLU()  # not that of cv1
+    fused = assert_fusing_is_exact(network)
+    assert numbers(fused) == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_no_gradient_is_left_to_train():
+    fused = assert_fusing_is_exact(detector([], [[1, 2, 3], 1, "RTDETRDecoder", ["nc", 32, 12, 2, 4, 1]]))
+    assert torch.is_grad_enabled()
+    assert not any(p.requires_grad for p in fused.model[-1].encode.parameters())

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.nn.optimise.normalisations import _fold, _pairs
+
+
+class Odd(nn.Module):
+    """Convolutions whose normalisation may be folded, and some whose may not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain, self.plain_norm = nn.Conv2d(3, 4, 3, padding=1, bias=True), nn.BatchNorm2d(4)
+        self.twice, self.twice_norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)  # a residual reads the convolution, too
+        self.again, self.again_norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)  # runs two times
+        self.grouped, self.grouped_norm = nn.Conv2d(4, 8, 3, groups=4, bias=False), nn.BatchNorm2d(8, affine=False)
+        self.act, self.act_norm = nn.Conv2d(8, 4, 1), nn.BatchNorm2d(4)  # an activation between
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.plain_norm(self.plain(x))
+        y = self.twice(x)
+        x = self.twice_norm(y) + y
+        for _ in range(2):
+            x = self.again_norm(self.again(x))
+        x = self.grouped_norm(self.grouped(x))
+        return self.act_norm(self.act(x).relu())
+
+
+@torch.no_grad()
+def test_only_what_stays_the_same_is_folded():
+    torch.manual_seed(0)
+    net = Odd().double().eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    x = torch.rand(2, 3, 8, 8, dtype=torch.float64)
+    expected = net(x)
+    pairs = _pairs(net, (x.to("meta"),))
+    assert pairs == [("plain", "plain_norm"), ("grouped", "grouped_norm")]
+    for names in pairs:
+        _fold(net, *names)
+    torch.testing.assert_close(net(x), expected)
+    assert isinstance(net.plain_norm, nn.Identity)
+    assert isinstance(net.grouped_norm, nn.BatchNorm2d)  # without weights of its own it stays

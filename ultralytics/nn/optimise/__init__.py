@@ -1,0 +1,29 @@
+"""What `fuse()` does: rewrites of a network for inference that leave its output as it is, up to rounding.
+
+A module merges what it alone knows in its method `fold()`; a rewrite that spans several layers is a class here.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+from torch import nn
+
+from ultralytics.nn.optimise.decoder import FoldDecoder
+from ultralytics.nn.optimise.entries import JoinEntries
+from ultralytics.nn.optimise.graph import LayerGraph
+from ultralytics.nn.optimise.normalisations import FoldNormalisations
+
+REWRITES = (FoldNormalisations(), JoinEntries(), FoldDecoder())  # in this order
+
+
+def optimise(network: nn.Module) -> None:
+    """Rewrite a network in eval; it cannot be trained afterwards."""
+    for module in list(network.modules()):
+        # Some modules keep an nn.Fold under this name.
+        if inspect.isroutine(getattr(type(module), "fold", None)):
+            module.fold()
+    graph = LayerGraph(network)
+    for rewrite in REWRITES:
+        rewrite(graph)
+    graph.write_to(network)

@@ -1,0 +1,44 @@
+"""A rewritten copy of a network for validation and prediction, beside the network itself, which can still be trained."""
+
+from __future__ import annotations
+
+import copy
+from itertools import chain
+from typing import Any
+
+from torch import nn
+
+
+class InferenceCopy:
+    """Holds the copy of the network that was asked for last, and makes it anew when that network has changed."""
+
+    def __init__(self) -> None:
+        self._state: list[Any] = []
+        self._copy: nn.Module | None = None
+
+    def of(self, network: nn.Module) -> nn.Module:
+        """The copy, in eval; the network itself where it is rewritten already, or somebody has put hooks on its parts.
+
+        A rewritten network lacks parts, whose hooks would not be called.
+        """
+        if network.fused or any(m._forward_hooks or m._forward_pre_hooks for m in network.modules()):
+            return network
+        state = state_of(network)
+        if self._copy is None or state != self._state:
+            self._copy = copy.deepcopy(network).eval().requires_grad_(False).fuse()
+            self._state = state
+        self._copy.names = network.names
+        return self._copy
+
+
+def state_of(network: nn.Module) -> list[Any]:
+    """What differs after any change of weights (their versions, counted by torch) or of plain settings of a module."""
+    tensors = [
+        (id(t), t.data_ptr(), t._version, t.dtype, t.device) for t in chain(network.parameters(), network.buffers())
+    ]
+    plain = (int, float, str, bool)
+    settings = [
+        (id(module), [item for item in vars(module).items() if type(item[1]) in plain and item[0] != "training"])
+        for module in network.modules()
+    ]
+    return [tensors, settings]
