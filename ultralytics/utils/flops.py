@@ -11,15 +11,16 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import thop
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 T = TypeVar("T")
 IMAGE_SIZE = 640  # pixels, of published numbers
@@ -79,6 +80,9 @@ def count_operations(model: nn.Module, image: Tensor, counter: FlopCounterMode |
         image: (1, C, H, W) on its device.
         counter: torch's counter, if its state is wanted during the run.
     """
+    import thop
+    from torch.utils.flop_counter import FlopCounterMode  # imports triton, where it is installed
+
     counter = counter or FlopCounterMode(display=False)
     with counter, torch.no_grad(), attention_in_parts():
         macs, _ = thop.profile(model, inputs=(image,), verbose=False)

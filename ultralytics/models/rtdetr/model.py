@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ultralytics.engine.later import Later
 from ultralytics.engine.model import Model
-from ultralytics.models.rtdetr.predict import RTDETRPredictor
-from ultralytics.models.rtdetr.train import RTDETRTrainer
-from ultralytics.models.rtdetr.val import RTDETRValidator
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
 
@@ -15,9 +13,9 @@ class RTDETR(Model):
     """RT-DETR from a model file, `RTDETR("rtdetr-efficientvit-m0.yaml")`, or from weights, `RTDETR("best.pt")`."""
 
     network_class = RTDETRDetectionModel
-    trainer_class = RTDETRTrainer
-    validator_class = RTDETRValidator
-    predictor_class = RTDETRPredictor
+    trainer_class = Later("ultralytics.models.rtdetr.train:RTDETRTrainer")
+    validator_class = Later("ultralytics.models.rtdetr.val:RTDETRValidator")
+    predictor_class = Later("ultralytics.models.rtdetr.predict:RTDETRPredictor")
 
     def __init__(self, model: str | Path = "rtdetr-l.yaml", verbose: bool = True) -> None:
         super().__init__(model, verbose)
