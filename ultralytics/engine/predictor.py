@@ -126,8 +126,8 @@ class BasePredictor(CallbackOwner):
                 )
             return torch.stack([frame.tensor for frame in frames]).to(self.device, torch.float32)
         images = np.stack([self.resize(frame.image, self.imgsz) for frame in frames])  # (B, H, W, 3) BGR
-        rgb = np.ascontiguousarray(images[..., ::-1].transpose(0, 3, 1, 2))  # (B, H, W, 3) -> (B, 3, H, W)
-        return torch.from_numpy(rgb).to(self.device).float() / 255
+        rgb = torch.from_numpy(np.ascontiguousarray(images[..., ::-1])).to(self.device)
+        return rgb.permute(0, 3, 1, 2).float().div_(255)  # (B, H, W, 3) -> (B, 3, H, W), in memory as it was
 
     def inference(self, x: Tensor, visualize: Path | None = None) -> Any:
         """Output of the network, or feature vectors; `visualize` is a folder for pictures of its feature maps."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 
+import torch
 from torch import nn
 
 from ultralytics.nn.optimise.decoder import FoldDecoder
@@ -27,3 +28,4 @@ def optimise(network: nn.Module) -> None:
     for rewrite in REWRITES:
         rewrite(graph)
     graph.write_to(network)
+    network.to(memory_format=torch.channels_last)  # 1x1 convolutions and the decoder read positions as rows

@@ -1,4 +1,4 @@
-"""A rewritten copy of a network for validation and prediction, beside the network itself, which can still be trained."""
+"""A rewritten copy of a network for validation and prediction, beside the network, which can still be trained."""
 
 from __future__ import annotations
 

@@ -56,17 +56,23 @@ class FoldedDecoder(RTDETRDecoder):
             return self._decode(tables, shapes, None)
 
     def _position_features(self, memory: list[Tensor], shapes: Shapes) -> tuple[Tensor, Tensor]:
-        anchors, usable = self._known_anchors(shapes, memory[0])
+        anchors, places = self._known_anchors(shapes, memory[0])
         encoded = torch.cat([encode(table) for encode, table in zip(self.encode, memory, strict=True)], 1)  # (B, S, hd)
         # Where no anchor is usable enc_output gets zeros, and gives its bias.
-        return self.enc_norm(torch.where(usable, encoded, self.enc_bias)), anchors
+        if self.export:
+            encoded = torch.where(places, encoded, self.enc_bias)
+        else:
+            encoded[:, places] = self.enc_bias
+        return self.enc_norm(encoded), anchors
 
     def _known_anchors(self, shapes: Shapes, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Anchors and, for exporters, which are usable (1, S, 1); else the positions of those that are not."""
         if self.export:  # a tracer follows the sizes
             return self._anchors(shapes, like)
         key = (tuple(shapes), like.dtype, like.device)
         if self.known is None or self.known[0] != key:
-            self.known = (key, self._anchors(shapes, like))
+            anchors, usable = self._anchors(shapes, like)
+            self.known = (key, (anchors, (~usable).flatten().nonzero().flatten()))
         return self.known[1]
 
 
@@ -93,7 +99,8 @@ class SampledAttention(nn.Module):
         locations, weights = self.sampling_points(query, refer_bbox)
         if not self.gathers:
             projected = torch.cat([project(table) for project, table in zip(self.values, value, strict=True)], 1)
-            projected = projected.unflatten(2, (self.n_heads, -1))  # (B, S, heads, C / heads)
+            batch, _, channels = projected.shape
+            projected = projected.view(batch, -1, self.n_heads, channels // self.n_heads)  # which a tracer follows
             return self.output_proj(deformable_sampling(projected, value_shapes, locations, weights))
         total = 0
         corners = bilinear_corners(locations, weights, value_shapes)
