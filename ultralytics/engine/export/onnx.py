@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import io
-import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,8 @@ from pathlib import Path
 import torch
 
 from ultralytics.engine.export import Job
-from ultralytics.engine.export.traced import Traced, quiet_tracing
+from ultralytics.engine.export.quiet import only_errors, quiet_tracing
+from ultralytics.engine.export.traced import Traced
 from ultralytics.utils.atomic import atomic_write
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import OptionError
@@ -80,19 +80,12 @@ def _quantised(model: object, job: Job) -> object:
             return {INPUT: group.numpy()} if full else None
 
     kept = [node.name for node in model.graph.node if node.name.startswith(prefix)]
-    log = logging.getLogger()
-    level = log.level
-    with tempfile.TemporaryDirectory() as folder:
-        float32, int8 = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+    with tempfile.TemporaryDirectory() as folder, only_errors():  # it recommends what has been considered
+        float32, prepared, int8 = (Path(folder) / f"{name}.onnx" for name in ("float32", "prepared", "int8"))
         onnx.save(model, float32)
-        try:
-            log.setLevel(logging.ERROR)  # it recommends what has been considered
-            prepared = Path(folder) / "prepared.onnx"
-            runtime.shape_inference.quant_pre_process(str(float32), str(prepared), skip_symbolic_shape=True)
-            runtime.quantize_static(
-                str(prepared), str(int8), Images(), quant_format=runtime.QuantFormat.QDQ, per_channel=True,
-                op_types_to_quantize=["Conv"], nodes_to_exclude=kept,
-            )  # fmt: skip
-        finally:
-            log.setLevel(level)
+        runtime.shape_inference.quant_pre_process(str(float32), str(prepared), skip_symbolic_shape=True)
+        runtime.quantize_static(
+            str(prepared), str(int8), Images(), quant_format=runtime.QuantFormat.QDQ, per_channel=True,
+            op_types_to_quantize=["Conv"], nodes_to_exclude=kept,
+        )  # fmt: skip
         return onnx.load(int8)

@@ -12,6 +12,7 @@ import yaml
 
 from ultralytics.engine.export import Job
 from ultralytics.engine.export.onnx import head_prefix, onnx_bytes
+from ultralytics.engine.export.quiet import only_errors
 from ultralytics.nn.backends.openvino import METADATA_FILE
 from ultralytics.utils.checks import require
 
@@ -42,4 +43,5 @@ def _quantised(model: Any, job: Job) -> Any:
     groups = [group for group in job.calibration.split(job.metadata.batch) if len(group) == job.metadata.batch]
     head = nncf.IgnoredScope(patterns=[f"^{re.escape(head_prefix(job))}.*"], validate=False)
     dataset = nncf.Dataset(groups, lambda group: group.numpy())
-    return nncf.quantize(model, dataset, subset_size=len(groups), ignored_scope=head)
+    with only_errors("nncf"):  # it tells of every node of the head
+        return nncf.quantize(model, dataset, subset_size=len(groups), ignored_scope=head)

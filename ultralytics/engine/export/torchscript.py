@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from ultralytics.engine.export import Job
-from ultralytics.engine.export.traced import Traced, quiet_tracing
+from ultralytics.engine.export.quiet import quiet_tracing
+from ultralytics.engine.export.traced import Traced
 from ultralytics.nn.backends.torchscript import METADATA_ENTRY
 from ultralytics.utils.atomic import atomic_write
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 
 
@@ -29,14 +25,3 @@ class Traced(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images.half() if self.half_type else images).float()
-
-
-@contextmanager
-def quiet_tracing() -> Iterator[None]:
-    """Without torch's remarks on tracing: the comparison at the end of an export is what they advise."""
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.filterwarnings("ignore", module="torch.onnx")
-        yield
