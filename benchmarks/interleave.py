@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,32 @@ def in_turns(sides: dict[str, Callable[[], float]], repeats: int, warmup: int = 
     return {name: [times[name] for times in rounds[warmup:]] for name in sides}
 
 
-def markdown(rows: dict[str, Times], show: Callable[[float], str] = lambda seconds: f"{1000 * seconds:.1f} ms") -> str:
-    """A row for each peer of each measurement: minimum and median of both sides, and how many times faster ours is."""
+def timed(run: Callable[[], Any], pause: float = 0.02) -> Callable[[], float]:
+    """A side for `in_turns`, in this process. It first waits until threads of the side before have stopped spinning."""
+
+    def side() -> float:
+        time.sleep(pause)
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+
+    return side
+
+
+def markdown(
+    rows: dict[str, Times],
+    show: Callable[[float], str] = lambda seconds: f"{1000 * seconds:.1f} ms",
+    floors: dict[str, float] | None = None,
+) -> str:
+    """A row for each peer of each measurement: minimum and median of both sides, and how many times faster ours is.
+
+    `floors` are the seconds that the machine needs at the least for what is measured: both minima are then also told
+    as multiples of them.
+    """
     lines = ["| what | ours, min (median) | against | min (median) | ratio of minima | of medians |"]
     lines.append("|---|---:|---|---:|---:|---:|")
+    if floors is not None:
+        lines = [lines[0] + " ours / floor | other / floor |", lines[1] + "---:|---:|"]
     for what, times in rows.items():
         (_, ours), *others = ((name, (min(t), statistics.median(t))) for name, t in times.items())
         for name, (least, middle) in others:
@@ -89,4 +112,7 @@ def markdown(rows: dict[str, Times], show: Callable[[float], str] = lambda secon
                 f"| {what} | {show(ours[0])} ({show(ours[1])}) | {name} | {show(least)} ({show(middle)}) "
                 f"| {least / ours[0]:.2f} | {middle / ours[1]:.2f} |"
             )
+            if floors is not None:
+                multiples = (f"{least / floors[what]:.1f}" if what in floors else "" for least in (ours[0], least))
+                lines[-1] += " {} | {} |".format(*multiples)
     return "\n".join(lines)

@@ -393,3 +393,25 @@ class PlainRTDETR(nn.Module):
         f4 = m[15](torch.cat([m[13](f3), y4], 1))
         f5 = m[18](torch.cat([m[16](f4), y5], 1))
         return m[19]([f3, f4, f5], batch)
+
+
+@torch.no_grad()
+def both(size: str, nc: int = 80) -> tuple[RTDETRDetectionModel, PlainRTDETR]:
+    """Our network, not yet fused, and the plain one, in eval and with the same weights.
+
+    They are drawn so that maps are neither zero nor without limit, as in a trained network: branches that start at zero
+    do not, and normalisations have the statistics of an image.
+    """
+    torch.manual_seed(0)
+    ours, plain = RTDETRDetectionModel(f"rtdetr-efficientvit-{size}.yaml", nc=nc), PlainRTDETR(size, nc)
+    for parameter in ours.parameters():
+        if not parameter.any():
+            parameter.normal_(0, 0.05)
+    norms = [module for module in ours.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    ours.train()(torch.rand(2, 3, 256, 256))
+    for norm in norms:
+        norm.momentum = 0.03
+    plain.load_state_dict(ours.state_dict())
+    return ours.eval(), plain.eval()

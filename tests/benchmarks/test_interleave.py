@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.interleave import Worker, in_turns, markdown, peers
+from benchmarks.interleave import Worker, in_turns, markdown, peers, timed
 
 SERVER = """
 import sys
@@ -61,3 +61,17 @@ def test_the_table_has_a_row_for_each_peer():
     assert lines[2] == "| step | 1 s (2 s) | one | 2 s (4 s) | 2.00 | 2.00 |"
     assert lines[3] == "| step | 1 s (2 s) | two | 0.5 s (1 s) | 0.50 | 0.50 |"
     assert peers(["old=/a/b", "new=c=d"]) == {"old": "/a/b", "new": "c=d"}
+
+
+def test_minima_are_told_as_multiples_of_a_floor_where_there_is_one():
+    rows = {"step": {"ours": [1.0, 2.0], "one": [2.0, 4.0]}, "read": {"ours": [1.0], "one": [1.0]}}
+    lines = markdown(rows, show=lambda seconds: f"{seconds:g} s", floors={"step": 0.4}).splitlines()
+    assert [line.count("|") for line in lines] == [9] * 4
+    assert lines[2].endswith("| 2.00 | 2.00 | 2.5 | 5.0 |")
+    assert lines[3].endswith("| 1.00 | 1.00 |  |  |")
+
+
+def test_a_side_calls_what_it_times_once():
+    calls = []
+    assert timed(lambda: calls.append(1), pause=0)() >= 0
+    assert calls == [1]

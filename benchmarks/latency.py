@@ -1,0 +1,230 @@
+"""Latency side by side: our networks after fuse(), plain eager ones, the published packages, exported files, timm.
+
+    python benchmarks/latency.py --peer 8.1.47=FOLDER 8.4=FOLDER
+    python benchmarks/latency.py --rows plain exports --repeats 20
+
+A peer is a folder for PYTHONPATH with another `ultralytics`. All sides take turns; printed are minimum and median, and
+the minima as multiples of the floor: operations of our fused network / the peak of the machine, measured in this run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from interleave import Times, Worker, in_turns, markdown, peers, serve, timed
+
+PLAIN = (("m0", 640, 1), ("m5", 640, 1), ("m0", 320, 8))  # size, image side, batch
+EXPORTS = (("openvino", False), ("onnx", False), ("openvino", True), ("onnx", True))  # format, int8
+CALIBRATION = 8  # images for int8, whose speed does not depend on them
+Row = tuple[Times, float]  # seconds of the sides, and 1e9 operations of our fused network
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.serve:
+        serve(lambda: prepare_detector(args.serve, args))
+        return
+    import torch
+    from machine import matmul_peak
+
+    torch.set_grad_enabled(False)
+    peaks, rows = [], {}
+    for kind in args.rows:
+        peaks.append(matmul_peak(args.threads))
+        rows |= ROWS[kind](args)
+    peak = max(peaks)
+    floors = {what: count / peak for what, (_, count) in rows.items()}
+    print(f"\n{args.threads} threads, {args.repeats} repeats, matrix products at {peak:.0f} GFLOP/s\n")
+    print(markdown({what: times for what, (times, _) in rows.items()}, floors=floors))
+    print("\nfloors: " + ", ".join(f"{what} {rows[what][1]:.1f} GFLOP" for what in rows))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=[*ROWS], default=[*ROWS])
+    parser.add_argument("--peer", nargs="+", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--models", nargs="+", default=["rtdetr-l.yaml"], help="that the peers have too")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--serve", metavar="MODEL", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def images(batch: int, side: int) -> Any:
+    import torch
+
+    return torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+# Plain ----------------------------------------------------------------------------------------------------------------
+
+
+def plain_rows(args: argparse.Namespace) -> dict[str, Row]:
+    from machine import operations
+    from plain import both
+
+    rows = {}
+    for size, side, batch in PLAIN:
+        ours, plain = both(size)
+        ours.fuse()
+        x = images(batch, side)
+        what = f"{size} {side}, batch {batch}"
+        tell_difference(what, plain(x)[0], ours(x)[0])
+        sides = {"ours": timed(partial(ours, x)), "plain eager": timed(partial(plain, x))}
+        rows[what] = in_turns(sides, args.repeats, warmup=3), operations(ours, x)
+        tell(what, rows[what][0])
+    return rows
+
+
+def tell_difference(what: str, expected: Any, found: Any) -> None:
+    """Both sides have to compute the same, or the comparison is worth nothing."""
+    from ultralytics.engine.export.comparison import BOUNDS, compare
+
+    difference = compare(expected, found, "float32")
+    print(f"{what}: {difference}", flush=True)
+    if not difference.within(BOUNDS["float32"]):
+        raise SystemExit(f"{what}: the sides do not compute the same")
+
+
+def tell(what: str, times: Times) -> None:
+    """Progress, as it comes."""
+    print(f"{what}: " + ", ".join(f"{n} {1000 * statistics.median(t):.0f} ms" for n, t in times.items()), flush=True)
+
+
+# Peers ----------------------------------------------------------------------------------------------------------------
+
+
+def peer_rows(args: argparse.Namespace) -> dict[str, Row]:
+    """Each package in a process of its own, its network after its own fuse()."""
+    rows = {}
+    for model in args.models if args.peer else ():
+        words = ["--serve", model, "--threads", str(args.threads)]
+        workers = {name: Worker(__file__, words, folder) for name, folder in {"ours": None, **peers(args.peer)}.items()}
+        versions = {name: worker("version") for name, worker in workers.items()}
+        what = f"{Path(model).stem} 640, batch 1"
+        print(f"{what}: {versions}", flush=True)
+        times = in_turns({name: partial(worker, "seconds") for name, worker in workers.items()}, args.repeats, warmup=3)
+        rows[what] = times, workers["ours"]("operations")
+        tell(what, times)
+        for worker in workers.values():
+            worker.close()
+    return rows
+
+
+def prepare_detector(model: str, args: argparse.Namespace) -> Callable[[str], Any]:
+    """A worker with the package that PYTHONPATH finds first."""
+    import torch
+    from machine import operations
+
+    import ultralytics
+    from ultralytics.nn.tasks import RTDETRDetectionModel
+
+    torch.set_num_threads(args.threads)
+    torch.set_grad_enabled(False)
+    torch.manual_seed(0)
+    network = RTDETRDetectionModel(model, verbose=False).eval()
+    network.fuse()
+    x = images(1, 640)
+    answers = {
+        "version": lambda: ultralytics.__version__,
+        "seconds": timed(partial(network, x)),
+        "operations": lambda: operations(network, x),
+    }
+    return lambda request: answers[request]()
+
+
+# Exports --------------------------------------------------------------------------------------------------------------
+
+
+def export_rows(args: argparse.Namespace) -> dict[str, Row]:
+    """m0 in other runtimes: our fused network, and the plain one by the same exporter, against the plain one eager."""
+    from machine import operations
+    from plain import both
+
+    ours, plain = both("m0")
+    ours.fuse()
+    x, rows = images(1, 640), {}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, int8 in EXPORTS:
+            what = f"m0 640, {kind}{' int8' if int8 else ''}"
+            print(f"{what}: exporting", flush=True)
+            runs = [
+                export(network, kind, int8, Path(folder) / name, args.threads)
+                for name, network in (("ours", ours), ("plain", plain))
+            ]
+            sides = {
+                "ours": timed(partial(runs[0], x)),
+                "plain eager": timed(partial(plain, x)),
+                "plain, exported": timed(partial(runs[1], x)),
+            }
+            if not int8:
+                tell_difference(what, plain(x)[0], runs[0](x))
+            rows[what] = in_turns(sides, args.repeats, warmup=3), operations(ours, x)
+            tell(what, rows[what][0])
+    return rows
+
+
+def export(network: Any, kind: str, int8: bool, folder: Path, threads: int) -> Callable[..., Any]:
+    """The network as a file of another runtime, opened."""
+    import importlib
+
+    from ultralytics.engine.export import FORMATS, Job
+    from ultralytics.engine.export.calibration import drawn_images
+    from ultralytics.engine.exporter import Exporter
+    from ultralytics.nn.backends import Metadata, open_exported
+
+    options = Exporter(overrides={"format": kind, "int8": int8}).args
+    metadata = Metadata({i: str(i) for i in range(80)}, (640, 640), precision="int8" if int8 else "float32")
+    file = folder / f"m0{'_int8' if int8 else ''}{FORMATS[kind].ending}"
+    folder.mkdir(exist_ok=True)
+    job = Job(network, options, metadata, file, drawn_images(CALIBRATION, (640, 640)) if int8 else None)
+    file = importlib.import_module(f"ultralytics.engine.export.{FORMATS[kind].module}").export(job)
+    return open_exported(file, threads=threads).run
+
+
+# timm -----------------------------------------------------------------------------------------------------------------
+
+
+def timm_rows(args: argparse.Namespace) -> dict[str, Row]:
+    """Backbones: timm's without their head; their stem gets our last stride, 1, so that all maps have equal sizes."""
+    import timm
+    from machine import operations
+    from plain import both
+    from timm.utils.model import reparameterize_model
+
+    rows, x = {}, images(1, 640)
+    for size in ("m0", "m5"):
+        ours = both(size)[0].fuse().model[0]
+        theirs = timm.create_model(f"efficientvit_{size}", img_size=1280).eval()  # maps of 640 with the other stride
+        theirs.patch_embed.conv4.conv.stride = (1, 1)
+        folded = reparameterize_model(theirs)
+        sides = {"ours": ours}
+        for name, network in (("timm", theirs), ("timm, reparameterize_model", folded)):
+            sides[name] = partial(timm_features, network)
+            shapes = [[tuple(level.shape) for level in side(x)] for side in (ours, sides[name])]
+            if shapes[0] != shapes[1]:
+                raise SystemExit(f"{name}: maps are {shapes[1]}, ours {shapes[0]}")
+        what = f"backbone {size} 640, batch 1"
+        sides = {name: timed(partial(side, x)) for name, side in sides.items()}
+        rows[what] = in_turns(sides, args.repeats, warmup=3), operations(ours, x)
+        tell(what, rows[what][0])
+    return rows
+
+
+def timm_features(network: Any, x: Any) -> list[Any]:
+    maps = [network.patch_embed(x)]
+    for stage in network.stages:
+        maps.append(stage(maps[-1]))
+    return maps
+
+
+ROWS = {"plain": plain_rows, "peers": peer_rows, "exports": export_rows, "timm": timm_rows}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""What this machine can do at the most: float32 matrix products in GFLOP/s, and copying in GB/s.
+
+    python benchmarks/machine.py --threads 1 2
+
+Everything that a network computes is products of matrices, more or less: operations / peak is the floor of its time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+SIDES = (512, 1024, 2048)  # of the matrices: the best counts
+COPIED = 64 * 2**20  # numbers, far more than the caches hold
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=10)
+    args = parser.parse_args()
+    print("| threads | matrix products | copying (read and written) |\n|---:|---:|---:|")
+    for threads in args.threads:
+        peak, bandwidth = matmul_peak(threads, args.repeats), copy_bandwidth(threads, args.repeats)
+        print(f"| {threads} | {peak:.0f} GFLOP/s | {bandwidth:.1f} GB/s |", flush=True)
+
+
+@torch.no_grad()
+def matmul_peak(threads: int, repeats: int = 10) -> float:
+    """GFLOP/s of float32 matrix products, at their best."""
+    torch.set_num_threads(threads)
+    best = 0.0
+    for side in SIDES:
+        a, b, out = (torch.rand(side, side) for _ in range(3))
+        best = max(best, 2 * side**3 / shortest(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), repeats))
+    return best / 1e9
+
+
+def copy_bandwidth(threads: int, repeats: int = 10) -> float:
+    """GB/s of a copy, what is read and what is written together."""
+    torch.set_num_threads(threads)
+    source, target = torch.rand(COPIED), torch.zeros(COPIED)
+    return 2 * source.numel() * source.element_size() / shortest(lambda: target.copy_(source), repeats) / 1e9
+
+
+def shortest(run: Callable[[], object], repeats: int) -> float:
+    """Seconds of the shortest of some calls, after one that warms up."""
+    run()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+@torch.no_grad()
+def operations(network: nn.Module, x: Tensor) -> float:
+    """1e9 operations of the convolutions and matrix products of a call, attention included."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see into it
+    try:
+        with FlopCounterMode(display=False) as counter:
+            network(x)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+    return counter.get_total_flops() / 1e9
+
+
+if __name__ == "__main__":
+    main()
