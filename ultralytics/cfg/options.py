@@ -45,6 +45,7 @@ class Options:
     device: Annotated[int | str | list[int] | None, DeviceName()]
     workers: Count
     half: bool
+    compile: bool
     classes: Annotated[int | list[int] | None, Range(0)]
     single_cls: bool
     max_det: Positive

@@ -81,7 +81,6 @@ RETIRED = MappingProxyType(
         "dnn": "ONNX models are run by onnxruntime. Leave it out",
         "profile": "nothing to switch on: val and predict always report the time per image, and "
         "RTDETR('...').info() the parameters and GFLOPs",
-        "compile": "not there. Set nothing: the model runs as it is",
         "save_frames": "not there. predict writes the video with its boxes; frames can be cut with ffmpeg",
         "nosave": "write save=False",
         "hide_labels": "write show_labels=False",

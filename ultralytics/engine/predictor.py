@@ -22,6 +22,7 @@ from ultralytics.engine.writer import ResultWriter
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, CallbackOwner, Callbacks
 from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.compiling import compiled
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import run_dir
 from ultralytics.utils.torch_utils import autocast, clock, half_dtype, select_device
@@ -97,6 +98,7 @@ class BasePredictor(CallbackOwner):
         if self.args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
         self.model = model.to(self.device).eval()
+        self.network_call = compiled(self.model) if self.args.compile else self.model
         self.stride = int(max(model.stride)) if hasattr(model, "stride") else 32
         size = check_imgsz(self.args.imgsz, self.stride)
         self.imgsz = (size, size) if isinstance(size, int) else tuple(size)
@@ -136,7 +138,7 @@ class BasePredictor(CallbackOwner):
         ):  # half precision without changing the caller's weights
             if visualize or self.args.embed:
                 return self.model.predict(x, visualize=visualize, embed=self.args.embed)
-            return self.model(x)
+            return self.network_call(x)
 
     def network_from(self, model: nn.Module | str | Path | None) -> nn.Module:
         """The network that a caller means by `model`; by default it has to be one."""

@@ -37,6 +37,7 @@ from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import CallbackOwner, Callbacks
 from ultralytics.utils.callbacks.following import followed
 from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.compiling import compiled
 from ultralytics.utils.ema import ModelEMA
 from ultralytics.utils.files import run_dir
 from ultralytics.utils.torch_utils import (
@@ -210,7 +211,7 @@ class BaseTrainer(CallbackOwner):
         alone = isinstance(self.network, DistributedDataParallel) and not due  # gradients are exchanged at the update
         with self.network.no_sync() if alone else nullcontext():
             with autocast(self.device, self.dtype):
-                loss, items = self.network(batch)
+                loss, items = self.network_call(batch)
             require_finite(self, loss, "the loss", items)
             share = loss / self.group_length(self.batches_done)
             self.scaler.scale(share).backward()
@@ -298,6 +299,7 @@ class BaseTrainer(CallbackOwner):
         if self.checkpoint is None:
             self.advise()
         self.network = distribute(self) if dist.world_size() > 1 else self.model
+        self.network_call = compiled(self.network) if self.args.compile else self.network
         self.save_dir = dist.from_main((self.save_dir or run_dir(self.args, "train")) if self.is_main else None)
         self.files = RunFiles(self.save_dir)
         self.best, self.last = self.files.best, self.files.last

@@ -21,6 +21,7 @@ from ultralytics.utils.boxes import scale_boxes, xywh2xyxy
 from ultralytics.utils.callbacks import Callback, CallbackOwner, Callbacks
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.coco_eval import CocoMetrics, coco_annotations, evaluate_coco
+from ultralytics.utils.compiling import compiled
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import run_dir, write_text
 from ultralytics.utils.metrics import DetMetrics
@@ -86,6 +87,7 @@ class BaseValidator(CallbackOwner):
         if self.args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
         model = self.network_from(model).to(self.device).eval()
+        call = compiled(model) if self.args.compile else model
         if self.dataloader is None:
             self.dataloader = self.build_dataloader(model)
         self.dataset = self.dataloader.dataset
@@ -104,7 +106,7 @@ class BaseValidator(CallbackOwner):
             for index, batch in enumerate(self._progress()):
                 self.callbacks.run("on_val_batch_start", self)
                 batch = self._timed("preprocess", self.preprocess, batch)
-                outputs = self._timed("inference", self.inference, model, batch["img"])
+                outputs = self._timed("inference", self.inference, call, batch["img"])
                 if loss:
                     losses.append(model.loss(batch, outputs)[1])
                 detections = self._timed("postprocess", self.postprocess, outputs, batch)
