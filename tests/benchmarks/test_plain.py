@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.plain import SIZES, PlainRTDETR
+from benchmarks.plain import SIZES, PlainRTDETR, both
 from tests.golden.fill import fill
 from tests.golden.inputs import image, train_batch
 from ultralytics.nn.tasks import RTDETRDetectionModel
@@ -62,3 +62,14 @@ def test_losses_and_gradients_are_those_of_our_network_in_float64():
         assert worst <= 1e-4 * gradient.abs().max() + 1e-9, name
     for name, value in ours.state_dict().items():  # the running statistics moved alike
         torch.testing.assert_close(plain.state_dict()[name], value, rtol=1e-4, atol=1e-9)
+
+
+@torch.no_grad()
+def test_both_sides_of_a_comparison_have_the_same_weights_none_of_them_zero():
+    ours, plain = both("m0", nc=3)
+    assert all(parameter.any() for parameter in ours.parameters())
+    x = torch.from_numpy(image(1, 96, 64))
+    (y, extras), (expected, wanted) = ours(x), plain(x)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(extras[3], wanted[3], rtol=1e-4, atol=1e-4)
+    assert y[..., 4:].std() > 1e-3  # positions differ in what they see

@@ -1,0 +1,168 @@
+"""A training step side by side: our network, optimiser and average against the plain network with the usual loops.
+
+    python benchmarks/training.py --repeats 15
+
+A step is forward, loss, backward, clipping of the gradient, AdamW and the moving average of the weights. The loss is
+ours on both sides. Then the peak memory of predicting and of training, each side in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import resource
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from interleave import Worker, in_turns, markdown, serve, timed
+
+MEMORY = (("predict", 1, 640), ("train", 2, 640))
+SIDES = ("ours", "plain eager")
+RATE, DECAY, CLIP = 1e-4, 1e-4, 0.1
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.serve:
+        serve(lambda: prepare_memory(args))
+        return
+    # First: a process takes over the peak of the one that starts it, which has imported nothing yet.
+    memory = {f"{what} m0, {batch} x {side}": peaks(what, batch, side, args) for what, batch, side in MEMORY}
+    import torch
+
+    torch.set_num_threads(args.threads)
+    rows = {f"step m0, {case}": measure(*map(int, case.split("x")), args) for case in args.cases}
+    print(f"{args.threads} threads, {args.repeats} repeats, {args.boxes} boxes of each image\n")
+    print(markdown(rows))
+    print("\n| peak memory added by | ours | plain eager | ours / plain |\n|---|---:|---:|---:|")
+    for what, (ours, plain) in memory.items():
+        print(f"| {what} | {ours:.0f} MB | {plain:.0f} MB | {ours / plain:.2f} |")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", default=["4x320", "2x640"], help="batch x side of the images")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--boxes", type=int, default=12, help="of each image")
+    parser.add_argument("--serve", choices=SIDES, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def measure(batch: int, side: int, args: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds of the steps of both, with the same images, boxes and first weights."""
+    from plain import both
+
+    data = random_batch(batch, side, args.boxes)
+    networks = dict(zip(SIDES, both("m0"), strict=True))
+    steps = {name: timed(partial(make_step(name, network), data)) for name, network in networks.items()}
+    return in_turns(steps, args.repeats, warmup=3)
+
+
+def make_step(side: str, network: Any) -> Callable[[dict[str, Any]], None]:
+    """A function that trains the network on a batch once."""
+    import torch
+
+    network.train()
+    optimizer, average = our_updates(network) if side == "ours" else plain_updates(network)
+    parameters = list(network.parameters())
+
+    def step(data: dict[str, Any]) -> None:
+        total, _ = network(data)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        average()
+
+    return step
+
+
+def our_updates(network: Any) -> tuple[Any, Callable[[], Any]]:
+    """Optimiser and average as our trainer has them."""
+    from ultralytics.engine.optim import ModelEMA, build_optimizer, param_groups
+
+    groups = param_groups(network, lr=RATE, weight_decay=DECAY, backbone_lr_ratio=1.0)
+    return build_optimizer("AdamW", groups, momentum=0.9), ModelEMA(network).update
+
+
+def plain_updates(network: Any) -> tuple[Any, Callable[[], Any]]:
+    """AdamW as torch makes it, and the average as a loop over the entries of the state."""
+    import torch
+
+    averaged, updates = copy.deepcopy(network).eval().requires_grad_(False), 0
+
+    @torch.no_grad()
+    def average() -> None:
+        nonlocal updates
+        updates += 1
+        decay = 0.9999 * (1 - math.exp(-updates / 2000))
+        state = network.state_dict()
+        for name, value in averaged.state_dict().items():
+            if value.dtype.is_floating_point:
+                value *= decay
+                value += (1 - decay) * state[name].detach()
+
+    return torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY), average
+
+
+def random_batch(batch: int, side: int, boxes: int) -> dict[str, Any]:
+    """Images and labels, always the same."""
+    import torch
+
+    draw, count = torch.Generator().manual_seed(0), batch * boxes
+    centre, size = (torch.rand(count, 2, generator=draw) for _ in range(2))
+    return {
+        "img": torch.rand(batch, 3, side, side, generator=draw),
+        "cls": torch.randint(80, (count, 1), generator=draw).float(),
+        "bboxes": torch.cat((0.2 + 0.6 * centre, 0.05 + 0.2 * size), 1),
+        "batch_idx": torch.arange(batch).repeat_interleave(boxes).float(),
+    }
+
+
+# Memory ---------------------------------------------------------------------------------------------------------------
+
+
+def peaks(what: str, batch: int, side: int, args: argparse.Namespace) -> list[float]:
+    """MB that each side adds."""
+    found = []
+    for name in SIDES:
+        worker = Worker(__file__, ["--serve", name, "--threads", str(args.threads), "--boxes", str(args.boxes)])
+        found.append(worker([what, batch, side]))
+        worker.close()
+    return found
+
+
+def prepare_memory(args: argparse.Namespace) -> Callable[[tuple[str, int, int]], float]:
+    """A worker that answers with the peak of memory over that of the process before it had a model, in MB."""
+    import torch
+    from plain import PlainRTDETR
+
+    import ultralytics.engine.optim  # noqa: F401 - imports are no part of what is measured
+    from ultralytics.nn.tasks import RTDETRDetectionModel
+
+    torch.set_num_threads(args.threads)
+
+    def run(request: tuple[str, int, int]) -> float:
+        what, batch, side = request
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        ours = args.serve == "ours"
+        network = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml") if ours else PlainRTDETR("m0")
+        if what == "train":
+            step, data = make_step(args.serve, network), random_batch(batch, side, args.boxes)
+            for _ in range(3):
+                step(data)
+        else:
+            network = network.eval().fuse() if ours else network.eval()
+            with torch.no_grad():
+                for _ in range(3):
+                    network(torch.rand(batch, 3, side, side))
+        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
