@@ -77,9 +77,8 @@ def timed(worker: Worker) -> Callable[[], float]:
 
 def scaling(args: argparse.Namespace) -> None:
     """Time and memory of ours, each in a process of its own."""
-    print(
-        "| images | predictions | classes | processor seconds | of an image | memory added |\n|---:|---:|---:|---:|---:|---:|"
-    )
+    print("| images | predictions | classes | processor seconds | of an image | memory added |")
+    print("|---:|---:|---:|---:|---:|---:|")
     sizes = [(n, args.classes) for n in (1000, 5000, 20_000, 50_000, 100_000)]
     for images, classes in [*sizes, *((5000, n) for n in (1, 10, 365, 1203))]:
         words = ["--images", images, "--predictions", args.predictions, "--classes", classes, "--serve", "growth"]
