@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -96,7 +96,7 @@ def prepare(args: argparse.Namespace) -> Callable[[Any], Any]:
     return SIDES[args.serve](args)
 
 
-def simulate(images: int, predictions: int, classes: int, seed: int = 0):
+def simulate(images: int, predictions: int, classes: int, seed: int = 0) -> Iterator[tuple[np.ndarray, tuple]]:
     """Batches: detections (B, predictions, 6) as the network gives them, best first; labels (image, boxes, classes).
 
     Each image shows about seven objects of about three classes. Every object is found by a few good boxes, one of ten

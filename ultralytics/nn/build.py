@@ -262,7 +262,7 @@ def _run(layer: nn.Module, plan: Plan, context: Context, where: str) -> list[Sha
     """Output shapes of a layer for the row's inputs; where it fails the error ends with what to change."""
     inputs = [(1, c, *size) for c, size in zip(context.inputs, context.sizes, strict=True)]
     try:
-        return output_shapes(layer, inputs, context.listed, where)
+        return output_shapes(layer, inputs, context.listed, where, known=context.recorded)
     except ModelConfigError as error:
         raise ModelConfigError(f"{error}{advice(layer, plan, context, where)}") from error
 

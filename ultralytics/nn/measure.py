@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,7 +18,9 @@ Shape = tuple[int, ...]
 
 
 @torch.no_grad()
-def output_shapes(layer: nn.Module, inputs: Sequence[Shape], listed: bool, where: str) -> list[Shape]:
+def output_shapes(
+    layer: nn.Module, inputs: Sequence[Shape], listed: bool, where: str, known: bool = False
+) -> list[Shape]:
     """Shapes of the tensors that a layer returns in eval mode; nested sequences are flattened.
 
     It runs on the meta device. A layer that cannot (it holds tensors of its own, or reads values) runs on the CPU.
@@ -27,10 +30,15 @@ def output_shapes(layer: nn.Module, inputs: Sequence[Shape], listed: bool, where
         inputs: shape of each input.
         listed: whether it gets them as a list.
         where: file, line and layer, for messages.
+        known: whether it has been run before, when the weights were made that it is going to load. Then the shapes
+            are those for no images at all, where that works. It is no check (a `view` of nothing fits everything),
+            but torch imports its compiler to work on the meta device, which takes longer than a prediction.
 
     Raises:
         ModelConfigError: its forward fails, or returns something else than tensors; the message names the line.
     """
+    if known and (shapes := _without_images(layer, inputs, listed)) is not None:
+        return shapes
     try:
         twin = copy.deepcopy(layer).eval().to("meta")
         output = call(twin, [torch.empty(shape, device="meta") for shape in inputs], listed)
@@ -68,21 +76,43 @@ def tensors(output: Any) -> list[Tensor]:
     return []
 
 
-def _on_cpu(layer: nn.Module, inputs: Sequence[Shape], listed: bool, where: str) -> Any:
+def _without_images(layer: nn.Module, inputs: Sequence[Shape], listed: bool) -> list[Shape] | None:
+    """Output shapes found with a batch of size 0; None where the layer cannot take it."""
+    with _evaluating(layer):
+        try:
+            output = call(layer, [torch.empty(0, *shape[1:]) for shape in inputs], listed)
+        except Exception:  # whatever it is, the run with an image shows it
+            return None
+    found = [tuple(t.shape) for t in tensors(output)]
+    if not found or any(shape.count(0) != 1 for shape in found):
+        return None
+    return [tuple(side or 1 for side in shape) for shape in found]
+
+
+@contextmanager
+def _evaluating(layer: nn.Module) -> Iterator[None]:
+    """The layer in eval, and afterwards each part of it in the mode it had; random numbers go on as if nothing was."""
     modes = {module: module.training for module in layer.modules()}
     state = torch.get_rng_state()
     try:
-        return call(layer.eval(), [torch.rand(shape) for shape in inputs], listed)
+        layer.eval()
+        yield
+    finally:
+        torch.set_rng_state(state)
+        for module, training in modes.items():
+            module.training = training
+
+
+def _on_cpu(layer: nn.Module, inputs: Sequence[Shape], listed: bool, where: str) -> Any:
+    try:
+        with _evaluating(layer):
+            return call(layer, [torch.rand(shape) for shape in inputs], listed)
     except Exception as error:  # a user's forward may fail in any way; it is reported with its line
         shapes = [tuple(shape) for shape in inputs]
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
         raise ModelConfigError(
             f"{where} fails on inputs {shapes}: {type(error).__name__}: {reason}{_place(error)}"
         ) from error
-    finally:
-        torch.set_rng_state(state)
-        for module, training in modes.items():
-            module.training = training
 
 
 def _place(error: BaseException) -> str:

@@ -164,7 +164,8 @@ class MSDeformAttn(nn.Module):
             (B, queries, d_model)
         """
         batch, _, channels = value.shape
-        value = self.value_proj(value).view(batch, -1, self.n_heads, channels // self.n_heads)  # (B, S, heads, -1)
+        each = (self.n_heads, channels // self.n_heads)
+        value = self.value_proj(value).view(batch, value.shape[1], *each)  # (B, S, heads, channels / heads)
         locations, weights = self.sampling_points(query, refer_bbox)
         sampled = deformable_sampling(value, value_shapes, locations, weights)
         return self.output_proj(sampled)
@@ -177,7 +178,7 @@ class MSDeformAttn(nn.Module):
         batch, queries, _ = query.shape
         each = (batch, queries, self.n_heads, self.n_levels, self.n_points)
         offsets = self.sampling_offsets(query).view(*each, 2)
-        weights = self.attention_weights(query).view(*each[:3], -1).softmax(-1).view(each)
+        weights = self.attention_weights(query).view(*each[:3], each[3] * each[4]).softmax(-1).view(each)
         centre, size = refer_bbox[:, :, None, None, None].split(2, -1)  # each (B, queries, 1, 1, 1, 2)
         return centre + offsets / self.n_points * size * 0.5, weights
 
