@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from torch import nn
 
 from tests.engine.fakes import QuietModel, TinyLoader, TinyTrainer, TinyValidator, tiny_options
+from tests.shapes import write_shapes
 from ultralytics import RTDETR
-from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.distribute import launch, train_process, unused_parameters
 from ultralytics.engine.stopping import TrainingInterrupted
@@ -151,13 +150,9 @@ def freeze_statistics(trainer):
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory) -> Path:
     """Seven images to validate on, so that the shares are uneven; one of those to train on has no boxes."""
-    root = tmp_path_factory.mktemp("data") / "shapes"
-    generate_shapes(root, images_train=8, images_val=7, size=64, seed=0)
-    for label in sorted((root / "labels").glob("*/00001.txt")):
+    file = write_shapes(tmp_path_factory.mktemp("data"), train=8, val=7)
+    for label in sorted(file.with_name("shapes").glob("labels/*/00001.txt")):
         label.write_text("")
-    file = root.parent / "shapes.yaml"
-    names = dict(enumerate(NAMES))
-    file.write_text(yaml.safe_dump({"path": str(root), "train": "images/train", "val": "images/val", "names": names}))
     return file
 
 

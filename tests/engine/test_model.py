@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
+from tests.shapes import write_shapes
 from ultralytics import RTDETR
 from ultralytics.cfg import get_cfg
 from ultralytics.cfg.model_yaml import MODELS_DIR
@@ -22,12 +22,7 @@ QUICK = {"imgsz": 64, "batch": 4, "epochs": 1, "workers": 0, "queries": 10, "den
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "shapes"
-    generate_shapes(root, images_train=6, images_val=3, size=64, seed=0)
-    file = root.parent / "shapes_tiny.yaml"
-    names = dict(enumerate(NAMES))
-    file.write_text(yaml.safe_dump({"path": str(root), "train": "images/train", "val": "images/val", "names": names}))
-    return file
+    return write_shapes(tmp_path_factory.mktemp("data"), train=6, val=3)
 
 
 @pytest.fixture(scope="module")

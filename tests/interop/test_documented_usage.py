@@ -13,8 +13,9 @@ import yaml
 from torch import nn
 
 from tests.interop.networks import NETWORK
+from tests.shapes import write_shapes
 from ultralytics import RTDETR
-from ultralytics.data.synthetic import NAMES, generate_shapes
+from ultralytics.data.synthetic import NAMES
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.models.rtdetr import RTDETRPredictor, RTDETRTrainer, RTDETRValidator
 from ultralytics.models.utils.loss import RTDETRDetectionLoss
@@ -28,9 +29,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 def home(tmp_path_factory):
     """A folder with `shapes.yaml`, six images to train on and two to validate on, and `tiny.yaml`, a network."""
     folder = tmp_path_factory.mktemp("home")
-    generate_shapes(folder / "shapes", images_train=6, images_val=2, size=64, seed=0)
-    splits = {"path": str(folder / "shapes"), "train": "images/train", "val": "images/val"}
-    (folder / "mine.yaml").write_text(yaml.safe_dump({**splits, "names": dict(enumerate(NAMES))}))
+    write_shapes(folder, train=6, val=2)
     (folder / "tiny.yaml").write_text(yaml.safe_dump(NETWORK))
     return folder
 
@@ -38,7 +37,7 @@ def home(tmp_path_factory):
 @pytest.fixture
 def options(home, tmp_path):
     return {
-        "data": str(home / "mine.yaml"),
+        "data": str(home / "shapes.yaml"),
         "project": str(tmp_path),
         "name": "run",
         "imgsz": 64,
@@ -55,7 +54,7 @@ def options(home, tmp_path):
 @pytest.fixture(scope="module")
 def weights(home, tmp_path_factory):
     """Weights of the network, by the published classes' own way: `RTDETRTrainer(overrides=...)`."""
-    given = {"model": str(home / "tiny.yaml"), "data": str(home / "mine.yaml"), "imgsz": 64, "batch": 2, "epochs": 1}
+    given = {"model": str(home / "tiny.yaml"), "data": str(home / "shapes.yaml"), "imgsz": 64, "batch": 2, "epochs": 1}
     where = {"project": str(tmp_path_factory.mktemp("runs")), "workers": 0, "device": "cpu", "plots": False}
     trainer = RTDETRTrainer(overrides={**given, **where})
     trainer.train()
@@ -340,7 +339,7 @@ def test_a_predictor_by_itself(home, weights, tmp_path):
     predictor = RTDETRPredictor(overrides={**given, "save": False})
     (result,) = predictor()
     (expected,) = RTDETR(weights).predict(image, conf=0.0, imgsz=64, verbose=False)
-    assert torch.equal(result.boxes.data, expected.boxes.data)
+    assert torch.allclose(result.boxes.data, expected.boxes.data, atol=1e-3)  # pixels; the model's copy is fused
     command = RTDETRPredictor(overrides={**given, "project": str(tmp_path)})
     assert command.predict_cli() is None
     assert (tmp_path / "predict" / image.name).exists()

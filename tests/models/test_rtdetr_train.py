@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
+from tests.shapes import write_data, write_shapes
 from ultralytics.cfg import get_cfg
-from ultralytics.data.synthetic import NAMES, generate_shapes
+from ultralytics.data.synthetic import NAMES
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.stopping import TrainingInterrupted
 from ultralytics.models.rtdetr.train import RTDETRTrainer
@@ -23,16 +23,7 @@ NETWORK = "rtdetr-efficientvit-m0.yaml"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> str:
-    root = tmp_path_factory.mktemp("data") / "shapes"
-    generate_shapes(root, images_train=6, images_val=2, size=64, seed=0)
-    return write_yaml(root, "shapes_tiny.yaml", NAMES)
-
-
-def write_yaml(root: Path, name: str, names) -> str:
-    content = {"path": str(root), "train": "images/train", "val": "images/val", "names": dict(enumerate(names))}
-    file = root.parent / name
-    file.write_text(yaml.safe_dump(content))
-    return str(file)
+    return str(write_shapes(tmp_path_factory.mktemp("data"), train=6, val=2))
 
 
 def train(data, folder, callbacks=None, **changes) -> RTDETRTrainer:
@@ -71,7 +62,7 @@ def test_options_reach_the_network_the_loss_and_the_groups(data, tmp_path):
 
 def test_weights_keep_the_classes_that_the_data_has_too(data, tmp_path, caplog):
     first = train(data, tmp_path, epochs=1)
-    one_more = write_yaml(Path(data).parent / "shapes", "one_more.yaml", [*NAMES, "hexagon"])
+    one_more = str(write_data(Path(data).parent / "shapes", "one_more.yaml", [*NAMES, "hexagon"]))
     with caplog.at_level("INFO", logger="ultralytics"):
         second = train(one_more, tmp_path, model=str(first.best), epochs=1)
     assert second.model.nc == len(NAMES) + 1

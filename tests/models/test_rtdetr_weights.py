@@ -11,9 +11,10 @@ import timm
 import torch
 import yaml
 
+from tests.shapes import write_data, write_shapes
 from ultralytics import RTDETR
 from ultralytics.cfg import get_cfg
-from ultralytics.data.synthetic import NAMES, generate_shapes
+from ultralytics.data.synthetic import NAMES
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.utils.errors import WeightsError
 
@@ -23,16 +24,7 @@ SCORE = "enc_score_head.bias"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> str:
-    root = tmp_path_factory.mktemp("data") / "shapes"
-    generate_shapes(root, images_train=4, images_val=2, size=64, seed=0)
-    return write_yaml(root, "shapes.yaml", NAMES)
-
-
-def write_yaml(root: Path, name: str, names) -> str:
-    file = root.parent / name
-    content = {"path": str(root), "train": "images/train", "val": "images/val", "names": dict(enumerate(names))}
-    file.write_text(yaml.safe_dump(content))
-    return str(file)
+    return str(write_shapes(tmp_path_factory.mktemp("data"), train=4, val=2))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +67,7 @@ def test_classes_of_weights_go_by_their_names(option, weights, data, tmp_path):
 def test_classes_of_a_loaded_network_go_by_their_names(weights, data, tmp_path):
     model = RTDETR(weights)
     assert score_bias(prepared(data, tmp_path, network=model.model)) == REVERSED
-    same = write_yaml(Path(data).parent / "shapes", "reverse.yaml", list(reversed(NAMES)))
+    same = str(write_data(Path(data).parent / "shapes", "reverse.yaml", list(reversed(NAMES))))
     assert prepared(same, tmp_path, network=model.model).model is model.model
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
+from tests.shapes import write_shapes
 from ultralytics import RTDETR
 from ultralytics.cfg.cli import main
-from ultralytics.data.synthetic import NAMES, generate_shapes
 
 MODEL = """
 nc: 6
@@ -27,12 +26,7 @@ head:
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory) -> Path:
     """A data YAML of six images to train with and three to validate with, 64 pixels."""
-    root = tmp_path_factory.mktemp("tools") / "shapes"
-    generate_shapes(root, images_train=6, images_val=3, size=64, seed=0)
-    file = root.parent / "tiny.yaml"
-    names = dict(enumerate(NAMES))
-    file.write_text(yaml.safe_dump({"path": str(root), "train": "images/train", "val": "images/val", "names": names}))
-    return file
+    return write_shapes(tmp_path_factory.mktemp("tools"), train=6, val=3)
 
 
 @pytest.fixture(scope="session")
