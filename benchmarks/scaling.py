@@ -164,7 +164,9 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 def shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(shown, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return str(value)
 
 
 def draw(tables: dict[str, list[dict[str, Any]]], file: Path) -> None:

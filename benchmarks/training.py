@@ -105,6 +105,7 @@ def plain_updates(network: Any) -> tuple[Any, Callable[[], Any]]:
                 value *= decay
                 value += (1 - decay) * state[name].detach()
 
+    average.network = averaged
     return torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY), average
 
 
