@@ -70,7 +70,7 @@ class FFN(nn.Module):
     def __init__(self, dim, hidden):
         super().__init__()
         self.pw1 = Conv2d_BN(dim, hidden)
-        self.act = nn.ReLU()
+        self.act = nn.ReLU(inplace=True)
         self.pw2 = Conv2d_BN(hidden, dim, bn_weight_init=0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class SqueezeExcite(nn.Module):
     def __init__(self, channels, hidden):
         super().__init__()
         self.fc1 = nn.Conv2d(channels, hidden, 1)
-        self.act = nn.ReLU()
+        self.act = nn.ReLU(inplace=True)
         self.fc2 = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class PatchMerging(nn.Module):
         super().__init__()
         hidden = 4 * dim
         self.conv1 = Conv2d_BN(dim, hidden)
-        self.act = nn.ReLU()
+        self.act = nn.ReLU(inplace=True)
         self.conv2 = Conv2d_BN(hidden, hidden, 3, 2, 1, g=hidden)
         self.se = SqueezeExcite(hidden, dim)
         self.conv3 = Conv2d_BN(hidden, out_dim)
@@ -117,7 +117,7 @@ class CascadedGroupAttention(nn.Module):
         self.scale = KEY_DIM**-0.5
         self.qkvs = nn.ModuleList(Conv2d_BN(self.value_dim, 2 * KEY_DIM + self.value_dim) for _ in range(heads))
         self.dws = nn.ModuleList(Conv2d_BN(KEY_DIM, KEY_DIM, k, 1, k // 2, g=KEY_DIM) for k in kernels[:heads])
-        self.proj = nn.Sequential(nn.ReLU(), Conv2d_BN(dim, dim, bn_weight_init=0))
+        self.proj = nn.Sequential(nn.ReLU(inplace=True), Conv2d_BN(dim, dim, bn_weight_init=0))
         self.attention_biases = nn.Parameter(torch.zeros(heads, WINDOW * WINDOW))
         self.register_buffer("attention_bias_idxs", self._offset_index())
         self.register_buffer("biases", None)  # of each pair of positions, after fold()
@@ -217,7 +217,7 @@ class EfficientViT(nn.Module):
         self.width_list = [embed_dim[0], *embed_dim]  # channels of the outputs
         stem = [3, *(embed_dim[0] // d for d in (8, 4, 2, 1))]
         convs = [Conv2d_BN(stem[i], stem[i + 1], 3, s, 1) for i, s in enumerate((2, 2, 2, 1))]
-        self.patch_embed = nn.Sequential(*[layer for c in convs for layer in (c, nn.ReLU())][:-1])
+        self.patch_embed = nn.Sequential(*[layer for c in convs for layer in (c, nn.ReLU(inplace=True))][:-1])
         stages: list[nn.Sequential] = []
         for i, (dim, n, heads) in enumerate(zip(embed_dim, depth, num_heads, strict=True)):
             layers = _downsample(embed_dim[i - 1], dim) if i else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -76,6 +77,15 @@ def activation(act: bool | str | nn.Module | None, default: nn.Module | None = N
     )
 
 
+def in_place(act: nn.Module) -> nn.Module:
+    """The activation, which overwrites its input where it can: for inference, behind a convolution alone."""
+    if getattr(act, "inplace", None) is not False:
+        return act
+    act = copy.copy(act)  # the one given may stand elsewhere, too
+    act.inplace = True
+    return act
+
+
 def batchnorm_affine(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Scale and offset per channel that `bn` applies in eval mode, in float64."""
     scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
@@ -114,6 +124,7 @@ class Conv(nn.Module):
         """Fold the normalisation into the convolution, for inference."""
         if not isinstance(self.bn, nn.Identity):
             self.conv, self.bn = fold_batchnorm(self.conv, self.bn), nn.Identity()
+            self.act = in_place(self.act)
 
 
 @register(plans.conv)
@@ -182,7 +193,7 @@ class RepConv(nn.Module):
             wide.bias += offset.to(wide.bias)
             self.bn = None
         del self.conv1, self.conv2
-        self.conv = wide
+        self.conv, self.act = wide, in_place(self.act)
 
 
 @register(plans.conv)
