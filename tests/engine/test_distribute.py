@@ -101,7 +101,7 @@ def test_a_process_that_is_killed_ends_the_run_with_a_sentence(tmp_path):
 
 
 def test_what_is_wrong_in_every_process_is_told_once(tmp_path, capfd):
-    with pytest.raises(UserError, match="Process 0 of the run ended with exit code 1"):
+    with pytest.raises(UserError, match=r"Process [01] of the run ended with exit code 1"):
         run_two(tmp_path, {"on_train_start": wrong_in_every_process})
     assert capfd.readouterr().err.count("images.yaml: no such file") == 1
 
