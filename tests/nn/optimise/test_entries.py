@@ -44,6 +44,20 @@ def test_two_upsamplings_in_a_row_and_three_inputs():
     assert fused.model[4].entry.scales == [1, 2, 4]
 
 
+def test_two_lateral_convolutions_in_a_row_and_one_before_the_upsampling():
+    linear = [32, 1, 1, None, 1, 1, False]
+    neck = [
+        [2, 1, "Conv", linear],  # 4
+        [-1, 1, "Conv", linear],
+        [3, 1, "Conv", [64, 1, 1, None, 1, 1, False]],
+        [-1, 1, "nn.Upsample", UP],
+        [[5, -1], 1, "Concat", [1]],  # 8
+        [-1, 1, "RepC3", [32]],
+    ]
+    fused = assert_fusing_is_exact(detector(neck, HEAD))
+    assert numbers(fused) == [0, 1, 2, 3, 9, 10]
+
+
 UNTOUCHED = {
     "upsampled map is read elsewhere": (
         [[-1, 1, "nn.Upsample", UP], [[-1, 2], 1, "Concat", [1]], [-1, 1, "RepC3", [32]], [[-1, 4], 1, "Concat", [1]]],

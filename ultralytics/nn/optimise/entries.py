@@ -109,6 +109,7 @@ def _behind(graph: LayerGraph, part: Part) -> Part:
         out, between, before = part.weight.shape[0], *lateral.shape
         if out * before <= between * (out + before):  # one product is no more work than two
             bias = (part.weight.double() @ layer.conv.bias.double()).to(part.weight)
+            bias = bias if part.bias is None else bias + part.bias
             weight = (part.weight.double() @ lateral).to(part.weight)
             return _behind(graph, Part(source, weight, part.scale, bias, (*part.absorbed, layer)))
     return part
