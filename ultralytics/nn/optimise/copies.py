@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from itertools import chain
 from typing import Any
 
 from torch import nn
+
+PLAIN = frozenset((int, float, str, bool))
 
 
 class InferenceCopy:
@@ -32,13 +33,16 @@ class InferenceCopy:
 
 
 def state_of(network: nn.Module) -> list[Any]:
-    """What differs after any change of weights (their versions, counted by torch) or of plain settings of a module."""
-    tensors = [
-        (id(t), t.data_ptr(), t._version, t.dtype, t.device) for t in chain(network.parameters(), network.buffers())
-    ]
-    plain = (int, float, str, bool)
-    settings = [
-        (id(module), [item for item in vars(module).items() if type(item[1]) in plain and item[0] != "training"])
-        for module in network.modules()
-    ]
-    return [tensors, settings]
+    """What differs after any change of weights (whose versions torch counts) or of plain settings of a module.
+
+    One walk over the modules: it is done before every prediction.
+    """
+    state: list[Any] = []
+    for module in network.modules():
+        held = vars(module)
+        state.append(id(module))
+        for tensor in (*held["_parameters"].values(), *held["_buffers"].values()):
+            if tensor is not None:
+                state.append((id(tensor), tensor.data_ptr(), tensor._version, tensor.dtype, tensor.device))
+        state += [item for item in held.items() if type(item[1]) in PLAIN and item[0] != "training"]
+    return state
