@@ -136,7 +136,7 @@ def test_what_cannot_be_sent_to_a_process_is_refused(tmp_path):
 
 def test_a_batch_is_dealt_out_evenly(tmp_path):
     model = RTDETR("rtdetr-efficientvit-m0.yaml")
-    with pytest.raises(UserError, match="Process 0"):
+    with pytest.raises(UserError, match=r"Process [01]"):
         model.train(data="shapes.yaml", batch=3, device=TWO, project=str(tmp_path), epochs=1)
 
 

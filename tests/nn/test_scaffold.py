@@ -56,12 +56,14 @@ def test_each_kind_exports(kind):
     assert not report.broken, report.table()
 
 
-def test_two_modules_in_one_folder():
-    for name, kind in (("FirstOfTwo", "conv"), ("SecondOfTwo", "fusion")):
-        command(name, kind, folder="two")
+def test_several_modules_in_one_folder():
+    names = {"FirstOfThree": "conv", "SecondOfThree": "fusion", "ThirdOfThree": "attention"}
+    for name, kind in names.items():
+        command(name, kind, folder="three")
+        RTDETRDetectionModel(f"rtdetr-{name.lower()}.yaml")
+    for name in names:
         model = RTDETRDetectionModel(f"rtdetr-{name.lower()}.yaml")
-        assert any(layer.type.endswith(f".{name}") for layer in model.model)
-    RTDETRDetectionModel("rtdetr-firstoftwo.yaml")
+        assert f"ultralytics.nn.three.{name}.{name}" in [layer.type for layer in model.model]
 
 
 def test_without_a_folder_the_package_s_own_is_used(working_folder, monkeypatch):

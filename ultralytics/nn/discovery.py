@@ -215,13 +215,22 @@ def _package(path: Path) -> ModuleType:
     if path == ADDMODULES:
         if name in sys.modules:
             return sys.modules[name]
-    elif not path.name.isidentifier() or name in sys.modules or importlib.util.find_spec(name) is not None:
+    elif not path.name.isidentifier() or _means_another(name, path):
         name = f"{name.replace('-', '_')}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    for old in [module for module in sys.modules if f"{module}.".startswith(f"{name}.")]:
+        del sys.modules[old]  # imported before the folder had its new files
     spec = importlib.util.spec_from_file_location(name, path / "__init__.py", submodule_search_locations=[str(path)])
     package = importlib.util.module_from_spec(spec)
     sys.modules[name] = package
     setattr(sys.modules[PARENT], name.rpartition(".")[2], package)
     return package
+
+
+def _means_another(name: str, path: Path) -> bool:
+    """Whether a package of that name is there that is not this folder."""
+    if name in sys.modules:
+        return list(getattr(sys.modules[name], "__path__", ())) != [str(path)]
+    return importlib.util.find_spec(name) is not None
 
 
 def _import(folder: Folder, file: Path) -> ModuleType | None:
