@@ -3,7 +3,8 @@
     python benchmarks/training.py --repeats 15
 
 A step is forward, loss, backward, clipping of the gradient, AdamW and the moving average of the weights. The loss is
-ours on both sides. Then the peak memory of predicting and of training, each side in a process of its own.
+ours on both sides. Then the peak memory of predicting and of training. Each side is a process of its own, ours set up
+as our trainer does.
 """
 
 from __future__ import annotations
@@ -26,13 +27,10 @@ RATE, DECAY, CLIP = 1e-4, 1e-4, 0.1
 def main() -> None:
     args = parse_arguments()
     if args.serve:
-        serve(lambda: prepare_memory(args))
+        serve(lambda: prepare(args))
         return
     # First: a process takes over the peak of the one that starts it, which has imported nothing yet.
     memory = {f"{what} m0, {batch} x {side}": peaks(what, batch, side, args) for what, batch, side in MEMORY}
-    import torch
-
-    torch.set_num_threads(args.threads)
     rows = {f"step m0, {case}": measure(*map(int, case.split("x")), args) for case in args.cases}
     print(f"{args.threads} threads, {args.repeats} repeats, {args.boxes} boxes of each image\n")
     print(markdown(rows))
@@ -53,12 +51,78 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure(batch: int, side: int, args: argparse.Namespace) -> dict[str, list[float]]:
     """Seconds of the steps of both, with the same images, boxes and first weights."""
-    from plain import both
+    workers = {name: start(name, args) for name in SIDES}
+    steps = {name: partial(worker, ["step", batch, side]) for name, worker in workers.items()}
+    seconds = in_turns(steps, args.repeats, warmup=3)
+    for worker in workers.values():
+        worker.close()
+    return seconds
 
-    data = random_batch(batch, side, args.boxes)
-    networks = dict(zip(SIDES, both("m0"), strict=True))
-    steps = {name: timed(partial(make_step(name, network), data)) for name, network in networks.items()}
-    return in_turns(steps, args.repeats, warmup=3)
+
+def peaks(what: str, batch: int, side: int, args: argparse.Namespace) -> list[float]:
+    """MB that each side adds."""
+    found = []
+    for name in SIDES:
+        worker = start(name, args)
+        found.append(worker([what, batch, side]))
+        worker.close()
+    return found
+
+
+# One side -------------------------------------------------------------------------------------------------------------
+
+
+def start(side: str, args: argparse.Namespace) -> Worker:
+    return Worker(__file__, ["--serve", side, "--threads", str(args.threads), "--boxes", str(args.boxes)])
+
+
+def prepare(args: argparse.Namespace) -> Callable[[tuple[str, int, int]], float]:
+    """A worker that does a step and answers with its seconds, or with the memory that predicting or training adds."""
+    import torch
+
+    import ultralytics.engine.optim  # noqa: F401 - imports are no part of what is measured
+    from ultralytics.utils.torch_utils import keep_freed_memory
+
+    torch.set_num_threads(args.threads)
+    if args.serve == "ours":
+        keep_freed_memory(torch.device("cpu"))
+    step: Callable[[], float] | None = None
+
+    def run(request: tuple[str, int, int]) -> float:
+        nonlocal step
+        what, batch, side = request
+        if what != "step":
+            return memory_of(what, batch, side, args)
+        if step is None:
+            from plain import both
+
+            network = dict(zip(SIDES, both("m0"), strict=True))[args.serve]
+            step = timed(partial(make_step(args.serve, network), random_batch(batch, side, args.boxes)))
+        return step()
+
+    return run
+
+
+def memory_of(what: str, batch: int, side: int, args: argparse.Namespace) -> float:
+    """How much the peak of memory grows from before there is a network, in MB."""
+    import torch
+    from plain import PlainRTDETR
+
+    from ultralytics.nn.tasks import RTDETRDetectionModel
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ours = args.serve == "ours"
+    network = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml") if ours else PlainRTDETR("m0")
+    if what == "train":
+        step, data = make_step(args.serve, network), random_batch(batch, side, args.boxes)
+        for _ in range(3):
+            step(data)
+    else:
+        network = network.eval().fuse() if ours else network.eval()
+        with torch.no_grad():
+            for _ in range(3):
+                network(torch.rand(batch, 3, side, side))
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
 def make_step(side: str, network: Any) -> Callable[[dict[str, Any]], None]:
@@ -121,48 +185,6 @@ def random_batch(batch: int, side: int, boxes: int) -> dict[str, Any]:
         "bboxes": torch.cat((0.2 + 0.6 * centre, 0.05 + 0.2 * size), 1),
         "batch_idx": torch.arange(batch).repeat_interleave(boxes).float(),
     }
-
-
-# Memory ---------------------------------------------------------------------------------------------------------------
-
-
-def peaks(what: str, batch: int, side: int, args: argparse.Namespace) -> list[float]:
-    """MB that each side adds."""
-    found = []
-    for name in SIDES:
-        worker = Worker(__file__, ["--serve", name, "--threads", str(args.threads), "--boxes", str(args.boxes)])
-        found.append(worker([what, batch, side]))
-        worker.close()
-    return found
-
-
-def prepare_memory(args: argparse.Namespace) -> Callable[[tuple[str, int, int]], float]:
-    """A worker that answers with the peak of memory over that of the process before it had a model, in MB."""
-    import torch
-    from plain import PlainRTDETR
-
-    import ultralytics.engine.optim  # noqa: F401 - imports are no part of what is measured
-    from ultralytics.nn.tasks import RTDETRDetectionModel
-
-    torch.set_num_threads(args.threads)
-
-    def run(request: tuple[str, int, int]) -> float:
-        what, batch, side = request
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        ours = args.serve == "ours"
-        network = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml") if ours else PlainRTDETR("m0")
-        if what == "train":
-            step, data = make_step(args.serve, network), random_batch(batch, side, args.boxes)
-            for _ in range(3):
-                step(data)
-        else:
-            network = network.eval().fuse() if ours else network.eval()
-            with torch.no_grad():
-                for _ in range(3):
-                    network(torch.rand(batch, 3, side, side))
-        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-
-    return run
 
 
 if __name__ == "__main__":

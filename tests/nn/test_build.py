@@ -65,7 +65,7 @@ def test_activation_of_a_file_holds_for_that_file_only():
 
 def test_settings_reach_the_decoder_and_the_yaml():
     model = RTDETRDetectionModel(small(), overrides={"num_queries": 7, "num_denoising": None})
-    assert model.model[-1].num_queries == 7 and model.model[-1].num_denoising == 100
+    assert model.model[-1].num_queries == 7 and model.model[-1].num_denoising == 2
     assert RTDETRDetectionModel(model.yaml).model[-1].num_queries == 7
 
 

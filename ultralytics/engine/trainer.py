@@ -45,6 +45,7 @@ from ultralytics.utils.torch_utils import (
     deterministic_algorithms,
     half_dtype,
     init_seeds,
+    keep_freed_memory,
     select_device,
 )
 
@@ -85,8 +86,7 @@ class BaseTrainer(CallbackOwner):
         self.callbacks = _callbacks.copy() if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
         self.take(model)
         self.epochs = options.epochs
-        self.epoch = 0  # the one under way, counting from 0
-        self.batches_done = 0  # of that epoch
+        self.epoch, self.batches_done = 0, 0  # the one under way, counting from 0; its batches
         self.updates = 0  # optimiser steps since the run began
         self.rate_scale = 1.0  # on the learning rate; lowered after numbers that were not finite
         self.skipped = 0  # steps that the gradient scaler left out because of an overflow
@@ -280,6 +280,7 @@ class BaseTrainer(CallbackOwner):
     def setup(self) -> None:
         """Data, model, optimiser and run folder; the folder comes late, so that a typo leaves no empty one behind."""
         init_seeds(self.args.seed)
+        keep_freed_memory(self.device)
         self.rank, self.world_size, self.is_main = dist.rank(), dist.world_size(), dist.rank() == 0
         self.args = self.args.replace(mode="train", imgsz=check_imgsz(self.args.imgsz, STRIDE))
         choose_batch = self.args.batch == -1

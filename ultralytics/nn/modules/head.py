@@ -79,7 +79,7 @@ class RTDETRDecoder(nn.Module):
         dropout: dropout of the decoder.
         act: activation of the feed-forward networks, a module or a name such as `relu`.
         eval_idx: the layer whose output is used in eval; negative counts from the end.
-        nd: number of denoising queries while training; 0 turns denoising off.
+        nd: number of denoising queries while training, 0 for none; None for a third of `nq`, like the usual 100 of 300.
         label_noise_ratio: see `get_cdn_group`.
         box_noise_scale: see `get_cdn_group`.
         learnt_init_query: start queries from learnt embeddings instead of the selected features.
@@ -100,7 +100,7 @@ class RTDETRDecoder(nn.Module):
         dropout=0.0,
         act=nn.ReLU(),  # noqa: B008 - ReLU holds no state
         eval_idx=-1,
-        nd=100,
+        nd=None,
         label_noise_ratio=0.5,
         box_noise_scale=1.0,
         learnt_init_query=False,
@@ -109,7 +109,8 @@ class RTDETRDecoder(nn.Module):
         require_whole("RTDETRDecoder", nc=nc, hd=hd, nq=nq, ndp=ndp, nh=nh, ndl=ndl, d_ffn=d_ffn)
         self.nc, self.hidden_dim, self.nl = nc, hd, len(ch)
         self.num_queries, self.num_decoder_layers = nq, ndl
-        self.num_denoising, self.label_noise_ratio, self.box_noise_scale = nd, label_noise_ratio, box_noise_scale
+        self.num_denoising = nq // 3 if nd is None else nd
+        self.label_noise_ratio, self.box_noise_scale = label_noise_ratio, box_noise_scale
         self.learnt_init_query = learnt_init_query
 
         self.input_proj = nn.ModuleList(nn.Sequential(nn.Conv2d(c, hd, 1, bias=False), nn.BatchNorm2d(hd)) for c in ch)
@@ -177,10 +178,8 @@ class RTDETRDecoder(nn.Module):
 
     def _decode(self, memory: Tensor, shapes: list[tuple[int, int]], batch: dict[str, Any] | None) -> tuple:
         """What `forward` returns, from the positions of all maps (B, S, hd)."""
-        features, anchors = self._position_features(memory, shapes)
-        queries = min(self.num_queries, features.shape[1])
-        denoising = self._denoising_queries(batch, queries) if self.training and batch is not None else None
-        embed, reference, enc_bboxes, enc_scores = self._select_queries(features, anchors, queries)
+        embed, reference, enc_bboxes, enc_scores = self._select_queries(memory, shapes)
+        denoising = self._denoising_queries(batch, embed.shape[1]) if self.training and batch is not None else None
         attn_mask = dn_meta = None
         if denoising is not None:
             dn_embed, dn_reference, attn_mask, dn_meta = denoising
@@ -232,16 +231,22 @@ class RTDETRDecoder(nn.Module):
         anchors, usable = self._anchors(shapes, memory)
         return self.enc_output(usable.to(memory.dtype) * memory), anchors
 
-    def _select_queries(self, features: Tensor, anchors: Tensor, queries: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The `queries` positions with the best class score: content, box logits, boxes in 0..1 and class logits."""
-        batch = features.shape[0]
-        scores = self.enc_score_head(features)  # (B, S, nc)
+    def _select_queries(self, memory: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The positions with the best class score: content, box logits, boxes in 0..1 and class logits."""
+        with torch.no_grad() if self.training else nullcontext():
+            features, anchors = self._position_features(memory, shapes)  # (B, S, hd), (1, S, 4)
+            scores = self.enc_score_head(features)  # (B, S, nc)
+        batch, queries = features.shape[0], min(self.num_queries, features.shape[1])
         best = scores.amax(-1).topk(queries, dim=1).indices.unsqueeze(-1)  # (B, nq, 1)
-
-        content = features.gather(1, best.expand(-1, -1, features.shape[-1]))
         chosen = anchors.expand(batch, -1, -1).gather(1, best.expand(-1, -1, 4))
+        if self.training:  # no other position learns, so these alone are computed for the backward pass
+            usable = chosen[..., :1].isfinite().to(memory.dtype)
+            content = self.enc_output(usable * memory.gather(1, best.expand(-1, -1, memory.shape[-1])))
+            enc_scores = self.enc_score_head(content)
+        else:
+            content = features.gather(1, best.expand(-1, -1, features.shape[-1]))
+            enc_scores = scores.gather(1, best.expand(-1, -1, scores.shape[-1]))
         reference = self.enc_bbox_head(content) + chosen
-        enc_scores = scores.gather(1, best.expand(-1, -1, scores.shape[-1]))
         enc_bboxes = reference.sigmoid()
         if self.learnt_init_query:
             content = self.tgt_embed.weight[: content.shape[1]].expand(batch, -1, -1)

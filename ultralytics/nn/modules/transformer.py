@@ -111,12 +111,13 @@ def deformable_sampling(value: Tensor, shapes: list[tuple[int, int]], locations:
     """
     batch, _, heads, channels = value.shape
     queries, points = locations.shape[1], locations.shape[4]
-    grids = (2 * locations - 1).transpose(1, 2).flatten(0, 1)  # (B * heads, queries, levels, points, 2)
+    # (levels, B * heads, queries, points, 2), as grid_sample reads rows of points faster than pairs that lie apart
+    grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2).contiguous()
     maps = value.permute(0, 2, 3, 1).flatten(0, 1)  # (B * heads, channels, sum of h * w)
     samples = []
     for level, (tokens, (h, w)) in enumerate(zip(maps.split([h * w for h, w in shapes], -1), shapes, strict=True)):
         image = tokens.reshape(-1, channels, h, w)
-        samples.append(F.grid_sample(image, grids[:, :, level], mode="bilinear", align_corners=False))
+        samples.append(F.grid_sample(image, grids[level], mode="bilinear", align_corners=False))
     sampled = torch.stack(samples, 3).flatten(3)  # (B * heads, channels, queries, levels * points)
     weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, len(shapes) * points)
     return (sampled * weights).sum(-1).view(batch, heads * channels, queries).transpose(1, 2)
