@@ -85,7 +85,7 @@ def prepare(args: argparse.Namespace) -> Callable[[tuple[str, int, int]], float]
 
     torch.set_num_threads(args.threads)
     if args.serve == "ours":
-        keep_freed_memory(torch.device("cpu"))
+        keep_freed_memory()
     step: Callable[[], float] | None = None
 
     def run(request: tuple[str, int, int]) -> float:

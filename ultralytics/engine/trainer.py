@@ -45,7 +45,6 @@ from ultralytics.utils.torch_utils import (
     deterministic_algorithms,
     half_dtype,
     init_seeds,
-    keep_freed_memory,
     select_device,
 )
 
@@ -280,7 +279,6 @@ class BaseTrainer(CallbackOwner):
     def setup(self) -> None:
         """Data, model, optimiser and run folder; the folder comes late, so that a typo leaves no empty one behind."""
         init_seeds(self.args.seed)
-        keep_freed_memory(self.device)
         self.rank, self.world_size, self.is_main = dist.rank(), dist.world_size(), dist.rank() == 0
         self.args = self.args.replace(mode="train", imgsz=check_imgsz(self.args.imgsz, STRIDE))
         choose_batch = self.args.batch == -1

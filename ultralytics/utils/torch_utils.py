@@ -47,14 +47,15 @@ def select_device(device: str | int | Sequence[int] | torch.device | None = None
     """The device to compute on: None takes the first GPU that is there, else the CPU.
 
     Understands 'cpu', 'mps', 0, '0', 'cuda', 'cuda:0', [0], and torch devices. Of several, '0,1', each process of a
-    distributed run takes its own, as with None. Raises DeviceError.
+    distributed run takes its own, as with None. On the CPU the process keeps its memory. Raises DeviceError.
     """
     asked = _normalise(device)
     if started_by_torchrun():
         asked = _own_device(asked)
-    if asked == "":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    if asked == "cpu":
+    if asked == "" and torch.cuda.is_available():
+        return torch.device("cuda:0")
+    if asked in ("", "cpu"):
+        keep_freed_memory()
         return torch.device("cpu")
     if asked == "mps":
         if not torch.backends.mps.is_available():
@@ -152,14 +153,14 @@ def _set_algorithms(deterministic: bool, warn_only: bool, fill: bool, cudnn: boo
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn, benchmark
 
 
-def keep_freed_memory(device: torch.device) -> bool:
+def keep_freed_memory() -> bool:
     """Have this process keep the memory it frees, for computing on the CPU. Returns whether it does from now on.
 
-    Each step of a training frees gigabytes and asks for them again; a page that was given back to the system in between
-    is cleared and mapped anew. The peak stays what it is. Only glibc can be asked for it; elsewhere nothing changes.
+    A network frees its maps and asks for them again with every run; pages that were given back to the system in between
+    are cleared and mapped anew. The peak stays what it is. Only glibc can be asked for it; elsewhere nothing changes.
     """
     trim_threshold, mmap_threshold = -1, -3  # of malloc.h
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if device.type == "cpu" and sys.platform == "linux" else None
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     return mallopt is not None and bool(mallopt(mmap_threshold, 1 << 30) and mallopt(trim_threshold, (1 << 31) - 1))
 
 

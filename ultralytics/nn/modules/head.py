@@ -226,17 +226,18 @@ class RTDETRDecoder(nn.Module):
         logits = torch.log(anchors / (1 - anchors)).masked_fill(~usable, float("inf"))
         return logits.to(like.dtype), usable
 
-    def _position_features(self, memory: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        """What the encoder says of each position (B, S, hd), and its anchor as logits (1, S, 4)."""
+    def _position_features(self, memory: Tensor, shapes: list[tuple[int, int]]) -> tuple[list[Tensor], Tensor]:
+        """What the encoder says of each position, in one or more parts (B, positions, hd), and anchors (1, S, 4)."""
         anchors, usable = self._anchors(shapes, memory)
-        return self.enc_output(usable.to(memory.dtype) * memory), anchors
+        return [self.enc_output(usable.to(memory.dtype) * memory)], anchors
 
     def _select_queries(self, memory: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The positions with the best class score: content, box logits, boxes in 0..1 and class logits."""
         with torch.no_grad() if self.training else nullcontext():
-            features, anchors = self._position_features(memory, shapes)  # (B, S, hd), (1, S, 4)
-            scores = self.enc_score_head(features)  # (B, S, nc)
-        batch, queries = features.shape[0], min(self.num_queries, features.shape[1])
+            features, anchors = self._position_features(memory, shapes)
+            scores = torch.cat([self.enc_score_head(part) for part in features], 1)  # (B, S, nc)
+        batch, positions, classes = scores.shape
+        queries = min(self.num_queries, positions)
         best = scores.amax(-1).topk(queries, dim=1).indices.unsqueeze(-1)  # (B, nq, 1)
         chosen = anchors.expand(batch, -1, -1).gather(1, best.expand(-1, -1, 4))
         if self.training:  # no other position learns, so these alone are computed for the backward pass
@@ -244,8 +245,8 @@ class RTDETRDecoder(nn.Module):
             content = self.enc_output(usable * memory.gather(1, best.expand(-1, -1, memory.shape[-1])))
             enc_scores = self.enc_score_head(content)
         else:
-            content = features.gather(1, best.expand(-1, -1, features.shape[-1]))
-            enc_scores = scores.gather(1, best.expand(-1, -1, scores.shape[-1]))
+            content = _rows(features, best)
+            enc_scores = scores.gather(1, best.expand(-1, -1, classes))
         reference = self.enc_bbox_head(content) + chosen
         enc_bboxes = reference.sigmoid()
         if self.learnt_init_query:
@@ -253,3 +254,14 @@ class RTDETRDecoder(nn.Module):
         elif self.training:
             content = content.detach()
         return content, reference.detach() if self.training else reference, enc_bboxes, enc_scores
+
+
+def _rows(parts: list[Tensor], index: Tensor) -> Tensor:
+    """Rows (B, n, C) at `index` (B, n, 1) of the parts (B, S, C) of a table, which lie one after the other."""
+    rows, first = None, 0
+    for part in parts:
+        own = index - first
+        found = part.gather(1, own.clamp(0, part.shape[1] - 1).expand(-1, -1, part.shape[2]))
+        rows = found if rows is None else torch.where(own < 0, rows, found)
+        first = first + part.shape[1]
+    return rows

@@ -43,7 +43,7 @@ class FoldedDecoder(RTDETRDecoder):
         for layer in self.decoder.layers:
             layer.cross_attn = SampledAttention(layer.cross_attn, projections)
         del self.input_proj, self.enc_output
-        self.known: tuple[Any, tuple[Tensor, Tensor]] | None = None  # anchors of the last shapes
+        self.known: tuple[Any, tuple[Tensor, list[Tensor]]] | None = None  # anchors of the last shapes
 
     def forward(self, x: list[Tensor], batch: None = None) -> tuple | Tensor:
         """As `RTDETRDecoder.forward` in eval."""
@@ -55,24 +55,25 @@ class FoldedDecoder(RTDETRDecoder):
             tables = [level.to(self.enc_bias.dtype).flatten(2).transpose(1, 2).contiguous() for level in x]
             return self._decode(tables, shapes, None)
 
-    def _position_features(self, memory: list[Tensor], shapes: Shapes) -> tuple[Tensor, Tensor]:
-        anchors, places = self._known_anchors(shapes, memory[0])
-        encoded = torch.cat([encode(table) for encode, table in zip(self.encode, memory, strict=True)], 1)  # (B, S, hd)
+    def _position_features(self, memory: list[Tensor], shapes: Shapes) -> tuple[list[Tensor], Tensor]:
+        parts = [encode(table) for encode, table in zip(self.encode, memory, strict=True)]
         # Where no anchor is usable enc_output gets zeros, and gives its bias.
-        if self.export:
-            encoded = torch.where(places, encoded, self.enc_bias)
-        else:
-            encoded[:, places] = self.enc_bias
-        return self.enc_norm(encoded), anchors
-
-    def _known_anchors(self, shapes: Shapes, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Anchors and, for exporters, which are usable (1, S, 1); else the positions of those that are not."""
         if self.export:  # a tracer follows the sizes
-            return self._anchors(shapes, like)
+            anchors, usable = self._anchors(shapes, memory[0])
+            return [self.enc_norm(torch.where(usable, torch.cat(parts, 1), self.enc_bias))], anchors
+        anchors, unusable = self._known_anchors(shapes, memory[0])
+        for n, places in enumerate(unusable):
+            parts[n][:, places] = self.enc_bias
+            parts[n] = self.enc_norm(parts[n])
+        return parts, anchors
+
+    def _known_anchors(self, shapes: Shapes, like: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Anchors, and in each level the positions of those that are not usable."""
         key = (tuple(shapes), like.dtype, like.device)
         if self.known is None or self.known[0] != key:
             anchors, usable = self._anchors(shapes, like)
-            self.known = (key, (anchors, (~usable).flatten().nonzero().flatten()))
+            levels = (~usable).flatten().split([h * w for h, w in shapes])
+            self.known = (key, (anchors, [level.nonzero().flatten() for level in levels]))
         return self.known[1]
 
 

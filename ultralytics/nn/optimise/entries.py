@@ -133,7 +133,7 @@ class EntryOverParts(nn.Module):
     def forward(self, maps: list[Tensor]) -> Tensor:
         total = self._part(0, maps[0])
         for n, level in enumerate(maps[1:], 1):
-            total = total + self._part(n, level)
+            total += self._part(n, level)  # into the buffer of the first, which nobody else has
         return self.act(total)
 
     def _part(self, n: int, level: Tensor) -> Tensor:
