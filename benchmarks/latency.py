@@ -28,7 +28,7 @@ Row = tuple[Times, float]  # seconds of the sides, and 1e9 operations of our fus
 def main() -> None:
     args = parse_arguments()
     if args.serve:
-        serve(lambda: prepare_detector(args.serve, args))
+        serve(lambda: prepare_side(args) if ":" in args.serve else prepare_detector(args.serve, args))
         return
     import torch
     from machine import matmul_peak
@@ -52,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["rtdetr-l.yaml"], help="that the peers have too")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--serve", metavar="MODEL", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", metavar="MODEL or SIDE:SIZE:IMGSZ:BATCH", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -66,6 +66,7 @@ def images(batch: int, side: int) -> Any:
 
 
 def plain_rows(args: argparse.Namespace) -> dict[str, Row]:
+    """Both in processes of their own, as how our package sets up a process is part of what is measured."""
     from machine import operations
     from plain import both
 
@@ -76,10 +77,35 @@ def plain_rows(args: argparse.Namespace) -> dict[str, Row]:
         x = images(batch, side)
         what = f"{size} {side}, batch {batch}"
         tell_difference(what, plain(x)[0], ours(x)[0])
-        sides = {"ours": timed(partial(ours, x)), "plain eager": timed(partial(plain, x))}
-        rows[what] = in_turns(sides, args.repeats, warmup=3), operations(ours, x)
+        count = operations(ours, x)
+        del ours, plain
+        workers = {name: worker(f"{name}:{size}:{side}:{batch}", args) for name in ("ours", "plain eager")}
+        rows[what] = in_turns(workers, args.repeats, warmup=3), count
         tell(what, rows[what][0])
+        for each in workers.values():
+            each.close()
     return rows
+
+
+def worker(side: str, args: argparse.Namespace, folder: str | None = None) -> Worker:
+    return Worker(__file__, ["--serve", side, "--threads", str(args.threads)], folder)
+
+
+def prepare_side(args: argparse.Namespace) -> Callable[[Any], float]:
+    """A worker with our network or the plain one."""
+    import torch
+    from plain import both
+
+    from ultralytics.utils.torch_utils import select_device
+
+    name, size, side, batch = args.serve.split(":")
+    torch.set_num_threads(args.threads)
+    torch.set_grad_enabled(False)
+    ours, plain = both(size)
+    if name == "ours":
+        select_device("cpu")
+    run = timed(partial(ours.fuse() if name == "ours" else plain, images(int(batch), int(side))))
+    return lambda request: run()
 
 
 def tell_difference(what: str, expected: Any, found: Any) -> None:
@@ -104,16 +130,15 @@ def peer_rows(args: argparse.Namespace) -> dict[str, Row]:
     """Each package in a process of its own, its network after its own fuse()."""
     rows = {}
     for model in args.models if args.peer else ():
-        words = ["--serve", model, "--threads", str(args.threads)]
-        workers = {name: Worker(__file__, words, folder) for name, folder in {"ours": None, **peers(args.peer)}.items()}
-        versions = {name: worker("version") for name, worker in workers.items()}
+        workers = {name: worker(model, args, folder) for name, folder in {"ours": None, **peers(args.peer)}.items()}
+        versions = {name: each("version") for name, each in workers.items()}
         what = f"{Path(model).stem} 640, batch 1"
         print(f"{what}: {versions}", flush=True)
-        times = in_turns({name: partial(worker, "seconds") for name, worker in workers.items()}, args.repeats, warmup=3)
+        times = in_turns({name: partial(each, "seconds") for name, each in workers.items()}, args.repeats, warmup=3)
         rows[what] = times, workers["ours"]("operations")
         tell(what, times)
-        for worker in workers.values():
-            worker.close()
+        for each in workers.values():
+            each.close()
     return rows
 
 
@@ -124,9 +149,11 @@ def prepare_detector(model: str, args: argparse.Namespace) -> Callable[[str], An
 
     import ultralytics
     from ultralytics.nn.tasks import RTDETRDetectionModel
+    from ultralytics.utils.torch_utils import select_device
 
     torch.set_num_threads(args.threads)
     torch.set_grad_enabled(False)
+    select_device("cpu")  # each package sets up the process as it does
     torch.manual_seed(0)
     network = RTDETRDetectionModel(model, verbose=False).eval()
     network.fuse()
