@@ -52,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["rtdetr-l.yaml"], help="that the peers have too")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--serve", metavar="MODEL or SIDE:SIZE:IMGSZ:BATCH", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", metavar="MODEL, SIDE:SIZE:IMGSZ:BATCH or file:FILE", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -92,19 +92,26 @@ def worker(side: str, args: argparse.Namespace, folder: str | None = None) -> Wo
 
 
 def prepare_side(args: argparse.Namespace) -> Callable[[Any], float]:
-    """A worker with our network or the plain one."""
+    """A worker with our network, the plain one, or an exported file."""
     import torch
     from plain import both
 
+    from ultralytics.nn.backends import open_exported
     from ultralytics.utils.torch_utils import select_device
 
-    name, size, side, batch = args.serve.split(":")
     torch.set_num_threads(args.threads)
     torch.set_grad_enabled(False)
-    ours, plain = both(size)
-    if name == "ours":
-        select_device("cpu")
-    run = timed(partial(ours.fuse() if name == "ours" else plain, images(int(batch), int(side))))
+    name, rest = args.serve.split(":", 1)
+    if name == "file":
+        network, x = open_exported(Path(rest), threads=args.threads).run, images(1, 640)
+    else:
+        size, side, batch = rest.split(":")
+        ours, plain = both(size)
+        network, x = plain, images(int(batch), int(side))
+        if name == "ours":
+            select_device("cpu")
+            network = ours.fuse()
+    run = timed(partial(network, x))
     return lambda request: run()
 
 
@@ -174,6 +181,8 @@ def export_rows(args: argparse.Namespace) -> dict[str, Row]:
     from machine import operations
     from plain import both
 
+    from ultralytics.nn.backends import open_exported
+
     ours, plain = both("m0")
     ours.fuse()
     x, rows = images(1, 640), {}
@@ -181,38 +190,37 @@ def export_rows(args: argparse.Namespace) -> dict[str, Row]:
         for kind, int8 in EXPORTS:
             what = f"m0 640, {kind}{' int8' if int8 else ''}"
             print(f"{what}: exporting", flush=True)
-            runs = [
-                export(network, kind, int8, Path(folder) / name, args.threads)
-                for name, network in (("ours", ours), ("plain", plain))
+            files = [
+                export(network, kind, int8, Path(folder) / name) for name, network in (("ours", ours), ("plain", plain))
             ]
-            sides = {
-                "ours": timed(partial(runs[0], x)),
-                "plain eager": timed(partial(plain, x)),
-                "plain, exported": timed(partial(runs[1], x)),
-            }
             if not int8:
-                tell_difference(what, plain(x)[0], runs[0](x))
-            rows[what] = in_turns(sides, args.repeats, warmup=3), operations(ours, x)
-            tell(what, rows[what][0])
+                tell_difference(what, plain(x)[0], open_exported(files[0], threads=args.threads).run(x))
+            sides = (f"file:{files[0]}", "plain eager:m0:640:1", f"file:{files[1]}")
+            workers = [worker(side, args) for side in sides]
+            names = ("ours", "plain eager", "plain, exported")
+            times = in_turns(dict(zip(names, workers, strict=True)), args.repeats, warmup=3)
+            rows[what] = times, operations(ours, x)
+            tell(what, times)
+            for each in workers:
+                each.close()
     return rows
 
 
-def export(network: Any, kind: str, int8: bool, folder: Path, threads: int) -> Callable[..., Any]:
-    """The network as a file of another runtime, opened."""
+def export(network: Any, kind: str, int8: bool, folder: Path) -> Path:
+    """The network as a file of another runtime."""
     import importlib
 
     from ultralytics.engine.export import FORMATS, Job
     from ultralytics.engine.export.calibration import drawn_images
     from ultralytics.engine.exporter import Exporter
-    from ultralytics.nn.backends import Metadata, open_exported
+    from ultralytics.nn.backends import Metadata
 
     options = Exporter(overrides={"format": kind, "int8": int8}).args
     metadata = Metadata({i: str(i) for i in range(80)}, (640, 640), precision="int8" if int8 else "float32")
     file = folder / f"m0{'_int8' if int8 else ''}{FORMATS[kind].ending}"
     folder.mkdir(exist_ok=True)
     job = Job(network, options, metadata, file, drawn_images(CALIBRATION, (640, 640)) if int8 else None)
-    file = importlib.import_module(f"ultralytics.engine.export.{FORMATS[kind].module}").export(job)
-    return open_exported(file, threads=threads).run
+    return importlib.import_module(f"ultralytics.engine.export.{FORMATS[kind].module}").export(job)
 
 
 # timm -----------------------------------------------------------------------------------------------------------------
