@@ -3,8 +3,8 @@
     python benchmarks/training.py --repeats 15
 
 A step is forward, loss, backward, clipping of the gradient, AdamW and the moving average of the weights. The loss is
-ours on both sides. Then the peak memory of predicting and of training. Each side is a process of its own, ours set up
-as our trainer does.
+ours on both sides. Then the peak memory of predicting from weights, and of training. Each side is a process of its own,
+ours set up as our trainer does.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import argparse
 import copy
 import math
 import resource
+import tempfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from interleave import Worker, in_turns, markdown, serve, timed
@@ -30,7 +32,11 @@ def main() -> None:
         serve(lambda: prepare(args))
         return
     # First: a process takes over the peak of the one that starts it, which has imported nothing yet.
-    memory = {f"{what} m0, {batch} x {side}": peaks(what, batch, side, args) for what, batch, side in MEMORY}
+    with tempfile.TemporaryDirectory() as args.weights:
+        saving = start("ours", args)
+        saving(["save", 0, 0])
+        saving.close()
+        memory = {f"{what} m0, {batch} x {side}": peaks(what, batch, side, args) for what, batch, side in MEMORY}
     rows = {f"step m0, {case}": measure(*map(int, case.split("x")), args) for case in args.cases}
     print(f"{args.threads} threads, {args.repeats} repeats, {args.boxes} boxes of each image\n")
     print(markdown(rows))
@@ -46,6 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--boxes", type=int, default=12, help="of each image")
     parser.add_argument("--serve", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--weights", default="", help=argparse.SUPPRESS)  # folder of a file of weights for each side
     return parser.parse_args()
 
 
@@ -73,7 +80,8 @@ def peaks(what: str, batch: int, side: int, args: argparse.Namespace) -> list[fl
 
 
 def start(side: str, args: argparse.Namespace) -> Worker:
-    return Worker(__file__, ["--serve", side, "--threads", str(args.threads), "--boxes", str(args.boxes)])
+    words = {"serve": side, "threads": args.threads, "boxes": args.boxes, "weights": args.weights}
+    return Worker(__file__, [f"--{name}={value}" for name, value in words.items()])
 
 
 def prepare(args: argparse.Namespace) -> Callable[[tuple[str, int, int]], float]:
@@ -91,6 +99,8 @@ def prepare(args: argparse.Namespace) -> Callable[[tuple[str, int, int]], float]
     def run(request: tuple[str, int, int]) -> float:
         nonlocal step
         what, batch, side = request
+        if what == "save":
+            return save_weights(Path(args.weights))
         if what != "step":
             return memory_of(what, batch, side, args)
         if step is None:
@@ -103,23 +113,39 @@ def prepare(args: argparse.Namespace) -> Callable[[tuple[str, int, int]], float]
     return run
 
 
+def save_weights(folder: Path) -> None:
+    """A file of weights for each side, to predict with."""
+    import torch
+    from plain import PlainRTDETR
+
+    from ultralytics import RTDETR
+
+    RTDETR("rtdetr-efficientvit-m0.yaml").save(folder / "ours.pt")
+    torch.save(PlainRTDETR("m0").state_dict(), folder / "plain.pt")
+
+
 def memory_of(what: str, batch: int, side: int, args: argparse.Namespace) -> float:
     """How much the peak of memory grows from before there is a network, in MB."""
     import torch
     from plain import PlainRTDETR
 
+    from ultralytics import RTDETR
     from ultralytics.nn.tasks import RTDETRDetectionModel
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    ours = args.serve == "ours"
-    network = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml") if ours else PlainRTDETR("m0")
+    ours, folder = args.serve == "ours", Path(args.weights)
     if what == "train":
+        network = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml") if ours else PlainRTDETR("m0")
         step, data = make_step(args.serve, network), random_batch(batch, side, args.boxes)
         for _ in range(3):
             step(data)
     else:
-        network = network.eval().fuse() if ours else network.eval()
-        with torch.no_grad():
+        if ours:
+            network = RTDETR(folder / "ours.pt").model.eval().fuse()
+        else:
+            network = PlainRTDETR("m0").eval()
+            network.load_state_dict(torch.load(folder / "plain.pt"))
+        with torch.inference_mode():
             for _ in range(3):
                 network(torch.rand(batch, 3, side, side))
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
