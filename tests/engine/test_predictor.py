@@ -209,10 +209,11 @@ def test_callbacks_see_the_batch():
     assert seen == list(zip((*events, "on_predict_end"), (0, 0, 2, 2, 2), strict=True))
 
 
-def test_unreadable_images_give_no_results(tmp_path, caplog):
+def test_a_source_of_which_nothing_can_be_read_is_an_error(tmp_path, caplog):
     (tmp_path / "a.jpg").write_bytes(b"no image")
-    assert predictor()(tmp_path, FixedModel()) == []
-    assert "skipped" in caplog.text and "no image could be read" in caplog.text
+    with pytest.raises(DataError, match="source: none of its 1 images and videos could be read"):
+        predictor()(tmp_path, FixedModel())
+    assert "a.jpg" in caplog.text and "skipped" in caplog.text
 
 
 def test_what_cannot_be_done_is_refused(caplog, monkeypatch):

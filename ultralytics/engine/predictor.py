@@ -169,8 +169,8 @@ class BasePredictor(CallbackOwner):
                 self.callbacks.run("on_predict_batch_end", self)
                 yield from self.results
         if not count:
-            LOGGER.warning("no image could be read; there are no results")
-        elif self.args.verbose:
+            raise DataError(f"source: none of its {len(source)} images and videos could be read; see above")
+        if self.args.verbose:
             each = ", ".join(f"{spent[stage] / count:.1f}ms {stage}" for stage in STAGES)
             LOGGER.info(f"Speed: {each} per image, network input {self.input_shape}")
         if folder:
