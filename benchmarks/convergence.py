@@ -33,7 +33,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "loss_class=mal": {"loss_class": "mal"},
     "dense=0.5": {"dense": 0.5},
     "one_to_many=1": {"one_to_many": 1.0},
-    "denoising=20": {"denoising": 20},  # in proportion to 60 queries, as the usual 100 are to 300
+    "denoising=100": {"denoising": 100},  # as many as are usual for 300 queries
     "all": {"loss_class": "mal", "dense": 0.5, "one_to_many": 1.0},
 }
 SETTINGS = ("data", "model", "imgsz", "batch", "queries", "lr0", "warmup", "points", "threads")

@@ -31,7 +31,8 @@ def table(by_config: dict[str, list[dict]], seconds: dict[str, float], settings:
     """Markdown: means over the seeds, and in brackets the least and largest value."""
     heads = ("s a step", f"minutes to mAP50 {GOAL}", "mAP50 at the end", "mAP50-95 at the end", "steps", "better")
     rows = [f"| configuration | seeds | {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) + 1)}"]
-    first = {run["seed"]: run["points"][-1]["map50"] for run in by_config.get("default", [])}
+    base = next(iter(by_config))
+    first = {run["seed"]: run["points"][-1]["map50"] for run in by_config[base]}
     for config, runs in by_config.items():
         ends = [run["points"][-1] for run in runs]
         shared = [run for run in runs if run["seed"] in first]
@@ -42,13 +43,12 @@ def table(by_config: dict[str, list[dict]], seconds: dict[str, float], settings:
             spread([end["map50"] for end in ends], "{:.3f}"),
             spread([end["map"] for end in ends], "{:.3f}"),
             str(ends[0]["steps"]),
-            "" if config == "default" or not shared else f"{wins} of {len(shared)} seeds",
+            "" if config == base or not shared else f"{wins} of {len(shared)} seeds",
         )
         rows.append(f"| {config} | {len(runs)} | {' | '.join(cells)} |")
     said = ", ".join(f"{key} {value}" for key, value in settings.items())
     return (
-        "\n".join(rows)
-        + f"\n\nMeans over the seeds, in brackets the range; better: than the default at the end. {said}.\n"
+        "\n".join(rows) + f"\n\nMeans over the seeds, in brackets the range; better: than {base} at the end. {said}.\n"
     )
 
 
