@@ -92,16 +92,15 @@ def test_what_it_needs_is_said(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command(data, tmp_path, caplog):
+def test_the_command(data, tmp_path, capfd):
     weights = write_weights(tmp_path / "weights")
-    with caplog.at_level("INFO", logger="ultralytics"):
-        RTDETR(weights).benchmark(
-            data=data, formats="pytorch,torchscript,onnx,openvino", precisions="float32,float16,int8", imgsz=[64, 96],
-            repeats=3, warmup=1, project=str(tmp_path), name="b",
-        )  # fmt: skip
+    RTDETR(weights).benchmark(
+        data=data, formats="pytorch,torchscript,onnx,openvino", precisions="float32,float16,int8", imgsz=[64, 96],
+        repeats=3, warmup=1, project=str(tmp_path), name="b",
+    )  # fmt: skip
     with open(tmp_path / "b/benchmark.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 18 and not any(row["Remark"] for row in rows)
     maps = {row["mAP50-95"] for row in rows if row["Precision"] == "float32" and row["Size (px)"] == "64"}
     assert max(map(float, maps)) - min(map(float, maps)) <= 1e-3
-    assert "Results saved to" in caplog.text
+    assert "Results saved to" in "".join(capfd.readouterr())
