@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.utils.errors import ModelConfigError
+from ultralytics.utils.meta import ShapesAlone
 
 Shape = tuple[int, ...]
 
@@ -41,7 +42,8 @@ def output_shapes(
         return shapes
     try:
         twin = copy.deepcopy(layer).eval().to("meta")
-        output = call(twin, [torch.empty(shape, device="meta") for shape in inputs], listed)
+        with ShapesAlone():
+            output = call(twin, [torch.empty(shape, device="meta") for shape in inputs], listed)
     except Exception:  # whatever it is, the run on the CPU below shows it with a better message
         output = _on_cpu(layer, inputs, listed, where)
     found = tensors(output)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
+from ultralytics.utils.meta import ShapesAlone
 
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
@@ -141,7 +142,8 @@ def run_copy(model: nn.Module, imgsz: int | Sequence[int], run: Callable[[nn.Mod
     for device in ("meta",) if without_data else ("meta", "cpu"):
         twin = copy.deepcopy(model).eval().float().to(device)
         try:
-            return run(twin, torch.zeros(shape, device=device))
+            with ShapesAlone():
+                return run(twin, torch.zeros(shape, device=device))
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError) as error:
             failure = error
     reason = (str(failure).splitlines() or ["no message"])[0]
