@@ -227,25 +227,29 @@ class RTDETRDecoder(nn.Module):
         return logits.to(like.dtype), usable
 
     def _position_features(self, memory: Tensor, shapes: list[tuple[int, int]]) -> tuple[list[Tensor], Tensor]:
-        """What the encoder says of each position, in one or more parts (B, positions, hd), and anchors (1, S, 4)."""
-        anchors, usable = self._anchors(shapes, memory)
-        return [self.enc_output(usable.to(memory.dtype) * memory)], anchors
+        """What the encoder says of each position, in one or more parts (B, positions, hd), and of zeros (1, 1, hd)."""
+        return [self.enc_output(memory)], self.enc_output(memory.new_zeros(1, 1, self.hidden_dim))
 
     def _select_queries(self, memory: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The positions with the best class score: content, box logits, boxes in 0..1 and class logits."""
+        """The positions with the best class score: content, box logits, boxes in 0..1 and class logits.
+
+        A position whose anchor is not usable counts as one of zeros.
+        """
+        anchors, usable = self._anchors(shapes, memory[0])
         with torch.no_grad() if self.training else nullcontext():
-            features, anchors = self._position_features(memory, shapes)
+            features, blank = self._position_features(memory, shapes)
             scores = torch.cat([self.enc_score_head(part) for part in features], 1)  # (B, S, nc)
+            scores = torch.where(usable, scores, self.enc_score_head(blank))
         batch, positions, classes = scores.shape
         queries = min(self.num_queries, positions)
         best = scores.amax(-1).topk(queries, dim=1).indices.unsqueeze(-1)  # (B, nq, 1)
         chosen = anchors.expand(batch, -1, -1).gather(1, best.expand(-1, -1, 4))
+        usable = chosen[..., :1].isfinite()
         if self.training:  # no other position learns, so these alone are computed for the backward pass
-            usable = chosen[..., :1].isfinite().to(memory.dtype)
             content = self.enc_output(usable * memory.gather(1, best.expand(-1, -1, memory.shape[-1])))
             enc_scores = self.enc_score_head(content)
         else:
-            content = _rows(features, best)
+            content = torch.where(usable, _rows(features, best), blank)
             enc_scores = scores.gather(1, best.expand(-1, -1, classes))
         reference = self.enc_bbox_head(content) + chosen
         enc_bboxes = reference.sigmoid()

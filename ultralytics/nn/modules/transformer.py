@@ -109,18 +109,22 @@ def deformable_sampling(value: Tensor, shapes: list[tuple[int, int]], locations:
     Returns:
         (B, queries, heads * channels)
     """
-    batch, _, heads, channels = value.shape
-    queries, points = locations.shape[1], locations.shape[4]
+    maps = value.permute(0, 2, 3, 1).flatten(0, 1)  # (B * heads, channels, sum of h * w)
+    levels = zip(maps.split([h * w for h, w in shapes], -1), shapes, strict=True)
+    return sample_maps([tokens.reshape(-1, value.shape[3], h, w) for tokens, (h, w) in levels], locations, weights)
+
+
+def sample_maps(maps: list[Tensor], locations: Tensor, weights: Tensor) -> Tensor:
+    """As `deformable_sampling`, of maps (B * heads, channels, h, w)."""
+    batch, queries, heads, _, points, _ = locations.shape
     # (levels, B * heads, queries, points, 2), as grid_sample reads rows of points faster than pairs that lie apart
     grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2).contiguous()
-    maps = value.permute(0, 2, 3, 1).flatten(0, 1)  # (B * heads, channels, sum of h * w)
-    samples = []
-    for level, (tokens, (h, w)) in enumerate(zip(maps.split([h * w for h, w in shapes], -1), shapes, strict=True)):
-        image = tokens.reshape(-1, channels, h, w)
-        samples.append(F.grid_sample(image, grids[level], mode="bilinear", align_corners=False))
-    sampled = torch.stack(samples, 3).flatten(3)  # (B * heads, channels, queries, levels * points)
-    weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, len(shapes) * points)
-    return (sampled * weights).sum(-1).view(batch, heads * channels, queries).transpose(1, 2)
+    samples = [
+        F.grid_sample(level, grids[n], mode="bilinear", align_corners=False) for n, level in enumerate(maps)
+    ]  # each (B * heads, channels, queries, points)
+    weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, len(maps) * points)
+    sampled = (torch.stack(samples, 3).flatten(3) * weights).sum(-1)  # (B * heads, channels, queries)
+    return sampled.view(batch, heads * maps[0].shape[1], queries).transpose(1, 2)
 
 
 class MSDeformAttn(nn.Module):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn.modules.head import RTDETRDecoder, without_autocast
-from ultralytics.nn.modules.transformer import MSDeformAttn, deformable_sampling
+from ultralytics.nn.modules.transformer import MSDeformAttn, sample_maps
 from ultralytics.nn.optimise.graph import LayerGraph
 
 Shapes = list[tuple[int, int]]
@@ -43,7 +43,7 @@ class FoldedDecoder(RTDETRDecoder):
         for layer in self.decoder.layers:
             layer.cross_attn = SampledAttention(layer.cross_attn, projections)
         del self.input_proj, self.enc_output
-        self.known: tuple[Any, tuple[Tensor, list[Tensor]]] | None = None  # anchors of the last shapes
+        self.known: tuple[Any, tuple[Tensor, Tensor]] | None = None  # anchors of the last shapes
 
     def forward(self, x: list[Tensor], batch: None = None) -> tuple | Tensor:
         """As `RTDETRDecoder.forward` in eval."""
@@ -51,29 +51,20 @@ class FoldedDecoder(RTDETRDecoder):
             layer.cross_attn.gathers = not self.export
         shapes = [(level.shape[2], level.shape[3]) for level in x]
         with without_autocast(x[0].device):
-            # (B, C, h, w) -> (B, h * w, C), each position a row
-            tables = [level.to(self.enc_bias.dtype).flatten(2).transpose(1, 2).contiguous() for level in x]
-            return self._decode(tables, shapes, None)
+            x = [level.to(self.enc_bias.dtype) for level in x]
+            return self._decode(x if self.export else [as_table(level) for level in x], shapes, None)
 
     def _position_features(self, memory: list[Tensor], shapes: Shapes) -> tuple[list[Tensor], Tensor]:
-        parts = [encode(table) for encode, table in zip(self.encode, memory, strict=True)]
-        # Where no anchor is usable enc_output gets zeros, and gives its bias.
-        if self.export:  # a tracer follows the sizes
-            anchors, usable = self._anchors(shapes, memory[0])
-            return [self.enc_norm(torch.where(usable, torch.cat(parts, 1), self.enc_bias))], anchors
-        anchors, unusable = self._known_anchors(shapes, memory[0])
-        for n, places in enumerate(unusable):
-            parts[n][:, places] = self.enc_bias
-            parts[n] = self.enc_norm(parts[n])
-        return parts, anchors
+        tables = [as_table(level) for level in memory] if self.export else memory
+        parts = [self.enc_norm(encode(table)) for encode, table in zip(self.encode, tables, strict=True)]
+        return parts, self.enc_norm(self.enc_bias).view(1, 1, -1)
 
-    def _known_anchors(self, shapes: Shapes, like: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Anchors, and in each level the positions of those that are not usable."""
+    def _anchors(self, shapes: Shapes, like: Tensor) -> tuple[Tensor, Tensor]:
+        if self.export:  # a tracer follows the sizes
+            return super()._anchors(shapes, like)
         key = (tuple(shapes), like.dtype, like.device)
         if self.known is None or self.known[0] != key:
-            anchors, usable = self._anchors(shapes, like)
-            levels = (~usable).flatten().split([h * w for h, w in shapes])
-            self.known = (key, (anchors, [level.nonzero().flatten() for level in levels]))
+            self.known = (key, super()._anchors(shapes, like))
         return self.known[1]
 
 
@@ -96,13 +87,13 @@ class SampledAttention(nn.Module):
         self.values = nn.ModuleList(composed(attention.value_proj, projection) for projection in projections)
 
     def forward(self, query: Tensor, refer_bbox: Tensor, value: list[Tensor], value_shapes: Shapes) -> Tensor:
-        """As `MSDeformAttn.forward`, with `value` a table (B, h * w, C) of each level."""
+        """As `MSDeformAttn.forward`, with `value` a table (B, h * w, C) of each level, or its map (B, C, h, w)."""
         locations, weights = self.sampling_points(query, refer_bbox)
         if not self.gathers:
-            projected = torch.cat([project(table) for project, table in zip(self.values, value, strict=True)], 1)
-            batch, _, channels = projected.shape
-            projected = projected.view(batch, -1, self.n_heads, channels // self.n_heads)  # which a tracer follows
-            return self.output_proj(deformable_sampling(projected, value_shapes, locations, weights))
+            maps = [as_convolution(project, level) for project, level in zip(self.values, value, strict=True)]
+            each = [(-1, level.shape[1] // self.n_heads, h, w) for level, (h, w) in zip(maps, value_shapes, strict=True)]
+            maps = [level.reshape(shape) for level, shape in zip(maps, each, strict=True)]
+            return self.output_proj(sample_maps(maps, locations, weights))
         total = 0
         corners = bilinear_corners(locations, weights, value_shapes)
         for project, table, rows, shares in zip(self.values, value, *corners, strict=True):
@@ -121,6 +112,16 @@ class SampledAttention(nn.Module):
         weight = project.weight.view(self.n_heads, -1, channels).transpose(1, 2)  # (heads, C, C / heads)
         inside = shares.sum(1).view(-1, self.n_heads).t().unsqueeze(2)  # points outside a map read zeros, no bias
         return torch.baddbmm(inside * project.bias.view(self.n_heads, 1, -1), sums, weight)
+
+
+def as_table(level: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, h * w, C), each position a row."""
+    return level.flatten(2).transpose(1, 2).contiguous()
+
+
+def as_convolution(linear: nn.Linear, level: Tensor) -> Tensor:
+    """`linear` at every position of a map (B, C, h, w)."""
+    return F.conv2d(level, linear.weight[:, :, None, None], linear.bias)
 
 
 def bilinear_corners(
