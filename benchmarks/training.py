@@ -89,11 +89,11 @@ def prepare(args: argparse.Namespace) -> Callable[[tuple[str, int, int]], float]
     import torch
 
     import ultralytics.engine.optim  # noqa: F401 - imports are no part of what is measured
-    from ultralytics.utils.torch_utils import keep_freed_memory
+    from ultralytics.utils.host_memory import prepare_host_memory
 
     torch.set_num_threads(args.threads)
     if args.serve == "ours":
-        keep_freed_memory()
+        prepare_host_memory()
     step: Callable[[], float] | None = None
 
     def run(request: tuple[str, int, int]) -> float:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -151,27 +148,3 @@ def test_unwrap_model():
     model = torch.nn.Linear(1, 1)
     assert unwrap_model(torch.nn.DataParallel(torch.compile(model))) is model
     assert unwrap_model(model) is model
-
-
-FREE_AND_ASK = """
-import resource, torch
-from ultralytics.utils.torch_utils import keep_freed_memory
-
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(5):
-        torch.zeros(4 << 20).add_(1)  # 16 MB: 4096 pages
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-first = faults()
-kept = keep_freed_memory()
-faults()
-print(kept, first, faults())
-"""
-
-
-@pytest.mark.skipif(not os.confstr_names.get("CS_GNU_LIBC_VERSION"), reason="memory is kept with glibc only")
-def test_freed_memory_is_kept():
-    run = subprocess.run([sys.executable, "-c", FREE_AND_ASK], capture_output=True, text=True, check=True)
-    kept, first, afterwards = run.stdout.split()
-    assert kept == "True" and int(first) > 4000 and int(afterwards) < 1000

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import random
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,6 +17,7 @@ from ultralytics.utils.dist import local_rank, started_by_torchrun
 from ultralytics.utils.ema import ModelEMA
 from ultralytics.utils.errors import DeviceError
 from ultralytics.utils.flops import get_flops, model_info
+from ultralytics.utils.host_memory import prepare_host_memory
 from ultralytics.utils.ops import make_divisible
 
 __all__ = [
@@ -35,7 +34,6 @@ __all__ = [
     "init_seeds",
     "initialize_weights",
     "is_parallel",
-    "keep_freed_memory",
     "make_divisible",
     "model_info",
     "select_device",
@@ -47,7 +45,8 @@ def select_device(device: str | int | Sequence[int] | torch.device | None = None
     """The device to compute on: None takes the first GPU that is there, else the CPU.
 
     Understands 'cpu', 'mps', 0, '0', 'cuda', 'cuda:0', [0], and torch devices. Of several, '0,1', each process of a
-    distributed run takes its own, as with None. On the CPU the process keeps its memory. Raises DeviceError.
+    distributed run takes its own, as with None. On the CPU it prepares the
+    memory of this process. Raises DeviceError.
     """
     asked = _normalise(device)
     if started_by_torchrun():
@@ -55,7 +54,7 @@ def select_device(device: str | int | Sequence[int] | torch.device | None = None
     if asked == "" and torch.cuda.is_available():
         return torch.device("cuda:0")
     if asked in ("", "cpu"):
-        keep_freed_memory()
+        prepare_host_memory()
         return torch.device("cpu")
     if asked == "mps":
         if not torch.backends.mps.is_available():
@@ -151,17 +150,6 @@ def _set_algorithms(deterministic: bool, warn_only: bool, fill: bool, cudnn: boo
     torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
     torch.utils.deterministic.fill_uninitialized_memory = fill  # costs time and helps only code that reads garbage
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn, benchmark
-
-
-def keep_freed_memory() -> bool:
-    """Have this process keep the memory it frees, for computing on the CPU. Returns whether it does from now on.
-
-    A network frees its maps and asks for them again with every run; pages that were given back to the system in between
-    are cleared and mapped anew. The peak stays what it is. Only glibc can be asked for it; elsewhere nothing changes.
-    """
-    trim_threshold, mmap_threshold = -1, -3  # of malloc.h
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    return mallopt is not None and bool(mallopt(mmap_threshold, 1 << 30) and mallopt(trim_threshold, (1 << 31) - 1))
 
 
 def clock(device: torch.device) -> float:

@@ -116,15 +116,15 @@ def deformable_sampling(value: Tensor, shapes: list[tuple[int, int]], locations:
 
 def sample_maps(maps: list[Tensor], locations: Tensor, weights: Tensor) -> Tensor:
     """As `deformable_sampling`, of maps (B * heads, channels, h, w)."""
-    batch, queries, heads, _, points, _ = locations.shape
-    # (levels, B * heads, queries, points, 2), as grid_sample reads rows of points faster than pairs that lie apart
-    grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2).contiguous()
-    samples = [
-        F.grid_sample(level, grids[n], mode="bilinear", align_corners=False) for n, level in enumerate(maps)
-    ]  # each (B * heads, channels, queries, points)
-    weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, len(maps) * points)
-    sampled = (torch.stack(samples, 3).flatten(3) * weights).sum(-1)  # (B * heads, channels, queries)
-    return sampled.view(batch, heads * maps[0].shape[1], queries).transpose(1, 2)
+    batch, queries, heads, _, _, _ = locations.shape
+    # Queries lie innermost, (levels, B * heads, points, Q, 2): grid_sample reads rows of them, and sums add rows.
+    grids = (2 * locations - 1).permute(3, 0, 2, 4, 1, 5).flatten(1, 2).contiguous()
+    weights = weights.permute(3, 0, 2, 4, 1).flatten(1, 2).unsqueeze(2)  # (levels, B * heads, 1, points, Q)
+    total = 0
+    for level, grid, weight in zip(maps, grids, weights, strict=True):
+        sampled = F.grid_sample(level, grid, mode="bilinear", align_corners=False)  # (B * heads, channels, points, Q)
+        total = total + (sampled * weight).sum(2)  # (B * heads, channels, Q)
+    return total.view(batch, heads * maps[0].shape[1], queries).transpose(1, 2)
 
 
 class MSDeformAttn(nn.Module):

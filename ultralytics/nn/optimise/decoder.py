@@ -91,8 +91,10 @@ class SampledAttention(nn.Module):
         locations, weights = self.sampling_points(query, refer_bbox)
         if not self.gathers:
             maps = [as_convolution(project, level) for project, level in zip(self.values, value, strict=True)]
-            each = [(-1, level.shape[1] // self.n_heads, h, w) for level, (h, w) in zip(maps, value_shapes, strict=True)]
-            maps = [level.reshape(shape) for level, shape in zip(maps, each, strict=True)]
+            maps = [
+                level.reshape(-1, level.shape[1] // self.n_heads, h, w)  # (B, C, h, w) -> (B * heads, C / heads, h, w)
+                for level, (h, w) in zip(maps, value_shapes, strict=True)
+            ]
             return self.output_proj(sample_maps(maps, locations, weights))
         total = 0
         corners = bilinear_corners(locations, weights, value_shapes)
