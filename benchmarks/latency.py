@@ -102,7 +102,8 @@ def prepare_side(args: argparse.Namespace) -> Callable[[Any], float]:
     torch.set_num_threads(args.threads)
     torch.set_grad_enabled(False)
     name, rest = args.serve.split(":", 1)
-    if name == "file":
+    if name == "file":  # run as our predictor does
+        select_device("cpu")
         network, x = open_exported(Path(rest), threads=args.threads).run, images(1, 640)
     else:
         size, side, batch = rest.split(":")

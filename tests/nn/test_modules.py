@@ -112,3 +112,29 @@ def test_folding_leaves_no_normalisation_of_the_decoder_and_changes_nothing():
     head.fold()  # once more does nothing
     assert not any(isinstance(module, nn.BatchNorm2d) for module in head.modules())
     assert torch.allclose(head(maps)[1][3], before, atol=1e-5)
+
+
+def test_the_decoder_takes_a_batch_of_no_images():
+    """Which tells its shapes when a network is made from weights."""
+    decoder = RTDETRDecoder(3, (8, 8), hd=16, nq=5, nh=2, ndl=1).eval()
+
+    y, _ = decoder([torch.rand(0, 8, 4, 4), torch.rand(0, 8, 2, 2)])
+
+    assert y.shape == (0, 5, 4 + 3)
+
+
+def test_attention_reads_the_same_values_in_training_and_eval():
+    attention = MSDeformAttn(16, n_levels=2, n_heads=2, n_points=3).double()
+    torch.nn.init.normal_(attention.value_proj.bias)
+    arguments = (torch.rand(2, 4, 16), torch.rand(2, 4, 4), torch.rand(2, 26, 16))
+    shapes = [(5, 4), (3, 2)]
+    outputs, gradients = [], []
+    for mode in (True, False):
+        query, boxes, value = (tensor.double().requires_grad_() for tensor in arguments)
+        attention.zero_grad()
+        outputs.append(attention.train(mode)(query, boxes, value, shapes))
+        outputs[-1].square().sum().backward()
+        gradients.append([value.grad, query.grad, *(p.grad for p in attention.parameters())])
+
+    torch.testing.assert_close(outputs[0], outputs[1])
+    torch.testing.assert_close(gradients[0], gradients[1])

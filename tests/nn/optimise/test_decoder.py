@@ -20,9 +20,13 @@ def test_corners_read_what_grid_sample_reads(reach):
     locations[0, 0, 0, 0, :2] = torch.tensor([[0.0, 1.0], [1.0, 0.0]])  # the corners of the map themselves
     weights = torch.rand(batch, queries, heads, levels, points, dtype=torch.float64)
     value = torch.rand(batch, sum(h * w for h, w in SHAPES), heads, channels, dtype=torch.float64)
-    expected = deformable_sampling(value, SHAPES, locations, weights)
-    total = 0
     tables = value.split([h * w for h, w in SHAPES], 1)
+    maps = [
+        table.permute(0, 2, 3, 1).reshape(batch * heads, channels, h, w)
+        for table, (h, w) in zip(tables, SHAPES, strict=True)
+    ]
+    expected = deformable_sampling(maps, locations, weights)
+    total = 0
     for table, rows, shares in zip(tables, *bilinear_corners(locations, weights, SHAPES), strict=True):
         index = (
             rows.permute(0, 2, 1, 3).flatten(2)[..., None].expand(-1, -1, -1, channels)

@@ -203,10 +203,13 @@ class RTDETRDecoder(nn.Module):
         return get_cdn_group(batch, self.nc, queries, embed, num_dn=self.num_denoising, **noise)
 
     def _encoder_input(self, x: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
-        """Project the maps and lay their positions in a row: (B, S, hd), and (h, w) of each map."""
+        """Project the maps and lay their positions in a row: (B, S, hd), and (h, w) of each map.
+
+        In memory a channel's positions stay side by side, as in the maps.
+        """
         maps = [project(level) for project, level in zip(self.input_proj, x, strict=True)]
         shapes = [(level.shape[2], level.shape[3]) for level in maps]  # one by one, which a tracer follows
-        memory = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], 1)
+        memory = torch.cat([level.flatten(2) for level in maps], 2).transpose(1, 2)
         return memory.to(self.enc_output[0].weight.dtype), shapes
 
     @staticmethod
@@ -235,7 +238,7 @@ class RTDETRDecoder(nn.Module):
 
         A position whose anchor is not usable counts as one of zeros.
         """
-        anchors, usable = self._anchors(shapes, memory[0])
+        anchors, usable = self._anchors(shapes, self.enc_score_head.weight)
         with torch.no_grad() if self.training else nullcontext():
             features, blank = self._position_features(memory, shapes)
             scores = torch.cat([self.enc_score_head(part) for part in features], 1)  # (B, S, nc)
@@ -246,7 +249,8 @@ class RTDETRDecoder(nn.Module):
         chosen = anchors.expand(batch, -1, -1).gather(1, best.expand(-1, -1, 4))
         usable = chosen[..., :1].isfinite()
         if self.training:  # no other position learns, so these alone are computed for the backward pass
-            content = self.enc_output(usable * memory.gather(1, best.expand(-1, -1, memory.shape[-1])))
+            columns = best.transpose(1, 2).expand(-1, memory.shape[-1], -1)  # (B, hd, nq), as memory lies
+            content = self.enc_output(usable * memory.transpose(1, 2).gather(2, columns).transpose(1, 2))
             enc_scores = self.enc_score_head(content)
         else:
             content = torch.where(usable, _rows(features, best), blank)

@@ -97,25 +97,17 @@ class AIFI(TransformerEncoderLayer):
         return torch.cat((across.sin(), across.cos(), down.sin(), down.cos()), 1)[None]
 
 
-def deformable_sampling(value: Tensor, shapes: list[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
+def deformable_sampling(maps: list[Tensor], locations: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum of bilinear samples from several feature maps.
 
     Args:
-        value: (B, sum of h * w, heads, channels), the maps one after the other.
-        shapes: (h, w) of each map.
+        maps: one (B * heads, channels, h, w) per level.
         locations: (B, queries, heads, levels, points, 2), x and y in 0..1.
         weights: (B, queries, heads, levels, points).
 
     Returns:
         (B, queries, heads * channels)
     """
-    maps = value.permute(0, 2, 3, 1).flatten(0, 1)  # (B * heads, channels, sum of h * w)
-    levels = zip(maps.split([h * w for h, w in shapes], -1), shapes, strict=True)
-    return sample_maps([tokens.reshape(-1, value.shape[3], h, w) for tokens, (h, w) in levels], locations, weights)
-
-
-def sample_maps(maps: list[Tensor], locations: Tensor, weights: Tensor) -> Tensor:
-    """As `deformable_sampling`, of maps (B * heads, channels, h, w)."""
     batch, queries, heads, _, _, _ = locations.shape
     # Queries lie innermost, (levels, B * heads, points, Q, 2): grid_sample reads rows of them, and sums add rows.
     grids = (2 * locations - 1).permute(3, 0, 2, 4, 1, 5).flatten(1, 2).contiguous()
@@ -168,12 +160,20 @@ class MSDeformAttn(nn.Module):
         Returns:
             (B, queries, d_model)
         """
-        batch, _, channels = value.shape
-        each = (self.n_heads, channels // self.n_heads)
-        value = self.value_proj(value).view(batch, value.shape[1], *each)  # (B, S, heads, channels / heads)
         locations, weights = self.sampling_points(query, refer_bbox)
-        sampled = deformable_sampling(value, value_shapes, locations, weights)
-        return self.output_proj(sampled)
+        return self.output_proj(deformable_sampling(self._value_maps(value, value_shapes), locations, weights))
+
+    def _value_maps(self, value: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:
+        """Project (B, sum of h * w, d_model) to the heads' maps, (B * heads, d_model / heads, h, w) for each level."""
+        batch, positions, channels = value.shape
+        if self.training:  # `value_proj`, computed in the layout of maps: no copy of them, forward and backward
+            weight, bias = self.value_proj.weight, self.value_proj.bias
+            projected = torch.baddbmm(bias.view(1, -1, 1), weight.expand(batch, -1, -1), value.transpose(1, 2))
+        else:
+            projected = self.value_proj(value).transpose(1, 2)  # (B, d_model, S)
+        heads = projected.reshape(batch * self.n_heads, channels // self.n_heads, positions)
+        levels = zip(heads.split([h * w for h, w in shapes], -1), shapes, strict=True)
+        return [level.reshape(*level.shape[:2], h, w) for level, (h, w) in levels]
 
     def sampling_points(self, query: Tensor, refer_bbox: Tensor) -> tuple[Tensor, Tensor]:
         """Where each query reads, x and y in 0..1 (B, queries, heads, levels, points, 2), and the weight of each point.

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn.modules.head import RTDETRDecoder, without_autocast
-from ultralytics.nn.modules.transformer import MSDeformAttn, sample_maps
+from ultralytics.nn.modules.transformer import MSDeformAttn, deformable_sampling
 from ultralytics.nn.optimise.graph import LayerGraph
 
 Shapes = list[tuple[int, int]]
@@ -95,7 +95,7 @@ class SampledAttention(nn.Module):
                 level.reshape(-1, level.shape[1] // self.n_heads, h, w)  # (B, C, h, w) -> (B * heads, C / heads, h, w)
                 for level, (h, w) in zip(maps, value_shapes, strict=True)
             ]
-            return self.output_proj(sample_maps(maps, locations, weights))
+            return self.output_proj(deformable_sampling(maps, locations, weights))
         total = 0
         corners = bilinear_corners(locations, weights, value_shapes)
         for project, table, rows, shares in zip(self.values, value, *corners, strict=True):
