@@ -92,7 +92,8 @@ def test_what_it_needs_is_said(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command(data, tmp_path, capfd):
+def test_the_command(data, tmp_path, caplog):
+    caplog.set_level("INFO", logger="ultralytics")
     weights = write_weights(tmp_path / "weights")
     RTDETR(weights).benchmark(
         data=data, formats="pytorch,torchscript,onnx,openvino", precisions="float32,float16,int8", imgsz=[64, 96],
@@ -103,4 +104,4 @@ def test_the_command(data, tmp_path, capfd):
     assert len(rows) == 18 and not any(row["Remark"] for row in rows)
     maps = {row["mAP50-95"] for row in rows if row["Precision"] == "float32" and row["Size (px)"] == "64"}
     assert max(map(float, maps)) - min(map(float, maps)) <= 1e-3
-    assert "Results saved to" in "".join(capfd.readouterr())
+    assert f"Results saved to {tmp_path / 'b'}" in caplog.text

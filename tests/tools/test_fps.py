@@ -1,10 +1,12 @@
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import nn
 
-from ultralytics.tools.fps import Speed, measure_speed
+from ultralytics.tools.fps import Speed, measure_speed, peak_memory
 
 
 def test_numbers_of_runs():
@@ -65,3 +67,13 @@ def test_an_exported_model(yolo, exported):
 def test_mistakes(yolo, weights, words, message):
     code, text = yolo("fps", *(word.replace("WEIGHTS", str(weights)) for word in words))
     assert code == 2 and message in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak of the process that starts another counts")
+def test_memory_is_that_of_the_process_and_not_of_the_one_that_started_it():
+    code = "import torch; from ultralytics.tools.fps import peak_memory; print(peak_memory(torch.device('cpu')))"
+    alone = int(subprocess.check_output([sys.executable, "-c", code]))
+    large = torch.ones(alone // 2)  # twice as much, in this process
+
+    assert peak_memory(torch.device("cpu")) > large.nbytes
+    assert int(subprocess.check_output([sys.executable, "-c", code])) == pytest.approx(alone, rel=0.2)
