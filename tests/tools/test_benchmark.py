@@ -92,7 +92,7 @@ def test_what_it_needs_is_said(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command(data, tmp_path, caplog):
+def test_the_command(data, tmp_path, caplog, capfd):
     caplog.set_level("INFO", logger="ultralytics")
     weights = write_weights(tmp_path / "weights")
     RTDETR(weights).benchmark(
@@ -104,4 +104,4 @@ def test_the_command(data, tmp_path, caplog):
     assert len(rows) == 18 and not any(row["Remark"] for row in rows)
     maps = {row["mAP50-95"] for row in rows if row["Precision"] == "float32" and row["Size (px)"] == "64"}
     assert max(map(float, maps)) - min(map(float, maps)) <= 1e-3
-    assert f"Results saved to {tmp_path / 'b'}" in caplog.text
+    assert f"Results saved to {tmp_path / 'b'}" in caplog.text + "".join(capfd.readouterr())  # as the log is set up
