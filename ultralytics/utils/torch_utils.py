@@ -45,8 +45,7 @@ def select_device(device: str | int | Sequence[int] | torch.device | None = None
     """The device to compute on: None takes the first GPU that is there, else the CPU.
 
     Understands 'cpu', 'mps', 0, '0', 'cuda', 'cuda:0', [0], and torch devices. Of several, '0,1', each process of a
-    distributed run takes its own, as with None. On the CPU it prepares the
-    memory of this process. Raises DeviceError.
+    distributed run takes its own, as with None. On the CPU it prepares the memory of this process. Raises DeviceError.
     """
     asked = _normalise(device)
     if started_by_torchrun():
