@@ -31,6 +31,8 @@ TRANSPOSED = "in_channels=64, out_channels=64, kernel_size=3, stride=2, padding=
         ("InOutGate", [64], 1, "inp=64, oup=64", 64),
         ("Free", [], 1, "", 64),
         ("Free", [0.001], 1, "e_lambda=0.001", 64),
+        ("TwoGates", [], 1, "no_spatial=64", 64),
+        ("TwoGates", [False], 1, "no_spatial=False", 64),
         ("WithDefault", [], 1, "channel=64", 64),
         ("Optional", [], 1, "channels=64", 64),
         ("Sized", [], 1, "dim=64, input_resolution=(16, 16)", 64),

@@ -105,6 +105,8 @@ def _for_one(
         if given is not None and given >= CHANNELS_FROM and ctx.scaled(given) == c1:
             yield _Call((c1, *args[1:]), "input channels in place of the row's first argument", n)
         yield _Call((c1, *args), "input channels, then the row's arguments", n)
+    elif not args and first and _is_off(signature):  # other parsers give channels to every module of such a row
+        yield _Call((c1,), f"input channels, which switch {_positional(signature)[0]} on ([False] keeps it off)", n)
     yield raw
     if of_torch:
         return
@@ -214,6 +216,11 @@ def _is_repeats(signature: inspect.Signature, index: int, repeats: int) -> bool:
 def _required(signature: inspect.Signature, index: int) -> bool:
     parameter = list(signature.parameters.values())[index]
     return parameter.default is parameter.empty
+
+
+def _is_off(signature: inspect.Signature) -> bool:
+    """Whether the first parameter is a switch that is off unless given."""
+    return next(iter(signature.parameters.values())).default is False
 
 
 def _positional(signature: inspect.Signature) -> list[str]:

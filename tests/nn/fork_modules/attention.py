@@ -43,6 +43,17 @@ class Free(nn.Module):
         return x * (x - x.mean((2, 3), keepdim=True)).square().add(self.e_lambda).sigmoid()
 
 
+class TwoGates(nn.Module):
+    def __init__(self, no_spatial=False):
+        super().__init__()
+        self.vertical = nn.Conv2d(1, 1, 7, padding=3)
+        self.spatial = None if no_spatial else nn.Conv2d(1, 1, 7, padding=3)
+
+    def forward(self, x):
+        gates = [gate(x.mean(1, keepdim=True)) for gate in (self.vertical, self.spatial) if gate]
+        return x * sum(gates).sigmoid()
+
+
 class WithDefault(nn.Module):
     def __init__(self, channel=512, G=8):
         super().__init__()
