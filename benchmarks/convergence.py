@@ -2,11 +2,11 @@
 
     python benchmarks/convergence.py --minutes 25 --out runs/convergence
     python benchmarks/convergence.py --configs default dense=0.3 dense=0.5 dense=1 --seeds 1 --out runs/dense
-    python benchmarks/convergence.py --data my.yaml --imgsz 320 --out runs/my-convergence
+    python benchmarks/convergence.py --data my.yaml --imgsz 320 --options mosaic=0 --out runs/my-convergence
 
-First the seconds of a step are measured, loading of images included, all configurations in turn, several rounds: for
-this the machine has to be idle. Then each configuration is trained with each seed for as many steps as fit into the
-minutes. What a run learns depends on its seed and steps only, so that these runs may share the machine (--jobs).
+First the seconds of a step are measured, loading of images included, for all configurations in turns, which needs an
+idle machine. Then each configuration is trained with each seed for as many steps as fit into the minutes. What a run
+learns depends on its seed and steps only, so that these runs may share the machine (--jobs).
 Runs that are finished are not done again: the same command goes on where it was stopped.
 
 Written to --out: seconds.json, runs/*.json (one a run), convergence.md (table) and convergence.png (curves).
@@ -18,15 +18,17 @@ import argparse
 import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from convergence_report import write_report
+from interleave import in_turns, timed
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -38,7 +40,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 SETTINGS = ("data", "model", "imgsz", "batch", "queries", "lr0", "warmup", "points", "threads")
 REPORT = threading.Lock()
-TIMED = slice(4, 16)  # steps of a run whose time counts; the first ones are slower
 
 
 class Done(Exception):
@@ -50,7 +51,7 @@ def main() -> int:
     if args.run:
         run(args, args.run, args.seed)
         return 0
-    for config in args.configs:  # a mistyped one is told before hours are spent on the others
+    for config in (*args.configs, *args.options):  # a mistyped one is told before hours are spent on the others
         options_of(config)
     (args.out / "runs").mkdir(parents=True, exist_ok=True)
     seconds = measure(args)
@@ -78,9 +79,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=60)
     parser.add_argument("--lr0", type=float, default=3e-4)
     parser.add_argument("--warmup", type=int, default=100, help="steps")
+    parser.add_argument("--options", nargs="*", default=[], help="of every run, as key=value")
     parser.add_argument("--points", type=int, default=25, help="validations of each run, evenly spaced")
     parser.add_argument("--threads", type=int, default=2, help="for which the minutes count")
-    parser.add_argument("--rounds", type=int, default=3, help="in which the seconds of a step are measured")
+    parser.add_argument("--repeats", type=int, default=20, help="steps of each configuration that are timed, in turns")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the threads")
     parser.add_argument("--run", help=argparse.SUPPRESS)  # one configuration, in this process
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
@@ -93,23 +95,34 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds of a step of each configuration: the least mean of the rounds. Known ones are kept in seconds.json."""
+    """Seconds of a step of each configuration: the median. Known ones are kept in seconds.json."""
     file = args.out / "seconds.json"
     known = json.loads(file.read_text()) if file.exists() else {"settings": settings(args), "seconds": {}}
     refuse_other_settings(file, known["settings"], settings(args))
     missing = [config for config in args.configs if config not in known["seconds"]]
-    means: dict[str, list[float]] = {config: [] for config in missing}
-    for turn in range(args.rounds):
-        for config in missing:
-            print(f"seconds of a step, round {turn + 1} of {args.rounds}: {config}", flush=True)
-            name = args.out / "runs" / f"{file_stem(config)}-timed"
-            if not call(args, config, 0, 0, args.threads, name):
-                raise SystemExit(f"{config}: the reason is in {name}.log")
-            means[config].append(json.loads(name.with_suffix(".json").read_text())["seconds"])
-            name.with_suffix(".json").unlink()
-    known["seconds"] |= {config: min(values) for config, values in means.items()}
-    file.write_text(json.dumps(known, indent=1))
+    if missing:
+        import torch
+
+        torch.set_num_threads(args.threads)
+        print(f"{args.repeats} steps of each configuration, in turns", flush=True)
+        times = in_turns({config: timed(steps(args, config).__next__) for config in missing}, args.repeats, warmup=4)
+        known["seconds"] |= {config: statistics.median(found) for config, found in times.items()}
+        file.write_text(json.dumps(known, indent=1))
     return known["seconds"]
+
+
+def steps(args: argparse.Namespace, config: str) -> Iterator[None]:
+    """Steps of a training run without end; all configurations draw the same sizes of images."""
+    from ultralytics.models.rtdetr import RTDETRTrainer
+
+    quiet = {"model": args.model, "verbose": False}
+    trainer = RTDETRTrainer(overrides={**options(args, config, 0, f"{file_stem(config)}-timed"), **quiet})
+    trainer.setup()
+    while True:
+        for batch in trainer.remaining_batches():
+            trainer.training_step(trainer.preprocess_batch(batch))
+            yield
+        trainer.epoch, trainer.batches_done = trainer.epoch + 1, 0
 
 
 # One run --------------------------------------------------------------------------------------------------------------
@@ -146,17 +159,28 @@ def call(args: argparse.Namespace, config: str, seed: int, steps: int, threads: 
 
 
 def run(args: argparse.Namespace, config: str, seed: int) -> None:
-    """Train for args.steps and write the points; with 0 steps, measure how long one takes."""
+    """Train for args.steps and write the points."""
     import torch
 
     from ultralytics import RTDETR
 
     torch.set_num_threads(args.run_threads)
-    watch = Watch(args.steps, args.points) if args.steps else StopWatch()
-    name = args.out / "runs" / (f"{file_stem(config)}-seed{seed}" if args.steps else f"{file_stem(config)}-timed")
+    watch = Watch(args.steps, args.points)
+    name = args.out / "runs" / f"{file_stem(config)}-seed{seed}"
     model = RTDETR(args.model)
     model.add_callback("on_train_batch_end", watch.on_train_batch_end)
-    options = {
+    with contextlib.suppress(Done):
+        model.train(**options(args, config, seed, name.stem))
+    known = {"config": config, "options": options_of(config), "seed": seed, "settings": settings(args)}
+    text = json.dumps({**known, "torch": torch.__version__, "steps": args.steps, "points": watch.points}, indent=1)
+    unfinished = name.with_suffix(".tmp")
+    unfinished.write_text(text)
+    unfinished.replace(name.with_suffix(".json"))
+
+
+def options(args: argparse.Namespace, config: str, seed: int, name: str) -> dict[str, Any]:
+    """What a run is trained with."""
+    ours = {
         **{key: getattr(args, key) for key in ("data", "imgsz", "batch", "queries", "lr0")},
         "seed": seed,
         "nbs": args.batch,  # a step a batch
@@ -170,16 +194,10 @@ def run(args: argparse.Namespace, config: str, seed: int) -> None:
         "save": False,
         "plots": False,
         "project": str(args.out / "runs" / "folders"),
-        "name": name.stem,
+        "name": name,
         "exist_ok": True,
     }
-    with contextlib.suppress(Done):
-        model.train(**{**options, **options_of(config)})
-    known = {"config": config, "options": options_of(config), "seed": seed, "settings": settings(args)}
-    text = json.dumps({**known, "torch": torch.__version__, "steps": args.steps, **watch.result()}, indent=1)
-    unfinished = name.with_suffix(".tmp")
-    unfinished.write_text(text)
-    unfinished.replace(name.with_suffix(".json"))
+    return {**ours, **options_of("+".join([*args.options, config]))}
 
 
 class Watch:
@@ -199,24 +217,6 @@ class Watch:
         print(f"point {self.points[-1]}", flush=True)
         if not self.due:
             raise Done
-
-    def result(self) -> dict[str, Any]:
-        return {"points": self.points}
-
-
-class StopWatch:
-    """A callback that times the first steps and raises Done after them."""
-
-    def __init__(self) -> None:
-        self.moments: list[float] = []
-
-    def on_train_batch_end(self, trainer: Any) -> None:
-        self.moments.append(time.perf_counter())
-        if len(self.moments) == TIMED.stop:
-            raise Done
-
-    def result(self) -> dict[str, Any]:
-        return {"seconds": (self.moments[-1] - self.moments[TIMED.start - 1]) / (TIMED.stop - TIMED.start)}
 
 
 # Names and settings ---------------------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ def file_stem(config: str) -> str:
 
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:
-    return {key: getattr(args, key) for key in SETTINGS}
+    return {key: getattr(args, key) for key in SETTINGS} | {"options": " ".join(args.options)}
 
 
 def refuse_other_settings(file: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ def table(by_config: dict[str, list[dict]], seconds: dict[str, float], settings:
             "" if config == base or not shared else f"{wins} of {len(shared)} seeds",
         )
         rows.append(f"| {config} | {len(runs)} | {' | '.join(cells)} |")
-    said = ", ".join(f"{key} {value}" for key, value in settings.items())
+    said = ", ".join(f"{key} {value}" for key, value in settings.items() if value != "")
     return (
         "\n".join(rows) + f"\n\nMeans over the seeds, in brackets the range; better: than {base} at the end. {said}.\n"
     )
