@@ -133,11 +133,9 @@ def start(args: argparse.Namespace, config: str, seed: int, seconds: dict[str, f
     steps = round(args.minutes * 60 / seconds[config])
     name = args.out / "runs" / f"{file_stem(config)}-seed{seed}"
     result = name.with_suffix(".json")
-    if result.exists():
-        known = json.loads(result.read_text())
-        refuse_other_settings(
-            result, {**known["settings"], "steps": known["steps"]}, {**settings(args), "steps": steps}
-        )
+    known = json.loads(result.read_text()) if result.exists() else {"settings": settings(args), "steps": 0}
+    refuse_other_settings(result, known["settings"], settings(args))
+    if known["steps"] >= steps:  # a run that went on for longer is read at these minutes
         print(f"{config}, seed {seed}: done before")
     else:
         print(f"{config}, seed {seed}: {steps} steps", flush=True)

@@ -32,17 +32,17 @@ def table(by_config: dict[str, list[dict]], seconds: dict[str, float], settings:
     heads = ("s a step", f"minutes to mAP50 {GOAL}", "mAP50 at the end", "mAP50-95 at the end", "steps", "better")
     rows = [f"| configuration | seeds | {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) + 1)}"]
     base = next(iter(by_config))
-    first = {run["seed"]: run["points"][-1]["map50"] for run in by_config[base]}
+    end = settings["minutes"]
+    first = {run["seed"]: curve(run["points"], end) for run in by_config[base]}
     for config, runs in by_config.items():
-        ends = [run["points"][-1] for run in runs]
         shared = [run for run in runs if run["seed"] in first]
-        wins = sum(run["points"][-1]["map50"] > first[run["seed"]] for run in shared)
+        wins = sum(curve(run["points"], end) > first[run["seed"]] for run in shared)
         cells = (
             f"{seconds[config]:.2f}",
             spread([minutes_to(run["points"], GOAL) for run in runs], "{:.1f}"),
-            spread([end["map50"] for end in ends], "{:.3f}"),
-            spread([end["map"] for end in ends], "{:.3f}"),
-            str(ends[0]["steps"]),
+            spread([curve(run["points"], end) for run in runs], "{:.3f}"),
+            spread([curve(run["points"], end, "map") for run in runs], "{:.3f}"),
+            f"{60 * end / seconds[config]:.0f}",
             "" if config == base or not shared else f"{wins} of {len(shared)} seeds",
         )
         rows.append(f"| {config} | {len(runs)} | {' | '.join(cells)} |")
@@ -95,6 +95,6 @@ def draw(by_config: dict[str, list[dict]], settings: dict[str, Any], file: Path)
     plt.close(figure)
 
 
-def curve(points: Sequence[dict[str, float]], moments: np.ndarray) -> np.ndarray:
-    """mAP50 at the moments, on the lines between the validations."""
-    return np.interp(moments, [0, *(p["minutes"] for p in points)], [0, *(p["map50"] for p in points)])
+def curve(points: Sequence[dict[str, float]], minutes: float | np.ndarray, metric: str = "map50") -> float | np.ndarray:
+    """A metric at the minutes, on the lines between the validations."""
+    return np.interp(minutes, [0, *(p["minutes"] for p in points)], [0, *(p[metric] for p in points)])

@@ -36,6 +36,12 @@ def test_the_goal_is_reached_on_the_line_between_two_validations(report):
     assert report.minutes_to(points, 0.9) is None
 
 
+def test_a_run_that_went_on_for_longer_is_read_at_the_minutes(report):
+    points = [{"minutes": 4.0, "map50": 0.2, "map": 0.1}, {"minutes": 12.0, "map50": 0.6, "map": 0.3}]
+    assert report.curve(points, 10.0) == pytest.approx(0.5)
+    assert report.curve(points, 2.0, "map") == pytest.approx(0.05)
+
+
 def test_spread_says_how_many_reached_the_goal(report):
     assert report.spread([1.0, 2.0, 3.0], "{:.1f}") == "2.0 (1.0-3.0)"
     assert report.spread([1.0, None], "{:.1f}") == "1.0, reached by 1 of 2"
