@@ -27,6 +27,8 @@ def test_a_compiled_network_trains_validates_and_predicts_as_the_plain_one(tmp_p
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(ROWS))
     data = write_shapes(tmp_path / "data", train=6, val=3)
     options = {**QUICK, "data": str(data), "plots": False, "exist_ok": True, "multi_scale": False}
+    # Of Adam's first step rounding decides the sign where a gradient is near 0; SGD's is the gradient itself.
+    options |= {"optimizer": "SGD", "lr0": 1.0}
     states, scores, boxes = [], [], []
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     for compile in (False, True):
@@ -39,7 +41,7 @@ def test_a_compiled_network_trains_validates_and_predicts_as_the_plain_one(tmp_p
         scores.append(metrics.box.map50)
     assert "torch.compile failed" not in caplog.text
     for name, value in states[0].items():
-        torch.testing.assert_close(states[1][name], value, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(states[1][name], value, rtol=1e-3, atol=1e-5)
     assert scores[1] == pytest.approx(scores[0], abs=0.02)
     assert len(boxes[0]) == len(boxes[1])
     nearest = torch.cdist(boxes[0], boxes[1]).min(1).values  # places may be changed by rounding

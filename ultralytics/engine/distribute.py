@@ -10,6 +10,7 @@ import logging
 import pickle
 import signal
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 SHOWN = 8  # names of unused parameters in a message
 # What torch says when another process has gone: NCCL raises DistBackendError, gloo a plain RuntimeError.
 GONE = ("gloo", "Connection closed by peer", "Connection reset by peer", "NCCL")
+SEEN = 5.0  # seconds after which the launcher has surely seen which process ended first
 
 
 class ProcessLostError(UserError):
@@ -189,6 +191,8 @@ def _guarded(folder: Path, function: Callable[..., Any], *arguments: Any) -> Any
         # Most often it is wrong in every process; one tells it.
         with suppress(FileExistsError), open(folder / f"{zlib.crc32(str(error).encode())}", "x"):
             LOGGER.error(str(error))
+        if isinstance(error, ProcessLostError):
+            time.sleep(SEEN)  # the launcher ends this one before, and names the other
         raise SystemExit(1) from None
 
 

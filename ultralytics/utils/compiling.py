@@ -26,7 +26,8 @@ class Compiled:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
-        self._call: Any = torch.compile(network)
+        # The compiler's own random numbers are others than torch's, and a seed would not give the same run.
+        self._call: Any = torch.compile(network, options={"fallback_random": True})
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._call is self.network:
