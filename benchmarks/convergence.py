@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from convergence_report import write_report
-from interleave import in_turns, timed
+from interleave import Times, in_turns, timed
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -95,7 +95,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds of a step of each configuration: the median. Known ones are kept in seconds.json."""
+    """Seconds of a step of each configuration. Known ones are kept in seconds.json."""
     file = args.out / "seconds.json"
     known = json.loads(file.read_text()) if file.exists() else {"settings": settings(args), "seconds": {}}
     refuse_other_settings(file, known["settings"], settings(args))
@@ -105,10 +105,24 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
 
         torch.set_num_threads(args.threads)
         print(f"{args.repeats} steps of each configuration, in turns", flush=True)
-        times = in_turns({config: timed(steps(args, config).__next__) for config in missing}, args.repeats, warmup=4)
-        known["seconds"] |= {config: statistics.median(found) for config, found in times.items()}
+        sides = dict.fromkeys([args.configs[0], *missing])
+        times = in_turns({config: timed(steps(args, config).__next__) for config in sides}, args.repeats, warmup=4)
+        known["seconds"] = compared(times, known["seconds"])
         file.write_text(json.dumps(known, indent=1))
     return known["seconds"]
+
+
+def compared(times: Times, known: dict[str, float]) -> dict[str, float]:
+    """The first side's median (or what is known of it), and that times the others' median ratio to it, turn by turn.
+
+    In a turn all sides see images of one size on a machine in one state; over the turns both vary.
+    """
+    base, *others = times
+    seconds = {base: statistics.median(times[base]), **known}
+    for other in others:
+        ratios = [there / here for there, here in zip(times[other], times[base], strict=True)]
+        seconds[other] = seconds[base] * statistics.median(ratios)
+    return seconds
 
 
 def steps(args: argparse.Namespace, config: str) -> Iterator[None]:

@@ -99,3 +99,9 @@ def test_runs_with_other_settings_are_not_mixed(convergence, tmp_path):
     convergence.refuse_other_settings(tmp_path, {"imgsz": 160}, {"imgsz": 160})
     with pytest.raises(SystemExit, match="imgsz 160 is now 320"):
         convergence.refuse_other_settings(tmp_path, {"imgsz": 160}, {"imgsz": 320})
+
+
+def test_seconds_are_compared_turn_by_turn(convergence):
+    times = {"default": [1.0, 4.0, 2.0], "all": [1.5, 6.0, 2.0]}  # the second turn was slow for both
+    assert convergence.compared(times, {}) == {"default": 2.0, "all": 3.0}
+    assert convergence.compared(times, {"default": 1.0, "mal": 1.1}) == {"default": 1.0, "mal": 1.1, "all": 1.5}
