@@ -6,7 +6,8 @@
 
 First the seconds of a step are measured, loading of images included, for all configurations in turns, which needs an
 idle machine. Then each configuration is trained with each seed for as many steps as fit into the minutes. What a run
-learns depends on its seed and steps only, so that these runs may share the machine (--jobs).
+learns depends on its seed and steps only, so that these runs may share the machine (--jobs). `plain` is the network as
+tutorials write it, in a loop of its own. Its losses and gradients are ours (tests), so ours is trained in its place.
 Runs that are finished are not done again: the same command goes on where it was stopped.
 
 Written to --out: seconds.json, runs/*.json (one a run), convergence.md (table) and convergence.png (curves).
@@ -37,6 +38,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "one_to_many=1": {"one_to_many": 1.0},
     "denoising=100": {"denoising": 100},  # as many as are usual for 300 queries
     "all": {"loss_class": "mal", "dense": 0.5, "one_to_many": 1.0},
+    "plain": {"denoising": 100},  # the seconds of a step are those of the network and the loops of plain.py
 }
 SETTINGS = ("data", "model", "imgsz", "batch", "queries", "lr0", "warmup", "points", "threads")
 REPORT = threading.Lock()
@@ -69,7 +71,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=25, help="of training for each run, on --threads threads")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each configuration")
     parser.add_argument(
-        "--configs", nargs="+", default=list(CONFIGS), help="names, or options as key=value, joined by +"
+        "--configs", nargs="+", default=list(CONFIGS)[:-1], help="names, or options as key=value, joined by +"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/convergence"))
     parser.add_argument("--data", default="shapes.yaml")
@@ -132,9 +134,16 @@ def steps(args: argparse.Namespace, config: str) -> Iterator[None]:
     quiet = {"model": args.model, "verbose": False}
     trainer = RTDETRTrainer(overrides={**options(args, config, 0, f"{file_stem(config)}-timed"), **quiet})
     trainer.setup()
+    step = trainer.training_step
+    if "plain" in config.split("+"):
+        from plain import PlainRTDETR
+        from training import SIDES, make_step
+
+        network = PlainRTDETR("m0", trainer.model.nc, args.queries, trainer.model.model[-1].num_denoising)
+        step = make_step(SIDES[1], network)
     while True:
         for batch in trainer.remaining_batches():
-            trainer.training_step(trainer.preprocess_batch(batch))
+            step(trainer.preprocess_batch(batch))
             yield
         trainer.epoch, trainer.batches_done = trainer.epoch + 1, 0
 

@@ -280,9 +280,9 @@ def logit(x: Tensor) -> Tensor:
 class Decoder(nn.Module):
     export = False  # whether predictions are returned alone
 
-    def __init__(self, nc: int):
+    def __init__(self, nc: int, queries: int = QUERIES, denoising: int = DENOISING):
         super().__init__()
-        self.nc = nc
+        self.nc, self.queries, self.denoising = nc, queries, denoising
         self.input_proj = nn.ModuleList(
             nn.Sequential(nn.Conv2d(HIDDEN, HIDDEN, 1, bias=False), nn.BatchNorm2d(HIDDEN, eps=1e-3, momentum=0.03))
             for _ in range(LEVELS)
@@ -301,8 +301,8 @@ class Decoder(nn.Module):
         memory = torch.cat([x.flatten(2).permute(0, 2, 1) for x in maps], 1)  # (B, positions, C)
         denoising = None
         if self.training and batch is not None:
-            weight, count = self.denoising_class_embed.weight, min(QUERIES, memory.shape[1])
-            denoising = get_cdn_group(batch, self.nc, count, weight, DENOISING)
+            weight, count = self.denoising_class_embed.weight, min(self.queries, memory.shape[1])
+            denoising = get_cdn_group(batch, self.nc, count, weight, self.denoising)
         x, reference, enc_boxes, enc_scores = self.select(memory, shapes)
         mask = meta = None
         if denoising is not None:
@@ -320,7 +320,7 @@ class Decoder(nn.Module):
         anchors, valid = self.anchors(shapes, memory)
         features = self.enc_output(valid * memory)
         scores = self.enc_score_head(features)
-        best = scores.max(-1).values.topk(min(QUERIES, scores.shape[1]), dim=1).indices
+        best = scores.max(-1).values.topk(min(self.queries, scores.shape[1]), dim=1).indices
         rows = torch.arange(len(memory))[:, None]
         content = features[rows, best]
         reference = self.enc_bbox_head(content) + anchors[0][best]
@@ -362,11 +362,12 @@ class PlainRTDETR(nn.Module):
     Args:
         size: m0 to m5.
         nc: number of classes.
+        queries, denoising: object queries, and those spent on denoising while training.
     """
 
     loss, init_criterion = RTDETRDetectionModel.loss, RTDETRDetectionModel.init_criterion  # the same on both sides
 
-    def __init__(self, size: str = "m0", nc: int = 80):
+    def __init__(self, size: str = "m0", nc: int = 80, queries: int = QUERIES, denoising: int = DENOISING):
         super().__init__()
         c3, c4, c5 = SIZES[size][0]
         up, join = nn.Upsample(scale_factor=2), nn.Identity()
@@ -376,7 +377,7 @@ class PlainRTDETR(nn.Module):
                 *(up, Conv(c4, 256, act=False), join, RepC3(512, 256), Conv(256, 256)),  # 4 to 8
                 *(up, Conv(c3, 256, act=False), join, RepC3(512, 256)),  # 9 to 12
                 *(Conv(256, 256, 3, 2), join, RepC3(512, 256)),  # 13 to 15
-                *(Conv(256, 256, 3, 2), join, RepC3(512, 256), Decoder(nc)),  # 16 to 19
+                *(Conv(256, 256, 3, 2), join, RepC3(512, 256), Decoder(nc, queries, denoising)),  # 16 to 19
             ]
         )
         self.nc, self.criterion = nc, None
