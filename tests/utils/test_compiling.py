@@ -29,7 +29,7 @@ def broken_compiler(monkeypatch):
         calls.append(args)
         raise RuntimeError("no working C++ compiler\nand a long trace")
 
-    monkeypatch.setattr(torch, "compile", lambda network: fail)
+    monkeypatch.setattr(torch, "compile", lambda network, options: fail)
     return calls
 
 
@@ -51,7 +51,7 @@ def test_an_error_of_the_network_is_its_own(broken_compiler):
 
 
 def test_what_compiles_is_called_so(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda network: lambda x: network(x) + 1)
+    monkeypatch.setattr(torch, "compile", lambda network, options: lambda x: network(x) + options["fallback_random"])
     assert Compiled(Doubling())(torch.ones(1)).tolist() == [3]
 
 
