@@ -265,17 +265,23 @@ def write_report(rows: Sequence[tuple[Case, Measured]], folder: Path, model: str
 
 
 def _draw(rows: Sequence[tuple[Case, Measured]], file: Path) -> None:
-    figure = new_figure(8, 5)
+    figure = new_figure(9, 5)
     axes = figure.subplots()
     markers = dict(zip(PRECISIONS, "os^", strict=True))
     colours: dict[str, Any] = {}
+    several = len({case.imgsz for case, _ in rows}) > 1
     for case, m in rows:
         colour = colours.setdefault(case.format, f"C{len(colours)}")
-        axes.scatter(m.median, m.map, color=colour, marker=markers[case.precision], s=60)
-        axes.annotate(f"  {case}", (m.median, m.map), fontsize=8, rotation=30, va="bottom")
+        name = f"{case.format} {case.precision}"
+        known = axes.get_legend_handles_labels()[1]
+        label = None if name in known else name
+        axes.scatter(m.median, m.map, color=colour, marker=markers[case.precision], s=60, alpha=0.8, label=label)
+        if several:
+            axes.annotate(f"  {case.imgsz}", (m.median, m.map), fontsize=8, va="bottom")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)  # names beside the marks cover each other
     longest, best = max(m.median for _, m in rows), max(m.map for _, m in rows)
     axes.set(xlabel="median latency of a batch (ms)", ylabel="mAP50-95")
-    axes.set(xlim=(0, 1.3 * longest), ylim=(0, max(1.3 * best, 0.05)))  # from 0: small differences look small
+    axes.set(xlim=(0, 1.1 * longest), ylim=(0, max(1.3 * best, 0.05)))  # from 0: small differences look small
     axes.grid(alpha=0.3)
     save_figure(figure, file)
 
