@@ -71,7 +71,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=25, help="of training for each run, on --threads threads")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each configuration")
     parser.add_argument(
-        "--configs", nargs="+", default=list(CONFIGS)[:-1], help="names, or options as key=value, joined by +"
+        "--configs",
+        nargs="+",
+        default=[c for c in CONFIGS if c != "plain"],
+        help="names, or options as key=value, joined by +",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/convergence"))
     parser.add_argument("--data", default="shapes.yaml")
