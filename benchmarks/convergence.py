@@ -142,7 +142,8 @@ def steps(args: argparse.Namespace, config: str) -> Iterator[None]:
         from plain import PlainRTDETR
         from training import SIDES, make_step
 
-        network = PlainRTDETR("m0", trainer.model.nc, args.queries, trainer.model.model[-1].num_denoising)
+        size = Path(args.model).stem.rpartition("-")[2]  # m0 to m5
+        network = PlainRTDETR(size, trainer.model.nc, args.queries, trainer.model.model[-1].num_denoising)
         step = make_step(SIDES[1], network)
     while True:
         for batch in trainer.remaining_batches():
