@@ -88,7 +88,10 @@ def prepare(args: argparse.Namespace) -> Callable[[tuple[str, int, int]], float]
     """A worker that does a step and answers with its seconds, or with the memory that predicting or training adds."""
     import torch
 
-    import ultralytics.engine.optim  # noqa: F401 - imports are no part of what is measured
+    # Imports are no part of what is measured; the compiler is what torch imports for any optimiser.
+    import torch._dynamo
+    import ultralytics.engine.optim
+    import ultralytics.models.utils.loss  # noqa: F401
     from ultralytics.utils.host_memory import prepare_host_memory
 
     torch.set_num_threads(args.threads)

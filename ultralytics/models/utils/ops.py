@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from ultralytics.nn.modules.denoising import get_cdn_group
@@ -59,8 +60,6 @@ class HungarianMatcher(nn.Module):
         self, pred_bboxes: Tensor, pred_scores: Tensor, gt_bboxes: Tensor, gt_cls: Tensor, gt_groups: list[int]
     ) -> list[list[Match]]:
         """`forward` for predictions with a leading axis of decoder layers, with one transfer to the CPU for all."""
-        from scipy.optimize import linear_sum_assignment  # half a second to import, and only training matches
-
         layers = pred_bboxes.shape[0]
         costs, first = [], 0
         for image, count in enumerate(gt_groups):
