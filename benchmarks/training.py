@@ -90,6 +90,7 @@ def prepare(args: argparse.Namespace) -> Callable[[tuple[str, int, int]], float]
 
     # Imports are no part of what is measured; the compiler is what torch imports for any optimiser.
     import torch._dynamo
+
     import ultralytics.engine.optim
     import ultralytics.models.utils.loss  # noqa: F401
     from ultralytics.utils.host_memory import prepare_host_memory

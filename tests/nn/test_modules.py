@@ -6,6 +6,7 @@ from torch import nn
 
 from ultralytics.nn.build import build_module
 from ultralytics.nn.modules import AIFI, Conv, MSDeformAttn, RTDETRDecoder, TransformerEncoderLayer, autopad
+from ultralytics.nn.modules.transformer import SelfAttention, first_apart
 from ultralytics.utils.errors import ModelConfigError
 
 MAPS = [torch.rand(2, 16, side, side, generator=torch.Generator().manual_seed(side)) for side in (8, 4)]
@@ -48,6 +49,60 @@ def test_pre_normalisation_leaves_the_residual_path_free():
         nn.init.zeros_(branch.bias)
     tokens = torch.rand(2, 5, 16)
     assert torch.equal(layer(tokens), tokens)  # post-normalisation would have normalised it
+
+
+def hidden(name: str) -> torch.Tensor | None:
+    """A mask of 7 queries, the first 4 of which stand for denoising; True = may not attend."""
+    denoising = torch.zeros(7, 7, dtype=torch.bool)
+    denoising[4:, :4] = denoising[:2, 2:4] = denoising[2:4, :2] = True
+    scattered = torch.rand(7, 7, generator=torch.Generator().manual_seed(1)) < 0.4
+    masks = {"none": None, "denoising": denoising, "scattered": scattered & ~torch.eye(7, dtype=torch.bool)}
+    return {**masks, "float": torch.where(denoising, -1.5, 0.5).double()}[name]
+
+
+@pytest.mark.parametrize("mask", ["none", "denoising", "scattered", "float"])
+def test_self_attention_and_its_gradients_are_those_of_torch(mask):
+    torch.manual_seed(0)
+    ours, reference = SelfAttention(8, 2).double(), nn.MultiheadAttention(8, 2, batch_first=True).double()
+    nn.init.normal_(reference.in_proj_bias)
+    ours.load_state_dict(reference.state_dict())
+    results = []
+    for attention in (ours, reference):
+        tokens, pos = (
+            torch.rand(2, 7, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64) for _ in "ab"
+        )
+        tokens.requires_grad_()
+        q = tokens + pos
+        y = attention(q, q, tokens, attn_mask=hidden(mask), need_weights=False)[0]
+        (y * y).sum().backward()
+        results.append((y, tokens.grad, *(p.grad for p in attention.parameters())))
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_self_attention_leaves_other_calls_to_torch():
+    attention, reference = SelfAttention(8, 2).eval(), nn.MultiheadAttention(8, 2, batch_first=True).eval()
+    reference.load_state_dict(attention.state_dict())
+    tokens, other = torch.rand(2, 7, 8), torch.rand(2, 5, 8)
+    each_head = torch.zeros(4, 7, 7).index_fill(2, torch.tensor([1]), float("-inf"))
+    calls = (
+        ((tokens, other, other), {}),
+        ((tokens, tokens, tokens), {"key_padding_mask": torch.arange(7).expand(2, 7) > 4}),
+        ((tokens, tokens, tokens), {"attn_mask": each_head, "need_weights": False}),
+        ((tokens[0], tokens[0], tokens[0]), {"need_weights": False}),
+    )
+    for tensors, options in calls:
+        for a, b in zip(attention(*tensors, **options), reference(*tensors, **options), strict=True):
+            assert (a is None and b is None) or torch.equal(a, b)
+
+
+def test_queries_apart_are_found():
+    denoising = hidden("denoising")
+    assert first_apart(denoising) == 4
+    leak, gap = denoising.clone(), denoising.clone()
+    leak[5, 0], gap[4, 6] = False, True
+    nothing = torch.ones(7, 7, dtype=torch.bool)
+    assert [first_apart(mask) for mask in (leak, gap, nothing, ~nothing, hidden("scattered"))] == [0] * 5
 
 
 def test_aifi_needs_channels_divisible_by_4():
