@@ -55,6 +55,7 @@ class HungarianMatcher(nn.Module):
         """
         return self.match_layers(pred_bboxes[None], pred_scores[None], gt_bboxes, gt_cls, gt_groups)[0]
 
+    @torch.compiler.disable  # which does not follow scipy, and would warn of it
     @torch.no_grad()
     def match_layers(
         self, pred_bboxes: Tensor, pred_scores: Tensor, gt_bboxes: Tensor, gt_cls: Tensor, gt_groups: list[int]
