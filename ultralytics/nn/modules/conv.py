@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
+from ultralytics.nn.modules.activate import activate
 from ultralytics.nn.modules.checks import require_multiple
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
@@ -117,8 +118,7 @@ class Conv(nn.Module):
         self.act = activation(act, default=self.default_act)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.bn(self.conv(x))
-        return self.act(x)
+        return activate(self.act, (self.bn, self.conv(x)))
 
     def fold(self) -> None:
         """Fold the normalisation into the convolution, for inference."""
@@ -170,9 +170,10 @@ class RepConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if hasattr(self, "conv"):  # after fold()
             return self.act(self.conv(x))
-        identity = getattr(self, "bn", None)  # older pickles have none
-        branches = self.conv1(x) + self.conv2(x)
-        return self.act(branches if identity is None else branches + identity(x))
+        branches = [(branch.bn, branch.conv(x)) for branch in (self.conv1, self.conv2)]
+        if getattr(self, "bn", None) is not None:  # older pickles have none
+            branches.append((self.bn, x))
+        return activate(self.act, *branches)
 
     @torch.no_grad()
     def fold(self) -> None:
@@ -206,7 +207,7 @@ class Conv2(Conv):
 
     def forward(self, x: Tensor) -> Tensor:
         summed = self.conv(x) + self.cv2(x) if hasattr(self, "cv2") else self.conv(x)
-        return self.act(self.bn(summed))
+        return activate(self.act, (self.bn, summed))
 
     @torch.no_grad()
     def fold(self) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ultralytics.nn.modules.checks import require_whole
 from ultralytics.nn.modules.conv import fold_batchnorm
 from ultralytics.nn.modules.denoising import get_cdn_group
+from ultralytics.nn.modules.linear import Linear
 from ultralytics.nn.modules.one_to_many import OneToManyHead
 from ultralytics.nn.modules.transformer import (
     MLP,
@@ -120,8 +121,8 @@ class RTDETRDecoder(nn.Module):
         if learnt_init_query:
             self.tgt_embed = nn.Embedding(nq, hd)
         self.query_pos_head = MLP(4, 2 * hd, hd, num_layers=2)
-        score, bbox = partial(nn.Linear, hd, nc), partial(MLP, hd, hd, 4, num_layers=3)  # one kind for all layers
-        self.enc_output = nn.Sequential(nn.Linear(hd, hd), nn.LayerNorm(hd))
+        score, bbox = partial(Linear, hd, nc), partial(MLP, hd, hd, 4, num_layers=3)  # one kind for all layers
+        self.enc_output = nn.Sequential(Linear(hd, hd), nn.LayerNorm(hd))
         self.enc_score_head, self.enc_bbox_head = score(), bbox()
         self.dec_score_head = nn.ModuleList(score() for _ in range(ndl))
         self.dec_bbox_head = nn.ModuleList(bbox() for _ in range(ndl))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ultralytics.nn import plans
 from ultralytics.nn.modules.checks import require_multiple
 from ultralytics.nn.modules.conv import Conv, activation
+from ultralytics.nn.modules.linear import Linear, linear, linear_over_channels
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 
@@ -32,7 +33,7 @@ class MLP(nn.Module):
         super().__init__()
         dims = [input_dim, *[hidden_dim] * (num_layers - 1), output_dim]
         self.num_layers = num_layers
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(dims))
+        self.layers = nn.ModuleList(Linear(i, o) for i, o in pairwise(dims))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
@@ -66,8 +67,8 @@ class SelfAttention(nn.MultiheadAttention):
             return super().forward(query, key, value, key_padding_mask, need_weights, attn_mask, **options)
         both = 2 * self.embed_dim  # rows of the projections of queries and keys; those of values follow
         weight, bias = self.in_proj_weight, self.in_proj_bias
-        q, k = self._heads(F.linear(query, weight[:both], bias[:both])).chunk(2, 1)
-        v = self._heads(F.linear(value, weight[both:], bias[both:]))
+        q, k = self._heads(linear(query, weight[:both], bias[:both])).chunk(2, 1)
+        v = self._heads(linear(value, weight[both:], bias[both:]))
         start = 0 if attn_mask is None else first_apart(attn_mask)
         if start:
             first = self._attend(q[:, :, :start], k, v, attn_mask[:start])
@@ -75,7 +76,7 @@ class SelfAttention(nn.MultiheadAttention):
             attended = torch.cat((first, apart), 1)
         else:
             attended = self._attend(q, k, v, attn_mask)
-        return F.linear(attended.flatten(2), self.out_proj.weight, self.out_proj.bias), None  # as torch: no call of it
+        return linear(attended.flatten(2), self.out_proj.weight, self.out_proj.bias), None  # as torch: no call of it
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, N, heads * channels) -> (B, heads, N, channels)."""
@@ -110,7 +111,7 @@ class TransformerEncoderLayer(nn.Module):
         super().__init__()
         require_multiple(f"num_heads={num_heads}", num_heads, channels=c1)
         self.ma = SelfAttention(c1, num_heads, dropout)
-        self.fc1, self.fc2 = nn.Linear(c1, cm), nn.Linear(cm, c1)
+        self.fc1, self.fc2 = Linear(c1, cm), Linear(cm, c1)
         self.norm1, self.norm2 = nn.LayerNorm(c1), nn.LayerNorm(c1)
         self.dropout, self.dropout1, self.dropout2 = (nn.Dropout(dropout) for _ in range(3))
         self.act, self.normalize_before = activation(act), normalize_before
@@ -186,10 +187,10 @@ class MSDeformAttn(nn.Module):
         super().__init__()
         require_multiple("MSDeformAttn", n_heads, d_model=d_model)
         self.d_model, self.n_levels, self.n_heads, self.n_points = d_model, n_levels, n_heads, n_points
-        self.sampling_offsets = nn.Linear(d_model, n_heads * n_levels * n_points * 2)
-        self.attention_weights = nn.Linear(d_model, n_heads * n_levels * n_points)
-        self.value_proj = nn.Linear(d_model, d_model)
-        self.output_proj = nn.Linear(d_model, d_model)
+        self.sampling_offsets = Linear(d_model, n_heads * n_levels * n_points * 2)
+        self.attention_weights = Linear(d_model, n_heads * n_levels * n_points)
+        self.value_proj = Linear(d_model, d_model)
+        self.output_proj = Linear(d_model, d_model)
         self._reset_parameters()
 
     @torch.no_grad()
@@ -228,7 +229,7 @@ class MSDeformAttn(nn.Module):
         batch, positions, channels = value.shape
         if self.training:  # `value_proj`, computed in the layout of maps: no copy of them, forward and backward
             weight, bias = self.value_proj.weight, self.value_proj.bias
-            projected = torch.baddbmm(bias.view(1, -1, 1), weight.expand(batch, -1, -1), value.transpose(1, 2))
+            projected = linear_over_channels(value.transpose(1, 2), weight, bias)
         else:
             projected = self.value_proj(value).transpose(1, 2)  # (B, d_model, S)
         heads = projected.reshape(batch * self.n_heads, channels // self.n_heads, positions)
@@ -258,7 +259,7 @@ class DeformableTransformerDecoderLayer(nn.Module):
         self.norm1 = nn.LayerNorm(d_model)
         self.cross_attn = MSDeformAttn(d_model, n_levels, n_heads, n_points)
         self.norm2 = nn.LayerNorm(d_model)
-        self.linear1, self.linear2 = nn.Linear(d_model, d_ffn), nn.Linear(d_ffn, d_model)
+        self.linear1, self.linear2 = Linear(d_model, d_ffn), Linear(d_ffn, d_model)
         self.norm3 = nn.LayerNorm(d_model)
         self.act, self.dropout = activation(act), nn.Dropout(dropout)  # one dropout for all: it holds no state
 
@@ -350,9 +351,9 @@ class TransformerLayer(nn.Module):
 
     def __init__(self, c, num_heads):
         super().__init__()
-        self.q, self.k, self.v = (nn.Linear(c, c, bias=False) for _ in range(3))
+        self.q, self.k, self.v = (Linear(c, c, bias=False) for _ in range(3))
         self.ma = nn.MultiheadAttention(embed_dim=c, num_heads=num_heads)
-        self.fc1, self.fc2 = nn.Linear(c, c, bias=False), nn.Linear(c, c, bias=False)
+        self.fc1, self.fc2 = Linear(c, c, bias=False), Linear(c, c, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:  # (positions, B, c)
         x = x + self.ma(self.q(x), self.k(x), self.v(x), need_weights=False)[0]
@@ -365,7 +366,7 @@ class TransformerBlock(nn.Module):
     def __init__(self, c1, c2, num_heads, num_layers):
         super().__init__()
         self.conv = Conv(c1, c2) if c1 != c2 else None
-        self.linear = nn.Linear(c2, c2)
+        self.linear = Linear(c2, c2)
         self.tr = nn.Sequential(*(TransformerLayer(c2, num_heads) for _ in range(num_layers)))
         self.c2 = c2
 
@@ -383,7 +384,7 @@ class MLPBlock(nn.Module):
 
     def __init__(self, embedding_dim, mlp_dim, act=nn.GELU):
         super().__init__()
-        self.lin1, self.lin2 = nn.Linear(embedding_dim, mlp_dim), nn.Linear(mlp_dim, embedding_dim)
+        self.lin1, self.lin2 = Linear(embedding_dim, mlp_dim), Linear(mlp_dim, embedding_dim)
         self.act = act()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn.modules.head import RTDETRDecoder, without_autocast
+from ultralytics.nn.modules.linear import Linear
 from ultralytics.nn.modules.transformer import MSDeformAttn, deformable_sampling
 from ultralytics.nn.optimise.graph import LayerGraph
 
@@ -153,10 +154,10 @@ def bilinear_corners(
 
 
 @torch.no_grad()
-def composed(after: nn.Linear, before: nn.Conv2d) -> nn.Linear:
+def composed(after: nn.Linear, before: nn.Conv2d) -> Linear:
     """One linear map for `after(before(x))`, `before` a 1x1 convolution with bias. Computed in float64."""
     weight, point = after.weight.double(), before.weight.flatten(1).double()
-    linear = nn.Linear(point.shape[1], weight.shape[0]).to(after.weight)
+    linear = Linear(point.shape[1], weight.shape[0]).to(after.weight)
     linear.weight.copy_(weight @ point)
     linear.bias.copy_(weight @ before.bias.double() + after.bias.double())
     return linear.requires_grad_(False)

@@ -1,0 +1,123 @@
+"""Linear layers as convolutions: the same product, where it is faster and nowhere else."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ultralytics.nn.modules import linear as module
+from ultralytics.nn.modules.linear import Linear, faster_as_convolution, linear, linear_over_channels
+
+AMD = "vendor_id\t: AuthenticAMD\ncpu family\t: 25\n"
+LARGE, SMALL = (2, 70, 256), (2, 7, 256)  # rows of x; with 128 outputs more and fewer multiplications than SMALLEST
+
+
+@pytest.fixture
+def convolution(monkeypatch):
+    """A processor on which convolutions are faster, and two threads."""
+    monkeypatch.setattr(module, "mkl_leaves_avx512_unused", lambda: True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def convolutions(monkeypatch):
+    """The shapes of all inputs of convolutions from here on."""
+    shapes, conv2d = [], F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda x, *args: shapes.append(tuple(x.shape)) or conv2d(x, *args))
+    return shapes
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_layer_and_its_gradients_are_those_of_nn_linear(convolution, convolutions, bias, transposed):
+    torch.manual_seed(0)
+    layer = Linear(256, 128, bias=bias)
+    plain = nn.Linear(256, 128, bias=bias)
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 256, 70).transpose(1, 2) if transposed else torch.randn(LARGE)
+    x, same = x.clone().requires_grad_(), x.clone().requires_grad_()
+    upstream = torch.randn(2, 70, 128)
+
+    out, expected = layer(x), plain(same)
+    out.backward(upstream)
+    expected.backward(upstream)
+
+    assert convolutions == [(1, 256, 1, 140)]
+    assert out.is_contiguous()
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(x.grad, same.grad, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(layer.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [LARGE, SMALL])
+def test_over_channels_is_the_same_product_transposed(convolution, convolutions, rows):
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(rows), torch.randn(128, 256), torch.randn(128)
+    out = linear_over_channels(x.transpose(1, 2), weight, bias)
+    assert len(convolutions) == (rows == LARGE)
+    torch.testing.assert_close(out.transpose(1, 2), F.linear(x, weight, bias), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("x", "weight"),
+    [
+        (torch.randn(SMALL), torch.randn(128, 256)),
+        (torch.randn(LARGE, dtype=torch.float64), torch.randn(128, 256, dtype=torch.float64)),
+        (torch.randn(LARGE, dtype=torch.bfloat16), torch.randn(128, 256, dtype=torch.bfloat16)),
+        (torch.randn(LARGE, device="meta"), torch.randn(128, 256, device="meta")),
+    ],
+    ids=["small", "float64", "bfloat16", "meta"],
+)
+def test_other_products_stay_with_torch(convolution, convolutions, x, weight):
+    assert linear(x, weight).shape == (*x.shape[:-1], 128)
+    assert not convolutions
+
+
+def test_one_thread_stays_with_torch(convolution, convolutions):
+    torch.set_num_threads(1)
+    linear(torch.randn(LARGE), torch.randn(128, 256))
+    assert not convolutions
+
+
+def test_exported_and_traced_graphs_have_a_linear_layer(convolution):
+    layer, x = Linear(256, 128), torch.randn(LARGE)
+    exported = torch.export.export(layer, (x,))
+    called = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
+    assert called == {"aten.linear.default"}
+    traced = torch.jit.trace(layer, x)
+    assert "linear" in str(traced.inlined_graph)
+    assert "conv" not in str(traced.inlined_graph)
+
+
+@pytest.mark.parametrize(
+    ("capability", "text", "expected"),
+    [
+        ("AVX512", AMD, True),
+        ("AVX2", AMD, False),
+        ("AVX512", "vendor_id\t: GenuineIntel\n", False),
+        ("AVX512", "AMD64 Family 25 Model 97 Stepping 2, AuthenticAMD", True),
+    ],
+)
+def test_which_processors(monkeypatch, capability, text, expected):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(module, "processor", lambda: text)
+    assert module.mkl_leaves_avx512_unused.__wrapped__() is expected
+
+
+def test_a_build_of_torch_without_both_libraries_stays_with_what_it_has(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+    assert module.mkl_leaves_avx512_unused.__wrapped__() is False
+
+
+def test_the_choice_is_made_at_every_call(convolution):
+    layer = copy.deepcopy(Linear(256, 128))
+    assert faster_as_convolution(torch.randn(LARGE), layer.weight)
+    assert not faster_as_convolution(torch.randn(LARGE), layer.double().weight)
