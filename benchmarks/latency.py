@@ -31,12 +31,12 @@ def main() -> None:
         serve(lambda: prepare_side(args) if ":" in args.serve else prepare_detector(args.serve, args))
         return
     import torch
-    from machine import matmul_peak
+    from machine import product_peak
 
     torch.set_grad_enabled(False)
     peaks, rows = [], {}
     for kind in args.rows:
-        peaks.append(matmul_peak(args.threads))
+        peaks.append(product_peak(args.threads))
         rows |= ROWS[kind](args)
     peak = max(peaks)
     floors = {what: count / peak for what, (_, count) in rows.items()}

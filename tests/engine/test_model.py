@@ -98,6 +98,16 @@ def test_saved_weights_predict_the_same(trained, tmp_path):
         assert torch.equal(RTDETR(tmp_path / "copy.pt").model(x)[0], trained.model.eval()(x)[0])
 
 
+def test_weights_are_held_once(trained):
+    """last.pt holds them five times: network, average, two moments of the optimiser, and once more in use."""
+    model = RTDETR(trained.trainer.save_dir / "weights" / "last.pt")
+    assert model.checkpoint["optimizer"]
+    network = model.model
+    assert not {"model", "ema", "optimizer"} & set(model.checkpoint)
+    assert model.model is network
+    assert model.checkpoint["options"]["imgsz"] == QUICK["imgsz"]
+
+
 def test_a_fused_network_predicts_the_same_but_is_not_saved(trained, tmp_path):
     model = RTDETR(trained.trainer.best)
     image = np.full((50, 80, 3), 128, np.uint8)

@@ -30,6 +30,7 @@ from ultralytics.utils.torch_files import PickledClassesError, read_plain
 
 FORMAT_VERSION = 1
 WEIGHT_KEYS = ("model_yaml", "names", "nc", "model", "ema")
+TENSORS = ("model", "ema", "optimizer", "scheduler", "scaler")  # what takes memory
 MODEL_KEYS = {*KEYS, *SECTIONS, *SETTINGS, "yaml_file"} - {"modules"}  # a folder of code on this machine
 _PLAIN = (type(None), bool, int, float, str, torch.Tensor)
 

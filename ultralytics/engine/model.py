@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ultralytics.cfg import Options, get_cfg
 from ultralytics.cfg.model_yaml import load_model_yaml
-from ultralytics.engine.checkpoint import load_checkpoint, load_model_weights, save_checkpoint
+from ultralytics.engine.checkpoint import TENSORS, load_checkpoint, load_model_weights, save_checkpoint
 from ultralytics.engine.run_files import RunFiles
 from ultralytics.nn.backends import backend_name
 from ultralytics.nn.optimise.copies import InferenceCopy
@@ -95,7 +95,9 @@ class Model(CallbackOwner):
             return AutoBackend(self.source)
         if self.checkpoint is None:
             return self.network_class(self.source, overrides={"modules": self.modules})
-        return network_of(self.checkpoint, self.network_class, self.modules)
+        network = network_of(self.checkpoint, self.network_class, self.modules)
+        self.checkpoint = {key: value for key, value in self.checkpoint.items() if key not in TENSORS}  # not twice
+        return network
 
     @property
     def is_exported(self) -> bool:

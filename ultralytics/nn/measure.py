@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import traceback
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.utils.errors import ModelConfigError
-from ultralytics.utils.meta import ShapesAlone
+from ultralytics.utils.meta import ShapesAlone, copy_on_meta
 
 Shape = tuple[int, ...]
 
@@ -41,7 +40,7 @@ def output_shapes(
     if known and (shapes := _without_images(layer, inputs, listed)) is not None:
         return shapes
     try:
-        twin = copy.deepcopy(layer).eval().to("meta")
+        twin = copy_on_meta(layer).eval()
         with ShapesAlone():
             output = call(twin, [torch.empty(shape, device="meta") for shape in inputs], listed)
     except Exception:  # whatever it is, the run on the CPU below shows it with a better message

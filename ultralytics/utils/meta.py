@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
+
+
+def copy_on_meta(layer: nn.Module) -> nn.Module:
+    """A copy of `layer` on the meta device, made without a copy of its weights."""
+    there = {
+        id(tensor): nn.Parameter(tensor.detach().to("meta"), requires_grad=tensor.requires_grad)
+        for tensor in layer.parameters()
+        if not is_lazy(tensor)
+    }
+    there |= {id(tensor): tensor.to("meta") for tensor in layer.buffers() if not is_lazy(tensor)}
+    return copy.deepcopy(layer, there).to("meta")  # deepcopy takes from there what it would copy
 
 
 class ShapesAlone(TorchFunctionMode):

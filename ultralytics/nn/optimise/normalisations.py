@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from ultralytics.nn.modules.conv import fold_batchnorm
 from ultralytics.nn.optimise.graph import LayerGraph
+from ultralytics.utils.meta import copy_on_meta
 
 
 class FoldNormalisations:
@@ -30,7 +30,7 @@ class FoldNormalisations:
 
 def _pairs(layer: nn.Module, inputs: tuple[Any, ...]) -> list[tuple[str, str]]:
     """Names of convolutions and of the normalisations that alone read their outputs."""
-    twin = copy.deepcopy(layer).to("meta").eval()
+    twin = copy_on_meta(layer).eval()
     uses = TensorUses()
     calls: Counter[str] = Counter()
     made_by: dict[int, str] = {}
