@@ -43,7 +43,7 @@ def main() -> None:
     tables = {
         "Image side": [row(s, t, memory) for s, t in latencies(images, args).items()],
         f"Batch, {args.batch_size} px": [row(s, t, memory) for s, t in latencies(batches, args).items()],
-        "Threads": [row(s, t, memory) for s, t in latencies(threads, args).items()],
+        "Threads": [row(s, t, {}) for s, t in latencies(threads, args).items()],
         f"Boxes, a training step of {args.step_batch} x {args.step_size} px": steps(args),
     }
     (args.out / "scaling.json").write_text(json.dumps(tables, indent=1))
