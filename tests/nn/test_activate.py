@@ -80,6 +80,24 @@ def test_a_map_less_is_kept(name, maps, keep_all):
     assert torchs - ours == maps * out.numel() * out.element_size()
 
 
+def test_mixed_precision_computes_the_same_input_again(keep_all):
+    """The backward pass runs outside autocast; maps are bfloat16, weights float32."""
+
+    def gradients(layer):
+        x = image().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            out = layer(x)
+        assert out.dtype is torch.bfloat16
+        return torch.autograd.grad(out.float().square().sum(), [x, *layer.parameters()])
+
+    torch.manual_seed(0)
+    layer = RepConv(16, 32)
+    ours = gradients(layer)
+    keep_all()
+    for a, b in zip(ours, gradients(layer), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_gradients_of_gradients_pass_through(keep_all):
     """The input is computed again with its graph where the backward pass is differentiated, too."""
 

@@ -18,7 +18,7 @@ SMALLEST = 1 << 17  # values of a map; keeping smaller ones is cheaper than the 
 
 
 def activate(act: nn.Module, *branches: tuple[nn.Module, Tensor]) -> Tensor:
-    """`act` of the sum of norm(x) over all branches (norm, x)."""
+    """`act` of the sum of norm(x) over all branches (norm, x), x (B, C, H, W) each."""
     total = sum_of([norm(x) for norm, x in branches])
     if not recomputable(act, branches):
         return act(total)

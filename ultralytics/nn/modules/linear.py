@@ -1,8 +1,8 @@
-"""Linear layers, which some processors compute twice as fast as convolutions.
+"""Linear layers, computed as 1x1 convolutions on processors where these are twice as fast.
 
 torch multiplies float32 matrices on x86 by MKL, which uses AVX-512 on Intel's processors alone. Convolutions are
-oneDNN's, which uses it wherever it is. So on other processors with AVX-512 a linear layer is computed as what it is,
-too: a 1x1 convolution of its rows (docs/en/performance.md has the figures).
+oneDNN's, which uses it wherever it is. So on AMD's with AVX-512 a linear layer is computed as what it is, too: a 1x1
+convolution of its rows (docs/en/performance.md has the figures).
 """
 
 from __future__ import annotations
