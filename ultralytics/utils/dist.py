@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,6 +23,9 @@ from ultralytics.utils import LOGGER
 T = TypeVar("T")
 ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 PATIENCE = timedelta(hours=1)  # for one process that scans a large data set while the others wait
+# Seconds for gloo's threads, which outlive the group in DDP, to let go of the tensors they sent last: one that does so
+# while the interpreter ends aborts the process.
+SETTLE = 0.3
 
 
 def started_by_torchrun() -> bool:
@@ -64,6 +68,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     finally:
         LOGGER.setLevel(level)
         dist.destroy_process_group()
+        time.sleep(SETTLE)
 
 
 @contextmanager
