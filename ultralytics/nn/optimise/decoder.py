@@ -14,6 +14,7 @@ from ultralytics.nn.modules.linear import Linear
 from ultralytics.nn.modules.transformer import MSDeformAttn, deformable_sampling
 from ultralytics.nn.optimise.graph import LayerGraph
 
+ROWS = 1600  # positions whose features are computed at a time: what comes in between stays small
 Shapes = list[tuple[int, int]]
 
 
@@ -57,7 +58,11 @@ class FoldedDecoder(RTDETRDecoder):
 
     def _position_features(self, memory: list[Tensor], shapes: Shapes) -> tuple[list[Tensor], Tensor]:
         tables = [as_table(level) for level in memory] if self.export else memory
-        parts = [self.enc_norm(encode(table)) for encode, table in zip(self.encode, tables, strict=True)]
+        parts = [
+            self.enc_norm(encode(rows))
+            for encode, table in zip(self.encode, tables, strict=True)
+            for rows in ((table,) if self.export else table.split(ROWS, 1))
+        ]
         return parts, self.enc_norm(self.enc_bias).view(1, 1, -1)
 
     def _anchors(self, shapes: Shapes, like: Tensor) -> tuple[Tensor, Tensor]:

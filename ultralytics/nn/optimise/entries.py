@@ -131,14 +131,22 @@ class EntryOverParts(nn.Module):
             self.convs.append(_pointwise(part.weight, bias_of_part if n else bias + bias_of_part))
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        total = self._part(0, maps[0])
-        for n, level in enumerate(maps[1:], 1):
-            total += self._part(n, level)  # into the buffer of the first, which nobody else has
-        return self.act(total)
+        total, scale = self.convs[0](maps[0]), self.scales[0]
+        if scale > 1:
+            total = nn.functional.interpolate(total, scale_factor=float(scale), mode="nearest")
+        for conv, level, scale in zip(self.convs[1:], maps[1:], self.scales[1:], strict=True):
+            add_upsampled(total, conv(level), scale)  # into the buffer of the first, which nobody else has
+        return nn.functional.silu(total, inplace=True) if type(self.act) is nn.SiLU else self.act(total)
 
-    def _part(self, n: int, level: Tensor) -> Tensor:
-        y, scale = self.convs[n](level), self.scales[n]
-        return y if scale == 1 else nn.functional.interpolate(y, scale_factor=float(scale), mode="nearest")
+
+def add_upsampled(total: Tensor, y: Tensor, scale: int) -> None:
+    """Add the map y (B, C, h, w) to total (B, C, scale * h, scale * w), each value to its scale x scale positions."""
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():  # a graph that runs elsewhere has operators for it
+        total += y if scale == 1 else nn.functional.interpolate(y, scale_factor=float(scale), mode="nearest")
+    else:
+        height, width = y.shape[2:]
+        blocks = total.unflatten(3, (width, scale)).unflatten(2, (height, scale))  # (B, C, h, scale, w, scale)
+        blocks += y[:, :, :, None, :, None]
 
 
 @torch.no_grad()
