@@ -76,6 +76,9 @@ def latencies(settings: list[tuple[int, int, int]], args: argparse.Namespace) ->
     import torch
     from plain import both
 
+    from ultralytics.utils.torch_utils import select_device
+
+    select_device("cpu")  # sets up the process's memory, as validation, prediction and training do
     network = both("m0")[0].fuse()
 
     def run(x: torch.Tensor) -> None:
@@ -138,6 +141,9 @@ def prepare_memory() -> Callable[[tuple[int, int, int]], float]:
     import torch
 
     from ultralytics.nn.tasks import RTDETRDetectionModel
+    from ultralytics.utils.torch_utils import select_device
+
+    select_device("cpu")
 
     def run(setting: tuple[int, int, int]) -> float:
         batch, side, threads = setting

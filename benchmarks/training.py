@@ -96,11 +96,11 @@ def prepare(args: argparse.Namespace) -> Callable[[tuple[str, int, int]], float]
 
     import ultralytics.engine.optim
     import ultralytics.models.utils.loss  # noqa: F401
-    from ultralytics.utils.host_memory import prepare_host_memory
+    from ultralytics.utils.torch_utils import select_device
 
     torch.set_num_threads(args.threads)
     if args.serve == "ours":
-        prepare_host_memory()
+        select_device("cpu")
     step: Callable[[], float] | None = None
 
     def run(request: tuple[str, int, int]) -> float:
