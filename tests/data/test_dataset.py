@@ -12,6 +12,7 @@ from ultralytics.data.augment import val_transforms
 from ultralytics.data.build import BlockSampler, EpochSampler, build_dataloader, build_dataset
 from ultralytics.data.cache import fill_disk_cache
 from ultralytics.data.dataset import DetectionDataset
+from ultralytics.data.images import read_image
 from ultralytics.data.utils import load_dataset_config
 from ultralytics.utils import dist
 from ultralytics.utils.errors import DataError
@@ -227,6 +228,24 @@ def test_batches_depend_on_seed_and_epoch_alone(small_set, pipeline):
             assert a["im_file"] == b["im_file"] and same(a, b)
             assert not torch.equal(a["img"], c["img"])  # another order
     assert here[0][0]["im_file"] != here[1][0]["im_file"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_rest_of_an_epoch_is_loaded_without_what_is_done(small_set, workers):
+    loader = build_dataloader(build(small_set, training=True), batch=2, workers=workers, shuffle=True, seed=0)
+    loader.set_epoch(1)
+    whole = list(loader)
+    loader.set_epoch(1, done=2)
+    rest = list(loader)
+    assert len(loader) == len(whole) == 3 and len(rest) == 1 and same(rest[0], whole[2])
+
+
+def test_images_of_batches_that_are_done_are_not_read(small_set, monkeypatch):
+    dataset, read = build(small_set, training=True, mosaic=0.0, mixup=0.0), []
+    monkeypatch.setattr(dataset, "_read", lambda file: read.append(str(file)) or read_image(file))
+    loader = build_dataloader(dataset, batch=2, workers=0, shuffle=True, seed=0)
+    loader.set_epoch(1, done=2)
+    assert [file for batch in loader for file in batch["im_file"]] == read and len(read) == 2
 
 
 @pytest.mark.parametrize("pipeline", [{"mosaic": 1.0, "mixup": 1.0}, {"dense": 1.0}, {"mosaic": 0.0, "mixup": 1.0}])

@@ -44,21 +44,21 @@ class TinyLoader:
     """Twice as many images as `pairs`, which depend on the epoch and the position only, in batches."""
 
     def __init__(self, pairs: int = 3, batch: int = 2) -> None:
-        self.images, self.batch, self.epoch, self.closed = 2 * pairs, batch, 0, []
+        self.images, self.batch, self.epoch, self.done, self.closed = 2 * pairs, batch, 0, 0, []
         self.dataset = self
 
     def __len__(self) -> int:
         return math.ceil(self.images / self.batch)
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, done: int = 0) -> None:
+        self.epoch, self.done = epoch, done
 
     def close_mosaic(self) -> None:
         self.closed.append(self.epoch)
 
     def __iter__(self):
         torch.rand(1)  # a DataLoader draws from the global generator, too
-        for start in range(0, self.images, self.batch):
+        for start in range(self.done * self.batch, self.images, self.batch):
             numbers = range(start, min(start + self.batch, self.images))
             images = torch.stack([self.image(number) for number in numbers])
             yield {"img": images, "cls": torch.zeros(3, 1), "bboxes": torch.rand(3, 4), "batch_idx": torch.zeros(3)}

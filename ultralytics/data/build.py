@@ -76,6 +76,7 @@ class EpochSampler(Sampler[int]):
 
     def __init__(self, length: int, seed: int):
         self.length, self.seed, self.epoch = length, seed, 0
+        self.start = 0  # indices left out at the beginning
 
     def __len__(self) -> int:
         return -(-self.length // dist.world_size())
@@ -84,7 +85,7 @@ class EpochSampler(Sampler[int]):
         order = epoch_order(self.length, self.seed, self.epoch)
         # Every process gets equally many; the first indices fill up the last round.
         mine = np.arange(dist.rank(), len(self) * dist.world_size(), dist.world_size()) % self.length
-        return iter(order[mine].tolist())
+        return iter(order[mine[self.start :]].tolist())
 
 
 class BlockSampler(Sampler[int]):
@@ -105,9 +106,9 @@ class BlockSampler(Sampler[int]):
 class EpochLoader(DataLoader):
     """DataLoader whose order and random numbers are those of the epoch that was set."""
 
-    def set_epoch(self, epoch: int) -> None:
-        """Call it before iterating; the same epoch always gives the same batches."""
-        self.sampler.epoch = epoch
+    def set_epoch(self, epoch: int, done: int = 0) -> None:
+        """Call it before iterating. The same epoch always gives the same batches; the first `done` are not loaded."""
+        self.sampler.epoch, self.sampler.start = epoch, done * self.batch_size
         self.dataset.set_epoch(epoch)
 
 

@@ -107,7 +107,10 @@ class BaseTrainer(CallbackOwner):
     # What a subclass provides -----------------------------------------------------------------------------------------
 
     def load_data(self) -> tuple[object, object]:
-        """The training and validation loaders; both have `set_epoch(epoch)` and give batch dicts."""
+        """The training and validation loaders, which give batch dicts.
+
+        That for training has `set_epoch(epoch, done)`: the epoch's batches without the first `done`.
+        """
         raise NotImplementedError
 
     def build_loaders(self) -> tuple[object, object]:
@@ -376,14 +379,12 @@ class BaseTrainer(CallbackOwner):
         """Batches of the epoch from `batches_done` on: a resumed run gets the rest of its epoch in the same order."""
         if self.epoch >= self.epochs - self.args.close_mosaic:
             self.train_loader.dataset.close_mosaic()
-        self.train_loader.set_epoch(self.epoch)
-        done = self.batches_done
-        for index, batch in enumerate(self.train_loader):
-            if index >= done:
-                # Every batch has random numbers of its own, so that nothing around it (workers, validation, plots, an
-                # interruption) changes what is trained.
-                init_seeds(self.args.seed, self.epoch, index, self.rank)
-                yield batch
+        self.train_loader.set_epoch(self.epoch, self.batches_done)
+        for index, batch in enumerate(self.train_loader, self.batches_done):
+            # Every batch has random numbers of its own, so that nothing around it (workers, validation, plots, an
+            # interruption) changes what is trained.
+            init_seeds(self.args.seed, self.epoch, index, self.rank)
+            yield batch
 
     def preprocess_batch(self, batch: dict) -> dict:
         """Move a batch to the device; images become floats in 0..1, at a random size with `multi_scale`."""
