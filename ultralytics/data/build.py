@@ -92,7 +92,6 @@ class BlockSampler(Sampler[int]):
     """All indices in order; of several processes each gets every n-th batch, so that no image is judged twice."""
 
     def __init__(self, length: int, batch: int):
-        self.epoch = 0  # every epoch is the same
         starts = range(dist.rank() * batch, length, dist.world_size() * batch)
         self.indices = [index for start in starts for index in range(start, min(start + batch, length))]
 
