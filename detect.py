@@ -8,7 +8,7 @@ Every option is explained by `yolo cfg`.
 """
 
 from ultralytics import RTDETR
-from ultralytics.cfg.arguments import run_script
+from ultralytics.cli import run_script
 from ultralytics.utils.errors import UserError
 
 WEIGHTS = "runs/detect/train/weights/best.pt"

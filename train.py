@@ -15,7 +15,7 @@ Every option is explained by `yolo cfg`. The same in a file of your own:
 """
 
 from ultralytics import RTDETR
-from ultralytics.cfg.arguments import run_script
+from ultralytics.cli import run_script
 from ultralytics.utils import LOGGER
 from ultralytics.utils.files import resumed_weights
 

@@ -11,7 +11,7 @@ Tables of several runs are joined by `yolo table runs/detect/val runs/detect/val
 """
 
 from ultralytics import RTDETR
-from ultralytics.cfg.arguments import run_script
+from ultralytics.cli import run_script
 
 WEIGHTS = "runs/detect/train/weights/best.pt"
 OPTIONS = {"split": "val"}  # what the command line does not say

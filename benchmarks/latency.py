@@ -96,7 +96,7 @@ def prepare_side(args: argparse.Namespace) -> Callable[[Any], float]:
     import torch
     from plain import both
 
-    from ultralytics.nn.backends import open_exported
+    from ultralytics.nn.formats import open_exported
     from ultralytics.utils.torch_utils import select_device
 
     torch.set_num_threads(args.threads)
@@ -118,7 +118,7 @@ def prepare_side(args: argparse.Namespace) -> Callable[[Any], float]:
 
 def tell_difference(what: str, expected: Any, found: Any) -> None:
     """Both sides have to compute the same, or the comparison is worth nothing."""
-    from ultralytics.engine.export.comparison import BOUNDS, compare
+    from ultralytics.nn.formats.common import BOUNDS, compare
 
     difference = compare(expected, found, "float32")
     print(f"{what}: {difference}", flush=True)
@@ -182,7 +182,7 @@ def export_rows(args: argparse.Namespace) -> dict[str, Row]:
     from machine import operations
     from plain import both
 
-    from ultralytics.nn.backends import open_exported
+    from ultralytics.nn.formats import open_exported
 
     ours, plain = both("m0")
     ours.fuse()
@@ -211,17 +211,16 @@ def export(network: Any, kind: str, int8: bool, folder: Path) -> Path:
     """The network as a file of another runtime."""
     import importlib
 
-    from ultralytics.engine.export import FORMATS, Job
-    from ultralytics.engine.export.calibration import drawn_images
     from ultralytics.engine.exporter import Exporter
-    from ultralytics.nn.backends import Metadata
+    from ultralytics.nn.formats import FORMATS, Job, Metadata
+    from ultralytics.nn.formats.common import drawn_images
 
     options = Exporter(overrides={"format": kind, "int8": int8}).args
     metadata = Metadata({i: str(i) for i in range(80)}, (640, 640), precision="int8" if int8 else "float32")
     file = folder / f"m0{'_int8' if int8 else ''}{FORMATS[kind].ending}"
     folder.mkdir(exist_ok=True)
     job = Job(network, options, metadata, file, drawn_images(CALIBRATION, (640, 640)) if int8 else None)
-    return importlib.import_module(f"ultralytics.engine.export.{FORMATS[kind].module}").export(job)
+    return importlib.import_module(f"ultralytics.nn.formats.{FORMATS[kind].module}").export(job)
 
 
 # timm -----------------------------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def prepare_ours(args: argparse.Namespace) -> Callable[[Any], float]:
 
     from ultralytics.cfg import get_cfg
     from ultralytics.data.build import build_dataloader, build_dataset
-    from ultralytics.data.utils import load_dataset_config
+    from ultralytics.data.dataset_yaml import load_dataset_config
 
     cv2.setNumThreads(args.threads)
     given = {"imgsz": args.imgsz, "augmentation": "mosaic", "cache": CACHES[args.cache[0]], "mode": "train"}

@@ -159,8 +159,8 @@ def our_batch(torch: Any, labels: tuple) -> dict:
 
 
 def judge_ours(batches: Any, classes: int, clock: Callable[[], float] = time.perf_counter) -> tuple[float, float]:
+    from ultralytics.metrics.detection import DetMetrics
     from ultralytics.models.rtdetr.val import RTDETRValidator
-    from ultralytics.utils.metrics import DetMetrics
 
     validator = RTDETRValidator(args={"mode": "val", "save_json": False})
     validator.metrics, validator.final = DetMetrics({i: str(i) for i in range(classes)}), False

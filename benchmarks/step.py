@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from ultralytics.models.utils.loss import RTDETRDetectionLoss
+from ultralytics.losses.detr import RTDETRDetectionLoss
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
 PARTS = ("before the decoder", "decoder", "loss", "backward", "optimiser", "step")

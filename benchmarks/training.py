@@ -95,7 +95,7 @@ def prepare(args: argparse.Namespace) -> Callable[[tuple[str, int, int]], float]
     import torch._dynamo
 
     import ultralytics.engine.optim
-    import ultralytics.models.utils.loss  # noqa: F401
+    import ultralytics.losses.detr  # noqa: F401
     from ultralytics.utils.torch_utils import select_device
 
     torch.set_num_threads(args.threads)

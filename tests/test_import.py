@@ -45,7 +45,7 @@ print(json.dumps({"noticed": noticed, "environment": changed, "patched": patched
 TORCH_FREE = (
     "ultralytics",
     "ultralytics.cfg",
-    "ultralytics.cfg.cli",
+    "ultralytics.cli",
     "ultralytics.utils",
     "ultralytics.utils.checks",
     "ultralytics.utils.files",

@@ -6,7 +6,7 @@
 The same as `yolo fps model=... imgsz=640 batch=1`. Random images are used; loading and drawing are not measured.
 """
 
-from ultralytics.cfg.arguments import run_tool
+from ultralytics.cli import run_tool
 from ultralytics.tools.fps import command
 
 if __name__ == "__main__":

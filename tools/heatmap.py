@@ -6,7 +6,7 @@
 The same as `yolo heatmap model=best.pt source=image.jpg`. The pictures are written to runs/heatmap.
 """
 
-from ultralytics.cfg.arguments import run_tool
+from ultralytics.cli import run_tool
 from ultralytics.tools.heatmap import command
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 The same as `yolo plot-results runs/detect/train runs/detect/train2`. The pictures are written to runs/plot.
 """
 
-from ultralytics.cfg.arguments import run_tool
-from ultralytics.tools.overlay import command
+from ultralytics.cli import run_tool
+from ultralytics.tools.plot_runs import command
 
 if __name__ == "__main__":
     run_tool(command, __doc__)

@@ -20,9 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from ultralytics.nn.contract import Report, check_module
-from ultralytics.nn.discovery import ADDMODULES, import_folder, module_folders
-from ultralytics.nn.registry import REGISTRY
+from ultralytics.nn.module_check import Report, check_module
+from ultralytics.nn.registry import ADDMODULES, REGISTRY, import_folder, module_folders
 from ultralytics.utils.errors import UserError
 
 
@@ -43,7 +42,7 @@ def registered_modules(folder: str | Path = ADDMODULES) -> list[str]:
 
 @pytest.fixture
 def module_contract() -> Callable[..., Report]:
-    """`check_module` of `ultralytics.nn.contract`, which fails the test with the table where a check fails."""
+    """`check_module` of `ultralytics.nn.module_check`, which fails the test with the table where a check fails."""
 
     def check(name: str, **options: object) -> Report:
         report = check_module(name, **options)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks.machine import operations
-from ultralytics.utils.ema import ModelEMA
+from ultralytics.engine.optim import ModelEMA
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

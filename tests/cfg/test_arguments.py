@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ultralytics.cfg.arguments import parse_arguments, parse_call, parse_value, run_guarded, run_script
+from ultralytics.cli import parse_arguments, parse_call, parse_value, run_guarded, run_script
 from ultralytics.utils.errors import DataError, OptionError, UserError
 
 

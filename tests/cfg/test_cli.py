@@ -11,7 +11,7 @@ import pytest
 
 import ultralytics
 from ultralytics.cfg import DEFAULT_CFG_PATH, get_cfg
-from ultralytics.cfg.cli import main
+from ultralytics.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from ultralytics.cfg import DEFAULT_CFG_PATH, Options, get_cfg
+from ultralytics.cfg.migrate import RENAMED, RETIRED
 from ultralytics.cfg.options import check_key, default_values, option_types
-from ultralytics.cfg.retired import RENAMED, RETIRED
 from ultralytics.utils.errors import OptionError, UserError
 
 

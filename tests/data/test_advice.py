@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ultralytics.cfg import get_cfg
-from ultralytics.data.advice import small_data_advice, updates_per_epoch
 from ultralytics.data.labels import ImageLabels
+from ultralytics.data.recommend import small_data_advice, updates_per_epoch
 
 
 def image(boxes: int = 7, side: float = 0.2, shape: tuple[int, int] = (480, 640), crowd: int = 0) -> ImageLabels:

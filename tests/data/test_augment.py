@@ -10,8 +10,8 @@ import pytest
 from ultralytics.cfg import get_cfg
 from ultralytics.data.augment import DETAIL, longest_side, train_transforms, val_transforms
 from ultralytics.data.dataset import DetectionDataset
+from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.data.transforms import Compose, Dense, Sample
-from ultralytics.data.utils import load_dataset_config
 from ultralytics.utils.errors import OptionError
 
 SIZE = 64

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ultralytics.data import converter
-from ultralytics.data.utils import load_dataset_config
+from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.utils.errors import DataError
 
 VOC_XML = """<annotation><size><width>100</width><height>50</height><depth>3</depth></size>

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ultralytics.data.utils import DATASET_YAMLS, find_data_yaml, label_file, list_images, load_dataset_config
+from ultralytics.data.dataset_yaml import DATASET_YAMLS, find_data_yaml, label_file, list_images, load_dataset_config
 from ultralytics.utils.errors import DataError
 
 GOOD = {"train": "images", "val": "images", "names": ["cat", "dog"]}

@@ -10,10 +10,10 @@ import torch
 
 from ultralytics.data.augment import val_transforms
 from ultralytics.data.build import BlockSampler, EpochSampler, build_dataloader, build_dataset
-from ultralytics.data.cache import fill_disk_cache
 from ultralytics.data.dataset import DetectionDataset
+from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.data.images import read_image
-from ultralytics.data.utils import load_dataset_config
+from ultralytics.data.verify import fill_disk_cache
 from ultralytics.utils import dist
 from ultralytics.utils.errors import DataError
 
@@ -101,7 +101,7 @@ def test_label_cache_notices_changes(small_set, monkeypatch):
     build(small_set)
     assert len(list(small_set.glob("*.cache.npz"))) == 1
     with monkeypatch.context() as patch:
-        patch.setattr("ultralytics.data.scan._read_yolo", None)  # would fail if anything were read again
+        patch.setattr("ultralytics.data.verify._read_yolo", None)  # would fail if anything were read again
         assert build(small_set).report.boxes == 12
     (small_set / "labels" / "000.txt").write_text("0 0.5 0.5 0.2 0.2\n1 0.2 0.2 0.1 0.1\n")
     assert build(small_set).report.boxes == 13
@@ -199,7 +199,7 @@ def test_disk_cache_notices_changed_images(small_set):
 
 
 def test_caches_that_do_not_fit(small_set, monkeypatch, caplog):
-    monkeypatch.setattr("ultralytics.data.cache.available_memory", lambda: 1000)
+    monkeypatch.setattr("ultralytics.data.verify.available_memory", lambda: 1000)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
     assert build(small_set, cache="ram")._images is None
     assert not fill_disk_cache(build(small_set).labels)

@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
 from ultralytics.data.transforms import RandomPhotometricDistort, Sample
-from ultralytics.data.transforms.photometric import Distortion, distort
+from ultralytics.data.transforms.color import Distortion, distort
 
 pytest.importorskip("torchvision", minversion="0.21", reason="before it parameters were not public")
 

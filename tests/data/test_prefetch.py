@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from ultralytics.data.prefetch import look_ahead
+from ultralytics.data.loaders import look_ahead
 
 
 def threads():

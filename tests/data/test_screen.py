@@ -8,7 +8,7 @@ import pytest
 
 from ultralytics.data import screen
 from ultralytics.data.loaders import load_source
-from ultralytics.data.screen import Region, parse_screen
+from ultralytics.data.streams import Region, parse_screen
 from ultralytics.utils.errors import DataError, MissingPackageError
 
 

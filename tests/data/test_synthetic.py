@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
+from ultralytics.data.dataset_yaml import DATASET_YAMLS, load_dataset_config
 from ultralytics.data.synthetic import NAMES, draw_image, generate_shapes, outline
-from ultralytics.data.utils import DATASET_YAMLS, load_dataset_config
 from ultralytics.utils.errors import DataError
 
 SMALL = {"images_train": 5, "images_val": 3, "size": 96}

@@ -3,7 +3,7 @@ import pytest
 
 from tests.data.test_dataset import build
 from ultralytics.data.build import EpochSampler
-from ultralytics.data.window import WINDOW, Window, epoch_order
+from ultralytics.data.dataset import WINDOW, Window, epoch_order
 
 
 @pytest.mark.parametrize("length", [1, 5, WINDOW, 3 * WINDOW])

@@ -10,8 +10,8 @@ import torch
 from tests.engine.fakes import TinyTrainer, tiny_options
 from ultralytics.cfg import get_cfg
 from ultralytics.engine import batch_size
-from ultralytics.engine.batch_size import GIGABYTE, StepMemory, choose_batch, fit_line, measured_batch, random_batch
-from ultralytics.models.utils.loss import RTDETRDetectionLoss
+from ultralytics.engine.autobatch import GIGABYTE, StepMemory, choose_batch, fit_line, measured_batch, random_batch
+from ultralytics.losses.detr import RTDETRDetectionLoss
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils import dist
 from ultralytics.utils.errors import OptionError, UserError

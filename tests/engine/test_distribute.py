@@ -15,8 +15,8 @@ from tests.engine.fakes import QuietModel, TinyLoader, TinyTrainer, TinyValidato
 from tests.shapes import write_shapes
 from ultralytics import RTDETR
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.distribute import launch, train_process, unused_parameters
-from ultralytics.engine.stopping import TrainingInterrupted
+from ultralytics.engine.ddp import launch, train_process, unused_parameters
+from ultralytics.engine.train_state import TrainingInterrupted
 from ultralytics.utils import dist
 from ultralytics.utils.errors import OptionError, UserError
 

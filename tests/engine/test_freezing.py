@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import get_cfg
-from ultralytics.engine.freezing import freeze_layers
+from ultralytics.engine.optim import freeze_layers
 from ultralytics.utils.errors import OptionError
 
 

@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from tests.golden.detections import CASES, judged
-from ultralytics.engine.paper import table_of
+from ultralytics.metrics.summary_table import table_of
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_the_model_file_gives_the_name_and_has_no_size(metrics, tmp_path):
 
 def test_what_cannot_be_counted_stays_open_and_is_told(metrics, monkeypatch):
     told = []
-    monkeypatch.setattr("ultralytics.engine.paper.LOGGER", SimpleNamespace(warning=told.append))
+    monkeypatch.setattr("ultralytics.metrics.summary_table.LOGGER", SimpleNamespace(warning=told.append))
     row = facts(table_of(Net(wrong=True), metrics, "m.yaml", imgsz=64, batch=2))
     assert row["GFLOPs"] is None and row["Params (M)"] == 216 / 1e6
     assert len(told) == 1 and "the GFLOPs stay open: Net: its forward fails" in told[0]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ultralytics.engine import progress
-from ultralytics.engine.progress import EpochProgress, RunClock, format_seconds
+from ultralytics.engine.train_log import EpochProgress, RunClock, format_seconds
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (725, "12:05"), (11220, "3:07:00")])

@@ -13,8 +13,7 @@ from tests.engine.test_distribute import run_two
 from ultralytics import RTDETR
 from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.recovery import OutOfMemoryError
-from ultralytics.engine.stopping import TrainingInterrupted
+from ultralytics.engine.train_state import OutOfMemoryError, TrainingInterrupted
 from ultralytics.utils.errors import UserError
 
 

@@ -16,7 +16,7 @@ import yaml
 from ultralytics import RTDETR
 from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.utils.atomic import os as files
+from ultralytics.utils.files import os as files
 
 # Run as a script, this file trains and kills itself: `python test_survival.py DATA FOLDER EVENT NUMBER WORKERS`.
 OPTIONS = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ultralytics.utils.metrics import DetMetrics
+from ultralytics.metrics.detection import DetMetrics
 
 GOLDEN = Path(__file__).parent
 NUMBERS = np.load(GOLDEN / "metrics_8.4.190.npz")

@@ -7,7 +7,7 @@ from functools import cache
 
 import torch
 
-from ultralytics.inspect.measure import Inspection, LayerRow, inspect_model
+from ultralytics.nn.summary import Inspection, LayerRow, inspect_model
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 from ultralytics.utils.flops import ModelInfo
 

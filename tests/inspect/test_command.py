@@ -5,8 +5,8 @@ import logging
 import pytest
 
 from ultralytics import RTDETR
-from ultralytics.cfg.arguments import parse_call, run_guarded
-from ultralytics.inspect.command import command
+from ultralytics.cli import parse_call, run_guarded
+from ultralytics.tools.inspect_model import command
 from ultralytics.utils.errors import UserError
 
 FILES = ["graph.html", "graph.png", "graph.svg", "layers.csv"]
@@ -22,7 +22,7 @@ def in_a_folder(tmp_path, monkeypatch):
 
 
 def test_a_model_file(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("ultralytics.inspect.command.LOGGER", logging.getLogger("inspected"))
+    monkeypatch.setattr("ultralytics.tools.inspect_model.LOGGER", logging.getLogger("inspected"))
     with caplog.at_level("INFO", logger="inspected"):
         command("rtdetr-r18.yaml", nc=3)
         command("rtdetr-r18.yaml", imgsz=128)

@@ -7,8 +7,8 @@ import pytest
 
 from tests.inspect.models import inspected, of_rows, row
 from ultralytics.inspect.drawing import WIDEST, Box, Drawing, draw
-from ultralytics.inspect.measure import Inspection
 from ultralytics.inspect.placement import STACK, place
+from ultralytics.nn.summary import Inspection
 
 
 def chain_with_skips(layers: int, seed: int) -> Inspection:

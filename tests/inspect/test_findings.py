@@ -5,11 +5,9 @@ import torch
 from torch import nn
 
 from tests.inspect.models import row, small
-from ultralytics.inspect.findings import find_faults
-from ultralytics.inspect.measure import inspect_model
-from ultralytics.inspect.usage import ParameterUse
 from ultralytics.nn import plans
 from ultralytics.nn.registry import REGISTRY, Entry
+from ultralytics.nn.summary import ParameterUse, find_faults, inspect_model
 
 CONV = [-1, 1, "Conv", [16, 1, 1]]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.inspect.models import inspected, small
-from ultralytics.inspect.measure import inspect_model
+from ultralytics.nn.summary import inspect_model
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.flops import get_flops_with_attention

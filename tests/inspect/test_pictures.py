@@ -10,10 +10,10 @@ from PIL import Image
 
 from tests.inspect.models import inspected, of_rows, row
 from ultralytics.inspect.drawing import draw
-from ultralytics.inspect.kinds import KINDS, TEXT
 from ultralytics.inspect.page import page_text
 from ultralytics.inspect.png import SCALE, save_png
 from ultralytics.inspect.svg import svg_text
+from ultralytics.nn.summary import KINDS, TEXT
 
 SVG = "{http://www.w3.org/2000/svg}"
 NASTY = '</script><b class="x">&'

@@ -4,9 +4,7 @@ import csv
 import io
 
 from tests.inspect.models import inspected, of_rows, row
-from ultralytics.inspect.findings import Finding
-from ultralytics.inspect.measure import Inspection
-from ultralytics.inspect.table import layer_table, layers_csv
+from ultralytics.nn.summary import Finding, Inspection, layer_table, layers_csv
 
 
 def test_the_table_of_a_model():

@@ -17,8 +17,8 @@ from tests.shapes import write_shapes
 from ultralytics import RTDETR
 from ultralytics.data.synthetic import NAMES
 from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.losses.detr import RTDETRDetectionLoss
 from ultralytics.models.rtdetr import RTDETRPredictor, RTDETRTrainer, RTDETRValidator
-from ultralytics.models.utils.loss import RTDETRDetectionLoss
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils import LOGGER, RANK, colorstr
 from ultralytics.utils.errors import OptionError

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from ultralytics.models.utils.class_loss import class_loss
-from ultralytics.models.utils.loss import RTDETRDetectionLoss
+from ultralytics.losses.classification import class_loss
+from ultralytics.losses.detr import RTDETRDetectionLoss
 from ultralytics.utils.errors import OptionError
 
 ALPHA, GAMMA = 0.25, 1.5

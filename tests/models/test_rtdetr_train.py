@@ -13,7 +13,7 @@ from tests.shapes import write_data, write_shapes
 from ultralytics.cfg import get_cfg
 from ultralytics.data.synthetic import NAMES
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.stopping import TrainingInterrupted
+from ultralytics.engine.train_state import TrainingInterrupted
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.errors import DataError, OptionError

@@ -11,7 +11,7 @@ from tests.engine.export.detector import write_weights
 from tests.nn.backends.test_metadata import PUBLISHED
 from ultralytics import RTDETR
 from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.nn.backends.metadata import Metadata
+from ultralytics.nn.formats.metadata import Metadata
 from ultralytics.utils.errors import ModelConfigError, WeightsError
 
 

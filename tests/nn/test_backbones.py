@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from ultralytics.nn.build import build_module
 from ultralytics.nn.modules import TimmBackbone, TorchVisionBackbone
+from ultralytics.nn.parser import build_module
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.errors import ModelConfigError, UserError, WeightsError
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ultralytics.nn.build import build_module
+from ultralytics.nn.parser import build_module
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.flops import get_flops

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.nn import broken_modules
-from ultralytics.nn.contract import CHECKS, check_module, command
-from ultralytics.nn.contract.ambience import hooks, switches
+from ultralytics.nn.module_check import CHECKS, check_module, command
+from ultralytics.nn.module_check.global_state import hooks, switches
 from ultralytics.testing import registered_modules
 from ultralytics.utils.errors import UserError
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from ultralytics.nn.build import build_module, find_entry
-from ultralytics.nn.discovery import ADDMODULES, VARIABLE, import_folder, module_folders
+from ultralytics.nn.parser import build_module, find_entry
+from ultralytics.nn.registry import ADDMODULES, VARIABLE, import_folder, module_folders
 from ultralytics.utils.errors import ModelConfigError
 
 FOLDER = "tests/nn/fork_modules"

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ultralytics import RTDETR
-from ultralytics.nn.measure import output_shapes
+from ultralytics.nn.parser import output_shapes
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.nn.build import build_module
 from ultralytics.nn.modules import AIFI, Conv, MSDeformAttn, RTDETRDecoder, TransformerEncoderLayer, autopad
 from ultralytics.nn.modules.transformer import SelfAttention, first_apart
+from ultralytics.nn.parser import build_module
 from ultralytics.utils.errors import ModelConfigError
 
 MAPS = [torch.rand(2, 16, side, side, generator=torch.Generator().manual_seed(side)) for side in (8, 4)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ultralytics.nn import scaffold
-from ultralytics.nn.contract import check_module
+from ultralytics.nn.module_check import check_module
 from ultralytics.nn.scaffold import KINDS, command
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.errors import UserError

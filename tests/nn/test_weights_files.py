@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn.weights import read_state_dict, read_weights
-from ultralytics.nn.weights.files import known_names
+from ultralytics.nn.weights.read import known_names
 from ultralytics.utils.errors import MissingPackageError, WeightsError
 
 TENSORS = {"weight": torch.ones(2, 3), "bias": torch.ones(2)}

@@ -9,10 +9,10 @@ from torch import nn
 
 from tests.nn.official_rtdetr import OfficialRTDETR, fill
 from ultralytics.cfg.model_yaml import MODELS_DIR
-from ultralytics.engine.export.comparison import compare
+from ultralytics.nn.formats.common import compare
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.nn.weights import Weights, load_backbone, load_weights
-from ultralytics.nn.weights.renaming import match_epsilon
+from ultralytics.nn.weights.names import match_epsilon
 from ultralytics.utils.errors import WeightsError
 
 

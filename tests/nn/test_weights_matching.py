@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ultralytics.nn.weights import load_matching
-from ultralytics.nn.weights.reshaping import ClassMap, Misfit, fit
+from ultralytics.nn.weights.load import ClassMap, Misfit, fit
 from ultralytics.utils.errors import WeightsError
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn.weights import load_weights, read_weights
-from ultralytics.nn.weights.pickled import Placeholder, read_objects
+from ultralytics.nn.weights.read import Placeholder, read_objects
 from ultralytics.utils.errors import WeightsError
 
 

@@ -9,8 +9,8 @@ import torch
 
 from tests.golden.yolo_blocks import CASES, build, case_input, joined, keys_crc, samples
 from ultralytics.nn import modules
-from ultralytics.nn.build import build_module
 from ultralytics.nn.modules import block, conv
+from ultralytics.nn.parser import build_module
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.torch_utils import fuse_conv_and_bn, fuse_deconv_and_bn, make_divisible
 

@@ -11,7 +11,7 @@ import torch
 
 from tests.shapes import write_shapes
 from ultralytics import RTDETR
-from ultralytics.cfg.cli import main
+from ultralytics.cli import main
 
 MODEL = """
 nc: 6

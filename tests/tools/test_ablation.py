@@ -1,8 +1,8 @@
 import pytest
 
 from tests.golden.detections import CASES, judged
-from ultralytics.tools.ablation import ablation_table
-from ultralytics.utils.paper_table import ModelFacts, paper_table
+from ultralytics.metrics.summary_table import ModelFacts, paper_table
+from ultralytics.tools.compare_runs import ablation_table
 from ultralytics.utils.tables import read_csv
 
 SPEED = {"preprocess": 1.0, "inference": 8.0, "postprocess": 1.0}

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from ultralytics.data.images import read_image
-from ultralytics.tools.cam import METHODS, Detections, TappedDetector, activation_maps, map_numbers
 from ultralytics.tools.common import load_network
-from ultralytics.tools.heatmap import overlay
+from ultralytics.tools.heatmap import METHODS, Detections, TappedDetector, activation_maps, map_numbers, overlay
 from ultralytics.utils.errors import OptionError
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from ultralytics.data.images import read_image
-from ultralytics.tools.overlay import read_curves, read_runs
+from ultralytics.tools.plot_runs import read_curves, read_runs
 
 OURS = (
     "epoch,time,train/giou_loss,metrics/mAP50(B),metrics/mAP50-95(B),val/giou_loss,lr/pg0\n"

@@ -1,8 +1,8 @@
 import torch
 
-from ultralytics.inspect.measure import inspect_model
+from ultralytics.nn.summary import inspect_model
 from ultralytics.tools.common import load_network
-from ultralytics.tools.profile import layer_times, profile_table
+from ultralytics.tools.profile_layers import layer_times, profile_table
 from ultralytics.utils.tables import read_csv
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ultralytics.cfg.cli import _TOOLS, HELP
+from ultralytics.cli import _TOOLS, HELP
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 SCRIPTS = {

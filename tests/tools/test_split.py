@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from ultralytics.data.scan import scan_split
+from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.data.synthetic import NAMES
-from ultralytics.data.utils import load_dataset_config
+from ultralytics.data.verify import scan_split
 from ultralytics.tools.split import deal
 
 PAIRS = [(Path(f"{i:02}.jpg"), None) for i in range(11)]

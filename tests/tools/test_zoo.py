@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ultralytics.cfg.model_yaml import MODELS_DIR
-from ultralytics.tools.zoo import measure_zoo
+from ultralytics.tools.model_table import measure_zoo
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.tables import read_csv
 

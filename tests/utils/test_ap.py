@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.golden.detections import BY_CASE, NUMBERS, judged
-from ultralytics.utils.ap import ap_per_class, average_precision
+from ultralytics.metrics.ap import ap_per_class, average_precision
 
 
 @BY_CASE

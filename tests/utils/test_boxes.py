@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ultralytics.utils import ops
-from ultralytics.utils.boxes import bbox_iou, box_iou, clip_boxes, scale_boxes, xywh2xyxy, xyxy2xywh
+from ultralytics.utils.ops import bbox_iou, box_iou, clip_boxes, scale_boxes, xywh2xyxy, xyxy2xywh
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NUMBERS = np.load(GOLDEN / "boxes_8.4.190.npz")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.golden import inputs
 from ultralytics.data.labels import ImageLabels
-from ultralytics.utils.coco_eval import STATS, coco_annotations, evaluate_coco
+from ultralytics.metrics.coco_eval import STATS, coco_annotations, evaluate_coco
 from ultralytics.utils.errors import DataError, MissingPackageError
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "coco_eval.json").read_text())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.utils.compiling import Compiled, compiled
+from ultralytics.utils.torch_utils import Compiled, compiled
 
 
 class Doubling(nn.Module):

@@ -1,7 +1,7 @@
 import numpy as np
 
 from tests.golden.detections import BY_CASE, CASES, NUMBERS, judged
-from ultralytics.utils.confusion import ConfusionMatrix
+from ultralytics.metrics.detection import ConfusionMatrix
 
 
 @BY_CASE

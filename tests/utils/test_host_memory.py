@@ -12,7 +12,7 @@ from ultralytics.utils import host_memory
 ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 FREE_AND_ASK = """
 import resource, torch
-from ultralytics.utils.host_memory import prepare_host_memory
+from ultralytics.nn.accelerate.host_memory import prepare_host_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

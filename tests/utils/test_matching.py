@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ultralytics.utils.boxes import box_iou
-from ultralytics.utils.matching import match_pairs, match_predictions, paired_iou, pairs_of_groups
+from ultralytics.metrics.matching import match_pairs, match_predictions, paired_iou, pairs_of_groups
+from ultralytics.utils.ops import box_iou
 
 
 def one_after_the_other(iou: np.ndarray, threshold: float) -> list[int]:

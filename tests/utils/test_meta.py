@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ultralytics.utils.meta import ShapesAlone, copy_on_meta
+from ultralytics.nn.accelerate.meta_shapes import ShapesAlone, copy_on_meta
 
 
 def sample(device: str, values: tuple[int, ...], points: tuple[int, ...]) -> Tensor:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tests.golden.detections import BY_CASE, CASES, NUMBERS, judged
-from ultralytics.utils.boxes import box_iou
-from ultralytics.utils.metrics import DetMetrics
+from ultralytics.metrics.detection import DetMetrics
+from ultralytics.utils.ops import box_iou
 
 
 @BY_CASE
@@ -114,7 +114,7 @@ def test_shares_of_several_processes_join_into_the_whole():
 
 @pytest.mark.parametrize("block", [1, 40, 10**6])
 def test_it_does_not_matter_how_many_images_are_judged_at_once(block, monkeypatch):
-    monkeypatch.setattr("ultralytics.utils.metrics.BLOCK", block)
+    monkeypatch.setattr("ultralytics.metrics.detection.BLOCK", block)
     one, batches = judged(CASES[2])
     labels, predictions = (torch.from_numpy(NUMBERS[f"c2_{kind}"]) for kind in ("gt", "pred"))
     metrics = DetMetrics(one.names)

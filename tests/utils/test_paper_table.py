@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from tests.golden.detections import BY_CASE, CASES, judged
-from ultralytics.utils.paper_table import ModelFacts, paper_table
+from ultralytics.metrics.summary_table import ModelFacts, paper_table
 
 FACTS = ModelFacts(
     "my_model", 640, 4, 12_345_678, 30.02, {"preprocess": 1.0, "inference": 8.0, "postprocess": 1.0}, 45_000_000

@@ -6,7 +6,7 @@
 The same as `yolo split images=all/images save=my`.
 """
 
-from ultralytics.cfg.arguments import run_tool
+from ultralytics.cli import run_tool
 from ultralytics.tools.split import command
 
 if __name__ == "__main__":

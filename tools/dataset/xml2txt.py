@@ -6,7 +6,7 @@
 The same as `yolo xml2txt xml=Annotations save=labels`.
 """
 
-from ultralytics.cfg.arguments import run_tool
+from ultralytics.cli import run_tool
 from ultralytics.tools.xml2txt import command
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 The same as `yolo yolo2coco data=my.yaml`.
 """
 
-from ultralytics.cfg.arguments import run_tool
+from ultralytics.cli import run_tool
 from ultralytics.tools.yolo2coco import command
 
 if __name__ == "__main__":

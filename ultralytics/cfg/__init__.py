@@ -1,11 +1,11 @@
-"""Options, default values and the command line. Imports no torch."""
+"""Options, their default values, and readers of model files. Imports no torch."""
 
 from ultralytics.cfg.options import DEFAULT_CFG_PATH, Options, get_cfg
 
 
 def entrypoint() -> None:
-    """The `yolo` command. Its parser is imported when it is used."""
-    from ultralytics.cfg.cli import main
+    """Run the `yolo` command. The parser is imported on the first call."""
+    from ultralytics.cli import main
 
     raise SystemExit(main())
 

@@ -13,9 +13,8 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from ultralytics.data.augment import AugmentOptions, longest_side, train_transforms, val_transforms
-from ultralytics.data.dataset import DetectionDataset
-from ultralytics.data.utils import DatasetConfig
-from ultralytics.data.window import epoch_order
+from ultralytics.data.dataset import DetectionDataset, epoch_order
+from ultralytics.data.dataset_yaml import DatasetConfig
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.checks import usable_cores
 from ultralytics.utils.errors import DataError

@@ -2,21 +2,329 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from typing import Any
+import csv
+import glob
+import io
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
+import cv2
+import numpy as np
 import torch
+from PIL import Image, ImageOps
 
-from ultralytics.data.archives import Archive, archive_pictures
-from ultralytics.data.arrays import tensor_to_image, to_bgr
-from ultralytics.data.entries import Entry, find_entries
-from ultralytics.data.images import decode_image, read_image
-from ultralytics.data.prefetch import look_ahead
-from ultralytics.data.streams import Frame, live_batches, public_address
-from ultralytics.data.videos import gif_frames, is_gif, video_frames
+from ultralytics.data.archives import ARCHIVE_SUFFIXES, Archive, archive_pictures, open_archive
+from ultralytics.data.images import DAMAGED, IMAGE_SUFFIXES, decode_image, is_image, pillow_to_bgr, read_image
+from ultralytics.data.piped import STDIN, read_piped
+from ultralytics.data.streams import (
+    Background,
+    Frame,
+    gif_frames,
+    is_gif,
+    live_batches,
+    parse_screen,
+    public_address,
+    video_frames,
+)
 from ultralytics.utils import LOGGER
 from ultralytics.utils.downloads import fetch
-from ultralytics.utils.errors import DataError, UserError
+from ultralytics.utils.errors import DataError, UserError, did_you_mean
+
+T = TypeVar("T")
+POLL_SECONDS = 0.1  # how long a wait lasts before it looks around: a caller may leave, and Ctrl-C come on Windows
+CLOSE_SECONDS = 10.0  # for the item being made when the caller leaves
+END = object()
+
+
+def look_ahead(
+    items: Iterable[T], ahead: int, *, weigh: Callable[[T], int] = lambda _: 0, most: int = 1
+) -> Generator[T, None, None]:
+    """The items in their order, at most `ahead` of them made and not yet taken.
+
+    No further item is made while those that wait weigh `most` or more. What `items` raises is raised here, after the
+    items before it. The thread starts with the first item that is asked for; it ends with the items, with an error, or
+    when this generator is closed, and closes `items` itself.
+    """
+    shelf = _Shelf(ahead, weigh, most)
+    reader = Background(partial(_fill, items, shelf), name="look-ahead")
+    try:
+        while (item := shelf.take()) is not END:
+            if isinstance(item, _Failure):
+                raise item.error
+            yield item
+            del item  # while the next one is awaited, this one may go
+    finally:
+        reader.close(CLOSE_SECONDS)
+
+
+class _Failure:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class _Shelf:
+    """What has been made and waits, in order."""
+
+    def __init__(self, places: int, weigh: Callable[[T], int], most: int) -> None:
+        self._places, self._weigh, self._most = places, weigh, most
+        self._waiting: deque[tuple[object, int]] = deque()
+        self._weight = 0
+        self._changed = threading.Condition()
+
+    def wait_for_room(self, leaving: threading.Event) -> bool:
+        """Whether there is room before the caller leaves."""
+        with self._changed:
+            while not leaving.is_set():
+                if len(self._waiting) < self._places and self._weight < self._most:
+                    return True
+                self._changed.wait(POLL_SECONDS)
+        return False
+
+    def put(self, item: object, weight: int = 0) -> None:
+        with self._changed:
+            self._waiting.append((item, weight))
+            self._weight += weight
+            self._changed.notify_all()
+
+    def put_item(self, item: T) -> None:
+        self.put(item, self._weigh(item))
+
+    def take(self) -> object:
+        with self._changed:
+            while not self._waiting:
+                self._changed.wait(POLL_SECONDS)
+            item, weight = self._waiting.popleft()
+            self._weight -= weight
+            self._changed.notify_all()
+            return item
+
+
+def _fill(items: Iterable[T], shelf: _Shelf, leaving: threading.Event) -> None:
+    iterator = iter(items)
+    last: object = END
+    try:
+        while shelf.wait_for_room(leaving):  # before it is made: what is made waits nowhere else
+            item = next(iterator, END)
+            if item is END:
+                break
+            shelf.put_item(item)
+            del item
+    except BaseException as error:  # passed on to the caller, whatever it is
+        last = _Failure(error)
+    finally:
+        if hasattr(iterator, "close"):
+            iterator.close()  # here, not when it is collected: files and devices are let go of before `close` returns
+    shelf.put(last)
+
+
+def to_bgr(image: np.ndarray | Image.Image) -> np.ndarray:
+    """uint8 BGR (H, W, 3) of a PIL image, or of a uint8 array: grey (H, W), BGR (H, W, 3) or BGRA (H, W, 4)."""
+    if isinstance(image, Image.Image):
+        try:
+            return pillow_to_bgr(ImageOps.exif_transpose(image))  # reads the file only now
+        except DAMAGED as error:
+            raise DataError(f"source: PIL image {getattr(image, 'filename', '')}: {error}") from error
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0:
+        raise DataError(
+            f"source: got an array of {image.dtype} {image.shape}, expected uint8 (H, W, 3) in BGR order; "
+            "convert it, or give float RGB in 0..1 as a torch tensor (B, 3, H, W)"
+        )
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if channels == 3:
+        return np.ascontiguousarray(image)
+    if channels not in (1, 4):
+        raise DataError(f"source: got an array {image.shape} with {channels} channels, expected 1, 3 or 4 (H, W, C)")
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR)
+
+
+def check_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor as (B, 3, H, W); DataError unless it is float RGB in 0..1."""
+    images = tensor[None] if tensor.ndim == 3 else tensor
+    expected = "float RGB (B, 3, H, W) in 0..1"
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point() or images.numel() == 0:
+        raise DataError(f"source: got a tensor of {tensor.dtype} {tuple(tensor.shape)}, expected {expected}")
+    low, high = (float(v) for v in images.aminmax())
+    if not (low >= -1e-3 and high <= 1 + 1e-3):  # false for NaN too
+        raise DataError(f"source: got a tensor with values {low:.4g} to {high:.4g}, expected {expected}")
+    return images
+
+
+def tensor_to_image(tensor: torch.Tensor) -> np.ndarray:
+    """uint8 BGR (H, W, 3) of a float RGB tensor (3, H, W) in 0..1."""
+    rgb = (tensor.detach().float().clamp(0, 1) * 255).round().byte()
+    return np.ascontiguousarray(rgb.permute(1, 2, 0).flip(-1).cpu().numpy())
+
+
+VIDEO_SUFFIXES = (".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+LIST_SUFFIXES = (".csv", ".streams", ".txt")
+ACCEPTED = f"images {' '.join(sorted(IMAGE_SUFFIXES))}, videos {' '.join(VIDEO_SUFFIXES)}"
+HEAD_BYTES = 1 << 16  # enough for Pillow to know a file by its beginning
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing a source consists of; `encoded` is an image file's bytes."""
+
+    kind: Literal["image", "video", "stream", "archive", "array", "tensor", "encoded"]
+    value: Any
+
+    @property
+    def count(self) -> int:
+        """How many files it stands for."""
+        return len(self.value.members) if self.kind == "archive" else 1
+
+
+def find_entries(source: Any) -> list[Entry]:
+    """Entries of a source of any accepted kind, in order."""
+    if isinstance(source, (list, tuple)):
+        entries = [entry for item in source for entry in find_entries(item)]
+        if not entries:
+            raise DataError("source: an empty list; expected at least one path, array, image or tensor")
+        return entries
+    if isinstance(source, np.ndarray):
+        return [Entry("array", image) for image in (source if source.ndim == 4 else [source])]
+    if isinstance(source, Image.Image):
+        return [Entry("array", source)]
+    if isinstance(source, torch.Tensor):
+        return [Entry("tensor", image) for image in check_tensor(source)]
+    if isinstance(source, int) and not isinstance(source, bool):
+        return [Entry("stream", source)]
+    if isinstance(source, (str, Path)) and str(source).strip():
+        text = str(source).strip()
+        return _entries_of_stdin() if text == STDIN else _entries_of_text(text)
+    expected = "a path, glob, camera number, address, screen, -, array, PIL image, tensor or a list of these"
+    raise DataError(f"source: got {source!r} ({type(source).__name__}), expected {expected}")
+
+
+def _entries_of_text(text: str, inside: tuple[Path, ...] = ()) -> list[Entry]:
+    if text.isdecimal():
+        return [Entry("stream", int(text))]
+    if region := parse_screen(text):
+        return [Entry("stream", region)]
+    if text.lower().startswith("file://"):
+        text = url2pathname(urlparse(text).path)
+    if "://" in text:
+        address = urlparse(text)
+        kind = _kind(address.path) if address.scheme in ("http", "https") else None
+        return [Entry(kind or "stream", text)]
+    path = Path(text).expanduser()
+    try:
+        if path.is_dir():
+            return _entries_of_files(sorted(path.iterdir()), f"folder {path}")
+        if path.is_file():
+            return _entries_of_file(path, inside)
+    except OSError as error:  # a name that is too long, a folder without the right to look into it
+        raise DataError(f"source {text[:200]}: cannot be read ({error.strerror})") from error
+    if any(mark in text for mark in "*?["):
+        return _entries_of_files(sorted(map(Path, glob.glob(str(path), recursive=True))), f"pattern {text}")
+    if not path.parent.is_dir():
+        raise DataError(f"source {text}: folder {path.parent} does not exist")
+    raise DataError(f"source {text}: does not exist{did_you_mean(path.name, (p.name for p in path.parent.iterdir()))}")
+
+
+def _kind(path: str | Path) -> Literal["image", "video"] | None:
+    suffix = Path(path).suffix.lower()
+    return "video" if suffix in VIDEO_SUFFIXES else "image" if suffix in IMAGE_SUFFIXES else None
+
+
+def _entries_of_file(path: Path, inside: tuple[Path, ...]) -> list[Entry]:
+    """Entries of one file that was asked for by name: where the suffix says nothing, its beginning may."""
+    if path.suffix.lower() in LIST_SUFFIXES:
+        return _entries_of_list(path, inside)
+    if path.suffix.lower() in ARCHIVE_SUFFIXES:
+        return [Entry("archive", open_archive(path))]
+    kind = _kind(path)
+    if kind is None:
+        with path.open("rb") as file:
+            kind = "image" if is_image(file.read(HEAD_BYTES)) else None
+    if kind is None:
+        raise DataError(
+            f"source {path}: unknown file type {path.suffix!r}; expected {ACCEPTED}, a .zip, or a list .txt .csv"
+        )
+    return [Entry(kind, path)]
+
+
+def _entries_of_files(paths: list[Path], where: str) -> list[Entry]:
+    """Entries of what a folder or a pattern holds; archives only where the pattern asks for them."""
+    entries, archives = [], 0
+    for path in paths:
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if kind := _kind(path):
+            entries.append(Entry(kind, path))
+        elif path.suffix.lower() in ARCHIVE_SUFFIXES and where.endswith(path.suffix):
+            archives += 1
+            try:
+                entries.append(Entry("archive", open_archive(path)))
+            except DataError as error:
+                LOGGER.warning(f"skipped: {error}")
+    if not entries:
+        found = f"{archives} archives, none of them usable" if archives else f"{len(paths)} entries, no image or video"
+        raise DataError(f"source {where}: {found}{'' if archives else ' among them'}; expected {ACCEPTED}")
+    return entries
+
+
+def _entries_of_stdin() -> list[Entry]:
+    piped = read_piped()
+    if isinstance(piped, bytes):
+        return [Entry("encoded", piped)]
+    rows = [(number, name) for number, name in enumerate(piped, 1) if name]
+    return _entries_of_rows(rows, "source -", Path(), ())
+
+
+def _entries_of_list(path: Path, inside: tuple[Path, ...]) -> list[Entry]:
+    """Entries of a list file: one path or address a row (.csv: first column); `#` starts a comment.
+
+    Relative paths are looked up from the working folder, then from the folder of the list. A row that leads nowhere is
+    reported and skipped.
+    """
+    if path.resolve() in inside:
+        raise DataError(f"source {path}: the list names itself, or another list that names it")
+    text = _read_text(path)
+    is_table = path.suffix.lower() == ".csv"
+    try:
+        rows = csv.reader(io.StringIO(text)) if is_table else ([line] for line in text.split("\n"))
+        names = [(number, row[0].strip()) for number, row in enumerate(rows, 1) if row and row[0].strip()]
+    except csv.Error as error:
+        raise DataError(f"source {path}: not a readable table ({error})") from error
+    return _entries_of_rows(names, str(path), path.parent, (*inside, path.resolve()))
+
+
+def _read_text(path: Path) -> str:
+    """Text in UTF-8, or in UTF-16 as PowerShell redirects it, with any line ends."""
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"source {path}: not text in UTF-8 ({error.reason} at byte {error.start})") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _entries_of_rows(rows: list[tuple[int, str]], where: str, folder: Path, inside: tuple[Path, ...]) -> list[Entry]:
+    """Entries of (number, name) rows beside `folder`; `inside` are the lists they stand in, the innermost last."""
+    entries = []
+    for number, name in rows:
+        if name.startswith("#"):
+            continue
+        beside = folder / name
+        try:
+            text = str(beside) if beside.exists() and not Path(name).exists() else name
+            entries += _entries_of_text(text, inside)
+        except OSError as error:
+            LOGGER.warning(f"{where}, line {number} skipped: {name[:200]} ({error.strerror})")
+        except DataError as error:
+            LOGGER.warning(f"{where}, line {number} skipped: {error}")
+    if not entries:
+        raise DataError(f"{where}: none of its {len(rows)} rows names an image, video or stream")
+    return entries
+
 
 AHEAD = 4  # frames decoded and waiting; with larger batches a whole one
 AHEAD_BYTES = 1 << 28  # waiting frames together; with very large pictures only one is made in advance

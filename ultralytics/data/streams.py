@@ -2,24 +2,184 @@
 
 from __future__ import annotations
 
+import atexit
+import io
 import queue
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from types import ModuleType
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image, ImageSequence
 
-from ultralytics.data.background import Background
-from ultralytics.data.screen import Region, ScreenCapture
+from ultralytics.data.images import DAMAGED, pillow_to_bgr
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import DataError
+from ultralytics.utils.errors import DataError, MissingPackageError
+
+COUNT_ERROR = 0.01  # some containers say how long they are, not how many frames they have
+GIF_MILLISECONDS = 100  # of a frame that does not say
+
+
+def video_frames(address: str | Path, where: str, vid_stride: int = 1) -> Iterator[Frame]:
+    """Every `vid_stride`-th frame of a video file, or of a video behind an http address; `where` is "2/5".
+
+    A frame that cannot be decoded is reported and left out, and so is a file that cannot be opened or ends too early.
+    """
+    name = public_address(address)
+    capture = open_capture(str(address))
+    total, fps = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))), frame_rate(capture)
+    done = 0
+    try:
+        while grabbed(capture, f"video {where} {name}", done):
+            done += 1
+            if (done - 1) % vid_stride:
+                continue
+            decoded, image = capture.retrieve()
+            if not decoded:
+                LOGGER.warning(f"video {where} {name}: frame {done} is broken, skipped")
+                continue
+            label = f"video {where} (frame {done}/{total or '?'}) {name}"
+            yield Frame(image, name, label, "video", done, fps / vid_stride)
+    finally:
+        capture.release()
+    if not done:
+        LOGGER.warning(f"video {where} skipped: {name} cannot be opened or has no frame that can be read")
+    elif done < total - max(1, COUNT_ERROR * total):
+        LOGGER.warning(f"video {where} {name}: ended after {done} of {total} frames; the file is cut off or damaged")
+
+
+def gif_frames(content: Path | bytes, name: str, where: str, vid_stride: int = 1) -> Iterator[Frame]:
+    """Every `vid_stride`-th frame of a GIF, transparent parts over white; one with a single frame is an image.
+
+    DataError where not even the first frame can be read; a later one that cannot ends the animation with a report.
+    """
+    done = 0
+    try:
+        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as animation:
+            moving = getattr(animation, "is_animated", False)
+            for done, picture in enumerate(ImageSequence.Iterator(animation), 1):
+                if (done - 1) % vid_stride:
+                    continue
+                image = pillow_to_bgr(picture)
+                if not moving:
+                    yield Frame(image, name, f"image {where} {name}")
+                    continue
+                fps = 1000 / (picture.info.get("duration") or GIF_MILLISECONDS)
+                label = f"video {where} (frame {done}/?) {name}"
+                yield Frame(image, name, label, "video", done, fps / vid_stride)
+    except (*DAMAGED, Image.DecompressionBombError) as error:
+        if done <= 1:
+            raise DataError(f"{name}: damaged or truncated image ({error}); replace or remove the file") from error
+        LOGGER.warning(f"video {where} {name}: ended at frame {done} ({error}); the file is cut off or damaged")
+
+
+def is_gif(name: Any) -> bool:
+    """Whether a file is a GIF by its name."""
+    return Path(str(name)).suffix.lower() == ".gif"
+
+
+SCREEN = "screen"
+FRAMES_PER_SECOND = 30.0  # at most: a screen gives as many as one asks for
+
+
+@dataclass(frozen=True)
+class Region:
+    """Part of a monitor: `monitor` 0 is all of them together, 1 the first; no `box` (left, top, w, h): all of it."""
+
+    monitor: int = 0
+    box: tuple[int, int, int, int] | None = None
+
+    def __str__(self) -> str:
+        """The source it was given as."""
+        return " ".join(map(str, (SCREEN, self.monitor, *(self.box or ()))))
+
+
+def parse_screen(text: str) -> Region | None:
+    """The region that a source names, None where it is no screen. Needs the package mss."""
+    word, *rest = text.split()
+    if word.lower() != SCREEN:
+        return None
+    usage = "expected: screen [number of the monitor, 0 for all] [left top width height]"
+    if not all(part.removeprefix("-").isdecimal() for part in rest) or len(rest) not in (0, 1, 4, 5):
+        raise DataError(f"source {text!r}: {usage}, all whole numbers")
+    numbers = [int(part) for part in rest]
+    monitor, box = (numbers[0], numbers[1:]) if len(numbers) in (1, 5) else (0, numbers)
+    if monitor < 0 or (box and min(box[2:]) < 1):
+        raise DataError(f"source {text!r}: the number is 0 or more, width and height are at least 1; {usage}")
+    _mss()
+    return Region(monitor, tuple(box) or None)
+
+
+class ScreenCapture:
+    """A region of the screen behind the methods of `cv2.VideoCapture` that readers use. One thread makes and uses it.
+
+    DataError where there is no screen or the region is not on it.
+    """
+
+    def __init__(self, region: Region) -> None:
+        mss = _mss()
+        self._errors = (mss.exception.ScreenShotError, OSError)
+        try:
+            self._grabber = mss.MSS() if hasattr(mss, "MSS") else mss.mss()  # the older name before 10.1
+            monitors = self._grabber.monitors
+        except self._errors as error:
+            raise DataError(f"source {region}: the screen cannot be read ({error}); it needs a desktop") from error
+        if region.monitor >= len(monitors):
+            raise DataError(f"source {region}: there are monitors 1 to {len(monitors) - 1}, and 0 for all of them")
+        self._region, self._area = region, _area(region, monitors[region.monitor])
+        self._image: np.ndarray | None = None
+        self._due = 0.0
+
+    def get(self, prop: int) -> float:
+        """The frame rate; of everything else nothing is known."""
+        return FRAMES_PER_SECOND if prop == cv2.CAP_PROP_FPS else 0.0
+
+    def grab(self) -> bool:
+        """Take a picture, not sooner than a thirtieth of a second after the last one."""
+        time.sleep(max(0.0, self._due - time.monotonic()))
+        self._due = time.monotonic() + 1 / FRAMES_PER_SECOND
+        try:
+            self._image = np.asarray(self._grabber.grab(self._area))  # (H, W, 4) BGRA
+        except self._errors as error:
+            raise DataError(f"source {self._region}: the screen cannot be read any more ({error})") from error
+        return True
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        """(whether there is one, the picture (H, W, 3) uint8 BGR)."""
+        return True, np.ascontiguousarray(self._image[..., :3])
+
+    def release(self) -> None:
+        """Let go of the screen."""
+        self._grabber.close()
+
+
+def _area(region: Region, monitor: dict[str, int]) -> dict[str, int]:
+    """What mss is asked for, in coordinates of the whole desktop."""
+    if region.box is None:
+        return {key: monitor[key] for key in ("left", "top", "width", "height")}
+    left, top, width, height = region.box
+    if left < 0 or top < 0 or left + width > monitor["width"] or top + height > monitor["height"]:
+        size = f"{monitor['width']}x{monitor['height']}"
+        raise DataError(f"source {region}: the region leaves monitor {region.monitor}, which is {size}")
+    return {"left": monitor["left"] + left, "top": monitor["top"] + top, "width": width, "height": height}
+
+
+def _mss() -> ModuleType:
+    try:
+        import mss
+        import mss.exception
+    except ImportError as error:
+        raise MissingPackageError("source screen needs mss: pip install mss") from error
+    return mss
+
 
 RECONNECTS = 3
 RECONNECT_SECONDS = 1.0  # before the first attempt; doubled for each one after it
@@ -197,3 +357,41 @@ def live_batches(
             reader.close()
     if not seen:
         raise DataError(f"no stream gave a frame: {'; '.join(failures)}")
+
+
+EXIT_SECONDS = 15.0  # longer than a silent connection is waited for
+
+
+class Background:
+    """Runs `work`, which looks at the event it is given, in a thread of its own.
+
+    At the end of the program the thread is waited for: one that comes back from a decoder to an interpreter that is
+    gone would abort the process.
+    """
+
+    def __init__(self, work: Callable[[threading.Event], None], *, name: str) -> None:
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=work, args=(self._stopping,), name=name, daemon=True)
+        atexit.register(self._wait_at_exit)
+        self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the work is done, given up or has failed."""
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Ask it to stop; `close` waits until it has."""
+        self._stopping.set()
+
+    def close(self, seconds: float) -> None:
+        """Stop and wait, at most `seconds`: what hangs inside a driver cannot be ended, it goes when it returns."""
+        self.stop()
+        if self._thread is not threading.current_thread():  # the collector may close a forgotten user from anywhere
+            self._thread.join(seconds)
+        if self.ended:
+            atexit.unregister(self._wait_at_exit)
+
+    def _wait_at_exit(self) -> None:
+        self.stop()
+        self._thread.join(EXIT_SECONDS)

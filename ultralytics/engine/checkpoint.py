@@ -1,32 +1,118 @@
-"""Checkpoints: plain data, written whole or not at all, read without running code from the file.
-
-A checkpoint is a dict with these keys; the ones marked * make it usable as weights, the others resume a training run:
-
-    format_version*   int, `FORMAT_VERSION`
-    model_yaml*       dict, the model YAML with all overrides applied
-    names*, nc*       dict[int, str], int
-    model*, ema*      state_dict of the network, and of its moving average (or None)
-    ema_updates       int
-    optimizer, scheduler, scaler    state of each (scaler None without float16)
-    batches_done, loss_sum          where in an epoch it was taken; random numbers are a function of this place
-    epoch             int, last completed epoch counting from 0
-    best_fitness      float or None
-    options           dict, the options of the run
-    metrics           dict[str, float] of the last validation
-    date              str, ISO 8601
-"""
+"""Going on with an interrupted run: which checkpoint, and which options may differ from it."""
 
 from __future__ import annotations
 
+import csv
+import io
+import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from ultralytics.cfg import Options, get_cfg
 from ultralytics.cfg.model_yaml import KEYS, SECTIONS, SETTINGS
 from ultralytics.nn.weights import read_weights
-from ultralytics.utils.atomic import atomic_write
-from ultralytics.utils.errors import UserError, WeightsError
-from ultralytics.utils.torch_files import PickledClassesError, read_plain
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import OptionError, UserError, WeightsError
+from ultralytics.utils.files import (
+    RUNS_FOLDER,
+    PickledClassesError,
+    atomic_write,
+    read_plain,
+    resumed_weights,
+    write_text,
+    write_yaml,
+)
+
+TRAINING_STATE = ("optimizer", "scheduler", "scaler", "loss_sum")  # of a checkpoint, only to resume from
+
+
+class RunFiles:
+    """Paths below the run folder and the ways to write them, each whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.weights = folder / "weights"
+        self.last = self.weights / "last.pt"
+        self.best = self.weights / "best.pt"
+        self.results = folder / "results.csv"
+
+    def create(self, options: Mapping[str, object]) -> None:
+        """Make the folders and write args.yaml."""
+        self.weights.mkdir(parents=True, exist_ok=True)
+        write_yaml(self.folder / "args.yaml", options)
+
+    def save(self, state: dict, *, best: bool, numbered: bool) -> None:
+        """Write last.pt; `best` and `numbered` (epochN.pt, N from 1) are other names for the same content.
+
+        last.pt changes at the end: a process killed in between resumes from the epoch before, and gets here again.
+        """
+        wanted = {self.best: best, self.weights / f"epoch{state['epoch'] + 1}.pt": numbered, self.last: True}
+        first, *others = (path for path, write in wanted.items() if write)
+        save_checkpoint(first, state)
+        for path in others:
+            _link(first, path)
+
+    def slim_best(self) -> None:
+        """Leave the averaged weights alone in best.pt, a quarter of the size. last.pt keeps everything."""
+        state = load_checkpoint(self.best)
+        weights = state["ema"]
+        save_checkpoint(self.best, {**state, "model": weights, **dict.fromkeys(TRAINING_STATE)})
+
+    def save_batch(self, batch: dict, rank: int) -> Path:
+        """Keep a batch that led to numbers which are not finite: tensors as the network got them, and file names."""
+        file = self.folder / f"non_finite{f'_{rank}' if rank else ''}.pt"
+        kept = {key: batch[key] for key in ("img", "cls", "bboxes", "batch_idx", "im_file") if key in batch}
+        with atomic_write(file) as stream:
+            torch.save(kept, stream)
+        return file
+
+    def append_results(self, row: Mapping[str, float]) -> None:
+        """Add one epoch to results.csv. A new column (validation began later) is empty in the rows before it."""
+        self._write_results([*self.read_results(), {key: _short(value) for key, value in row.items()}])
+
+    def keep_results(self, epochs: int) -> None:
+        """Drop the rows of epochs after the first `epochs`, which a resumed run does again."""
+        if self.results.exists():
+            self._write_results([row for row in self.read_results() if int(row["epoch"]) <= epochs])
+
+    def read_results(self) -> list[dict[str, str]]:
+        """Rows of results.csv, none when there is no such file."""
+        if not self.results.exists():
+            return []
+        with open(self.results, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def _write_results(self, rows: list[dict[str, str]]) -> None:
+        columns = list(dict.fromkeys(key for row in reversed(rows) for key in row))  # the newest row has them all
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        try:
+            write_text(self.results, text.getvalue())
+        except OSError as error:
+            raise UserError(
+                f"{self.results}: cannot be written ({error.strerror}); the rows so far are intact."
+            ) from error
+
+
+def _short(value: float | str) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make `target` the file `source` is now. Checkpoints are replaced, never changed in place, so sharing is safe."""
+    unfinished = target.with_name(target.name + ".tmp")
+    unfinished.unlink(missing_ok=True)
+    try:
+        os.link(source, unfinished)
+    except OSError:  # no hard links on this file system (FAT, some network drives)
+        shutil.copyfile(source, unfinished)
+    os.replace(unfinished, target)
+
 
 FORMAT_VERSION = 1
 WEIGHT_KEYS = ("model_yaml", "names", "nc", "model", "ema")
@@ -127,3 +213,93 @@ def _root_cause(error: BaseException) -> BaseException:
     while not isinstance(error, OSError) and (inner := error.__cause__ or error.__context__):
         error = inner
     return error
+
+
+# Where and how long a run goes on. Everything else is part of what the run is.
+MAY_CHANGE = (
+    "epochs", "time", "patience", "device", "workers", "data", "cache", "save_period", "save_minutes",
+    "plots", "verbose", "modules", "loggers",
+)  # fmt: skip
+# How the user points at the run, which is not an option of the run itself.
+NOT_COMPARED = ("resume", "model", "mode", "task", "project", "name", "exist_ok")
+
+
+def resume_path(options: Options) -> Path:
+    """The checkpoint `options` ask to go on with: `resume=<file or run folder>`, else the weights given as `model`.
+
+    Raises OptionError, which names the newest last.pt of the project, when neither is a weights file.
+    """
+    if isinstance(options.resume, str):
+        return Path(resumed_weights(options.resume))
+    if options.model and options.model.endswith(".pt"):
+        return Path(options.model)
+    raise OptionError(
+        f"resume=True: which run? Give its checkpoint, resume=.../weights/last.pt; {newest_run(options)}."
+    )
+
+
+def newest_run(options: Options) -> str:
+    """A phrase that names the newest last.pt of the project."""
+    project = Path(options.project or RUNS_FOLDER)
+    runs = sorted(project.glob("*/weights/last.pt"), key=lambda file: file.stat().st_mtime)
+    return f"the newest here is resume={runs[-1]}" if runs else f"there is none in {project}"
+
+
+def find_checkpoint(path: Path) -> tuple[Path, dict]:
+    """The checkpoint at `path`, or where that cannot be read the newest of its run that can, with a warning.
+
+    Raises WeightsError of `path` when none can.
+    """
+    try:
+        return path, load_checkpoint(path)
+    except WeightsError as error:
+        others = sorted(path.parent.glob("*.pt"), key=lambda file: file.stat().st_mtime, reverse=True)
+        for other in others if path.parent.name == "weights" else ():
+            if (state := _readable(other)) is not None and other != path:
+                LOGGER.warning(f"{error} Going on from {other}, epoch {state['epoch'] + 1}.")
+                return other, state
+        raise
+
+
+def device_of(options: Options) -> str | None:
+    """The devices of a run: those written now, else those that a resumed run was started on."""
+    if options.device is not None or not options.resume:
+        return options.device
+    _, checkpoint = find_checkpoint(resume_path(options))
+    return (checkpoint.get("options") or {}).get("device")
+
+
+def _readable(path: Path) -> dict | None:
+    """A checkpoint that a run can go on from, or None."""
+    try:
+        state = load_checkpoint(path)
+    except WeightsError:
+        return None
+    return state if state.get("optimizer") is not None else None
+
+
+def resume_options(checkpoint: Mapping[str, object], path: Path, given: Mapping[str, object]) -> Options:
+    """The options of the run in `checkpoint`, with those of `given` (what the user wrote now) that may change.
+
+    Raises OptionError for a given option that differs and may not.
+    """
+    saved = checkpoint.get("options")
+    if not saved or checkpoint.get("optimizer") is None:
+        raise OptionError(f"{path}: holds weights only, no training to resume; use it as model= to start a new run.")
+    before = get_cfg(saved)
+    asked = before.replace(**{key: value for key, value in given.items() if key not in NOT_COMPARED})
+    if asked.batch == -1:  # it was chosen when the run began
+        asked = asked.replace(batch=before.batch)
+    for key, value in asked.to_dict().items():
+        if key not in MAY_CHANGE and value != getattr(before, key):
+            raise OptionError(
+                f"{key}={value!r}: a resumed run keeps its {key}={getattr(before, key)!r}. These may change on resume: "
+                f"{', '.join(MAY_CHANGE)}; for a different recipe start a new run from model={path}."
+            )
+    return asked.replace(resume=str(path))
+
+
+def options_unlike_default(options: Options) -> dict[str, object]:
+    """What somebody must have set, where the options are all that is known of what the user wrote."""
+    default = get_cfg().to_dict()
+    return {key: value for key, value in options.to_dict().items() if value != default[key]}

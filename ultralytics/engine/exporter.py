@@ -13,12 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.engine.export import FORMATS, Format, Job
-from ultralytics.engine.export.calibration import calibration_images, drawn_images, network_images
-from ultralytics.engine.export.comparison import BOUNDS, Difference, compare
-from ultralytics.engine.given import Given, given_options
+from ultralytics.cfg.options import Given, given_options
 from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.nn.backends import Metadata
+from ultralytics.nn.formats import FORMATS, Format, Job, Metadata
+from ultralytics.nn.formats.common import BOUNDS, Difference, calibration_images, compare, drawn_images, network_images
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, CallbackOwner, Callbacks
 from ultralytics.utils.checks import check_imgsz
@@ -71,7 +69,7 @@ class Exporter(CallbackOwner):
         started = time.perf_counter()
         said = job.metadata
         LOGGER.info(f"Exporting {source} to {self.args.format}, {said.precision}, {_size_of(said)}")
-        self.file = importlib.import_module(f"ultralytics.engine.export.{kind.module}").export(job)
+        self.file = importlib.import_module(f"ultralytics.nn.formats.{kind.module}").export(job)
         seconds = time.perf_counter() - started
         LOGGER.info(f"{self.file}: {size_of(self.file) / MEGABYTE:.1f} MB, written in {seconds:.1f} s")
         self._compare(job)

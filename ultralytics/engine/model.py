@@ -12,10 +12,9 @@ from torch import Tensor
 
 from ultralytics.cfg import Options, get_cfg
 from ultralytics.cfg.model_yaml import load_model_yaml
-from ultralytics.engine.checkpoint import TENSORS, load_checkpoint, load_model_weights, save_checkpoint
-from ultralytics.engine.run_files import RunFiles
-from ultralytics.nn.backends import backend_name
-from ultralytics.nn.optimise.copies import InferenceCopy
+from ultralytics.engine.checkpoint import TENSORS, RunFiles, load_checkpoint, load_model_weights, save_checkpoint
+from ultralytics.nn.accelerate.model_cache import InferenceCopy
+from ultralytics.nn.formats import backend_name
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import known_names, load_weights, read_weights
 from ultralytics.utils import setup_logging
@@ -30,8 +29,8 @@ if TYPE_CHECKING:  # what trains, validates, predicts or exports is imported whe
     from ultralytics.engine.results import Results
     from ultralytics.engine.trainer import BaseTrainer
     from ultralytics.engine.validator import BaseValidator
-    from ultralytics.utils.metrics import DetMetrics
-    from ultralytics.utils.paper_table import PaperTable
+    from ultralytics.metrics.detection import DetMetrics
+    from ultralytics.metrics.summary_table import PaperTable
 
 # What validation and prediction take over from the training of the weights, unless told otherwise.
 INHERITED = {
@@ -120,9 +119,9 @@ class Model(CallbackOwner):
         `trainer` is a class of your own, derived from `RTDETRTrainer`. `resume=True` goes on with the run whose
         `last.pt` this model was made from.
         """
-        from ultralytics.engine.paper import write_table
-        from ultralytics.engine.resume import device_of
-        from ultralytics.utils.metrics import DetMetrics
+        from ultralytics.engine.checkpoint import device_of
+        from ultralytics.metrics.detection import DetMetrics
+        from ultralytics.metrics.summary_table import write_table
 
         self._require_weights("train")
         args = self._options("train", options, model=self.source)
@@ -145,8 +144,8 @@ class Model(CallbackOwner):
         self, args: Options, given: dict[str, Any], trainer_class: type[BaseTrainer]
     ) -> DetMetrics:
         """Train in a process for each device; the best weights come back as a file."""
-        from ultralytics.engine.distribute import launch, train_process
-        from ultralytics.engine.paper import write_table
+        from ultralytics.engine.ddp import launch, train_process
+        from ultralytics.metrics.summary_table import write_table
 
         if not args.save:
             raise OptionError("save=False: weights come back from several devices by a file; leave it out.")
@@ -175,7 +174,7 @@ class Model(CallbackOwner):
 
         `validator` is a class of your own, derived from `RTDETRValidator`.
         """
-        from ultralytics.engine.paper import write_table
+        from ultralytics.metrics.summary_table import write_table
 
         args = self._options("val", options, model=self.source)
         validator = (validator or self.validator_class)(None, None, args, self.callbacks)
@@ -191,7 +190,7 @@ class Model(CallbackOwner):
         Raises:
             UserError: nothing was validated yet.
         """
-        from ultralytics.engine.paper import table_of
+        from ultralytics.metrics.summary_table import table_of
 
         if self.metrics is None:
             raise UserError("paper_table: there are no metrics yet; call val(data='my.yaml') first")
@@ -240,7 +239,7 @@ class Model(CallbackOwner):
 
     def benchmark(self, **options: Any) -> None:
         """Measure every export of the weights, see docs/en/benchmark.md; options are those of `yolo benchmark`."""
-        from ultralytics.tools.benchmark import command
+        from ultralytics.engine.benchmark import command
 
         command(self.source, **options)
 

@@ -13,19 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ultralytics.cfg.options import Given, given_options
 from ultralytics.data.images import letterbox
 from ultralytics.data.loaders import Source, load_source
 from ultralytics.data.streams import Frame
-from ultralytics.engine.given import Given, given_options
 from ultralytics.engine.results import Results
-from ultralytics.engine.writer import ResultWriter
+from ultralytics.engine.save_results import ResultWriter
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, CallbackOwner, Callbacks
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.compiling import compiled
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import run_dir
-from ultralytics.utils.torch_utils import autocast, clock, half_dtype, select_device
+from ultralytics.utils.torch_utils import autocast, clock, compiled, half_dtype, select_device
 
 DEFAULT_CONF = 0.25
 STAGES = ("preprocess", "inference", "postprocess")

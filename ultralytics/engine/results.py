@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import torch
 
-from ultralytics.utils.boxes import clip_boxes, xyxy2xywh
 from ultralytics.utils.errors import DataError, DeviceError, MissingPackageError
 from ultralytics.utils.files import safe_name
+from ultralytics.utils.ops import clip_boxes, xyxy2xywh
 
 if TYPE_CHECKING:
     import pandas

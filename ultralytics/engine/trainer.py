@@ -3,50 +3,84 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ultralytics.engine import run_state, telling
-from ultralytics.engine.batch_size import measured_batch, provisional_batch
-from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.distribute import distribute, processes_of, require_exchanged, synchronise_norms
-from ultralytics.engine.freezing import freeze_layers
-from ultralytics.engine.given import Given, given_options
-from ultralytics.engine.multi_scale import STRIDE, at_random_size, training_sides
-from ultralytics.engine.optim import build_optimizer, learning_rate_factor, param_groups, set_learning_rate
-from ultralytics.engine.progress import EpochProgress, RunClock
-from ultralytics.engine.recovery import go_back, halve_batch, memory_explained, require_finite
-from ultralytics.engine.resume import find_checkpoint, options_unlike_default, resume_options, resume_path
-from ultralytics.engine.run_files import RunFiles
-from ultralytics.engine.run_plots import add_plots
-from ultralytics.engine.stopping import (
+from ultralytics.cfg.options import Given, given_options
+from ultralytics.engine import train_log
+from ultralytics.engine.autobatch import measured_batch, provisional_batch
+from ultralytics.engine.checkpoint import (
+    RunFiles,
+    find_checkpoint,
+    load_checkpoint,
+    options_unlike_default,
+    resume_options,
+    resume_path,
+)
+from ultralytics.engine.ddp import distribute, processes_of, require_exchanged, synchronise_norms
+from ultralytics.engine.optim import (
+    ModelEMA,
+    build_optimizer,
+    freeze_layers,
+    learning_rate_factor,
+    param_groups,
+    set_learning_rate,
+)
+from ultralytics.engine.train_log import EpochProgress, RunClock, add_plots
+from ultralytics.engine.train_state import (
     EarlyStopping,
     NonFinite,
     TrainingInterrupted,
+    go_back,
+    halve_batch,
     interruptible,
+    memory_explained,
+    on_cpu,
+    require_finite,
+    take_state,
     time_limit_reason,
 )
+from ultralytics.engine.train_state import resume as resume_run
 from ultralytics.nn.batch_of_one import accept_batches_of_one
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import CallbackOwner, Callbacks
-from ultralytics.utils.callbacks.following import followed
+from ultralytics.utils.callbacks.logger_base import followed
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.compiling import compiled
-from ultralytics.utils.ema import ModelEMA
 from ultralytics.utils.files import run_dir
 from ultralytics.utils.torch_utils import (
     autocast,
+    compiled,
     deterministic_algorithms,
     half_dtype,
     init_seeds,
     select_device,
 )
+
+STRIDE = 32  # image sides are multiples of it
+SMALLEST, LARGEST = 0.75, 1.25  # of imgsz: 480 to 800 for 640, as in the official code
+
+
+def training_sides(imgsz: int) -> range:
+    """Sides of the images with `multi_scale`: multiples of STRIDE around `imgsz`, in pixels."""
+    steps = imgsz // STRIDE
+    return range(math.ceil(steps * SMALLEST) * STRIDE, math.floor(steps * LARGEST) * STRIDE + 1, STRIDE)
+
+
+def at_random_size(images: Tensor, imgsz: int, *place: int) -> Tensor:
+    """(B, 3, H, W) resized to (B, 3, side, side).
+
+    The side is a function of the place in the run (seed, epoch, batch), so that a resumed run draws the same ones.
+    """
+    side = random.Random("/".join(map(str, place))).choice(training_sides(imgsz))
+    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
 
 
 class BaseTrainer(CallbackOwner):
@@ -159,7 +193,7 @@ class BaseTrainer(CallbackOwner):
             LOGGER.info(f"Stopped after epoch {self.epoch}: {self.stop_reason}")
         result = self.final_validation()
         self.callbacks.run("on_train_end", self)
-        LOGGER.info(telling.summary(self))
+        LOGGER.info(train_log.summary(self))
         self.callbacks.run("teardown", self)
         return result
 
@@ -288,7 +322,7 @@ class BaseTrainer(CallbackOwner):
         if choose_batch:  # until there is a model to be measured
             self.args = self.args.replace(batch=provisional_batch())
         self.dtype = self.mixed_precision()
-        LOGGER.info(telling.device(self))
+        LOGGER.info(train_log.device(self))
         with dist.main_first():
             self.train_loader, self.val_loader = self.load_data()
         self.model = self.build_model().to(self.device)
@@ -312,7 +346,7 @@ class BaseTrainer(CallbackOwner):
         self.validator = self.build_validator(plots=False)
         self.clock = RunClock(self.epochs, len(self.train_loader))
         if self.checkpoint is not None:
-            run_state.resume(self, self.checkpoint)
+            resume_run(self, self.checkpoint)
             self.checkpoint = None  # four times the weights in memory, which the run has taken over
             if self.is_main:
                 self.files.keep_results(self.epoch)
@@ -352,7 +386,7 @@ class BaseTrainer(CallbackOwner):
         self.scaler = self.new_scaler()
         self.ema = ModelEMA(self.model, options.ema_decay, options.ema_warmup)
         self.warmup = min(options.warmup_iters, self.total_updates // 10)
-        LOGGER.info(telling.optimization(self))
+        LOGGER.info(train_log.optimization(self))
 
     def build_optimizer(
         self, model: nn.Module, name: str, lr: float, momentum: float, decay: float, iterations: float
@@ -415,11 +449,11 @@ class BaseTrainer(CallbackOwner):
         self.saved_at = time.perf_counter()
         if not self.is_main:
             return
-        state = run_state.take_state(self)
+        state = take_state(self)
         if self.args.save:
             self.files.save(state, best=best, numbered=numbered)
         else:
-            self.kept = run_state.on_cpu(state)
+            self.kept = on_cpu(state)
 
     def good_state(self) -> dict:
         """What `keep_state` has kept last."""
@@ -443,7 +477,7 @@ class BaseTrainer(CallbackOwner):
             return
         if self.args.save and self.epoch < self.epochs and self.batches_done:  # between epochs it is saved already
             self.keep_state()
-        message = telling.interruption(self)
+        message = train_log.interruption(self)
         LOGGER.warning(message)
         raise TrainingInterrupted(message)
 
@@ -476,7 +510,7 @@ class BaseTrainer(CallbackOwner):
 
     def results_row(self) -> dict[str, float]:
         """A row of results.csv."""
-        return telling.results_row(self)
+        return train_log.results_row(self)
 
     def mark_step(self) -> None:
         """Remember the batches and losses up to this step of the optimiser, see `start_group`."""

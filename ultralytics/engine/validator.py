@@ -13,20 +13,19 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ultralytics.cfg.options import Given, given_options
 from ultralytics.data.build import build_dataloader, build_dataset
-from ultralytics.data.utils import load_dataset_config
-from ultralytics.engine.given import Given, given_options
+from ultralytics.data.dataset_yaml import load_dataset_config
+from ultralytics.metrics.coco_eval import CocoMetrics, coco_annotations, evaluate_coco
+from ultralytics.metrics.detection import DetMetrics
 from ultralytics.utils import LOGGER, dist
-from ultralytics.utils.boxes import scale_boxes, xywh2xyxy
 from ultralytics.utils.callbacks import Callback, CallbackOwner, Callbacks
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.coco_eval import CocoMetrics, coco_annotations, evaluate_coco
-from ultralytics.utils.compiling import compiled
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import run_dir, write_text
-from ultralytics.utils.metrics import DetMetrics
+from ultralytics.utils.ops import scale_boxes, xywh2xyxy
 from ultralytics.utils.plotting import plot_confusion_matrix, plot_curves, plot_images
-from ultralytics.utils.torch_utils import autocast, clock, half_dtype, select_device
+from ultralytics.utils.torch_utils import autocast, clock, compiled, half_dtype, select_device
 
 DEFAULT_CONF = 0.001  # AP needs the uncertain detections, too
 PLOTTED_BATCHES = 3

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ultralytics.inspect.kinds import KINDS
-from ultralytics.inspect.measure import IMAGE, Inspection, LayerRow
 from ultralytics.inspect.placement import Cell, Placement, place
-from ultralytics.inspect.table import shape_text, stride_text
-from ultralytics.utils.fonts import default_font, pil_font
+from ultralytics.nn.summary import IMAGE, KINDS, Inspection, LayerRow, shape_text, stride_text
+from ultralytics.utils.plotting import default_font, pil_font
 
 Point = tuple[float, float]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from html import escape
 
-from ultralytics.inspect.measure import Inspection
 from ultralytics.inspect.svg import details
+from ultralytics.nn.summary import Inspection
 
 STYLE = """
 body { margin: 0; font: 14px/1.45 system-ui, "DejaVu Sans", Verdana, Arial, sans-serif; color: #1a1a1a; }

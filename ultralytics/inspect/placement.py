@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ultralytics.inspect.measure import IMAGE, LayerRow
+from ultralytics.nn.summary import IMAGE, LayerRow
 
 STACK = 8  # backbone layers that stand under each other in one lane before the next column begins
 

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ultralytics.inspect.drawing import Drawing, Label
-from ultralytics.inspect.kinds import KINDS, TEXT
 from ultralytics.inspect.svg import BAND_FILLS, EDGE_COLOUR
-from ultralytics.utils.atomic import atomic_write
-from ultralytics.utils.figures import new_figure
-from ultralytics.utils.fonts import default_font, drawable
+from ultralytics.nn.summary import KINDS, TEXT
+from ultralytics.utils.files import atomic_write
+from ultralytics.utils.plotting import default_font, drawable, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

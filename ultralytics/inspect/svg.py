@@ -5,9 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from ultralytics.inspect.drawing import Box, Drawing, Edge, Label, Point
-from ultralytics.inspect.kinds import KINDS, TEXT
-from ultralytics.inspect.measure import IMAGE, Inspection, LayerRow
-from ultralytics.inspect.table import shape_text
+from ultralytics.nn.summary import IMAGE, KINDS, TEXT, Inspection, LayerRow, shape_text
 
 BAND_FILLS = ("#f7f8fa", "#ffffff")
 EDGE_COLOUR = "#5b6470"

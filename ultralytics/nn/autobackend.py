@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultralytics.nn.backends import Metadata, backend_name, open_exported
+from ultralytics.nn.formats import Metadata, backend_name, open_exported
 from ultralytics.utils.errors import DataError, OptionError, WeightsError
 
 

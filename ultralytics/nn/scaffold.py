@@ -11,9 +11,9 @@ from pathlib import Path
 from string import Template
 from typing import Annotated
 
-from ultralytics.cfg.rules import OneOf
-from ultralytics.nn.build import find_entry
-from ultralytics.nn.discovery import ADDMODULES, defined_names, import_folder, module_folders
+from ultralytics.cfg.options import OneOf
+from ultralytics.nn.parser import find_entry
+from ultralytics.nn.registry import ADDMODULES, defined_names, import_folder, module_folders
 from ultralytics.utils.errors import ModelConfigError, UserError
 from ultralytics.utils.files import parse_yaml, write_text
 

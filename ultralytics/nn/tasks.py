@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.model_yaml import SETTINGS, load_model_yaml
-from ultralytics.nn.build import TRACE_SIZE, build_layers
 from ultralytics.nn.modules.head import RTDETRDecoder
-from ultralytics.nn.unread import layer_numbers, layer_sources, unread_layers
+from ultralytics.nn.parser import TRACE_SIZE, build_layers, layer_numbers, layer_sources, unread_layers
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
 from ultralytics.utils.torch_utils import initialize_weights
@@ -184,7 +183,7 @@ class DetectionModel(nn.Module):
 
     def fuse(self, verbose: bool = False) -> DetectionModel:
         """Rewrite the network for inference, see `nn/optimise`. Exact up to rounding; not to be trained afterwards."""
-        from ultralytics.nn.optimise import optimise
+        from ultralytics.nn.accelerate import optimise
 
         if not self.fused:
             optimise(self)
@@ -245,7 +244,7 @@ class RTDETRDetectionModel(DetectionModel):
 
     def init_criterion(self) -> nn.Module:
         """The loss with the paper's gains; a trainer sets `criterion` to one with the gains of its options."""
-        from ultralytics.models.utils.loss import RTDETRDetectionLoss
+        from ultralytics.losses.detr import RTDETRDetectionLoss
 
         return RTDETRDetectionLoss(nc=self.nc)
 

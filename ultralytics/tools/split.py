@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from ultralytics.cfg.rules import OneOf, Range
+from ultralytics.cfg.options import OneOf, Range
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import write_text, write_yaml
@@ -73,7 +73,7 @@ def command(
 
 def find_pairs(images: Path, labels: Path | None) -> Pairs:
     """Images below a folder, sorted, with their label files."""
-    from ultralytics.data.utils import label_file, list_images
+    from ultralytics.data.dataset_yaml import label_file, list_images
 
     for folder in (images, labels):
         if folder is not None and not folder.is_dir():

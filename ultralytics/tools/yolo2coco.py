@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from ultralytics.cfg.rules import OneOf
+from ultralytics.cfg.options import OneOf
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import write_text
@@ -52,7 +52,7 @@ def command(
         names = read_classes(classes)
         found, problems = labels_of_folder(Path(images), Path(labels) if labels else None, len(names))
     _check_ids(found)
-    from ultralytics.utils.coco_eval import coco_annotations
+    from ultralytics.metrics.coco_eval import coco_annotations
 
     content = coco_annotations(found, names)
     write_text(target, json.dumps(content, ensure_ascii=False))
@@ -65,8 +65,8 @@ def command(
 
 def labels_of_data(data: str, split: str) -> tuple[dict[int, str], list[ImageLabels], list[Problem]]:
     """Class names, labels and problems of a split of a data YAML."""
-    from ultralytics.data.scan import scan_split
-    from ultralytics.data.utils import load_dataset_config
+    from ultralytics.data.dataset_yaml import load_dataset_config
+    from ultralytics.data.verify import scan_split
 
     config = load_dataset_config(data, (split,))
     scan = scan_split(config, split)
@@ -75,9 +75,9 @@ def labels_of_data(data: str, split: str) -> tuple[dict[int, str], list[ImageLab
 
 def labels_of_folder(images: Path, labels: Path | None, classes: int) -> tuple[list[ImageLabels], list[Problem]]:
     """Labels and problems of a folder of images; without `labels` the text files are where YOLO has them."""
+    from ultralytics.data.dataset_yaml import label_file, list_images
     from ultralytics.data.images import probe_image
     from ultralytics.data.labels import Problem, read_yolo_file
-    from ultralytics.data.utils import label_file, list_images
 
     for folder in (images, labels):
         if folder is not None and not folder.is_dir():

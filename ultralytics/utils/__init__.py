@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from types import SimpleNamespace
-
-from ultralytics.utils.terminal import colorstr
+from types import MappingProxyType, SimpleNamespace
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 LOGGER = logging.getLogger("ultralytics")
@@ -43,3 +41,24 @@ class IterableSimpleNamespace(SimpleNamespace):
     def get(self, key: str, default: object = None) -> object:
         """Value of an attribute, or `default`."""
         return vars(self).get(key, default)
+
+
+COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
+END = "\033[0m"
+CODES = MappingProxyType(
+    {
+        **{name: f"\033[{30 + number}m" for number, name in enumerate(COLOURS)},
+        **{f"bright_{name}": f"\033[{90 + number}m" for number, name in enumerate(COLOURS)},
+        "bold": "\033[1m",
+        "underline": "\033[4m",
+    }
+)
+
+
+def colorstr(*words: str) -> str:
+    """The last word in the colours and styles before it: `colorstr("red", "bold", "no")`; alone it is blue and bold.
+
+    Raises KeyError for an unknown colour.
+    """
+    *styles, text = words if len(words) > 1 else ("blue", "bold", *words)
+    return "".join(CODES[style] for style in styles) + f"{text}{END}"

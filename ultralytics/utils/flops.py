@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ultralytics.nn.accelerate.meta_shapes import ShapesAlone
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
-from ultralytics.utils.meta import ShapesAlone
 
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode

@@ -12,8 +12,8 @@ from tests.engine.export.detector import CLASSES
 from ultralytics import RTDETR
 from ultralytics.cfg.options import FORMATS as NAMES
 from ultralytics.engine import exporter as source
-from ultralytics.engine.export import FORMATS, comparison
 from ultralytics.engine.exporter import Exporter, ExportMismatchError
+from ultralytics.nn.formats import FORMATS, comparison
 from ultralytics.utils.errors import DataError, DeviceError, MissingPackageError, OptionError, UserError, WeightsError
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "safetensors": "safetensors"}

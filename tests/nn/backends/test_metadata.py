@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from ultralytics.nn.backends import backend_name
-from ultralytics.nn.backends.metadata import Metadata
+from ultralytics.nn.formats import backend_name
+from ultralytics.nn.formats.metadata import Metadata
 from ultralytics.utils.errors import WeightsError
 
 OURS = Metadata({0: "cat", 1: "鸟's"}, (64, 96), 2, False, 32, "int8", "my.yaml", {"nc": 2})

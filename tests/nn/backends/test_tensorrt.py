@@ -7,7 +7,7 @@ import pytest
 
 from tests.nn.backends.test_metadata import OURS
 from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.nn.backends.tensorrt import split_engine
+from ultralytics.nn.formats.tensorrt import split_engine
 from ultralytics.utils.errors import DeviceError, MissingPackageError, WeightsError
 
 

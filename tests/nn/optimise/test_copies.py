@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.nn.optimise.helpers import detector
-from ultralytics.nn.optimise.copies import InferenceCopy
+from ultralytics.nn.accelerate.model_cache import InferenceCopy
 
 HEAD = [[1, 2, 3], 1, "RTDETRDecoder", ["nc", 32, 12, 2, 4, 1]]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.optimise.normalisations import _fold, _pairs
+from ultralytics.nn.accelerate.conv_bn import _fold, _pairs
 
 
 class Odd(nn.Module):

@@ -10,10 +10,10 @@ import sys
 import pytest
 
 from tests.engine.fakes import TinyModel, TinyTrainer, tiny_options
-from ultralytics.engine.stopping import TrainingInterrupted
+from ultralytics.engine.train_state import TrainingInterrupted
 from ultralytics.utils import dist
 from ultralytics.utils.callbacks import following
-from ultralytics.utils.callbacks.loggers import LOGGERS, RunLogger
+from ultralytics.utils.callbacks.logger_base import LOGGERS, RunLogger
 from ultralytics.utils.errors import MissingPackageError, UserError
 
 

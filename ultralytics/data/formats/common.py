@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
-from ultralytics.utils.atomic import atomic_write
+from ultralytics.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from ultralytics.engine.results import Results

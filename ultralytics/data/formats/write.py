@@ -82,7 +82,7 @@ def write_labels(results: Iterable[Results], folder: str | os.PathLike, formats:
         OptionError: there is no such format.
         DataError: there is not a single result.
     """
-    from ultralytics.data.entries import VIDEO_SUFFIXES  # which imports torch
+    from ultralytics.data.loaders import VIDEO_SUFFIXES  # which imports torch
 
     counts: Counter[str] = Counter()
     with closing(LabelWriters(folder, [formats] if isinstance(formats, str) else formats)) as writers:

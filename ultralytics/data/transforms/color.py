@@ -1,4 +1,4 @@
-"""Transforms of colour; boxes stay as they are."""
+"""Distortion of brightness, contrast, saturation, hue and channel order, as SSD introduced it."""
 
 from __future__ import annotations
 
@@ -31,3 +31,84 @@ class RandomHSV:
             table[:, 0, channel] = np.minimum(LEVELS * (1 + factor), 255)
         hsv = cv2.LUT(cv2.cvtColor(sample.image, cv2.COLOR_BGR2HSV), table)
         return replace(sample, image=cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR))
+
+
+BRIGHTNESS = (0.875, 1.125)
+CONTRAST = SATURATION = (0.5, 1.5)
+HUE = (-0.05, 0.05)  # share of the circle
+LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # ITU-R 601-2 weights of B, G, R
+LEVELS = np.arange(256, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """The drawn strengths; None leaves that property as it is."""
+
+    brightness: float | None = None
+    contrast: float | None = None
+    saturation: float | None = None
+    hue: float | None = None
+    contrast_first: bool = True  # before saturation and hue, else after them
+    channels: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class RandomPhotometricDistort:
+    """Each property changes with probability p (Liu et al., SSD, https://arxiv.org/abs/1512.02325).
+
+    Order and ranges are those of torchvision's transform of this name, which the official RT-DETR configuration uses.
+    """
+
+    p: float = 0.5
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return replace(sample, image=distort(sample.image, self.draw(rng)))
+
+    def draw(self, rng: np.random.Generator) -> Distortion:
+        """Random strengths; the same number of random numbers whatever is switched on."""
+        *on, permute = (rng.random(5) < self.p).tolist()
+        drawn = rng.uniform(*np.transpose([BRIGHTNESS, CONTRAST, SATURATION, HUE])).tolist()
+        contrast_first, order = bool(rng.random() < 0.5), rng.permutation(3).tolist()
+        strengths = [value if use else None for value, use in zip(drawn, on, strict=True)]
+        return Distortion(*strengths, contrast_first, tuple(order) if permute else None)
+
+
+def distort(image: np.ndarray, change: Distortion) -> np.ndarray:
+    """A changed copy of a uint8 (H, W, 3) BGR image."""
+    if change.brightness is not None:
+        image = scale_levels(image, change.brightness, 0.0)
+    if change.contrast is not None and change.contrast_first:
+        image = stretch_contrast(image, change.contrast)
+    if change.saturation is not None:
+        image = scale_saturation(image, change.saturation)
+    if change.hue is not None:
+        image = turn_hue(image, change.hue)
+    if change.contrast is not None and not change.contrast_first:
+        image = stretch_contrast(image, change.contrast)
+    if change.channels is not None:
+        planes = cv2.split(image)
+        image = cv2.merge([planes[channel] for channel in change.channels])
+    return image
+
+
+def scale_levels(image: np.ndarray, factor: float, offset: float) -> np.ndarray:
+    """factor * level + offset, within 0..255."""
+    return cv2.LUT(image, np.clip(LEVELS * factor + offset, 0, 255).astype(np.uint8))
+
+
+def stretch_contrast(image: np.ndarray, factor: float) -> np.ndarray:
+    """Move every level away from (factor > 1) or towards the mean luma of the image."""
+    mean = float(np.dot(cv2.mean(image)[:3], LUMA))
+    return scale_levels(image, factor, (1 - factor) * mean)
+
+
+def scale_saturation(image: np.ndarray, factor: float) -> np.ndarray:
+    """Move every pixel away from (factor > 1) or towards its own luma; a single matrix does it."""
+    return cv2.transform(image, factor * np.eye(3, dtype=np.float32) + (1 - factor) * np.tile(LUMA, (3, 1)))
+
+
+def turn_hue(image: np.ndarray, share: float) -> np.ndarray:
+    """Turn the hue by a share of the circle; OpenCV's full range keeps it in 0..255."""
+    hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_BGR2HSV_FULL))
+    turned = hue + np.uint8(round(share * 256) % 256)  # wraps around, as the circle does
+    return cv2.cvtColor(cv2.merge([turned, saturation, value]), cv2.COLOR_HSV2BGR_FULL)

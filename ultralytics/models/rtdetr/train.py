@@ -9,16 +9,15 @@ from typing import Any
 
 from torch import nn
 
-from ultralytics.data.advice import small_data_advice
 from ultralytics.data.build import EpochLoader, build_dataloader, build_dataset
 from ultralytics.data.dataset import DetectionDataset
-from ultralytics.data.utils import load_dataset_config
+from ultralytics.data.dataset_yaml import load_dataset_config
+from ultralytics.data.recommend import small_data_advice
 from ultralytics.engine.checkpoint import load_model_weights
-from ultralytics.engine.distribute import share_of_batch
-from ultralytics.engine.multi_scale import training_sides
-from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.engine.ddp import share_of_batch
+from ultralytics.engine.trainer import BaseTrainer, training_sides
+from ultralytics.losses.detr import RTDETRDetectionLoss
 from ultralytics.models.rtdetr.val import RTDETRValidator
-from ultralytics.models.utils.loss import RTDETRDetectionLoss
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.nn.weights import Weights, known_names, load_backbone, load_weights
 from ultralytics.utils import LOGGER, dist

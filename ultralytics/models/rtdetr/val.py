@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from ultralytics.data.dataset import DetectionDataset
 from ultralytics.engine.validator import BaseValidator
-from ultralytics.models.rtdetr.network import network_from
-from ultralytics.models.rtdetr.postprocess import select_detections
+from ultralytics.models.rtdetr.model import network_from
+from ultralytics.models.rtdetr.predict import select_detections
 
 RTDETRDataset = DetectionDataset  # stretches to the square, which is what RT-DETR wants
 

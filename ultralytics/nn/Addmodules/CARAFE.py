@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.checks import require_odd, require_whole
+from ultralytics.nn.modules.argument_checks import require_odd, require_whole
 from ultralytics.nn.registry import register
 
 

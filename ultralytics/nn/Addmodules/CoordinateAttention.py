@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.checks import require_whole
+from ultralytics.nn.modules.argument_checks import require_whole
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.registry import register
 

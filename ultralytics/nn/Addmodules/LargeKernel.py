@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.checks import require_whole
+from ultralytics.nn.modules.argument_checks import require_whole
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
+from ultralytics.nn.modules.argument_checks import require_whole
 from ultralytics.nn.modules.block import RepC3
-from ultralytics.nn.modules.checks import require_whole
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.registry import register
 

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.bottleneck import Bottleneck
+from ultralytics.nn.modules.argument_checks import require_multiple, require_same, require_whole
 from ultralytics.nn.modules.chain import each_output
-from ultralytics.nn.modules.checks import require_multiple, require_same, require_whole
 from ultralytics.nn.modules.conv import Conv
-from ultralytics.nn.modules.csp import C2f, C3k
+from ultralytics.nn.modules.csp import Bottleneck, C2f, C3k
 from ultralytics.nn.registry import register
 
 HEAD = 64  # channels of an attention head in YOLOv10 and YOLO11

@@ -25,9 +25,7 @@ from ultralytics.nn.modules.attention import (
     C3k2,
     PSABlock,
 )
-from ultralytics.nn.modules.bottleneck import Bottleneck, GhostBottleneck, RepBottleneck
 from ultralytics.nn.modules.chain import each_output
-from ultralytics.nn.modules.cib import CIB, C2fCIB, RepVGGDW, SCDown
 from ultralytics.nn.modules.conv import Conv, ConvNormLayer, LightConv, RepConv, activation
 from ultralytics.nn.modules.conv import DWConv as DWConv  # files of forks import these three from here, too
 from ultralytics.nn.modules.conv import GhostConv as GhostConv
@@ -37,16 +35,22 @@ from ultralytics.nn.modules.csp import (
     C2,
     C3,
     C3TR,
+    CIB,
+    Bottleneck,
     BottleneckCSP,
     C2f,
+    C2fCIB,
     C3f,
     C3Ghost,
     C3k,
     C3x,
+    GhostBottleneck,
+    RepBottleneck,
     RepCSP,
+    RepVGGDW,
+    SCDown,
 )
-from ultralytics.nn.modules.elan import ELAN1, AConv, ADown, CBFuse, CBLinear, RepNCSPELAN4
-from ultralytics.nn.modules.pooling import SPP, SPPELAN, SPPF
+from ultralytics.nn.modules.elan import ELAN1, SPP, SPPELAN, SPPF, AConv, ADown, CBFuse, CBLinear, RepNCSPELAN4
 from ultralytics.nn.modules.transformer import TransformerBlock
 from ultralytics.nn.registry import Context, Plan, register
 from ultralytics.utils.errors import ModelConfigError

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.activate import activate
-from ultralytics.nn.modules.checks import require_multiple
+from ultralytics.nn.accelerate.silu import activate
+from ultralytics.nn.modules.argument_checks import require_multiple
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
 

@@ -1,21 +1,70 @@
-"""Cross-stage partial blocks (CSPNet, arXiv:1911.11929) of YOLO: one part of the channels passes through inner blocks.
-
-Where a class has an `inner` argument, it makes the inner block for a number of channels.
-"""
+"""Blocks of YOLOv10 (arXiv:2405.14458) without attention: cheap downsampling and the compact inverted block."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.bottleneck import Bottleneck, GhostBottleneck, RepBottleneck
+from ultralytics.nn.modules.argument_checks import require_multiple, require_same
 from ultralytics.nn.modules.chain import each_output
-from ultralytics.nn.modules.conv import Conv, batchnorm_affine
+from ultralytics.nn.modules.conv import Conv, DWConv, GhostConv, RepConv, batchnorm_affine, fold_batchnorm
 from ultralytics.nn.modules.transformer import TransformerBlock
 from ultralytics.nn.registry import register
+from ultralytics.utils.errors import ModelConfigError
+
+
+@register(plans.conv)
+class Bottleneck(nn.Module):
+    """Two convolutions of kernels `k`, `e` * c2 channels between them; with `shortcut` a sum where c1 is c2."""
+
+    def __init__(self, c1, c2, shortcut=True, g=1, k=(3, 3), e=0.5):
+        super().__init__()
+        hidden = int(c2 * e)
+        self.cv1, self.cv2 = Conv(c1, hidden, k[0], 1), Conv(hidden, c2, k[1], 1, g=g)
+        self.add = shortcut and c1 == c2
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.cv2(self.cv1(x))  # (B, c1, H, W) -> (B, e c2, H, W) -> (B, c2, H, W)
+        return x + y if self.add else y
+
+
+class RepBottleneck(Bottleneck):
+    """Bottleneck whose first convolution is a RepConv (YOLOv9, arXiv:2402.13616)."""
+
+    def __init__(self, c1, c2, shortcut=True, g=1, k=(3, 3), e=0.5):
+        super().__init__(c1, c2, shortcut, g, k, e)
+        self.cv1 = RepConv(c1, int(c2 * e), k[0], 1, None)
+
+
+@register(plans.conv)
+class GhostBottleneck(nn.Module):
+    """Two ghost convolutions with a shortcut; stride 2 by depthwise convolutions (GhostNet, arXiv:1911.11907).
+
+    Raises:
+        ModelConfigError: c2 is no multiple of 4 (each ghost convolution halves it); c1 is not c2 at stride 1; another
+            stride than 1 and 2.
+    """
+
+    def __init__(self, c1, c2, k=3, s=1):
+        super().__init__()
+        if s not in (1, 2):
+            raise ModelConfigError(f"GhostBottleneck: s must be 1 or 2, got {s}")
+        require_multiple("GhostBottleneck", 4, c2=c2)
+        if s == 1:
+            require_same("GhostBottleneck of stride 1", c1=c1, c2=c2)
+        half = c2 // 2
+        down = DWConv(half, half, k, s, act=False) if s == 2 else nn.Identity()
+        self.conv = nn.Sequential(GhostConv(c1, half, 1, 1), down, GhostConv(half, c2, 1, 1, act=False))
+        shrink = (DWConv(c1, c1, k, s, act=False), Conv(c1, c2, 1, 1, act=False))
+        self.shortcut = nn.Sequential(*shrink) if s == 2 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x) + self.shortcut(x)  # (B, c1, H, W) -> (B, c2, H / s, W / s)
+
 
 Inner = Callable[[int], nn.Module]
 
@@ -170,3 +219,70 @@ class BottleneckCSP(nn.Module):
             conv.bias = nn.Parameter(offset.to(conv.weight))
             conv.requires_grad_(False)
         self.bn = nn.Identity()
+
+
+@register(plans.conv)
+class SCDown(nn.Module):
+    """Pointwise, then depthwise convolution of stride `s`."""
+
+    def __init__(self, c1, c2, k, s):
+        super().__init__()
+        self.cv1, self.cv2 = Conv(c1, c2, 1, 1), Conv(c2, c2, k=k, s=s, g=c2, act=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cv2(self.cv1(x))  # (B, c1, H, W) -> (B, c2, H, W) -> (B, c2, H / s, W / s)
+
+
+@register(plans.channel_preserving)
+class RepVGGDW(nn.Module):
+    """Sum of a 7x7 and a 3x3 depthwise convolution, one 7x7 after folding."""
+
+    def __init__(self, ed):
+        super().__init__()
+        self.conv, self.conv1 = (Conv(ed, ed, k, 1, k // 2, g=ed, act=False) for k in (7, 3))
+        self.dim, self.act = ed, nn.SiLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.conv(x) + self.conv1(x) if hasattr(self, "conv1") else self.conv(x))
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Merge both branches into one convolution, for inference."""
+        if not hasattr(self, "conv1"):
+            return
+        wide, small = (
+            branch.conv if isinstance(branch.bn, nn.Identity) else fold_batchnorm(branch.conv, branch.bn)
+            for branch in (self.conv, self.conv1)
+        )
+        wide.weight += F.pad(small.weight, (2, 2, 2, 2))
+        wide.bias += small.bias
+        del self.conv1
+        self.conv = wide
+
+
+class CIB(nn.Module):
+    """Compact inverted block: depthwise and pointwise convolutions in turn; `lk` for a 7x7 in the middle.
+
+    With `shortcut` the input is added where c1 is c2.
+    """
+
+    def __init__(self, c1, c2, shortcut=True, e=0.5, lk=False):
+        super().__init__()
+        wide = 2 * int(c2 * e)
+        middle = RepVGGDW(wide) if lk else Conv(wide, wide, 3, g=wide)
+        self.cv1 = nn.Sequential(
+            Conv(c1, c1, 3, g=c1), Conv(c1, wide, 1), middle, Conv(wide, c2, 1), Conv(c2, c2, 3, g=c2)
+        )
+        self.add = shortcut and c1 == c2
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.cv1(x)  # (B, c1, H, W) -> (B, c2, H, W)
+        return x + y if self.add else y
+
+
+@register(plans.csp)
+class C2fCIB(C2f):
+    """C2f of compact inverted blocks; they are depthwise, so that `g` has no meaning: its place is before `e`."""
+
+    def __init__(self, c1, c2, n=1, shortcut=False, lk=False, g=1, e=0.5):
+        super().__init__(c1, c2, n, e=e, inner=lambda c: CIB(c, c, shortcut, e=1.0, lk=lk))

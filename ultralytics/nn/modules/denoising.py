@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.nn.modules.transformer import inverse_sigmoid
-from ultralytics.utils.boxes import xywh2xyxy, xyxy2xywh
+from ultralytics.utils.ops import xywh2xyxy, xyxy2xywh
 
 
 def get_cdn_group(

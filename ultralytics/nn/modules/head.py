@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.modules.checks import require_whole
+from ultralytics.nn.accelerate.linear import Linear
+from ultralytics.nn.modules.argument_checks import require_whole
 from ultralytics.nn.modules.conv import fold_batchnorm
 from ultralytics.nn.modules.denoising import get_cdn_group
-from ultralytics.nn.modules.linear import Linear
 from ultralytics.nn.modules.one_to_many import OneToManyHead
 from ultralytics.nn.modules.transformer import (
     MLP,

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.checks import require_multiple
+from ultralytics.nn.accelerate.linear import Linear, linear, linear_over_channels
+from ultralytics.nn.modules.argument_checks import require_multiple
 from ultralytics.nn.modules.conv import Conv, activation
-from ultralytics.nn.modules.linear import Linear, linear, linear_over_channels
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 

@@ -9,6 +9,5 @@ matching   filling a model with what fits
 loading    all of it together: a file into a model, a classifier into its backbone
 """
 
-from ultralytics.nn.weights.files import Weights, known_names, read_state_dict, read_weights
-from ultralytics.nn.weights.loading import load_backbone, load_weights
-from ultralytics.nn.weights.matching import LoadReport, load_matching
+from ultralytics.nn.weights.load import LoadReport, load_backbone, load_matching, load_weights
+from ultralytics.nn.weights.read import Weights, known_names, read_state_dict, read_weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ultralytics.utils.callbacks.loggers import RunFacts, RunLogger
+from ultralytics.utils.callbacks.logger_base import RunFacts, RunLogger
 from ultralytics.utils.checks import require
 
 

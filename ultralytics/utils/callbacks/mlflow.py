@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ultralytics.utils.callbacks.loggers import RunFacts, RunLogger
+from ultralytics.utils.callbacks.logger_base import RunFacts, RunLogger
 from ultralytics.utils.checks import require
 
 STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}

@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from ultralytics.utils.callbacks.loggers import RunFacts, RunLogger
+from ultralytics.utils.callbacks.logger_base import RunFacts, RunLogger
 from ultralytics.utils.checks import require
 
 

@@ -1,0 +1,1 @@
+"""Detection metrics: matching of predictions and ground truth, precision, recall and average precision."""

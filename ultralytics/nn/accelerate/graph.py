@@ -1,0 +1,91 @@
+"""The layers of a network and what each of them reads, in a form that rewrites can change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.nn.parser import TRACE_SIZE, layer_numbers, layer_sources
+
+LAYER_ATTRIBUTES = (
+    "i",
+    "f",
+    "slots",
+    "spread",
+    "type",
+    "np",
+    "arguments",
+    "repeats",
+    "assumed",
+    "where",
+    "in_backbone",
+    "row_name",
+    "row_module",
+)  # fmt: skip - of a built layer, which its replacement takes over
+
+
+class LayerGraph:
+    """Layers in the order in which they run, and the numbers of the maps that each reads; -1 is the image.
+
+    Attributes:
+        layers: the layers that are left.
+        sources: numbers that a layer reads. Numbers stay what they are in the model file.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.layers: list[nn.Module] = list(network.model)
+        self.channels = network.yaml["ch"]
+        self.shapes = dict(zip(self.layers, network.layer_shapes, strict=True))
+        self.sources: dict[nn.Module, list[int]] = {layer: list(layer_sources(layer)) for layer in self.layers}
+        self.listed = {layer: isinstance(layer.f, list) for layer in self.layers}
+
+    def producer(self, number: int) -> nn.Module | None:
+        """The layer that gives map `number`; None for the image."""
+        return next((layer for layer in self.layers if number in layer_numbers(layer)), None)
+
+    def map_shape(self, number: int) -> tuple[int, ...]:
+        """(B, C, H, W) of map `number`, of the image for -1, at the size of which the network was traced."""
+        layer = self.producer(number)
+        if layer is None:
+            return (1, self.channels, TRACE_SIZE, TRACE_SIZE)
+        return self.shapes[layer][number - layer.i - 1 if layer.slots > 1 else 0]
+
+    def example_input(self, layer: nn.Module) -> tuple[Any, ...]:
+        """Arguments for a call of `layer` on the meta device."""
+        maps = [torch.empty(self.map_shape(number), device="meta") for number in self.sources[layer]]
+        if not self.listed[layer]:
+            return (maps[0],)
+        return tuple(maps) if layer.spread else (maps,)
+
+    def reads_once(self, number: int) -> bool:
+        """Whether a single place of a single layer reads map `number`."""
+        return sum(read.count(number) for read in self.sources.values()) == 1
+
+    def replace(self, old: nn.Module, new: nn.Module, sources: list[int]) -> None:
+        """Put `new`, which gets a list of maps, in the place of `old`, with its number."""
+        for name in LAYER_ATTRIBUTES:
+            setattr(new, name, getattr(old, name))
+        new.spread = False
+        self.layers[self.layers.index(old)] = new
+        self.sources[new], self.listed[new], self.shapes[new] = sources, True, self.shapes.pop(old)
+        del self.sources[old], self.listed[old]
+
+    def remove(self, layer: nn.Module) -> None:
+        """Take a layer out that nothing reads any more."""
+        self.layers.remove(layer)
+        del self.sources[layer], self.listed[layer], self.shapes[layer]
+
+    def write_to(self, network: nn.Module) -> None:
+        """Make these the layers of `network`."""
+        before = -1  # what the layer before gives: the loop passes it on without keeping it
+        kept = set()
+        for layer in self.layers:
+            read = [-1 if number == before else number for number in self.sources[layer]]
+            kept.update(number for number in read if number >= 0)
+            layer.f = read if self.listed[layer] else read[0]
+            before = layer.i
+        network.model = nn.Sequential(*self.layers)
+        network.save = sorted(kept)
+        network.layer_shapes = [self.shapes[layer] for layer in self.layers]
