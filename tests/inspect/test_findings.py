@@ -6,7 +6,7 @@ from torch import nn
 
 from tests.inspect.models import row, small
 from ultralytics.nn import plans
-from ultralytics.nn.registry import REGISTRY, Entry
+from ultralytics.nn.registry import REGISTRY, RegisteredModule
 from ultralytics.nn.summary import ParameterUse, find_faults, inspect_model
 
 CONV = [-1, 1, "Conv", [16, 1, 1]]
@@ -75,7 +75,7 @@ def test_parameters_that_no_forward_reads(monkeypatch):
         def forward(self, x):
             return self.used(x) * self.gain
 
-    entry = Entry("Forgetful", Forgetful, plans.channel_preserving, __file__)
+    entry = RegisteredModule("Forgetful", Forgetful, plans.channel_preserving, __file__)
     monkeypatch.setitem(REGISTRY._entries, "Forgetful", entry)
     found = warnings_of([-1, 1, "Forgetful", []], CONV)
     assert len(found) == 1

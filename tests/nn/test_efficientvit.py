@@ -14,7 +14,8 @@ from tests.golden.fill import value
 from tests.golden.inputs import image
 from ultralytics.cfg.model_yaml import find_model_yaml
 from ultralytics.nn.Addmodules import EfficientViT as source
-from ultralytics.nn.registry import REGISTRY, Context
+from ultralytics.nn.plans import RowContext
+from ultralytics.nn.registry import REGISTRY
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ModelConfigError, WeightsError
 
@@ -38,7 +39,7 @@ def test_stated_channels_and_strides_are_the_real_ones(name):
     entry = REGISTRY[name]
     with torch.device("meta"):
         maps = entry.build()(torch.empty(2, 3, 256, 320))
-    assert tuple(m.shape[1] for m in maps) == entry.plan(Context((3,))).out
+    assert tuple(m.shape[1] for m in maps) == entry.plan(RowContext((3,))).out
     assert [(256 // m.shape[2], 320 // m.shape[3]) for m in maps] == [(s, s) for s in source.STRIDES]
 
 

@@ -22,7 +22,8 @@ from ultralytics.nn.Addmodules import (  # noqa: F401 - registers them
     StarBlock,
     WeightedFusion,
 )
-from ultralytics.nn.registry import REGISTRY, Context
+from ultralytics.nn.plans import RowContext
+from ultralytics.nn.registry import REGISTRY
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.flops import get_flops
@@ -60,7 +61,7 @@ def build(case: str) -> tuple[nn.Module, int]:
     name, args, channels, repeats, _ = CASES[case]
     entry = REGISTRY[name]
     torch.manual_seed(0)
-    plan = entry.plan(Context(channels, repeats), *args)
+    plan = entry.plan(RowContext(channels, repeats), *args)
     copies = [entry.build(*plan.args, **plan.kwargs) for _ in range(plan.copies)]
     return shaken(copies[0] if len(copies) == 1 else nn.Sequential(*copies)), plan.out
 
@@ -338,10 +339,10 @@ def test_arguments_that_have_no_meaning_are_refused(name, args, message):
 @pytest.mark.parametrize(
     ("context", "message"),
     [
-        (Context((16, 32)), r"maps have \[16, 32\] channels, expected .* equal"),
-        (Context((16, 16), repeats=3), "cannot be repeated; write 1 in the second column"),
-        (Context((16,)), r"maps have \[16\] channels, expected a list of two or more"),
-        (Context((8, 8), sizes=((40, 40), (1, 1))), r"sizes \[\(40, 40\), \(1, 1\)\], expected equal sizes"),
+        (RowContext((16, 32)), r"maps have \[16, 32\] channels, expected .* equal"),
+        (RowContext((16, 16), repeats=3), "cannot be repeated; write 1 in the second column"),
+        (RowContext((16,)), r"maps have \[16\] channels, expected a list of two or more"),
+        (RowContext((8, 8), sizes=((40, 40), (1, 1))), r"sizes \[\(40, 40\), \(1, 1\)\], expected equal sizes"),
     ],
 )
 def test_maps_that_cannot_be_added_are_refused(context, message):

@@ -79,7 +79,7 @@ def test_several_inputs(module, args, inputs, arguments, channels):
 def test_backbones_stand_on_the_right_of_five_slots(module, args, numbers, queries):
     model = RTDETRDetectionModel(detector([-1, 1, module, args]))
     first = model.model[0]
-    assert (first.slots, first.i, len(model.layer_shapes[0])) == (5, 4, numbers)
+    assert (first.num_slots, first.i, len(model.layer_shapes[0])) == (5, 4, numbers)
     assert model.eval()(torch.rand(1, 3, 64, 96))[0].shape == (1, queries, 7)
 
 

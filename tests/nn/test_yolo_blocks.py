@@ -98,10 +98,10 @@ def test_make_divisible_rounds_up():
 
 
 def test_padding_is_that_of_the_published_package():
-    recorded = {  # autopad(k, None, d) of ultralytics 8.4.190 for d = 1, 2, 3
+    from_checkpoint = {  # autopad(k, None, d) of ultralytics 8.4.190 for d = 1, 2, 3
         1: (0, 0, 0), 2: (1, 1, 2), 3: (1, 2, 3), 4: (2, 3, 5), 5: (2, 4, 6), 6: (3, 5, 8),
     }  # fmt: skip
-    assert {k: tuple(conv.autopad(k, None, d) for d in (1, 2, 3)) for k in recorded} == recorded
+    assert {k: tuple(conv.autopad(k, None, d) for d in (1, 2, 3)) for k in from_checkpoint} == from_checkpoint
     assert conv.autopad((2, 4)) == [1, 2] and conv.autopad(6, 2) == 2
 
 

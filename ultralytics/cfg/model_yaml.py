@@ -47,7 +47,7 @@ class Row:
     Attributes:
         sources: the layers it reads: numbers, of which negative ones count back from this row; names of rows; `P2` to
             `P5` for the last map of the backbone at stride 4 to 32.
-        listed: whether they are written as a list, so that the module gets a list, even of one.
+        takes_list: whether they are written as a list, so that the module gets a list, even of one.
         repeats: second column.
         module: name of the module.
         args: arguments as written, with 'None', 'True', numbers in quotes turned into values.
@@ -57,7 +57,7 @@ class Row:
     """
 
     sources: tuple[int | str, ...]
-    listed: bool
+    takes_list: bool
     repeats: int
     module: str
     args: tuple[Any, ...]
@@ -81,7 +81,7 @@ class ModelSpec:
         ch: channels of the images.
         names: class names by index, where the file has them.
         modules: folders with module files, beside those that are always searched.
-        recorded: whether it is what a built model has recorded, whose weights are loaded next.
+        from_checkpoint: whether it is what a built model has recorded, whose weights are loaded next.
     """
 
     rows: tuple[Row, ...]
@@ -96,7 +96,7 @@ class ModelSpec:
     ch: int = 3
     names: Mapping[int, str] | None = None
     modules: tuple[str, ...] = ()
-    recorded: bool = False
+    from_checkpoint: bool = False
 
 
 def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
@@ -163,7 +163,7 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
         tuple(rows), nc, depth, width, cap, data.get("activation"),
         {key: data[key] for key in SETTINGS if data.get(key) is not None},
         {**data, "yaml_file": name}, name, ch, names, tuple(data.get("modules") or ()),
-        recorded=isinstance(model, Mapping) and "yaml_file" in model,
+        from_checkpoint=isinstance(model, Mapping) and "yaml_file" in model,
     )  # fmt: skip
 
 
@@ -245,8 +245,8 @@ def _row(row: Any, section: str, where: str) -> Row:
     name = row[4] if len(row) == 5 else None
     if name is not None and not (isinstance(name, str) and name.isidentifier() and not re.fullmatch(PYRAMID, name)):
         raise ModelConfigError(f"{where}: a row's name is a word other than P1 to P9, got {name!r}")
-    listed = isinstance(sources, list)
-    sources = sources if listed else [sources]
+    takes_list = isinstance(sources, list)
+    sources = sources if takes_list else [sources]
     if not sources or not all(type(s) in (int, str) for s in sources):
         raise ModelConfigError(f"{where}: `from` must be a layer number, a name, or a list of these, got {row[0]!r}")
     if type(repeats) is not int or repeats < 1:
@@ -255,7 +255,7 @@ def _row(row: Any, section: str, where: str) -> Row:
         raise ModelConfigError(f"{where}: the third column is the module's name, got {module!r}")
     if not isinstance(args, list):
         raise ModelConfigError(f"{where}: the fourth column is the list of {module}'s arguments, got {args!r}")
-    return Row(tuple(sources), listed, repeats, module, tuple(_literal(a) for a in args), section, where, name)
+    return Row(tuple(sources), takes_list, repeats, module, tuple(_literal(a) for a in args), section, where, name)
 
 
 def _check_names(rows: list[Row]) -> None:

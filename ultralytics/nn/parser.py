@@ -19,11 +19,9 @@ import ultralytics.nn.modules  # noqa: F401 - registers the layers of the packag
 from ultralytics.cfg.model_yaml import PYRAMID, ModelSpec, Row
 from ultralytics.nn.accelerate.meta_shapes import ShapesAlone, copy_on_meta
 from ultralytics.nn.modules.conv import Conv
+from ultralytics.nn.plans import LayerSpec, PlanFunction, RowContext
 from ultralytics.nn.registry import (
-    Context,
-    Entry,
-    Plan,
-    PlanFunction,
+    RegisteredModule,
     defined_names,
     find_definition,
     find_registered,
@@ -35,15 +33,15 @@ from ultralytics.nn.signatures import candidates, no_candidate, takes_classes
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
 
 
-def advice(layer: nn.Module, plan: Plan, ctx: Context, where: str) -> str:
+def advice(layer: nn.Module, plan: LayerSpec, ctx: RowContext, where: str) -> str:
     """The likely remedy for a layer that failed on these inputs, starting with `; `, or '' where none is known.
 
     What can be tried is tried: the remedy that a list is wanted, or is not, is only given where it works.
     """
     shapes = [(1, c, *size) for c, size in zip(ctx.inputs, ctx.sizes, strict=True)]
-    if not ctx.listed and _runs(layer, shapes, True, where):
+    if not ctx.takes_list and _runs(layer, shapes, True, where):
         return "; it takes a list of maps: write the numbers in brackets, [[a, b], 1, ...]"
-    if ctx.listed and _runs(layer, shapes[:1], False, where):
+    if ctx.takes_list and _runs(layer, shapes[:1], False, where):
         several = "to join several, put Concat before it" if len(shapes) > 1 else "without brackets"
         return f"; it takes one map, not a list: write one number for `from`; {several}"
     if len(set(ctx.sizes)) > 1:
@@ -51,7 +49,7 @@ def advice(layer: nn.Module, plan: Plan, ctx: Context, where: str) -> str:
         return f"; its inputs have different sizes, {sizes}: bring them to one with nn.Upsample or a stride of 2"
     if isinstance(plan.out, tuple) and ctx.c1 != 3:
         return f"; it is a backbone, which reads the image (3 channels): make it the first row; here it gets {ctx.c1}"
-    if plan.copies > 1 and _runs(layer[0], shapes, ctx.listed, where):
+    if plan.copies > 1 and _runs(layer[0], shapes, ctx.takes_list, where):
         return (
             f"; {plan.copies} copies stand in sequence, each built for {ctx.c1} input channels: make its output "
             f"channels {ctx.c1}, or write 1 in the second column"
@@ -61,9 +59,9 @@ def advice(layer: nn.Module, plan: Plan, ctx: Context, where: str) -> str:
     return ""
 
 
-def _runs(layer: nn.Module, shapes: list[tuple[int, ...]], listed: bool, where: str) -> bool:
+def _runs(layer: nn.Module, shapes: list[tuple[int, ...]], takes_list: bool, where: str) -> bool:
     try:
-        output_shapes(layer, shapes, listed, where)
+        output_shapes(layer, shapes, takes_list, where)
     except ModelConfigError:
         return False
     return True
@@ -74,7 +72,7 @@ Shape = tuple[int, ...]
 
 @torch.no_grad()
 def output_shapes(
-    layer: nn.Module, inputs: Sequence[Shape], listed: bool, where: str, known: bool = False
+    layer: nn.Module, inputs: Sequence[Shape], takes_list: bool, where: str, known: bool = False
 ) -> list[Shape]:
     """Shapes of the tensors that a layer returns in eval mode; nested sequences are flattened.
 
@@ -83,7 +81,7 @@ def output_shapes(
     Args:
         layer: the module; neither its statistics nor its mode change.
         inputs: shape of each input.
-        listed: whether it gets them as a list.
+        takes_list: whether it gets them as a list.
         where: file, line and layer, for messages.
         known: whether it has been run before, when the weights were made that it is going to load. Then the shapes
             are those for no images at all, where that works. It is no check (a `view` of nothing fits everything),
@@ -92,14 +90,14 @@ def output_shapes(
     Raises:
         ModelConfigError: its forward fails, or returns something else than tensors; the message names the line.
     """
-    if known and (shapes := _without_images(layer, inputs, listed)) is not None:
+    if known and (shapes := _without_images(layer, inputs, takes_list)) is not None:
         return shapes
     try:
         twin = copy_on_meta(layer).eval()
         with ShapesAlone():
-            output = call(twin, [torch.empty(shape, device="meta") for shape in inputs], listed)
+            output = call(twin, [torch.empty(shape, device="meta") for shape in inputs], takes_list)
     except Exception:  # whatever it is, the run on the CPU below shows it with a better message
-        output = _on_cpu(layer, inputs, listed, where)
+        output = _on_cpu(layer, inputs, takes_list, where)
     found = tensors(output)
     if not found:
         kind = type(output).__name__
@@ -107,16 +105,16 @@ def output_shapes(
     return [tuple(t.shape) for t in found]
 
 
-def call(layer: nn.Module, inputs: Sequence[Tensor], listed: bool) -> Any:
+def call(layer: nn.Module, inputs: Sequence[Tensor], takes_list: bool) -> Any:
     """Run a layer on its inputs: one map, a list of maps, or each map as an argument of its own."""
-    if takes_each_map(layer, len(inputs), listed):
+    if takes_each_map(layer, len(inputs), takes_list):
         return layer(*inputs)
-    return layer(list(inputs)) if listed else layer(inputs[0])
+    return layer(list(inputs)) if takes_list else layer(inputs[0])
 
 
-def takes_each_map(layer: nn.Module, count: int, listed: bool) -> bool:
+def takes_each_map(layer: nn.Module, count: int, takes_list: bool) -> bool:
     """Whether `forward` has a parameter for each of several inputs instead of one for their list."""
-    if not listed or count < 2 or isinstance(layer, nn.Sequential):
+    if not takes_list or count < 2 or isinstance(layer, nn.Sequential):
         return False
     parameters = inspect.signature(layer.forward).parameters.values()
     required = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -132,11 +130,11 @@ def tensors(output: Any) -> list[Tensor]:
     return []
 
 
-def _without_images(layer: nn.Module, inputs: Sequence[Shape], listed: bool) -> list[Shape] | None:
+def _without_images(layer: nn.Module, inputs: Sequence[Shape], takes_list: bool) -> list[Shape] | None:
     """Output shapes found with a batch of size 0; None where the layer cannot take it."""
     with _evaluating(layer):
         try:
-            output = call(layer, [torch.empty(0, *shape[1:]) for shape in inputs], listed)
+            output = call(layer, [torch.empty(0, *shape[1:]) for shape in inputs], takes_list)
         except Exception:  # whatever it is, the run with an image shows it
             return None
     found = [tuple(t.shape) for t in tensors(output)]
@@ -159,10 +157,10 @@ def _evaluating(layer: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _on_cpu(layer: nn.Module, inputs: Sequence[Shape], listed: bool, where: str) -> Any:
+def _on_cpu(layer: nn.Module, inputs: Sequence[Shape], takes_list: bool, where: str) -> Any:
     try:
         with _evaluating(layer):
-            return call(layer, [torch.rand(shape) for shape in inputs], listed)
+            return call(layer, [torch.rand(shape) for shape in inputs], takes_list)
     except Exception as error:  # a user's forward may fail in any way; it is reported with its line
         shapes = [tuple(shape) for shape in inputs]
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
@@ -188,7 +186,7 @@ DEAD_END = "only layers that lead nowhere read its output; connect them to the h
 
 def layer_numbers(layer: nn.Module) -> tuple[int, ...]:
     """The number of each place that a built layer takes: five for a backbone with several outputs, else one."""
-    return tuple(range(layer.i - layer.slots + 1, layer.i + 1))
+    return tuple(range(layer.i - layer.num_slots + 1, layer.i + 1))
 
 
 def layer_sources(layer: nn.Module) -> tuple[int, ...]:
@@ -258,7 +256,7 @@ def build_module(
     args: Sequence[Any] = (),
     inputs: Sequence[tuple[int, int, int]] = ((64, 32, 32),),
     repeats: int = 1,
-    listed: bool | None = None,
+    takes_list: bool | None = None,
     modules: Sequence[str] = (),
 ) -> nn.Module:
     """One row on its own.
@@ -268,7 +266,7 @@ def build_module(
         args: the row's arguments.
         inputs: (C, H, W) of each map it reads.
         repeats: the row's second column.
-        listed: whether it gets its maps as a list; where there are several it does.
+        takes_list: whether it gets its maps as a list; where there are several it does.
         modules: further folders with module files.
 
     Returns:
@@ -278,14 +276,14 @@ def build_module(
     Raises:
         ModelConfigError: it cannot be built, or does not run on these inputs.
     """
-    listed = len(inputs) > 1 if listed is None else listed
-    row = Row((-1,) * len(inputs), listed, repeats, name, tuple(args), "head", name)
+    takes_list = len(inputs) > 1 if takes_list is None else takes_list
+    row = Row((-1,) * len(inputs), takes_list, repeats, name, tuple(args), "head", name)
     folders = module_folders(modules)
-    context = Context(
+    context = RowContext(
         inputs=tuple(c for c, _, _ in inputs),
         repeats=repeats,
         sizes=tuple((h, w) for _, h, w in inputs),
-        listed=listed,
+        takes_list=takes_list,
         find=lambda name: find_entry(name, folders=folders),
     )
     layer, shapes, stated = _build_row(row, name, context, folders)
@@ -312,7 +310,7 @@ class _Builder:
         sources = [self._resolve(source, row, where) for source in row.sources]
         self.save.update(s for s, written in zip(sources, row.sources, strict=True) if written != -1)
         inputs = [self.image if s < 0 else self.maps[s] for s in sources]
-        context = Context(
+        context = RowContext(
             inputs=tuple(shape[1] for shape in inputs),
             repeats=max(round(row.repeats * self.spec.depth), 1) if row.repeats > 1 else row.repeats,
             nc=self.nc,
@@ -320,9 +318,9 @@ class _Builder:
             max_channels=self.spec.max_channels,
             settings=self.spec.settings,
             sizes=tuple(shape[2:] for shape in inputs),
-            listed=row.listed,
+            takes_list=row.takes_list,
             find=lambda name: find_entry(name, where, self.folders),
-            recorded=self.spec.recorded,
+            from_checkpoint=self.spec.from_checkpoint,
         )
         layer, shapes, stated = _build_row(row, where, context, self.folders)
         several = isinstance(stated, tuple) or (stated is None and len(shapes) > 1)
@@ -338,8 +336,8 @@ class _Builder:
         self.maps.extend(_slots(shapes, where) if several else shapes[:1])
         layer.i = len(self.maps) - 1
         read = [s if isinstance(written, str) else written for s, written in zip(sources, row.sources, strict=True)]
-        layer.f = read if row.listed else read[0]
-        layer.slots = SLOTS if several else 1
+        layer.f = read if row.takes_list else read[0]
+        layer.num_slots = SLOTS if several else 1
         layer.where, layer.in_backbone, layer.row_name = row.where, row.section == "backbone", row.name
         layer.row_module = row.module
         if row.name is not None:
@@ -386,7 +384,7 @@ class _Builder:
         """Number and stride of each map of the backbone so far."""
         for layer in self.layers:
             if layer.in_backbone:
-                for number in range(layer.i - layer.slots + 1, layer.i + 1):
+                for number in range(layer.i - layer.num_slots + 1, layer.i + 1):
                     if self.maps[number] is not None:
                         yield number, round(TRACE_SIZE / self.maps[number][2])
 
@@ -399,7 +397,7 @@ def _slots(shapes: list[Shape], where: str) -> list[Shape | None]:
 
 
 def _build_row(
-    row: Row, where: str, context: Context, folders: Sequence[Path]
+    row: Row, where: str, context: RowContext, folders: Sequence[Path]
 ) -> tuple[nn.Module, list[Shape], int | tuple[int, ...] | None]:
     """The layer, its output shapes, and the channels its plan states."""
     entry = find_entry(row.module, row.where, folders)
@@ -409,7 +407,7 @@ def _build_row(
     else:
         _bind(entry.plan, (context, *args), f"{where}: its arguments are", skip=1)
         plan, how = _planned(entry.plan, context, args, where), entry.note
-        plan = _without_weights(entry, plan) if context.recorded else plan
+        plan = _without_weights(entry, plan) if context.from_checkpoint else plan
         layer = _construct(entry, plan, where)
         shapes = _run(layer, plan, context, where)
     _check_stated(plan.out, shapes, where)
@@ -417,11 +415,11 @@ def _build_row(
     layer.type = f"{type(first).__module__}.{type(first).__qualname__}"
     layer.np = sum(p.numel() for p in layer.parameters())
     layer.arguments, layer.repeats, layer.assumed = _shown_call(entry, plan), plan.copies, how
-    layer.spread = takes_each_map(layer, len(context.inputs), context.listed)
+    layer.unpack_inputs = takes_each_map(layer, len(context.inputs), context.takes_list)
     return layer, shapes, plan.out
 
 
-def _without_weights(entry: Entry, plan: Plan) -> Plan:
+def _without_weights(entry: RegisteredModule, plan: LayerSpec) -> LayerSpec:
     """The plan without the weights that its row names: a checkpoint has its own, and the file may be gone."""
     signature = inspect.signature(entry.build)
     try:
@@ -435,7 +433,7 @@ def _without_weights(entry: Entry, plan: Plan) -> Plan:
     return replace(plan, args=bound.args, kwargs=bound.kwargs)
 
 
-def _planned(function: PlanFunction, context: Context, args: tuple[Any, ...], where: str) -> Plan:
+def _planned(function: PlanFunction, context: RowContext, args: tuple[Any, ...], where: str) -> LayerSpec:
     try:
         return function(context, *args)
     except BUILD_ERRORS as error:
@@ -443,16 +441,16 @@ def _planned(function: PlanFunction, context: Context, args: tuple[Any, ...], wh
         raise ModelConfigError(f"{where}: its arguments {list(args)} cannot be used: {kind}{error}") from error
 
 
-def _run(layer: nn.Module, plan: Plan, context: Context, where: str) -> list[Shape]:
+def _run(layer: nn.Module, plan: LayerSpec, context: RowContext, where: str) -> list[Shape]:
     """Output shapes of a layer for the row's inputs; where it fails the error ends with what to change."""
     inputs = [(1, c, *size) for c, size in zip(context.inputs, context.sizes, strict=True)]
     try:
-        return output_shapes(layer, inputs, context.listed, where, known=context.recorded)
+        return output_shapes(layer, inputs, context.takes_list, where, known=context.from_checkpoint)
     except ModelConfigError as error:
         raise ModelConfigError(f"{error}{advice(layer, plan, context, where)}") from error
 
 
-def _construct(entry: Entry, plan: Plan, where: str) -> nn.Module:
+def _construct(entry: RegisteredModule, plan: LayerSpec, where: str) -> nn.Module:
     _bind(entry.build, plan.args, f"{where}: its constructor takes", kwargs=dict(plan.kwargs))
     try:
         copies = [entry.build(*plan.args, **plan.kwargs) for _ in range(plan.copies)]
@@ -474,15 +472,15 @@ def _construct(entry: Entry, plan: Plan, where: str) -> nn.Module:
 
 
 def _inferred(
-    entry: Entry, args: tuple[Any, ...], where: str, context: Context, folders: Sequence[Path]
-) -> tuple[Plan, nn.Module, list[Shape], str]:
+    entry: RegisteredModule, args: tuple[Any, ...], where: str, context: RowContext, folders: Sequence[Path]
+) -> tuple[LayerSpec, nn.Module, list[Shape], str]:
     """The likeliest reading of the row that is built and runs. The first one's error is told where none does."""
     first_error: ModelConfigError | None = None
     with_classes = tuple(_class_named(arg, context) for arg in args)  # some constructors look the name up themselves
     readings = dict.fromkeys([args, with_classes]) if with_classes != args else [args]
     for guess in (guess for reading in readings for guess in candidates(entry.build, context, reading)):
         state = torch.get_rng_state()  # an attempt that fails must not change the weights of the next
-        plan = _without_weights(entry, guess.plan) if context.recorded else guess.plan
+        plan = _without_weights(entry, guess.plan) if context.from_checkpoint else guess.plan
         try:
             layer = _construct(entry, plan, where)
             shapes = _run(layer, plan, context, where)
@@ -499,7 +497,7 @@ def _inferred(
     raise ModelConfigError(f"{first_error}{next(filter(None, blocks), '')}") from first_error
 
 
-def _class_named(arg: Any, context: Context) -> Any:
+def _class_named(arg: Any, context: RowContext) -> Any:
     """The class behind an argument that names a module, such as BasicBlock; other arguments as they are."""
     if not (isinstance(arg, str) and arg[:1].isupper() and context.find is not None):
         return arg
@@ -520,7 +518,7 @@ def _check_stated(stated: int | tuple[int, ...] | None, shapes: list[Shape], whe
         raise ModelConfigError(f"{where}: its plan states one map of {stated} channels, its forward gives {real}")
 
 
-def find_entry(name: str, where: str = "", folders: Sequence[Path] | None = None) -> Entry:
+def find_entry(name: str, where: str = "", folders: Sequence[Path] | None = None) -> RegisteredModule:
     """A module that registers itself, one that lies in a module folder, or a layer of torch.nn for `nn.NAME`.
 
     Raises:
@@ -531,11 +529,11 @@ def find_entry(name: str, where: str = "", folders: Sequence[Path] | None = None
         layer = getattr(nn, name.rsplit(".", 1)[1], None)
         if not (inspect.isclass(layer) and issubclass(layer, nn.Module)):
             raise ModelConfigError(f"{prefix}torch.nn has no layer {name!r}{did_you_mean(name[3:], dir(nn))}")
-        return Entry(name, layer, None, "torch.nn")
+        return RegisteredModule(name, layer, None, "torch.nn")
     folders = module_folders() if folders is None else folders
     registered = find_registered(name, folders)
     try:
-        if registered is None or registered.yields:
+        if registered is None or registered.overridable:
             definition = find_definition(name, folders)
         else:
             definition = find_stronger(registered, folders)
@@ -543,7 +541,7 @@ def find_entry(name: str, where: str = "", folders: Sequence[Path] | None = None
         raise ModelConfigError(f"{prefix}{error}") from None
     if definition is not None:
         plan = definition.entry.plan if definition.entry is not None else None
-        return Entry(name, definition.build, plan, str(definition.file))
+        return RegisteredModule(name, definition.build, plan, str(definition.file))
     if registered is not None:
         return registered
     reason = why_missing(name, folders) or did_you_mean(name, defined_names(folders))
@@ -569,7 +567,7 @@ def _bind(
         raise ModelConfigError(f"{intro} ({shown}), got {given}: {error}") from None
 
 
-def _shown_call(entry: Entry, plan: Plan) -> str:
+def _shown_call(entry: RegisteredModule, plan: LayerSpec) -> str:
     """The arguments of a constructor call with their names."""
     signature = inspect.signature(entry.build)
     bound = signature.bind(*plan.args, **plan.kwargs)

@@ -26,94 +26,18 @@ from typing import Any
 
 from torch import nn
 
+from ultralytics.nn.plans import PlanFunction
 from ultralytics.utils import LOGGER, PACKAGE_ROOT
 from ultralytics.utils.errors import ModelConfigError
 
 
 @dataclass(frozen=True)
-class Context:
-    """What surrounds a row.
-
-    Attributes:
-        inputs: channels of each input feature map.
-        repeats: second column of the row, already multiplied by the depth scale.
-        nc: number of classes.
-        width: channel multiplier of the scale.
-        max_channels: channel cap of the scale, applied before `width`.
-        settings: the other top-level keys of the YAML, such as `num_queries`.
-        sizes: height and width of each input feature map, for an image of 640 x 640.
-        listed: whether the row gives its inputs as a list.
-        find: the entry of a module by its name, for rows that name one among their arguments.
-        recorded: whether weights are loaded next, so that those which a row names are not wanted.
-    """
-
-    inputs: tuple[int, ...]
-    repeats: int = 1
-    nc: int = 80
-    width: float = 1.0
-    max_channels: float = float("inf")
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    sizes: tuple[tuple[int, int], ...] = ()
-    listed: bool = False
-    find: Callable[[str], Entry] | None = None
-    recorded: bool = False
-
-    @property
-    def c1(self) -> int:
-        """Channels of the first input."""
-        return self.inputs[0]
-
-    def scaled(self, channels: int) -> int:
-        """Output channels after the cap and the width of the scale, rounded up to a multiple of 8.
-
-        Raises:
-            ModelConfigError: `channels` is not a number above 0.
-        """
-        if not isinstance(channels, int | float) or channels <= 0:
-            raise ModelConfigError(f"output channels must be a number above 0, got {channels!r}")
-        if channels == self.nc:
-            return channels
-        return max(8, -int(-min(channels, self.max_channels) * self.width // 8) * 8)
-
-    def require_once(self) -> None:
-        """Refuse repeats in a row whose module has no use for them, rather than pass over them.
-
-        Raises:
-            ModelConfigError: the second column of the row is not 1.
-        """
-        if self.repeats != 1:
-            raise ModelConfigError(
-                f"it cannot be repeated; write 1 in the second column of the row, got {self.repeats}"
-            )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to build a row.
-
-    Attributes:
-        args: positional constructor arguments.
-        out: output channels; a tuple for a layer with several outputs; None where a run on the meta device tells.
-        copies: how many instances stand in sequence.
-        kwargs: keyword constructor arguments.
-    """
-
-    args: tuple[Any, ...]
-    out: int | tuple[int, ...] | None
-    copies: int = 1
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-
-
-PlanFunction = Callable[..., Plan]
-
-
-@dataclass(frozen=True)
-class Entry:
+class RegisteredModule:
     """A constructor and where it was defined.
 
     Attributes:
         plan: None for a module that did not register itself; `infer.py` works its arguments out.
-        yields: whether a file of the user's that defines the name takes its place, as for the examples of the package.
+        overridable: whether a user file that defines the same name replaces it.
         note: what the layer table says beside it.
     """
 
@@ -121,7 +45,7 @@ class Entry:
     build: Callable[..., nn.Module]
     plan: PlanFunction | None
     origin: str
-    yields: bool = False
+    overridable: bool = False
     note: str = ""
 
 
@@ -129,24 +53,24 @@ class Registry:
     """Entries by name. A second registration of a name is an error that names both files."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, Entry] = {}
-        self._collected: dict[str, Entry] | None = None
+        self._entries: dict[str, RegisteredModule] = {}
+        self._collected: dict[str, RegisteredModule] | None = None
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[RegisteredModule]:
         return iter(self._entries.values())
 
-    def get(self, name: str) -> Entry | None:
+    def get(self, name: str) -> RegisteredModule | None:
         """The entry of that name, or None."""
         return self._entries.get(name)
 
-    def __getitem__(self, name: str) -> Entry:
+    def __getitem__(self, name: str) -> RegisteredModule:
         return self._entries[name]
 
     @contextmanager
-    def collect(self) -> Iterator[dict[str, Entry]]:
+    def collect(self) -> Iterator[dict[str, RegisteredModule]]:
         """Gather what is registered within the block apart: the modules of a folder that one model names, not all."""
         self._collected = {}
         try:
@@ -154,7 +78,7 @@ class Registry:
         finally:
             self._collected = None
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: RegisteredModule) -> None:
         """Register an entry; importing the same definition again replaces it.
 
         Raises:
@@ -162,8 +86,8 @@ class Registry:
         """
         target = self._entries if self._collected is None else self._collected
         for present in (self._entries.get(entry.name), target.get(entry.name)):
-            if present and present.origin != entry.origin and not present.yields:
-                if entry.yields:
+            if present and present.origin != entry.origin and not present.overridable:
+                if entry.overridable:
                     return
                 raise ModelConfigError(
                     f"module {entry.name!r} is defined twice: {present.origin} and {entry.origin}; rename one"
@@ -175,15 +99,15 @@ REGISTRY = Registry()
 
 
 def register(
-    plan: PlanFunction, name: str | None = None, yields: bool = False
+    plan: PlanFunction, name: str | None = None, overridable: bool = False
 ) -> Callable[[Callable[..., nn.Module]], Any]:
     """Decorator for a module class or factory function: make it known to model YAMLs under its own name, or `name`.
 
-    `yields` lets a file of the user's that defines the same name take its place.
+    `overridable` lets a file of the user's that defines the same name take its place.
     """
 
     def decorate(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        REGISTRY.add(Entry(name or build.__name__, build, plan, _origin(build), yields))
+        REGISTRY.add(RegisteredModule(name or build.__name__, build, plan, _origin(build), overridable))
         return build
 
     return decorate
@@ -220,7 +144,7 @@ class Definition:
     build: Callable[..., nn.Module]
     file: Path
     exported: bool
-    entry: Entry | None
+    entry: RegisteredModule | None
 
     def same_text(self, other: Definition) -> bool:
         """Whether both are copies of one text."""
@@ -241,7 +165,7 @@ class Folder:
     """
 
     package: ModuleType
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, RegisteredModule] = field(default_factory=dict)
     definitions: dict[str, list[Definition]] = field(default_factory=dict)
     failures: dict[Path, str] = field(default_factory=dict)
     origins: dict[Path, Path] = field(default_factory=dict)
@@ -302,7 +226,7 @@ def _import_files(folder: Folder, path: Path) -> None:
                 folder.definitions.setdefault(definition.name, []).append(definition)
 
 
-def find_registered(name: str, folders: Sequence[Path]) -> Entry | None:
+def find_registered(name: str, folders: Sequence[Path]) -> RegisteredModule | None:
     """The module that registered itself under that name: in one of these folders, or in the package."""
     for path in folders:
         if (entry := import_folder(path).entries.get(name)) is not None:
@@ -320,7 +244,7 @@ def find_definition(name: str, folders: Sequence[Path]) -> Definition | None:
     for path in folders:
         folder = import_folder(path)
         found = [d for d in folder.definitions.get(bare, ()) if not stem or d.file.stem == stem]
-        found = [d for d in found if d.entry is None or not d.entry.yields] or found
+        found = [d for d in found if d.entry is None or not d.entry.overridable] or found
         chosen = getattr(folder.package, bare, None)  # the last star import of `__init__` wins, as in Python
         for narrower in ([d for d in found if d.build is chosen], [d for d in found if d.exported]):
             found = narrower or found
@@ -335,7 +259,7 @@ def find_definition(name: str, folders: Sequence[Path]) -> Definition | None:
     return None
 
 
-def find_stronger(entry: Entry, folders: Sequence[Path]) -> Definition | None:
+def find_stronger(entry: RegisteredModule, folders: Sequence[Path]) -> Definition | None:
     """The class or function of a folder that a row means although `entry` has its name, if there is one.
 
     Raises:
@@ -500,7 +424,7 @@ def _line_in(error: BaseException, file: Path) -> int | None:
     return line
 
 
-def _definitions(module: ModuleType, file: Path, registered: Mapping[object, Entry]) -> Iterator[Definition]:
+def _definitions(module: ModuleType, file: Path, registered: Mapping[object, RegisteredModule]) -> Iterator[Definition]:
     exported = getattr(module, "__all__", None) or ()
     for name, value in vars(module).items():
         builds = inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, nn.Module))
@@ -511,9 +435,9 @@ def _definitions(module: ModuleType, file: Path, registered: Mapping[object, Ent
 def _exports_in_text(file: Path) -> set[str]:
     """What `from .file import *` seems to give of a file's own classes and functions."""
     text = file.read_text(encoding="utf-8", errors="replace")
-    listed = re.search(r"^__all__\s*=\s*[\[(](.*?)[\])]", text, re.MULTILINE | re.DOTALL)
+    takes_list = re.search(r"^__all__\s*=\s*[\[(](.*?)[\])]", text, re.MULTILINE | re.DOTALL)
     names = _names_in_text(file)
-    return names & set(re.findall(r"\w+", listed[1])) if listed else names
+    return names & set(re.findall(r"\w+", takes_list[1])) if takes_list else names
 
 
 def _names_in_text(file: Path) -> set[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ultralytics.nn.registry import Context, Plan
+from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.utils.errors import ModelConfigError
 
 # Names of parameters, in lower case and without underscores.
@@ -40,7 +40,7 @@ CHANNELS_FROM = 16  # a number below this is a kernel, a stride or a factor rath
 class Guess:
     """One way to read a row, and in words where its arguments come from."""
 
-    plan: Plan
+    plan: LayerSpec
     how: str
 
 
@@ -52,7 +52,7 @@ class _Call:
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 
-def candidates(build: Callable[..., Any], ctx: Context, args: tuple[Any, ...]) -> Iterator[Guess]:
+def candidates(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> Iterator[Guess]:
     """Constructor calls for a row, the likeliest first; only those that the signature admits, each once.
 
     Args:
@@ -62,7 +62,7 @@ def candidates(build: Callable[..., Any], ctx: Context, args: tuple[Any, ...]) -
     """
     signature = inspect.signature(build)
     names = [_plain(name) for name in _positional(signature)]
-    if ctx.listed and len(ctx.inputs) > 1:
+    if ctx.takes_list and len(ctx.inputs) > 1:
         calls = _for_list(names, ctx, args, signature)
     else:
         calls = _for_one(names, ctx, args, signature, of_torch=build.__module__.startswith("torch.nn"))
@@ -72,11 +72,11 @@ def candidates(build: Callable[..., Any], ctx: Context, args: tuple[Any, ...]) -
             key = (filled.args, filled.kwargs, filled.copies)
             if key not in seen:
                 seen.append(key)
-                yield Guess(Plan(filled.args, None, filled.copies, filled.kwargs), filled.how)
+                yield Guess(LayerSpec(filled.args, None, filled.copies, filled.kwargs), filled.how)
 
 
 def _for_one(
-    names: list[str], ctx: Context, args: tuple[Any, ...], signature: inspect.Signature, of_torch: bool
+    names: list[str], ctx: RowContext, args: tuple[Any, ...], signature: inspect.Signature, of_torch: bool
 ) -> Iterator[_Call]:
     """Calls of a module with one input. Of a layer of torch only few: people know its signature and write it out."""
     c1, n = ctx.c1, ctx.repeats
@@ -117,14 +117,16 @@ def _for_one(
     yield _Call((c1, c1, *args), "input channels twice, then the row's arguments", n)
 
 
-def _for_list(names: list[str], ctx: Context, args: tuple[Any, ...], signature: inspect.Signature) -> Iterator[_Call]:
+def _for_list(
+    names: list[str], ctx: RowContext, args: tuple[Any, ...], signature: inspect.Signature
+) -> Iterator[_Call]:
     """Calls of a module with several inputs."""
     channels = list(ctx.inputs)
     first, second = [*names, "", ""][:2]
     given = args[0] if args and type(args[0]) is int else None
     raw = _Call(args, "the row's arguments as they stand")
     count = _Call((len(channels), *args), "the number of inputs, then the row's arguments")
-    listed = _Call((channels, *args), "list of the input channels, then the row's arguments")
+    takes_list = _Call((channels, *args), "list of the input channels, then the row's arguments")
     if CLASSES.fullmatch(first):
         yield _Call((args[0] if args else ctx.nc, channels, *args[1:]), "classes, then all input channels")
     if args and isinstance(args[0], list):
@@ -144,10 +146,10 @@ def _for_list(names: list[str], ctx: Context, args: tuple[Any, ...], signature: 
             yield raw
         # `dim` may also be the axis to join along: a small number in the row is that
         if not (first in ("dim", "dims") and given is not None and given < CHANNELS_FROM):
-            yield listed
+            yield takes_list
             yield _Call((channels[0], *args), "channels of the first input, then the row's arguments")
             yield _Call((*channels, *args), "channels of each input, then the row's arguments")
-    yield from (raw, listed, count)
+    yield from (raw, takes_list, count)
     if given is not None:
         yield _Call((channels, ctx.scaled(given), *args[1:]), "list of the input channels, the row's output channels")
     yield _Call((channels[0], *args), "channels of the first input, then the row's arguments")
@@ -158,7 +160,7 @@ def _for_list(names: list[str], ctx: Context, args: tuple[Any, ...], signature: 
         yield _Call((channels[0],), f"channels of the first input{unread}")
 
 
-def _fill(signature: inspect.Signature, call: _Call, ctx: Context) -> Iterator[_Call]:
+def _fill(signature: inspect.Signature, call: _Call, ctx: RowContext) -> Iterator[_Call]:
     """The call if the signature admits it; parameters still missing are filled by their names, sizes in each form."""
     try:
         bound = signature.bind_partial(*call.args)
@@ -179,7 +181,7 @@ def _fill(signature: inspect.Signature, call: _Call, ctx: Context) -> Iterator[_
                 yield _Call(call.args, call.how + shown, call.copies, values)
 
 
-def _value(name: str, ctx: Context, square: bool) -> Any:
+def _value(name: str, ctx: RowContext, square: bool) -> Any:
     """What a parameter of that name stands for in this row; None where the name tells nothing."""
     height, width = ctx.sizes[0] if ctx.sizes else (None, None)
     if HEIGHT.fullmatch(name):
@@ -231,7 +233,7 @@ def _plain(name: str) -> str:
     return name.lower().replace("_", "")
 
 
-def no_candidate(name: str, build: Callable[..., Any], ctx: Context, args: tuple[Any, ...]) -> ModelConfigError:
+def no_candidate(name: str, build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> ModelConfigError:
     """The error for a row that no custom fits."""
     signature = inspect.signature(build)
     return ModelConfigError(

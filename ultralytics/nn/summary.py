@@ -55,7 +55,7 @@ def kind_of(layer: nn.Module, inputs: Sequence[Shape], outputs: Sequence[Shape],
     """
     if is_head:
         return "head"
-    if layer.slots > 1:
+    if layer.num_slots > 1:
         return "backbone"
     if len(inputs) > 1:
         return "fusion"
@@ -180,7 +180,7 @@ def _row(layer: nn.Module, run: _Run, imgsz: int, is_head: bool) -> LayerRow:
         index=layer.i,
         written=str(layer.f),
         sources=layer_sources(layer),
-        numbers=tuple(range(layer.i - len(outputs) + 1, layer.i + 1)) if layer.slots > 1 else (layer.i,),
+        numbers=tuple(range(layer.i - len(outputs) + 1, layer.i + 1)) if layer.num_slots > 1 else (layer.i,),
         name=layer.row_name,
         module=layer.row_module.removeprefix("torch.").removeprefix("nn.") + copies,
         arguments=layer.arguments,

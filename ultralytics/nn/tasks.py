@@ -67,7 +67,7 @@ class DetectionModel(nn.Module):
         spec = load_model_yaml(cfg)
         overrides = _checked(overrides or {})
         added = [str(Path(folder).expanduser().resolve()) for folder in overrides.pop("modules", ())]
-        folders = tuple(dict.fromkeys([*added, *_present(spec.modules, recorded=isinstance(cfg, Mapping))]))
+        folders = tuple(dict.fromkeys([*added, *_present(spec.modules, from_checkpoint=isinstance(cfg, Mapping))]))
         spec = replace(spec, settings={**spec.settings, **overrides}, modules=folders)
         self.nc, ch = nc or spec.nc or 80, ch or spec.ch
         self.yaml = {**spec.source, **spec.settings, "nc": self.nc, "ch": ch}
@@ -133,10 +133,10 @@ class DetectionModel(nn.Module):
             if layer is head and batch is not None:
                 x = layer(x, batch)
             else:
-                x = layer(*x) if layer.spread else layer(x)
+                x = layer(*x) if layer.unpack_inputs else layer(x)
             if hook is not None:
                 hook(layer, x)
-            if layer.slots == 1:
+            if layer.num_slots == 1:
                 if layer.i in self.save:
                     outputs[layer.i] = x
                 continue
@@ -156,7 +156,7 @@ class DetectionModel(nn.Module):
 
         def hook(layer: nn.Module, output: Any) -> None:
             if layer.i in wanted:
-                last = output[-1] if layer.slots > 1 else output
+                last = output[-1] if layer.num_slots > 1 else output
                 vectors.append(last.mean((2, 3)))  # (B, C, H, W) -> (B, C)
 
         self._run(x, None, hook)
@@ -208,7 +208,7 @@ class DetectionModel(nn.Module):
         lines = [f"{'':>3} {'from':>14} {'params':>11}  {'module':<52} {'output':<16} arguments"]
         notes = []
         for layer, shapes in zip(self.model, self.layer_shapes, strict=True):
-            maps = shapes if layer.slots > 1 else shapes[:1]  # of the head the predictions only
+            maps = shapes if layer.num_slots > 1 else shapes[:1]  # of the head the predictions only
             shown = ", ".join("x".join(map(str, s[1:])) for s in maps)
             copies = f"{layer.repeats} x " if layer.repeats > 1 else ""
             call = f"{copies}({layer.arguments})"
@@ -289,15 +289,15 @@ def _checked(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 def _gather(layer: nn.Module, x: Tensor, outputs: Mapping[int, Tensor]) -> Tensor | list[Tensor]:
     """Inputs of a layer; negative sources count back from its own first number."""
-    first = layer.i - layer.slots + 1
+    first = layer.i - layer.num_slots + 1
     sources = layer.f if isinstance(layer.f, list) else [layer.f]
     inputs = [x if s == -1 else outputs[s if s >= 0 else first + s] for s in sources]
     return inputs if isinstance(layer.f, list) else inputs[0]
 
 
-def _present(folders: Sequence[str], recorded: bool) -> list[str]:
+def _present(folders: Sequence[str], from_checkpoint: bool) -> list[str]:
     """Module folders that a model file names; of those that weights have recorded, the ones that are still there."""
-    if recorded and (gone := [folder for folder in folders if not Path(folder).is_dir()]):
+    if from_checkpoint and (gone := [folder for folder in folders if not Path(folder).is_dir()]):
         LOGGER.warning(f"module folder {gone[0]}, recorded with the model, is gone; where it is now: modules=FOLDER")
         return [folder for folder in folders if folder not in gone]
     return list(folders)

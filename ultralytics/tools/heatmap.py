@@ -94,7 +94,7 @@ class TappedDetector(nn.Module):
 
     def _divert(self, layer: nn.Module, _inputs: Any, output: Any) -> Any:
         """The output with the taps in between; a copy goes on, as later layers may change it in place."""
-        several = layer.slots > 1
+        several = layer.num_slots > 1
         maps = list(output) if several else [output]
         numbers = range(layer.i - len(maps) + 1, layer.i + 1)  # several maps stand on the right of the layer's numbers
         maps = [

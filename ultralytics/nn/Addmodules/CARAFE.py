@@ -15,7 +15,7 @@ from ultralytics.nn.modules.argument_checks import require_odd, require_whole
 from ultralytics.nn.registry import register
 
 
-@register(plans.channel_preserving, yields=True)
+@register(plans.channel_preserving, overridable=True)
 class CARAFE(nn.Module):
     """`[scale, k_enc, k_up, compressed]`: the paper's Figure 2; height and width times `scale`, channels stay.
 

@@ -16,7 +16,7 @@ from ultralytics.nn.registry import register
 MIN_HIDDEN = 8  # channels between the two steps, however few the input has
 
 
-@register(plans.channel_preserving, yields=True)
+@register(plans.channel_preserving, overridable=True)
 class CoordAtt(nn.Module):
     """`[reduction]`: the block of the paper's Figure 2 (c).
 

@@ -13,7 +13,7 @@ from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 
 
-@register(plans.channel_preserving, yields=True)
+@register(plans.channel_preserving, overridable=True)
 class LKA(nn.Module):
     """`[k, d]`: the paper's attention for a kernel of size `k`, with dilation `d`.
 
@@ -24,11 +24,11 @@ class LKA(nn.Module):
     def __init__(self, channels: int, k: int = 21, d: int = 3):
         super().__init__()
         require_whole("LKA", k=k, d=d)
-        spread = -(-k // d)
-        if spread % 2 == 0:
-            raise ModelConfigError(f"ceil(k / d) must be odd, so that the size stays, got k={k}, d={d}: {spread}")
+        kernel = -(-k // d)
+        if kernel % 2 == 0:
+            raise ModelConfigError(f"ceil(k / d) must be odd, so that the size stays, got k={k}, d={d}: {kernel}")
         self.local = nn.Conv2d(channels, channels, 2 * d - 1, padding=d - 1, groups=channels)
-        self.long = nn.Conv2d(channels, channels, spread, padding=spread // 2 * d, groups=channels, dilation=d)
+        self.long = nn.Conv2d(channels, channels, kernel, padding=kernel // 2 * d, groups=channels, dilation=d)
         self.point = nn.Conv2d(channels, channels, 1)
         # There is no shortcut here, unlike in the paper's network: with a gate of 1 + a little the features pass
         # through at first, instead of being multiplied by noise around zero.

@@ -15,7 +15,7 @@ from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 
 
-@register(plans.channel_preserving, yields=True)
+@register(plans.channel_preserving, overridable=True)
 class EMA(nn.Module):
     """`[groups]`: the block of the paper; the channels are cut into `groups` that share all weights.
 

@@ -17,7 +17,7 @@ from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 
 
-@register(plans.channel_preserving, yields=True)
+@register(plans.channel_preserving, overridable=True)
 class PConv(nn.Module):
     """`[parts, k]`: a k x k convolution on the first 1 / `parts` of the channels, k^2 (C / parts)^2 parameters."""
 
@@ -37,7 +37,7 @@ class PConv(nn.Module):
         return torch.cat((self.conv(convolved), passed), 1)  # (B, C, H, W)
 
 
-@register(plans.channel_preserving, yields=True)
+@register(plans.channel_preserving, overridable=True)
 class FasterBlock(nn.Module):
     """`[parts, expansion]`: the block of FasterNet, without its stochastic depth.
 
@@ -58,7 +58,7 @@ class FasterBlock(nn.Module):
         return x + self.narrow(y)  # (B, C, H, W)
 
 
-@register(plans.csp, yields=True)
+@register(plans.csp, overridable=True)
 class FasterC3(RepC3):
     """`[c2, e, parts, expansion]`: RT-DETR's fusion block (`RepC3`) with `n` FasterNet blocks in place of its RepConv.
 

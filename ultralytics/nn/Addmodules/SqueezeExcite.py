@@ -12,7 +12,7 @@ from ultralytics.nn.modules.argument_checks import require_whole
 from ultralytics.nn.registry import register
 
 
-@register(plans.channel_preserving, yields=True)
+@register(plans.channel_preserving, overridable=True)
 class SEAttention(nn.Module):
     """`[reduction]`: the gate of the paper's Figure 1, 2 C^2 / reduction parameters.
 

@@ -16,7 +16,7 @@ from ultralytics.nn.registry import register
 KERNEL = 7  # of both depthwise convolutions
 
 
-@register(plans.channel_preserving, yields=True)
+@register(plans.channel_preserving, overridable=True)
 class StarBlock(nn.Module):
     """`[expansion]`: the block of StarNet, without its stochastic depth.
 
@@ -41,7 +41,7 @@ class StarBlock(nn.Module):
         return x + self.dw2(self.g(star))  # (B, C, H, W)
 
 
-@register(plans.csp, yields=True)
+@register(plans.csp, overridable=True)
 class StarC3(RepC3):
     """`[c2, e, expansion]`: RT-DETR's fusion block (`RepC3`) with `n` star blocks in place of its RepConv.
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.registry import Context, Plan, register
+from ultralytics.nn.plans import LayerSpec, RowContext
+from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 
 EPSILON = 1e-4  # the paper's, Section 3.3
 
 
-def weighted_sum(ctx: Context) -> Plan:
+def weighted_sum(ctx: RowContext) -> LayerSpec:
     """`[]`: a list of maps of equal channels and equal size, for a constructor (number of maps)."""
     ctx.require_once()
     if len(ctx.inputs) < 2 or len(set(ctx.inputs)) > 1:
@@ -27,10 +28,10 @@ def weighted_sum(ctx: Context) -> Plan:
             f"its maps have sizes {list(ctx.sizes)}, expected equal sizes; put a layer that "
             f"changes the size before the ones that differ"
         )
-    return Plan((len(ctx.inputs),), ctx.c1)
+    return LayerSpec((len(ctx.inputs),), ctx.c1)
 
 
-@register(weighted_sum, yields=True)
+@register(weighted_sum, overridable=True)
 class WeightedAdd(nn.Module):
     """`[]`: sum of w_i x_i over (epsilon + sum of w_i), w_i = relu of the parameters; all start at 1, a plain mean."""
 

@@ -12,8 +12,8 @@ from ultralytics.nn.parser import TRACE_SIZE, layer_numbers, layer_sources
 LAYER_ATTRIBUTES = (
     "i",
     "f",
-    "slots",
-    "spread",
+    "num_slots",
+    "unpack_inputs",
     "type",
     "np",
     "arguments",
@@ -39,7 +39,7 @@ class LayerGraph:
         self.channels = network.yaml["ch"]
         self.shapes = dict(zip(self.layers, network.layer_shapes, strict=True))
         self.sources: dict[nn.Module, list[int]] = {layer: list(layer_sources(layer)) for layer in self.layers}
-        self.listed = {layer: isinstance(layer.f, list) for layer in self.layers}
+        self.takes_list = {layer: isinstance(layer.f, list) for layer in self.layers}
 
     def producer(self, number: int) -> nn.Module | None:
         """The layer that gives map `number`; None for the image."""
@@ -50,14 +50,14 @@ class LayerGraph:
         layer = self.producer(number)
         if layer is None:
             return (1, self.channels, TRACE_SIZE, TRACE_SIZE)
-        return self.shapes[layer][number - layer.i - 1 if layer.slots > 1 else 0]
+        return self.shapes[layer][number - layer.i - 1 if layer.num_slots > 1 else 0]
 
     def example_input(self, layer: nn.Module) -> tuple[Any, ...]:
         """Arguments for a call of `layer` on the meta device."""
         maps = [torch.empty(self.map_shape(number), device="meta") for number in self.sources[layer]]
-        if not self.listed[layer]:
+        if not self.takes_list[layer]:
             return (maps[0],)
-        return tuple(maps) if layer.spread else (maps,)
+        return tuple(maps) if layer.unpack_inputs else (maps,)
 
     def reads_once(self, number: int) -> bool:
         """Whether a single place of a single layer reads map `number`."""
@@ -67,15 +67,15 @@ class LayerGraph:
         """Put `new`, which gets a list of maps, in the place of `old`, with its number."""
         for name in LAYER_ATTRIBUTES:
             setattr(new, name, getattr(old, name))
-        new.spread = False
+        new.unpack_inputs = False
         self.layers[self.layers.index(old)] = new
-        self.sources[new], self.listed[new], self.shapes[new] = sources, True, self.shapes.pop(old)
-        del self.sources[old], self.listed[old]
+        self.sources[new], self.takes_list[new], self.shapes[new] = sources, True, self.shapes.pop(old)
+        del self.sources[old], self.takes_list[old]
 
     def remove(self, layer: nn.Module) -> None:
         """Take a layer out that nothing reads any more."""
         self.layers.remove(layer)
-        del self.sources[layer], self.listed[layer], self.shapes[layer]
+        del self.sources[layer], self.takes_list[layer], self.shapes[layer]
 
     def write_to(self, network: nn.Module) -> None:
         """Make these the layers of `network`."""
@@ -84,7 +84,7 @@ class LayerGraph:
         for layer in self.layers:
             read = [-1 if number == before else number for number in self.sources[layer]]
             kept.update(number for number in read if number >= 0)
-            layer.f = read if self.listed[layer] else read[0]
+            layer.f = read if self.takes_list[layer] else read[0]
             before = layer.i
         network.model = nn.Sequential(*self.layers)
         network.save = sorted(kept)

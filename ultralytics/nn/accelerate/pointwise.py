@@ -97,7 +97,7 @@ def _parts(graph: LayerGraph, source: int, weight: Tensor) -> list[Part]:
 def _behind(graph: LayerGraph, part: Part) -> Part:
     """The part with the upsampling and the linear 1x1 convolution that give its map taken in, where they can be."""
     layer = graph.producer(part.source)
-    if layer is None or not graph.reads_once(part.source) or layer.slots > 1:
+    if layer is None or not graph.reads_once(part.source) or layer.num_slots > 1:
         return part
     (source,) = graph.sources[layer] if len(graph.sources[layer]) == 1 else (None,)
     if source is None:

@@ -166,7 +166,7 @@ def check_inputs(subject: Subject) -> str:
                 lambda x=again[changed[0]]: x._version,  # counts what is written into a tensor
             )
             line = line_of_change(seen) or line_of_forward(layer, subject.entry.origin)
-            raise Fault(f"its forward writes into its input{f' {changed[0]}' if subject.listed else ''}", line)
+            raise Fault(f"its forward writes into its input{f' {changed[0]}' if subject.takes_list else ''}", line)
     return "left unchanged"
 
 

@@ -14,7 +14,8 @@ from ultralytics.nn.module_check.global_state import restored, seed_everything
 from ultralytics.nn.module_check.report_module import FAILURES
 from ultralytics.nn.module_check.source_lines import line_of_error
 from ultralytics.nn.parser import build_module, call, find_entry, output_shapes, takes_each_map, tensors
-from ultralytics.nn.registry import Context, Entry, module_folders
+from ultralytics.nn.plans import RowContext
+from ultralytics.nn.registry import RegisteredModule, module_folders
 from ultralytics.utils.errors import ModelConfigError, UserError
 
 IMAGE_STEP = 32  # pixels; the package gives a model images whose sides are multiples of it
@@ -34,7 +35,7 @@ class Subject:
         misstated: whether its plan states other channels than its forward gives, which would not let it be built.
     """
 
-    entry: Entry
+    entry: RegisteredModule
     args: tuple[Any, ...]
     folders: tuple[str, ...]
     maps: tuple[tuple[int, int], ...]
@@ -47,7 +48,7 @@ class Subject:
         return self.maps == ((3, IMAGE_STEP),)
 
     @property
-    def listed(self) -> bool:
+    def takes_list(self) -> bool:
         """Whether it gets a list of maps."""
         return len(self.maps) > 1
 
@@ -70,17 +71,19 @@ class Subject:
         """A new layer; what its constructor does to the process stays done."""
         if self.misstated:
             return self._build_misstated()
-        return build_module(self.entry.name, self.args, self.shapes(), listed=self.listed, modules=self.folders)
+        return build_module(self.entry.name, self.args, self.shapes(), takes_list=self.takes_list, modules=self.folders)
 
     def _build_misstated(self) -> nn.Module:
         """The layer as its plan has it, with the true shapes in `outputs` and the plan's channels in `stated`."""
-        context = Context(tuple(c for c, _ in self.maps), sizes=tuple(s[1:] for s in self.shapes()), listed=self.listed)
+        context = RowContext(
+            tuple(c for c, _ in self.maps), sizes=tuple(s[1:] for s in self.shapes()), takes_list=self.takes_list
+        )
         plan = self.entry.plan(context, *self.args)
         copies = [self.entry.build(*plan.args, **plan.kwargs) for _ in range(plan.copies)]
         layer = copies[0] if len(copies) == 1 else nn.Sequential(*copies)
-        found = output_shapes(layer, [(1, *s) for s in self.shapes()], self.listed, self.entry.name)
+        found = output_shapes(layer, [(1, *s) for s in self.shapes()], self.takes_list, self.entry.name)
         layer.outputs, layer.stated = [shape[1:] for shape in found], plan.out
-        layer.spread = takes_each_map(layer, len(self.maps), self.listed)
+        layer.unpack_inputs = takes_each_map(layer, len(self.maps), self.takes_list)
         return layer
 
     def inputs(self, batch: int = 1, base: tuple[int, int] | None = None, seed: int = 0) -> list[Tensor]:
@@ -96,7 +99,7 @@ class Subject:
 
     def run_openly(self, layer: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Its outputs; what its forward does to the process stays done."""
-        return tensors(call(layer, inputs, self.listed))
+        return tensors(call(layer, inputs, self.takes_list))
 
     def evaluate(self, layer: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Its outputs in eval mode, without gradients."""
@@ -193,7 +196,7 @@ def _stated_inputs(inputs: Sequence[tuple[int, int, int]]) -> tuple[tuple[tuple[
     return tuple(maps), coarsest
 
 
-def _default_args(entry: Entry, channels: int) -> tuple[Any, ...]:
+def _default_args(entry: RegisteredModule, channels: int) -> tuple[Any, ...]:
     """For a row that has to say its output channels, those of the input; else nothing."""
     if entry.plan is None:
         return ()

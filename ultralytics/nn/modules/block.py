@@ -52,7 +52,8 @@ from ultralytics.nn.modules.csp import (
 )
 from ultralytics.nn.modules.elan import ELAN1, SPP, SPPELAN, SPPF, AConv, ADown, CBFuse, CBLinear, RepNCSPELAN4
 from ultralytics.nn.modules.transformer import TransformerBlock
-from ultralytics.nn.registry import Context, Plan, register
+from ultralytics.nn.plans import LayerSpec, RowContext
+from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 
 __all__ = [
@@ -72,32 +73,34 @@ for _block in (
     _block.__module__ = __name__
 
 
-def _stem(ctx: Context, cm: int, c2: int) -> Plan:
+def _stem(ctx: RowContext, cm: int, c2: int) -> LayerSpec:
     ctx.require_once()
-    return Plan((ctx.c1, cm, c2), c2)
+    return LayerSpec((ctx.c1, cm, c2), c2)
 
 
-def _hg_block(ctx: Context, cm: int, c2: int, k: int = 3, *args: Any) -> Plan:
-    return Plan((ctx.c1, cm, c2, k, ctx.repeats, *args), c2)
+def _hg_block(ctx: RowContext, cm: int, c2: int, k: int = 3, *args: Any) -> LayerSpec:
+    return LayerSpec((ctx.c1, cm, c2, k, ctx.repeats, *args), c2)
 
 
-def _resnet_layer(ctx: Context, c1: int, c2: int, s: int = 1, is_first: bool = False, n: int = 1, e: int = 4) -> Plan:
+def _resnet_layer(
+    ctx: RowContext, c1: int, c2: int, s: int = 1, is_first: bool = False, n: int = 1, e: int = 4
+) -> LayerSpec:
     ctx.require_once()
-    return Plan((c1, c2, s, is_first, n, e), c2 if is_first else e * c2)
+    return LayerSpec((c1, c2, s, is_first, n, e), c2 if is_first else e * c2)
 
 
-def _bottleneck_vd(ctx: Context, c2: int, *args: Any) -> Plan:
-    return Plan((ctx.c1, c2, *args), BottleNeck.expansion * c2)
+def _bottleneck_vd(ctx: RowContext, c2: int, *args: Any) -> LayerSpec:
+    return LayerSpec((ctx.c1, c2, *args), BottleNeck.expansion * c2)
 
 
-def _resnet_vd_stage(ctx: Context, c2: int, block: str, n: int, stage: int, act: str = "relu") -> Plan:
+def _resnet_vd_stage(ctx: RowContext, c2: int, block: str, n: int, stage: int, act: str = "relu") -> LayerSpec:
     if ctx.repeats != 1 or type(n) is not int or type(stage) is not int or stage not in range(2, 6):
         raise ModelConfigError(
             f"its row is [from, 1, Blocks, [channels, block, number of blocks, stage 2 to 5]], got {ctx.repeats} in "
             f"the second column, {n!r} blocks and stage {stage!r}"
         )
     kind = ctx.find(block).build if isinstance(block, str) else block
-    return Plan((ctx.c1, c2, kind, n, stage, act), c2 * kind.expansion)
+    return LayerSpec((ctx.c1, c2, kind, n, stage, act), c2 * kind.expansion)
 
 
 @register(_stem)
@@ -217,7 +220,7 @@ class BasicBlock(nn.Module):
         return self.act(y + self.short(x))
 
 
-@register(_bottleneck_vd, yields=True)
+@register(_bottleneck_vd, overridable=True)
 class BottleNeck(nn.Module):
     """1x1, 3x3 (with the stride) and 1x1 convolution to four times `c2`: the block of ResNet-vd 50 and 101.
 

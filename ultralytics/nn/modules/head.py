@@ -20,7 +20,8 @@ from ultralytics.nn.modules.transformer import (
     DeformableTransformerDecoder,
     DeformableTransformerDecoderLayer,
 )
-from ultralytics.nn.registry import Context, Plan, register
+from ultralytics.nn.plans import LayerSpec, RowContext
+from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 
 
@@ -50,7 +51,7 @@ DECODER_ARGUMENTS = (
 )  # fmt: skip - of a row, behind nc
 
 
-def _decoder(ctx: Context, nc: int, *args: Any) -> Plan:
+def _decoder(ctx: RowContext, nc: int, *args: Any) -> LayerSpec:
     ctx.require_once()
     if len(args) > len(DECODER_ARGUMENTS):
         raise ModelConfigError(
@@ -61,7 +62,7 @@ def _decoder(ctx: Context, nc: int, *args: Any) -> Plan:
     kwargs.update(
         {arg: ctx.settings[key] for key, arg in DECODER_SETTINGS.items() if ctx.settings.get(key) is not None}
     )
-    return Plan((nc, ctx.inputs), nc, kwargs=kwargs)
+    return LayerSpec((nc, ctx.inputs), nc, kwargs=kwargs)
 
 
 @register(_decoder)

@@ -20,7 +20,8 @@ from ultralytics.nn.modules.backbones import (
     error_line,
     layout,
 )
-from ultralytics.nn.registry import Context, Plan, register
+from ultralytics.nn.plans import LayerSpec, RowContext
+from ultralytics.nn.registry import register
 from ultralytics.nn.weights import read_state_dict
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import MissingPackageError, ModelConfigError, WeightsError, did_you_mean
@@ -30,18 +31,18 @@ OTHER_SIZE = (480, 320)  # a second one that tells whether it accepts any
 
 
 def plan(
-    ctx: Context,
+    ctx: RowContext,
     name: str,
     pretrained: bool | str = False,
     out_indices: Sequence[int] | None = None,
     frozen_stages: int = 0,
-) -> Plan:
+) -> LayerSpec:
     """`[name, pretrained, out_indices, frozen_stages]`; the channels are those of timm's `feature_info`."""
     ctx.require_once()
     size = tuple(ctx.sizes[0]) if ctx.sizes else SIZE
     recipe = study(name, _as_tuple(out_indices), ctx.c1, size)
     extra = {"channels": ctx.c1, "img_size": size}
-    return Plan((name, pretrained, out_indices, frozen_stages), recipe.widths, kwargs=extra)
+    return LayerSpec((name, pretrained, out_indices, frozen_stages), recipe.widths, kwargs=extra)
 
 
 @register(plan)

@@ -20,7 +20,8 @@ from ultralytics.nn.modules.backbones import (
     dependencies,
     error_line,
 )
-from ultralytics.nn.registry import Context, Plan, register
+from ultralytics.nn.plans import LayerSpec, RowContext
+from ultralytics.nn.registry import register
 from ultralytics.nn.weights import load_matching, read_state_dict
 from ultralytics.utils.errors import MissingPackageError, ModelConfigError, WeightsError, did_you_mean
 
@@ -30,17 +31,17 @@ CLASSIFIERS = ("classifier", "fc", "head", "heads")
 
 
 def plan(
-    ctx: Context,
+    ctx: RowContext,
     name: str,
     weights: str | None = None,
     nodes: Sequence[int] | Sequence[str] | None = None,
     frozen_stages: int = 0,
-) -> Plan:
+) -> LayerSpec:
     """`[name, weights, nodes, frozen_stages]`; the channels are those that a run on the meta device gives."""
     ctx.require_once()
     if ctx.c1 != 3:
         raise ModelConfigError(f"networks of torchvision read images of 3 channels, got {ctx.c1}")
-    return Plan((name, weights, nodes, frozen_stages), study(name, _as_tuple(nodes)).widths)
+    return LayerSpec((name, weights, nodes, frozen_stages), study(name, _as_tuple(nodes)).widths)
 
 
 @register(plan)
