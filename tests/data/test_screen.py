@@ -6,7 +6,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from ultralytics.data import screen
+from ultralytics.data import streams as screen
 from ultralytics.data.loaders import load_source
 from ultralytics.data.streams import Region, parse_screen
 from ultralytics.utils.errors import DataError, MissingPackageError

@@ -9,7 +9,7 @@ import torch
 
 from tests.engine.fakes import TinyTrainer, tiny_options
 from ultralytics.cfg import get_cfg
-from ultralytics.engine import batch_size
+from ultralytics.engine import autobatch as batch_size
 from ultralytics.engine.autobatch import GIGABYTE, StepMemory, choose_batch, fit_line, measured_batch, random_batch
 from ultralytics.losses.detr import RTDETRDetectionLoss
 from ultralytics.nn.tasks import RTDETRDetectionModel

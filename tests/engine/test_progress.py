@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ultralytics.engine import progress
+from ultralytics.engine import train_log as progress
 from ultralytics.engine.train_log import EpochProgress, RunClock, format_seconds
 
 

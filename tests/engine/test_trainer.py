@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.engine.fakes import TinyModel, TinyTrainer, tiny_options
-from ultralytics.engine import run_files
+from ultralytics.engine import checkpoint as run_files
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.train_state import NonFiniteLossError, TrainingInterrupted
 from ultralytics.utils.errors import OptionError

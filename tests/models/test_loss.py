@@ -11,7 +11,8 @@ from torch import Tensor
 from tests.golden.fill import fill
 from tests.golden.inputs import rtdetr_loss_inputs, targets, train_batch
 from ultralytics.losses.detr import RTDETRDetectionLoss
-from ultralytics.losses.matcher import HungarianMatcher, get_cdn_group
+from ultralytics.losses.matcher import HungarianMatcher
+from ultralytics.nn.modules.denoising import get_cdn_group
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from ultralytics.nn.accelerate import silu as module
 from ultralytics.nn.accelerate.silu import activate
 from ultralytics.nn.modules import Conv, RepConv
-from ultralytics.nn.modules import activate as module
 from ultralytics.nn.modules.conv import Conv2
 
 LAYERS = {

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ultralytics.nn.accelerate import linear as module
 from ultralytics.nn.accelerate.linear import Linear, faster_as_convolution, linear, linear_over_channels
-from ultralytics.nn.modules import linear as module
 
 AMD = "vendor_id\t: AuthenticAMD\ncpu family\t: 25\n"
 LARGE, SMALL = (2, 70, 256), (2, 7, 256)  # rows of x; with 128 outputs more and fewer multiplications than SMALLEST

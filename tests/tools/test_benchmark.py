@@ -8,8 +8,8 @@ import pytest
 from tests.engine.export.detector import CLASSES, write_weights
 from ultralytics import RTDETR
 from ultralytics.data.synthetic import generate_shapes
+from ultralytics.engine import benchmark
 from ultralytics.engine.benchmark import PYTORCH, Case, Measured, Plan
-from ultralytics.tools import benchmark
 from ultralytics.utils.errors import UserError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ultralytics.utils import host_memory
+from ultralytics.nn.accelerate import host_memory
 
 ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 FREE_AND_ASK = """

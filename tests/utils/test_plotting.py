@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from tests.golden.detections import CASES, judged
-from ultralytics.utils import fonts
+from ultralytics.utils import plotting as fonts
 from ultralytics.utils.plotting import (
     Annotator,
     colors,

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.golden.inputs import assigner_inputs
+from ultralytics.losses import assigner as tal
 from ultralytics.losses.assigner import TaskAlignedAssigner
-from ultralytics.utils import tal
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = json.loads((GOLDEN / "tal_8.4.190.json").read_text())["cases"]

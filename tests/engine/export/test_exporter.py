@@ -13,7 +13,8 @@ from ultralytics import RTDETR
 from ultralytics.cfg.options import FORMATS as NAMES
 from ultralytics.engine import exporter as source
 from ultralytics.engine.exporter import Exporter, ExportMismatchError
-from ultralytics.nn.formats import FORMATS, comparison
+from ultralytics.nn.formats import FORMATS
+from ultralytics.nn.formats import common as comparison
 from ultralytics.utils.errors import DataError, DeviceError, MissingPackageError, OptionError, UserError, WeightsError
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "safetensors": "safetensors"}

@@ -12,7 +12,7 @@ import pytest
 from tests.engine.fakes import TinyModel, TinyTrainer, tiny_options
 from ultralytics.engine.train_state import TrainingInterrupted
 from ultralytics.utils import dist
-from ultralytics.utils.callbacks import following
+from ultralytics.utils.callbacks import logger_base as following
 from ultralytics.utils.callbacks.logger_base import LOGGERS, RunLogger
 from ultralytics.utils.errors import MissingPackageError, UserError
 
