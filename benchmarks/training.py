@@ -179,7 +179,8 @@ def make_step(side: str, network: Any) -> Callable[[dict[str, Any]], None]:
 
 def our_updates(network: Any) -> tuple[Any, Callable[[], Any]]:
     """Optimiser and average as our trainer has them."""
-    from ultralytics.engine.optim import ModelEMA, build_optimizer, param_groups
+    from ultralytics.engine.optim import build_optimizer, param_groups
+    from ultralytics.utils.torch_utils import ModelEMA
 
     groups = param_groups(network, lr=RATE, weight_decay=DECAY, backbone_lr_ratio=1.0)
     return build_optimizer("AdamW", groups, momentum=0.9), ModelEMA(network).update

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks.machine import operations
-from ultralytics.engine.optim import ModelEMA
+from ultralytics.utils.torch_utils import ModelEMA
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

@@ -1,4 +1,4 @@
-"""Parameter groups, schedule, frozen layers and the average of the weights."""
+"""Parameter groups and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from ultralytics.engine.optim import (
-    ModelEMA,
     build_optimizer,
     freeze_layers,
     learning_rate_factor,
@@ -110,51 +109,3 @@ def test_schedule(update, lrf, cosine, expected):
 
 def test_no_warmup_starts_at_the_full_rate():
     assert learning_rate_factor(0, warmup=0, total=0, lrf=0.5, cosine=False) == 1.0
-
-
-def test_average_follows_its_definition():
-    torch.manual_seed(0)
-    model = Network()
-    ema = ModelEMA(model, decay=0.9, tau=5)
-    expected = model.model[2].weight.detach().clone()
-    for update in range(1, 6):
-        with torch.no_grad():
-            model.model[2].weight.add_(1.0)
-            model.model[0][1].num_batches_tracked.add_(1)
-        assert ema.update()
-        decay = 0.9 * (1 - math.exp(-update / 5))
-        expected = decay * expected + (1 - decay) * model.model[2].weight.detach()
-    torch.testing.assert_close(ema.ema.model[2].weight, expected)
-    assert ema.ema.model[0][1].num_batches_tracked == 5
-    assert not ema.ema.training
-    assert not any(parameter.requires_grad for parameter in ema.ema.parameters())
-
-
-def test_average_refuses_what_is_not_finite():
-    model = Network()
-    ema = ModelEMA(model)
-    before = {name: value.clone() for name, value in ema.ema.state_dict().items()}
-    model.model[0][1].running_var[0] = float("inf")
-    assert not ema.update()
-    assert ema.updates == 0
-    assert all(torch.equal(value, before[name]) for name, value in ema.ema.state_dict().items())
-
-
-def test_shared_weights_move_once():
-    model = nn.Module()
-    model.first = nn.Linear(2, 2, bias=False)
-    model.second = model.first
-    ema = ModelEMA(model, decay=0.5, tau=1e-9)
-    start = model.first.weight.detach().clone()
-    with torch.no_grad():
-        model.first.weight.add_(1.0)
-    ema.update()
-    torch.testing.assert_close(ema.ema.first.weight, start + 0.5)
-
-
-def test_the_average_takes_the_model_it_was_made_from_and_no_other():
-    model = nn.Linear(2, 2)
-    ema = ModelEMA(model)
-    assert ema.update(model) and ema.updates == 1
-    with pytest.raises(ValueError, match="another model"):
-        ema.update(nn.Linear(2, 2))

@@ -11,13 +11,13 @@ from tests.golden.inputs import train_batch
 from ultralytics.cfg import get_cfg
 from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.optim import ModelEMA
 from ultralytics.losses.assigner import PAIRS_AT_ONCE
 from ultralytics.losses.detr import RTDETRDetectionLoss
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.nn.modules.one_to_many import DensePrediction, OneToManyHead
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.ops import bbox_iou, xywh2xyxy
+from ultralytics.utils.torch_utils import ModelEMA
 
 NETWORK = "rtdetr-efficientvit-m0.yaml"
 SHAPES = [(8, 8), (4, 4), (2, 2)]

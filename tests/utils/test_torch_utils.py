@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ultralytics.utils.callbacks import EVENTS, Callbacks
 from ultralytics.utils.errors import DeviceError, OptionError
 from ultralytics.utils.torch_utils import (
+    ModelEMA,
     autocast,
     count_devices,
     deterministic_algorithms,
@@ -148,3 +151,51 @@ def test_unwrap_model():
     model = torch.nn.Linear(1, 1)
     assert unwrap_model(torch.nn.DataParallel(torch.compile(model))) is model
     assert unwrap_model(model) is model
+
+
+def test_ema_follows_its_definition():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    ema = ModelEMA(model, decay=0.9, tau=5)
+    expected = model[0].weight.detach().clone()
+    for update in range(1, 6):
+        with torch.no_grad():
+            model[0].weight.add_(1.0)
+            model[1].num_batches_tracked.add_(1)
+        assert ema.update()
+        decay = 0.9 * (1 - math.exp(-update / 5))
+        expected = decay * expected + (1 - decay) * model[0].weight.detach()
+    torch.testing.assert_close(ema.ema[0].weight, expected)
+    assert ema.ema[1].num_batches_tracked == 5
+    assert not ema.ema.training
+    assert not any(parameter.requires_grad for parameter in ema.ema.parameters())
+
+
+def test_ema_rejects_non_finite_weights():
+    model = nn.BatchNorm1d(3)
+    ema = ModelEMA(model)
+    before = {name: value.clone() for name, value in ema.ema.state_dict().items()}
+    model.running_var[0] = float("inf")
+    assert not ema.update()
+    assert ema.updates == 0
+    assert all(torch.equal(value, before[name]) for name, value in ema.ema.state_dict().items())
+
+
+def test_ema_updates_shared_weights_once():
+    model = nn.Module()
+    model.first = nn.Linear(2, 2, bias=False)
+    model.second = model.first
+    ema = ModelEMA(model, decay=0.5, tau=1e-9)
+    start = model.first.weight.detach().clone()
+    with torch.no_grad():
+        model.first.weight.add_(1.0)
+    ema.update()
+    torch.testing.assert_close(ema.ema.first.weight, start + 0.5)
+
+
+def test_ema_accepts_only_the_model_it_was_made_from():
+    model = nn.Linear(2, 2)
+    ema = ModelEMA(model)
+    assert ema.update(model) and ema.updates == 1
+    with pytest.raises(ValueError, match="another model"):
+        ema.update(nn.Linear(2, 2))

@@ -18,7 +18,7 @@ from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats import FORMATS, Format, Job, Metadata
 from ultralytics.nn.formats.common import BOUNDS, Difference, calibration_images, compare, drawn_images, network_images
 from ultralytics.utils import LOGGER
-from ultralytics.utils.callbacks import Callback, CallbackOwner, Callbacks
+from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import DataError, OptionError, UserError
 from ultralytics.utils.files import size_of
@@ -32,7 +32,7 @@ class ExportMismatchError(UserError):
     """An exported model does not compute what the network computes; the file is kept."""
 
 
-class Exporter(CallbackOwner):
+class Exporter(CallbacksMixin):
     """Exports a network with the given options.
 
     Callbacks: on_export_start, on_export_end; they are given the exporter, which has `file` and `difference`.

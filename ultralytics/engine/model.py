@@ -18,7 +18,7 @@ from ultralytics.nn.formats import backend_name
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import known_names, load_weights, read_weights
 from ultralytics.utils import setup_logging
-from ultralytics.utils.callbacks import CallbackOwner, Callbacks
+from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.dist import rank, started_by_torchrun
 from ultralytics.utils.errors import ModelConfigError, OptionError, UserError, WeightsError
@@ -38,7 +38,7 @@ INHERITED = {
 }  # fmt: skip
 
 
-class Model(CallbackOwner):
+class Model(CallbacksMixin):
     """A detector.
 
     A subclass names its network and the classes that train, validate and predict with it.

@@ -20,7 +20,7 @@ from ultralytics.data.streams import Frame
 from ultralytics.engine.results import Results
 from ultralytics.engine.save_results import ResultWriter
 from ultralytics.utils import LOGGER
-from ultralytics.utils.callbacks import Callback, CallbackOwner, Callbacks
+from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import run_dir
@@ -31,7 +31,7 @@ STAGES = ("preprocess", "inference", "postprocess")
 T = TypeVar("T")
 
 
-class BasePredictor(CallbackOwner):
+class BasePredictor(CallbacksMixin):
     """Predicts with a network; a task says how its images are resized and how its output is read.
 
     Callbacks are given the predictor, which has `frames` and `results` of the current batch.

@@ -27,7 +27,6 @@ from ultralytics.engine.checkpoint import (
 )
 from ultralytics.engine.ddp import distribute, processes_of, require_exchanged, synchronise_norms
 from ultralytics.engine.optim import (
-    ModelEMA,
     build_optimizer,
     freeze_layers,
     learning_rate_factor,
@@ -51,11 +50,12 @@ from ultralytics.engine.train_state import (
 from ultralytics.engine.train_state import resume as resume_run
 from ultralytics.nn.batch_of_one import accept_batches_of_one
 from ultralytics.utils import LOGGER, dist
-from ultralytics.utils.callbacks import CallbackOwner, Callbacks
+from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
 from ultralytics.utils.callbacks.logger_base import followed
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.files import run_dir
 from ultralytics.utils.torch_utils import (
+    ModelEMA,
     autocast,
     compiled,
     deterministic_algorithms,
@@ -83,7 +83,7 @@ def at_random_size(images: Tensor, imgsz: int, *place: int) -> Tensor:
     return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
 
 
-class BaseTrainer(CallbackOwner):
+class BaseTrainer(CallbacksMixin):
     """Trains a model with the given options.
 
     A subclass names its losses and builds the data, the model and the validator. What it is at (`epoch`, `model`,

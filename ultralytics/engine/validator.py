@@ -19,7 +19,7 @@ from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.metrics.coco_eval import CocoMetrics, coco_annotations, evaluate_coco
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.utils import LOGGER, dist
-from ultralytics.utils.callbacks import Callback, CallbackOwner, Callbacks
+from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import run_dir, write_text
@@ -33,7 +33,7 @@ STAGES = ("preprocess", "inference", "postprocess")
 T = TypeVar("T")
 
 
-class BaseValidator(CallbackOwner):
+class BaseValidator(CallbacksMixin):
     """Validates a model; a task says how the network's output is read.
 
     Args:

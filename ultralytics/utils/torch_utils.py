@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,6 @@ import torch.utils.deterministic
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from ultralytics.engine.optim import ModelEMA
 from ultralytics.nn.accelerate.host_memory import prepare_host_memory
 from ultralytics.utils import LOGGER
 from ultralytics.utils.dist import local_rank, started_by_torchrun
@@ -260,3 +261,65 @@ def _folded(conv: nn.Module, bn: nn.BatchNorm2d, transposed: bool) -> nn.Module:
     statistics = (bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias)
     conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics, transpose=transposed)
     return conv.requires_grad_(False)
+
+
+class ModelEMA:
+    """Exponential moving average of a model's weights, in float32; integer buffers (batch counters) are copied.
+
+    The decay grows as `decay * (1 - exp(-updates / tau))`, so that the initial weights are forgotten early
+    (official RT-DETR: decay 0.9999, tau 2000). Build it when the model is on its final device: the tensors are
+    collected once, which makes an update two fused passes over the weights. Modules with `training_only = True` are
+    removed from the average, and so from validation and saved weights.
+    """
+
+    def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000.0, updates: int = 0) -> None:
+        self.ema = without_training_parts(deepcopy(model)).eval().float().requires_grad_(False)
+        self._model = model
+        self.decay = decay
+        self.tau = tau
+        self.updates = updates
+        self._averaged: list[torch.Tensor] = []
+        self._sources: list[torch.Tensor] = []
+        self._copied: list[tuple[torch.Tensor, torch.Tensor]] = []
+        seen: set[int] = set()  # weights shared by two modules have two names, but must be updated once
+        average = self.ema.state_dict()
+        for name, source in model.state_dict().items():
+            if name not in average:  # of a training-only module
+                continue
+            if source.numel() and source.data_ptr() in seen:
+                continue
+            seen.add(source.data_ptr())
+            if source.is_floating_point():
+                self._averaged.append(average[name])
+                self._sources.append(source)
+            else:
+                self._copied.append((average[name], source))
+
+    def decay_at(self, updates: int) -> float:
+        """Return the decay of the `updates`-th update, counting from 1."""
+        return self.decay * (1 - math.exp(-updates / self.tau))
+
+    @torch.no_grad()
+    def update(self, model: nn.Module | None = None) -> bool:
+        """Average the model's current weights in. Return False, changing nothing, if some of them are not finite.
+
+        `model` is accepted for scripts that pass it; it must be the one this average was made from.
+        """
+        if model is not None and model is not self._model:
+            raise ValueError("ModelEMA.update: got another model than the one it was made from")
+        if not torch.stack(torch._foreach_norm(self._sources)).isfinite().all():
+            return False
+        self.updates += 1
+        torch._foreach_lerp_(self._averaged, [s.float() for s in self._sources], 1 - self.decay_at(self.updates))
+        for average, source in self._copied:
+            average.copy_(source)
+        return True
+
+
+def without_training_parts(model: nn.Module) -> nn.Module:
+    """Remove every module with `training_only = True` from the model in place, and return it."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if getattr(child, "training_only", False):
+                delattr(module, name)
+    return model

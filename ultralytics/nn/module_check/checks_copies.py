@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.engine.optim import ModelEMA
 from ultralytics.nn.module_check.checks_training import backward
 from ultralytics.nn.module_check.global_state import restored, seed_everything
 from ultralytics.nn.module_check.module_under_test import Subject, difference
 from ultralytics.nn.module_check.report_module import FAILURES, Fault, NotApplicable, described
 from ultralytics.nn.module_check.source_lines import line_of_attribute, line_of_definition, line_of_forward
+from ultralytics.utils.torch_utils import ModelEMA
 
 SAME = 1e-6  # relative; a copy computes the same numbers, up to the order of sums
 FOLD_BOUNDS = {torch.float64: 1e-9, torch.float32: 1e-4}  # relative

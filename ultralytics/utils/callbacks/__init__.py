@@ -1,5 +1,5 @@
 """Named events of training, validation, prediction and export, and the functions users attach to them."""
 
-from ultralytics.utils.callbacks.base import EVENTS, Callback, CallbackOwner, Callbacks
+from ultralytics.utils.callbacks.base import EVENTS, Callback, Callbacks, CallbacksMixin
 
-__all__ = ["EVENTS", "Callback", "CallbackOwner", "Callbacks"]
+__all__ = ["EVENTS", "Callback", "Callbacks", "CallbacksMixin"]

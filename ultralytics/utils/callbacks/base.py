@@ -81,7 +81,7 @@ class Callbacks:
             raise OptionError(f"unknown event {event!r}{did_you_mean(event, EVENTS)}. Events: {', '.join(EVENTS)}.")
 
 
-class CallbackOwner:
+class CallbacksMixin:
     """Has `callbacks`, and the methods by which users' scripts attach to them."""
 
     callbacks: Callbacks
