@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ultralytics.models.rtdetr import RTDETR
+    from ultralytics.utils import __version__
     from ultralytics.utils.checks import checks
 
-__version__ = "0.1.0"
 __all__ = ["RTDETR", "__version__", "checks"]
 
 # `from ultralytics import RTDETR` imports torch; `import ultralytics` does not.
-_HOME = {"RTDETR": "ultralytics.models.rtdetr", "checks": "ultralytics.utils.checks"}
+_HOME = {
+    "RTDETR": "ultralytics.models.rtdetr",
+    "__version__": "ultralytics.utils",
+    "checks": "ultralytics.utils.checks",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import get_type_hints
 
-import ultralytics
 from ultralytics.cfg.options import (
     DEFAULT_CFG_PATH,
     MODES,
@@ -28,7 +27,7 @@ from ultralytics.cfg.options import (
     option_types,
     options_in,
 )
-from ultralytics.utils import LOGGER, setup_logging
+from ultralytics.utils import LOGGER, __version__, setup_logging
 from ultralytics.utils.errors import OptionError, UserError, did_you_mean
 from ultralytics.utils.files import resumed_weights, write_text
 
@@ -160,7 +159,7 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
     setup_logging(options.verbose)
     passed = {key: value for key, value in given.items() if key not in ("task", "mode", "model", "source")}
 
-    from ultralytics import RTDETR
+    from ultralytics.models.rtdetr.model import RTDETR
 
     network = RTDETR(model)
     if mode == "train":
@@ -200,7 +199,7 @@ def _print_help() -> None:
 
 
 def _print_version() -> None:
-    print(ultralytics.__version__)
+    print(__version__)
 
 
 def _print_options() -> None:

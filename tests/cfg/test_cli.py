@@ -35,7 +35,7 @@ def calls(monkeypatch):
             yield "first"
             noted.append(("predict", self.model, overrides))  # reached only when the stream is used up
 
-    monkeypatch.setattr(ultralytics, "RTDETR", FakeRTDETR, raising=False)
+    monkeypatch.setattr("ultralytics.models.rtdetr.model.RTDETR", FakeRTDETR)
     return noted
 
 
@@ -162,4 +162,4 @@ def test_ctrl_c_is_130(calls, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ultralytics.RTDETR, "train", interrupt)
-    assert main(["train", "model=m", "data=d"]) == 130
+    assert main(["train", "model=rtdetr-r18.yaml", "data=d"]) == 130

@@ -102,7 +102,7 @@ def command(
     """
     import torch
 
-    from ultralytics import RTDETR
+    from ultralytics.models.rtdetr.model import RTDETR
     from ultralytics.tools.common import tool_dir
 
     detector = RTDETR(model)
@@ -187,7 +187,7 @@ def export_case(model: str, case: Case, plan: Plan, folder: Path) -> str:
 
     import torch
 
-    from ultralytics import RTDETR
+    from ultralytics.models.rtdetr.model import RTDETR
 
     if case.format == PYTORCH:
         return model
@@ -210,7 +210,7 @@ def measure(file: str, case: Case, plan: Plan, folder: Path) -> Measured:
     """Speed and memory, then accuracy, of an exported file or of weights. Runs in a process of its own."""
     import torch
 
-    from ultralytics import RTDETR
+    from ultralytics.models.rtdetr.model import RTDETR
     from ultralytics.tools.fps import measure_speed
     from ultralytics.utils.torch_utils import select_device
 

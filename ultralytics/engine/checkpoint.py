@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from ultralytics.cfg import Options, get_cfg
 from ultralytics.cfg.model_yaml import KEYS, SECTIONS, SETTINGS
+from ultralytics.cfg.options import Options, get_cfg
 from ultralytics.nn.weights import read_weights
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import OptionError, UserError, WeightsError

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ultralytics.cfg import Options
+from ultralytics.cfg.options import Options
 from ultralytics.engine.checkpoint import newest_run
 from ultralytics.engine.train_state import TrainingInterrupted
 from ultralytics.utils import LOGGER, dist, setup_logging

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ultralytics.cfg import Options, get_cfg
 from ultralytics.cfg.model_yaml import load_model_yaml
+from ultralytics.cfg.options import Options, get_cfg
 from ultralytics.engine.checkpoint import TENSORS, RunFiles, load_checkpoint, load_model_weights, save_checkpoint
 from ultralytics.nn.accelerate.model_cache import InferenceCopy
 from ultralytics.nn.formats import backend_name

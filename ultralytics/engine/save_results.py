@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ultralytics.cfg import Options
+from ultralytics.cfg.options import Options
 from ultralytics.data.formats import LabelWriters
 from ultralytics.data.streams import Frame
 from ultralytics.engine.results import Results, image_name, show_image, write_image

@@ -10,7 +10,7 @@ from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import run_dir
 
 if TYPE_CHECKING:
-    from ultralytics import RTDETR
+    from ultralytics.models.rtdetr.model import RTDETR
     from ultralytics.nn.autobackend import AutoBackend
     from ultralytics.nn.tasks import DetectionModel
 
@@ -36,7 +36,7 @@ def open_detector(model: str, modules: str | None = None, *, exported: bool = Fa
         ModelConfigError, WeightsError: it cannot be found or read.
         UserError: it is an exported model, and the tool looks into the network.
     """
-    from ultralytics import RTDETR
+    from ultralytics.models.rtdetr.model import RTDETR
 
     detector = RTDETR(model)
     if detector.is_exported and not exported:

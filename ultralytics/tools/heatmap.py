@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ultralytics.cfg import get_cfg
-from ultralytics.cfg.options import DeviceName, OneOf, Range
+from ultralytics.cfg.options import DeviceName, OneOf, Range, get_cfg
 from ultralytics.data.images import stretch
 from ultralytics.data.loaders import load_source
 from ultralytics.data.streams import Frame

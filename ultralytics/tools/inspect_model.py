@@ -81,7 +81,7 @@ def load_model(model: str, nc: int | None = None, modules: list[str] | None = No
     """
     import torch
 
-    from ultralytics import RTDETR
+    from ultralytics.models.rtdetr.model import RTDETR
 
     detector = RTDETR(model)
     detector.modules = modules

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
+__version__ = "0.1.0"
+
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 LOGGER = logging.getLogger("ultralytics")
 

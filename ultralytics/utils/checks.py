@@ -11,8 +11,7 @@ import sys
 from importlib import metadata
 from types import ModuleType
 
-import ultralytics
-from ultralytics.utils import LOGGER, setup_logging
+from ultralytics.utils import LOGGER, PACKAGE_ROOT, __version__, setup_logging
 from ultralytics.utils.errors import MissingPackageError, OptionError
 
 GIGABYTE = 1024**3
@@ -52,7 +51,7 @@ def collect_system_info() -> dict[str, str]:
     """Versions, processor, memory, disk and GPUs, in words. What cannot be found out is left out, never guessed."""
     free = shutil.disk_usage(os.getcwd()).free
     info = {
-        "ultralytics": f"{ultralytics.__version__} ({os.path.dirname(ultralytics.__file__)})",
+        "ultralytics": f"{__version__} ({PACKAGE_ROOT})",
         "Python": f"{platform.python_version()} ({sys.executable})",
         "system": platform.platform(),
         "processor": f"{platform.processor() or platform.machine()}, {usable_cores()} cores usable",

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-import torch
 import yaml
 
 from ultralytics.utils.errors import UserError, WeightsError
@@ -197,6 +196,8 @@ def read_plain(path: str | Path) -> object:
         PickledClassesError: it is not plain data.
         WeightsError: it is missing, damaged, or no file of `torch.save`.
     """
+    import torch
+
     path = Path(path)
     check_torch_file(path)
     try:

@@ -18,7 +18,7 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-from ultralytics.cfg import Options
+from ultralytics.cfg.options import Options
 from ultralytics.nn.formats.metadata import Metadata, Opened
 
 OPENVINO_FOLDER = "_openvino_model"  # the end of a folder's name, as published exporters write it

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-import ultralytics
+from ultralytics.utils import __version__
 from ultralytics.utils.errors import WeightsError
 
 TASK = "detect"
@@ -45,7 +45,7 @@ class Metadata:
     precision: str = "float32"
     data: str | None = None
     model_yaml: Mapping[str, Any] | None = None
-    version: str = ultralytics.__version__
+    version: str = __version__
     smallest: int = 0
     pairs: bool = False
 
