@@ -6,13 +6,15 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ultralytics.cfg.model_yaml import KEYS, SECTIONS, SETTINGS
 from ultralytics.cfg.options import Options, get_cfg
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import read_weights
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import OptionError, UserError, WeightsError
@@ -183,6 +185,19 @@ def load_model_weights(path: str | Path) -> dict:
     names = {index: (read.names or {}).get(index, str(index)) for index in range(nc)}
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in read.tensors.items()}
     return {"model_yaml": architecture, "names": names, "nc": nc, "model": tensors, "ema": None}
+
+
+def load_network(
+    checkpoint: Mapping[str, Any], network_class: type[DetectionModel], modules: Sequence[str] | None = None
+) -> DetectionModel:
+    """Build the network of a checkpoint in eval mode, with the averaged weights (EMA) where the file has them.
+
+    `modules` are folders of module files, in addition to those that the checkpoint names.
+    """
+    network = network_class(checkpoint["model_yaml"], nc=checkpoint["nc"], overrides={"modules": modules})
+    network.load_state_dict(checkpoint["ema"] or checkpoint["model"])
+    network.names = dict(checkpoint["names"])
+    return network.eval()
 
 
 def _describe(state: object) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.options import Given, given_options
+from ultralytics.engine.checkpoint import load_model_weights, load_network
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats import FORMATS, Format, Job, Metadata
 from ultralytics.nn.formats.common import BOUNDS, Difference, calibration_images, compare, drawn_images, network_images
@@ -146,10 +147,7 @@ class Exporter(CallbacksMixin):
     def _opened(self, job: Job, device: torch.device) -> nn.Module:
         if job.options.format != "safetensors":
             return AutoBackend(self.file, device)
-        from ultralytics.engine.checkpoint import load_model_weights
-        from ultralytics.engine.model import network_of
-
-        return network_of(load_model_weights(self.file), type(job.network)).to(device)
+        return load_network(load_model_weights(self.file), type(job.network)).to(device)
 
 
 def _file_for(source: str, kind: Format, precision: str) -> Path:

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.cfg.options import Options, get_cfg
-from ultralytics.engine.checkpoint import TENSORS, RunFiles, load_checkpoint, load_model_weights, save_checkpoint
+from ultralytics.engine.checkpoint import (
+    TENSORS,
+    RunFiles,
+    load_checkpoint,
+    load_model_weights,
+    load_network,
+    save_checkpoint,
+)
 from ultralytics.nn.accelerate.model_cache import InferenceCopy
 from ultralytics.nn.formats import backend_name
 from ultralytics.nn.tasks import DetectionModel
@@ -94,7 +101,7 @@ class Model(CallbacksMixin):
             return AutoBackend(self.source)
         if self.checkpoint is None:
             return self.network_class(self.source, overrides={"modules": self.modules})
-        network = network_of(self.checkpoint, self.network_class, self.modules)
+        network = load_network(self.checkpoint, self.network_class, self.modules)
         self.checkpoint = {key: value for key, value in self.checkpoint.items() if key not in TENSORS}  # not twice
         return network
 
@@ -152,7 +159,9 @@ class Model(CallbacksMixin):
         network = None
         if self._loaded:
             state = {"model_yaml": self.model.yaml, "nc": self.model.nc, "names": self.names, "ema": None}
-            network = partial(network_of, {**state, "model": self.model.state_dict()}, self.network_class, self.modules)
+            network = partial(
+                load_network, {**state, "model": self.model.state_dict()}, self.network_class, self.modules
+            )
         rest = (self.callbacks, network, given)
         self.metrics, folder = launch(args, train_process, trainer_class, args, *rest)
         self.trainer = trainer_class(args.replace(device="cpu"))  # not set up: it tells where things are
@@ -316,16 +325,3 @@ class Model(CallbacksMixin):
             said = self.model.metadata
             return {"imgsz": list(said.imgsz), "data": said.data}
         return (self.checkpoint or {}).get("options") or {}
-
-
-def network_of(
-    checkpoint: dict[str, Any], network_class: type[DetectionModel], modules: Sequence[str] | None = None
-) -> DetectionModel:
-    """The network in a checkpoint, with the averaged weights where it has them.
-
-    `modules` are folders of module files beside those that the checkpoint names.
-    """
-    network = network_class(checkpoint["model_yaml"], nc=checkpoint["nc"], overrides={"modules": modules})
-    network.load_state_dict(checkpoint["ema"] or checkpoint["model"])
-    network.names = dict(checkpoint["names"])
-    return network.eval()

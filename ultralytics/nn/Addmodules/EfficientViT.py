@@ -7,7 +7,6 @@ convolution of the stem has stride 1 here, 2 in the classifiers: detection wants
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from ultralytics.nn import plans
 from ultralytics.nn.modules.conv import fold_batchnorm
 from ultralytics.nn.registry import register
-from ultralytics.nn.weights import load_matching, read_state_dict
+from ultralytics.nn.weights import load_matching, read_state_dict, rename_timm_key
 from ultralytics.utils.errors import ModelConfigError
 
 KEY_DIM = 16
@@ -257,22 +256,6 @@ class EfficientViT(nn.Module):
         """
         source = {rename_timm_key(name): value for name, value in read_state_dict(file).items()}
         load_matching(self, source, origin=str(file))
-
-
-TIMM_PARTS = {"res1": 0, "patchmerge": 1, "res2": 2}
-TIMM_KEYS = (
-    (r"^patch_embed\.conv(\d)\.", lambda m: f"patch_embed.{2 * int(m[1]) - 2}."),
-    (r"^stages\.(\d)\.downsample\.(res1|patchmerge|res2)\.", lambda m: f"blocks{int(m[1]) + 1}.{TIMM_PARTS[m[2]]}."),
-    (r"^stages\.(\d)\.blocks\.(\d)\.", lambda m: f"blocks{int(m[1]) + 1}.{int(m[2]) + 3 * (m[1] != '0')}."),
-    (r"\.conv\.weight$", lambda m: ".c.weight"),
-)
-
-
-def rename_timm_key(name: str) -> str:
-    """Name in this file of a parameter of timm's `efficientvit_m*`; other names stay as they are."""
-    for pattern, replacement in TIMM_KEYS:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 CONFIGS: Mapping[str, dict] = {

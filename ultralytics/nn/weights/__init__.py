@@ -10,4 +10,5 @@ loading    all of it together: a file into a model, a classifier into its backbo
 """
 
 from ultralytics.nn.weights.load import LoadReport, load_backbone, load_matching, load_weights
+from ultralytics.nn.weights.names import rename_timm_key
 from ultralytics.nn.weights.read import Weights, known_names, read_state_dict, read_weights

@@ -150,6 +150,25 @@ RESNET_D: Rules = (
 )
 
 
+EFFICIENTVIT_DOWNSAMPLE = {"res1": 0, "patchmerge": 1, "res2": 2}
+EFFICIENTVIT_TIMM = (
+    (r"^patch_embed\.conv(\d)\.", lambda m: f"patch_embed.{2 * int(m[1]) - 2}."),
+    (
+        r"^stages\.(\d)\.downsample\.(res1|patchmerge|res2)\.",
+        lambda m: f"blocks{int(m[1]) + 1}.{EFFICIENTVIT_DOWNSAMPLE[m[2]]}.",
+    ),
+    (r"^stages\.(\d)\.blocks\.(\d)\.", lambda m: f"blocks{int(m[1]) + 1}.{int(m[2]) + 3 * (m[1] != '0')}."),
+    (r"\.conv\.weight$", lambda m: ".c.weight"),
+)
+
+
+def rename_timm_key(name: str) -> str:
+    """Return MSRA's name of a parameter of timm's `efficientvit_m*`. Other names are returned unchanged."""
+    for pattern, replacement in EFFICIENTVIT_TIMM:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
 @dataclass(frozen=True)
 class Dialect:
     """How a code base names things.
@@ -204,9 +223,6 @@ def backbone_dialects(model: nn.Module, names: Iterable[str]) -> list[Dialect]:
     EfficientViT has the names of MSRA's classifier here. Its file is told from a detector's by the classifier's head,
     since the epsilon of its normalisations is another.
     """
-    # Later, since that file imports this package.
-    from ultralytics.nn.Addmodules.EfficientViT import rename_timm_key
-
     parts = row_prefixes(model)
     plain = _plain_shortcut(model, parts)
     msra = Dialect("EfficientViT (MSRA)", lambda name: name, whole=False, norm_eps=1e-5)
