@@ -272,6 +272,7 @@ class Options:
     workers: Count
     half: bool
     compile: bool
+    accelerate: bool
     classes: Annotated[int | list[int] | None, Range(0)]
     single_cls: bool
     max_det: Positive

@@ -20,7 +20,6 @@ from ultralytics.engine.checkpoint import (
     load_network,
     save_checkpoint,
 )
-from ultralytics.nn.accelerate.model_cache import InferenceCopy
 from ultralytics.nn.formats import backend_name
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import known_names, load_weights, read_weights
@@ -75,7 +74,6 @@ class Model(CallbacksMixin):
         self.metrics: DetMetrics | None = None
         self.modules: list[str] | None = None  # folders of module files that an option named
         self._validated: dict[str, int | None] = {}  # imgsz and batch of the validation that gave `metrics`
-        self._inference = InferenceCopy()
         self._loaded = False  # weights that are not those of `source`
         suffix = Path(self.source).suffix.lower()
         if suffix in (".yaml", ".yml"):
@@ -187,7 +185,7 @@ class Model(CallbacksMixin):
 
         args = self._options("val", options, model=self.source)
         validator = (validator or self.validator_class)(None, None, args, self.callbacks)
-        self.metrics = validator(model=self._inference.of(self.model))
+        self.metrics = validator(model=self.model)
         self._validated = {"imgsz": check_imgsz(args.imgsz, int(max(self.model.stride))), "batch": args.batch}
         if (args.plots or args.save_json) and not rank():
             write_table(self.paper_table(), validator.save_dir)
@@ -221,9 +219,7 @@ class Model(CallbacksMixin):
         if source is None and args.source is None:
             raise UserError("predict: source= is missing; for example source='image.jpg'")
         self.predictor = (predictor or self.predictor_class)(args, options, self.callbacks)
-        # Vectors and feature maps are those of the layers that the model file has.
-        network = self.model if args.embed or args.visualize else self._inference.of(self.model)
-        return self.predictor(source, model=network, stream=stream)
+        return self.predictor(source, model=self.model, stream=stream)
 
     __call__ = predict
 

@@ -19,6 +19,7 @@ from ultralytics.data.loaders import Source, load_source
 from ultralytics.data.streams import Frame
 from ultralytics.engine.results import Results
 from ultralytics.engine.save_results import ResultWriter
+from ultralytics.nn.accelerate import for_inference
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
@@ -96,6 +97,8 @@ class BasePredictor(CallbacksMixin):
         self.device = select_device(self.args.device)
         if self.args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
+        if self.args.accelerate and not (self.args.embed or self.args.visualize):  # these show the layers as built
+            model = for_inference(model, self.device)
         self.model = model.to(self.device).eval()
         self.network_call = compiled(self.model) if self.args.compile else self.model
         self.stride = int(max(model.stride)) if hasattr(model, "stride") else 32

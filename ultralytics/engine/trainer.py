@@ -48,6 +48,7 @@ from ultralytics.engine.train_state import (
     time_limit_reason,
 )
 from ultralytics.engine.train_state import resume as resume_run
+from ultralytics.nn.accelerate import for_training, restore
 from ultralytics.nn.batch_of_one import accept_batches_of_one
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
@@ -192,6 +193,7 @@ class BaseTrainer(CallbacksMixin):
         if self.stop_reason:
             LOGGER.info(f"Stopped after epoch {self.epoch}: {self.stop_reason}")
         result = self.final_validation()
+        restore(self.model), restore(self.ema.ema)
         self.callbacks.run("on_train_end", self)
         LOGGER.info(train_log.summary(self))
         self.callbacks.run("teardown", self)
@@ -327,6 +329,8 @@ class BaseTrainer(CallbacksMixin):
             self.train_loader, self.val_loader = self.load_data()
         self.model = self.build_model().to(self.device)
         self.set_model_attributes()
+        if self.args.accelerate and (applied := for_training(self.model)):
+            LOGGER.info(f"accelerate: {', '.join(applied)} (accelerate=False switches this off)")
         if choose_batch:
             self.choose_batch()
         if self.args.sync_bn:

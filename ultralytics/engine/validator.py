@@ -18,6 +18,7 @@ from ultralytics.data.build import build_dataloader, build_dataset
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.metrics.coco_eval import CocoMetrics, coco_annotations, evaluate_coco
 from ultralytics.metrics.detection import DetMetrics
+from ultralytics.nn.accelerate import for_inference
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
@@ -85,7 +86,10 @@ class BaseValidator(CallbacksMixin):
         self.device = select_device(self.args.device)
         if self.args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
-        model = self.network_from(model).to(self.device).eval()
+        model = self.network_from(model)
+        if self.args.accelerate and not loss:  # in training the weights change between calls
+            model = for_inference(model, self.device)
+        model = model.to(self.device).eval()
         call = compiled(model) if self.args.compile else model
         if self.dataloader is None:
             self.dataloader = self.build_dataloader(model)

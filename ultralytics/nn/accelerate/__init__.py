@@ -1,6 +1,7 @@
-"""What `fuse()` does: rewrites of a network for inference that leave its output as it is, up to rounding.
+"""Speed-ups from outside: every one computes what the plain classes compute, and `accelerate=False` leaves all out.
 
-A module merges what it alone knows in its method `fold()`; a rewrite that spans several layers is a class here.
+`for_training` replaces classes of a network in place, `for_inference` gives a rewritten copy, and `restore` undoes
+`for_training`. The names in `state_dict` never change in a network that is trained.
 """
 
 from __future__ import annotations
@@ -9,6 +10,31 @@ import inspect
 
 import torch
 from torch import nn
+
+
+def for_training(network: nn.Module) -> list[str]:
+    """Replace classes of `network` by faster ones, in place; return what was applied, for the log."""
+    return []
+
+
+def restore(network: nn.Module) -> nn.Module:
+    """Undo `for_training`, in place; return `network`."""
+    return network
+
+
+def for_inference(network: nn.Module, device: torch.device | None = None) -> nn.Module:
+    """Return a copy of `network` in eval mode that is rewritten for inference, on `device` (default: where it is).
+
+    The copy is cached with the network, and made again after its weights or settings have changed. Networks that
+    cannot be rewritten (exported models, networks with hooks on their layers) are returned as they are.
+    """
+    from ultralytics.nn.accelerate.model_cache import InferenceCopy
+
+    if getattr(network, "layer_shapes", None) is None or network.fused:
+        return network
+    cache = vars(network).setdefault("_inference", InferenceCopy())
+    copy = cache.of(network)
+    return copy if device is None or copy is network else copy.to(device)
 
 
 def optimise(network: nn.Module) -> None:

@@ -17,6 +17,12 @@ class InferenceCopy:
         self._state: list[Any] = []
         self._copy: nn.Module | None = None
 
+    def __deepcopy__(self, memo: dict) -> InferenceCopy:
+        return InferenceCopy()  # a copy of the network starts without one
+
+    def __reduce__(self) -> tuple:
+        return InferenceCopy, ()
+
     def of(self, network: nn.Module) -> nn.Module:
         """The copy, in eval; the network itself where it is rewritten already, or somebody has put hooks on its parts.
 
