@@ -16,7 +16,6 @@ import torch.utils.deterministic
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from ultralytics.nn.accelerate.host_memory import prepare_host_memory
 from ultralytics.utils import LOGGER
 from ultralytics.utils.dist import local_rank, started_by_torchrun
 from ultralytics.utils.errors import DeviceError
@@ -84,7 +83,7 @@ def select_device(device: str | int | Sequence[int] | torch.device | None = None
     """The device to compute on: None takes the first GPU that is there, else the CPU.
 
     Understands 'cpu', 'mps', 0, '0', 'cuda', 'cuda:0', [0], and torch devices. Of several, '0,1', each process of a
-    distributed run takes its own, as with None. On the CPU it prepares the memory of this process. Raises DeviceError.
+    distributed run takes its own, as with None. Raises DeviceError.
     """
     asked = _normalise(device)
     if started_by_torchrun():
@@ -92,7 +91,6 @@ def select_device(device: str | int | Sequence[int] | torch.device | None = None
     if asked == "" and torch.cuda.is_available():
         return torch.device("cuda:0")
     if asked in ("", "cpu"):
-        prepare_host_memory()
         return torch.device("cpu")
     if asked == "mps":
         if not torch.backends.mps.is_available():

@@ -11,9 +11,13 @@ import inspect
 import torch
 from torch import nn
 
+from ultralytics.nn.accelerate.host_memory import prepare_host_memory
+
 
 def for_training(network: nn.Module) -> list[str]:
     """Replace classes of `network` by faster ones, in place; return what was applied, for the log."""
+    if next(network.parameters()).device.type == "cpu":
+        prepare_host_memory()
     return []
 
 
@@ -32,6 +36,8 @@ def for_inference(network: nn.Module, device: torch.device | None = None) -> nn.
 
     if getattr(network, "layer_shapes", None) is None or network.fused:
         return network
+    if (device or next(network.parameters()).device).type == "cpu":
+        prepare_host_memory()
     cache = vars(network).setdefault("_inference", InferenceCopy())
     copy = cache.of(network)
     return copy if device is None or copy is network else copy.to(device)
