@@ -4,7 +4,6 @@ import io
 import subprocess
 import sys
 import threading
-import zipfile
 
 import cv2
 import numpy as np
@@ -56,18 +55,6 @@ def video(tmp_path):
         writer.write(np.full((24, 32, 3), value, np.uint8))
     writer.release()
     return tmp_path / "a.avi"
-
-
-def test_results_of_an_archive_stay_in_the_run_folder(tmp_path):
-    file = tmp_path / "a.zip"
-    with zipfile.ZipFile(file, "w") as packed:
-        for name in ("x.png", "sub/x.png", "../../up.png", "图.png"):
-            packed.writestr(name, encoded())
-    results = predictor(tmp_path, save=True, save_txt=True)(file, Counting())
-    assert [len(result.boxes) for result in results] == [1] * 4
-    before = {"a.zip", "runs"}
-    assert {p.name for p in tmp_path.iterdir()} == before
-    assert {p.name for p in (tmp_path / "runs" / "out").iterdir()} == {"labels", "x.png", "x_2.png", "up.png", "图.png"}
 
 
 def test_an_image_on_the_standard_input(tmp_path, monkeypatch):

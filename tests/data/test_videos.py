@@ -1,7 +1,6 @@
 import io
 import threading
 import tracemalloc
-import zipfile
 
 import cv2
 import numpy as np
@@ -153,13 +152,10 @@ def test_everything_in_one_run_in_order(tmp_path):
     cv2.imencode(".png", shade(1))[1].tofile(tmp_path / "a.png")
     write_video(tmp_path / "b.avi", 5)
     write_gif(tmp_path / "c.gif", (10, 60))
-    with zipfile.ZipFile(tmp_path / "d.zip", "w") as packed:
-        packed.write(tmp_path / "a.png", "x.png")
-        packed.write(tmp_path / "a.png", "y.png")
-    source = [tmp_path / "d.zip", tmp_path, shade(9), tmp_path / "a.png"]
+    source = [tmp_path, shade(9), tmp_path / "a.png"]
     got = [(f.kind, f.label.split()[1]) for f in frames(source, batch=3)]
-    expected = [("image", "1/7"), ("image", "2/7"), ("image", "3/7"), *[("video", "4/7")] * 5]
-    assert got == [*expected, *[("video", "5/7")] * 2, ("image", "6/7"), ("image", "7/7")]
+    expected = [("image", "1/5"), *[("video", "2/5")] * 5]
+    assert got == [*expected, *[("video", "3/5")] * 2, ("image", "4/5"), ("image", "5/5")]
 
 
 def test_a_wrong_array_among_files_is_an_error_at_the_caller(tmp_path):

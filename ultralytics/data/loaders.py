@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from ultralytics.data.archives import ARCHIVE_SUFFIXES, Archive, archive_pictures, open_archive
 from ultralytics.data.images import DAMAGED, IMAGE_SUFFIXES, decode_image, is_image, pillow_to_bgr, read_image
 from ultralytics.data.piped import STDIN, read_piped
 from ultralytics.data.streams import (
@@ -172,13 +171,8 @@ HEAD_BYTES = 1 << 16  # enough for Pillow to know a file by its beginning
 class Entry:
     """One thing a source consists of; `encoded` is an image file's bytes."""
 
-    kind: Literal["image", "video", "stream", "archive", "array", "tensor", "encoded"]
+    kind: Literal["image", "video", "stream", "array", "tensor", "encoded"]
     value: Any
-
-    @property
-    def count(self) -> int:
-        """How many files it stands for."""
-        return len(self.value.members) if self.kind == "archive" else 1
 
 
 def find_entries(source: Any) -> list[Entry]:
@@ -238,36 +232,21 @@ def _entries_of_file(path: Path, inside: tuple[Path, ...]) -> list[Entry]:
     """Entries of one file that was asked for by name: where the suffix says nothing, its beginning may."""
     if path.suffix.lower() in LIST_SUFFIXES:
         return _entries_of_list(path, inside)
-    if path.suffix.lower() in ARCHIVE_SUFFIXES:
-        return [Entry("archive", open_archive(path))]
     kind = _kind(path)
     if kind is None:
         with path.open("rb") as file:
             kind = "image" if is_image(file.read(HEAD_BYTES)) else None
     if kind is None:
-        raise DataError(
-            f"source {path}: unknown file type {path.suffix!r}; expected {ACCEPTED}, a .zip, or a list .txt .csv"
-        )
+        raise DataError(f"source {path}: unknown file type {path.suffix!r}; expected {ACCEPTED}, or a list .txt .csv")
     return [Entry(kind, path)]
 
 
 def _entries_of_files(paths: list[Path], where: str) -> list[Entry]:
-    """Entries of what a folder or a pattern holds; archives only where the pattern asks for them."""
-    entries, archives = [], 0
-    for path in paths:
-        if path.name.startswith(".") or not path.is_file():
-            continue
-        if kind := _kind(path):
-            entries.append(Entry(kind, path))
-        elif path.suffix.lower() in ARCHIVE_SUFFIXES and where.endswith(path.suffix):
-            archives += 1
-            try:
-                entries.append(Entry("archive", open_archive(path)))
-            except DataError as error:
-                LOGGER.warning(f"skipped: {error}")
+    """Return the images and videos among the files of a folder or a pattern."""
+    visible = [path for path in paths if not path.name.startswith(".") and path.is_file()]
+    entries = [Entry(kind, path) for path in visible if (kind := _kind(path))]
     if not entries:
-        found = f"{archives} archives, none of them usable" if archives else f"{len(paths)} entries, no image or video"
-        raise DataError(f"source {where}: {found}{'' if archives else ' among them'}; expected {ACCEPTED}")
+        raise DataError(f"source {where}: {len(paths)} entries, no image or video among them; expected {ACCEPTED}")
     return entries
 
 
@@ -358,8 +337,8 @@ class Source:
         self.endless = bool(live)
 
     def __len__(self) -> int:
-        """Number of files, pictures and streams (a video counts once, an archive as what is in it)."""
-        return sum(entry.count for entry in self.entries)
+        """Return the number of files, images and streams; a video counts once."""
+        return len(self.entries)
 
     def __iter__(self) -> Iterator[list[Frame]]:
         if self.endless:
@@ -371,15 +350,12 @@ class Source:
         return batches(frames, self.batch)
 
     def _frames(self) -> Generator[Frame, None, None]:
-        total, position = len(self), 1
-        for entry in self.entries:
-            if entry.kind == "archive":
-                yield from _archive_frames(entry.value, position, total, self.vid_stride)
-            elif entry.kind in ("array", "tensor"):
+        total = len(self)
+        for position, entry in enumerate(self.entries, 1):
+            if entry.kind in ("array", "tensor"):
                 yield _memory_frame(entry, position, total)
             else:
                 yield from _reported(self._file_frames(entry, f"{position}/{total}"), f"{position}/{total}")
-            position += entry.count
 
     def _file_frames(self, entry: Entry, where: str) -> Iterator[Frame]:
         name = "stdin.jpg" if entry.kind == "encoded" else public_address(entry.value)
@@ -400,7 +376,7 @@ def load_source(
 ) -> Source:
     """Find out what `source` is.
 
-    Accepted: path of an image, video, zip archive or folder; glob (`**` looks into subfolders); .txt/.csv list of
+    Accepted: path of an image, video or folder; glob (`**` looks into subfolders); .txt/.csv list of
     paths; .streams list of addresses; camera number; rtsp/http address; `screen` with a region; `-` for paths or an
     image on the standard input; uint8 BGR array (H, W, 3); PIL image; float RGB tensor (B, 3, H, W) in 0..1; or a list
     of these. DataError where it is missing, empty or none of them.
@@ -442,15 +418,6 @@ def _memory_frame(entry: Entry, position: int, total: int) -> Frame:
         return Frame(image, unnamed, f"image {position}/{total} {unnamed}", tensor=entry.value)
     name = getattr(entry.value, "filename", "") or unnamed
     return Frame(to_bgr(entry.value), name, f"image {position}/{total} {name}")
-
-
-def _archive_frames(archive: Archive, position: int, total: int, vid_stride: int) -> Iterator[Frame]:
-    for place, (member, data) in enumerate(archive_pictures(archive), position):
-        where = f"{place}/{total}"
-        if isinstance(data, DataError):
-            LOGGER.warning(f"image {where} skipped: {data}")
-        else:
-            yield from _reported(_decoded(f"{archive.path}/{member}", data, where, vid_stride), where)
 
 
 def _decoded(name: str, data: bytes, where: str, vid_stride: int) -> Iterator[Frame]:
