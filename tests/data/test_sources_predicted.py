@@ -1,6 +1,5 @@
 """Sources through a predictor: what is written where, and what is left behind when a run ends early."""
 
-import io
 import subprocess
 import sys
 import threading
@@ -40,10 +39,6 @@ def predictor(tmp_path, **options):
     )
 
 
-def encoded(value=100):
-    return cv2.imencode(".png", np.full((20, 30, 3), value, np.uint8))[1].tobytes()
-
-
 def look_aheads():
     return [thread for thread in threading.enumerate() if thread.name == "look-ahead"]
 
@@ -55,12 +50,6 @@ def video(tmp_path):
         writer.write(np.full((24, 32, 3), value, np.uint8))
     writer.release()
     return tmp_path / "a.avi"
-
-
-def test_an_image_on_the_standard_input(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(encoded())))
-    (result,) = predictor(tmp_path, save=True)("-", Counting())
-    assert result.orig_shape == (20, 30) and (tmp_path / "runs" / "out" / "stdin.jpg").exists()
 
 
 def test_stopping_a_stream_early(tmp_path, video):

@@ -21,7 +21,6 @@ import torch
 from PIL import Image, ImageOps
 
 from ultralytics.data.images import DAMAGED, IMAGE_SUFFIXES, decode_image, is_image, pillow_to_bgr, read_image
-from ultralytics.data.piped import STDIN, read_piped
 from ultralytics.data.streams import (
     Background,
     Frame,
@@ -169,9 +168,9 @@ HEAD_BYTES = 1 << 16  # enough for Pillow to know a file by its beginning
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing a source consists of; `encoded` is an image file's bytes."""
+    """One thing a source consists of."""
 
-    kind: Literal["image", "video", "stream", "array", "tensor", "encoded"]
+    kind: Literal["image", "video", "stream", "array", "tensor"]
     value: Any
 
 
@@ -191,9 +190,8 @@ def find_entries(source: Any) -> list[Entry]:
     if isinstance(source, int) and not isinstance(source, bool):
         return [Entry("stream", source)]
     if isinstance(source, (str, Path)) and str(source).strip():
-        text = str(source).strip()
-        return _entries_of_stdin() if text == STDIN else _entries_of_text(text)
-    expected = "a path, glob, camera number, address, screen, -, array, PIL image, tensor or a list of these"
+        return _entries_of_text(str(source).strip())
+    expected = "a path, glob, camera number, address, screen, array, PIL image, tensor or a list of these"
     raise DataError(f"source: got {source!r} ({type(source).__name__}), expected {expected}")
 
 
@@ -248,14 +246,6 @@ def _entries_of_files(paths: list[Path], where: str) -> list[Entry]:
     if not entries:
         raise DataError(f"source {where}: {len(paths)} entries, no image or video among them; expected {ACCEPTED}")
     return entries
-
-
-def _entries_of_stdin() -> list[Entry]:
-    piped = read_piped()
-    if isinstance(piped, bytes):
-        return [Entry("encoded", piped)]
-    rows = [(number, name) for number, name in enumerate(piped, 1) if name]
-    return _entries_of_rows(rows, "source -", Path(), ())
 
 
 def _entries_of_list(path: Path, inside: tuple[Path, ...]) -> list[Entry]:
@@ -358,10 +348,8 @@ class Source:
                 yield from _reported(self._file_frames(entry, f"{position}/{total}"), f"{position}/{total}")
 
     def _file_frames(self, entry: Entry, where: str) -> Iterator[Frame]:
-        name = "stdin.jpg" if entry.kind == "encoded" else public_address(entry.value)
-        if entry.kind == "encoded":
-            yield from _decoded(name, entry.value, where, self.vid_stride)
-        elif "://" in str(entry.value) and (entry.kind == "image" or is_gif(name)):
+        name = public_address(entry.value)
+        if "://" in str(entry.value) and (entry.kind == "image" or is_gif(name)):
             yield from _decoded(name, fetch(str(entry.value), ADDRESS_LIMIT), where, self.vid_stride)
         elif is_gif(name):
             yield from gif_frames(entry.value, name, where, self.vid_stride)
@@ -374,12 +362,11 @@ class Source:
 def load_source(
     source: Any, *, batch: int = 1, vid_stride: int = 1, stream_buffer: bool = False, ahead: int = AHEAD
 ) -> Source:
-    """Find out what `source` is.
+    """Return the frames of `source` in batches.
 
-    Accepted: path of an image, video or folder; glob (`**` looks into subfolders); .txt/.csv list of
-    paths; .streams list of addresses; camera number; rtsp/http address; `screen` with a region; `-` for paths or an
-    image on the standard input; uint8 BGR array (H, W, 3); PIL image; float RGB tensor (B, 3, H, W) in 0..1; or a list
-    of these. DataError where it is missing, empty or none of them.
+    Accepted: path of an image, video or folder; glob (`**` looks into subfolders); .txt/.csv list of paths; .streams
+    list of addresses; camera number; rtsp/http address; `screen` with a region; uint8 BGR array (H, W, 3); PIL image;
+    float RGB tensor (B, 3, H, W) in 0..1; or a list of these. DataError where it is missing, empty or none of them.
     """
     entries = find_entries(source)
     return Source(entries, batch=batch, vid_stride=vid_stride, stream_buffer=stream_buffer, ahead=ahead)
