@@ -267,13 +267,12 @@ def _entries_of_list(path: Path, inside: tuple[Path, ...]) -> list[Entry]:
 
 
 def _read_text(path: Path) -> str:
-    """Text in UTF-8, or in UTF-16 as PowerShell redirects it, with any line ends."""
-    data = path.read_bytes()
+    """Return the UTF-8 text of a list file. Raises DataError for other encodings."""
     try:
-        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")  # universal newlines
     except UnicodeDecodeError as error:
-        raise DataError(f"source {path}: not text in UTF-8 ({error.reason} at byte {error.start})") from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        reason = f"{error.reason} at byte {error.start}"
+        raise DataError(f"source {path}: not text in UTF-8 ({reason}); save the list as UTF-8") from error
 
 
 def _entries_of_rows(rows: list[tuple[int, str]], where: str, folder: Path, inside: tuple[Path, ...]) -> list[Entry]:
