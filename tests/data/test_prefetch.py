@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import pytest
 
-from ultralytics.data.loaders import look_ahead
+from ultralytics.data.loaders import read_ahead
 
 
 def threads():
-    return [t for t in threading.enumerate() if t.name == "look-ahead"]
+    return [t for t in threading.enumerate() if t.name.startswith("read-ahead")]
 
 
 class Item:
@@ -48,13 +48,13 @@ def wait_until(condition):
 
 @pytest.mark.parametrize("ahead", [1, 4, 100])
 def test_order_is_kept_and_everything_arrives(ahead):
-    assert [item.number for item in look_ahead(make(300), ahead)] == list(range(300))
+    assert [item.number for item in read_ahead(make(300), ahead)] == list(range(300))
     assert not threads()
 
 
-def test_the_look_ahead_is_bounded_for_a_slow_consumer():
+def test_the_read_ahead_is_bounded_for_a_slow_consumer():
     log = []
-    with closing(look_ahead(make(1000, log), 3)) as items:
+    with closing(read_ahead(make(1000, log), 3)) as items:
         for taken in range(5):
             assert next(items).number == taken
             time.sleep(0.05)  # all the time the thread could want
@@ -63,22 +63,9 @@ def test_the_look_ahead_is_bounded_for_a_slow_consumer():
     assert log[-1] == "closed" and not threads()
 
 
-def test_heavy_items_wait_alone():
-    log = []
-    with closing(look_ahead(make(1000, log), 50, weigh=lambda item: 10 * item.number, most=100)) as items:
-        for _ in range(5):
-            next(items)
-        time.sleep(0.05)
-        assert log[-1] == 6  # 5 and 6 wait, 110 together
-        for _ in range(20):
-            next(items)
-        time.sleep(0.05)
-        assert log[-1] == 25  # one that is heavier than all that may wait still comes
-
-
 def test_items_are_made_while_the_caller_works():
     log = []
-    with closing(look_ahead(make(10, log), 2)) as items:
+    with closing(read_ahead(make(10, log), 2)) as items:
         next(items)
         assert wait_until(lambda: len(log) >= 3)  # without another call
 
@@ -86,7 +73,7 @@ def test_items_are_made_while_the_caller_works():
 def test_an_error_comes_after_the_items_before_it():
     seen = []
     with pytest.raises(KeyError, match="broken") as caught:
-        for item in look_ahead(make(10, fails_at=4), 2):
+        for item in read_ahead(make(10, fails_at=4), 2):
             seen.append(item.number)  # what was seen before the error is the question
     assert seen == [0, 1, 2, 3]
     assert any(entry.name == "make" for entry in caught.traceback)  # where it was raised is still to be seen
@@ -99,7 +86,7 @@ def test_errors_of_any_kind_arrive(kind):
         yield 1
         raise kind
 
-    ahead = look_ahead(items(), 2)
+    ahead = read_ahead(items(), 2)
     assert next(ahead) == 1
     with pytest.raises(kind):
         next(ahead)
@@ -109,7 +96,7 @@ def test_errors_of_any_kind_arrive(kind):
 @pytest.mark.parametrize("taken", [0, 1, 7])
 def test_leaving_early_closes_everything(taken):
     log = []
-    items = look_ahead(make(10**9, log), 4)
+    items = read_ahead(make(10**9, log), 4)
     for _ in range(taken):
         next(items)
     items.close()
@@ -118,7 +105,7 @@ def test_leaving_early_closes_everything(taken):
 
 def test_a_forgotten_iterator_ends_its_thread():
     log = []
-    items = look_ahead(make(10**9, log), 4)
+    items = read_ahead(make(10**9, log), 4)
     next(items)
     del items
     gc.collect()
@@ -126,7 +113,7 @@ def test_a_forgotten_iterator_ends_its_thread():
 
 
 def test_an_error_of_the_consumer_ends_the_thread():
-    with pytest.raises(ZeroDivisionError), closing(look_ahead(make(10**9), 4)) as items:
+    with pytest.raises(ZeroDivisionError), closing(read_ahead(make(10**9), 4)) as items:
         for _ in items:
             raise ZeroDivisionError
     assert not threads()
@@ -134,7 +121,7 @@ def test_an_error_of_the_consumer_ends_the_thread():
 
 def test_memory_stays_constant_over_two_thousand_items():
     most = 0
-    for item in look_ahead(make(2000), 4):
+    for item in read_ahead(make(2000), 4):
         most = max(most, len(Item.alive))
         del item
     assert 1 <= most <= 1 + 4 + 1 and not len(Item.alive)

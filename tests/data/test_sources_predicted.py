@@ -40,7 +40,7 @@ def predictor(tmp_path, **options):
 
 
 def look_aheads():
-    return [thread for thread in threading.enumerate() if thread.name == "look-ahead"]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 
 @pytest.fixture

@@ -137,15 +137,15 @@ def test_traced_memory_does_not_grow(tmp_path):
 def test_leaving_early_lets_go_of_the_file(tmp_path):
     batches = iter(load_source(write_video(tmp_path / "a.avi"), batch=2))
     next(batches)
-    assert [t.name for t in threading.enumerate() if t.name == "look-ahead"]
+    assert [t.name for t in threading.enumerate() if t.name.startswith("read-ahead")]
     batches.close()
-    assert not [t.name for t in threading.enumerate() if t.name == "look-ahead"]
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("read-ahead")]
 
 
 def test_arrays_need_no_thread():
     batches = iter(load_source([shade(1), shade(2)]))
     next(batches)
-    assert not [t.name for t in threading.enumerate() if t.name == "look-ahead"]
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("read-ahead")]
 
 
 def test_everything_in_one_run_in_order(tmp_path):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import glob
 import io
-import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlparse
@@ -22,7 +21,6 @@ from PIL import Image, ImageOps
 
 from ultralytics.data.images import DAMAGED, IMAGE_SUFFIXES, decode_image, is_image, pillow_to_bgr, read_image
 from ultralytics.data.streams import (
-    Background,
     Frame,
     gif_frames,
     is_gif,
@@ -36,90 +34,25 @@ from ultralytics.utils.downloads import fetch
 from ultralytics.utils.errors import DataError, UserError, did_you_mean
 
 T = TypeVar("T")
-POLL_SECONDS = 0.1  # how long a wait lasts before it looks around: a caller may leave, and Ctrl-C come on Windows
-CLOSE_SECONDS = 10.0  # for the item being made when the caller leaves
 END = object()
 
 
-def look_ahead(
-    items: Iterable[T], ahead: int, *, weigh: Callable[[T], int] = lambda _: 0, most: int = 1
-) -> Generator[T, None, None]:
-    """The items in their order, at most `ahead` of them made and not yet taken.
+def read_ahead(items: Generator[T, None, None], ahead: int) -> Generator[T, None, None]:
+    """Yield `items` in order while a thread makes up to `ahead` of them in advance.
 
-    No further item is made while those that wait weigh `most` or more. What `items` raises is raised here, after the
-    items before it. The thread starts with the first item that is asked for; it ends with the items, with an error, or
-    when this generator is closed, and closes `items` itself.
+    An exception of `items` is raised after the items before it. Closing this generator ends the thread and closes
+    `items`.
     """
-    shelf = _Shelf(ahead, weigh, most)
-    reader = Background(partial(_fill, items, shelf), name="look-ahead")
+    reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
     try:
-        while (item := shelf.take()) is not END:
-            if isinstance(item, _Failure):
-                raise item.error
+        waiting = deque(reader.submit(next, items, END) for _ in range(ahead))
+        while (item := waiting.popleft().result()) is not END:
+            waiting.append(reader.submit(next, items, END))
             yield item
-            del item  # while the next one is awaited, this one may go
+            del item  # free it while waiting for the next one
     finally:
-        reader.close(CLOSE_SECONDS)
-
-
-class _Failure:
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-
-class _Shelf:
-    """What has been made and waits, in order."""
-
-    def __init__(self, places: int, weigh: Callable[[T], int], most: int) -> None:
-        self._places, self._weigh, self._most = places, weigh, most
-        self._waiting: deque[tuple[object, int]] = deque()
-        self._weight = 0
-        self._changed = threading.Condition()
-
-    def wait_for_room(self, leaving: threading.Event) -> bool:
-        """Whether there is room before the caller leaves."""
-        with self._changed:
-            while not leaving.is_set():
-                if len(self._waiting) < self._places and self._weight < self._most:
-                    return True
-                self._changed.wait(POLL_SECONDS)
-        return False
-
-    def put(self, item: object, weight: int = 0) -> None:
-        with self._changed:
-            self._waiting.append((item, weight))
-            self._weight += weight
-            self._changed.notify_all()
-
-    def put_item(self, item: T) -> None:
-        self.put(item, self._weigh(item))
-
-    def take(self) -> object:
-        with self._changed:
-            while not self._waiting:
-                self._changed.wait(POLL_SECONDS)
-            item, weight = self._waiting.popleft()
-            self._weight -= weight
-            self._changed.notify_all()
-            return item
-
-
-def _fill(items: Iterable[T], shelf: _Shelf, leaving: threading.Event) -> None:
-    iterator = iter(items)
-    last: object = END
-    try:
-        while shelf.wait_for_room(leaving):  # before it is made: what is made waits nowhere else
-            item = next(iterator, END)
-            if item is END:
-                break
-            shelf.put_item(item)
-            del item
-    except BaseException as error:  # passed on to the caller, whatever it is
-        last = _Failure(error)
-    finally:
-        if hasattr(iterator, "close"):
-            iterator.close()  # here, not when it is collected: files and devices are let go of before `close` returns
-    shelf.put(last)
+        reader.shutdown(cancel_futures=True)
+        items.close()
 
 
 def to_bgr(image: np.ndarray | Image.Image) -> np.ndarray:
@@ -295,7 +228,6 @@ def _entries_of_rows(rows: list[tuple[int, str]], where: str, folder: Path, insi
 
 
 AHEAD = 4  # frames decoded and waiting; with larger batches a whole one
-AHEAD_BYTES = 1 << 28  # waiting frames together; with very large pictures only one is made in advance
 ADDRESS_LIMIT = 1 << 29  # bytes of one picture behind an address
 
 
@@ -334,8 +266,8 @@ class Source:
             addresses = [entry.value for entry in self.entries]
             return live_batches(addresses, vid_stride=self.vid_stride, keep_all=self.stream_buffer)
         frames = self._frames()
-        if self.ahead and any(entry.kind not in ("array", "tensor") for entry in self.entries):  # those are decoded
-            frames = look_ahead(frames, max(self.ahead, self.batch), weigh=lambda f: f.image.nbytes, most=AHEAD_BYTES)
+        if self.ahead and any(entry.kind not in ("array", "tensor") for entry in self.entries):  # nothing to decode
+            frames = read_ahead(frames, max(self.ahead, self.batch))
         return batches(frames, self.batch)
 
     def _frames(self) -> Generator[Frame, None, None]:
