@@ -24,8 +24,8 @@ from ultralytics.data.streams import (
     Frame,
     gif_frames,
     is_gif,
+    is_screen,
     live_batches,
-    parse_screen,
     public_address,
     video_frames,
 )
@@ -131,8 +131,8 @@ def find_entries(source: Any) -> list[Entry]:
 def _entries_of_text(text: str, inside: tuple[Path, ...] = ()) -> list[Entry]:
     if text.isdecimal():
         return [Entry("stream", int(text))]
-    if region := parse_screen(text):
-        return [Entry("stream", region)]
+    if is_screen(text):
+        return [Entry("stream", text)]
     if text.lower().startswith("file://"):
         text = url2pathname(urlparse(text).path)
     if "://" in text:

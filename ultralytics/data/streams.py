@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import cv2
@@ -22,7 +21,7 @@ from PIL import Image, ImageSequence
 
 from ultralytics.data.images import DAMAGED, pillow_to_bgr
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import DataError, MissingPackageError
+from ultralytics.utils.errors import DataError, MissingPackageError, UserError
 
 COUNT_ERROR = 0.01  # some containers say how long they are, not how many frames they have
 GIF_MILLISECONDS = 100  # of a frame that does not say
@@ -86,99 +85,45 @@ def is_gif(name: Any) -> bool:
     return Path(str(name)).suffix.lower() == ".gif"
 
 
-SCREEN = "screen"
-FRAMES_PER_SECOND = 30.0  # at most: a screen gives as many as one asks for
-
-
-@dataclass(frozen=True)
-class Region:
-    """Part of a monitor: `monitor` 0 is all of them together, 1 the first; no `box` (left, top, w, h): all of it."""
-
-    monitor: int = 0
-    box: tuple[int, int, int, int] | None = None
-
-    def __str__(self) -> str:
-        """The source it was given as."""
-        return " ".join(map(str, (SCREEN, self.monitor, *(self.box or ()))))
-
-
-def parse_screen(text: str) -> Region | None:
-    """The region that a source names, None where it is no screen. Needs the package mss."""
-    word, *rest = text.split()
-    if word.lower() != SCREEN:
-        return None
-    usage = "expected: screen [number of the monitor, 0 for all] [left top width height]"
-    if not all(part.removeprefix("-").isdecimal() for part in rest) or len(rest) not in (0, 1, 4, 5):
-        raise DataError(f"source {text!r}: {usage}, all whole numbers")
-    numbers = [int(part) for part in rest]
-    monitor, box = (numbers[0], numbers[1:]) if len(numbers) in (1, 5) else (0, numbers)
-    if monitor < 0 or (box and min(box[2:]) < 1):
-        raise DataError(f"source {text!r}: the number is 0 or more, width and height are at least 1; {usage}")
-    _mss()
-    return Region(monitor, tuple(box) or None)
+SCREEN = re.compile(r"screen(?: (\d+))?(?: (\d+ \d+ \d+ \d+))?", re.IGNORECASE | re.ASCII)
+SCREEN_FPS = 30.0
 
 
 class ScreenCapture:
-    """A region of the screen behind the methods of `cv2.VideoCapture` that readers use. One thread makes and uses it.
+    """Grab a screen region, `screen [monitor] [left top width height]`, with the methods of `cv2.VideoCapture`.
 
-    DataError where there is no screen or the region is not on it.
+    Monitor 0 (the default) is all monitors together. Raises DataError if there is no such monitor or region.
     """
 
-    def __init__(self, region: Region) -> None:
-        mss = _mss()
-        self._errors = (mss.exception.ScreenShotError, OSError)
+    def __init__(self, source: str) -> None:
         try:
-            self._grabber = mss.MSS() if hasattr(mss, "MSS") else mss.mss()  # the older name before 10.1
-            monitors = self._grabber.monitors
-        except self._errors as error:
-            raise DataError(f"source {region}: the screen cannot be read ({error}); it needs a desktop") from error
-        if region.monitor >= len(monitors):
-            raise DataError(f"source {region}: there are monitors 1 to {len(monitors) - 1}, and 0 for all of them")
-        self._region, self._area = region, _area(region, monitors[region.monitor])
-        self._image: np.ndarray | None = None
-        self._due = 0.0
+            import mss
+        except ImportError as error:
+            raise MissingPackageError("source=screen needs the package mss: pip install mss") from error
+        number, region = SCREEN.fullmatch(source).groups()
+        try:
+            self.grabber = (mss.MSS if hasattr(mss, "MSS") else mss.mss)()  # mss.mss before 10.1
+            monitor = self.grabber.monitors[int(number or 0)]
+        except (mss.ScreenShotError, OSError, IndexError) as error:
+            raise DataError(f"source {source}: monitor {number or 0} cannot be captured ({error})") from error
+        width, height = monitor["width"], monitor["height"]
+        x, y, w, h = map(int, region.split()) if region else (0, 0, width, height)
+        if min(w, h) < 1 or x + w > width or y + h > height:
+            raise DataError(f"source {source}: the region is not within monitor {number or 0} of {width}x{height}")
+        self.area = {"left": monitor["left"] + x, "top": monitor["top"] + y, "width": w, "height": h}
 
     def get(self, prop: int) -> float:
-        """The frame rate; of everything else nothing is known."""
-        return FRAMES_PER_SECOND if prop == cv2.CAP_PROP_FPS else 0.0
+        return SCREEN_FPS if prop == cv2.CAP_PROP_FPS else 0.0
 
     def grab(self) -> bool:
-        """Take a picture, not sooner than a thirtieth of a second after the last one."""
-        time.sleep(max(0.0, self._due - time.monotonic()))
-        self._due = time.monotonic() + 1 / FRAMES_PER_SECOND
-        try:
-            self._image = np.asarray(self._grabber.grab(self._area))  # (H, W, 4) BGRA
-        except self._errors as error:
-            raise DataError(f"source {self._region}: the screen cannot be read any more ({error})") from error
+        time.sleep(1 / SCREEN_FPS)
         return True
 
     def retrieve(self) -> tuple[bool, np.ndarray]:
-        """(whether there is one, the picture (H, W, 3) uint8 BGR)."""
-        return True, np.ascontiguousarray(self._image[..., :3])
+        return True, np.asarray(self.grabber.grab(self.area))[..., :3].copy()  # BGRA -> BGR
 
     def release(self) -> None:
-        """Let go of the screen."""
-        self._grabber.close()
-
-
-def _area(region: Region, monitor: dict[str, int]) -> dict[str, int]:
-    """What mss is asked for, in coordinates of the whole desktop."""
-    if region.box is None:
-        return {key: monitor[key] for key in ("left", "top", "width", "height")}
-    left, top, width, height = region.box
-    if left < 0 or top < 0 or left + width > monitor["width"] or top + height > monitor["height"]:
-        size = f"{monitor['width']}x{monitor['height']}"
-        raise DataError(f"source {region}: the region leaves monitor {region.monitor}, which is {size}")
-    return {"left": monitor["left"] + left, "top": monitor["top"] + top, "width": width, "height": height}
-
-
-def _mss() -> ModuleType:
-    try:
-        import mss
-        import mss.exception
-    except ImportError as error:
-        raise MissingPackageError("source screen needs mss: pip install mss") from error
-    return mss
+        self.grabber.close()
 
 
 RECONNECTS = 3
@@ -204,15 +149,24 @@ class Frame:
     tensor: torch.Tensor | None = None  # (3, H, W) float RGB in 0..1: the network input as the caller prepared it
 
 
+def is_screen(address: str | int) -> bool:
+    """Return whether a source is a screen region. Raises DataError for a region that is malformed."""
+    if str(address).lower().split()[:1] != ["screen"]:
+        return False
+    if not SCREEN.fullmatch(address):
+        raise DataError(f"source {address!r}: expected screen [monitor] [left top width height], all whole numbers")
+    return True
+
+
 def frame_rate(capture: cv2.VideoCapture | ScreenCapture) -> float:
     """Frames per second; 30 where the source does not say, as cameras often do not."""
     fps = capture.get(cv2.CAP_PROP_FPS)
     return fps if 0 < fps < 1000 else 30.0
 
 
-def open_capture(address: str | int | Region) -> cv2.VideoCapture | ScreenCapture:
+def open_capture(address: str | int) -> cv2.VideoCapture | ScreenCapture:
     """The device, file or stream at `address`, opened or not; network addresses are given up when they stay silent."""
-    if isinstance(address, Region):
+    if is_screen(address):
         return ScreenCapture(address)
     if "://" not in str(address):
         return cv2.VideoCapture(address)
@@ -221,7 +175,7 @@ def open_capture(address: str | int | Region) -> cv2.VideoCapture | ScreenCaptur
     return cv2.VideoCapture(address, cv2.CAP_ANY, limits)
 
 
-def public_address(address: str | int | Path | Region) -> str:
+def public_address(address: str | int | Path) -> str:
     """The address without user name and password, for logs and file names."""
     return re.sub(r"//[^/@]*@", "//", str(address))
 
@@ -245,7 +199,7 @@ class LiveReader:
     Without `keep_all` only the newest frame is kept; with it up to 30 wait, and reading pauses rather than lose one.
     """
 
-    def __init__(self, address: str | int | Region, *, label: str, vid_stride: int = 1, keep_all: bool = False) -> None:
+    def __init__(self, address: str | int, *, label: str, vid_stride: int = 1, keep_all: bool = False) -> None:
         self.address, self.label = address, label
         self.vid_stride, self.keep_all = vid_stride, keep_all
         self.failure = "its reader failed, see above"  # why it has ended, where the thread lives to say so
@@ -278,7 +232,7 @@ class LiveReader:
             before = self._count
             try:
                 self._read_connection(stopping)
-            except DataError as error:  # nothing that another attempt would mend
+            except UserError as error:  # reconnecting would not help
                 self.failure = str(error)
                 return
             failures = failures + 1 if self._count == before else 1
@@ -320,7 +274,7 @@ class LiveReader:
 
 
 def live_batches(
-    addresses: Sequence[str | int | Region], *, vid_stride: int = 1, keep_all: bool = False
+    addresses: Sequence[str | int], *, vid_stride: int = 1, keep_all: bool = False
 ) -> Iterator[list[Frame]]:
     """Batches with one frame of every stream that has a new one, until all streams have ended.
 
