@@ -357,7 +357,6 @@ class Options:
     save_txt: bool
     save_conf: bool
     save_crop: bool
-    save_labels: Annotated[str | list[str] | None, SomeOf("coco", "yolo", "voc", "label_studio", "cvat")]
     show_labels: bool
     show_conf: bool
     show_boxes: bool

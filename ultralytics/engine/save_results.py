@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 
 from ultralytics.cfg.options import Options
-from ultralytics.data.formats import LabelWriters
 from ultralytics.data.streams import Frame
 from ultralytics.engine.results import Results, image_name, show_image, write_image
 from ultralytics.utils.errors import DataError
@@ -18,7 +17,7 @@ SHOWN_MILLISECONDS = 500  # how long a picture stays on the screen; frames of vi
 
 
 class ResultWriter:
-    """Saves and shows results as the options say; `close` finishes videos and labels.
+    """Saves and shows results as the options say; `close` finishes videos.
 
     Files of equal names from different folders do not overwrite each other: the later one gets a number.
     """
@@ -27,12 +26,11 @@ class ResultWriter:
         self.options, self.folder = options, folder
         self._owners: dict[str, str] = {}  # name in the run folder -> the source path it stands for
         self._videos: dict[str, tuple[cv2.VideoWriter, tuple[int, int]]] = {}  # with (width, height)
-        self._labels = LabelWriters(folder, options.save_labels) if folder and options.save_labels else None
 
     @staticmethod
     def needs_folder(options: Options) -> bool:
         """Whether the options ask for any file; feature vectors (`embed`) are returned, not written."""
-        of_detections = options.save or options.save_txt or options.save_crop or bool(options.save_labels)
+        of_detections = options.save or options.save_txt or options.save_crop
         return options.visualize or (of_detections and not options.embed)
 
     def write(self, result: Results, frame: Frame) -> None:
@@ -44,8 +42,6 @@ class ResultWriter:
             result.save_txt(self.folder / "labels" / f"{numbered}.txt", save_conf=options.save_conf)
         if options.save_crop:
             result.save_crop(self.folder / "crops", numbered)
-        if self._labels:
-            self._labels.add(result, None if frame.kind == "image" else frame.index)
         if not (options.save or options.show):
             return
         picture = result.plot(
@@ -72,12 +68,7 @@ class ResultWriter:
         return name
 
     def close(self) -> None:
-        """Finish videos and labels."""
-        self._close_videos()
-        if self._labels:
-            self._labels.close()
-
-    def _close_videos(self) -> None:
+        """Finish the videos."""
         for video, _ in self._videos.values():
             video.release()
         self._videos.clear()
@@ -85,7 +76,7 @@ class ResultWriter:
     def _write_frame(self, stem: str, frame: Frame, picture: np.ndarray) -> None:
         if stem not in self._videos:
             if frame.kind == "video":  # files come one after the other: the one before is complete
-                self._close_videos()
+                self.close()
             file, size = self.folder / f"{stem}.mp4", (picture.shape[1], picture.shape[0])
             video = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), frame.fps, size)
             if not video.isOpened():
