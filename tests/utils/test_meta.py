@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ultralytics.nn.accelerate.meta_shapes import ShapesAlone, copy_on_meta
+from ultralytics.utils.flops import FastShapes, copy_on_meta
 
 
 def sample(device: str, values: tuple[int, ...], points: tuple[int, ...]) -> Tensor:
@@ -33,7 +33,7 @@ CALLS = [
 def test_shapes_are_those_of_the_function(call: Callable[[str], Tensor]):
     expected = call("cpu")
 
-    with ShapesAlone():
+    with FastShapes():
         shapes, values = call("meta"), call("cpu")
 
     assert shapes.is_meta and shapes.shape == expected.shape and shapes.dtype == expected.dtype
@@ -48,14 +48,14 @@ def test_shapes_are_those_of_the_function(call: Callable[[str], Tensor]):
     ],
 )
 def test_what_does_not_fit_is_an_error_of_the_function(call: Callable[[], Tensor]):
-    with ShapesAlone(), pytest.raises(RuntimeError):
+    with FastShapes(), pytest.raises(RuntimeError):
         call()
 
 
 def test_strides_follow_the_memory_format():
     images = torch.zeros(1, 4, 6, 6, device="meta").to(memory_format=torch.channels_last)
 
-    with ShapesAlone():
+    with FastShapes():
         output = nn.BatchNorm2d(4).eval().to("meta")(images)
 
     assert output.is_contiguous(memory_format=torch.channels_last)

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 import ultralytics.nn.modules  # noqa: F401 - registers the layers of the package
 from ultralytics.cfg.model_yaml import PYRAMID, ModelSpec, Row
-from ultralytics.nn.accelerate.meta_shapes import ShapesAlone, copy_on_meta
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.plans import LayerSpec, PlanFunction, RowContext
 from ultralytics.nn.registry import (
@@ -31,6 +30,7 @@ from ultralytics.nn.registry import (
 )
 from ultralytics.nn.signatures import candidates, no_candidate, takes_classes
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
+from ultralytics.utils.flops import FastShapes, copy_on_meta
 
 
 def advice(layer: nn.Module, plan: LayerSpec, ctx: RowContext, where: str) -> str:
@@ -94,7 +94,7 @@ def output_shapes(
         return shapes
     try:
         twin = copy_on_meta(layer).eval()
-        with ShapesAlone():
+        with FastShapes():
             output = call(twin, [torch.empty(shape, device="meta") for shape in inputs], takes_list)
     except Exception:  # whatever it is, the run on the CPU below shows it with a better message
         output = _on_cpu(layer, inputs, takes_list, where)

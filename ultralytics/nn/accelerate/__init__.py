@@ -16,9 +16,12 @@ from ultralytics.nn.accelerate.host_memory import prepare_host_memory
 
 def for_training(network: nn.Module) -> list[str]:
     """Replace classes of `network` by faster ones, in place; return what was applied, for the log."""
-    if next(network.parameters()).device.type == "cpu":
-        prepare_host_memory()
-    return []
+    return keep_host_memory(next(network.parameters()).device)
+
+
+def keep_host_memory(device: torch.device) -> list[str]:
+    """Set up malloc for computing on the CPU; return what was applied, for the log."""
+    return ["freed memory kept"] if device.type == "cpu" and prepare_host_memory()[0] else []
 
 
 def restore(network: nn.Module) -> nn.Module:
@@ -36,8 +39,7 @@ def for_inference(network: nn.Module, device: torch.device | None = None) -> nn.
 
     if getattr(network, "layer_shapes", None) is None or network.fused:
         return network
-    if (device or next(network.parameters()).device).type == "cpu":
-        prepare_host_memory()
+    keep_host_memory(next(network.parameters()).device if device is None else device)
     cache = vars(network).setdefault("_inference", InferenceCopy())
     copy = cache.of(network)
     return copy if device is None or copy is network else copy.to(device)

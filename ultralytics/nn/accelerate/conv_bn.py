@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ultralytics.nn.accelerate.graph import LayerGraph
-from ultralytics.nn.accelerate.meta_shapes import copy_on_meta
 from ultralytics.nn.modules.conv import fold_batchnorm
+from ultralytics.utils.flops import copy_on_meta
 
 
 class FoldNormalisations:

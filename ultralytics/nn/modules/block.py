@@ -25,7 +25,6 @@ from ultralytics.nn.modules.attention import (
     C3k2,
     PSABlock,
 )
-from ultralytics.nn.modules.chain import each_output
 from ultralytics.nn.modules.conv import Conv, ConvNormLayer, LightConv, RepConv, activation
 from ultralytics.nn.modules.conv import DWConv as DWConv  # files of forks import these three from here, too
 from ultralytics.nn.modules.conv import GhostConv as GhostConv
@@ -139,7 +138,9 @@ class HGBlock(nn.Module):
         self.add = shortcut and c1 == c2
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs = each_output(x, self.m)  # (B, c1, H, W) and n x (B, cm, H, W)
+        outputs = [x]  # (B, c1, H, W) and n x (B, cm, H, W)
+        for block in self.m:
+            outputs.append(block(outputs[-1]))
         aggregated = self.ec(self.sc(torch.cat(outputs, 1)))  # (B, c1 + n cm, H, W) -> (B, c2, H, W)
         return x + aggregated if self.add else aggregated
 

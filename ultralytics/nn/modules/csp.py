@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from ultralytics.nn import plans
 from ultralytics.nn.modules.argument_checks import require_multiple, require_same
-from ultralytics.nn.modules.chain import each_output
 from ultralytics.nn.modules.conv import Conv, DWConv, GhostConv, RepConv, batchnorm_affine, fold_batchnorm
 from ultralytics.nn.modules.transformer import TransformerBlock
 from ultralytics.nn.registry import register
@@ -109,8 +108,10 @@ class C2f(nn.Module):
         self.m = nn.ModuleList(inner(c) if inner else Bottleneck(c, c, shortcut, g, e=1.0) for _ in range(n))
 
     def forward(self, x: Tensor) -> Tensor:
-        a, b = self.cv1(x).chunk(2, 1)  # (B, c1, H, W) -> 2 x (B, c, H, W)
-        return self.cv2(torch.cat((a, *each_output(b, self.m)), 1))  # (B, (2 + n) c, H, W) -> (B, c2, H, W)
+        outputs = list(self.cv1(x).chunk(2, 1))  # (B, c1, H, W) -> 2 x (B, c, H, W)
+        for block in self.m:
+            outputs.append(block(outputs[-1]))
+        return self.cv2(torch.cat(outputs, 1))  # (B, (2 + n) c, H, W) -> (B, c2, H, W)
 
 
 @register(plans.csp)
@@ -187,8 +188,10 @@ class C3f(nn.Module):
         self.m = nn.ModuleList(Bottleneck(c_, c_, shortcut, g, k=(3, 3), e=1.0) for _ in range(n))
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs = each_output(self.cv1(x), self.m)  # (1 + n) x (B, c_, H, W)
-        return self.cv3(torch.cat((self.cv2(x), *outputs), 1))
+        outputs = [self.cv2(x), self.cv1(x)]
+        for block in self.m:
+            outputs.append(block(outputs[-1]))
+        return self.cv3(torch.cat(outputs, 1))  # (B, (2 + n) c_, H, W) -> (B, c2, H, W)
 
 
 @register(plans.csp)

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from ultralytics.nn import plans
 from ultralytics.nn.modules.argument_checks import require_multiple, require_odd
-from ultralytics.nn.modules.chain import each_output
 from ultralytics.nn.modules.conv import Conv, autopad
 from ultralytics.nn.modules.csp import RepCSP
 from ultralytics.nn.registry import register
@@ -50,8 +49,10 @@ class SPPF(nn.Module):
         self.n, self.add = n, shortcut and c1 == c2
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = each_output(self.cv1(x), [self.m] * self.n)  # (n + 1) x (B, c1 / 2, H, W)
-        y = self.cv2(torch.cat(pooled, 1))  # (B, c2, H, W)
+        pooled = [self.cv1(x)]
+        for _ in range(self.n):
+            pooled.append(self.m(pooled[-1]))
+        y = self.cv2(torch.cat(pooled, 1))  # (B, (n + 1) c1 / 2, H, W) -> (B, c2, H, W)
         return x + y if self.add else y
 
 
@@ -68,8 +69,10 @@ class SPPELAN(nn.Module):
         self.cv5 = Conv(4 * c3, c2, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs = each_output(self.cv1(x), (self.cv2, self.cv3, self.cv4))  # 4 x (B, c3, H, W)
-        return self.cv5(torch.cat(outputs, 1))
+        outputs = [self.cv1(x)]
+        for pool in (self.cv2, self.cv3, self.cv4):
+            outputs.append(pool(outputs[-1]))
+        return self.cv5(torch.cat(outputs, 1))  # (B, 4 c3, H, W) -> (B, c2, H, W)
 
 
 @register(plans.conv)
@@ -89,7 +92,8 @@ class RepNCSPELAN4(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = self.cv1(x).chunk(2, 1)  # (B, c1, H, W) -> 2 x (B, c3 / 2, H, W)
-        return self.cv4(torch.cat((a, *each_output(b, (self.cv2, self.cv3))), 1))  # (B, c3 + 2 c4, H, W) -> (B, c2, ..)
+        c = self.cv2(b)
+        return self.cv4(torch.cat((a, b, c, self.cv3(c)), 1))  # (B, c3 + 2 c4, H, W) -> (B, c2, H, W)
 
 
 @register(plans.conv)
