@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from tests.engine.fakes import QuietModel, TinyTrainer, tiny_options
-from tests.engine.test_distribute import run_two
+from tests.engine.test_ddp import run_two
 from ultralytics import RTDETR
 from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.engine.checkpoint import load_checkpoint

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from ultralytics.utils import LOGGER, dist
+from ultralytics.utils.errors import ModelConfigError
+from ultralytics.utils.flops import get_flops
 from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
 from ultralytics.utils.torch_utils import describe_device
 
@@ -130,6 +133,16 @@ def results_row(trainer: BaseTrainer) -> dict[str, float]:
     row |= {f"train/{name}": value for name, value in trainer.losses.items()}
     row |= trainer.metrics
     return row | {f"lr/pg{index}": group["lr"] for index, group in enumerate(trainer.optimizer.param_groups)}
+
+
+def model_size(network: nn.Module, imgsz: int) -> dict[str, float]:
+    """Return `parameters` and, if they can be counted, `GFLOPs` of a network."""
+    size = {"parameters": sum(parameter.numel() for parameter in network.parameters())}
+    try:
+        size["GFLOPs"] = get_flops(network, imgsz)
+    except ModelConfigError as error:
+        LOGGER.warning(f"The FLOPs of the model could not be counted: {error}")
+    return size
 
 
 def device(trainer: BaseTrainer) -> str:

@@ -52,7 +52,7 @@ from ultralytics.nn.accelerate import for_training, restore
 from ultralytics.nn.batch_of_one import accept_batches_of_one
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
-from ultralytics.utils.callbacks.logger_base import followed
+from ultralytics.utils.callbacks.loggers import run_loggers
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.files import run_dir
 from ultralytics.utils.torch_utils import (
@@ -176,7 +176,8 @@ class BaseTrainer(CallbacksMixin):
 
         Raises TrainingInterrupted after Ctrl-C, NonFiniteLossError, and what the parts raise (UserError).
         """
-        with dist.process_group(self.device), processes_of(self), memory_explained(self), followed(self):
+        loggers = run_loggers(self.args.loggers, self.callbacks)
+        with dist.process_group(self.device), processes_of(self), memory_explained(self), loggers:
             return self.run()
 
     def run(self) -> object:
@@ -515,6 +516,10 @@ class BaseTrainer(CallbacksMixin):
     def results_row(self) -> dict[str, float]:
         """A row of results.csv."""
         return train_log.results_row(self)
+
+    def model_size(self) -> dict[str, float]:
+        """Return `parameters` and, if they can be counted, `GFLOPs` of the network that is saved."""
+        return train_log.model_size(self.ema.ema, self.args.imgsz)
 
     def mark_step(self) -> None:
         """Remember the batches and losses up to this step of the optimiser, see `start_group`."""

@@ -1,4 +1,4 @@
-"""Named events of training, validation, prediction and export, and the functions users attach to them."""
+"""Named events of training, validation, prediction and export, and the functions attached to them."""
 
 from ultralytics.utils.callbacks.base import EVENTS, Callback, Callbacks, CallbacksMixin
 
