@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from ultralytics.losses.classification import class_loss
+from ultralytics.losses.classification import CLASS_LOSSES
 from ultralytics.losses.detr import RTDETRDetectionLoss
 from ultralytics.utils.errors import OptionError
 
@@ -47,7 +47,7 @@ def example() -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
 def test_values_are_those_of_the_formula(kind):
     logits, positives, quality = example()
     of = dict(zip(zip(*(p.tolist() for p in positives), strict=True), quality.tolist(), strict=True))
-    loss = class_loss(kind, logits, positives, quality, ALPHA, GAMMA)
+    loss = CLASS_LOSSES[kind](logits, positives, quality, ALPHA, GAMMA)
     for index in itertools.product(*map(range, logits.shape)):
         p = 1 / (1 + math.exp(-logits[index].item()))
         assert loss[index].item() == pytest.approx(FORMULAS[kind](p, of.get(index), p**GAMMA), rel=1e-9, abs=1e-12)
@@ -57,7 +57,7 @@ def test_values_are_those_of_the_formula(kind):
 def test_gradients_agree_with_differences(kind):
     logits, positives, quality = example()
     assert torch.autograd.gradcheck(
-        lambda z: class_loss(kind, z, positives, quality, ALPHA, GAMMA), logits.requires_grad_()
+        lambda z: CLASS_LOSSES[kind](z, positives, quality, ALPHA, GAMMA), logits.requires_grad_()
     )
 
 
@@ -73,7 +73,7 @@ def test_gradient_of_mal_is_that_of_cross_entropies_with_constant_weights():
     ours = logits.clone().requires_grad_()
     assert torch.autograd.gradcheck(formula, logits.clone().requires_grad_())
     theirs = torch.autograd.functional.jacobian(lambda z: formula(z).sum(), logits)
-    class_loss("mal", ours, positives, quality, ALPHA, GAMMA).sum().backward()
+    CLASS_LOSSES["mal"](ours, positives, quality, ALPHA, GAMMA).sum().backward()
     assert torch.allclose(ours.grad, theirs, rtol=1e-10, atol=1e-12)
     assert torch.allclose(ours.grad, weight * (logits.sigmoid() - target), rtol=1e-10, atol=1e-12)
 
@@ -82,7 +82,7 @@ def test_a_poor_match_weighs_more_with_mal_than_with_vfl():
     logits = torch.tensor([[2.0]], requires_grad=True)  # sure of itself, and badly placed
     where, quality = (torch.tensor([0]), torch.tensor([0])), torch.tensor([0.05])
     pulls = {
-        kind: torch.autograd.grad(class_loss(kind, logits, where, quality, ALPHA, GAMMA).sum(), logits)[0].item()
+        kind: torch.autograd.grad(CLASS_LOSSES[kind](logits, where, quality, ALPHA, GAMMA).sum(), logits)[0].item()
         for kind in ("vfl", "mal")
     }
     assert pulls["mal"] > 10 * pulls["vfl"] > 0
@@ -92,12 +92,12 @@ def test_a_poor_match_weighs_more_with_mal_than_with_vfl():
 def test_certain_logits_and_no_positives_stay_finite(kind):
     nothing = (torch.zeros(0, dtype=torch.long),) * 2
     logits = torch.tensor([[-200.0, 0.0, 200.0]], requires_grad=True)
-    class_loss(kind, logits, nothing, torch.zeros(0), ALPHA, GAMMA).sum().backward()
+    CLASS_LOSSES[kind](logits, nothing, torch.zeros(0), ALPHA, GAMMA).sum().backward()
     assert logits.grad.isfinite().all()
 
 
 def test_an_unknown_class_loss_is_an_error_with_the_nearest_name():
-    with pytest.raises(OptionError, match="expected vfl, mal, focal, got 'focl'; did you mean 'focal'"):
+    with pytest.raises(OptionError, match="expected vfl, mal, focal, bce, got 'focl'; did you mean 'focal'"):
         RTDETRDetectionLoss(loss_class="focl")
     assert RTDETRDetectionLoss(use_vfl=False).loss_class == "focal"
     assert RTDETRDetectionLoss(loss_class="mal").loss_class == "mal"

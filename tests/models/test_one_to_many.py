@@ -11,10 +11,10 @@ from tests.golden.inputs import train_batch
 from ultralytics.cfg import get_cfg
 from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.losses.assigner import PAIRS_AT_ONCE
+from ultralytics.losses.assigner import MAX_PAIRS, DensePrediction
 from ultralytics.losses.detr import RTDETRDetectionLoss
 from ultralytics.models.rtdetr.train import RTDETRTrainer
-from ultralytics.nn.modules.one_to_many import DensePrediction, OneToManyHead
+from ultralytics.nn.modules.one_to_many import OneToManyHead
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.ops import bbox_iou, xywh2xyxy
 from ultralytics.utils.torch_utils import ModelEMA
@@ -60,7 +60,7 @@ def test_the_branch_learns_classes_and_boxes(kind):
     optimizer = torch.optim.Adam(head.parameters(), 3e-3)
     for _ in range(300):
         optimizer.zero_grad()
-        sum(criterion._dense_terms(head(feats, SHAPES), labels).values()).backward()
+        sum(criterion.dense_terms(head(feats, SHAPES), labels).values()).backward()
         optimizer.step()
     out = head(feats, SHAPES)
     for image, box, name in zip((0, 0, 2), labels["bboxes"], labels["cls"], strict=True):
@@ -77,7 +77,7 @@ def test_terms_are_those_of_the_formula():
     guess = torch.tensor([[[0.17, 0.15, 0.35, 0.35], [0.6, 0.6, 0.9, 0.9]]])
     scores, points = torch.tensor([[[-1.0, 0.5], [-2.0, -3.0]]]), torch.tensor([[0.25, 0.25], [0.75, 0.75]])
     criterion = RTDETRDetectionLoss(nc=2, loss_class="mal", one_to_many=0.5)
-    terms = criterion._dense_terms(DensePrediction(guess, scores, points, torch.tensor([0.05, 0.05])), labels)
+    terms = criterion.dense_terms(DensePrediction(guess, scores, points, torch.tensor([0.05, 0.05])), labels)
 
     overlap, hull = 0.18 * 0.2, 0.2 * 0.2
     soft = bbox_iou(guess[0, :1], xywh2xyxy(box), xywh=False, CIoU=True).item()  # the best position's is its overlap
@@ -150,8 +150,8 @@ def test_500_boxes_need_bounded_memory():
     dense = OneToManyHead(8, 2)(torch.rand(4, 8400, 8), shapes)
     criterion = RTDETRDetectionLoss(nc=2, one_to_many=1.0)
     with Largest() as largest:
-        terms = criterion._dense_terms(dense, targets([500, 500, 0, 500], nc=2))
-    assert largest.numel <= PAIRS_AT_ONCE
+        terms = criterion.dense_terms(dense, targets([500, 500, 0, 500], nc=2))
+    assert largest.numel <= MAX_PAIRS
     assert all(term.isfinite() for term in terms.values())
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.golden.inputs import assigner_inputs
-from ultralytics.losses import assigner as tal
+from ultralytics.losses import assigner
 from ultralytics.losses.assigner import TaskAlignedAssigner
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -38,7 +38,7 @@ def test_assignment_and_scores_are_those_of_the_published_package(case):
 @pytest.mark.parametrize("case", [CASES[1], CASES[4]], ids=lambda c: f"case{c['case']}")
 def test_images_one_by_one_give_the_same(case, monkeypatch):
     together = assign(case)
-    monkeypatch.setattr(tal, "PAIRS_AT_ONCE", 1)
+    monkeypatch.setattr(assigner, "MAX_PAIRS", 1)
     assert all(torch.equal(a, b) for a, b in zip(together, assign(case), strict=True))
 
 

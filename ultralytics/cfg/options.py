@@ -323,7 +323,7 @@ class Options:
     loss_cls: Gain
     loss_bbox: Gain
     loss_giou: Gain
-    loss_class: Annotated[str, OneOf("vfl", "mal", "focal")]
+    loss_class: str  # a key of losses.classification.CLASS_LOSSES
     one_to_many: Gain
     # Augmentation
     augmentation: Annotated[str, OneOf("mosaic", "official", "none")]

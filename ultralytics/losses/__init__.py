@@ -1,1 +1,1 @@
-"""Losses of the detectors: matching of predictions and targets, and the terms computed from it."""
+"""Losses of the detectors: matching of predictions and boxes, and the terms computed from the pairs."""

@@ -1,61 +1,55 @@
-"""What a class logit costs, given how well the box of its prediction fits: varifocal, matchability-aware and focal."""
+"""Classification losses that take the overlap of the predicted box into account."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CLASS_LOSSES = ("vfl", "mal", "focal")
+Index = tuple[Tensor, ...]  # indexes the logits of the matched predictions at their true class, each (K,)
 
 
-def class_loss(
-    kind: str, logits: Tensor, positives: tuple[Tensor, ...], quality: Tensor, alpha: float, gamma: float
-) -> Tensor:
-    """Cost of every logit, in the shape of `logits`.
-
-    Args:
-        kind: one of `CLASS_LOSSES`.
-        logits: (..., classes).
-        positives: indices into `logits` of the K that stand for an object, each once.
-        quality: (K,) overlap of their boxes with the object's, or another soft target in 0..1.
-        alpha, gamma: see the losses; the matchability-aware one has no alpha.
-    """
-    if kind == "mal":
-        return matchability_aware_loss(logits, positives, quality, gamma)
-    target = torch.zeros_like(logits)
-    target[positives] = quality
-    if kind == "focal":
-        return focal_loss(logits, target, alpha, gamma)
-    return varifocal_loss(logits, target, positives, alpha, gamma)
-
-
-def varifocal_loss(logits: Tensor, target: Tensor, positives: tuple[Tensor, ...], alpha: float, gamma: float) -> Tensor:
-    """Positives: q times the cross-entropy with q; negatives: alpha p^gamma times that with 0. arXiv 2008.13367."""
-    weight = alpha * logits.sigmoid() ** gamma
-    weight = weight.index_put(positives, target[positives])
+def varifocal_loss(logits: Tensor, positives: Index, quality: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Varifocal loss (https://arxiv.org/abs/2008.13367): positives weigh q, negatives alpha * p^gamma."""
+    target = torch.zeros_like(logits).index_put(positives, quality)
+    weight = (alpha * logits.sigmoid() ** gamma).index_put(positives, quality)
     return weight * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
-def matchability_aware_loss(logits: Tensor, positives: tuple[Tensor, ...], quality: Tensor, gamma: float) -> Tensor:
-    """Positives: cross-entropy with q^gamma, which a poor box does not silence; negatives: p^gamma times that with 0.
+def matchability_aware_loss(logits: Tensor, positives: Index, quality: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Matchability-aware loss of DEIM (https://arxiv.org/abs/2412.04234): target q^gamma, negatives weigh p^gamma.
 
-    DEIM, https://arxiv.org/abs/2412.04234. As in its published training, the weight p^gamma is a constant for the
-    gradient.
+    Unlike varifocal loss it also learns from poor boxes. As in DEIM's training, no gradient flows through the weight.
     """
-    target = torch.zeros_like(logits)
-    target[positives] = quality.to(logits.dtype) ** gamma
-    weight = logits.detach().sigmoid() ** gamma
-    weight[positives] = 1
+    target = torch.zeros_like(logits).index_put(positives, quality.to(logits.dtype) ** gamma)
+    weight = (logits.detach().sigmoid() ** gamma).index_put(positives, torch.ones_like(quality, dtype=logits.dtype))
     return weight * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
-def focal_loss(logits: Tensor, target: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Cross-entropy times |target - p|^gamma and a balance: alpha of targets, 1 - alpha of the rest.
+def focal_loss(logits: Tensor, positives: Index, quality: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Focal loss (https://arxiv.org/abs/1708.02002), balanced by alpha.
 
-    Targets 0 and 1 give the focal loss (https://arxiv.org/abs/1708.02002), others its form for soft targets (quality
-    focal loss, https://arxiv.org/abs/2006.04388).
+    Targets between 0 and 1 give quality focal loss (https://arxiv.org/abs/2006.04388).
     """
+    target = torch.zeros_like(logits).index_put(positives, quality)
     balance = target * alpha + (1 - target) * (1 - alpha)
-    distance = (target - logits.sigmoid()).abs()
-    return F.binary_cross_entropy_with_logits(logits, target, reduction="none") * balance * distance**gamma
+    weight = balance * (target - logits.sigmoid()).abs() ** gamma
+    return weight * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+
+
+def bce_loss(logits: Tensor, positives: Index, quality: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Binary cross-entropy with the overlap as target."""
+    target = torch.zeros_like(logits).index_put(positives, quality)
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+
+
+# A new loss is a function above and a line below: `loss_class=NAME` selects it. Each takes logits (..., nc), the index
+# of the K positives and their quality (K,) in 0..1, and returns the loss of every logit, in the shape of `logits`.
+CLASS_LOSSES: dict[str, Callable[[Tensor, Index, Tensor, float, float], Tensor]] = {
+    "vfl": varifocal_loss,
+    "mal": matchability_aware_loss,
+    "focal": focal_loss,
+    "bce": bce_loss,
+}

@@ -1,43 +1,118 @@
-"""Loss of RT-DETR (https://arxiv.org/abs/2304.08069): classes by an overlap-aware loss, boxes by L1 and GIoU."""
+"""Loss of RT-DETR (https://arxiv.org/abs/2304.08069): classes by varifocal loss, boxes by L1 and GIoU.
+
+A new term is a function of `MatchedPredictions` and a line in `LOSS_MAP`. Its gain, its column in results.csv, and its
+copies for the auxiliary layers, the denoising queries and the one-to-many branch follow from that line.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultralytics.losses.assigner import TaskAlignedAssigner, one_to_many_terms
-from ultralytics.losses.classification import CLASS_LOSSES, class_loss
+from ultralytics.cfg.options import Options
+from ultralytics.losses.assigner import DensePrediction, TaskAlignedAssigner, assign_dense
+from ultralytics.losses.classification import CLASS_LOSSES
 from ultralytics.losses.matcher import HungarianMatcher, Match
-from ultralytics.nn.modules.one_to_many import DensePrediction
 from ultralytics.utils.dist import mean_over_ranks, world_size
 from ultralytics.utils.errors import OptionError, did_you_mean
-from ultralytics.utils.ops import bbox_iou
+from ultralytics.utils.ops import bbox_iou, xyxy2xywh
+
+
+@dataclass(frozen=True)
+class MatchedPredictions:
+    """Predictions of L layers and the boxes they are matched to, K pairs of all layers together.
+
+    Attributes:
+        scores: (L, B, Q, nc), logits of all queries.
+        index: layer, image, query and true class of each pair, each (K,); indexes `scores`.
+        boxes, targets: (K, 4), predicted and true boxes, cx, cy, w, h in 0..1.
+        quality: (K,), target of the class loss in 0..1, the overlap by default.
+        class_loss: key of `CLASS_LOSSES`.
+        normalizer: number of pairs per layer, at least 1; divides every term.
+        weight: (K,) weights of the pairs in the box terms, 1 by default.
+    """
+
+    scores: Tensor
+    index: tuple[Tensor, Tensor, Tensor, Tensor]
+    boxes: Tensor
+    targets: Tensor
+    quality: Tensor
+    class_loss: str
+    normalizer: float | Tensor
+    weight: Tensor | float = 1.0
+
+    def sum_layers(self, values: Tensor) -> Tensor:
+        """Sum the weighted values of the pairs by layer and normalize: (K,) -> (L,)."""
+        zeros = values.new_zeros(len(self.scores))
+        return zeros.index_add(0, self.index[0], values * self.weight) / self.normalizer
+
+
+def giou_loss(criterion: RTDETRDetectionLoss, matched: MatchedPredictions) -> Tensor:
+    """Compute 1 - generalized IoU (https://arxiv.org/abs/1902.09630): (L,)."""
+    giou = bbox_iou(matched.boxes, matched.targets, xywh=True, GIoU=True).squeeze(-1)
+    return matched.sum_layers(1 - giou)
+
+
+def class_loss(criterion: RTDETRDetectionLoss, matched: MatchedPredictions) -> Tensor:
+    """Compute the classification loss over all logits: (L,)."""
+    function = CLASS_LOSSES[matched.class_loss]
+    loss = function(matched.scores, matched.index, matched.quality, criterion.alpha, criterion.gamma).sum((1, 2, 3))
+    # as in the reference implementation, bce is divided by the queries
+    return loss / (matched.scores.shape[2] if matched.class_loss == "bce" else matched.normalizer)
+
+
+def l1_loss(criterion: RTDETRDetectionLoss, matched: MatchedPredictions) -> Tensor:
+    """Compute the L1 distance of cx, cy, w, h: (L,)."""
+    return matched.sum_layers((matched.boxes - matched.targets).abs().sum(-1))
+
+
+class LossTerm(NamedTuple):
+    """A line of `LOSS_MAP`: the function, its default gain, its name in the logs, the option that sets the gain."""
+
+    function: Callable[[RTDETRDetectionLoss, MatchedPredictions], Tensor]
+    gain: float
+    logged: str
+    option: str | None = None
+
+
+LOSS_MAP = {
+    "giou": LossTerm(giou_loss, gain=2.0, logged="giou_loss", option="loss_giou"),
+    "class": LossTerm(class_loss, gain=1.0, logged="cls_loss", option="loss_cls"),
+    "bbox": LossTerm(l1_loss, gain=5.0, logged="l1_loss", option="loss_bbox"),
+}
 
 
 class RTDETRDetectionLoss(nn.Module):
-    """Set loss of all decoder layers, the encoder's selection, and the denoising queries.
+    """Set loss of all decoder layers, the encoder's query selection and the denoising queries.
 
-    Every term is a sum divided by the number of matched boxes. The decoder layers but the last, and the encoder, are
-    auxiliary: matched and weighed alike, reported together.
+    Every term is a sum divided by the number of matched boxes. The encoder and all decoder layers but the last are
+    auxiliary: matched and weighted in the same way, and summed in the `_aux` terms.
 
     Args:
         nc: number of classes.
-        loss_gain: weights of `class`, `bbox` and `giou`.
-        use_vfl: varifocal loss (https://arxiv.org/abs/2008.13367); otherwise focal, or BCE without `use_fl`.
-        alpha, gamma: of the class loss, see `class_loss`.
-        matcher: how queries and boxes are paired.
-        loss_class: `vfl`, `mal` (matchability-aware, https://arxiv.org/abs/2412.04234) or `focal`, in place of what
-            `use_vfl` and `use_fl` say.
-        one_to_many: gain of the one-to-many branch's terms, which is on top of their own gains.
+        loss_gain: weights of the terms, keys as in `loss_map`; the map's gains by default.
+        use_vfl, use_fl: varifocal loss; otherwise focal loss, or BCE without `use_fl`.
+        alpha, gamma: parameters of the classification loss.
+        matcher: matches queries and boxes.
+        loss_class: key of `CLASS_LOSSES`; overrides `use_vfl` and `use_fl`.
+        one_to_many: gain of the one-to-many branch, on top of the gains of its terms.
 
     Raises:
-        OptionError: no such class loss.
+        OptionError: unknown `loss_class`.
+
+    >>> loss = RTDETRDetectionLoss(nc=2)
+    >>> boxes = torch.tensor([[0.3, 0.3, 0.2, 0.2], [0.7, 0.7, 0.4, 0.4]]).expand(2, 1, 2, 4)  # layers, images, queries
+    >>> batch = {"cls": torch.tensor([1]), "bboxes": boxes[0, 0, 1:], "gt_groups": [1]}
+    >>> terms = loss((boxes, torch.zeros(2, 1, 2, 2)), batch)
+    >>> round(terms["loss_class"].item(), 2), terms["loss_bbox"].item()
+    (0.88, 0.0)
     """
+
+    loss_map: Mapping[str, LossTerm] = LOSS_MAP
 
     def __init__(
         self,
@@ -52,16 +127,30 @@ class RTDETRDetectionLoss(nn.Module):
         one_to_many: float = 0.0,
     ):
         super().__init__()
-        if loss_class not in (None, *CLASS_LOSSES):
-            near = did_you_mean(loss_class, CLASS_LOSSES)
-            raise OptionError(f"loss_class: expected {', '.join(CLASS_LOSSES)}, got {loss_class!r}{near}")
-        self.nc = nc
-        self.loss_gain = dict(loss_gain or {"class": 1, "bbox": 5, "giou": 2})
-        self.gamma, self.alpha = gamma, alpha
         self.loss_class = loss_class or ("vfl" if use_vfl else "focal" if use_fl else "bce")
+        if self.loss_class not in CLASS_LOSSES:
+            near = did_you_mean(self.loss_class, CLASS_LOSSES)
+            raise OptionError(f"loss_class: expected {', '.join(CLASS_LOSSES)}, got {self.loss_class!r}{near}")
+        self.nc, self.gamma, self.alpha = nc, gamma, alpha
+        self.loss_gain = {name: term.gain for name, term in self.loss_map.items()} | dict(loss_gain or {})
         self.matcher = matcher or HungarianMatcher()
         self.one_to_many = one_to_many
         self.assigner = TaskAlignedAssigner(num_classes=nc)
+
+    @classmethod
+    def from_options(cls, options: Options, nc: int) -> RTDETRDetectionLoss:
+        """Build the loss with the gains and the classification loss of `options`."""
+        gains = {name: getattr(options, term.option) for name, term in cls.loss_map.items() if term.option}
+        return cls(nc, gains, loss_class=options.loss_class, one_to_many=options.one_to_many)
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Names of `loss_items` in the logs: giou_loss, cls_loss, l1_loss."""
+        return tuple(term.logged for term in self.loss_map.values())
+
+    def loss_items(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """Return the terms of the last decoder layer, detached, in the order of `loss_names`."""
+        return torch.stack([terms[f"loss_{name}"].detach() for name in self.loss_map])
 
     def forward(
         self,
@@ -72,87 +161,81 @@ class RTDETRDetectionLoss(nn.Module):
         dn_meta: Mapping[str, Any] | None = None,
         dense: DensePrediction | None = None,
     ) -> dict[str, Tensor]:
-        """All terms, after their gains.
+        """Compute all terms, multiplied by their gains.
 
         Args:
             preds: boxes (L, B, Q, 4) as cx, cy, w, h in 0..1 and logits (L, B, Q, nc); the encoder first.
             batch: cls (N,) long, bboxes (N, 4), gt_groups: boxes per image.
-            dn_bboxes, dn_scores: the same of the denoising queries, without the encoder.
+            dn_bboxes, dn_scores: the same for the denoising queries, without the encoder.
             dn_meta: `dn_pos_idx` and `dn_gt_idx` of `get_cdn_group`.
             dense: predictions of the one-to-many branch, if there is one.
         """
+        # matching; the denoising queries know their boxes
         boxes, scores = preds[0].float(), preds[1].float()
         matches = self.matcher.match_layers(boxes, scores, batch["bboxes"], batch["cls"], batch["gt_groups"])
-        restored = [] if dn_meta is None else list(zip(dn_meta["dn_pos_idx"], dn_meta["dn_gt_idx"], strict=True))
-        counts = [sum(len(gt) for _, gt in pairs) for pairs in (matches[0], restored)]
-        if self.training and world_size() > 1:  # divide by the boxes of all processes, as one with the joint batch does
+        dn_match = [] if dn_meta is None else list(zip(dn_meta["dn_pos_idx"], dn_meta["dn_gt_idx"], strict=True))
+
+        # number of pairs per layer: the mean over ranks, so that the gradient is that of the joint batch
+        counts = [sum(len(gt) for _, gt in pairs) for pairs in (matches[0], dn_match)]
+        if self.training and world_size() > 1:
             counts = mean_over_ranks(boxes.new_tensor(counts)).tolist()
-        paired, paired_dn = counts
-        terms = self._terms(boxes, scores, batch, matches, paired, "") | self._dense_terms(dense, batch)
-        denoising = [f"{name}_dn" for name in terms if not name.endswith("_dense")]
+
+        terms = self._layer_terms(self._gather(boxes, scores, batch, matches, counts[0]), "")
         if dn_meta is None:
-            return terms | dict.fromkeys(denoising, boxes.new_zeros(()))
-        matches = [restored] * len(dn_bboxes)
-        return terms | self._terms(dn_bboxes.float(), dn_scores.float(), batch, matches, paired_dn, "_dn")
+            terms |= {f"{name}_dn": boxes.new_zeros(()) for name in terms}
+        else:
+            dn_matches = [dn_match] * len(dn_bboxes)
+            matched = self._gather(dn_bboxes.float(), dn_scores.float(), batch, dn_matches, counts[1])
+            terms |= self._layer_terms(matched, "_dn")
+        return terms if dense is None else terms | self.dense_terms(dense, batch)
 
-    def _terms(
-        self,
-        boxes: Tensor,
-        scores: Tensor,
-        batch: Mapping[str, Any],
-        matches: list[list[Match]],
-        paired: float,
-        suffix: str,
-    ) -> dict[str, Tensor]:
-        """Terms of the last layer, and of the others summed; `paired`, the number of pairs, is what divides them."""
-        layer, image, query, gt = _indices(matches, boxes.device)
-        predicted, wanted = boxes[layer, image, query], batch["bboxes"][gt].to(boxes.dtype)  # (L * pairs, 4)
-
-        overlap = bbox_iou(predicted.detach(), wanted, xywh=True).squeeze(-1)
-        per_pair = {
-            "loss_bbox": (predicted - wanted).abs().sum(-1),
-            "loss_giou": 1 - bbox_iou(predicted, wanted, xywh=True, GIoU=True).squeeze(-1),
+    def dense_terms(self, dense: DensePrediction, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Compute the terms of the one-to-many branch, weighted by the soft targets and divided by their sum."""
+        (image, position, label), targets, soft = assign_dense(self.assigner, dense, batch)
+        matched = MatchedPredictions(
+            scores=dense.scores[None],  # (1, B, S, nc)
+            index=(torch.zeros_like(image), image, position, label),
+            boxes=xyxy2xywh(dense.boxes[image, position]),
+            targets=xyxy2xywh(targets),
+            quality=soft,
+            class_loss="focal" if self.loss_class == "bce" else self.loss_class,
+            normalizer=mean_over_ranks(soft.sum()).clamp(min=1),
+            weight=soft,
+        )
+        return {
+            f"loss_{name}_dense": self.one_to_many * self.loss_gain[name] * term.function(self, matched)[0]
+            for name, term in self.loss_map.items()
         }
-        by_layer = {
-            name: boxes.new_zeros(len(matches)).index_add(0, layer, values) / max(paired, 1)
-            for name, values in per_pair.items()
-        }
-        by_layer["loss_class"] = self._class_loss(scores, (layer, image, query, batch["cls"][gt]), overlap, paired)
 
+    def _gather(
+        self, boxes: Tensor, scores: Tensor, batch: Mapping[str, Any], matches: list[list[Match]], count: float
+    ) -> MatchedPredictions:
+        """Gather the matched predictions of all layers; `count` is the number of pairs per layer."""
+        rows = [
+            (torch.full_like(query, layer), torch.full_like(query, image), query, gt)
+            for layer, images in enumerate(matches)
+            for image, (query, gt) in enumerate(images)
+        ]
+        layer, image, query, gt = (torch.cat(column).to(boxes.device) for column in zip(*rows, strict=True))
+        predicted, targets = boxes[layer, image, query], batch["bboxes"][gt].to(boxes.dtype)  # (K, 4)
+        # as in the reference implementation, a batch without boxes uses the focal loss
+        kind = "focal" if self.loss_class == "vfl" and not count else self.loss_class
+        overlap = bbox_iou(predicted.detach(), targets, xywh=True).squeeze(-1)
+        return MatchedPredictions(
+            scores=scores,
+            index=(layer, image, query, batch["cls"][gt]),
+            boxes=predicted,
+            targets=targets,
+            quality=torch.ones_like(overlap) if kind == "focal" else overlap,
+            class_loss=kind,
+            normalizer=max(count, 1),
+        )
+
+    def _layer_terms(self, matched: MatchedPredictions, suffix: str) -> dict[str, Tensor]:
+        """Compute each term of the last layer, and its sum over the others."""
         terms = {}
-        for name, gain in (("loss_class", "class"), ("loss_bbox", "bbox"), ("loss_giou", "giou")):
-            weighted = by_layer[name] * self.loss_gain[gain]
-            terms[f"{name}{suffix}"] = weighted[-1]
-            terms[f"{name}_aux{suffix}"] = weighted[:-1].sum()
+        for name, term in self.loss_map.items():
+            weighted = self.loss_gain[name] * term.function(self, matched)  # (L,)
+            terms[f"loss_{name}{suffix}"] = weighted[-1]
+            terms[f"loss_{name}_aux{suffix}"] = weighted[:-1].sum()
         return terms
-
-    def _class_loss(self, scores: Tensor, positives: tuple[Tensor, ...], overlap: Tensor, paired: float) -> Tensor:
-        """(L,): what each layer's logits (L, B, Q, nc) cost; `positives` index the logits of matched classes."""
-        if self.loss_class == "bce":
-            target = torch.zeros_like(scores)
-            target[positives] = overlap
-            loss = F.binary_cross_entropy_with_logits(scores, target, reduction="none")
-            return loss.sum((1, 2, 3)) / scores.shape[2]  # the reference divides by queries here, not by boxes
-        # Without any box the reference falls back to the focal loss.
-        kind = "focal" if self.loss_class == "vfl" and not paired else self.loss_class
-        quality = torch.ones_like(overlap) if kind == "focal" else overlap
-        return class_loss(kind, scores, positives, quality, self.alpha, self.gamma).sum((1, 2, 3)) / max(paired, 1)
-
-    def _dense_terms(self, dense: DensePrediction | None, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Terms of the one-to-many branch."""
-        if dense is None:
-            return {}
-        kind = "focal" if self.loss_class == "bce" else self.loss_class
-        cost = partial(class_loss, kind, alpha=self.alpha, gamma=self.gamma)
-        terms = one_to_many_terms(dense, batch, cost, self.assigner)
-        return {f"loss_{k}_dense": self.one_to_many * self.loss_gain[k] * value for k, value in terms.items()}
-
-
-def _indices(matches: list[list[Match]], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Layer, image, query and box of every pair of every layer, each (L * pairs,)."""
-    rows = [
-        (torch.full_like(query, layer), torch.full_like(query, image), query, gt)
-        for layer, images in enumerate(matches)
-        for image, (query, gt) in enumerate(images)
-    ]
-    return tuple(torch.cat(column).to(device) for column in zip(*rows, strict=True))

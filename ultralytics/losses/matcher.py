@@ -1,4 +1,4 @@
-"""Bipartite matching of predictions to boxes (DETR, https://arxiv.org/abs/2005.12872)."""
+"""Bipartite matching of queries and boxes (DETR, https://arxiv.org/abs/2005.12872)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from torch import Tensor, nn
 
 from ultralytics.utils.ops import bbox_iou
 
-Match = tuple[Tensor, Tensor]  # positions of queries, and of the boxes they are matched to
+Match = tuple[Tensor, Tensor]  # indices of queries, and of the boxes they are matched to
 
 
 class HungarianMatcher(nn.Module):
-    """One-to-one matching of least total cost: focal class cost, L1 and generalised IoU of the boxes.
+    """Match each box with one query at the least total cost: class, L1 distance and generalized IoU.
 
     Args:
         cost_gain: weights of `class`, `bbox` and `giou`.
         use_fl: focal class cost; otherwise the negative probability of the class.
-        alpha, gamma: of the focal cost, https://arxiv.org/abs/1708.02002.
+        alpha, gamma: parameters of the focal cost (https://arxiv.org/abs/1708.02002).
+
+    >>> logits = torch.tensor([[[0.0], [4.0]]])  # 1 image, 2 queries, 1 class
+    >>> queries = torch.tensor([[[0.2, 0.2, 0.1, 0.1], [0.5, 0.5, 0.4, 0.4]]])
+    >>> boxes, labels = torch.tensor([[0.5, 0.5, 0.5, 0.4]]), torch.tensor([0])
+    >>> HungarianMatcher()(queries, logits, boxes, labels, [1])
+    [(tensor([1]), tensor([0]))]
     """
 
     def __init__(
@@ -33,60 +39,58 @@ class HungarianMatcher(nn.Module):
         self.cost_gain = dict(cost_gain or {"class": 2, "bbox": 5, "giou": 2})
         self.use_fl, self.alpha, self.gamma = use_fl, alpha, gamma
 
-    @torch.no_grad()
     def forward(
         self, pred_bboxes: Tensor, pred_scores: Tensor, gt_bboxes: Tensor, gt_cls: Tensor, gt_groups: list[int]
     ) -> list[Match]:
-        """Match each image.
+        """Match the queries of each image.
 
         Args:
             pred_bboxes: (B, Q, 4), cx, cy, w, h in 0..1.
             pred_scores: (B, Q, nc), logits.
-            gt_bboxes: (N, 4) of all images one after the other.
+            gt_bboxes: (N, 4), boxes of all images, concatenated.
             gt_cls: (N,) long.
-            gt_groups: number of boxes of each image; they sum to N.
+            gt_groups: number of boxes per image; they sum to N.
 
         Returns:
-            For each image (query, box): positions in Q in ascending order, and positions among all N boxes.
+            (query, box) per image: indices in Q in ascending order, and indices in N.
         """
         return self.match_layers(pred_bboxes[None], pred_scores[None], gt_bboxes, gt_cls, gt_groups)[0]
 
-    @torch.compiler.disable  # which does not follow scipy, and would warn of it
+    @torch.compiler.disable  # dynamo cannot trace scipy
     @torch.no_grad()
     def match_layers(
         self, pred_bboxes: Tensor, pred_scores: Tensor, gt_bboxes: Tensor, gt_cls: Tensor, gt_groups: list[int]
     ) -> list[list[Match]]:
-        """`forward` for predictions with a leading axis of decoder layers, with one transfer to the CPU for all."""
-        layers = pred_bboxes.shape[0]
-        costs, first = [], 0
+        """Match as `forward`, for predictions (L, B, Q, ...) of L decoder layers, with one transfer to the CPU."""
+        # cost of each query with the boxes of its own image only
+        costs, columns, first = [], [], 0
         for image, count in enumerate(gt_groups):
-            rows = slice(first, first + count)
-            costs.append(self._cost(pred_bboxes[:, image], pred_scores[:, image], gt_bboxes[rows], gt_cls[rows]))
+            columns.append(slice(first, first + count))
+            gt = gt_bboxes[columns[-1]], gt_cls[columns[-1]]
+            costs.append(self._cost(pred_bboxes[:, image], pred_scores[:, image], *gt))  # (L, Q, n)
             first += count
-        table = torch.cat(costs, -1).cpu()  # (L, Q, N): an image's queries stand beside its own boxes only
-        table = table.nan_to_num(nan=1e6, posinf=1e6, neginf=-1e6).double().numpy()
+        cost = torch.cat(costs, -1).nan_to_num(nan=1e6, posinf=1e6, neginf=-1e6).double().cpu().numpy()  # (L, Q, N)
 
+        # linear assignment per layer and image
         matches: list[list[Match]] = []
-        for layer in range(layers):
-            images, first = [], 0
-            for count in gt_groups:
-                query, box = linear_sum_assignment(table[layer, :, first : first + count])
-                images.append((torch.from_numpy(query), torch.from_numpy(box) + first))
-                first += count
-            matches.append(images)
+        for layer in cost:
+            pairs = [(linear_sum_assignment(layer[:, boxes]), boxes.start) for boxes in columns]
+            matches.append([(torch.from_numpy(q), torch.from_numpy(box) + start) for (q, box), start in pairs])
         return matches
 
     def _cost(self, boxes: Tensor, logits: Tensor, gt_bboxes: Tensor, gt_cls: Tensor) -> Tensor:
-        """(L, Q, 4), (L, Q, nc) and n boxes -> (L, Q, n)."""
-        p = logits[..., gt_cls].float().sigmoid()
+        """Compute the cost of every pair: (L, Q, 4), (L, Q, nc), (n, 4), (n,) -> (L, Q, n)."""
+        # class
+        p = logits[..., gt_cls].float().sigmoid()  # (L, Q, n)
+        class_cost = -p
         if self.use_fl:
-            present = self.alpha * (1 - p) ** self.gamma * -(p + 1e-8).log()
-            absent = (1 - self.alpha) * p**self.gamma * -(1 - p + 1e-8).log()
-            class_cost = present - absent
-        else:
-            class_cost = -p
-        boxes, gt_bboxes = boxes.float().unsqueeze(-2), gt_bboxes.float()
-        distance = (boxes - gt_bboxes).abs().sum(-1)
-        overlap = bbox_iou(boxes, gt_bboxes, xywh=True, GIoU=True).squeeze(-1)
+            positive = self.alpha * (1 - p) ** self.gamma * -(p + 1e-8).log()
+            negative = (1 - self.alpha) * p**self.gamma * -(1 - p + 1e-8).log()
+            class_cost = positive - negative
+
+        # boxes
+        boxes, gt_bboxes = boxes.float().unsqueeze(-2), gt_bboxes.float()  # (L, Q, 1, 4), (n, 4)
+        l1 = (boxes - gt_bboxes).abs().sum(-1)
+        giou = bbox_iou(boxes, gt_bboxes, xywh=True, GIoU=True).squeeze(-1)
         gain = self.cost_gain
-        return gain["class"] * class_cost + gain["bbox"] * distance + gain["giou"] * (1 - overlap)
+        return gain["class"] * class_cost + gain["bbox"] * l1 + gain["giou"] * (1 - giou)

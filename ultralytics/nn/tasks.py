@@ -276,8 +276,7 @@ class RTDETRDetectionModel(DetectionModel):
         boxes = torch.cat((enc_bboxes[None], dec_bboxes))  # (1 + layers, B, Q, 4)
         scores = torch.cat((enc_scores[None], dec_scores))
         terms = self.criterion((boxes, scores), targets, dn_bboxes, dn_scores, dn_meta, *dense)
-        items = torch.stack([terms[k].detach() for k in ("loss_giou", "loss_class", "loss_bbox")])
-        return torch.stack(list(terms.values())).sum(), items
+        return torch.stack(list(terms.values())).sum(), self.criterion.loss_items(terms)
 
 
 def _checked(overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,28 +7,12 @@ Many positions learn from each box, where the decoder's matching teaches one que
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ultralytics.losses.assigner import DensePrediction
 from ultralytics.nn.modules.transformer import MLP
-
-
-class DensePrediction(NamedTuple):
-    """What the branch says of S positions; lengths are shares of the image's sides.
-
-    Attributes:
-        boxes: (B, S, 4), x1, y1, x2, y2; they may reach out of the image.
-        scores: (B, S, nc), logits.
-        points: (S, 2), x and y of the positions.
-        cell: (2,), width and height of a cell of the finest map.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    points: Tensor
-    cell: Tensor
 
 
 class OneToManyHead(nn.Module):
