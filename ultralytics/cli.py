@@ -51,7 +51,7 @@ yolo [detect] train|val|predict|export key=value ...
 Modules and model files:
   yolo inspect  model=my-model.yaml            layer table, warnings, pictures of the graph
   yolo new      module=MyNet kind=attention    a starting file and a model YAML
-  yolo contract module=MyNet                   whether a module keeps to what training and export need
+  yolo check    module=MyNet                   whether a module works in training, saving and export
   yolo models   folder=my-models               parameters and GFLOPs of every model YAML
   yolo profile  model=my-model.yaml            parameters, GFLOPs and time of every layer
   yolo fps      model=best.pt                  latency, images a second, memory
@@ -178,7 +178,7 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
 # whose parameters are the words it takes.
 _TOOLS = {
     "inspect": "ultralytics.tools.inspect_model",
-    "contract": "ultralytics.nn.module_check.run_checks",
+    "check": "ultralytics.nn.module_check.run_checks",
     "new": "ultralytics.nn.scaffold",
     "benchmark": "ultralytics.engine.benchmark",
     "table": "ultralytics.tools.compare_runs",

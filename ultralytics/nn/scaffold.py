@@ -57,7 +57,7 @@ def command(
     print(f"{model} written: a model that uses it")
     print("next:")
     print(f"  yolo inspect model={model}")
-    print(f"  yolo contract module={module}{where}")
+    print(f"  yolo check module={module}{where}")
     print(f"  yolo train model={model} data=shapes.yaml epochs=1")
 
 

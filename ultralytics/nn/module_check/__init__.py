@@ -1,4 +1,3 @@
-"""`yolo contract`: whether a module keeps to what training, saving and exporting a model ask of it."""
+"""`yolo check`: test whether a module works in training, saving, fusing and exporting a model."""
 
-from ultralytics.nn.module_check.report_module import Report, Result
-from ultralytics.nn.module_check.run_checks import CHECKS, check_module, command
+from ultralytics.nn.module_check.run_checks import CHECKS, Report, Result, check_module

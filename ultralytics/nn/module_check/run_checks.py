@@ -1,72 +1,96 @@
-"""All checks of a module, one after the other: `check_module` for Python, `command` for the command line."""
+"""Run all checks of a module: `check_module` in Python, `yolo check` on the command line."""
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+
+import torch
 
 from ultralytics.cfg.options import Range
-from ultralytics.nn.module_check import (
-    checks_copies,
-    checks_export,
-    checks_shapes,
-    checks_side_effects,
-    checks_training,
-)
-from ultralytics.nn.module_check.global_state import listening, restored
-from ultralytics.nn.module_check.module_under_test import Subject, find_subject
-from ultralytics.nn.module_check.report_module import (
-    FAILURES,
-    Fault,
-    NotApplicable,
-    Report,
-    Result,
-    described,
-    one_line,
-)
-from ultralytics.nn.module_check.source_lines import line_of_definition, line_of_error
+from ultralytics.nn.module_check import module_checks
+from ultralytics.nn.module_check.module_checks import CheckFailed, NotApplicable, describe
+from ultralytics.nn.module_check.module_under_test import FAILURES, ModuleUnderTest, find_module, line_of_error
 from ultralytics.utils.errors import UserError, did_you_mean
 from ultralytics.utils.files import parse_yaml
 
+# A check is skipped if `builds` failed, those that compare outputs also if `inference` did.
+CHECKS: dict[str, Callable[[ModuleUnderTest], str]] = {
+    "builds": module_checks.check_builds,
+    "shapes": module_checks.check_shapes,
+    "sizes": module_checks.check_sizes,
+    "inference": module_checks.check_inference,
+    "backward": module_checks.check_backward,
+    "precision": module_checks.check_precision,
+    "copies": module_checks.check_copies,
+    "weights": module_checks.check_weights,
+    "fold": module_checks.check_fold,
+    "onnx": module_checks.check_onnx,
+}
+COMPARES = ("copies", "weights", "fold", "onnx")
+MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
+
 
 @dataclass(frozen=True)
-class Check:
-    """A check and those without which it would say nothing.
+class Result:
+    """Outcome of one check.
 
     Attributes:
-        run: returns what it found, or raises Fault or NotApplicable; anything else it raises is the module's fault.
-        needs: checks that must not have failed.
+        check: name of the check.
+        status: passed, failed or skipped.
+        reason: one line.
+        place: `FILE:LINE` to look at if it failed, or "".
     """
 
-    name: str
-    run: Callable[[Subject], str]
-    needs: tuple[str, ...] = ("builds",)
+    check: str
+    status: Literal["passed", "failed", "skipped"]
+    reason: str
+    place: str = ""
+
+    @property
+    def suffix(self) -> str:
+        """Place in parentheses, if known."""
+        return f" ({self.place})" if self.place else ""
 
 
-REPEATS = ("builds", "determinism")  # for checks that compare outputs
+@dataclass(frozen=True)
+class Report:
+    """Outcome of all checks of a module.
 
-CHECKS = (
-    Check("builds", checks_shapes.check_builds, ()),
-    Check("stated", checks_shapes.check_stated),
-    Check("determinism", checks_copies.check_determinism),
-    Check("sizes", checks_shapes.check_sizes),
-    Check("batches", checks_shapes.check_batches, REPEATS),
-    Check("backward", checks_training.check_backward, ("builds", "batches")),
-    Check("precision", checks_training.check_precision),
-    Check("copies", checks_copies.check_copies, (*REPEATS, "batches")),
-    Check("weights", checks_copies.check_weights, (*REPEATS, "batches")),
-    Check("fold", checks_copies.check_fold, REPEATS),
-    Check("torchscript", checks_export.check_torchscript, REPEATS),
-    Check("onnx", checks_export.check_onnx, REPEATS),
-    Check("printing", checks_side_effects.check_printing, ()),
-    Check("globals", checks_side_effects.check_globals, ()),
-    Check("seeding", checks_side_effects.check_seeding, ()),
-    Check("inputs", checks_side_effects.check_inputs, ("builds", "batches")),
-    Check("statistics", checks_side_effects.check_statistics),
-)
+    Attributes:
+        module: name of the module.
+        origin: file that defines it.
+        setup: arguments and inputs.
+        results: one for each check, in the order of CHECKS.
+    """
+
+    module: str
+    origin: str
+    setup: str
+    results: tuple[Result, ...]
+
+    def __getitem__(self, check: str) -> Result:
+        return {result.check: result for result in self.results}[check]
+
+    @property
+    def failed(self) -> tuple[Result, ...]:
+        """Results of the failed checks."""
+        return tuple(result for result in self.results if result.status == "failed")
+
+    def table(self) -> str:
+        """Return one line for each check."""
+        rows = [f"{MARKS[r.status]:<6}  {r.check:<9}  {r.reason}{r.suffix}" for r in self.results]
+        return "\n".join([f"{self.module} ({self.origin}), {self.setup}", *rows])
+
+    def raise_if_failed(self) -> None:
+        """Raise UserError with the failed checks, if there are any."""
+        if self.failed:
+            reasons = "; ".join(f"{r.check}: {r.reason}{r.suffix}" for r in self.failed)
+            raise UserError(f"{self.module}: {len(self.failed)} of {len(self.results)} checks failed: {reasons}")
 
 
 def check_module(
@@ -78,64 +102,70 @@ def check_module(
     modules: Sequence[str | Path] = (),
     skip: Collection[str] = (),
 ) -> Report:
-    """Run all checks of a module.
+    """Run all checks of a module on the CPU.
 
     Args:
-        name: module, as a row of a model YAML names it.
-        args: the row's arguments; None for none, or for `[channels]` where the plan asks for output channels.
-        channels: of each map it reads. A backbone is found out and gets an image.
-        size: sides of the maps; those of an image are at least 64.
-        inputs: (C, H, W) of each input, where the module needs particular ones.
+        name: module, as in a row of a model YAML.
+        args: arguments of the row; by default none, or `[channels]` if the plan requires output channels.
+        channels: of each input map. Backbones are detected and get an image.
+        size: sides of the input maps in pixels; those of an image are at least 64.
+        inputs: (C, H, W) of each input, for a module that requires particular ones.
         modules: further folders with module files.
         skip: names of checks to leave out.
 
     Raises:
-        UserError: there is no module, or no check, of that name.
+        UserError: no module, or no check, has that name.
+
+    Examples:
+        >>> from ultralytics.nn.module_check import check_module
+        >>> report = check_module("Conv", args=[16, 3, 2], channels=8, skip=["onnx"])
+        >>> report.failed
+        ()
+        >>> report["builds"].reason
+        '1,184 parameters, output 16x16x16'
     """
-    names = [check.name for check in CHECKS]
     for word in skip:
-        if word not in names:
-            raise UserError(f"no check {word!r}{did_you_mean(word, names)}; there are {', '.join(names)}")
-    # What it prints is told by the check `printing`, not between the lines of the table.
-    with restored(), listening(""):
-        with restored():  # of what its import changes, which `globals` could not see a second time
-            subject, error = find_subject(name, args, channels, size, inputs, [str(folder) for folder in modules])
-        results: dict[str, Result] = {}
+        if word not in CHECKS:
+            raise UserError(f"skip: no check {word!r}{did_you_mean(word, CHECKS)}; checks: {', '.join(CHECKS)}")
+    results: dict[str, Result] = {}
+    with torch.random.fork_rng(devices=[]):
+        module, error = find_module(name, args, channels, size, inputs, [str(folder) for folder in modules])
         for check in CHECKS:
-            if check.name not in skip:
-                results[check.name] = _run(check, subject, error, results)
-    return Report(name, _short(subject.entry.origin), subject.setup(), tuple(results.values()))
+            if check not in skip:
+                results[check] = _run_check(check, module, error, results)
+    return Report(name, _relative(module.entry.origin), str(module), tuple(results.values()))
 
 
-def _run(check: Check, subject: Subject, error: BaseException | None, earlier: dict[str, Result]) -> Result:
-    """Run one check. The one place that answers for whatever a user's module raises."""
-    for need in check.needs:
-        if need in earlier and earlier[need].status == "broken":
-            return Result(check.name, "skipped", f"not asked, since the check {need!r} failed")
+def _run_check(check: str, module: ModuleUnderTest, error: BaseException | None, earlier: dict[str, Result]) -> Result:
+    """Run one check; `error` is that of building the module. Whatever a user's module raises is a failed check."""
+    for needed in ("builds", "inference") if check in COMPARES else ("builds",):
+        if needed in earlier and earlier[needed].status == "failed":
+            return Result(check, "skipped", f"needs {needed}, which failed")
     try:
-        if error is not None and check.name == "builds":
+        if error is not None:
             raise error
-        return Result(check.name, "kept", check.run(subject))
+        return Result(check, "passed", CHECKS[check](module))
     except NotApplicable as reason:
-        return Result(check.name, "skipped", str(reason))
-    except FAILURES as found:
-        if isinstance(found, UserError):  # its message is made to be read
-            reason = one_line(str(found), 300)
-        else:
-            reason = one_line(str(found) if isinstance(found, Fault) else described(found))
-        origin = subject.entry.origin
-        line = (found.line if isinstance(found, Fault) else None) or line_of_error(found, origin)
-        line = line or line_of_definition(subject.entry.build, origin)
-        return Result(check.name, "broken", reason, f"{_short(origin)}:{line}" if line else "")
+        return Result(check, "skipped", str(reason))
+    except FAILURES as failure:
+        reason = " ".join(str(failure).split()) if isinstance(failure, CheckFailed | UserError) else describe(failure)
+        origin = module.entry.origin
+        line = line_of_error(failure, origin) or _line_of_definition(module.entry.build, origin)
+        return Result(check, "failed", reason, f"{_relative(origin)}:{line}" if line else "")
 
 
-def _short(origin: str) -> str:
-    """A file relative to the working folder where it lies below it, else its name and folder."""
+def _line_of_definition(build: Callable[..., Any], file: str) -> int | None:
+    """Return the line where a class or function of the file begins; None if it has no source file."""
+    try:
+        return inspect.getsourcelines(build)[1] if inspect.getsourcefile(build) == file else None
+    except (OSError, TypeError):
+        return None
+
+
+def _relative(origin: str) -> str:
+    """Return a path relative to the working folder if the file is below it."""
     path = Path(origin)
-    if not path.is_absolute():
-        return origin
-    relative = os.path.relpath(path) if path.anchor == Path.cwd().anchor else str(path)
-    return str(path) if relative.startswith("..") else relative
+    return os.path.relpath(path) if path.is_absolute() and path.is_relative_to(Path.cwd()) else origin
 
 
 def command(
@@ -145,25 +175,21 @@ def command(
     size: Annotated[int, Range(1)] = 32,
     modules: str | None = None,
 ) -> None:
-    """`yolo contract`: print the table of a module's checks; UserError, so exit code 2, where one fails.
+    """Print the table of a module's checks; exit with code 2 if one fails.
 
     Args:
-        module: name, as a row of a model YAML has it.
-        args: the row's arguments as it writes them, such as `[64, 3, 2]`.
-        channels: of each map it reads.
-        size: sides of the maps, in pixels.
-        modules: a folder with module files, beside those that are always searched.
+        module: name, as in a row of a model YAML.
+        args: arguments of the row as written there, such as `[64, 3, 2]`.
+        channels: of each input map.
+        size: sides of the input maps in pixels.
+        modules: a folder with module files.
+
+    Raises:
+        UserError: a check failed.
     """
-    report = check_module(module, _parse_args(args), channels, size, modules=[modules] if modules else [])
+    values = None if args is None else parse_yaml(args, "args")
+    if args is not None and not isinstance(values, list):
+        raise UserError(f"args: expected a list as in a row of a model YAML, such as args=[64,3,2]; got {args!r}")
+    report = check_module(module, values, channels, size, modules=[modules] if modules else [])
     print(report.table())
-    report.raise_if_broken()
-
-
-def _parse_args(text: str | None) -> list[Any] | None:
-    """The list that a text such as `[64, 3, 2]` stands for."""
-    if text is None:
-        return None
-    value = parse_yaml(text, "args")
-    if not isinstance(value, list):
-        raise UserError(f"args: expected a list as in a row of a model YAML, such as args=[64,3,2]; got {text!r}")
-    return value
+    report.raise_if_failed()
