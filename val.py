@@ -5,7 +5,7 @@
 
 Without --data, the data set that the weights were trained on. Every option is explained by `yolo cfg`.
 
-The run folder gets the paper's table as paper_table.txt, .md, .tex and .csv: parameters, GFLOPs, times of
+The run folder gets the paper's table as summary_table.txt, .md, .tex and .csv: parameters, GFLOPs, times of
 pre-processing, model and post-processing, FPS, file size, and P, R, F1, mAP50, mAP75 and mAP50-95 of every class.
 Tables of several runs are joined by `yolo table runs/detect/val runs/detect/val2`.
 """

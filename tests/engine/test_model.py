@@ -59,11 +59,11 @@ def test_weights_validate_on_the_data_and_size_they_were_trained_with(trained):
 def test_runs_end_in_the_papers_table(trained, tmp_path):
     model = RTDETR(trained.trainer.best)
     with pytest.raises(UserError, match="there are no metrics yet"):
-        model.paper_table()
+        model.summary_table()
     metrics = model.val(workers=0, project=str(tmp_path), device="cpu")
-    tables = [folder / "paper_table.csv" for folder in (trained.trainer.save_dir, tmp_path / "val")]
+    tables = [folder / "summary_table.csv" for folder in (trained.trainer.save_dir, tmp_path / "val")]
     for file in tables:
-        assert {f"paper_table.{suffix}" for suffix in ("txt", "md", "tex", "csv")} <= {
+        assert {f"summary_table.{suffix}" for suffix in ("txt", "md", "tex", "csv")} <= {
             p.name for p in file.parent.iterdir()
         }
         with open(file, newline="") as stream:
@@ -72,7 +72,7 @@ def test_runs_end_in_the_papers_table(trained, tmp_path):
         assert float(first["Params (M)"]) * 1e6 == sum(p.numel() for p in model.model.parameters())
         assert float(first["File (MB)"]) * 1e6 == trained.trainer.best.stat().st_size
         assert float(first["mAP50-95"]) == pytest.approx(metrics.box.map, abs=1e-6)
-    table = model.paper_table().model
+    table = model.summary_table().model
     row = dict(zip(table.titles, table.rows[0], strict=True))
     assert (row["GFLOPs"], row["Batch"]) == (get_flops(model.model, 64), get_cfg().batch)
 

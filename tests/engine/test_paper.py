@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from tests.golden.detections import CASES, judged
-from ultralytics.metrics.summary_table import table_of
+from ultralytics.metrics.summary_table import summary_table
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ class Net(nn.Module):
 
 def test_size_and_operations_of_a_network(metrics, tmp_path):
     (tmp_path / "best.pt").write_bytes(b"x" * 2_000_000)
-    row = facts(table_of(Net(), metrics, str(tmp_path / "best.pt"), imgsz=64, batch=2))
+    row = facts(summary_table(Net(), metrics, str(tmp_path / "best.pt"), imgsz=64, batch=2))
     assert (row["Model"], row["Size (px)"], row["Batch"]) == ("best", 64, 2)
     assert (row["Params (M)"], row["File (MB)"]) == (216 / 1e6, 2.0)
     assert row["GFLOPs"] == pytest.approx(2 * 216 * 64 * 64 / 1e9)
@@ -39,16 +39,16 @@ def test_the_model_file_gives_the_name_and_has_no_size(metrics, tmp_path):
     (tmp_path / "mine.yaml").write_text("nc: 3\n")
     network = Net()
     network.yaml = {"yaml_file": "some/rtdetr-mine.yaml"}
-    row = facts(table_of(network, metrics, str(tmp_path / "mine.yaml"), imgsz=64, batch=2))
+    row = facts(summary_table(network, metrics, str(tmp_path / "mine.yaml"), imgsz=64, batch=2))
     assert row["Model"] == "rtdetr-mine" and row["File (MB)"] is None
 
 
 def test_what_cannot_be_counted_stays_open_and_is_told(metrics, monkeypatch):
     told = []
     monkeypatch.setattr("ultralytics.metrics.summary_table.LOGGER", SimpleNamespace(warning=told.append))
-    row = facts(table_of(Net(wrong=True), metrics, "m.yaml", imgsz=64, batch=2))
+    row = facts(summary_table(Net(wrong=True), metrics, "m.yaml", imgsz=64, batch=2))
     assert row["GFLOPs"] is None and row["Params (M)"] == 216 / 1e6
-    assert len(told) == 1 and "the GFLOPs stay open: Net: its forward fails" in told[0]
+    assert len(told) == 1 and "the GFLOPs cannot be counted: Net: its forward fails" in told[0]
 
 
 def test_an_exported_model_has_a_size_on_disk_only(metrics, tmp_path):
@@ -61,5 +61,5 @@ def test_an_exported_model_has_a_size_on_disk_only(metrics, tmp_path):
         def __deepcopy__(self, memo):
             raise TypeError("a session cannot be copied")
 
-    row = facts(table_of(Runtime(), metrics, str(folder), imgsz=64, batch=2))
+    row = facts(summary_table(Runtime(), metrics, str(folder), imgsz=64, batch=2))
     assert (row["Params (M)"], row["GFLOPs"], row["File (MB)"]) == (None, None, 1.0)

@@ -223,7 +223,7 @@ def test_what_cannot_be_done_is_refused(caplog, monkeypatch):
         predictor(embed=[1], visualize=True)
     with pytest.raises(OptionError, match=r"classes=\[80\]: the model has classes 0 to 79"):
         predictor(classes=[3, 80])(picture(), FixedModel())
-    with pytest.raises(ValueError, match="model: got None, expected a network, or a file"):
+    with pytest.raises(ValueError, match="model: got None, expected a network or a file"):
         predictor()(picture())
     with pytest.raises(DataError, match="source: got None"):
         predictor()(None, FixedModel())

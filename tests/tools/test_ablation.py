@@ -1,7 +1,7 @@
 import pytest
 
 from tests.golden.detections import CASES, judged
-from ultralytics.metrics.summary_table import ModelFacts, paper_table
+from ultralytics.metrics.summary_table import ModelFacts, summary_table
 from ultralytics.tools.compare_runs import ablation_table
 from ultralytics.utils.tables import read_csv
 
@@ -16,12 +16,12 @@ def runs(tmp_path):
         ModelFacts("mine", 640, 8, 12_500_000, None, SPEED, None),
     ]
     for name, case, fact in zip(("val", "val2"), (CASES[2], CASES[0]), facts, strict=True):
-        paper_table(judged(case)[0], fact).write(tmp_path / "runs" / name)
+        summary_table(judged(case)[0], fact).write(tmp_path / "runs" / name)
     return tmp_path / "runs"
 
 
 def test_rows_are_runs_and_differences_are_to_the_first(runs):
-    table = ablation_table([runs / "val", runs / "val2" / "paper_table.csv"])
+    table = ablation_table([runs / "val", runs / "val2" / "summary_table.csv"])
     first, second = (dict(zip(table.titles, row, strict=True)) for row in table.rows)
     assert (first["Run"], first["Model"], first["Params (M)"], first["GFLOPs"], first["FPS"]) == (
         "val",
@@ -60,9 +60,9 @@ def test_runs_of_one_name_are_told_apart(runs):
     [
         ((), "yolo table: runs= is missing"),
         (("runs/none",), "runs/none: is no folder; expected the folder of a validation"),
-        (("runs",), "runs: has no paper_table.csv; expected the folder of a validation"),
+        (("runs",), "runs: has no summary_table.csv; expected the folder of a validation"),
         (("runs/val", "names=a,b"), "names: expected 1, one for each run, got 2"),
-        (("wrong.csv",), "wrong.csv: no column 'Model'; expected a paper_table.csv"),
+        (("wrong.csv",), "wrong.csv: no column 'Model'; expected a summary_table.csv"),
     ],
 )
 def test_mistakes(yolo, runs, tmp_path, words, message):
@@ -72,7 +72,7 @@ def test_mistakes(yolo, runs, tmp_path, words, message):
 
 
 def test_a_table_with_words_for_numbers(yolo, runs):
-    file = runs / "val" / "paper_table.csv"
+    file = runs / "val" / "summary_table.csv"
     file.write_text(file.read_text().replace(",30.0,", ",thirty,"))
     code, text = yolo("table", "runs/val")
     assert code == 2 and "its first row is not all numbers" in text and "thirty" in text

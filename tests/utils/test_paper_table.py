@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from tests.golden.detections import BY_CASE, CASES, judged
-from ultralytics.metrics.summary_table import ModelFacts, paper_table
+from ultralytics.metrics.summary_table import ModelFacts, SummaryTable
 
 FACTS = ModelFacts(
     "my_model", 640, 4, 12_345_678, 30.02, {"preprocess": 1.0, "inference": 8.0, "postprocess": 1.0}, 45_000_000
@@ -16,8 +16,8 @@ FACTS = ModelFacts(
 def test_numbers_of_classes_and_means_are_those_of_the_reference(case, tmp_path):
     """`case` has the means of the reference implementation, tests/golden/metrics_*.json."""
     metrics = judged(case)[0]
-    paper_table(metrics, FACTS).write(tmp_path)
-    with open(tmp_path / "paper_table.csv", newline="") as file:
+    SummaryTable.build(metrics, FACTS).save(tmp_path)
+    with open(tmp_path / "summary_table.csv", newline="") as file:
         first, *rest = csv.DictReader(file)
     expected = {"P": "mp", "R": "mr", "mAP50": "map50", "mAP75": "map75", "mAP50-95": "map"}
     for title, key in expected.items():
@@ -30,9 +30,9 @@ def test_numbers_of_classes_and_means_are_those_of_the_reference(case, tmp_path)
 
 def test_the_models_row_and_the_four_files(tmp_path):
     metrics = judged(CASES[2])[0]
-    table = paper_table(metrics, FACTS)
-    files = table.write(tmp_path)
-    assert [file.name for file in files] == [f"paper_table.{s}" for s in ("txt", "md", "tex", "csv")]
+    table = SummaryTable.build(metrics, FACTS)
+    files = table.save(tmp_path)
+    assert [file.name for file in files] == [f"summary_table.{s}" for s in ("txt", "md", "tex", "csv")]
     row = dict(zip(table.model.titles, table.model.cells[0], strict=True))
     assert row == {
         "Model": "my_model", "Size (px)": "640", "Batch": "4", "Params (M)": "12.346", "GFLOPs": "30.02",
@@ -47,9 +47,9 @@ def test_the_models_row_and_the_four_files(tmp_path):
 def test_the_latex_file_compiles(tmp_path):
     metrics = judged(CASES[2])[0]
     metrics.names = {index: f"50%_{index} & #{{x}}^2 <$>" for index in metrics.names}
-    paper_table(metrics, FACTS).write(tmp_path)
+    SummaryTable.build(metrics, FACTS).save(tmp_path)
     head = "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs}\n\\begin{document}\n"
-    (tmp_path / "main.tex").write_text(head + "\\input{paper_table.tex}\n\\end{document}\n")
+    (tmp_path / "main.tex").write_text(head + "\\input{summary_table.tex}\n\\end{document}\n")
     words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
     run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, errors="replace")
     assert run.returncode == 0, run.stdout[-2000:]
@@ -57,5 +57,5 @@ def test_the_latex_file_compiles(tmp_path):
 
 def test_what_is_not_known_is_a_dash_and_not_zero():
     facts = ModelFacts("m", 64, 1, None, None, {"preprocess": 0.0, "inference": 0.0, "postprocess": 0.0}, None)
-    cells = paper_table(judged(CASES[2])[0], facts).model.cells[0]
+    cells = SummaryTable.build(judged(CASES[2])[0], facts).model.cells[0]
     assert cells[3:5] == ["-", "-"] and cells[8:] == ["-", "-", "-"]

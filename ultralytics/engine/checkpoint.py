@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ultralytics.cfg.model_yaml import KEYS, SECTIONS, SETTINGS
 from ultralytics.cfg.options import Options, get_cfg
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.formats import backend_name
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import read_weights
 from ultralytics.utils import LOGGER
@@ -198,6 +201,24 @@ def load_network(
     network.load_state_dict(checkpoint["ema"] or checkpoint["model"])
     network.names = dict(checkpoint["names"])
     return network.eval()
+
+
+def resolve_network(model: Any, network_class: type[DetectionModel], modules: Sequence[str] | None = None) -> nn.Module:
+    """Return a network as it is, that of a `Model`, or the network of a model file, weights or an exported model.
+
+    Raises OptionError for anything else.
+    """
+    if not isinstance(model, (nn.Module, str, Path)):
+        model = getattr(model, "model", model)  # a `Model` holds its network
+    if isinstance(model, nn.Module):
+        return model
+    if not isinstance(model, (str, Path)):
+        raise OptionError(f"model: got {model!r}, expected a network or a file; pass model= or set the option model")
+    if backend_name(model) is not None:
+        return AutoBackend(model)
+    if Path(model).suffix.lower() in (".yaml", ".yml"):
+        return network_class(str(model), overrides={"modules": modules})
+    return load_network(load_model_weights(model), network_class, modules)
 
 
 def _describe(state: object) -> str:

@@ -17,9 +17,11 @@ from ultralytics.cfg.options import Given, given_options
 from ultralytics.data.images import letterbox
 from ultralytics.data.loaders import Source, load_source
 from ultralytics.data.streams import Frame
+from ultralytics.engine.checkpoint import resolve_network
 from ultralytics.engine.results import Results
 from ultralytics.engine.save_results import ResultWriter
 from ultralytics.nn.accelerate import for_inference
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
@@ -42,6 +44,8 @@ class BasePredictor(CallbacksMixin):
         overrides: options in place of those of a file, a mapping or the defaults.
         _callbacks: functions for the on_predict_... events.
     """
+
+    network_class: type[DetectionModel]  # built from the option `model`
 
     def __init__(
         self,
@@ -69,7 +73,7 @@ class BasePredictor(CallbacksMixin):
         option `model` names a file that serves as well.
         """
         if model is not None or self.model is None:
-            self.setup_model(self.network_from(model))
+            self.setup_model(resolve_network(model or self.args.model, self.network_class, self.args.modules))
         frames = load_source(
             self.args.source if source is None else source,
             batch=1 if self.args.visualize else self.args.batch,  # feature maps are drawn one image at a time
@@ -141,12 +145,6 @@ class BasePredictor(CallbacksMixin):
             if visualize or self.args.embed:
                 return self.model.predict(x, visualize=visualize, embed=self.args.embed)
             return self.network_call(x)
-
-    def network_from(self, model: nn.Module | str | Path | None) -> nn.Module:
-        """The network that a caller means by `model`; by default it has to be one."""
-        if not isinstance(model, nn.Module):
-            raise ValueError(f"predictor: model is {model!r}, expected a network; call it with model=")
-        return model
 
     def postprocess(self, outputs: Any, frames: list[Frame]) -> list[Results]:
         """Results of a batch from the network's output."""

@@ -16,9 +16,11 @@ from tqdm import tqdm
 from ultralytics.cfg.options import Given, given_options
 from ultralytics.data.build import build_dataloader, build_dataset
 from ultralytics.data.dataset_yaml import load_dataset_config
+from ultralytics.engine.checkpoint import resolve_network
 from ultralytics.metrics.coco_eval import CocoMetrics, coco_annotations, evaluate_coco
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.nn.accelerate import for_inference
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
@@ -48,6 +50,8 @@ class BaseValidator(CallbacksMixin):
         loss_items: mean loss over the batches of the last call, when it was asked for.
         predictions: entries for predictions.json, with the options save_json or coco_eval.
     """
+
+    network_class: type[DetectionModel]  # built from the option `model`
 
     def __init__(
         self,
@@ -86,7 +90,7 @@ class BaseValidator(CallbacksMixin):
         self.device = select_device(self.args.device)
         if self.args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
-        model = self.network_from(model)
+        model = resolve_network(model or self.args.model, self.network_class, self.args.modules)
         if self.args.accelerate and not loss:  # in training the weights change between calls
             model = for_inference(model, self.device)
         model = model.to(self.device).eval()
@@ -134,12 +138,6 @@ class BaseValidator(CallbacksMixin):
         return build_dataloader(
             dataset, batch=self.args.batch, workers=self.args.workers, shuffle=False, seed=self.args.seed
         )
-
-    def network_from(self, model: nn.Module | str | Path | None) -> nn.Module:
-        """The network that a caller means by `model`; by default it has to be one."""
-        if not isinstance(model, nn.Module):
-            raise ValueError(f"validator: model is {model!r}, expected a network; call it with model=")
-        return model
 
     def preprocess(self, batch: dict) -> dict:
         """Move the batch to the device; images become float RGB in 0..1."""

@@ -11,7 +11,7 @@ from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.tables import Column, Table, read_csv
 
 FILE = f"{STEM}.csv"
-COPIED = ("Params (M)", "GFLOPs", "FPS", "FPS (model)")  # of paper_table.csv, without comment
+COPIED = ("Params (M)", "GFLOPs", "FPS", "FPS (model)")  # of summary_table.csv, without comment
 CONDITIONS = ("Size (px)", "Batch")  # of the validation
 COMPARED = ("mAP50", "mAP50-95")  # the difference to the first run stands beside them
 COLUMNS = (
@@ -27,7 +27,7 @@ def command(
     """Join the tables of runs, in the order given; the first is what the others are compared with.
 
     Args:
-        runs: folders of validations or trainings, or their paper_table.csv.
+        runs: folders of validations or trainings, or their summary_table.csv.
         names: what the rows shall be called, as many as there are runs; the folders' names by default.
         project: folder of the results, `runs/table` by default.
         name: folder in it, `ablation` by default; numbered when taken.
@@ -84,7 +84,7 @@ def _table_file(run: Path) -> Path:
 
 
 def _totals(file: Path) -> dict[str, str | float | int | None]:
-    """The row `all` of a paper_table.csv, its numbers read."""
+    """The row `all` of a summary_table.csv, its numbers read."""
     row = read_csv(file)[0]
     wanted = ("Model", *CONDITIONS, *COPIED, *COMPARED)
     if missing := [key for key in wanted if key not in row]:

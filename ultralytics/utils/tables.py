@@ -106,17 +106,20 @@ class Table:
         return text.getvalue()
 
     def write(self, folder: Path, stem: str, caption: str) -> list[Path]:
-        """Write `stem`.txt, .md, .tex and .csv into a folder; returns their paths."""
-        texts = (self.text(), self.markdown(), self.latex(caption, f"tab:{stem}"), self.csv())
-        return [
-            write_text(folder / f"{stem}.{suffix}", text if text.endswith("\n") else text + "\n")
-            for suffix, text in zip(SUFFIXES, texts, strict=True)
-        ]
+        """Write `stem`.txt, .md, .tex and .csv into a folder, and return their paths."""
+        latex = self.latex(caption, f"tab:{stem}")
+        return write_tables(folder, stem, self.text(), self.markdown(), latex, self.csv())
 
     @staticmethod
     def _justified(cell: str, width: int, column: Column) -> str:
         space = " " * (width - _width(cell))
         return space + cell if column.form else cell + space
+
+
+def write_tables(folder: Path, stem: str, *texts: str) -> list[Path]:
+    """Write the text, Markdown, LaTeX and CSV of a table into a folder, and return the paths of the files."""
+    files = [folder / f"{stem}.{suffix}" for suffix in SUFFIXES]
+    return [write_text(file, text.rstrip("\n") + "\n") for file, text in zip(files, texts, strict=True)]
 
 
 def escape_latex(text: str) -> str:

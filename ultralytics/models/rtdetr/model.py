@@ -1,43 +1,51 @@
-"""RTDETR: the class users import."""
+"""`RTDETR`: the class users import."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import nn
-
-from ultralytics.engine.later import Later
 from ultralytics.engine.model import Model
 from ultralytics.nn.tasks import RTDETRDetectionModel
-from ultralytics.utils.errors import OptionError
 
-
-def network_from(model: nn.Module | str | Path | object | None, option: str | None, verbose: bool = True) -> nn.Module:
-    """A network as it is, that of an `RTDETR`, or that of a file; the file of the option `model` where there is none.
-
-    Raises:
-        OptionError: neither a model nor a file is given.
-    """
-
-    if isinstance(model, nn.Module):
-        return model
-    if isinstance(model, RTDETR):
-        return model.model
-    file = model or option
-    if not isinstance(file, (str, Path)):
-        raise OptionError(
-            f"model: got {file!r}, expected a network, or a file: model= in the call, or in overrides={{'model': ...}}"
-        )
-    return RTDETR(file, verbose=verbose).model
+if TYPE_CHECKING:
+    from ultralytics.models.rtdetr.predict import RTDETRPredictor
+    from ultralytics.models.rtdetr.train import RTDETRTrainer
+    from ultralytics.models.rtdetr.val import RTDETRValidator
 
 
 class RTDETR(Model):
-    """RT-DETR from a model file, `RTDETR("rtdetr-efficientvit-m0.yaml")`, or from weights, `RTDETR("best.pt")`."""
+    """RT-DETR (https://arxiv.org/abs/2304.08069) from a model file or from weights.
+
+    >>> model = RTDETR("rtdetr-efficientvit-m0.yaml", verbose=False)
+    >>> model.names[0], len(model.names)
+    ('0', 80)
+    """
 
     network_class = RTDETRDetectionModel
-    trainer_class = Later("ultralytics.models.rtdetr.train:RTDETRTrainer")
-    validator_class = Later("ultralytics.models.rtdetr.val:RTDETRValidator")
-    predictor_class = Later("ultralytics.models.rtdetr.predict:RTDETRPredictor")
 
     def __init__(self, model: str | Path = "rtdetr-l.yaml", verbose: bool = True) -> None:
         super().__init__(model, verbose)
+
+    # Imported on first use: prediction needs no training code.
+
+    @property
+    def trainer_class(self) -> type[RTDETRTrainer]:
+        """Class that trains, by default; `train(trainer=...)` takes another."""
+        from ultralytics.models.rtdetr.train import RTDETRTrainer
+
+        return RTDETRTrainer
+
+    @property
+    def validator_class(self) -> type[RTDETRValidator]:
+        """Class that validates, by default; `val(validator=...)` takes another."""
+        from ultralytics.models.rtdetr.val import RTDETRValidator
+
+        return RTDETRValidator
+
+    @property
+    def predictor_class(self) -> type[RTDETRPredictor]:
+        """Class that predicts, by default; `predict(predictor=...)` takes another."""
+        from ultralytics.models.rtdetr.predict import RTDETRPredictor
+
+        return RTDETRPredictor

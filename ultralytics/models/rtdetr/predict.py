@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ultralytics.data.images import stretch
 from ultralytics.data.streams import Frame
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
-from ultralytics.models.rtdetr.model import network_from
+from ultralytics.nn.tasks import RTDETRDetectionModel
+from ultralytics.utils.ops import xywh2xyxy
 
 
 def select_detections(
     y: Tensor, *, conf: float, max_det: int = 300, classes: Sequence[int] | None = None
 ) -> list[Tensor]:
-    """Turn the eval output of an RT-DETR model into one table of detections per image.
+    """Select the best (query, class) pairs of each image, as the official post-processor does.
 
-    As in the official post-processor, the scores of all queries and classes compete: the best `queries` pairs are
-    kept, so a query may appear with two classes. The thresholds come after that.
+    The scores of all queries and classes compete for as many places as there are queries, so a query may appear with
+    two classes. `conf` and `classes` apply afterwards.
 
     Args:
         y: (B, queries, 4 + nc), boxes cx, cy, w, h in 0..1 and class probabilities.
-        conf: a detection stays when its score is above this value, 0..1.
-        max_det: how many detections an image may keep.
-        classes: keep only these class indices; None keeps all.
+        conf: minimum score (exclusive), 0..1.
+        max_det: maximum number of detections per image.
+        classes: class indices to keep; None keeps all.
 
     Returns:
-        B tensors (n, 6): x1, y1, x2, y2 in 0..1 (not clipped), score, class; the best first.
+        B tensors (n, 6): x1, y1, x2, y2 in 0..1 (not clipped), score, class; by descending score.
     """
-    centre, size, scores = y[..., :2], y[..., 2:4], y[..., 4:]
-    corners = torch.cat((centre - size / 2, centre + size / 2), -1)
+    boxes, scores = y[..., :4], y[..., 4:]
     _, queries, nc = scores.shape
+
+    # top-k (query, class) pairs
     best, pair = scores.flatten(1).topk(queries)  # (B, queries * nc) -> (B, queries)
     query, label = pair // nc, pair % nc
-    boxes = corners.gather(1, query.unsqueeze(-1).expand(-1, -1, 4))
+    boxes = xywh2xyxy(boxes).gather(1, query.unsqueeze(-1).expand(-1, -1, 4))  # (B, queries, 4)
     rows = torch.cat((boxes, best.unsqueeze(-1), label.unsqueeze(-1).to(y.dtype)), -1)  # (B, queries, 6)
 
+    # thresholds
     keep = best > conf
     if classes is not None:
         keep &= torch.isin(label, torch.as_tensor(list(classes), device=y.device))
@@ -50,16 +52,14 @@ def select_detections(
 class RTDETRPredictor(BasePredictor):
     """Predictor of RT-DETR models, whose output is (y (B, queries, 4 + nc), extras)."""
 
-    def network_from(self, model: nn.Module | str | Path | None) -> nn.Module:
-        """A network, the network of an `RTDETR`, or that of a file, by default of the option `model`."""
-        return network_from(model, self.args.model, self.args.verbose)
+    network_class = RTDETRDetectionModel
 
     def resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """The image stretched to `size` (height, width), as RT-DETR is trained."""
+        """Stretch an image to `size` (height, width), as in training."""
         return stretch(image, size)
 
     def postprocess(self, outputs: tuple[Tensor, object], frames: list[Frame]) -> list[Results]:
-        """Best (query, class) pairs as boxes in pixels of each frame; they may reach over its border."""
+        """Select the best (query, class) pairs as boxes in pixels of each frame, not clipped."""
         tables = select_detections(
             outputs[0].float(), conf=self.conf, max_det=self.args.max_det, classes=self.args.classes
         )
