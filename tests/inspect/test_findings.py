@@ -76,7 +76,7 @@ def test_parameters_that_no_forward_reads(monkeypatch):
             return self.used(x) * self.gain
 
     entry = RegisteredModule("Forgetful", Forgetful, plans.channel_preserving, __file__)
-    monkeypatch.setitem(REGISTRY._entries, "Forgetful", entry)
+    monkeypatch.setitem(REGISTRY, "Forgetful", entry)
     found = warnings_of([-1, 1, "Forgetful", []], CONV)
     assert len(found) == 1
     assert "Forgetful: its forward does not read parameter 'spare.weight' and 1 more in eval mode" in found[0]

@@ -1,4 +1,8 @@
-"""The shapes of YAML rows that most modules share. Each function's parameters after `ctx` are the row's arguments."""
+"""Plans: how a row of a model file becomes a constructor call.
+
+A plan is a function of the row's surroundings and the row's arguments: its parameters after `ctx` are the grammar of the
+row's last column. The five plans below are those that most modules share.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +15,19 @@ from ultralytics.utils.errors import ModelConfigError
 
 @dataclass(frozen=True)
 class RowContext:
-    """What surrounds a row.
+    """What a plan may use besides the row's arguments.
 
     Attributes:
         inputs: channels of each input feature map.
-        repeats: second column of the row, already multiplied by the depth scale.
+        repeats: second column of the row, multiplied by the depth of the scale.
         nc: number of classes.
         width: channel multiplier of the scale.
-        max_channels: channel cap of the scale, applied before `width`.
-        settings: the other top-level keys of the YAML, such as `num_queries`.
-        sizes: height and width of each input feature map, for an image of 640 x 640.
-        takes_list: whether the row gives its inputs as a list.
-        find: the entry of a module by its name, for rows that name one among their arguments.
-        from_checkpoint: whether weights are loaded next, so that those which a row names are not wanted.
+        max_channels: channel limit of the scale, applied before `width`.
+        settings: top-level keys that configure the decoder, such as `num_queries`.
+        sizes: (height, width) of each input feature map, for an image of 640 x 640.
+        takes_list: whether the row lists its inputs in brackets.
+        find: returns a module by its name, for rows that name one among their arguments.
+        from_checkpoint: whether a checkpoint's weights are loaded next, so pretrained ones are not needed.
     """
 
     inputs: tuple[int, ...]
@@ -43,7 +47,7 @@ class RowContext:
         return self.inputs[0]
 
     def scaled(self, channels: int) -> int:
-        """Output channels after the cap and the width of the scale, rounded up to a multiple of 8.
+        """Return output channels limited to `max_channels`, times `width`, rounded up to a multiple of 8.
 
         Raises:
             ModelConfigError: `channels` is not a number above 0.
@@ -55,7 +59,7 @@ class RowContext:
         return max(8, -int(-min(channels, self.max_channels) * self.width // 8) * 8)
 
     def require_once(self) -> None:
-        """Refuse repeats in a row whose module has no use for them, rather than pass over them.
+        """Refuse repeats, for a module that cannot be repeated.
 
         Raises:
             ModelConfigError: the second column of the row is not 1.
@@ -68,13 +72,13 @@ class RowContext:
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """How to build a row.
+    """The constructor call for a row, and the channels of its output.
 
     Attributes:
-        args: positional constructor arguments.
-        out: output channels; a tuple for a layer with several outputs; None where a run on the meta device tells.
-        copies: how many instances stand in sequence.
-        kwargs: keyword constructor arguments.
+        args: positional arguments.
+        out: output channels; a tuple for a layer with several outputs; None to measure them on the meta device.
+        copies: number of instances in sequence.
+        kwargs: keyword arguments.
     """
 
     args: tuple[Any, ...]
@@ -87,30 +91,42 @@ PlanFunction = Callable[..., LayerSpec]
 
 
 def conv(ctx: RowContext, c2: int, *args: Any) -> LayerSpec:
-    """`[c2, k, s, ...]` for a constructor (c1, c2, k, s, ...); repeats stand in sequence."""
+    """Read `[c2, k, s, ...]` for a constructor `(c1, c2, k, s, ...)`; repeats are modules in sequence.
+
+    >>> conv(RowContext(inputs=(64,)), 128, 3, 2)
+    LayerSpec(args=(64, 128, 3, 2), out=128, copies=1, kwargs={})
+    """
     c2 = ctx.scaled(c2)
     return LayerSpec((ctx.c1, c2, *args), c2, copies=ctx.repeats)
 
 
 def csp(ctx: RowContext, c2: int, *args: Any) -> LayerSpec:
-    """`[c2, ...]` for a constructor (c1, c2, n, ...) that repeats its inner block itself."""
+    """Read `[c2, ...]` for a constructor `(c1, c2, n, ...)` that repeats its inner block itself.
+
+    >>> csp(RowContext(inputs=(64,), repeats=3), 128, True)
+    LayerSpec(args=(64, 128, 3, True), out=128, copies=1, kwargs={})
+    """
     c2 = ctx.scaled(c2)
     return LayerSpec((ctx.c1, c2, ctx.repeats, *args), c2)
 
 
 def channel_preserving(ctx: RowContext, *args: Any) -> LayerSpec:
-    """`[...]` for a constructor (channels, ...) whose output has the input's channels, such as attention."""
+    """Read `[...]` for a constructor `(channels, ...)` whose output has the channels of its input, such as attention.
+
+    >>> channel_preserving(RowContext(inputs=(64,)), 16)
+    LayerSpec(args=(64, 16), out=64, copies=1, kwargs={})
+    """
     return LayerSpec((ctx.c1, *args), ctx.c1, copies=ctx.repeats)
 
 
 def concat(ctx: RowContext, dim: int = 1) -> LayerSpec:
-    """`[dim]`: all inputs, one after the other along the channels."""
+    """Read `[dim]` for a constructor `(dim)` that concatenates all inputs along the channels."""
     ctx.require_once()
     return LayerSpec((dim,), sum(ctx.inputs))
 
 
 def backbone(*widths: int) -> PlanFunction:
-    """Plan of a network with several outputs, whose channels are `widths` (finest map first)."""
+    """Return the plan of a network with several outputs of `widths` channels, finest map first."""
 
     def plan(ctx: RowContext, *args: Any) -> LayerSpec:
         ctx.require_once()

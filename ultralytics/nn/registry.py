@@ -1,22 +1,23 @@
-"""Finding module files: everything in `nn/Addmodules`, and in folders that the user names, is imported when needed.
+"""Find the module that a row names: registered modules, and the files of module folders.
 
-A folder is imported as a package of its own below `ultralytics.nn`, so that its files may import each other
-(`from .conv import Conv`) and this package (`from ..modules.conv import autopad`) as they do in forks of it.
+`nn/Addmodules` and the folders that users name are imported when a model is built. A folder becomes a package below
+`ultralytics.nn`, so that its files may import each other (`from .conv import Conv`) and this package
+(`from ..modules.conv import autopad`), as they do in forks.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-import importlib
 import importlib.util
 import inspect
 import io
 import os
 import re
 import sys
+import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
@@ -28,17 +29,29 @@ from torch import nn
 
 from ultralytics.nn.plans import PlanFunction
 from ultralytics.utils import LOGGER, PACKAGE_ROOT
-from ultralytics.utils.errors import ModelConfigError
+from ultralytics.utils.errors import ModelConfigError, did_you_mean
+
+ADDMODULES = PACKAGE_ROOT / "nn" / "Addmodules"
+VARIABLE = "ULTRALYTICS_MODULES"  # environment variable with further module folders, separated as in PATH
+PARENT = __name__.rpartition(".")[0]  # package below which module folders are imported
+# Names that forks import from the published package: a row that uses one means ours, not the folder's.
+PUBLISHED = frozenset({
+    "AIFI", "C1", "C2", "C2f", "C3", "C3Ghost", "C3TR", "C3x", "Bottleneck", "BottleneckCSP", "Concat", "Conv",
+    "Conv2", "ConvTranspose", "DWConv", "DWConvTranspose2d", "Detect", "Focus", "GhostBottleneck", "GhostConv",
+    "HGBlock", "HGStem", "RTDETRDecoder", "RepC3", "RepConv", "ResNetLayer", "SPP", "SPPF",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
 class RegisteredModule:
-    """A constructor and where it was defined.
+    """A class or factory function that a row may name.
 
     Attributes:
-        plan: None for a module that did not register itself; `infer.py` works its arguments out.
-        overridable: whether a user file that defines the same name replaces it.
-        note: what the layer table says beside it.
+        name: name in the model file.
+        build: the constructor.
+        plan: how its rows are read; None if it is not registered and `nn/signatures.py` infers it.
+        origin: file that defines it.
+        overridable: whether a user's file that defines the same name replaces it.
     """
 
     name: str
@@ -46,134 +59,130 @@ class RegisteredModule:
     plan: PlanFunction | None
     origin: str
     overridable: bool = False
-    note: str = ""
 
 
-class Registry:
-    """Entries by name. A second registration of a name is an error that names both files."""
+class Registry(dict[str, RegisteredModule]):
+    """Registered modules by name. Registering a name from two files is an error."""
 
-    def __init__(self) -> None:
-        self._entries: dict[str, RegisteredModule] = {}
-        self._collected: dict[str, RegisteredModule] | None = None
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._entries
-
-    def __iter__(self) -> Iterator[RegisteredModule]:
-        return iter(self._entries.values())
-
-    def get(self, name: str) -> RegisteredModule | None:
-        """The entry of that name, or None."""
-        return self._entries.get(name)
-
-    def __getitem__(self, name: str) -> RegisteredModule:
-        return self._entries[name]
+    _collected: dict[str, RegisteredModule] | None = None
 
     @contextmanager
     def collect(self) -> Iterator[dict[str, RegisteredModule]]:
-        """Gather what is registered within the block apart: the modules of a folder that one model names, not all."""
+        """Collect registrations made inside the block into a separate dict, so they stay local to one model."""
         self._collected = {}
         try:
             yield self._collected
         finally:
             self._collected = None
 
-    def add(self, entry: RegisteredModule) -> None:
-        """Register an entry; importing the same definition again replaces it.
+    def add(self, module: RegisteredModule) -> None:
+        """Register a module; importing the same file again replaces it.
 
         Raises:
             ModelConfigError: another file has registered this name.
         """
-        target = self._entries if self._collected is None else self._collected
-        for present in (self._entries.get(entry.name), target.get(entry.name)):
-            if present and present.origin != entry.origin and not present.overridable:
-                if entry.overridable:
+        target = self if self._collected is None else self._collected
+        for present in (self.get(module.name), target.get(module.name)):
+            if present and present.origin != module.origin and not present.overridable:
+                if module.overridable:
                     return
                 raise ModelConfigError(
-                    f"module {entry.name!r} is defined twice: {present.origin} and {entry.origin}; rename one"
+                    f"module {module.name!r} is defined twice: {present.origin} and {module.origin}; rename one"
                 )
-        target[entry.name] = entry
+        target[module.name] = module
 
 
 REGISTRY = Registry()
 
 
-def register(
-    plan: PlanFunction, name: str | None = None, overridable: bool = False
-) -> Callable[[Callable[..., nn.Module]], Any]:
-    """Decorator for a module class or factory function: make it known to model YAMLs under its own name, or `name`.
+def register(plan: PlanFunction, name: str | None = None, overridable: bool = False) -> Callable[[Any], Any]:
+    """Register a module class or factory function, so that model files may name it.
 
-    `overridable` lets a file of the user's that defines the same name take its place.
+    Args:
+        plan: how a row is read, such as `plans.conv`; see `ultralytics/nn/plans.py`.
+        name: name in model files; the class's own by default.
+        overridable: let a user's file that defines the same name replace it.
+
+    Example:
+        >>> from ultralytics.nn import plans
+        >>> @register(plans.channel_preserving)
+        ... class Scale(nn.Module):
+        ...     def __init__(self, channels, factor=2.0):
+        ...         super().__init__()
+        ...         self.factor = factor
+        ...
+        ...     def forward(self, x):
+        ...         return x * self.factor
+        >>> from ultralytics.nn.parser import build_module
+        >>> build_module("Scale", args=[0.5]).arguments  # a row [-1, 1, Scale, [0.5]]
+        'channels=64, factor=0.5'
     """
 
     def decorate(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        REGISTRY.add(RegisteredModule(name or build.__name__, build, plan, _origin(build), overridable))
+        if inspect.isfunction(build):
+            origin = build.__code__.co_filename
+        else:  # a class of a notebook has no file
+            origin = getattr(sys.modules.get(build.__module__), "__file__", None) or build.__module__
+        REGISTRY.add(RegisteredModule(name or build.__name__, build, plan, origin, overridable))
         return build
 
     return decorate
 
 
-def _origin(build: Callable[..., nn.Module]) -> str:
-    """File that defines a class or function; in a notebook, which is no file, the name of its module."""
-    if inspect.isfunction(build):
-        return build.__code__.co_filename
-    return getattr(sys.modules.get(build.__module__), "__file__", None) or build.__module__
+def find_module(name: str, where: str = "", folders: Sequence[Path] | None = None) -> RegisteredModule:
+    """Return the module that a row names: `Class`, `file.Class`, or `nn.Class` for a layer of torch.
 
+    Folders are searched in their order. Registered modules come before unregistered ones, except that a folder's own
+    class replaces ours if the folder's `__init__.py` imports it and the published package has no such name.
 
-ADDMODULES = PACKAGE_ROOT / "nn" / "Addmodules"
-# Names that forks import from the published package after their own; other names of a folder stand before ours.
-PUBLISHED = frozenset({
-    "AIFI", "C1", "C2", "C2f", "C3", "C3Ghost", "C3TR", "C3x", "Bottleneck", "BottleneckCSP", "Concat", "Conv",
-    "Conv2", "ConvTranspose", "DWConv", "DWConvTranspose2d", "Detect", "Focus", "GhostBottleneck", "GhostConv",
-    "HGBlock", "HGStem", "RTDETRDecoder", "RepC3", "RepConv", "ResNetLayer", "SPP", "SPPF",
-})  # fmt: skip
-VARIABLE = "ULTRALYTICS_MODULES"  # folders beside Addmodules, separated as in PATH
-PARENT = "ultralytics.nn"
-
-
-@dataclass(frozen=True)
-class Definition:
-    """A class or factory function in a module file.
-
-    Attributes:
-        exported: whether the file's `__all__` names it, or it has the file's name.
-        entry: what it registered itself as; None for most files that circulate.
+    Raises:
+        ModelConfigError: no module has this name, or several files define it; the message names the nearest, or them.
     """
-
-    name: str
-    build: Callable[..., nn.Module]
-    file: Path
-    exported: bool
-    entry: RegisteredModule | None
-
-    def same_text(self, other: Definition) -> bool:
-        """Whether both are copies of one text."""
-        return inspect.getsource(self.build) == inspect.getsource(other.build)
+    prefix = f"{where}: " if where else ""
+    if name.startswith(("nn.", "torch.nn.")):
+        layer = getattr(nn, name.rpartition(".")[2], None)
+        if not (inspect.isclass(layer) and issubclass(layer, nn.Module)):
+            raise ModelConfigError(f"{prefix}torch.nn has no layer {name!r}{did_you_mean(name[3:], dir(nn))}")
+        return RegisteredModule(name, layer, None, "torch.nn")
+    folders = module_folders() if folders is None else folders
+    imported = [import_folder(path) for path in folders]
+    registered = next((f.registered[name] for f in imported if name in f.registered), REGISTRY.get(name))
+    try:
+        if registered is not None and not registered.overridable:
+            found = next(filter(None, (_replacement(registered, folder) for folder in imported)), registered)
+        else:
+            found = next(filter(None, (_definition(name, folder) for folder in imported)), registered)
+    except ModelConfigError as error:
+        raise ModelConfigError(f"{prefix}{error}") from None
+    if found is None:
+        hint = why_missing(name, folders) or did_you_mean(name, defined_names(folders))
+        searched = ", ".join(map(str, folders))
+        hint = hint or f"; looked in {searched}. Name its folder by modules=FOLDER, or `modules:` in the model file"
+        raise ModelConfigError(f"{prefix}no module {name!r}{hint}")
+    return found
 
 
 @dataclass
 class Folder:
-    """What was found in a folder.
+    """An imported module folder.
 
     Attributes:
-        package: the package that its files were imported as.
-        entries: modules that registered themselves; those of the package's own folder are in REGISTRY instead.
-        definitions: classes and functions by name, from every file that has one of this name.
+        package: the package that its files were imported into; has the names that its `__init__.py` imports.
+        registered: modules that its files registered; those of `nn/Addmodules` are in REGISTRY instead.
+        definitions: classes and functions by name, one for each file that defines it.
         failures: files that could not be imported, with the reason.
-        origins: for each of them the file of the folder in which the error arose: itself, or one that it imports.
-        gathered: files from which the folder's `__init__.py` imports.
+        gathered: files from which `__init__.py` imports.
     """
 
     package: ModuleType
-    entries: dict[str, RegisteredModule] = field(default_factory=dict)
-    definitions: dict[str, list[Definition]] = field(default_factory=dict)
+    registered: dict[str, RegisteredModule] = field(default_factory=dict)
+    definitions: dict[str, list[RegisteredModule]] = field(default_factory=dict)
     failures: dict[Path, str] = field(default_factory=dict)
-    origins: dict[Path, Path] = field(default_factory=dict)
     gathered: set[Path] = field(default_factory=set)
 
 
 def module_folders(extra: Sequence[str | Path] = ()) -> tuple[Path, ...]:
-    """Folders that are searched: those given, those of the environment variable, and the package's own.
+    """Return the folders to search: `extra`, those of the environment variable, and `nn/Addmodules`.
 
     Raises:
         ModelConfigError: one of them does not exist.
@@ -191,108 +200,33 @@ def module_folders(extra: Sequence[str | Path] = ()) -> tuple[Path, ...]:
 
 @cache
 def import_folder(path: Path) -> Folder:
-    """Import every file of a folder once.
+    """Import every file of a folder once, without what it prints.
 
-    A file that cannot be imported disturbs nothing: it is reported once, and again where a model asks for a module
-    that it would define. What files print is not shown.
+    A file that cannot be imported is logged and skipped.
 
     Raises:
         ModelConfigError: two files register a module of one name.
     """
-    folder = Folder(_package(path))
+    folder = Folder(_make_package(path))
     if path == ADDMODULES:
         _import_files(folder, path)
     else:
-        import_folder(ADDMODULES)  # first, as what it registers is everybody's
-        with REGISTRY.collect() as folder.entries:
+        import_folder(ADDMODULES)  # first: its modules are registered for all models
+        with REGISTRY.collect() as folder.registered:
             _import_files(folder, path)
     for file, reason in folder.failures.items():
         LOGGER.warning(f"{file}: not imported: {reason}")
     return folder
 
 
-def _import_files(folder: Folder, path: Path) -> None:
-    files = [file for file in sorted(path.glob("*.py")) if file.stem != "__init__"]
-    modules = {file: _import(folder, file) for file in files}
-    _import_past(folder, modules)
-    if (path / "__init__.py").is_file():
-        _gather(folder, path, modules)
-        again = [file for file in files if folder.origins.get(file) == file]  # they may import what `__init__` gathers
-        modules.update({file: _import(folder, file) for file in again})
-    for file, module in modules.items():
-        if module is not None:
-            registered = {entry.build: entry for entry in (*REGISTRY, *folder.entries.values())}
-            for definition in _definitions(module, file, registered):
-                folder.definitions.setdefault(definition.name, []).append(definition)
-
-
-def find_registered(name: str, folders: Sequence[Path]) -> RegisteredModule | None:
-    """The module that registered itself under that name: in one of these folders, or in the package."""
-    for path in folders:
-        if (entry := import_folder(path).entries.get(name)) is not None:
-            return entry
-    return REGISTRY.get(name)
-
-
-def find_definition(name: str, folders: Sequence[Path]) -> Definition | None:
-    """The class or function of that name, or `file.name`, in the first folder that has one.
-
-    Raises:
-        ModelConfigError: several files of a folder have it, and nothing tells which is meant.
-    """
-    stem, _, bare = name.rpartition(".")
-    for path in folders:
-        folder = import_folder(path)
-        found = [d for d in folder.definitions.get(bare, ()) if not stem or d.file.stem == stem]
-        found = [d for d in found if d.entry is None or not d.entry.overridable] or found
-        chosen = getattr(folder.package, bare, None)  # the last star import of `__init__` wins, as in Python
-        for narrower in ([d for d in found if d.build is chosen], [d for d in found if d.exported]):
-            found = narrower or found
-        if found and not all(found[0].same_text(other) for other in found[1:]):
-            files = " and ".join(str(d.file) for d in found)
-            raise ModelConfigError(
-                f"module {name!r} is defined twice: {files}; rename one, or write "
-                f"{found[0].file.stem}.{bare} in the row"
-            )
-        if found:
-            return found[0]
-    return None
-
-
-def find_stronger(entry: RegisteredModule, folders: Sequence[Path]) -> Definition | None:
-    """The class or function of a folder that a row means although `entry` has its name, if there is one.
-
-    Raises:
-        ModelConfigError: a file is called after the class that it defines under this name; both would be meant. Or the
-            file that the folder gathers it from could not be imported; `entry` would be another module in its place.
-    """
-    for path in folders:
-        folder = import_folder(path)
-        own = [d for d in folder.definitions.get(entry.name, ()) if d.entry is None]
-        bound = getattr(folder.package, entry.name, None)
-        chosen = next((d for d in own if d.build is bound), None)
-        if chosen is not None and entry.name not in PUBLISHED:
-            return chosen
-        if chosen is None and (namesake := next((d for d in own if d.file.stem == entry.name), None)):
-            raise ModelConfigError(
-                f"module {entry.name!r} is defined twice: {entry.origin} and {namesake.file}; rename one, or write "
-                f"{entry.name}.{entry.name} in the row"
-            )
-        if chosen is None and entry.name not in PUBLISHED:
-            for file, reason in folder.failures.items():
-                if file in folder.gathered and entry.name in _exports_in_text(file):
-                    raise ModelConfigError(f"module {entry.name!r}: {file} defines it but was not imported: {reason}")
-    return None
-
-
 def defined_names(folders: Sequence[Path]) -> list[str]:
-    """Names of all modules that a row may name: registered ones, and what the files of these folders define."""
+    """Return the names of all modules that a row may name, registered or defined in the files of these folders."""
     found = [import_folder(path) for path in folders]
-    return [entry.name for entry in REGISTRY] + [name for f in found for name in (*f.entries, *f.definitions)]
+    return [*REGISTRY, *(name for f in found for name in (*f.registered, *f.definitions))]
 
 
 def why_missing(name: str, folders: Sequence[Path]) -> str:
-    """`; FILE defines it but ...` for a file that could not be imported and has a definition of that name, or ''."""
+    """Return `; FILE defines it but was not imported: REASON`, or '' if no such file defines the name."""
     for path in folders:
         for file, reason in import_folder(path).failures.items():
             if name.rpartition(".")[2] in _names_in_text(file):
@@ -300,16 +234,65 @@ def why_missing(name: str, folders: Sequence[Path]) -> str:
     return ""
 
 
-def _package(path: Path) -> ModuleType:
-    """The package that stands for a folder. Its `__init__.py` is not run yet: it may import files that fail."""
+def _definition(name: str, folder: Folder) -> RegisteredModule | None:
+    """Return the class or function of a folder by its name or `file.name`.
+
+    Raises:
+        ModelConfigError: several files define it, and neither `__init__.py` nor `__all__` decides.
+    """
+    stem, _, bare = name.rpartition(".")
+    found = [d for d in folder.definitions.get(bare, ()) if stem in ("", Path(d.origin).stem)]
+    found = [d for d in found if not d.overridable] or found
+    imported = getattr(folder.package, bare, None)  # by `__init__.py`
+    exported = [
+        d for d in found
+        if bare in (Path(d.origin).stem, *getattr(sys.modules[d.build.__module__], "__all__", ()))
+    ]  # fmt: skip
+    found = [d for d in found if d.build is imported] or exported or found
+    if len({inspect.getsource(d.build) for d in found}) > 1:
+        files = " and ".join(d.origin for d in found)
+        raise ModelConfigError(
+            f"module {name!r} is defined twice: {files}; rename one, or write {Path(found[0].origin).stem}.{bare} in "
+            "the row"
+        )
+    return found[0] if found else None
+
+
+def _replacement(ours: RegisteredModule, folder: Folder) -> RegisteredModule | None:
+    """Return the unregistered class of a folder that a row means instead of `ours`, which has the same name.
+
+    Raises:
+        ModelConfigError: a file is named after its class of this name, or the file that `__init__.py` imports it from
+            failed; using `ours` would build another module than the user expects.
+    """
+    name = ours.name
+    own = [d for d in folder.definitions.get(name, ()) if d.plan is None]
+    imported = next((d for d in own if d.build is getattr(folder.package, name, None)), None)
+    if imported is None and (namesake := next((d for d in own if Path(d.origin).stem == name), None)):
+        raise ModelConfigError(
+            f"module {name!r} is defined twice: {ours.origin} and {namesake.origin}; rename one, or write "
+            f"{name}.{name} in the row"
+        )
+    if imported is None and name not in PUBLISHED:
+        for file, reason in folder.failures.items():
+            if file in folder.gathered and name in _names_in_text(file, exported=True):
+                raise ModelConfigError(f"module {name!r}: {file} defines it but was not imported: {reason}")
+    return None if name in PUBLISHED else imported
+
+
+def _make_package(path: Path) -> ModuleType:
+    """Create an empty package for a folder. Its `__init__.py` is not run, since it may import files that fail."""
     name = f"{PARENT}.{path.name}"
-    if path == ADDMODULES:
-        if name in sys.modules:
-            return sys.modules[name]
-    elif not path.name.isidentifier() or _means_another(name, path):
+    if path == ADDMODULES and name in sys.modules:
+        return sys.modules[name]
+    if name in sys.modules:
+        is_other = list(getattr(sys.modules[name], "__path__", ())) != [str(path)]
+    else:
+        is_other = path != ADDMODULES and path.name.isidentifier() and importlib.util.find_spec(name) is not None
+    if is_other or not path.name.isidentifier():
         name = f"{name.replace('-', '_')}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     for old in [module for module in sys.modules if f"{module}.".startswith(f"{name}.")]:
-        del sys.modules[old]  # imported before the folder had its new files
+        del sys.modules[old]  # imported before a file was added
     spec = importlib.util.spec_from_file_location(name, path / "__init__.py", submodule_search_locations=[str(path)])
     package = importlib.util.module_from_spec(spec)
     sys.modules[name] = package
@@ -317,130 +300,93 @@ def _package(path: Path) -> ModuleType:
     return package
 
 
-def _means_another(name: str, path: Path) -> bool:
-    """Whether a package of that name is there that is not this folder."""
-    if name in sys.modules:
-        return list(getattr(sys.modules[name], "__path__", ())) != [str(path)]
-    return importlib.util.find_spec(name) is not None
+def _import_files(folder: Folder, path: Path) -> None:
+    files = [file for file in sorted(path.glob("*.py")) if file.stem != "__init__"]
+    modules = _import_all(folder, files)
+    if (path / "__init__.py").is_file():
+        _bind_package_names(folder, path, modules)
+        modules |= _import_all(folder, [*folder.failures])  # they may import what `__init__.py` provides
+    plans = {module.build: module for module in (*REGISTRY.values(), *folder.registered.values())}
+    for file, module in sorted(modules.items()):
+        for name, value in vars(module).items():
+            is_builder = inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, nn.Module))
+            if is_builder and not name.startswith("_") and value.__module__ == module.__name__:
+                known = plans.get(value)
+                plan, overridable = (known.plan, known.overridable) if known else (None, False)
+                found = RegisteredModule(name, value, plan, str(file), overridable)
+                folder.definitions.setdefault(name, []).append(found)
 
 
-def _import(folder: Folder, file: Path) -> ModuleType | None:
-    folder.failures.pop(file, None)
-    folder.origins.pop(file, None)
-    try:
-        with _quiet():
-            return importlib.import_module(f"{folder.package.__name__}.{file.stem}")
-    except ModelConfigError:
-        raise  # two modules of one name: its message says which files
-    except (Exception, SystemExit) as error:  # a user's file may fail in any way; it is reported, not hidden
-        folder.failures[file] = _reason(error, file, folder.package.__name__)
-        folder.origins[file] = _error_file(error, file)
-    return None
+def _import_all(folder: Folder, files: Sequence[Path]) -> dict[Path, ModuleType]:
+    """Import files. A file that star-imports one that fails is imported without the names of that one.
 
-
-def _import_past(folder: Folder, modules: dict[Path, ModuleType | None]) -> None:
-    """Import the files that failed because of another file of the folder, without what that one would give.
-
-    Meanwhile `from .other import *` of a file that cannot be imported gives nothing. A backbone's file that gathers
-    blocks from many files does not need the packages of all of them; a row that names a missing block is told why.
+    Backbones of forks gather blocks from many files, and need the packages of few.
     """
-    waiting: list[Path] = [file for file, origin in folder.origins.items() if origin != file]
-    while waiting:
-        first_reasons = dict(folder.failures)
-        names = [f"{folder.package.__name__}.{file.stem}" for file, o in folder.origins.items() if o == file]
-        empty = {name: ModuleType(name) for name in names}
-        sys.modules.update(empty)
-        try:
-            modules.update({file: _import(folder, file) for file in waiting})
-        finally:
-            for name in empty:
-                sys.modules.pop(name, None)
-        folder.failures.update({file: first_reasons[file] for file in folder.failures if file in first_reasons})
-        left = [file for file, origin in folder.origins.items() if origin != file]
-        waiting = left if len(left) < len(waiting) else []
+    modules, empty = {}, []
+    reasons: dict[Path, str] = {}
+    pending, before = list(files), None
+    while pending and pending != before:
+        before, pending = pending, []
+        for file in before:
+            name = f"{folder.package.__name__}.{file.stem}"
+            try:
+                with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    modules[file] = importlib.import_module(name)
+                folder.failures.pop(file, None)
+            except ModelConfigError:
+                raise  # two modules of one name: the message names the files
+            except (Exception, SystemExit) as error:  # a user's file may fail in any way; it is reported
+                origin, reason = _explain(error, file, folder.package.__name__)
+                folder.failures[file] = reasons.setdefault(file, reason)
+                if origin == file:
+                    sys.modules[name] = ModuleType(name)
+                    empty.append(name)
+                else:
+                    pending.append(file)
+    for name in empty:
+        del sys.modules[name]
+    return modules
 
 
-def _gather(folder: Folder, path: Path, modules: Mapping[Path, ModuleType | None]) -> None:
-    """Give the package the names that its `__init__.py` imports from the folder's files.
-
-    The file is read, not run: one import that fails would end it. The last import of a name counts, as in Python.
-    """
+def _bind_package_names(folder: Folder, path: Path, modules: dict[Path, ModuleType]) -> None:
+    """Give the package the names that its `__init__.py` imports from its files; the last import of a name counts."""
     tree = ast.parse((path / "__init__.py").read_text(encoding="utf-8", errors="replace"))
     for node in tree.body:
         if not (isinstance(node, ast.ImportFrom) and node.level == 1 and node.module):
             continue
-        folder.gathered.add(path / f"{node.module}.py")
-        module = modules.get(path / f"{node.module}.py")
-        if module is None:
-            continue
-        public = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
-        for alias in node.names:
-            names = (
-                [(name, name) for name in public] if alias.name == "*" else [(alias.name, alias.asname or alias.name)]
-            )
-            for name, bound in names:
-                if hasattr(module, name):
-                    setattr(folder.package, bound, getattr(module, name))
+        file = path / f"{node.module}.py"
+        folder.gathered.add(file)
+        for alias in node.names if file in modules else ():
+            values = vars(modules[file])
+            public = values.get("__all__") or [name for name in values if not name.startswith("_")]
+            for name in public if alias.name == "*" else [alias.name]:
+                if name in values:
+                    setattr(folder.package, alias.asname or name, values[name])
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _explain(error: BaseException, file: Path, package: str) -> tuple[Path, str]:
+    """Return the file of the folder in which an import error arose, and its reason for a user."""
+    places = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((Path(error.filename), error.lineno))  # a file that cannot be parsed has no frame
+    origin, line = next((place for place in reversed(places) if place[0].parent == file.parent), (file, None))
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        text = error.msg if isinstance(error, SyntaxError) else error
+        position = f" ({'' if origin == file else f'{origin.name}, '}line {line})" if line else ""
+        return origin, f"{type(error).__name__}: {text}{position}"
+    missing, _, stem = error.name.rpartition(".")
+    if missing == package:
+        return origin, f"there is no {stem}.py beside it"
+    top = error.name.partition(".")[0]
+    if top == PARENT.partition(".")[0]:
+        return origin, f"this package has no {error.name}"
+    return origin, f"it needs the package {top!r} (pip install {top})"
 
 
-def _reason(error: BaseException, file: Path, parent: str) -> str:
-    """What went wrong in a file of the package `parent`: what it imports and is missing, or the error with its line."""
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        if error.name.startswith("ultralytics"):
-            package, _, name = error.name.rpartition(".")
-            return f"there is no {name}.py beside it" if package == parent else f"this package has no {error.name}"
-        package = error.name.partition(".")[0]
-        return f"it needs the package {package!r} (pip install {package})"
-    line = error.lineno if isinstance(error, SyntaxError) else _line_in(error, file)
-    text = error.msg if isinstance(error, SyntaxError) else error
-    return f"{type(error).__name__}: {text}{f' (line {line})' if line else ''}"
-
-
-def _error_file(error: BaseException, file: Path) -> Path:
-    """The file of the folder of `file` in which an error arose while it was imported."""
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).parent == file.parent:
-        return Path(error.filename)  # no frame is in a file that cannot be parsed
-    trace, origin = error.__traceback__, file
-    while trace is not None:
-        place = Path(trace.tb_frame.f_code.co_filename)
-        origin = place if place.parent == file.parent else origin
-        trace = trace.tb_next
-    return origin
-
-
-def _line_in(error: BaseException, file: Path) -> int | None:
-    trace, line = error.__traceback__, None
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(file):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
-
-
-def _definitions(module: ModuleType, file: Path, registered: Mapping[object, RegisteredModule]) -> Iterator[Definition]:
-    exported = getattr(module, "__all__", None) or ()
-    for name, value in vars(module).items():
-        builds = inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, nn.Module))
-        if builds and not name.startswith("_") and value.__module__ == module.__name__:
-            yield Definition(name, value, file, name in exported or name == file.stem, registered.get(value))
-
-
-def _exports_in_text(file: Path) -> set[str]:
-    """What `from .file import *` seems to give of a file's own classes and functions."""
+def _names_in_text(file: Path, exported: bool = False) -> set[str]:
+    """Return the classes and functions a file appears to define, or to export by `__all__`; it need not parse."""
     text = file.read_text(encoding="utf-8", errors="replace")
-    takes_list = re.search(r"^__all__\s*=\s*[\[(](.*?)[\])]", text, re.MULTILINE | re.DOTALL)
-    names = _names_in_text(file)
-    return names & set(re.findall(r"\w+", takes_list[1])) if takes_list else names
-
-
-def _names_in_text(file: Path) -> set[str]:
-    """Classes and functions that a file seems to define; it need not even parse."""
-    text = file.read_text(encoding="utf-8", errors="replace")
-    return set(re.findall(r"^(?:class|def)\s+(\w+)", text, re.MULTILINE))
+    names = set(re.findall(r"^(?:class|def)\s+(\w+)", text, re.MULTILINE))
+    listed = re.search(r"^__all__\s*=\s*[\[(](.*?)[\])]", text, re.MULTILINE | re.DOTALL)
+    return names & set(re.findall(r"\w+", listed[1])) if exported and listed else names
