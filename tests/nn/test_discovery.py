@@ -3,11 +3,12 @@
 import os
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
-from ultralytics.nn.parser import build_module, find_entry
-from ultralytics.nn.registry import ADDMODULES, VARIABLE, import_folder, module_folders
+from ultralytics.nn.parser import build_module
+from ultralytics.nn.registry import ADDMODULES, VARIABLE, import_folder, module_folders, resolve_module
 from ultralytics.utils.errors import ModelConfigError
 
 FOLDER = "tests/nn/fork_modules"
@@ -27,13 +28,13 @@ def test_a_folder_of_the_variable_is_searched_before_the_packages(tmp_path, monk
     monkeypatch.setenv(VARIABLE, os.pathsep.join([str(tmp_path), FOLDER]))
     assert module_folders()[0] == tmp_path and module_folders()[-1] == ADDMODULES
     assert build_module("Mine").outputs == [(64, 32, 32)]
-    assert find_entry("SepConv").origin.endswith("conv.py")
+    assert resolve_module("SepConv").origin.endswith("conv.py")
 
 
 def test_a_folder_that_is_not_there_is_an_error(monkeypatch):
     monkeypatch.setenv(VARIABLE, "no/such/folder")
     with pytest.raises(ModelConfigError, match=r"ULTRALYTICS_MODULES: no/such/folder is not a folder"):
-        find_entry("Conv")
+        resolve_module("Conv")
 
 
 def test_files_import_each_other_and_print_nothing(capsys):
@@ -94,7 +95,10 @@ def test_two_definitions_of_a_name_are_an_error_that_names_both_files():
 
 
 def test_helpers_of_one_name_do_not_disturb():
-    assert {d.file.stem for d in import_folder(module_folders([FOLDER])[0]).definitions["DropPath"]} > {"conv", "nets"}
+    assert {Path(d.origin).stem for d in import_folder(module_folders([FOLDER])[0]).definitions["DropPath"]} > {
+        "conv",
+        "nets",
+    }
     assert build_module("Gate", modules=[FOLDER]).arguments == "dim=64"
 
 
@@ -136,10 +140,10 @@ def test_folders_of_one_name_get_packages_of_their_own(tmp_path):
 
 
 def test_an_example_of_the_package_gives_way_to_a_file_of_the_users(tmp_path):
-    assert find_entry("EMA").plan is not None
+    assert resolve_module("EMA").plan is not None
     (tmp_path / "attention.py").write_text(GATE.format(name="EMA", k=1))
-    assert find_entry("EMA", folders=module_folders([tmp_path])).origin == str(tmp_path / "attention.py")
-    assert find_entry("MultiScaleAttention.EMA").plan is find_entry("EMA").plan
+    assert resolve_module("EMA", folders=module_folders([tmp_path])).origin == str(tmp_path / "attention.py")
+    assert resolve_module("MultiScaleAttention.EMA").plan is resolve_module("EMA").plan
 
 
 def test_folders_of_two_models_may_register_the_same_name(tmp_path):
@@ -149,4 +153,4 @@ def test_folders_of_two_models_may_register_the_same_name(tmp_path):
         (tmp_path / folder).mkdir()
         text = text.replace("class", "@register(plans.channel_preserving)\nclass")
         (tmp_path / folder / "OfAModel.py").write_text(header + text)
-        assert str(tmp_path / folder) in find_entry("OfAModel", folders=module_folders([tmp_path / folder])).origin
+        assert str(tmp_path / folder) in resolve_module("OfAModel", folders=module_folders([tmp_path / folder])).origin

@@ -68,7 +68,7 @@ ROWS = [
         "- [-1, 2, Blocks, [64, BasicBlock, 2, False]]",
         ["layer 5 Blocks", "number of blocks, stage 2 to 5", "stage False"],
     ),
-    ("- [2, 2, Conv, [64]]", ["2 copies stand in sequence, each built for 16 input channels", "second column"]),
+    ("- [2, 2, Conv, [64]]", ["2 copies run in sequence, each built for 16 input channels", "second column"]),
     ("- [-1, 1, EfficientViT_M0, [a, b, c]]", ["its constructor takes (pretrained=None, frozen_stages=0)", "too many"]),
     ("- [-1, 1, EfficientViT_M0, [null, 7]]", ["frozen_stages is 0 (nothing) to 4 (all), got 7"]),
     ("- [-1, 1, EfficientViT_M0, []]", ["it is a backbone, which reads the image", "make it the first row"]),
@@ -144,7 +144,7 @@ def test_a_row_that_was_put_in_and_later_numbers_that_were_not_raised(tmp_path, 
     with caplog.at_level("WARNING", logger="ultralytics"):
         model.info(64, verbose=False)
     assert "layer 6 Conv: no layer reads its output" in caplog.text
-    assert "Were rows put in before it?" in caplog.text
+    assert "Were rows inserted before it?" in caplog.text
 
 
 @pytest.mark.parametrize(("change", "answer"), FILES)

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from ultralytics import RTDETR
-from ultralytics.nn.parser import output_shapes
 from ultralytics.nn.tasks import RTDETRDetectionModel
+from ultralytics.utils.meta_device import output_shapes
 
 
 @pytest.mark.parametrize("name", ["rtdetr-efficientvit-m0.yaml", "rtdetr-r18.yaml"])

@@ -11,7 +11,7 @@ from ultralytics.nn.module_check.run_checks import command
 from ultralytics.nn.registry import ADDMODULES, REGISTRY, import_folder
 from ultralytics.utils.errors import UserError
 
-FOUND = {entry.name: entry for entry in (*import_folder(ADDMODULES).entries.values(), *REGISTRY)}
+FOUND = {entry.name: entry for entry in (*import_folder(ADDMODULES).registered.values(), *REGISTRY.values())}
 NAMES = sorted(name for name, entry in FOUND.items() if Path(entry.origin).parent == ADDMODULES)
 PLANS = {"WrongChannels": "plans.conv", "WrongStride": "plans.backbone(8, 16)"}
 MODULE = """

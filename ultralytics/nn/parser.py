@@ -5,26 +5,23 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import ultralytics.nn.modules  # noqa: F401 - registers the layers of the package
 from ultralytics.cfg.model_yaml import PYRAMID, ModelSpec, Row
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.plans import LayerSpec, RowContext
-from ultralytics.nn.registry import RegisteredModule, find_module, module_folders, why_missing
-from ultralytics.nn.signatures import candidates, check_call, decorator, show_call, takes_classes
+from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module, why_missing
+from ultralytics.nn.signatures import candidates, check_call, decorator, show_call, takes_classes, without_pretrained
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
-from ultralytics.utils.flops import FastShapes, copy_on_meta
-
-Shape = tuple[int, ...]
+from ultralytics.utils.meta_device import Shape, output_shapes, takes_each_map
 
 SLOTS = 5  # layer numbers of a backbone with several outputs, one for each stride: 2, 4, 8, 16, 32
 TRACE_SIZE = 640  # pixels; image size at which shapes are measured, as for published FLOPs
@@ -99,7 +96,7 @@ def build_module(
         repeats=repeats,
         sizes=tuple((h, w) for _, h, w in inputs),
         takes_list=takes_list,
-        find=lambda name: find_module(name, folders=folders),
+        find=lambda name: resolve_module(name, folders=folders),
     )
     layer, shapes, stated = _build_row(row, name, context, folders)
     layer.outputs, layer.stated = [shape[1:] for shape in shapes], stated
@@ -135,7 +132,7 @@ class _Builder:
             settings=spec.settings,
             sizes=tuple(shape[2:] for shape in inputs),
             takes_list=row.takes_list,
-            find=lambda name: find_module(name, where, self.folders),
+            find=lambda name: resolve_module(name, where, self.folders),
             from_checkpoint=spec.from_checkpoint,
         )
         layer, shapes, stated = _build_row(row, where, context, self.folders)
@@ -208,7 +205,7 @@ def _build_row(
     row: Row, where: str, context: RowContext, folders: Sequence[Path]
 ) -> tuple[nn.Module, list[Shape], int | tuple[int, ...] | None]:
     """Return the layer, its output shapes, and the channels that its plan states."""
-    module = find_module(row.module, row.where, folders)
+    module = resolve_module(row.module, row.where, folders)
     args = tuple(context.nc if arg == "nc" else arg for arg in row.args)
     if module.plan is None:
         spec, layer, shapes, how = _infer(module, args, where, context, folders)
@@ -219,7 +216,7 @@ def _build_row(
         except BUILD_ERRORS as error:
             kind = "" if isinstance(error, ModelConfigError) else f"{type(error).__name__}: "
             raise ModelConfigError(f"{where}: its arguments {list(args)} cannot be used: {kind}{error}") from error
-        spec = _without_pretrained(module, spec) if context.from_checkpoint else spec
+        spec = without_pretrained(module.build, spec) if context.from_checkpoint else spec
         layer = _construct(module, spec, where)
         shapes = _run(layer, spec, context, where)
         _check_stated(spec.out, shapes, where)
@@ -248,7 +245,7 @@ def _infer(
     is_torch = module.origin == "torch.nn"
     for guess in (guess for reading in readings for guess in candidates(module.build, context, reading)):
         state = torch.get_rng_state()  # a failed attempt must not change the weights of the next
-        spec = _without_pretrained(module, guess.spec) if context.from_checkpoint else guess.spec
+        spec = without_pretrained(module.build, guess.spec) if context.from_checkpoint else guess.spec
         try:
             layer = _construct(module, spec, where)
             shapes = _run(layer, spec, context, where)
@@ -284,19 +281,6 @@ def _find_class(arg: Any, context: RowContext) -> Any:
         return arg
 
 
-def _without_pretrained(module: RegisteredModule, spec: LayerSpec) -> LayerSpec:
-    """Remove the pretrained weights that a row names: the checkpoint has its own, and their file may be gone."""
-    signature = inspect.signature(module.build)
-    try:
-        bound = signature.bind(*spec.args, **spec.kwargs)
-    except TypeError:  # `_construct` raises it with a message
-        return spec
-    for name in {"pretrained", "weights"} & set(bound.arguments):
-        if signature.parameters[name].default in (None, False, ""):
-            bound.arguments[name] = signature.parameters[name].default
-    return replace(spec, args=bound.args, kwargs=bound.kwargs)
-
-
 def _construct(module: RegisteredModule, spec: LayerSpec, where: str) -> nn.Module:
     check_call(module.build, spec.args, f"{where}: its constructor takes", kwargs=spec.kwargs)
     shown = ", ".join(map(repr, spec.args))
@@ -308,7 +292,9 @@ def _construct(module: RegisteredModule, spec: LayerSpec, where: str) -> nn.Modu
         raise ModelConfigError(f"{where}({shown}) cannot be built: {type(error).__name__}: {error}") from error
     if not isinstance(copies[0], nn.Module):
         raise ModelConfigError(f"{where}: {module.name} gives a {type(copies[0]).__name__}; expected a torch.nn.Module")
-    empty = next((f"{name} is empty, {tuple(p.shape)}" for name, p in copies[0].named_parameters() if not p.numel()), "")
+    empty = next(
+        (f"{name} is empty, {tuple(p.shape)}" for name, p in copies[0].named_parameters() if not p.numel()), ""
+    )
     if empty:  # torch builds it without an error
         raise ModelConfigError(f"{where}({shown}): its parameter {empty}; is a divisor larger than the channels?")
     return copies[0] if len(copies) == 1 else nn.Sequential(*copies)
@@ -361,96 +347,6 @@ def _check_stated(stated: int | tuple[int, ...] | None, shapes: list[Shape], whe
     elif stated is not None and len(shapes[0]) == 4 and (len(shapes) > 1 or shapes[0][1] != stated):
         real = [shape[1:] for shape in shapes]
         raise ModelConfigError(f"{where}: its plan states one map of {stated} channels, its forward gives {real}")
-
-
-@torch.no_grad()
-def output_shapes(
-    layer: nn.Module, inputs: Sequence[Shape], takes_list: bool, where: str, known: bool = False
-) -> list[Shape]:
-    """Return the shapes of the tensors that a layer returns in eval mode; nested sequences are flattened.
-
-    It runs on the meta device. A layer that cannot (it holds tensors outside its buffers, or reads values) runs on the
-    CPU.
-
-    Args:
-        layer: the module; neither its statistics nor its mode change.
-        inputs: shape of each input.
-        takes_list: whether it gets them as a list.
-        where: file, line and layer, for messages.
-        known: whether a checkpoint proves that it runs. Then it runs on the CPU with a batch of no images if it can:
-            no check, but faster, as torch imports its compiler for the meta device.
-
-    Raises:
-        ModelConfigError: its forward fails, or returns something else than tensors; the message names the line.
-    """
-    if known:
-        with _evaluating(layer):
-            try:
-                found = tensors(call(layer, [torch.empty(0, *shape[1:]) for shape in inputs], takes_list))
-            except Exception:  # whatever it is, the run with an image below shows it
-                found = []
-        if found and all(tuple(t.shape).count(0) == 1 for t in found):
-            return [tuple(side or 1 for side in t.shape) for t in found]
-    try:
-        with FastShapes():
-            output = call(copy_on_meta(layer).eval(), [torch.empty(s, device="meta") for s in inputs], takes_list)
-    except Exception:  # whatever it is, the run on the CPU shows it with a better message
-        with _evaluating(layer):
-            try:
-                output = call(layer, [torch.rand(shape) for shape in inputs], takes_list)
-            except Exception as error:  # a user's forward may fail in any way; it is reported with its line
-                reason = (str(error).strip().splitlines() or ["no message"])[0]
-                raise ModelConfigError(
-                    f"{where} fails on inputs {[tuple(shape) for shape in inputs]}: {type(error).__name__}: "
-                    f"{reason}{_line_of(error)}"
-                ) from error
-    found = tensors(output)
-    if not found:
-        kind = type(output).__name__
-        raise ModelConfigError(f"{where}: its forward returns a {kind}; expected a map (B, C, H, W), or a list of maps")
-    return [tuple(t.shape) for t in found]
-
-
-def call(layer: nn.Module, inputs: Sequence[Tensor], takes_list: bool) -> Any:
-    """Run a layer on one map, a list of maps, or on each map as a separate argument."""
-    if takes_each_map(layer, len(inputs), takes_list):
-        return layer(*inputs)
-    return layer(list(inputs)) if takes_list else layer(inputs[0])
-
-
-def takes_each_map(layer: nn.Module, count: int, takes_list: bool) -> bool:
-    """Check whether `forward` has a parameter for each of several inputs instead of one for their list."""
-    if not takes_list or count < 2 or isinstance(layer, nn.Sequential):
-        return False
-    parameters = inspect.signature(layer.forward).parameters.values()
-    return count == sum(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
-
-
-def tensors(output: Any) -> list[Tensor]:
-    """Return the tensors of an output, with nested sequences flattened."""
-    if isinstance(output, Tensor):
-        return [output]
-    return [t for part in output for t in tensors(part)] if isinstance(output, list | tuple) else []
-
-
-@contextmanager
-def _evaluating(layer: nn.Module) -> Iterator[None]:
-    """Set a layer to eval mode; afterwards restore the mode of each part and the random state."""
-    modes = {module: module.training for module in layer.modules()}
-    state = torch.get_rng_state()
-    try:
-        layer.eval()
-        yield
-    finally:
-        torch.set_rng_state(state)
-        for module, training in modes.items():
-            module.training = training
-
-
-def _line_of(error: BaseException) -> str:
-    """Return ` (FILE, line N)` of the deepest frame outside torch."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "torch" not in Path(f.filename).parts]
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if len(frames) > 2 else ""
 
 
 def layer_numbers(layer: nn.Module) -> tuple[int, ...]:

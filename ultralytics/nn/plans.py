@@ -1,7 +1,7 @@
 """Plans: how a row of a model file becomes a constructor call.
 
-A plan is a function of the row's surroundings and the row's arguments: its parameters after `ctx` are the grammar of the
-row's last column. The five plans below are those that most modules share.
+A plan is a function of the row's surroundings and the row's arguments: its parameters after `ctx` are the grammar of
+the row's last column. Most modules share one of the five plans below.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ def register(plan: PlanFunction, name: str | None = None, overridable: bool = Fa
     return decorate
 
 
-def find_module(name: str, where: str = "", folders: Sequence[Path] | None = None) -> RegisteredModule:
+def resolve_module(name: str, where: str = "", folders: Sequence[Path] | None = None) -> RegisteredModule:
     """Return the module that a row names: `Class`, `file.Class`, or `nn.Class` for a layer of torch.
 
     Folders are searched in their order. Registered modules come before unregistered ones, except that a folder's own

@@ -12,8 +12,7 @@ from string import Template
 from typing import Annotated
 
 from ultralytics.cfg.options import OneOf
-from ultralytics.nn.parser import find_entry
-from ultralytics.nn.registry import ADDMODULES, defined_names, import_folder, module_folders
+from ultralytics.nn.registry import ADDMODULES, defined_names, import_folder, module_folders, resolve_module
 from ultralytics.utils.errors import ModelConfigError, UserError
 from ultralytics.utils.files import parse_yaml, write_text
 
@@ -88,7 +87,7 @@ def _check_name(module: str, kind: str, folder: Path) -> None:
         raise UserError(f"module={module}: is no name for a Python class; use letters, digits and '_', such as MyNet")
     folders = module_folders([folder] if folder.is_dir() else [])
     try:
-        entry = find_entry(module, folders=folders)
+        entry = resolve_module(module, folders=folders)
     except ModelConfigError:
         if module in defined_names(folders):
             raise  # several files define it

@@ -1,7 +1,8 @@
 """Infer the constructor call for a row whose module is not registered, as those written for other code bases.
 
-Their constructors follow a few conventions, recognized by the names of the parameters. `candidates` lists the calls that
-the conventions allow, the likeliest first; `nn/parser.py` takes the first that builds and runs on the row's inputs.
+Their constructors follow a few conventions, recognized by the names of the parameters. `candidates` lists the calls
+that the conventions allow, the likeliest first; `nn/parser.py` takes the first that builds and runs on the row's
+inputs.
 """
 
 from __future__ import annotations
@@ -94,6 +95,19 @@ def takes_classes(build: Callable[..., Any]) -> bool:
     """Check whether a constructor starts with the number of classes, as those of heads do."""
     names = _names(build)
     return bool(names) and CLASSES.fullmatch(names[0]) is not None
+
+
+def without_pretrained(build: Callable[..., Any], spec: LayerSpec) -> LayerSpec:
+    """Remove the pretrained weights that a row names: a checkpoint has its own, and their file may be gone."""
+    signature = inspect.signature(build)
+    try:
+        bound = signature.bind(*spec.args, **spec.kwargs)
+    except TypeError:  # `check_call` raises it with a message
+        return spec
+    for name in {"pretrained", "weights"} & set(bound.arguments):
+        if signature.parameters[name].default in (None, False, ""):
+            bound.arguments[name] = signature.parameters[name].default
+    return replace(spec, args=bound.args, kwargs=bound.kwargs)
 
 
 def check_call(

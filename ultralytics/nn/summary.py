@@ -16,9 +16,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ultralytics.nn.modules.conv import Concat
-from ultralytics.nn.parser import layer_sources, tensors, unread_layers
+from ultralytics.nn.parser import layer_sources, unread_layers
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.flops import IMAGE_SIZE, ModelInfo, count_operations, model_size, run_copy
+from ultralytics.utils.meta_device import flatten_tensors
 
 Shape = tuple[int, ...]
 
@@ -170,7 +171,7 @@ def _run_layers(twin: nn.Module, image: Tensor) -> tuple[list[_Run], tuple[float
 
 def _shapes(value: Any) -> list[Shape]:
     """Sizes of all tensors in a value, without the batch axis."""
-    return [tuple(tensor.shape[1:]) for tensor in tensors(value)]
+    return [tuple(tensor.shape[1:]) for tensor in flatten_tensors(value)]
 
 
 def _row(layer: nn.Module, run: _Run, imgsz: int, is_head: bool) -> LayerRow:
@@ -242,7 +243,7 @@ class ParameterUse(TorchFunctionMode):
         layer = self.layers[position]
         if any(isinstance(module, torch.jit.ScriptModule) for module in layer.modules()):
             return []
-        return [name for name, p in layer.named_parameters_in() if id(p) not in self._read]
+        return [name for name, p in layer.named_parameters() if id(p) not in self._read]
 
     def single_valued(self, position: int) -> list[str]:
         """Names of the batch normalisations of a layer whose input had one position per image."""

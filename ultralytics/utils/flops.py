@@ -11,16 +11,14 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.parameter import is_lazy
-from torch.overrides import TorchFunctionMode
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
+from ultralytics.utils.meta_device import FastShapes
 
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
@@ -129,36 +127,6 @@ def _sides(imgsz: int | Sequence[int]) -> tuple[int, int]:
     return (imgsz, imgsz) if isinstance(imgsz, int) else (imgsz[0], imgsz[1])
 
 
-def copy_on_meta(layer: nn.Module) -> nn.Module:
-    """Copy `layer` to the meta device without copying its weights."""
-    there = {
-        id(tensor): nn.Parameter(tensor.detach().to("meta"), requires_grad=tensor.requires_grad)
-        for tensor in layer.parameters()
-        if not is_lazy(tensor)
-    }
-    there |= {id(tensor): tensor.to("meta") for tensor in layer.buffers() if not is_lazy(tensor)}
-    return copy.deepcopy(layer, there).to("meta")  # deepcopy takes from there what it would copy
-
-
-class FastShapes(TorchFunctionMode):
-    """While active, compute only the output shape of `batch_norm` and `grid_sample` on the meta device.
-
-    torch decomposes each of them into about a hundred operations there, half of the time of a model. Arguments that do
-    not fit together are passed to the function itself, which raises.
-    """
-
-    def __torch_function__(
-        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict | None = None
-    ) -> Any:
-        if function in (F.batch_norm, F.grid_sample) and len(args) > 1 and args[0].is_meta:
-            x, other = args[:2]
-            if function is F.batch_norm and x.ndim > 1 and other is not None and other.shape == x.shape[1:2]:
-                return torch.empty_like(x)
-            if function is F.grid_sample and x.ndim == other.ndim == 4 and other.shape[::3] == (len(x), 2):
-                return x.new_empty(*x.shape[:2], *other.shape[1:3])
-        return function(*args, **(kwargs or {}))
-
-
 def run_copy(model: nn.Module, imgsz: int | Sequence[int], run: Callable[[nn.Module, Tensor], T]) -> T:
     """Call `run` with a copy of the model in eval mode and an image of that size, and return its result.
 
@@ -172,7 +140,7 @@ def run_copy(model: nn.Module, imgsz: int | Sequence[int], run: Callable[[nn.Mod
     shape = (1, first.in_channels if first is not None else 3, *_sides(imgsz))
     without_data = any(p.is_meta for p in model.parameters())
     for device in ("meta",) if without_data else ("meta", "cpu"):
-        twin = (copy_on_meta(model) if device == "meta" else copy.deepcopy(model).cpu()).eval().float()
+        twin = copy.deepcopy(model).eval().float().to(device)
         try:
             with FastShapes():
                 return run(twin, torch.zeros(shape, device=device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,6 @@ from torch.overrides import TorchFunctionMode
 
 from ultralytics.nn.accelerate.graph import LayerGraph
 from ultralytics.nn.modules.conv import fold_batchnorm
-from ultralytics.utils.flops import copy_on_meta
 
 
 class FoldNormalisations:
@@ -30,7 +30,7 @@ class FoldNormalisations:
 
 def _pairs(layer: nn.Module, inputs: tuple[Any, ...]) -> list[tuple[str, str]]:
     """Names of convolutions and of the normalisations that alone read their outputs."""
-    twin = copy_on_meta(layer).eval()
+    twin = copy.deepcopy(layer).to("meta").eval()
     uses = TensorUses()
     calls: Counter[str] = Counter()
     made_by: dict[int, str] = {}

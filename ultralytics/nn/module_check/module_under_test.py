@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.parser import build_module, call, find_entry, tensors
-from ultralytics.nn.registry import RegisteredModule, module_folders
+from ultralytics.nn.parser import build_module
+from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module
 from ultralytics.utils.errors import ModelConfigError, UserError
+from ultralytics.utils.meta_device import flatten_tensors, run_layer
 
 FAILURES = (Exception, SystemExit)  # what a user's module may raise; KeyboardInterrupt is not included
 IMAGE_STEP = 32  # pixels; models get images whose sides are multiples of it
@@ -67,7 +68,7 @@ class ModuleUnderTest:
 
     def run(self, layer: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Return the outputs of a forward pass, nested lists flattened."""
-        return tensors(call(layer, inputs, len(self.maps) > 1))
+        return flatten_tensors(run_layer(layer, inputs, len(self.maps) > 1))
 
     @torch.no_grad()
     def evaluate(self, layer: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -93,7 +94,7 @@ def find_module(
     Raises:
         UserError: no module has that name, or the inputs are not multiples of the coarsest.
     """
-    entry = find_entry(name, folders=module_folders(modules))
+    entry = resolve_module(name, folders=module_folders(modules))
     chosen = tuple(_default_args(entry, channels) if args is None else args)
     tried: list[tuple[ModuleUnderTest, BaseException | None, float]] = []  # with the line that raised
     for maps, base in [_parse_inputs(inputs)] if inputs else _candidate_inputs(channels, size):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ultralytics.utils.flops import FastShapes, copy_on_meta
+from ultralytics.utils.meta_device import FastShapes
 
 
 def sample(device: str, values: tuple[int, ...], points: tuple[int, ...]) -> Tensor:
@@ -59,32 +59,3 @@ def test_strides_follow_the_memory_format():
         output = nn.BatchNorm2d(4).eval().to("meta")(images)
 
     assert output.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_a_copy_on_meta_has_all_but_the_values():
-    layer = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1), nn.LazyLinear(4))
-    layer[2].weight = nn.Parameter(layer[2].weight.detach().to(memory_format=torch.channels_last))
-    layer[0].bias.requires_grad_(False)
-    layer[2].bias = layer[0].bias  # shared
-    before = {name: value.clone() for name, value in layer[:3].state_dict().items()}
-
-    twin = copy_on_meta(layer)
-
-    for (name, ours), (same, theirs) in zip(
-        twin[:3].state_dict(keep_vars=True).items(), layer[:3].state_dict(keep_vars=True).items(), strict=True
-    ):
-        assert name == same and ours.is_meta and type(ours) is type(theirs)
-        assert ours.shape == theirs.shape and ours.stride() == theirs.stride() and ours.dtype == theirs.dtype
-        assert ours.requires_grad == theirs.requires_grad
-    assert twin[2].bias is twin[0].bias
-    assert twin[1] is not layer[1] and not layer[0].weight.is_meta
-    assert all(torch.equal(layer.state_dict()[name], value) for name, value in before.items())
-
-
-def test_a_copy_on_meta_takes_no_memory_for_weights(monkeypatch):
-    """Neither the weights nor the statistics are copied on the way."""
-    copied = []
-    monkeypatch.setattr(Tensor, "__deepcopy__", lambda self, memo: copied.append(self) or self)
-    monkeypatch.setattr(nn.Parameter, "__deepcopy__", lambda self, memo: copied.append(self) or self)
-    copy_on_meta(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)))
-    assert not copied
