@@ -329,7 +329,7 @@ def test_a_validator_by_itself(home, weights, options):
     for model in (RTDETR(weights), RTDETR(weights).model, weights):
         metrics = RTDETRValidator(args=options)(model=model)
         assert metrics.results_dict == validator.metrics.results_dict
-    with pytest.raises(OptionError, match="model: got None, expected a network, or a file"):
+    with pytest.raises(OptionError, match="model: got None, expected a network or a file"):
         RTDETRValidator(args=options)()
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.golden.detections import CASES, judged
-from ultralytics.metrics.summary_table import ModelFacts, summary_table
+from ultralytics.metrics.summary_table import ModelFacts, SummaryTable
 from ultralytics.tools.compare_runs import ablation_table
 from ultralytics.utils.tables import read_csv
 
@@ -16,7 +16,7 @@ def runs(tmp_path):
         ModelFacts("mine", 640, 8, 12_500_000, None, SPEED, None),
     ]
     for name, case, fact in zip(("val", "val2"), (CASES[2], CASES[0]), facts, strict=True):
-        summary_table(judged(case)[0], fact).write(tmp_path / "runs" / name)
+        SummaryTable.build(judged(case)[0], fact).save(tmp_path / "runs" / name)
     return tmp_path / "runs"
 
 

@@ -45,7 +45,7 @@ class BasePredictor(CallbacksMixin):
         _callbacks: functions for the on_predict_... events.
     """
 
-    network_class: type[DetectionModel]  # built from the option `model`
+    network_class: type[DetectionModel] = DetectionModel  # for a file in the option `model`
 
     def __init__(
         self,

@@ -51,7 +51,7 @@ class BaseValidator(CallbacksMixin):
         predictions: entries for predictions.json, with the options save_json or coco_eval.
     """
 
-    network_class: type[DetectionModel]  # built from the option `model`
+    network_class: type[DetectionModel] = DetectionModel  # for a file in the option `model`
 
     def __init__(
         self,
