@@ -79,7 +79,6 @@ def test_the_model_gets_what_was_asked(line, call, calls):
         ("train model=m data=d epoch=3", "did you mean 'epochs'?"),
         ("train model=m data=d epochs 3", "write epochs=3"),
         ("track model=m", "there is no tracking here"),
-        ("export model=m.pt format=tflite", "format: expected one of 'onnx', 'openvino'"),
         ("segment train model=m", "has no segmentation"),
         ("train model=m data=d task=segment", "task: expected one of 'detect'"),
         ("train model=m data=d imgsz=320,640", "write imgsz=640"),

@@ -246,7 +246,6 @@ def _quoting_hint(key: str, value: object) -> str:
 
 DEFAULT_CFG_PATH = PACKAGE_ROOT / "cfg" / "default.yaml"
 MODES = ("train", "val", "predict", "export")
-FORMATS = ("onnx", "openvino", "torchscript", "engine", "safetensors")
 
 Count = Annotated[int, Range(0)]
 Positive = Annotated[int, Range(1)]
@@ -362,7 +361,7 @@ class Options:
     show_boxes: bool
     line_width: Annotated[int | None, Range(1)]
     # Export
-    format: Annotated[str, OneOf(*FORMATS)]
+    format: str  # checked when the export starts, see nn/formats
     dynamic: bool
     int8: bool
     opset: Annotated[int | None, Range(1)]

@@ -1,23 +1,25 @@
-"""Export: a trained detector as a file for another runtime, which is run at once beside PyTorch."""
+"""Export of a trained detector to another runtime, followed by a comparison with PyTorch."""
 
 from __future__ import annotations
 
 import copy
-import importlib
 import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.options import Given, given_options
+from ultralytics.data.dataset_yaml import list_images, load_dataset_config
+from ultralytics.data.images import read_image, stretch
+from ultralytics.data.synthetic import draw_image
 from ultralytics.engine.checkpoint import load_model_weights, load_network
 from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.nn.formats import FORMATS, Format, Job, Metadata
-from ultralytics.nn.formats.common import BOUNDS, Difference, calibration_images, compare, drawn_images, network_images
+from ultralytics.nn.formats import ExportFormat, ExportSpec, Metadata, export_formats, get_format
+from ultralytics.nn.formats.compare import BOUNDS, Difference, compare
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
@@ -26,22 +28,36 @@ from ultralytics.utils.files import size_of
 from ultralytics.utils.torch_utils import select_device
 
 COMPARED = 4  # images
+CALIBRATED = 128  # images for int8; more hardly change the ranges
+FEW = 16  # images for int8, below which a warning is logged
+DRAWN_SIZE = 192  # pixels of a drawn image before it is stretched
 MEGABYTE = 1e6
+MARKS = {"float32": "", "float16": "_half", "int8": "_int8"}  # in the file name
 
 
 class ExportMismatchError(UserError):
-    """An exported model does not compute what the network computes; the file is kept."""
+    """An exported model computes something else than the network; the file is kept."""
 
 
 class Exporter(CallbacksMixin):
-    """Exports a network with the given options.
+    """Export a network.
 
-    Callbacks: on_export_start, on_export_end; they are given the exporter, which has `file` and `difference`.
+    Callbacks: on_export_start and on_export_end, with the exporter as argument. It has `file` and `difference`.
 
     Args:
         cfg: the options, a YAML file or mapping of some, or None for the defaults.
-        overrides: options in place of those of a file, a mapping or the defaults.
+        overrides: options that replace those of `cfg`.
         _callbacks: functions by event.
+
+    Example:
+        >>> import tempfile
+        >>> from ultralytics.nn.tasks import RTDETRDetectionModel
+        >>> network = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml").eval()
+        >>> exporter = Exporter(overrides={"format": "safetensors", "imgsz": 64, "batch": 1})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = exporter(network, f"{folder}/m0.pt")
+        >>> exporter.file.name, exporter.difference.boxes < 1e-3
+        ('m0.safetensors', True)
     """
 
     def __init__(
@@ -56,71 +72,95 @@ class Exporter(CallbacksMixin):
         self.difference: Difference | None = None
 
     def __call__(self, model: nn.Module, source: str | None = None) -> str:
-        """Export `model`, which stays as it is, beside the weights `source` (the option `model`); return the path.
+        """Write `model`, which is not changed, next to the weights `source` (option `model`) and return the path.
 
         Raises:
-            OptionError: the format does not have what the options ask for.
-            DataError: int8 without images to calibrate it.
-            ExportMismatchError: the exported model gives other boxes or scores than PyTorch.
+            OptionError: the format does not support the options.
+            DataError: there are no images to calibrate int8.
+            ExportMismatchError: boxes or scores of the exported model differ from PyTorch.
             MissingPackageError: a package of the format is not installed.
         """
-        kind, source = self._checked_format(), source or self.args.model or "model.pt"
+        kind, source = self._check_format(), source or self.args.model or "model.pt"
         self.callbacks.run("on_export_start", self)
-        job = self._job(model, kind, source)
+        spec = self._make_spec(model, kind, source)
+        metadata = spec.metadata
+        size = "{} x {}x{}".format(metadata.batch, *metadata.imgsz)
+        shape = "any size and batch" if metadata.dynamic else size
+        LOGGER.info(f"Exporting {source} to {kind.name}, {metadata.precision}, {shape}")
         started = time.perf_counter()
-        said = job.metadata
-        LOGGER.info(f"Exporting {source} to {self.args.format}, {said.precision}, {_size_of(said)}")
-        self.file = importlib.import_module(f"ultralytics.nn.formats.{kind.module}").export(job)
+        self.file = kind.export(spec)
         seconds = time.perf_counter() - started
         LOGGER.info(f"{self.file}: {size_of(self.file) / MEGABYTE:.1f} MB, written in {seconds:.1f} s")
-        self._compare(job)
+        self._compare(spec, kind)
         self.callbacks.run("on_export_end", self)
         return str(self.file)
 
-    def _checked_format(self) -> Format:
-        options, kind = self.args, FORMATS[self.args.format]
-        for wanted in ("int8", "half", "dynamic"):
-            if getattr(options, wanted) and not getattr(kind, wanted):
-                able = ", ".join(name for name, other in FORMATS.items() if getattr(other, wanted))
-                raise OptionError(f"{wanted}=True: format={options.format} has no such thing; it is there for {able}.")
-        if options.int8 and options.half:
-            raise OptionError("int8 and half: give one of them; an int8 export keeps its head in float32")
+    def _check_format(self) -> ExportFormat:
+        """Return the format of the options. Raise OptionError if it does not exist or does not support them."""
+        kind = get_format(self.args.format)
+        for option in ("int8", "half", "dynamic"):
+            if getattr(self.args, option) and not getattr(kind, option):
+                supported = ", ".join(name for name, other in export_formats().items() if getattr(other, option))
+                raise OptionError(f"{option} is not supported by format={kind.name}; supported: {supported}.")
+        if self.args.int8 and self.args.half:
+            raise OptionError("int8 and half: choose one of them; an int8 export keeps its head in float32")
         return kind
 
-    def _job(self, model: nn.Module, kind: Format, source: str) -> Job:
+    def _make_spec(self, model: nn.Module, kind: ExportFormat, source: str) -> ExportSpec:
         options = self.args
-        device = select_device(options.device) if options.format == "engine" else torch.device("cpu")
+        device = select_device(options.device) if kind.needs_gpu else torch.device("cpu")
         network = copy.deepcopy(model).to(device).float().eval().requires_grad_(False)
-        if options.format != "safetensors":
+        if kind.load is not None:
             network.fuse()
         stride = int(max(model.stride))
         size = check_imgsz(options.imgsz, stride)
-        size = (size, size) if isinstance(size, int) else tuple(size)
+        height, width = (size, size) if isinstance(size, int) else size
         precision = "int8" if options.int8 else "float16" if options.half else "float32"
         metadata = Metadata(
-            dict(model.names), size, options.batch, options.dynamic, stride, precision, _name_of(options.data),
-            model.yaml if options.format == "safetensors" else None,
-            smallest=_smallest_side(network, size, stride) if options.dynamic else 0,
-        )  # fmt: skip
-        calibration = self._calibration(size) if options.int8 else None
-        return Job(network, options, metadata, _file_for(source, kind, precision), calibration)
+            names=dict(model.names),
+            imgsz=(height, width),
+            batch=options.batch,
+            dynamic=options.dynamic,
+            stride=stride,
+            precision=precision,
+            data=options.data if isinstance(options.data, str) else None,
+            model_yaml=model.yaml if kind.load is None else None,
+            smallest=_smallest_side(network, (height, width), stride) if options.dynamic else 0,
+        )
+        path = Path(source)
+        folder = Path() if path.suffix.lower() in (".yaml", ".yml") else path.parent
+        file = folder / f"{path.stem}{MARKS[precision]}{kind.suffixes[0]}"
+        return ExportSpec(network, options, metadata, file, self._calibration((height, width)))
 
-    def _calibration(self, size: tuple[int, int]) -> Tensor:
-        if self.args.data is None:
+    def _calibration(self, size: tuple[int, int]) -> Tensor | None:
+        """Load (N, 3, H, W) images for int8, N a multiple of the batch; None for other precisions."""
+        data, split, batch = self.args.data, self.args.split, self.args.batch
+        if not self.args.int8:
+            return None
+        if data is None:
             raise OptionError(
-                "int8: which images? It needs some of the data set to learn the ranges of the activations; write "
-                "data=my.yaml (images of split=, val unless given)."
+                "int8: needs images of the data set to calibrate activation ranges; add data=my.yaml (its split= is "
+                "used, val by default)."
             )
-        return calibration_images(self.args.data, self.args.split, size, self.args.batch)
+        images = load_images(data, split, size, CALIBRATED)
+        count = len(images) // batch * batch
+        if not count:
+            raise DataError(f"{data}, {split}: {len(images)} images to calibrate int8, expected at least batch={batch}.")
+        if count < FEW:
+            LOGGER.warning(f"{data}, {split}: int8 is calibrated on {count} images; use a hundred or more")
+        return images[:count]
 
-    def _compare(self, job: Job) -> None:
-        """Run both on the same images; ExportMismatchError over the bounds of the precision."""
-        images, origin = self._compared_images(job)
-        device = next(job.network.parameters()).device
+    def _compare(self, spec: ExportSpec, kind: ExportFormat) -> None:
+        """Run both on the same images. Raise ExportMismatchError outside the bounds of the precision."""
+        images, origin = self._comparison_images(spec)
+        device = next(spec.network.parameters()).device
+        if kind.load is None:
+            exported = load_network(load_model_weights(self.file), type(spec.network)).to(device)
+        else:
+            exported = AutoBackend(self.file, device)
         with torch.no_grad():
-            expected = job.network(images.to(device))[0]
-            found = self._opened(job, device)(images.to(device))[0]
-        precision = job.metadata.precision
+            expected, found = (network(images.to(device))[0] for network in (spec.network, exported))
+        precision = spec.metadata.precision
         bounds = BOUNDS[precision]
         self.difference = compare(expected, found, precision)
         LOGGER.info(f"PyTorch and {self.file.name} on {len(images)} {origin}: {self.difference}")
@@ -128,65 +168,70 @@ class Exporter(CallbacksMixin):
             raise ExportMismatchError(
                 f"{self.file}: differs from PyTorch: {self.difference}; expected at most {bounds.boxes:g} and "
                 f"{bounds.scores:g} for {precision}. The file is kept; validate it (`yolo val model="
-                f"{self.file} data=...`) before you use it, or export in float32."
+                f"{self.file} data=...`) before use, or export in float32."
             )
 
-    def _compared_images(self, job: Job) -> tuple[Tensor, str]:
-        """Images of the data set where there is one at hand, else drawn ones."""
-        size = job.metadata.imgsz
-        if job.calibration is not None:
-            return job.calibration[:COMPARED], "images of the calibration"
+    def _comparison_images(self, spec: ExportSpec) -> tuple[Tensor, str]:
+        """Return images of the data set if it is available, else drawn images, and a description."""
+        if spec.calibration is not None:
+            return spec.calibration[:COMPARED], "images of the calibration"
         if self.args.data is not None:
             try:
-                images = network_images(self.args.data, self.args.split, size, COMPARED, fetch=False)
+                images = load_images(self.args.data, self.args.split, spec.metadata.imgsz, COMPARED, fetch=False)
                 return images, f"images of {self.args.data}"
             except DataError as error:
-                LOGGER.info(f"compared on drawn images, for those of the data set are not at hand ({error})")
-        return drawn_images(COMPARED, size), "drawn images"
-
-    def _opened(self, job: Job, device: torch.device) -> nn.Module:
-        if job.options.format != "safetensors":
-            return AutoBackend(self.file, device)
-        return load_network(load_model_weights(self.file), type(job.network)).to(device)
+                LOGGER.info(f"comparing on drawn images, the data set is not available ({error})")
+        return drawn_images(COMPARED, spec.metadata.imgsz), "drawn images"
 
 
-def _file_for(source: str, kind: Format, precision: str) -> Path:
-    """Where the export of `source` goes: beside weights, in the working folder for a model file."""
-    path = Path(source)
-    folder = path.parent if path.suffix.lower() not in (".yaml", ".yml") else Path()
-    mark = {"float32": "", "float16": "_half", "int8": "_int8"}[precision]
-    return folder / f"{path.stem}{mark}{kind.ending}"
+def load_images(data: str | Mapping, split: str, size: tuple[int, int], count: int, *, fetch: bool = True) -> Tensor:
+    """Load up to `count` evenly spaced images of a split as (N, 3, H, W), RGB in 0..1.
+
+    Unreadable images are skipped with a warning. With `fetch` a missing data set is downloaded.
+
+    Raises:
+        DataError: the data set is missing, or none of its images is readable.
+    """
+    config = load_dataset_config(data, (split,), fetch=fetch)
+    files = list_images(config.splits[split], config.root)
+    chosen = [files[i * len(files) // count] for i in range(count)] if len(files) > count else files
+    images = []
+    for file in chosen:
+        try:
+            images.append(stretch(read_image(file), size))
+        except DataError as error:
+            LOGGER.warning(f"skipped: {error}")
+    if not images:
+        raise DataError(f"{data}, {split}: {len(files)} image files, none of which can be read.")
+    return _to_tensor(images)
+
+
+def drawn_images(count: int, size: tuple[int, int]) -> Tensor:
+    """Draw (count, 3, H, W) images of shapes, RGB in 0..1, always the same."""
+    drawn = (draw_image(np.random.default_rng((0, i)), DRAWN_SIZE)[0] for i in range(count))
+    return _to_tensor([stretch(image, size) for image in drawn])
+
+
+def _to_tensor(images: list[np.ndarray]) -> Tensor:
+    rgb = np.stack(images)[..., ::-1].transpose(0, 3, 1, 2)  # (N, H, W, 3) BGR -> (N, 3, H, W) RGB
+    return torch.from_numpy(np.ascontiguousarray(rgb)).float() / 255
 
 
 def _smallest_side(network: nn.Module, size: tuple[int, int], stride: int) -> int:
-    """Side of the smallest square image whose maps have a position for every query, which a trace cannot do without.
+    """Return the side of the smallest square image whose maps have a position for every query, as the trace needs.
 
     Raises:
-        OptionError: images of `size` have too few.
+        OptionError: images of `size` have too few positions.
     """
-    head, positions = network.model[-1], 0
-
-    def count(_: nn.Module, inputs: tuple) -> None:
-        nonlocal positions
-        positions = sum(level.shape[2] * level.shape[3] for level in inputs[0])
-
-    hook = head.register_forward_pre_hook(count)
+    head, positions = network.model[-1], []
+    hook = head.register_forward_pre_hook(lambda _, inputs: positions.append(sum(x[0, 0].numel() for x in inputs[0])))
     with torch.no_grad():
         network(torch.zeros(1, 3, *size, device=next(network.parameters()).device))
     hook.remove()
-    if positions < head.num_queries:
+    if positions[0] < head.num_queries:
         raise OptionError(
-            f"dynamic=True: images of {size[0]}x{size[1]} have {positions} positions for {head.num_queries} queries; "
+            f"dynamic=True: images of {size[0]}x{size[1]} have {positions[0]} positions for {head.num_queries} queries; "
             "export with a larger imgsz, or train with fewer queries="
         )
-    side = math.sqrt(size[0] * size[1] * head.num_queries / positions)
+    side = math.sqrt(size[0] * size[1] * head.num_queries / positions[0])
     return math.ceil(side / stride) * stride
-
-
-def _size_of(said: Metadata) -> str:
-    height, width = said.imgsz
-    return "any size and batch" if said.dynamic else f"{said.batch} x {height}x{width}"
-
-
-def _name_of(data: Any) -> str | None:
-    return data if isinstance(data, str) else None

@@ -1,4 +1,4 @@
-"""AutoBackend: an exported model in the place of a network, with the same output for the same images."""
+"""AutoBackend: an exported model with the interface and the output of a network."""
 
 from __future__ import annotations
 
@@ -8,38 +8,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultralytics.nn.formats import Metadata, backend_name, open_exported
+from ultralytics.nn.formats import open_exported
 from ultralytics.utils.errors import DataError, OptionError, WeightsError
 
 
 class AutoBackend(nn.Module):
-    """Runs an exported model (ONNX, OpenVINO, TorchScript, TensorRT) as `RTDETRDetectionModel` runs in eval.
+    """Run an exported model (ONNX, OpenVINO, TorchScript, TensorRT) like `RTDETRDetectionModel` in eval mode.
 
     Args:
         weights: the exported file, or OpenVINO's folder.
-        device: where to run; the runtime is opened at the first images, and again after `.to(...)` another device.
-        threads: of a runtime on the CPU; None for as many as torch uses.
+        device: where to run. After `.to(...)` another device the next images open the runtime again.
+        threads: threads of a runtime on the CPU; None uses as many as torch.
 
     Raises:
-        WeightsError: it is no exported model, or one of another kind.
+        WeightsError: `weights` is not an exported model, or one of another kind.
         MissingPackageError: its runtime is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> from ultralytics.engine.exporter import Exporter
+        >>> from ultralytics.nn.tasks import RTDETRDetectionModel
+        >>> network = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml", nc=3).eval()
+        >>> export = Exporter(overrides={"format": "torchscript", "imgsz": 64, "batch": 1, "queries": 50})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     backend = AutoBackend(export(network, f"{folder}/m0.pt"))
+        >>> backend.metadata.imgsz
+        (64, 64)
+        >>> backend(torch.rand(2, 3, 64, 64))[0].shape
+        torch.Size([2, 84, 7])
     """
 
     def __init__(self, weights: str | Path, device: str | torch.device = "cpu", threads: int | None = None) -> None:
         super().__init__()
-        if backend_name(weights) is None:
-            raise WeightsError(
-                f"{weights}: expected an exported model (.onnx, .torchscript, .engine, or a folder ..._openvino_model)."
-            )
         self.weights, self.threads = Path(weights), threads
-        self.format = backend_name(weights)
-        self.register_buffer("place", torch.empty(0, device=device), persistent=False)
-        self.fused = True  # there is nothing left to fold
+        self.register_buffer("place", torch.empty(0, device=device), persistent=False)  # follows `.to(...)`
+        self.fused = True  # the file holds the fused network
         self._open()
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """Device of the runtime."""
         return self.place.device
 
     @property
@@ -49,53 +57,56 @@ class AutoBackend(nn.Module):
 
     @property
     def stride(self) -> Tensor:
-        """(1,) largest stride in pixels."""
+        """Largest stride in pixels, of shape (1,)."""
         return torch.tensor([float(self.metadata.stride)])
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        """(B, 3, H, W), RGB in 0..1 -> ((B, queries, 4 + classes), None), as the network's eval output.
+        """Compute (B, 3, H, W), RGB in 0..1 -> ((B, queries, 4 + classes), None), like a network in eval mode.
 
-        A model of a fixed batch gets the images in groups of it, the last one filled up.
+        A model with a fixed batch runs in groups of that size; the last group is padded.
 
         Raises:
-            DataError: the model takes images of another size only.
+            DataError: the model does not accept images of this size.
         """
         if self.device != self._opened_on:
             self._open()
-        said = self.metadata
-        height, width = x.shape[2:]
-        if not said.dynamic and (height, width) != said.imgsz:
-            raise DataError(
-                f"{self.weights}: takes images of {said.imgsz[0]}x{said.imgsz[1]} only, got {height}x{width}; use "
-                f"imgsz={_as_option(said.imgsz)}, or export it with dynamic=True."
-            )
-        if height % said.stride or width % said.stride or height * width < said.smallest**2:
-            raise DataError(
-                f"{self.weights}: takes images with sides that are multiples of {said.stride}, from "
-                f"{said.smallest}x{said.smallest} on, got {height}x{width}."
-            )
-        groups = [x] if said.dynamic else x.split(said.batch)
-        found = [self._run(F.pad(g, (0, 0) * 3 + (0, self._missing(len(g)))))[: len(g)] for g in groups]
-        return self._per_class(torch.cat(found)).to(x.device), None
+        self._check_size(*x.shape[2:])
+        if self.metadata.dynamic:
+            return self._per_class(self._run(x)).to(x.device), None
+        batch, outputs = self.metadata.batch, []
+        for group in x.split(batch):
+            padded = F.pad(group, (0, 0) * 3 + (0, batch - len(group)))  # (len(group), 3, H, W) -> (batch, 3, H, W)
+            outputs.append(self._run(padded)[: len(group)])
+        return self._per_class(torch.cat(outputs)).to(x.device), None
 
     def predict(self, x: Tensor, visualize: object = None, embed: object = None) -> tuple[Tensor, None]:
-        """`forward`, under the name and with the arguments of a network."""
+        """Call `forward`. Raise OptionError for the other arguments of a network's `predict`."""
         if visualize or embed:
-            asked = "visualize" if visualize else "embed"
-            raise OptionError(f"{asked}: an exported model does not show its inner maps; use the weights (.pt).")
+            option = "visualize" if visualize else "embed"
+            raise OptionError(f"{option}: an exported model has no access to its feature maps; use the weights (.pt).")
         return self(x)
 
     def _open(self) -> None:
         threads = self.threads or torch.get_num_threads()
         opened = open_exported(self.weights, device=str(self.device), threads=threads)
-        self.metadata: Metadata = opened.metadata
-        self._run, self._opened_on = opened.run, self.device
+        self.metadata, self._run, self._opened_on = opened.metadata, opened.run, self.device
 
-    def _missing(self, count: int) -> int:
-        return 0 if self.metadata.dynamic else self.metadata.batch - count
+    def _check_size(self, height: int, width: int) -> None:
+        known, stride, smallest = self.metadata.imgsz, self.metadata.stride, self.metadata.smallest
+        if not self.metadata.dynamic and (height, width) != known:
+            option = known[0] if known[0] == known[1] else f"[{known[0]},{known[1]}]"
+            raise DataError(
+                f"{self.weights}: expected images of {known[0]}x{known[1]}, got {height}x{width}; use imgsz={option}, "
+                "or export with dynamic=True."
+            )
+        if height % stride or width % stride or height * width < smallest**2:
+            raise DataError(
+                f"{self.weights}: expected images with sides that are multiples of {stride}, of at least "
+                f"{smallest}x{smallest}, got {height}x{width}."
+            )
 
     def _per_class(self, y: Tensor) -> Tensor:
-        """(B, queries, 4 + classes), also from the (B, queries, 6) that newer published exporters write."""
+        """Return (B, queries, 4 + classes), also from the (B, queries, 6) of newer published exporters."""
         nc = len(self.metadata.names)
         if y.ndim == 3 and y.shape[2] == 4 + nc and not (self.metadata.pairs and nc == 2):
             return y
@@ -106,7 +117,3 @@ class AutoBackend(nn.Module):
         boxes, score, label = y.split((4, 1, 1), 2)
         scores = y.new_zeros(*y.shape[:2], nc).scatter(2, label.long().clamp(0, nc - 1), score)
         return torch.cat((boxes, scores), 2)
-
-
-def _as_option(size: tuple[int, int]) -> str:
-    return str(size[0]) if size[0] == size[1] else f"[{size[0]},{size[1]}]"

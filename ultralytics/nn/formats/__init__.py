@@ -1,102 +1,59 @@
-"""Runtimes for exported models, one file each: a function `load` that opens a file and returns its `Opened`.
+"""Formats of exported models, one file each, with both directions: export and inference.
 
-onnx         onnxruntime
-openvino     OpenVINO
-torchscript  torch.jit
-tensorrt     NVIDIA TensorRT, on a CUDA GPU
-metadata     what a file says of the model in it, however the format keeps it
+A format is a module of this folder that defines `FORMAT = ExportFormat(...)`. There is no other list: the values of the
+option `format`, the error messages and `AutoBackend` come from these modules.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import pkgutil
+from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 
-import torch
-from torch import nn
-
-from ultralytics.cfg.options import Options
-from ultralytics.nn.formats.metadata import Metadata, Opened
-
-OPENVINO_FOLDER = "_openvino_model"  # the end of a folder's name, as published exporters write it
-BY_SUFFIX = {".onnx": "onnx", ".torchscript": "torchscript", ".engine": "tensorrt", ".xml": "openvino"}
+from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec, RuntimeModel
+from ultralytics.nn.formats.metadata import Metadata
+from ultralytics.utils.errors import OptionError, WeightsError, did_you_mean
 
 
-def backend_name(path: str | Path) -> str | None:
-    """The file of this package that runs `path`, by its name alone; None for what is no exported model."""
-    path = Path(path)
-    return "openvino" if path.name.endswith(OPENVINO_FOLDER) else BY_SUFFIX.get(path.suffix.lower())
+@cache
+def export_formats() -> dict[str, ExportFormat]:
+    """Import the modules of this folder and return their formats by name."""
+    modules = [importlib.import_module(f"{__name__}.{entry.name}") for entry in pkgutil.iter_modules(__path__)]
+    return {module.FORMAT.name: module.FORMAT for module in modules if hasattr(module, "FORMAT")}
 
 
-def open_exported(path: str | Path, *, device: str = "cpu", threads: int = 1) -> Opened:
-    """Open an exported model.
+def get_format(name: str) -> ExportFormat:
+    """Return the format for a value of the option `format`, in any case. Raise OptionError if there is none."""
+    formats = export_formats()
+    if name.lower() not in formats:
+        raise OptionError(f"format={name!r}: expected one of {', '.join(formats)}{did_you_mean(name, formats)}")
+    return formats[name.lower()]
+
+
+def find_format(path: str | Path) -> ExportFormat | None:
+    """Return the format that runs `path`, by the end of its name; None if it is not an exported model."""
+    name = Path(path).name.lower()
+    return next((f for f in export_formats().values() if f.load is not None and name.endswith(f.suffixes)), None)
+
+
+def open_exported(path: str | Path, *, device: str = "cpu", threads: int = 1) -> RuntimeModel:
+    """Load an exported model into its runtime.
 
     Args:
         path: the file, or OpenVINO's folder.
         device: "cpu" or "cuda:N".
-        threads: of the runtime, where it computes on the CPU.
+        threads: threads of the runtime on the CPU.
 
     Raises:
-        WeightsError: it is missing, damaged, or of another kind of model.
+        WeightsError: the file is missing, damaged, or of another kind of model.
         MissingPackageError: the runtime is not installed.
         DeviceError: the runtime cannot use the device.
     """
-    module = importlib.import_module(f"ultralytics.nn.formats.{backend_name(path)}")
-    return module.load(Path(path), device=device, threads=threads)
-
-
-@dataclass(frozen=True)
-class Format:
-    """What a format is and can do.
-
-    Attributes:
-        module: the file of this package that writes it.
-        ending: of the file's name, or the folder's.
-        int8, half, dynamic: whether it has them.
-    """
-
-    module: str
-    ending: str
-    int8: bool = False
-    half: bool = True
-    dynamic: bool = True
-
-
-FORMATS: Mapping[str, Format] = MappingProxyType(
-    {
-        "onnx": Format("onnx", ".onnx", int8=True),
-        "openvino": Format("openvino", "_openvino_model", int8=True),
-        "torchscript": Format("torchscript", ".torchscript"),
-        "engine": Format("tensorrt", ".engine"),
-        "safetensors": Format("safetensors", ".safetensors", dynamic=False),
-    }
-)
-
-
-@dataclass(frozen=True)
-class Job:
-    """An export to be done.
-
-    Attributes:
-        network: the detector in eval, folded, float32, on the CPU (on the GPU for an engine).
-        options: of the run.
-        metadata: what the file is to say.
-        file: what is written.
-        calibration: (N, 3, H, W) images for int8; None without it.
-    """
-
-    network: nn.Module
-    options: Options
-    metadata: Metadata
-    file: Path
-    calibration: torch.Tensor | None = None
-
-    @property
-    def example(self) -> torch.Tensor:
-        """(B, 3, H, W) an input to trace with."""
-        device = next(self.network.parameters()).device
-        generator = torch.Generator().manual_seed(0)
-        return torch.rand(self.metadata.batch, 3, *self.metadata.imgsz, generator=generator).to(device)
+    exported = find_format(path)
+    if exported is None:
+        suffixes = [suffix for f in export_formats().values() if f.load is not None for suffix in f.suffixes]
+        raise WeightsError(f"{path}: expected an exported model, a name that ends in {', '.join(suffixes)}.")
+    if not Path(path).exists():
+        raise WeightsError(f"{path}: no such file.")
+    return exported.load(Path(path), device, threads)

@@ -1,40 +1,42 @@
-"""What an exported file says of the model in it. Keys and forms are those of the published exporters."""
+"""Metadata of an exported file. Keys and value formats are those of the published exporters."""
 
 from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ultralytics.utils import __version__
 from ultralytics.utils.errors import WeightsError
 
 TASK = "detect"
+OUTPUT = (
+    "RT-DETR: images (B, 3, H, W), RGB in 0..1 -> (B, queries, 4 + classes): cx, cy, w, h in 0..1 of the image, "
+    "then a probability for each class; no NMS"
+)
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is known of an exported model.
+    """Properties of an exported model.
 
     Attributes:
         names: class names by index.
         imgsz: height and width of the images, in pixels.
-        batch: images at a time.
-        dynamic: whether it takes any size (multiples of `stride`) and any number of images.
+        batch: images per run.
+        dynamic: whether any image size (multiples of `stride`) and any batch are accepted.
         stride: largest stride of the network, in pixels.
         precision: "float32", "float16" or "int8".
-        data: the data set it was trained on, where the file says so.
-        model_yaml: the model file's content, where the file has it.
-        version: of the package that wrote it.
-        smallest: side in pixels of the smallest square image of a dynamic model, with a position for every query; 0
-            where it is not known.
-        pairs: whether its output is the (B, queries, 6) of newer published exporters: box, score, class.
+        data: the data set of the training, if known.
+        model_yaml: content of the model file, if the format stores it.
+        version: version of the package that wrote the file.
+        smallest: side in pixels of the smallest square image of a dynamic model, the smallest with a position for
+            every query; 0 if unknown.
+        pairs: whether the output is the (B, queries, 6) of newer published exporters: box, score, class.
     """
 
     names: Mapping[int, str]
@@ -50,12 +52,10 @@ class Metadata:
     pairs: bool = False
 
     def as_text(self) -> dict[str, str]:
-        """Texts by key, as formats keep them."""
+        """Return the entries of the file, key and text."""
         arguments = {"batch": self.batch, "dynamic": self.dynamic, "precision": self.precision, "data": self.data}
-        arguments |= {"smallest": self.smallest} if self.dynamic else {}
         entries = {
-            "description": "RT-DETR: images (B, 3, H, W), RGB in 0..1 -> (B, queries, 4 + classes): cx, cy, w, h in "
-            "0..1 of the image, then a probability for each class; no NMS",
+            "description": OUTPUT,
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "version": self.version,
             "task": TASK,
@@ -63,63 +63,46 @@ class Metadata:
             "batch": str(self.batch),
             "imgsz": str(list(self.imgsz)),
             "names": str(dict(self.names)),
-            "args": str(arguments),
+            "args": str(arguments | ({"smallest": self.smallest} if self.dynamic else {})),
         }
         return entries | ({"model_yaml": json.dumps(self.model_yaml)} if self.model_yaml is not None else {})
 
     @classmethod
     def from_text(cls, entries: Mapping[str, Any], where: str | Path) -> Metadata:
-        """From the texts (or values) by key that a file holds.
+        """Parse the entries of a file, as texts or as values.
 
         Raises:
-            WeightsError: it says nothing of a detector, or not what is needed to run it.
+            WeightsError: the entries do not describe a detector, or lack what is needed to run it.
         """
         if not {"names", "stride", "imgsz"} <= set(entries):
             raise WeightsError(
-                f"{where}: says nothing of its classes and image size; expected a model that `yolo export`, or the "
-                f"published package, has written. It holds {', '.join(sorted(entries)) or 'no metadata at all'}."
+                f"{where}: no class names and image size in its metadata; expected a model written by `yolo export` or "
+                f"by the published package. It holds {', '.join(sorted(entries)) or 'no metadata'}."
             )
         if entries.get("task", TASK) != TASK:
-            raise WeightsError(f"{where}: is a model to {entries['task']}, expected one to {TASK}.")
+            raise WeightsError(f"{where}: its task is {entries['task']}, expected {TASK}.")
         try:
-            names, size = _value(entries["names"]), _value(entries["imgsz"])
+            names, size = _parse(entries["names"]), _parse(entries["imgsz"])
             size = size if isinstance(size, list | tuple) else [size, size]
-            arguments = _value(entries.get("args", "{}")) or {}
+            arguments = _parse(entries.get("args", "{}")) or {}
+            published = "int8" if arguments.get("int8") else "float16" if arguments.get("half") else "float32"
             yaml = entries.get("model_yaml")
             return cls(
                 names={int(index): str(name) for index, name in names.items()},
                 imgsz=(int(size[0]), int(size[-1])),
                 batch=int(entries.get("batch", 1)),
-                dynamic=bool(_value(entries.get("dynamic", arguments.get("dynamic", False)))),
+                dynamic=bool(_parse(entries.get("dynamic", arguments.get("dynamic", False)))),
                 stride=int(entries["stride"]),
-                precision=str(arguments.get("precision") or _published_precision(arguments)),
+                precision=str(arguments.get("precision") or published),
                 data=arguments.get("data"),
                 model_yaml=json.loads(yaml) if yaml else None,
                 version=str(entries.get("version", "unknown")),
                 smallest=int(arguments.get("smallest", 0)),
-                pairs="head" in entries,  # a key as old as that output
+                pairs="head" in entries,  # this key and that output came with the same version
             )
         except (ValueError, SyntaxError, TypeError, AttributeError, IndexError) as error:
-            raise WeightsError(f"{where}: what it says of its model cannot be read ({error}).") from error
+            raise WeightsError(f"{where}: cannot parse its metadata ({error}).") from error
 
 
-@dataclass(frozen=True)
-class Opened:
-    """An exported model that is ready to run.
-
-    Attributes:
-        metadata: what the file says.
-        run: images (B, 3, H, W), float32 RGB in 0..1 -> (B, queries, 4 + classes), or the published exporters'
-            (B, queries, 6) of box, score and class. The batch is `metadata.batch` unless it is dynamic.
-    """
-
-    metadata: Metadata
-    run: Callable[[Tensor], Tensor]
-
-
-def _value(text: Any) -> Any:
+def _parse(text: Any) -> Any:
     return ast.literal_eval(text) if isinstance(text, str) else text
-
-
-def _published_precision(arguments: Mapping[str, Any]) -> str:
-    return "int8" if arguments.get("int8") else "float16" if arguments.get("half") else "float32"

@@ -1,4 +1,4 @@
-"""Export to safetensors: the weights, and in the header the model file they belong to. `RTDETR(file)` reads it."""
+"""safetensors: the weights, and the model file in the header. `RTDETR(file)` builds the model from it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from pathlib import Path
 
 import torch
 
-from ultralytics.nn.formats import Job
+from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec
 from ultralytics.utils.checks import require
 from ultralytics.utils.files import atomic_write
 
 
-def export(job: Job) -> Path:
-    """Write the job's file and return it. The network is not folded; with `half` its weights are stored in float16."""
+def export(spec: ExportSpec) -> Path:
+    """Write the file of `spec`. With `half` the weights are stored in float16."""
     library = require("safetensors.torch", "safetensors", "export to safetensors")
-    tensors = {name: value.contiguous().clone() for name, value in job.network.state_dict().items()}
-    if job.options.half:
+    tensors = {name: value.contiguous().clone() for name, value in spec.network.state_dict().items()}
+    if spec.options.half:
         tensors = {n: t.to(torch.float16) if t.is_floating_point() else t for n, t in tensors.items()}
-    with atomic_write(job.file) as file:
-        file.write(library.save(tensors, metadata=job.metadata.as_text()))
-    return job.file
+    with atomic_write(spec.file) as file:
+        file.write(library.save(tensors, metadata=spec.metadata.as_text()))
+    return spec.file
+
+
+FORMAT = ExportFormat("safetensors", (".safetensors",), export, dynamic=False)

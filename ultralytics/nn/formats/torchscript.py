@@ -1,4 +1,4 @@
-"""Export to TorchScript: a trace, with the metadata as JSON in an extra file."""
+"""TorchScript: a traced network, with the metadata as JSON in an extra file of the archive."""
 
 from __future__ import annotations
 
@@ -11,48 +11,45 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ultralytics.nn.formats import Job
-from ultralytics.nn.formats.common import Traced, quiet_tracing
-from ultralytics.nn.formats.metadata import Metadata, Opened
+from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec, ExportWrapper, RuntimeModel, silence_tracing
+from ultralytics.nn.formats.metadata import Metadata
 from ultralytics.utils.errors import WeightsError
-from ultralytics.utils.files import atomic_write
+from ultralytics.utils.files import atomic_write, first_line
 
-METADATA_ENTRY = "config.txt"  # where published exporters keep it
+METADATA_ENTRY = "config.txt"  # as published exporters name it
 
 
-def load(path: Path, *, device: str = "cpu", threads: int = 1) -> Opened:
-    """Open a TorchScript file; see `open_exported`. The threads are those of torch."""
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file.")
+def export(spec: ExportSpec) -> Path:
+    """Trace the network and write the file of `spec`."""
+    content = io.BytesIO()
+    with silence_tracing():
+        traced = torch.jit.trace(ExportWrapper(spec.network, half=spec.options.half), spec.example, check_trace=False)
+        torch.jit.save(traced, content, _extra_files={METADATA_ENTRY: json.dumps(spec.metadata.as_text())})
+    with atomic_write(spec.file) as file:
+        file.write(content.getvalue())
+    return spec.file
+
+
+def load(path: Path, device: str, threads: int) -> RuntimeModel:
+    """Load a TorchScript file; see `open_exported`. `threads` are those of torch itself."""
     if not zipfile.is_zipfile(path):
         raise WeightsError(f"{path}: not a TorchScript file, or its end is missing.")
     entries = {METADATA_ENTRY: ""}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch would rather have another format
-            program = torch.jit.load(str(path), map_location=device, _extra_files=entries)
+            warnings.simplefilter("ignore", FutureWarning)  # torch recommends torch.export
+            network = torch.jit.load(str(path), map_location=device, _extra_files=entries).eval()
+        metadata = Metadata.from_text(json.loads(entries[METADATA_ENTRY] or "{}"), path)
     except RuntimeError as error:
-        raise WeightsError(f"{path}: not a TorchScript file ({str(error).strip().splitlines()[0]}).") from error
-    try:
-        said = json.loads(entries[METADATA_ENTRY] or "{}")
-    except ValueError as error:
+        raise WeightsError(f"{path}: not a TorchScript file ({first_line(error)}).") from error
+    except json.JSONDecodeError as error:
         raise WeightsError(f"{path}: its {METADATA_ENTRY} is not JSON ({error}).") from error
-    metadata = Metadata.from_text(said, path)
-    program.eval()
 
     def run(images: Tensor) -> Tensor:
         with torch.no_grad():
-            return program(images.to(device)).float()
+            return network(images.to(device)).float()
 
-    return Opened(metadata, run)
+    return RuntimeModel(metadata, run)
 
 
-def export(job: Job) -> Path:
-    """Write the job's file and return it."""
-    with quiet_tracing():
-        program = torch.jit.trace(Traced(job.network, half=job.options.half), job.example, check_trace=False)
-        content = io.BytesIO()
-        torch.jit.save(program, content, _extra_files={METADATA_ENTRY: json.dumps(job.metadata.as_text())})
-    with atomic_write(job.file) as file:
-        file.write(content.getvalue())
-    return job.file
+FORMAT = ExportFormat("torchscript", (".torchscript",), export, load)

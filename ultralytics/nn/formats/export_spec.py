@@ -1,0 +1,124 @@
+"""What every format shares: its description, the input of an export, and the network as it is traced."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.cfg.options import Options
+from ultralytics.nn.formats.metadata import Metadata
+
+
+@dataclass(frozen=True)
+class ExportSpec:
+    """Input of an export.
+
+    Attributes:
+        network: the detector in eval mode, float32, on the device of the format, fused if the format runs it.
+        options: the options of the run.
+        metadata: what is written into the file.
+        file: path of the file to write.
+        calibration: (N, 3, H, W) images for int8, N a multiple of the batch; None for other precisions.
+    """
+
+    network: nn.Module
+    options: Options
+    metadata: Metadata
+    file: Path
+    calibration: Tensor | None = None
+
+    @property
+    def example(self) -> Tensor:
+        """Random images (B, 3, H, W) to trace the network with."""
+        device = next(self.network.parameters()).device
+        generator = torch.Generator().manual_seed(0)
+        return torch.rand(self.metadata.batch, 3, *self.metadata.imgsz, generator=generator).to(device)
+
+
+@dataclass(frozen=True)
+class RuntimeModel:
+    """An exported model in its runtime.
+
+    Attributes:
+        metadata: content of the file besides the network.
+        run: images (B, 3, H, W), float32 RGB in 0..1 -> (B, queries, 4 + classes), or (B, queries, 6) of newer
+            published exporters: box, score, class. B is `metadata.batch` unless the model is dynamic.
+    """
+
+    metadata: Metadata
+    run: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """A file format and its two directions.
+
+    Attributes:
+        name: value of the option `format`.
+        suffixes: ends of file or folder names that `load` reads; `export` writes the first one.
+        export: write the file of a spec and return its path.
+        load: open a path on a device ("cpu" or "cuda:N") with a number of threads; None for a file of weights only,
+            whose network is not fused.
+        int8, half, dynamic: whether the format supports these options.
+        needs_gpu: whether the export runs on the GPU of the option `device`.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    export: Callable[[ExportSpec], Path]
+    load: Callable[[Path, str, int], RuntimeModel] | None = None
+    int8: bool = False
+    half: bool = True
+    dynamic: bool = True
+    needs_gpu: bool = False
+
+
+class ExportWrapper(nn.Module):
+    """The network with a single output: images (B, 3, H, W), float32 RGB in 0..1 -> (B, queries, 4 + classes), float32.
+
+    With `half` all layers but the head compute in float16. The head stays in float32: its boxes and feed-forward
+    networks overflow in float16.
+    """
+
+    def __init__(self, network: nn.Module, *, half: bool = False) -> None:
+        super().__init__()
+        self.network, self.half_type = copy.deepcopy(network).eval(), half
+        head = self.network.model[-1]
+        head.export = True
+        if half:
+            self.network.half()
+            head.float()
+            head.register_forward_pre_hook(lambda _, inputs: ([level.float() for level in inputs[0]], *inputs[1:]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images.half() if self.half_type else images).float()
+
+
+@contextmanager
+def silence_tracing() -> Iterator[None]:
+    """Disable gradients and the tracing warnings of torch."""
+    with warnings.catch_warnings(), torch.no_grad():
+        for category in (torch.jit.TracerWarning, DeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)
+        warnings.filterwarnings("ignore", module="torch.onnx")
+        yield
+
+
+@contextmanager
+def silence_logger(name: str | None = None) -> Iterator[None]:
+    """Limit a logger, by default the root logger, to errors."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
