@@ -118,7 +118,7 @@ def prepare_side(args: argparse.Namespace) -> Callable[[Any], float]:
 
 def tell_difference(what: str, expected: Any, found: Any) -> None:
     """Both sides have to compute the same, or the comparison is worth nothing."""
-    from ultralytics.nn.formats.common import BOUNDS, compare
+    from ultralytics.nn.formats.compare import BOUNDS, compare
 
     difference = compare(expected, found, "float32")
     print(f"{what}: {difference}", flush=True)
@@ -209,18 +209,15 @@ def export_rows(args: argparse.Namespace) -> dict[str, Row]:
 
 def export(network: Any, kind: str, int8: bool, folder: Path) -> Path:
     """The network as a file of another runtime."""
-    import importlib
-
-    from ultralytics.engine.exporter import Exporter
-    from ultralytics.nn.formats import FORMATS, Job, Metadata
-    from ultralytics.nn.formats.common import drawn_images
+    from ultralytics.engine.exporter import Exporter, drawn_images
+    from ultralytics.nn.formats import ExportSpec, Metadata, get_format
 
     options = Exporter(overrides={"format": kind, "int8": int8}).args
     metadata = Metadata({i: str(i) for i in range(80)}, (640, 640), precision="int8" if int8 else "float32")
-    file = folder / f"m0{'_int8' if int8 else ''}{FORMATS[kind].ending}"
+    file = folder / f"m0{'_int8' if int8 else ''}{get_format(kind).suffixes[0]}"
     folder.mkdir(exist_ok=True)
-    job = Job(network, options, metadata, file, drawn_images(CALIBRATION, (640, 640)) if int8 else None)
-    return importlib.import_module(f"ultralytics.nn.formats.{FORMATS[kind].module}").export(job)
+    spec = ExportSpec(network, options, metadata, file, drawn_images(CALIBRATION, (640, 640)) if int8 else None)
+    return get_format(kind).export(spec)
 
 
 # timm -----------------------------------------------------------------------------------------------------------------

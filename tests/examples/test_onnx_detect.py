@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.engine.export.detector import write_weights
+from tests.small_detector import write_weights
 from ultralytics import RTDETR
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_detect.py"

@@ -1,4 +1,4 @@
-"""AutoBackend: exported files of every kind in the place of a network, and files that are none."""
+"""AutoBackend: exported files with the interface of a network, and files that it refuses."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.engine.export.detector import write_weights
-from tests.nn.backends.test_metadata import PUBLISHED
+from tests.nn.formats.test_metadata import PUBLISHED
+from tests.small_detector import write_weights
 from ultralytics import RTDETR
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats.metadata import Metadata
@@ -43,7 +43,7 @@ def write_onnx(file: Path, outputs: list[int], entries: dict, kind: int = 1) -> 
     return file
 
 
-def test_images_go_in_groups_of_the_fixed_batch(exported):
+def test_images_run_in_groups_of_the_fixed_batch(exported):
     weights, file = exported
     backend, network = AutoBackend(file), RTDETR(weights).model.eval()
     images = torch.rand(5, 3, 64, 64)
@@ -54,13 +54,13 @@ def test_images_go_in_groups_of_the_fixed_batch(exported):
     assert torch.allclose(found, expected, atol=1e-5)
 
 
-def test_it_has_what_a_network_has(exported):
+def test_it_has_the_attributes_of_a_network(exported):
     backend = AutoBackend(exported[1]).to("cpu").eval()
     assert list(backend.names.values()) == ["cat", "Hund", "鸟"] and backend.stride.tolist() == [32]
     assert backend.device == torch.device("cpu") and backend.fused
 
 
-def test_validation_and_prediction_are_those_of_the_network(exported, tmp_path):
+def test_validation_and_prediction_match_the_network(exported, tmp_path):
     from ultralytics.data.synthetic import generate_shapes
 
     weights, file = exported
@@ -78,7 +78,7 @@ def test_validation_and_prediction_are_those_of_the_network(exported, tmp_path):
     assert torch.allclose(ours, theirs, atol=1e-2)
 
 
-def test_threads_are_those_asked_for(tmp_path, monkeypatch):
+def test_threads_are_passed_to_the_runtime(tmp_path, monkeypatch):
     runtime = pytest.importorskip("onnxruntime")
     seen = []
     real = runtime.InferenceSession
@@ -94,7 +94,7 @@ def test_threads_are_those_asked_for(tmp_path, monkeypatch):
     assert seen == [3, torch.get_num_threads()]
 
 
-def test_pairs_of_published_exporters_become_scores_of_classes(tmp_path):
+def test_box_score_class_outputs_become_class_scores(tmp_path):
     pytest.importorskip("onnxruntime")
     names = str({i: str(i) for i in range(20)})
     file = write_onnx(tmp_path / "m.onnx", [1, 2, 6], {**PUBLISHED, "names": names})
@@ -106,14 +106,14 @@ def test_pairs_of_published_exporters_become_scores_of_classes(tmp_path):
     assert AutoBackend(two)(torch.ones(1, 3, 320, 320))[0].shape == (1, 2, 6)  # two classes: boxes and both scores
 
 
-def test_an_output_of_another_kind_of_model_is_told(tmp_path):
+def test_the_output_of_another_kind_of_model_is_refused(tmp_path):
     pytest.importorskip("onnxruntime")
     file = write_onnx(tmp_path / "yolo.onnx", [1, 84, 8400], PUBLISHED)
     with pytest.raises(WeightsError, match=r"yolo\.onnx: gives \(1, 84, 8400\), expected \(images, queries, 6\)"):
         AutoBackend(file)(torch.ones(1, 3, 320, 320))
 
 
-def test_files_that_are_no_exported_model_are_told(exported, tmp_path):
+def test_other_files_are_refused(exported, tmp_path):
     pytest.importorskip("onnxruntime")
     write_onnx(tmp_path / "plain.onnx", [1, 2, 6], {})
     (tmp_path / "text.onnx").write_text("hello")
@@ -121,11 +121,11 @@ def test_files_that_are_no_exported_model_are_told(exported, tmp_path):
     torch.jit.save(torch.jit.script(torch.nn.Identity()), tmp_path / "other.torchscript")
     (tmp_path / "empty_openvino_model").mkdir()
     for name, message in {
-        "plain.onnx": "says nothing of its classes and image size",
-        "text.onnx": "not an ONNX model that this onnxruntime can run",
+        "plain.onnx": "no class names and image size in its metadata",
+        "text.onnx": "onnxruntime cannot run it as an ONNX model",
         "none.onnx": "no such file",
         "cut.torchscript": "not a TorchScript file, or its end is missing",
-        "other.torchscript": "says nothing of its classes",
+        "other.torchscript": "no class names",
         "best.pt": "expected an exported model",
     }.items():
         with pytest.raises(WeightsError, match=rf"{name}: {message}"):
@@ -134,7 +134,7 @@ def test_files_that_are_no_exported_model_are_told(exported, tmp_path):
         RTDETR("model.tflite")
 
 
-def test_openvino_folders_that_are_incomplete_are_told(tmp_path):
+def test_incomplete_openvino_folders_are_refused(tmp_path):
     pytest.importorskip("openvino")
     folder = tmp_path / "x_openvino_model"
     folder.mkdir()

@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.nn.official_rtdetr import OfficialRTDETR, fill
 from ultralytics.cfg.model_yaml import MODELS_DIR
-from ultralytics.nn.formats.common import compare
+from ultralytics.nn.formats.compare import compare
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.nn.weights import Weights, load_backbone, load_weights
 from ultralytics.nn.weights.names import match_epsilon

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from tests.engine.export.detector import CLASSES, write_weights
+from tests.small_detector import CLASSES, write_weights
 from ultralytics import RTDETR
 from ultralytics.data.synthetic import generate_shapes
 from ultralytics.engine import benchmark

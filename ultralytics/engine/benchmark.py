@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from ultralytics.cfg.options import FORMATS, DeviceName, OneOf, Range, SomeOf
+from ultralytics.cfg.options import DeviceName, OneOf, Range, SomeOf
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, setup_logging
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import size_of
@@ -72,7 +72,7 @@ class Plan:
 def command(
     model: str,
     data: str | None = None,
-    formats: Annotated[str | list[str], SomeOf(PYTORCH, *FORMATS)] = "pytorch,torchscript,onnx,openvino",
+    formats: str | list[str] = "pytorch,torchscript,onnx,openvino",
     precisions: Annotated[str | list[str], SomeOf(*PRECISIONS)] = "float32,float16,int8",
     imgsz: Annotated[int | list[int] | None, Range(32)] = None,
     batch: Annotated[int, Range(1)] = 1,
@@ -130,13 +130,13 @@ def command(
 
 def cases_of(formats: Sequence[str], precisions: Sequence[str], sizes: Sequence[int]) -> Iterator[Case]:
     """Every combination that exists; PyTorch on its own is float32."""
-    from ultralytics.nn.formats import FORMATS as KINDS
+    from ultralytics.nn.formats import get_format
 
     for size in sizes:
         for kind in formats:
             for precision in precisions:
                 needs = {"float16": "half", "int8": "int8"}.get(precision)
-                exists = needs is None or (kind != PYTORCH and getattr(KINDS[kind], needs))
+                exists = needs is None or (kind != PYTORCH and getattr(get_format(kind), needs))
                 if exists:
                     yield Case(kind, precision, size)
 
@@ -188,6 +188,7 @@ def export_case(model: str, case: Case, plan: Plan, folder: Path) -> str:
     import torch
 
     from ultralytics.models.rtdetr.model import RTDETR
+    from ultralytics.nn.formats import get_format
 
     if case.format == PYTORCH:
         return model
@@ -197,7 +198,7 @@ def export_case(model: str, case: Case, plan: Plan, folder: Path) -> str:
     own.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(model, own)
     try:
-        device = plan.device if case.format == "engine" else None
+        device = plan.device if get_format(case.format).needs_gpu else None
         options = {"data": plan.data, "split": plan.split, "device": device, **PRECISIONS[case.precision]}
         return RTDETR(own, verbose=False).export(
             format=case.format, imgsz=case.imgsz, batch=plan.batch, verbose=False, **options

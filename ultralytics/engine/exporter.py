@@ -145,7 +145,7 @@ class Exporter(CallbacksMixin):
         images = load_images(data, split, size, CALIBRATED)
         count = len(images) // batch * batch
         if not count:
-            raise DataError(f"{data}, {split}: {len(images)} images to calibrate int8, expected at least batch={batch}.")
+            raise DataError(f"{data}, {split}: {len(images)} images for int8, expected at least batch={batch}.")
         if count < FEW:
             LOGGER.warning(f"{data}, {split}: int8 is calibrated on {count} images; use a hundred or more")
         return images[:count]
@@ -230,7 +230,7 @@ def _smallest_side(network: nn.Module, size: tuple[int, int], stride: int) -> in
     hook.remove()
     if positions[0] < head.num_queries:
         raise OptionError(
-            f"dynamic=True: images of {size[0]}x{size[1]} have {positions[0]} positions for {head.num_queries} queries; "
+            f"dynamic: images of {size[0]}x{size[1]} have {positions[0]} positions for {head.num_queries} queries; "
             "export with a larger imgsz, or train with fewer queries="
         )
     side = math.sqrt(size[0] * size[1] * head.num_queries / positions[0])

@@ -24,7 +24,7 @@ from ultralytics.engine.checkpoint import (
 )
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.metrics.summary_table import SummaryTable, summary_table
-from ultralytics.nn.formats import backend_name
+from ultralytics.nn.formats import find_format
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import known_names, load_weights, read_weights
 from ultralytics.utils import setup_logging
@@ -102,7 +102,7 @@ class Model(CallbacksMixin):
     @property
     def is_exported(self) -> bool:
         """Whether this is an exported model, which can only validate and predict."""
-        return backend_name(self.source) is not None
+        return find_format(self.source) is not None
 
     @property
     def names(self) -> dict[int, str]:

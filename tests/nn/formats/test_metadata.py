@@ -1,10 +1,9 @@
-"""What exported files say, ours and those of the published package, in every form it is kept in."""
+"""Metadata of exported files, ours and those of the published package, as text and as values."""
 
 import json
 
 import pytest
 
-from ultralytics.nn.formats import backend_name
 from ultralytics.nn.formats.metadata import Metadata
 from ultralytics.utils.errors import WeightsError
 
@@ -18,12 +17,12 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-def test_ours_come_back_from_text():
+def test_our_entries_round_trip():
     assert Metadata.from_text(OURS.as_text(), "x") == OURS
     assert Metadata.from_text(json.loads(json.dumps(OURS.as_text())), "x") == OURS
 
 
-def test_published_ones_are_read():
+def test_published_entries_are_parsed():
     read = Metadata.from_text(PUBLISHED, "x")
     assert (read.names, read.imgsz, read.batch, read.stride) == ({0: "a", 1: "b"}, (320, 320), 1, 32)
     assert read.dynamic and read.pairs and read.precision == "float32" and read.version == "8.4.190"
@@ -35,25 +34,15 @@ def test_published_ones_are_read():
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({}, r"m\.onnx: says nothing of its classes and image size; .* no metadata at all"),
+        ({}, r"m\.onnx: no class names and image size in its metadata; .* no metadata"),
         ({"producer": "x"}, r"It holds producer\."),
-        ({**PUBLISHED, "task": "segment"}, "is a model to segment, expected one to detect"),
-        ({**PUBLISHED, "names": "{0: "}, "what it says of its model cannot be read"),
-        ({**PUBLISHED, "names": "__import__('os')"}, "what it says of its model cannot be read"),
-        ({**PUBLISHED, "imgsz": "[]"}, "cannot be read"),
-        ({**PUBLISHED, "stride": "many"}, "cannot be read"),
+        ({**PUBLISHED, "task": "segment"}, "its task is segment, expected detect"),
+        ({**PUBLISHED, "names": "{0: "}, "cannot parse its metadata"),
+        ({**PUBLISHED, "names": "__import__('os')"}, "cannot parse its metadata"),
+        ({**PUBLISHED, "imgsz": "[]"}, "cannot parse"),
+        ({**PUBLISHED, "stride": "many"}, "cannot parse"),
     ],
 )
-def test_other_files_are_told(entries, message):
+def test_other_entries_are_refused(entries, message):
     with pytest.raises(WeightsError, match=message):
         Metadata.from_text(entries, "m.onnx")
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [("a/best.onnx", "onnx"), ("BEST.ONNX", "onnx"), ("best.torchscript", "torchscript"), ("x.engine", "tensorrt"),
-     ("runs/best_int8_openvino_model", "openvino"), ("best_openvino_model/", "openvino"), ("m/best.xml", "openvino"),
-     ("best.pt", None), ("model.yaml", None), ("best.safetensors", None)],
-)  # fmt: skip
-def test_the_runtime_is_known_by_the_name(path, name):
-    assert backend_name(path) == name

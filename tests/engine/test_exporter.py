@@ -1,0 +1,217 @@
+"""Export to every format, the comparison with PyTorch, and refused options."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.small_detector import CLASSES, write_weights
+from ultralytics import RTDETR
+from ultralytics.data.synthetic import generate_shapes
+from ultralytics.engine import exporter as exporter_module
+from ultralytics.engine.exporter import Exporter, ExportMismatchError
+from ultralytics.nn.formats.compare import BOUNDS, compare
+from ultralytics.utils.errors import DataError, DeviceError, MissingPackageError, OptionError, UserError
+
+PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "safetensors": "safetensors"}
+RUNTIMES = pytest.mark.parametrize("kind", ["onnx", "openvino", "torchscript"])
+FORMATS = pytest.mark.parametrize("kind", ["onnx", "openvino", "torchscript", "safetensors"])
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory) -> Path:
+    return write_weights(tmp_path_factory.mktemp("detector"))
+
+
+@pytest.fixture
+def own(weights, tmp_path, request) -> Path:
+    """Copy the weights to a folder for the files of one test. Skip formats whose package is missing."""
+    if "kind" in request.fixturenames:
+        pytest.importorskip(PACKAGES.get(request.getfixturevalue("kind"), "torch"))
+    return Path(shutil.copy(weights, tmp_path / "small.pt"))
+
+
+def is_close(file, weights, images: torch.Tensor, precision: str = "float32") -> bool:
+    with torch.no_grad():
+        found, expected = (RTDETR(f, verbose=False).model.eval()(images)[0] for f in (file, weights))
+    return compare(expected, found, precision).within(BOUNDS[precision])
+
+
+@FORMATS
+def test_fixed_export_matches_pytorch(kind, own):
+    file = RTDETR(own).export(format=kind, imgsz=[64, 96], batch=2)
+    assert Path(file).parent == own.parent
+    assert is_close(file, own, torch.rand(3, 3, 64, 96))  # three images with batch 2
+    assert RTDETR(file).names == dict(enumerate(CLASSES))
+    if kind != "safetensors":
+        with pytest.raises(DataError, match=r"expected images of 64x96, got 64x64; use imgsz=\[64,96\], or export"):
+            RTDETR(file).model(torch.rand(1, 3, 64, 64))
+
+
+@RUNTIMES
+def test_dynamic_export_accepts_any_size_and_batch(kind, own):
+    file = RTDETR(own).export(format=kind, imgsz=64, dynamic=True)
+    model = RTDETR(file).model
+    runtime = model._run
+    for batch, height, width in ((1, 64, 64), (3, 96, 64), (2, 128, 160)):
+        assert is_close(file, own, torch.rand(batch, 3, height, width)), (batch, height, width)
+    assert model._run is runtime  # another size does not open the runtime again
+    assert model.metadata.smallest == 32  # 16 + 4 + 1 positions for 12 queries
+    with pytest.raises(DataError, match=r"multiples of 32, of at least 32x32, got 64x80"):
+        model(torch.rand(1, 3, 64, 80))
+
+
+@FORMATS
+def test_half_export_keeps_the_head_in_float32(kind, own):
+    file = RTDETR(own).export(format=kind, imgsz=64, half=True)
+    assert "_half" in Path(file).name
+    assert is_close(file, own, torch.rand(2, 3, 64, 64), "float16")
+
+
+@pytest.mark.parametrize("kind", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+def test_int8_export_is_calibrated_on_the_data_set(kind, own, tmp_path, capfd):
+    if kind == "openvino":
+        pytest.importorskip("nncf")
+    generate_shapes(tmp_path / "shapes", images_train=1, images_val=6, size=64)
+    data = {"path": str(tmp_path / "shapes"), "train": "images/train", "val": "images/val", "names": list("abcdef")}
+    file = RTDETR(own).export(format=kind, imgsz=64, int8=True, data=data)
+    assert RTDETR(file).model.metadata.precision == "int8"
+    assert "/network/model." not in "".join(capfd.readouterr())  # no log line for every float node
+    if kind == "onnx":
+        import onnx
+
+        nodes = [node for node in onnx.load(file).graph.node if node.op_type == "DequantizeLinear"]
+        assert len(nodes) > 20
+        assert not any("/model.9/" in node.name for node in nodes if node.name.startswith("/"))
+
+
+def test_metadata_of_an_export_is_used_for_prediction(own):
+    pytest.importorskip("onnxruntime")
+    metadata = RTDETR(RTDETR(own).export(imgsz=[64, 96], batch=2)).model.metadata
+    assert (metadata.imgsz, metadata.batch, metadata.dynamic, metadata.stride) == ((64, 96), 2, False, 32)
+    predicted = RTDETR(own.with_suffix(".onnx")).predict(np.zeros((50, 70, 3), np.uint8))[0]
+    assert predicted.names == dict(enumerate(CLASSES)) and predicted.orig_shape == (50, 70)
+
+
+def test_safetensors_hold_trainable_weights(own):
+    pytest.importorskip("safetensors")
+    model = RTDETR(RTDETR(own).export(format="safetensors"))
+    assert not model.is_exported and model.model.model[-1].num_queries == 12
+    before, after = RTDETR(own).model.state_dict(), model.model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_export_does_not_change_the_network(own):
+    model = RTDETR(own)
+    before = {name: value.clone() for name, value in model.model.state_dict().items()}
+    model.export(format="torchscript", imgsz=64)
+    after = model.model.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(value, after[name]) for name, value in before.items())
+    assert not model.model.model[-1].export and not model.model.fused
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "torchscript", "int8": True}, "int8 is not supported by format=torchscript; supported: onnx, open"),
+        ({"format": "safetensors", "dynamic": True}, "dynamic is not supported by format=safetensors"),
+        ({"int8": True, "half": True, "data": "x.yaml"}, "choose one of them"),
+        ({"int8": True}, "int8: needs images .* add data="),
+        ({"format": "onnx", "opset": 11}, "opset=11: RT-DETR's attention needs 16 or newer"),
+        ({"format": "onxx"}, "format='onxx': expected one of .*; did you mean 'onnx'"),
+        ({"format": "onnx", "batch": -1}, "batch=-1"),
+    ],
+)
+def test_unsupported_options_are_refused(options, message, own):
+    with pytest.raises(OptionError, match=message):
+        RTDETR(own).export(imgsz=64, **options)
+    assert [file.name for file in own.parent.iterdir()] == ["small.pt"]
+
+
+def test_dynamic_export_needs_a_position_for_every_query(own):
+    model = RTDETR(own)
+    model.model.model[-1].num_queries = 40
+    with pytest.raises(OptionError, match=r"images of 32x32 have 21 positions for 40 queries; export with a larger"):
+        model.export(format="torchscript", imgsz=32, dynamic=True)
+
+
+def test_engine_export_without_tensorrt_or_gpu_is_refused(own):
+    with pytest.raises((MissingPackageError, DeviceError), match=r"pip install \"tensorrt\"|CUDA"):
+        RTDETR(own).export(format="engine", imgsz=64)
+
+
+def test_int8_without_a_readable_image_is_refused(own, tmp_path):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "broken.jpg").write_bytes(b"not an image")
+    data = {"path": str(tmp_path), "train": "images", "val": "images", "names": ["a"]}
+    with pytest.raises(DataError, match="1 image files, none of which can be read"):
+        RTDETR(own).export(imgsz=64, int8=True, data=data)
+
+
+def test_comparison_downloads_nothing(own, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("ultralytics.data.converter.fetch_dataset", lambda *_: pytest.fail("downloads the data set"))
+    (tmp_path / "far.yaml").write_text(
+        "path: far\ntrain: images\nval: images\nnames: [a]\ndownload: {files: [{url: 'http://127.0.0.1:9/x.zip'}]}\n"
+    )
+    with caplog.at_level("INFO", logger="ultralytics"):
+        RTDETR(own).export(format="torchscript", imgsz=64, data=str(tmp_path / "far.yaml"))
+    assert "comparing on drawn images, the data set is not available" in caplog.text
+
+
+class ConstantModel(nn.Module):
+    """An exported model with a wrong output."""
+
+    def __init__(self, *_):
+        super().__init__()
+
+    def forward(self, images):
+        return torch.full((len(images), 12, 7), 0.5), None
+
+
+def test_mismatch_raises_and_keeps_the_file(own, monkeypatch):
+    monkeypatch.setattr(exporter_module, "AutoBackend", ConstantModel)
+    with pytest.raises(ExportMismatchError, match=r"small\.torchscript: differs from PyTorch: boxes .* file is kept"):
+        RTDETR(own).export(format="torchscript", imgsz=64)
+    assert own.with_suffix(".torchscript").is_file()
+
+
+def test_callbacks_run_and_the_exporter_works_alone(own):
+    seen = []
+    model = RTDETR(own)
+    model.add_callback("on_export_start", lambda exporter: seen.append(exporter.file))
+    model.add_callback("on_export_end", lambda exporter: seen.append(str(exporter.difference)))
+    model.export(format="torchscript", imgsz=64)
+    assert seen[0] is None and "48 queries" in seen[1]
+    exporter = Exporter(overrides={"format": "torchscript", "imgsz": 64, "batch": 1, "model": str(own)})
+    exporter.add_callback("on_export_end", lambda exporter: seen.append(exporter.file))
+    assert exporter(model=RTDETR(own).model) == str(own.with_suffix(".torchscript")) == str(seen[-1])
+
+
+def test_exported_model_only_predicts_and_validates(own):
+    model = RTDETR(RTDETR(own).export(format="torchscript", imgsz=64))
+    calls = [model.export, model.fuse, model.info, lambda: model.save("x.pt"), lambda: model.load("x.pt")]
+    for call in (*calls, lambda: model.train(data="x.yaml")):
+        with pytest.raises(OptionError, match=r"small\.torchscript is an exported model"):
+            call()
+    with pytest.raises(OptionError, match="embed: an exported model"):
+        model.embed(np.zeros((64, 64, 3), np.uint8), layers=[1])
+
+
+@pytest.mark.slow
+@RUNTIMES
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize(
+    "model", ["rtdetr-efficientvit-m0.yaml", "rtdetr-efficientvit-m5.yaml", "rtdetr-l.yaml", "rtdetr-r18.yaml",
+              "rtdetr-resnet50.yaml", "rtdetr-timm.yaml", "rtdetr-x.yaml"],
+)  # fmt: skip
+def test_model_files_of_the_package_export(kind, dynamic, model, tmp_path, monkeypatch):
+    pytest.importorskip(PACKAGES.get(kind, "torch"))
+    monkeypatch.chdir(tmp_path)
+    try:
+        RTDETR(model).export(format=kind, imgsz=[160, 224], dynamic=dynamic)
+    except UserError as error:
+        pytest.fail(str(error))
