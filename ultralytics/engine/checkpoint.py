@@ -16,7 +16,7 @@ from torch import nn
 from ultralytics.cfg.model_yaml import KEYS, SECTIONS, SETTINGS
 from ultralytics.cfg.options import Options, get_cfg
 from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.nn.formats import backend_name
+from ultralytics.nn.formats import find_format
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import read_weights
 from ultralytics.utils import LOGGER
@@ -214,7 +214,7 @@ def resolve_network(model: Any, network_class: type[DetectionModel], modules: Se
         return model
     if not isinstance(model, (str, Path)):
         raise OptionError(f"model: got {model!r}, expected a network or a file; pass model= or set the option model")
-    if backend_name(model) is not None:
+    if find_format(model) is not None:
         return AutoBackend(model)
     if Path(model).suffix.lower() in (".yaml", ".yml"):
         return network_class(str(model), overrides={"modules": modules})
