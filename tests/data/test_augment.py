@@ -8,21 +8,23 @@ import numpy as np
 import pytest
 
 from ultralytics.cfg import get_cfg
-from ultralytics.data.augment import DETAIL, longest_side, train_transforms, val_transforms
-from ultralytics.data.dataset import DetectionDataset
+from ultralytics.data.augment import DETAIL, max_image_side, train_transforms, val_transforms
+from ultralytics.data.dataset import ImageSource
 from ultralytics.data.dataset_yaml import load_dataset_config
-from ultralytics.data.transforms import Compose, Dense, Sample
+from ultralytics.data.transforms.mix import GridMosaic
+from ultralytics.data.transforms.sample import Compose, Sample
+from ultralytics.data.verify import scan_split
 from ultralytics.utils.errors import OptionError
 
 SIZE = 64
 
 
-class Pool:
+class Source:
     """Eight 48 x 80 pictures, each one grey level, with two boxes of a class of its own."""
 
-    strong = True
+    augment_enabled = True
 
-    def others(self, index: int, count: int, rng: np.random.Generator) -> list[Sample]:
+    def sample_random(self, index: int, count: int, rng: np.random.Generator) -> list[Sample]:
         return [self.load(int(i)) for i in rng.integers(8, size=count)]
 
     def load(self, index: int) -> Sample:
@@ -31,13 +33,13 @@ class Pool:
         return Sample(image, boxes, np.float32([index, index]), f"{index}.jpg", (48, 80), index)
 
 
-def pipeline(pool: Pool, **changes) -> Compose:
-    return train_transforms(get_cfg(overrides={"imgsz": SIZE, **changes}), pool)
+def pipeline(source: Source, **changes) -> Compose:
+    return train_transforms(get_cfg(overrides={"imgsz": SIZE, **changes}), source)
 
 
-def outputs(pool: Pool, count: int = 40, **changes) -> list[Sample]:
-    transform = pipeline(pool, **changes)
-    return [transform(pool.load(seed % 8), np.random.default_rng(seed)) for seed in range(count)]
+def outputs(source: Source, count: int = 40, **changes) -> list[Sample]:
+    transform = pipeline(source, **changes)
+    return [transform(source.load(seed % 8), np.random.default_rng(seed)) for seed in range(count)]
 
 
 def same(a: Sample, b: Sample) -> bool:
@@ -47,9 +49,9 @@ def same(a: Sample, b: Sample) -> bool:
 @pytest.mark.parametrize("dense", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("augmentation", ["mosaic", "official"])
 def test_samples_are_well_formed_and_depend_on_the_generator_alone(augmentation, dense):
-    pool = Pool()
-    first = outputs(pool, augmentation=augmentation, dense=dense)
-    again = outputs(pool, augmentation=augmentation, dense=dense)
+    source = Source()
+    first = outputs(source, augmentation=augmentation, dense=dense)
+    again = outputs(source, augmentation=augmentation, dense=dense)
     for a, b in zip(first, again, strict=True):
         assert a.image.shape == (SIZE, SIZE, 3) and a.image.dtype == np.uint8
         assert a.boxes.shape == (len(a.cls), 4) and a.boxes.dtype == np.float32 and a.cls.dtype == np.float32
@@ -59,24 +61,24 @@ def test_samples_are_well_formed_and_depend_on_the_generator_alone(augmentation,
 
 
 def test_official_ends_in_images_only_flipped():
-    pool = Pool()
-    pool.strong = False
-    fitted = [val_transforms(SIZE)(pool.load(seed % 8), np.random.default_rng(0)) for seed in range(40)]
+    source = Source()
+    source.augment_enabled = False
+    fitted = [val_transforms(SIZE)(source.load(seed % 8), np.random.default_rng(0)) for seed in range(40)]
     flips = 0
-    for after, plain in zip(outputs(pool, augmentation="official", dense=1.0), fitted, strict=True):
+    for after, plain in zip(outputs(source, augmentation="official", dense=1.0), fitted, strict=True):
         assert np.array_equal(after.image, plain.image)  # one grey level: a flip does not show
         mirrored = SIZE - plain.boxes[:, [2, 1, 0, 3]] * (1, -1, 1, -1) - (0, SIZE, 0, SIZE)
         flips += np.allclose(after.boxes, mirrored)
         assert np.allclose(after.boxes, plain.boxes) or np.allclose(after.boxes, mirrored)
     assert 10 < flips < 30
-    for after, plain in zip(outputs(pool, augmentation="official", fliplr=0.0), fitted, strict=True):
+    for after, plain in zip(outputs(source, augmentation="official", fliplr=0.0), fitted, strict=True):
         assert same(after, plain)
 
 
 def test_official_does_everything_while_it_is_strong():
     kinds = {"as it was": 0, "zoomed out": 0, "coloured": 0, "cropped": 0}
-    for seed, after in enumerate(outputs(Pool(), 200, augmentation="official", fliplr=0.0)):
-        plain = val_transforms(SIZE)(Pool().load(seed % 8), np.random.default_rng(0))
+    for seed, after in enumerate(outputs(Source(), 200, augmentation="official", fliplr=0.0)):
+        plain = val_transforms(SIZE)(Source().load(seed % 8), np.random.default_rng(0))
         kinds["zoomed out"] += bool((after.image == 0).all(axis=2).any())
         kinds["coloured"] += after.image.max() != plain.image.max()  # of a grey image only brightness shows
         kinds["cropped"] += len(after.cls) < 2 or not np.allclose(after.boxes, plain.boxes, atol=1)
@@ -86,19 +88,19 @@ def test_official_does_everything_while_it_is_strong():
 
 
 def test_none_gives_what_validation_sees():
-    pool = Pool()
-    for seed, after in enumerate(outputs(pool, augmentation="none")):
-        assert same(after, val_transforms(SIZE)(pool.load(seed % 8), np.random.default_rng(0)))
-    with pytest.raises(OptionError, match=r"dense=0\.5: augmentation=none changes no image"):
-        pipeline(pool, augmentation="none", dense=0.5)
+    source = Source()
+    for seed, after in enumerate(outputs(source, augmentation="none")):
+        assert same(after, val_transforms(SIZE)(source.load(seed % 8), np.random.default_rng(0)))
+    with pytest.raises(OptionError, match=r"dense=0\.5 is not supported by augmentation=none"):
+        pipeline(source, augmentation="none", dense=0.5)
 
 
 def test_dense_is_a_grid_of_four_and_drops_what_gets_too_small():
-    pool = Pool()
-    grid = Dense(pool, Compose([]), Compose([]), SIZE, p=1.0)
+    source = Source()
+    grid = GridMosaic(source, Compose([]), Compose([]), SIZE, p=1.0)
     seen = set()
     for seed in range(20):
-        after = grid(pool.load(3), np.random.default_rng(seed))
+        after = grid(source.load(3), np.random.default_rng(seed))
         assert after.image.shape == (SIZE, SIZE, 3) and len(after.cls) == 4 and after.cls[0] == 3
         for quarter, (box, cls) in enumerate(zip(after.boxes, after.cls, strict=True)):
             left, top = 32 * (quarter % 2), 32 * (quarter // 2)
@@ -106,41 +108,37 @@ def test_dense_is_a_grid_of_four_and_drops_what_gets_too_small():
             np.testing.assert_allclose(box, (left + 3.2, top + 4, left + 16, top + 20), atol=1e-4)
         seen.update(after.cls.tolist())
     assert len(seen) > 5
-    pool.strong = False
-    assert grid(pool.load(0), np.random.default_rng(0)).image.shape == (48, 80, 3)  # what `otherwise` gives
+    source.augment_enabled = False
+    assert grid(source.load(0), np.random.default_rng(0)).image.shape == (48, 80, 3)  # what `otherwise` gives
 
 
 def test_dense_carries_several_times_the_boxes():
     for augmentation in ("mosaic", "official"):
         options = {"augmentation": augmentation, "mosaic": 0.0, "scale": 0.0, "translate": 0.0}
-        plain, dense = (np.mean([len(s.cls) for s in outputs(Pool(), 200, dense=p, **options)]) for p in (0.0, 1.0))
+        plain, dense = (np.mean([len(s.cls) for s in outputs(Source(), 200, dense=p, **options)]) for p in (0.0, 1.0))
         assert 2.0 <= dense / plain <= 4.5  # twice at least, as the small one of two boxes is dropped in a grid
-    half = outputs(Pool(), 400, augmentation="mosaic", mosaic=0.0, dense=0.5)
+    half = outputs(Source(), 400, augmentation="mosaic", mosaic=0.0, dense=0.5)
     assert 140 < sum(len(set(s.cls.tolist())) > 1 for s in half) < 220  # four of eight classes are hardly ever one
 
 
 def test_without_dense_the_mosaic_pipeline_draws_as_before():
     """`dense=0` neither draws a number nor changes one."""
-    assert "Dense" not in repr(pipeline(Pool())) and "Dense(size=64, p=0.5" in repr(pipeline(Pool(), dense=0.5))
+    assert "GridMosaic" not in repr(pipeline(Source())) and "size=64, p=0.5" in repr(pipeline(Source(), dense=0.5))
 
 
 def test_the_official_pipeline_asks_for_detail_that_stays_in_bounds(small_set):
     options = SimpleNamespace(augmentation="official")
-    assert longest_side(options, SIZE) == DETAIL * SIZE
-    assert longest_side(SimpleNamespace(augmentation="mosaic"), SIZE) is None
+    assert max_image_side(options, SIZE) == DETAIL * SIZE
+    assert max_image_side(SimpleNamespace(augmentation="mosaic"), SIZE) is None
     config = load_dataset_config(small_set / "data.yaml")
-    shapes = {}
-    for longest in (None, 30, 128):
+    labels, shapes = scan_split(config, "train").labels, {}
+    for max_side in (None, 30, 128):
         for cache in (False, "ram"):
-            held = DetectionDataset(
-                config, "train", imgsz=32, transforms=val_transforms(32), longest=longest, cache=cache
-            )
-            sample = held.load(0)
-            shapes[longest, cache] = sample.shape
+            sample = ImageSource(labels, 32, max_side=max_side, cache=cache).load(0)
+            shapes[max_side, cache] = sample.shape
             assert sample.ratio == pytest.approx((sample.shape[0] / 40, sample.shape[1] / 60))
             np.testing.assert_allclose(
                 sample.boxes[0] / np.tile(sample.shape[::-1], 2), (0.2, 0.3, 0.4, 0.7), atol=1e-5
             )
-            assert held[0]["img"].shape == (3, 32, 32)
     assert [shapes[key, "ram"] for key in (None, 30, 128)] == [(32, 32), (20, 30), (40, 60)]
     assert [shapes[key, False] for key in (None, 30, 128)] == [(32, 32), (20, 30), (40, 60)]

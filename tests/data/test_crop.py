@@ -8,8 +8,8 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from ultralytics.data.transforms import RandomIoUCrop, RandomZoomOut, Sample, SanitizeBoundingBoxes
-from ultralytics.data.transforms.crop import overlap
+from ultralytics.data.transforms.crop import RandomIoUCrop, RandomZoomOut, SanitizeBoundingBoxes, crop_iou
+from ultralytics.data.transforms.sample import Sample
 
 pytest.importorskip("torchvision", minversion="0.21", reason="before it parameters were not public")
 
@@ -54,18 +54,18 @@ def test_zoom_out_has_the_limits_and_distribution_of_torchvision():
     assert np.abs(np.mean(a, axis=0) - np.mean(b, axis=0)).max() < 0.2
 
 
-@pytest.mark.parametrize("longest", [None, 100])
-def test_zoom_out_moves_boxes_with_the_picture(longest):
+@pytest.mark.parametrize("max_side", [None, 100])
+def test_zoom_out_moves_boxes_with_the_picture(max_side):
     given = sample(np.float32([[20, 30, 80, 70]]))
     given.image[:] = 90
     given.image[30:70, 20:80] = 255
     black = 0
     for seed in range(30):
-        after = RandomZoomOut(p=1.0, longest=longest)(given, np.random.default_rng(seed))
+        after = RandomZoomOut(p=1.0, max_side=max_side)(given, np.random.default_rng(seed))
         rows, columns = np.nonzero(after.image[..., 0] > 180)
         box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-        np.testing.assert_allclose(after.boxes[0], box, atol=0.0 if longest is None else 1.5)
-        assert after.image.dtype == np.uint8 and (longest is None or max(after.shape) <= longest + 4)
+        np.testing.assert_allclose(after.boxes[0], box, atol=0.0 if max_side is None else 1.5)
+        assert after.image.dtype == np.uint8 and (max_side is None or max(after.shape) <= max_side + 4)
         black += bool((after.image == 0).any())
     assert black >= 25  # a zoom of nearly 1 leaves no border
     assert sum(RandomZoomOut(p=0.5)(given, np.random.default_rng(s)) is given for s in range(400)) in range(150, 250)
@@ -105,7 +105,7 @@ def test_iou_crop_has_the_distribution_of_torchvision():
     assert abs(len(ours) - len(wanted)) < 60
     gap = np.abs(np.quantile(ours, QUANTILES, axis=0) - np.quantile(wanted, QUANTILES, axis=0))
     assert (gap / (120, 90, 120, 90)).max() < 0.1
-    a, b = (np.array([overlap(crop, BOXES).max() for crop in crops]) for crops in (ours, wanted))
+    a, b = (np.array([crop_iou(crop, BOXES).max() for crop in crops]) for crops in (ours, wanted))
     assert abs(a.mean() - b.mean()) < 0.05
 
 

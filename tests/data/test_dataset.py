@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ultralytics.data.augment import val_transforms
 from ultralytics.data.build import BlockSampler, EpochSampler, build_dataloader, build_dataset
-from ultralytics.data.dataset import DetectionDataset
+from ultralytics.data.dataset import DetectionDataset, fill_disk_cache
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.data.images import read_image
-from ultralytics.data.verify import fill_disk_cache
 from ultralytics.utils import dist
 from ultralytics.utils.errors import DataError
 
@@ -25,9 +23,11 @@ AUGMENT = {
 DATA = {"imgsz": 64, "cache": False, "single_cls": False, "fraction": 1.0, "classes": None, "seed": 0}
 
 
-def build(root, training=False, **changes) -> DetectionDataset:
+def build(root, training=False, keep_ratio=False, **changes) -> DetectionDataset:
     options = SimpleNamespace(**{**AUGMENT, **DATA, **changes})
-    return build_dataset(options, load_dataset_config(root / "data.yaml"), "train", training=training)
+    return build_dataset(
+        options, load_dataset_config(root / "data.yaml"), "train", training=training, keep_ratio=keep_ratio
+    )
 
 
 def same(a: dict, b: dict) -> bool:
@@ -48,8 +48,7 @@ def test_item_and_batch(small_set):
 
 
 def test_letterbox_keeps_proportions(small_set):
-    config = load_dataset_config(small_set / "data.yaml")
-    dataset = DetectionDataset(config, "train", imgsz=64, transforms=val_transforms(64, stretch=False), stretched=False)
+    dataset = build(small_set, keep_ratio=True)
     item = dataset[0]
     (scale_h, scale_w), (left, top) = item["ratio_pad"]
     assert item["img"].shape == (3, 64, 64) and (item["img"][:, 0] == 114).all()
@@ -101,7 +100,7 @@ def test_label_cache_notices_changes(small_set, monkeypatch):
     build(small_set)
     assert len(list(small_set.glob("*.cache.npz"))) == 1
     with monkeypatch.context() as patch:
-        patch.setattr("ultralytics.data.verify._read_yolo", None)  # would fail if anything were read again
+        patch.setattr("ultralytics.data.verify.probe_image", None)  # would fail if anything were read again
         assert build(small_set).report.boxes == 12
     (small_set / "labels" / "000.txt").write_text("0 0.5 0.5 0.2 0.2\n1 0.2 0.2 0.1 0.1\n")
     assert build(small_set).report.boxes == 13
@@ -157,9 +156,12 @@ def test_crowd_regions_are_nothing_to_train_on(coco_set):
 
 
 def test_the_official_pipeline_gets_images_in_their_own_proportions(small_set):
-    assert build(small_set, training=True, augmentation="official").load(0).shape == (40, 60)
-    assert build(small_set, training=True, augmentation="official", imgsz=32).load(0).shape == (40, 60)
-    assert build(small_set, augmentation="official").load(0).shape == build(small_set, training=True).load(0).shape
+    assert build(small_set, training=True, augmentation="official").source.load(0).shape == (40, 60)
+    assert build(small_set, training=True, augmentation="official", imgsz=32).source.load(0).shape == (40, 60)
+    assert (
+        build(small_set, augmentation="official").source.load(0).shape
+        == build(small_set, training=True).source.load(0).shape
+    )
 
 
 def test_coco_names_must_agree(coco_set):
@@ -177,7 +179,7 @@ def test_selection(small_set):
     assert len(build(small_set, fraction=0.5)) == 6  # of training images only
     only_dogs = build(small_set, classes=[1])
     assert {int(c) for item in only_dogs.labels for c in item.cls} == {1} and len(only_dogs) == 6
-    with pytest.raises(DataError, match=r"there is no class 5; the data has 0\.\.1"):
+    with pytest.raises(DataError, match=r"class 5 is unknown; .*data.yaml has 0\.\.1"):
         build(small_set, classes=[5])
     single = build(small_set, single_cls=True)
     assert single.names == {0: "item"} and not any(item.cls.any() for item in single.labels)
@@ -199,11 +201,11 @@ def test_disk_cache_notices_changed_images(small_set):
 
 
 def test_caches_that_do_not_fit(small_set, monkeypatch, caplog):
-    monkeypatch.setattr("ultralytics.data.verify.available_memory", lambda: 1000)
+    monkeypatch.setattr("ultralytics.data.dataset.available_memory", lambda: 1000)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
-    assert build(small_set, cache="ram")._images is None
+    assert build(small_set, cache="ram").source._images is None
     assert not fill_disk_cache(build(small_set).labels)
-    assert "cache='ram' is left off" in caplog.text and "cache='disk' is left off" in caplog.text
+    assert "cache='ram' is disabled" in caplog.text and "cache='disk' is disabled" in caplog.text
 
 
 def epochs(dataset, workers: int) -> list[list[dict]]:
@@ -242,7 +244,7 @@ def test_the_rest_of_an_epoch_is_loaded_without_what_is_done(small_set, workers)
 
 def test_images_of_batches_that_are_done_are_not_read(small_set, monkeypatch):
     dataset, read = build(small_set, training=True, mosaic=0.0, mixup=0.0), []
-    monkeypatch.setattr(dataset, "_read", lambda file: read.append(str(file)) or read_image(file))
+    monkeypatch.setattr(dataset.source, "_read", lambda file: read.append(str(file)) or read_image(file))
     loader = build_dataloader(dataset, batch=2, workers=0, shuffle=True, seed=0)
     loader.set_epoch(1, done=2)
     assert [file for batch in loader for file in batch["im_file"]] == read and len(read) == 2

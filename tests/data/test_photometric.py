@@ -8,8 +8,8 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
-from ultralytics.data.transforms import RandomPhotometricDistort, Sample
-from ultralytics.data.transforms.color import Distortion, distort
+from ultralytics.data.transforms.color import Distortion, RandomPhotometricDistort, distort
+from ultralytics.data.transforms.sample import Sample
 
 pytest.importorskip("torchvision", minversion="0.21", reason="before it parameters were not public")
 

@@ -2,8 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from ultralytics.data.transforms import Fit, MixUp, Mosaic, RandomFlip, RandomHSV, RandomPerspective, Sample
-from ultralytics.data.transforms.geometry import clip_boxes
+from ultralytics.data.transforms.color import RandomHSV
+from ultralytics.data.transforms.geometry import LetterBox, RandomFlip, RandomPerspective, Resize, clip_boxes
+from ultralytics.data.transforms.mix import MixUp, Mosaic
+from ultralytics.data.transforms.sample import Sample
 
 SIZE = 96
 
@@ -22,14 +24,14 @@ def white_area(image: np.ndarray) -> np.ndarray:
     return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
 
 
-class FakePool:
+class FakeSource:
     def __init__(self, boxes, shape=(SIZE, SIZE)):
-        self.samples, self.strong = [sample(box, shape, i) for i, box in enumerate(boxes)], True
+        self.samples, self.augment_enabled = [sample(box, shape, i) for i, box in enumerate(boxes)], True
 
     def load(self, index):
         return self.samples[index]
 
-    def others(self, index, count, rng):
+    def sample_random(self, index, count, rng):
         return [self.samples[i] for i in rng.integers(len(self.samples), size=count)]
 
 
@@ -38,8 +40,8 @@ class FakePool:
     [
         RandomFlip(1.0),
         RandomFlip(1.0, vertical=True),
-        Fit(64),
-        Fit(64, stretched=False),
+        Resize(64),
+        LetterBox(64),
         RandomPerspective(SIZE, translate=0.1),
         RandomPerspective(SIZE, scale=0.3),
         RandomPerspective(SIZE, degrees=45),
@@ -60,9 +62,9 @@ def test_boxes_follow_the_pixels(transform, shape):
 
 
 def test_fit_keeps_the_way_back():
-    for stretched in (True, False):
+    for transform in (Resize(128), LetterBox(128)):
         before = sample(shape=(72, SIZE))
-        after = Fit(128, stretched=stretched)(before, np.random.default_rng(0))
+        after = transform(before, np.random.default_rng(0))
         restored = (after.boxes - np.tile(after.pad, 2)) / np.tile(after.ratio[::-1], 2)
         np.testing.assert_allclose(restored, before.boxes, atol=1e-4)
 
@@ -93,36 +95,36 @@ def test_clip_boxes(box, kept):
 def test_no_boxes():
     empty = sample()
     empty = Sample(empty.image, np.zeros((0, 4), np.float32), np.zeros(0, np.float32), "a.jpg", (SIZE, SIZE), 0)
-    for transform in (RandomPerspective(SIZE, degrees=10), RandomFlip(1), Fit(64), RandomHSV(0.1, 0.5, 0.5)):
+    for transform in (RandomPerspective(SIZE, degrees=10), RandomFlip(1), Resize(64), RandomHSV(0.1, 0.5, 0.5)):
         assert transform(empty, np.random.default_rng(0)).boxes.shape == (0, 4)
 
 
-def whole_canvas(pool) -> Mosaic:
-    return Mosaic(pool, SIZE, p=1.0, place=RandomPerspective(2 * SIZE))
+def whole_canvas(source) -> Mosaic:
+    return Mosaic(source, SIZE, p=1.0, affine=RandomPerspective(2 * SIZE))
 
 
 @pytest.mark.parametrize("shape", [(SIZE, SIZE), (60, SIZE)])
 def test_mosaic(shape):
-    pool = FakePool([(30, 20, 60, 50), (40, 10, 80, 30), (10, 10, 30, 50)], shape)
+    source = FakeSource([(30, 20, 60, 50), (40, 10, 80, 30), (10, 10, 30, 50)], shape)
     for seed in range(20):
-        after = whole_canvas(pool)(pool.load(0), np.random.default_rng(seed))
+        after = whole_canvas(source)(source.load(0), np.random.default_rng(seed))
         assert after.image.shape == (2 * SIZE, 2 * SIZE, 3) and len(after.boxes) >= 1
         for x1, y1, x2, y2 in after.boxes.astype(int):
             assert (after.image[y1:y2, x1:x2] == 255).all()
         assert int((after.boxes[:, 2:] - after.boxes[:, :2]).prod(1).sum()) <= (after.image[..., 0] == 255).sum()
-    pool.strong = False
-    placed = Mosaic(pool, SIZE, p=1.0, place=RandomPerspective(SIZE))(pool.load(0), np.random.default_rng(0))
+    source.augment_enabled = False
+    placed = Mosaic(source, SIZE, p=1.0, affine=RandomPerspective(SIZE))(source.load(0), np.random.default_rng(0))
     assert placed.cls.tolist() == [0] and placed.shape == (SIZE, SIZE)
 
 
 @pytest.mark.parametrize("affine", [{"translate": 0.3, "scale": 0.5}, {"scale": 0.9}, {"degrees": 9, "scale": 0.3}])
 def test_the_part_that_is_shown_is_that_of_the_whole_canvas(affine):
     place = RandomPerspective(SIZE, **affine)
-    pool = FakePool([(30, 20, 60, 50), (40, 10, 80, 30), (10, 10, 30, 50)], (60, SIZE))
+    source = FakeSource([(30, 20, 60, 50), (40, 10, 80, 30), (10, 10, 30, 50)], (60, SIZE))
     for seed in range(20):
-        shown = Mosaic(pool, SIZE, p=1.0, place=place)(pool.load(0), np.random.default_rng(seed))
+        shown = Mosaic(source, SIZE, p=1.0, affine=place)(source.load(0), np.random.default_rng(seed))
         rng = np.random.default_rng(seed)
-        whole = whole_canvas(pool)(pool.load(0), np.random.default_rng(seed))
+        whole = whole_canvas(source)(source.load(0), np.random.default_rng(seed))
         rng.random(), rng.integers(3, size=3), rng.integers(SIZE // 2, SIZE + SIZE // 2 + 1, size=2)  # as in mosaic
         placed = place(whole, rng)
         assert np.array_equal(shown.image, placed.image) and np.array_equal(shown.boxes, placed.boxes)
@@ -137,7 +139,7 @@ def test_cutting_and_warping_agree():
         turned = matrix + np.array([[0, 1e-9, 0], [0, 0, 0], [0, 0, 0]])
         place, boxes = RandomPerspective(SIZE), np.float32([[20, 20, 60, 60]])
         (cut, boxes_cut, _), (warped, boxes_warped, _) = (
-            place.move([(image, 0, 0)], image.shape[:2], boxes, m) for m in (matrix, turned)
+            place.warp([(image, 0, 0)], image.shape[:2], boxes, m) for m in (matrix, turned)
         )
         inside = (slice(6, 50), slice(6, 50))
         assert np.abs(cut[inside].astype(int) - warped[inside]).mean() < 4
@@ -145,14 +147,14 @@ def test_cutting_and_warping_agree():
 
 
 def test_mixup():
-    pool = FakePool([(30, 20, 60, 50), (40, 10, 80, 30)])
-    mixup = MixUp(pool, lambda other, rng: other, p=1.0)
-    results = [mixup(pool.load(0), np.random.default_rng(seed)) for seed in range(8)]
+    source = FakeSource([(30, 20, 60, 50), (40, 10, 80, 30)])
+    mixup = MixUp(source, lambda other, rng: other, p=1.0)
+    results = [mixup(source.load(0), np.random.default_rng(seed)) for seed in range(8)]
     other = next(result for result in results if result.cls.tolist() == [0, 1])
     assert other.boxes.tolist() == [[30, 20, 60, 50], [40, 10, 80, 30]]
     assert 60 < other.image[45, 35, 0] < 200 and other.image[25, 50, 0] == 255
-    pool.strong = False
-    assert mixup(pool.load(0), np.random.default_rng(0)) is pool.load(0)
+    source.augment_enabled = False
+    assert mixup(source.load(0), np.random.default_rng(0)) is source.load(0)
 
 
 def test_hsv_moves_colours_not_boxes():

@@ -1,34 +1,25 @@
-"""The transforms of training and validation, chosen by the options."""
+"""Augmentation pipelines of training and validation, selected by the option `augmentation`.
+
+A new augmentation is a class in `transforms/` and its entry in a pipeline here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
 
-from ultralytics.data.transforms import (
-    Compose,
-    Dense,
-    Fit,
-    MixUp,
-    Mosaic,
-    RandomFlip,
-    RandomHSV,
-    RandomIoUCrop,
-    RandomPerspective,
-    RandomPhotometricDistort,
-    RandomZoomOut,
-    SanitizeBoundingBoxes,
-    Transform,
-    WhileStrong,
-)
-from ultralytics.data.transforms.sample import Pool
+from ultralytics.data.transforms.color import RandomHSV, RandomPhotometricDistort
+from ultralytics.data.transforms.crop import RandomIoUCrop, RandomZoomOut, SanitizeBoundingBoxes
+from ultralytics.data.transforms.geometry import LetterBox, RandomFlip, RandomPerspective, Resize
+from ultralytics.data.transforms.mix import GridMosaic, MixUp, Mosaic
+from ultralytics.data.transforms.sample import Compose, SampleSource, Transform, WithAugmentation
 from ultralytics.utils.errors import OptionError
 
-DETAIL = 2  # times imgsz: the longest side the official pipeline works on; a crop of 0.3 of it still has 0.6 imgsz
+DETAIL = 2  # times imgsz: longest side in the official pipeline, so that a crop of 0.3 of it has at least 0.6 imgsz
 
 
 class AugmentOptions(Protocol):
-    """The options that are read here; see cfg/default.yaml."""
+    """Options of the pipelines; see cfg/default.yaml."""
 
     imgsz: int
     augmentation: str
@@ -47,33 +38,34 @@ class AugmentOptions(Protocol):
     fliplr: float
 
 
-def train_transforms(options: AugmentOptions, pool: Pool, imgsz: int | None = None) -> Compose:
-    """The pipeline `options.augmentation`; outputs are (imgsz, imgsz). Mixing takes samples from `pool`."""
-    return PIPELINES[options.augmentation](options, pool, imgsz or options.imgsz)
+def train_transforms(options: AugmentOptions, source: SampleSource, imgsz: int | None = None) -> Compose:
+    """Build the pipeline `options.augmentation` to (imgsz, imgsz); mixing draws samples from `source`."""
+    return PIPELINES[options.augmentation](options, source, imgsz or options.imgsz)
 
 
-def val_transforms(imgsz: int, stretch: bool = True) -> Compose:
-    """Only fit the image to (imgsz, imgsz): stretched as RT-DETR wants it, or letterboxed."""
-    return Compose([Fit(imgsz, stretched=stretch)])
+def val_transforms(imgsz: int, *, keep_ratio: bool = False) -> Compose:
+    """Build the pipeline of validation: stretch to (imgsz, imgsz) or, with `keep_ratio`, letterbox."""
+    return Compose([LetterBox(imgsz) if keep_ratio else Resize(imgsz)])
 
 
-def longest_side(options: AugmentOptions, imgsz: int) -> int | None:
-    """Pixels the pipeline wants of the longer side of an image in its own proportions; None: stretched to imgsz.
+def max_image_side(options: AugmentOptions, imgsz: int) -> int | None:
+    """Return the longest side to load images at while keeping their aspect ratio; None resizes to imgsz.
 
-    The official pipeline crops images before they are stretched, so they keep more detail than the network sees.
+    The official pipeline crops before it resizes, so its images keep more detail than the network sees.
     """
     return DETAIL * imgsz if options.augmentation == "official" else None
 
 
-def mosaic_pipeline(options: AugmentOptions, pool: Pool, size: int) -> Compose:
-    """Mosaic, affine, mixup, colour, flips. A tile of a dense grid is a single image with its own affine transform."""
+def mosaic_pipeline(options: AugmentOptions, source: SampleSource, size: int) -> Compose:
+    """Build mosaic, affine, mixup, HSV and flips. Each tile of a dense grid has its own affine transform."""
     affine = (options.degrees, options.translate, options.scale, options.shear, options.perspective)
-    placed = Mosaic(pool, size, options.mosaic, RandomPerspective(size, *affine))
-    tile = Compose([Fit(size // 2), RandomPerspective(size // 2, *affine)])
+    mosaic = Mosaic(source, size, options.mosaic, RandomPerspective(size, *affine))
+    tile = Compose([Resize(size // 2), RandomPerspective(size // 2, *affine)])
+    combined = _with_grid(options, source, tile, mosaic, size)
     return Compose(
         [
-            _dense(options, pool, tile, placed, size),
-            MixUp(pool, placed, options.mixup),
+            combined,
+            MixUp(source, mosaic, options.mixup),
             RandomHSV(options.hsv_h, options.hsv_s, options.hsv_v),
             RandomFlip(options.flipud, vertical=True),
             RandomFlip(options.fliplr),
@@ -81,34 +73,39 @@ def mosaic_pipeline(options: AugmentOptions, pool: Pool, size: int) -> Compose:
     )
 
 
-def official_pipeline(options: AugmentOptions, pool: Pool, size: int) -> Compose:
-    """The official RT-DETR configuration: colour, zoom-out, IoU crop, flip, stretched to the size.
+def official_pipeline(options: AugmentOptions, source: SampleSource, size: int) -> Compose:
+    """Build the official RT-DETR configuration: color, zoom-out, IoU crop, resize, flip.
 
-    A tile of a dense grid is not zoomed out: the grid makes it smaller already.
+    Tiles of a dense grid are not zoomed out, as the grid makes them smaller already.
     """
-    colour, crop, sane = RandomPhotometricDistort(p=0.5), RandomIoUCrop(p=0.8), SanitizeBoundingBoxes(min_side=1)
-    zoom = RandomZoomOut(p=0.5, longest=DETAIL * size)
-    whole = Compose([WhileStrong(pool, Compose([colour, zoom, crop])), Fit(size), sane])
-    tile = Compose([colour, crop])
-    return Compose([_dense(options, pool, tile, whole, size), RandomFlip(options.fliplr)])
+    color, zoom, crop = (
+        RandomPhotometricDistort(p=0.5),
+        RandomZoomOut(0.5, max_side=DETAIL * size),
+        RandomIoUCrop(p=0.8),
+    )
+    augmented = WithAugmentation(source, Compose([color, zoom, crop]))
+    whole = Compose([augmented, Resize(size), SanitizeBoundingBoxes(min_side=1)])
+    combined = _with_grid(options, source, Compose([color, crop]), whole, size)
+    return Compose([combined, RandomFlip(options.fliplr)])
 
 
-def no_augmentation(options: AugmentOptions, pool: Pool, size: int) -> Compose:
-    """Images as validation sees them."""
+def no_augmentation(options: AugmentOptions, source: SampleSource, size: int) -> Compose:
+    """Build the pipeline of validation."""
     if options.dense:
         raise OptionError(
-            f"dense={options.dense:g}: augmentation=none changes no image; "
-            "write augmentation=mosaic or official, or leave dense out"
+            f"dense={options.dense:g} is not supported by augmentation=none; use augmentation=mosaic or official"
         )
     return val_transforms(size)
 
 
-PIPELINES: dict[str, Callable[[AugmentOptions, Pool, int], Compose]] = {
+PIPELINES: dict[str, Callable[[AugmentOptions, SampleSource, int], Compose]] = {
     "mosaic": mosaic_pipeline,
     "official": official_pipeline,
     "none": no_augmentation,
 }
 
 
-def _dense(options: AugmentOptions, pool: Pool, tile: Transform, otherwise: Transform, size: int) -> Transform:
-    return Dense(pool, tile, otherwise, size, options.dense) if options.dense else otherwise
+def _with_grid(
+    options: AugmentOptions, source: SampleSource, tile: Transform, otherwise: Transform, size: int
+) -> Transform:
+    return GridMosaic(source, tile, otherwise, size, options.dense) if options.dense else otherwise

@@ -1,4 +1,4 @@
-"""Data sets and loaders from options."""
+"""Build data sets and loaders from options."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from ultralytics.data.augment import AugmentOptions, longest_side, train_transforms, val_transforms
-from ultralytics.data.dataset import DetectionDataset, epoch_order
+from ultralytics.data.augment import AugmentOptions, max_image_side, train_transforms, val_transforms
+from ultralytics.data.dataset import SINGLE_CLASS, DetectionDataset, ImageSource, epoch_order, select_labels
 from ultralytics.data.dataset_yaml import DatasetConfig
+from ultralytics.data.verify import scan_split
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.checks import usable_cores
 from ultralytics.utils.errors import DataError
 
 
 class DataOptions(AugmentOptions, Protocol):
-    """The options that are read here; see cfg/default.yaml."""
+    """Options of data sets; see cfg/default.yaml."""
 
     cache: bool | str
     single_cls: bool
@@ -37,58 +38,61 @@ def build_dataset(
     *,
     training: bool,
     imgsz: int | None = None,
-    stretched: bool = True,
+    keep_ratio: bool = False,
 ) -> DetectionDataset:
-    """The split with augmentation (training) or without; logs the table of what was found in it."""
-    size = imgsz or options.imgsz
-    dataset = DetectionDataset(
-        config,
-        split,
-        imgsz=size,
-        transforms=val_transforms(size, stretch=stretched),
-        stretched=stretched,
-        longest=longest_side(options, size) if training else None,
-        cache=options.cache,
-        single_cls=options.single_cls,
+    """Scan a split, log its report, and build the data set, with augmentation for training.
+
+    Raises DataError for classes outside the names, and if there are no usable images or no boxes to train on.
+    """
+    scan, size, where = scan_split(config, split), imgsz or options.imgsz, config.yaml_file or "data"
+    scan.report.check(where)
+    if unknown := [i for i in options.classes or () if i not in config.names]:
+        raise DataError(f"classes={options.classes}: class {unknown[0]} is unknown; {where} has 0..{config.nc - 1}")
+    labels = select_labels(
+        scan.labels,
         fraction=options.fraction if training else 1.0,
         classes=options.classes,
+        single_cls=options.single_cls,
+    )
+    LOGGER.info(str(scan.report))
+    if training and not any((~item.crowd).any() for item in labels):
+        missing = scan.report.of_kind("missing_label")
+        hint = f"{missing[0].where}: {missing[0].detail}" if missing else "see the report above, and the option classes"
+        raise DataError(f"{where}: {split}: no boxes to train on in {len(labels)} images; {hint}")
+    source = ImageSource(
+        labels,
+        size,
+        keep_ratio=keep_ratio,
+        max_side=max_image_side(options, size) if training else None,
+        cache=options.cache,
         seed=options.seed,
     )
-    LOGGER.info(str(dataset.report))
-    if training:
-        if not any((~item.crowd).any() for item in dataset.labels):
-            missing = dataset.report.of_kind("missing_label")
-            hint = f"; {missing[0].where}: {missing[0].detail}" if missing else ""
-            raise DataError(
-                f"{config.yaml_file or 'data'}: {split}: no boxes to train on in {len(dataset)} images"
-                f"{hint or ' (see the table above, and the option classes)'}"
-            )
-        dataset.transforms = train_transforms(options, dataset, size)
-    return dataset
+    transforms = train_transforms(options, source, size) if training else val_transforms(size, keep_ratio=keep_ratio)
+    return DetectionDataset(config, scan, source, transforms, {0: SINGLE_CLASS} if options.single_cls else config.names)
 
 
 class EpochSampler(Sampler[int]):
-    """Indices of one training epoch, shuffled by (seed, epoch) and dealt out to the processes of the run.
+    """Indices of a training epoch, shuffled by (seed, epoch), distributed round-robin over the ranks.
 
-    Batch k of all processes together is batch k of a single process with as many images.
+    Batch k of all ranks together is batch k of a single process with as many images.
     """
 
     def __init__(self, length: int, seed: int):
         self.length, self.seed, self.epoch = length, seed, 0
-        self.start = 0  # indices left out at the beginning
+        self.start = 0  # number of indices to skip at the beginning
 
     def __len__(self) -> int:
         return -(-self.length // dist.world_size())
 
     def __iter__(self) -> Iterator[int]:
         order = epoch_order(self.length, self.seed, self.epoch)
-        # Every process gets equally many; the first indices fill up the last round.
+        # All ranks get equally many; the first indices fill up the last round.
         mine = np.arange(dist.rank(), len(self) * dist.world_size(), dist.world_size()) % self.length
         return iter(order[mine[self.start :]].tolist())
 
 
 class BlockSampler(Sampler[int]):
-    """All indices in order; of several processes each gets every n-th batch, so that no image is judged twice."""
+    """All indices in order, in blocks of `batch` distributed round-robin over the ranks, without repeats."""
 
     def __init__(self, length: int, batch: int):
         starts = range(dist.rank() * batch, length, dist.world_size() * batch)
@@ -102,10 +106,10 @@ class BlockSampler(Sampler[int]):
 
 
 class EpochLoader(DataLoader):
-    """DataLoader whose order and random numbers are those of the epoch that was set."""
+    """DataLoader whose order and random numbers depend on the epoch."""
 
     def set_epoch(self, epoch: int, done: int = 0) -> None:
-        """Call it before iterating. The same epoch always gives the same batches; the first `done` are not loaded."""
+        """Set the epoch and skip its first `done` batches; call it before iterating."""
         self.sampler.epoch, self.sampler.start = epoch, done * self.batch_size
         self.dataset.set_epoch(epoch)
 
@@ -113,12 +117,12 @@ class EpochLoader(DataLoader):
 def build_dataloader(
     dataset: DetectionDataset, *, batch: int, workers: int, shuffle: bool, seed: int = 0, drop_last: bool = False
 ) -> EpochLoader:
-    """Loader of batches as `DetectionDataset.collate` makes them; the same for any number of workers.
+    """Build a loader of batches; they are the same for any number of workers. `batch` is per rank.
 
-    In a distributed run `batch` and the batches are this process's share.
+    >>> from tempfile import TemporaryDirectory
+    >>> from ultralytics.cfg.options import Options
     """
-    # More processes than cores would only get in each other's way.
-    workers = min(workers, usable_cores() // min(dist.world_size(), usable_cores()))
+    workers = min(workers, usable_cores() // min(dist.world_size(), usable_cores()))  # at most one per core
     sampler = EpochSampler(len(dataset), seed) if shuffle else BlockSampler(len(dataset), batch)
     return EpochLoader(
         dataset,
@@ -135,7 +139,7 @@ def build_dataloader(
 
 def _start_worker(worker: int) -> None:
     if hasattr(os, "setpgrp"):
-        os.setpgrp()  # signals to the whole run (Ctrl-C, a cluster's SIGTERM) are for the trainer, which saves
+        os.setpgrp()  # Ctrl-C and a cluster's SIGTERM are handled by the trainer, which saves
     else:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(0)  # each worker is one thread of its own already
+    cv2.setNumThreads(0)  # one thread per worker

@@ -1,9 +1,12 @@
-"""A split of a data set: labels of all images, and samples ready for the network."""
+"""One split of a data set: labels, images loaded at network scale, and augmented samples."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,197 +15,261 @@ from torch.utils.data import Dataset
 from ultralytics.data.dataset_yaml import DatasetConfig
 from ultralytics.data.images import read_image, stretch
 from ultralytics.data.labels import ImageLabels
-from ultralytics.data.transforms import Sample, Transform, collate, to_network_input
-from ultralytics.data.verify import THREADS, DatasetReport, fill_disk_cache, fits_in_memory, read_decoded, scan_split
+from ultralytics.data.transforms.batch import collate, to_network_input
+from ultralytics.data.transforms.sample import Sample, Transform
+from ultralytics.data.verify import THREADS, Scan
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import DataError
+from ultralytics.utils.files import atomic_write
 
-WINDOW = 64  # samples: enough for mosaics of all kinds; their images take 79 MB at 640
+BUFFER = 64  # samples to mix from; their images take 79 MB at 640
+RESERVE = 0.8  # fraction of the free memory or disk space that an image cache may take
+SINGLE_CLASS = "item"
 
 
 def epoch_order(length: int, seed: int, epoch: int) -> np.ndarray:
-    """(length,) the indices in the order of an epoch of training."""
+    """Return the shuffled indices (length,) of a training epoch."""
     generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
     return torch.randperm(length, generator=generator).numpy()
 
 
-class Window:
-    """The last WINDOW samples of an epoch up to one of them; for the first ones of the epoch, its beginning.
+class MixingBuffer:
+    """Buffer of the last BUFFER samples of a shuffled epoch, to draw mixing partners from.
 
-    Mixing within it, an epoch decodes each image once (in each worker that needs it), however often it is used. The
-    order of an epoch is random, so its windows are random shares of the data set.
+    Mixing within the buffer decodes each image once per epoch and worker, however often it is used. As the epoch is
+    shuffled, a buffer is a random part of the data set.
     """
 
     def __init__(self, length: int, seed: int):
         self.length, self.seed, self.epoch = length, seed, -1
-        self.order = self.turn = np.zeros(0, np.int64)  # index at each turn, turn of each index
+        self.order = self.position = np.zeros(0, np.int64)  # index at each position, position of each index
         self.images: dict[int, np.ndarray] = {}
-        self.kept = range(0)  # turns whose images are kept; none as long as nothing is mixed
+        self.kept = range(0)  # positions whose images are kept; none until something is mixed
 
     def draw(self, index: int, epoch: int, count: int, rng: np.random.Generator) -> list[int]:
-        """`count` random indices of the window of sample `index`, itself among them."""
+        """Return `count` random indices of the buffer that ends with sample `index` (at the start: the first ones)."""
         if epoch != self.epoch:
             self.epoch, self.order = epoch, epoch_order(self.length, self.seed, epoch)
-            self.turn = np.argsort(self.order)
-        width = min(WINDOW, self.length)
-        first = max(0, int(self.turn[index]) + 1 - width)
-        self.kept = range(first, first + 2 * width)  # those which come next are loaded before they draw
+            self.position = np.argsort(self.order)
+        width = min(BUFFER, self.length)
+        first = max(0, int(self.position[index]) + 1 - width)
+        self.kept = range(first, first + 2 * width)
         return self.order[first + rng.integers(width, size=count)].tolist()
 
     def keep(self, index: int, image: np.ndarray) -> None:
-        """Have the image at hand as long as the window lasts."""
+        """Keep an image while its sample is in the buffer."""
         if len(self.kept):
             self.images[index] = image
-            for gone in [i for i in self.images if self.turn[i] not in self.kept]:
-                del self.images[gone]
+            for old in [i for i in self.images if self.position[i] not in self.kept]:
+                del self.images[old]
 
 
-SINGLE_CLASS = "item"
+class ImageSource:
+    """Load samples of a split, not augmented: the `SampleSource` of the transforms.
 
-
-class DetectionDataset(Dataset):
-    """Items are dictionaries of `to_network_input`; they depend on (seed, epoch, index) alone, not on the worker.
-
-    `stretched=False` keeps the proportions of images (letterbox) instead of stretching them to (imgsz, imgsz).
-    `longest` keeps them, too, and the detail: images are only made smaller, where a side has more pixels than that.
-    `classes` keeps only boxes of these class indices; `fraction` takes that share of the images, spread evenly.
+    Images are stretched to (imgsz, imgsz). `keep_ratio` resizes their longer side to imgsz instead. `max_side` keeps
+    the aspect ratio, too, but only shrinks images with a longer side.
     """
-
-    collate = staticmethod(collate)
 
     def __init__(
         self,
-        config: DatasetConfig,
-        split: str,
-        *,
+        labels: Sequence[ImageLabels],
         imgsz: int,
-        transforms: Transform,
-        stretched: bool = True,
-        longest: int | None = None,
+        *,
+        keep_ratio: bool = False,
+        max_side: int | None = None,
         cache: bool | str = False,
-        single_cls: bool = False,
-        fraction: float = 1.0,
-        classes: list[int] | None = None,
         seed: int = 0,
     ):
-        found = scan_split(config, split)
-        self.report = DatasetReport.of(split, found.labels, config.names, found.problems)
-        _refuse_unusable(self.report, config)
-        unknown = [i for i in classes or () if i not in config.names]
-        if unknown:
-            raise DataError(f"classes={classes}: there is no class {unknown[0]}; the data has 0..{config.nc - 1}")
-        self.config, self.split, self.imgsz, self.transforms = config, split, imgsz, transforms
-        self.stretched, self.longest, self.seed = stretched, longest, seed
-        self.category_ids = found.category_ids
-        self.names = {0: SINGLE_CLASS} if single_cls else dict(config.names)
-        self.labels = [_select(item, classes, single_cls) for item in _spread(found.labels, fraction)]
-        # Shared memory, so that workers which stay alive see the change: epoch, strong augmentation ended.
+        self.labels, self.imgsz, self.keep_ratio, self.max_side, self.seed = labels, imgsz, keep_ratio, max_side, seed
+        # Epoch, and whether strong augmentation has ended; in shared memory, so that persistent workers see changes.
         self._state = torch.zeros(2, dtype=torch.int64).share_memory_()
-        self._window = Window(len(self.labels), seed)
+        self._buffer = MixingBuffer(len(labels), seed)
         self._images: list[np.ndarray] | None = None
         self._read = read_image
-        if cache in (True, "ram"):
-            self._fill_memory()
-        elif cache == "disk" and fill_disk_cache(self.labels):
+        if cache in (True, "ram") and fits_in_memory(sum(h * w * 3 for h, w in map(self._load_shape, labels))):
+            with ThreadPoolExecutor(THREADS) as threads:
+                self._images = list(threads.map(self._resized, labels))
+        elif cache == "disk" and fill_disk_cache(labels):
             self._read = read_decoded
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> dict:
-        rng = np.random.default_rng((self.seed, int(self._state[0]), index))
-        return to_network_input(self.transforms(self.load(index), rng))
-
     @property
-    def strong(self) -> bool:
-        """Whether strong augmentation is still on: mosaic, mixup, dense; of the official pipeline all but the flip."""
-        return not self._state[1]
+    def epoch(self) -> int:
+        """Current epoch, which seeds the random numbers."""
+        return int(self._state[0])
 
-    def close_mosaic(self) -> None:
-        """End strong augmentation, from the next epoch on."""
-        self._state[1] = 1
-
-    def set_epoch(self, epoch: int) -> None:
-        """Fix the random numbers of an epoch; call it before the epoch is iterated."""
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
         self._state[0] = epoch
 
+    @property
+    def augment_enabled(self) -> bool:
+        """State of strong augmentation; False in the last `close_mosaic` epochs."""
+        return not self._state[1]
+
+    @augment_enabled.setter
+    def augment_enabled(self, enabled: bool) -> None:
+        self._state[1] = not enabled
+
     def load(self, index: int) -> Sample:
-        """The sample, not augmented: (imgsz, imgsz), or the longer side imgsz for letterbox or at most `longest`."""
+        """Return sample `index` at network scale, without its crowd regions."""
         item = self.labels[index]
         image = self._image(index)
         height, width = image.shape[:2]
         cx, cy, w, h = item.boxes[~item.crowd].T
         boxes = np.stack([(cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height], 1)
-        return Sample(
-            image,
-            boxes,
-            item.cls[~item.crowd].astype(np.float32),
-            item.file,
-            item.shape,
-            index,
-            item.image_id,
-            ratio=(height / item.shape[0], width / item.shape[1]),
-        )
+        cls = item.cls[~item.crowd].astype(np.float32)
+        ratio = (height / item.shape[0], width / item.shape[1])
+        return Sample(image, boxes, cls, item.file, item.shape, index, item.image_id, ratio)
 
-    def others(self, index: int, count: int, rng: np.random.Generator) -> list[Sample]:
-        """Random samples to mix with that of `index`, from those near it in the order of the epoch."""
-        return [self.load(i) for i in self._window.draw(index, int(self._state[0]), count, rng)]
+    def sample_random(self, index: int, count: int, rng: np.random.Generator) -> list[Sample]:
+        """Return `count` random samples to mix with sample `index`, from the mixing buffer."""
+        return [self.load(i) for i in self._buffer.draw(index, self.epoch, count, rng)]
 
     def _image(self, index: int) -> np.ndarray:
         if self._images is not None:
             return self._images[index]
-        image = self._window.images.get(index)
+        image = self._buffer.images.get(index)
         if image is None:
-            image = self._scaled(self.labels[index])
-            self._window.keep(index, image)
+            image = self._resized(self.labels[index])
+            self._buffer.keep(index, image)
         return image
 
-    def _scaled(self, item: ImageLabels) -> np.ndarray:
-        return stretch(self._read(item.file), self._network_shape(item.shape))
+    def _resized(self, item: ImageLabels) -> np.ndarray:
+        return stretch(self._read(item.file), self._load_shape(item))
 
-    def _network_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
-        if self.longest is not None:
-            scale = min(1.0, self.longest / max(shape))
-        elif self.stretched:
-            return self.imgsz, self.imgsz
+    def _load_shape(self, item: ImageLabels) -> tuple[int, int]:
+        height, width = item.shape
+        if self.max_side is not None:
+            scale = min(1.0, self.max_side / max(height, width))
+        elif self.keep_ratio:
+            scale = self.imgsz / max(height, width)
         else:
-            scale = self.imgsz / max(shape)
-        return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+            return self.imgsz, self.imgsz
+        return max(1, round(height * scale)), max(1, round(width * scale))
 
-    def _fill_memory(self) -> None:
-        shapes = [self._network_shape(item.shape) for item in self.labels]
-        if fits_in_memory(sum(h * w * 3 for h, w in shapes)):
-            with ThreadPoolExecutor(THREADS) as threads:
-                self._images = list(threads.map(self._scaled, self.labels))
+
+class DetectionDataset(Dataset):
+    """Samples of a split, transformed and converted to tensors by `to_network_input`.
+
+    A sample depends on (seed, epoch, index) only, whatever the number of workers.
+    """
+
+    collate = staticmethod(collate)
+
+    def __init__(
+        self, config: DatasetConfig, scan: Scan, source: ImageSource, transforms: Transform, names: dict[int, str]
+    ):
+        self.config, self.split, self.report, self.category_ids = (
+            config,
+            scan.report.split,
+            scan.report,
+            scan.category_ids,
+        )
+        self.source, self.transforms, self.labels, self.names = source, transforms, source.labels, names
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict:
+        rng = np.random.default_rng((self.source.seed, self.source.epoch, index))
+        return to_network_input(self.transforms(self.source.load(index), rng))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch, which seeds the random numbers; call it before iterating."""
+        self.source.epoch = epoch
+
+    def close_mosaic(self) -> None:
+        """End strong augmentation from the next epoch on."""
+        self.source.augment_enabled = False
 
 
 YOLODataset = DetectionDataset
 
 
-def _refuse_unusable(report: DatasetReport, config: DatasetConfig) -> None:
-    where = f"{config.yaml_file or 'data'}, {report.split}"
-    if report.of_kind("bad_class"):
-        names = ", ".join(f"{i}: {name}" for i, name in list(config.names.items())[:10])
-        raise DataError(
-            f"{where}: {report.describe('bad_class')}\n"
-            f"names has {config.nc} classes ({names}{', ...' if config.nc > 10 else ''}); add the missing names to the "
-            f"data YAML or correct the label files (classes count from 0)"
-        )
-    if not report.images:
-        raise DataError(f"{where}: none of the images can be used: {report}")
+def select_labels(
+    labels: list[ImageLabels], *, fraction: float = 1.0, classes: list[int] | None = None, single_cls: bool = False
+) -> list[ImageLabels]:
+    """Return an evenly spread `fraction` of the images, with boxes of `classes` only.
 
-
-def _spread(labels: list[ImageLabels], fraction: float) -> list[ImageLabels]:
-    """A share of the images, evenly spread: neighbours in a folder are often alike."""
-    if fraction >= 1:
-        return labels
-    count = max(1, round(len(labels) * fraction))
-    LOGGER.info(f"fraction={fraction}: {count} of {len(labels)} images are used")
-    return [labels[int(i)] for i in np.linspace(0, len(labels) - 1, count).round()]
-
-
-def _select(item: ImageLabels, classes: list[int] | None, single_cls: bool) -> ImageLabels:
+    With `single_cls` all boxes get class 0.
+    """
+    if fraction < 1:
+        count = max(1, round(len(labels) * fraction))
+        LOGGER.info(f"fraction={fraction}: using {count} of {len(labels)} images")
+        labels = [labels[int(i)] for i in np.linspace(0, len(labels) - 1, count).round()]
     if classes is not None:
-        keep = np.isin(item.cls, classes)
-        item = replace(item, cls=item.cls[keep], boxes=item.boxes[keep], crowd=item.crowd[keep])
-    return replace(item, cls=np.zeros_like(item.cls)) if single_cls else item
+        masks = [np.isin(item.cls, classes) for item in labels]
+        labels = [
+            replace(item, cls=item.cls[keep], boxes=item.boxes[keep], crowd=item.crowd[keep])
+            for item, keep in zip(labels, masks, strict=True)
+        ]
+    return [replace(item, cls=np.zeros_like(item.cls)) for item in labels] if single_cls else labels
+
+
+def available_memory() -> int | None:
+    """Return the bytes available without swapping, within the limit of a container; None if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return None
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        return min(available, limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    except (OSError, ValueError):  # no container, or "max"
+        return available
+
+
+def fits_in_memory(needed: int) -> bool:
+    """Check that `needed` bytes of images fit in memory; warn if not."""
+    available = available_memory()
+    if available is None or needed < RESERVE * available:
+        return True
+    LOGGER.warning(
+        f"cache='ram' is disabled: the images need {needed / 1e9:.1f} GB of {available / 1e9:.1f} GB free memory; "
+        f"use cache='disk', a smaller imgsz or fraction"
+    )
+    return False
+
+
+def decoded_file(image: Path) -> Path:
+    """Return `a.jpg.npy`, the decoded copy of `a.jpg` for cache='disk'."""
+    return image.with_name(image.name + ".npy")
+
+
+def read_decoded(image: Path) -> np.ndarray:
+    """Read the decoded copy of an image; fall back to the image if the copy is missing or older."""
+    return np.load(decoded_file(image), allow_pickle=False) if _has_copy(image) else read_image(image)
+
+
+def fill_disk_cache(labels: Sequence[ImageLabels]) -> bool:
+    """Write decoded copies of all images that have none. Return False, with a warning, if that is not possible."""
+    missing = [item for item in labels if not _has_copy(item.file)]
+    if not missing:
+        return True
+    needed = sum(item.shape[0] * item.shape[1] * 3 for item in missing)
+    folder = missing[0].file.parent
+    free = shutil.disk_usage(folder).free
+    if needed > RESERVE * free:
+        LOGGER.warning(
+            f"cache='disk' is disabled: needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free in {folder}"
+        )
+        return False
+
+    def write(item: ImageLabels) -> None:
+        image = read_image(item.file)
+        with atomic_write(decoded_file(item.file), shared=True) as stream:
+            np.save(stream, image)
+
+    try:
+        with ThreadPoolExecutor(THREADS) as threads:
+            list(threads.map(write, missing))
+    except OSError as error:
+        LOGGER.warning(f"cache='disk' is disabled: cannot write to {folder} ({error.strerror})")
+        return False
+    return True
+
+
+def _has_copy(image: Path) -> bool:
+    copy = decoded_file(image)
+    return copy.exists() and copy.stat().st_mtime >= image.stat().st_mtime

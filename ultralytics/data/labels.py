@@ -1,4 +1,4 @@
-"""Boxes of one image, read from a YOLO text file or a COCO json, with everything odd about them written down."""
+"""Read the boxes of one image from a YOLO text file or a COCO json, and report invalid ones."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 
 from ultralytics.utils.errors import DataError
 
-SLACK = 1e-3  # rounding of label writers: boxes may leave the image by this share of its side without remark
-REPAIRABLE = 0.05  # boxes that leave it by up to this share are cut at the border; beyond, the row is skipped
+SLACK = 1e-3  # fraction of a side by which rounded boxes may leave the image without a report
+REPAIRABLE = 0.05  # boxes that leave the image by up to this fraction are clipped, others skipped
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding: `kind` is a key of report.KINDS, `where` a file or file:line."""
+    """A finding of the scan: `kind` is a key of verify.KINDS, `where` a file or file:line."""
 
     kind: str
     where: str
@@ -27,10 +27,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class ImageLabels:
-    """`boxes` (n, 4) float32 are cx, cy, w, h in 0..1 of the upright image of `shape` (h, w)."""
+    """Labels of one image; boxes are cx, cy, w, h in 0..1 of the upright image."""
 
     file: Path
-    shape: tuple[int, int]
+    shape: tuple[int, int]  # (height, width)
     cls: np.ndarray  # (n,) int64
     boxes: np.ndarray  # (n, 4) float32
     crowd: np.ndarray  # (n,) bool
@@ -39,58 +39,52 @@ class ImageLabels:
 
 @dataclass
 class Rows:
-    """Boxes collected for one image, and what was wrong with others."""
+    """Valid boxes of one image, and the problems of invalid ones."""
 
     cls: list[int] = field(default_factory=list)
-    boxes: list[tuple[float, ...]] = field(default_factory=list)
+    boxes: list[tuple[float, ...]] = field(default_factory=list)  # cx, cy, w, h in 0..1
     crowd: list[bool] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     _seen: set[tuple] = field(default_factory=set)
 
     def add(self, where: str, cls: int, corners: tuple[float, ...], crowd: bool = False) -> None:
-        """Take a box given as x1, y1, x2, y2 in 0..1: cut at the border, or reported and left out."""
-        if (cls, corners, crowd) in self._seen:
-            self.problems.append(Problem("duplicate", where, "same class and box as an earlier row; kept once"))
-            return
+        """Add a box x1, y1, x2, y2 in 0..1, clipped to the image; skip and report it if it is invalid."""
         x1, y1, x2, y2 = corners
-        if x2 <= x1 or y2 <= y1:
-            self.problems.append(
-                Problem("malformed", where, f"width {x2 - x1:g} or height {y2 - y1:g} is not positive")
-            )
-            return
         excess = max(-x1, -y1, x2 - 1, y2 - 1)
-        if excess > REPAIRABLE or min(x2, y2) <= 0 or max(x1, y1) >= 1:
+        if (cls, corners, crowd) in self._seen:
+            self.report("duplicate", where, "same class and box as an earlier row; kept once")
+        elif x2 <= x1 or y2 <= y1:
+            self.report("malformed", where, f"width {x2 - x1:g} or height {y2 - y1:g} is not positive")
+        elif excess > REPAIRABLE or min(x2, y2) <= 0 or max(x1, y1) >= 1:
             hint = "; are these pixels? expected 0..1" if max(corners) > 2 else ""
             text = f"box x1, y1, x2, y2 = {x1:.4g}, {y1:.4g}, {x2:.4g}, {y2:.4g} leaves the image; row skipped{hint}"
-            self.problems.append(Problem("out_of_range", where, text))
-            return
-        if excess > SLACK:
-            self.problems.append(Problem("clipped", where, f"box leaves the image by {excess:.3g} of its side; cut"))
-        x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, 1.0), min(y2, 1.0)
-        self._seen.add((cls, corners, crowd))
-        self.cls.append(cls)
-        self.boxes.append(((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1))
-        self.crowd.append(crowd)
+            self.report("out_of_range", where, text)
+        else:
+            if excess > SLACK:
+                self.report("clipped", where, f"box leaves the image by {excess:.3g} of its side; clipped")
+            x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, 1.0), min(y2, 1.0)
+            self._seen.add((cls, corners, crowd))
+            self.cls.append(cls)
+            self.boxes.append(((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1))
+            self.crowd.append(crowd)
+
+    def report(self, kind: str, where: str, detail: str) -> None:
+        """Add a problem."""
+        self.problems.append(Problem(kind, where, detail))
 
     def labels(self, file: Path, shape: tuple[int, int], image_id: int | str) -> ImageLabels:
-        """The boxes that were taken, as arrays."""
-        return ImageLabels(
-            file,
-            shape,
-            np.array(self.cls, np.int64),
-            np.array(self.boxes, np.float32).reshape(-1, 4),
-            np.array(self.crowd, bool),
-            image_id,
-        )
+        """Return the valid boxes as arrays."""
+        boxes = np.array(self.boxes, np.float32).reshape(-1, 4)
+        return ImageLabels(file, shape, np.array(self.cls, np.int64), boxes, np.array(self.crowd, bool), image_id)
 
 
 def read_yolo_file(path: Path, nc: int) -> Rows:
-    """Rows of `class cx cy w h` or `class x1 y1 x2 y2 x3 y3 ...` (a polygon: its box is taken), all in 0..1."""
+    """Read rows of `class cx cy w h` or `class x1 y1 x2 y2 x3 y3 ...` (a polygon, replaced by its box), all in 0..1."""
     rows = Rows()
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        rows.problems.append(Problem("malformed", str(path), f"cannot be read as text ({error}); whole file skipped"))
+        rows.report("malformed", str(path), f"not readable as text ({error}); whole file skipped")
         return rows
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -99,17 +93,17 @@ def read_yolo_file(path: Path, nc: int) -> Rows:
         try:
             cls, corners = _parse_row(line.split())
         except ValueError as error:
-            rows.problems.append(Problem("malformed", where, str(error)))
+            rows.report("malformed", where, str(error))
             continue
-        if not 0 <= cls < nc:
-            rows.problems.append(Problem("bad_class", where, f"class {cls}, expected 0..{nc - 1}"))
-        else:
+        if 0 <= cls < nc:
             rows.add(where, cls, corners)
+        else:
+            rows.report("bad_class", where, f"class {cls}, expected 0..{nc - 1}")
     return rows
 
 
 def _parse_row(words: list[str]) -> tuple[int, tuple[float, float, float, float]]:
-    """Class and corners of one row; ValueError says what is wrong with it."""
+    """Return class and corners of a row. Raises ValueError with the reason if it is malformed."""
     if len(words) != 5 and (len(words) < 7 or len(words) % 2 == 0):
         raise ValueError(f"{len(words)} columns, expected 5 (class cx cy w h) or a class and at least 3 x y pairs")
     values = [float(word) for word in words]
@@ -126,7 +120,7 @@ def _parse_row(words: list[str]) -> tuple[int, tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class CocoJson:
-    """The parts of a COCO annotation file that detection needs."""
+    """Detection part of a COCO annotation file."""
 
     path: Path
     images: list[dict]
@@ -134,7 +128,7 @@ class CocoJson:
     categories: dict[int, str]  # sorted by category id
 
     def rows(self, image_id: int | str, shape: tuple[int, int]) -> Rows:
-        """Boxes of one image; pixel coordinates are divided by `shape` (h, w), the size they were drawn at."""
+        """Return the boxes of one image, whose pixel coordinates refer to a size of `shape` (h, w)."""
         rows = Rows()
         height, width = shape
         index = {category: i for i, category in enumerate(self.categories)}
@@ -142,12 +136,9 @@ class CocoJson:
             where = f"{self.path.name}, annotation {entry.get('id')}"
             box = entry.get("bbox") or ()
             if len(box) != 4 or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in box):
-                rows.problems.append(
-                    Problem("malformed", where, f"bbox is {list(box)}, expected [x, y, width, height]")
-                )
+                rows.report("malformed", where, f"bbox is {list(box)}, expected [x, y, width, height]")
             elif entry.get("category_id") not in index:
-                text = f"category_id {entry.get('category_id')} is not among the categories"
-                rows.problems.append(Problem("bad_class", where, text))
+                rows.report("bad_class", where, f"category_id {entry.get('category_id')} is not among the categories")
             else:
                 x, y, w, h = box
                 corners = (x / width, y / height, (x + w) / width, (y + h) / height)
@@ -156,16 +147,15 @@ class CocoJson:
 
 
 def read_coco_json(path: Path) -> CocoJson:
-    """A COCO annotation file; DataError when it is none."""
+    """Read a COCO annotation file. Raises DataError if it is missing or invalid."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such COCO annotation file; check `annotations:` in the data YAML") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as json ({error})") from error
+        raise DataError(f"{path}: not readable as json ({error})") from error
     present = content if isinstance(content, dict) else ()
-    missing = [key for key in ("images", "annotations", "categories") if key not in present]
-    if missing:
+    if missing := [key for key in ("images", "annotations", "categories") if key not in present]:
         raise DataError(f"{path}: not a COCO detection file: it has no {', '.join(missing)}")
     by_image = defaultdict(list)
     for entry in content["annotations"]:

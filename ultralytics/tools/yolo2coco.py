@@ -70,7 +70,7 @@ def labels_of_data(data: str, split: str) -> tuple[dict[int, str], list[ImageLab
 
     config = load_dataset_config(data, (split,))
     scan = scan_split(config, split)
-    return config.names, scan.labels, scan.problems
+    return config.names, scan.labels, list(scan.report.problems)
 
 
 def labels_of_folder(images: Path, labels: Path | None, classes: int) -> tuple[list[ImageLabels], list[Problem]]:

@@ -1,4 +1,4 @@
-"""From a sample to the tensors of a batch."""
+"""Convert samples to tensors, and stack them to batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ultralytics.data.transforms.sample import Sample
 
 
 def to_network_input(sample: Sample) -> dict:
-    """`img` uint8 (3, H, W) RGB, `bboxes` (n, 4) cx, cy, w, h in 0..1 of it, `cls` (n, 1), and where it came from."""
+    """Return `img` uint8 (3, H, W) RGB, `bboxes` (n, 4) cx, cy, w, h in 0..1, `cls` (n, 1), and the image's origin."""
     height, width = sample.shape
     x1, y1, x2, y2 = sample.boxes.T
     planes = np.empty((3, height, width), np.uint8)
@@ -30,11 +30,10 @@ def to_network_input(sample: Sample) -> dict:
 
 
 def collate(items: list[dict]) -> dict:
-    """Stack images, join boxes; `batch_idx` (N,) says which image of the batch a box belongs to."""
+    """Stack images and concatenate boxes; `batch_idx` (N,) is the image index of each box."""
     batch = {key: [item[key] for item in items] for key in items[0]}
     counts = [len(item["cls"]) for item in items]
     batch["batch_idx"] = torch.from_numpy(np.arange(len(items), dtype=np.float32).repeat(counts))  # (N,)
-    # NumPy copies at once; threads of torch would first have to be woken for so little.
     batch["img"] = torch.from_numpy(np.stack([image.numpy() for image in batch["img"]]))  # (B, 3, H, W)
     batch["cls"] = torch.cat(batch["cls"])  # (N, 1)
     batch["bboxes"] = torch.cat(batch["bboxes"])  # (N, 4)

@@ -1,4 +1,4 @@
-"""Distortion of brightness, contrast, saturation, hue and channel order, as SSD introduced it."""
+"""Color transforms: HSV jitter, and the photometric distortion of SSD (Liu et al., https://arxiv.org/abs/1512.02325)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import numpy as np
 from ultralytics.data.transforms.sample import Sample
 
 LEVELS = np.arange(256, dtype=np.float32)
-HUES = 180  # OpenCV keeps hue in 0..179
+HUES = 180  # OpenCV stores hue as 0..179
+BRIGHTNESS = (0.875, 1.125)
+CONTRAST = SATURATION = (0.5, 1.5)
+HUE = (-0.05, 0.05)  # fraction of the hue circle
+LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # ITU-R 601-2 weights of B, G, R
 
 
 @dataclass(frozen=True)
 class RandomHSV:
-    """Turn the hue by up to ± `hue` of the circle; scale saturation and value by up to 1 ± their shares."""
+    """Shift the hue by up to ± `hue` of the circle; scale saturation and value by factors in 1 ± their strengths."""
 
     hue: float
     saturation: float
@@ -24,25 +28,18 @@ class RandomHSV:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if not (self.hue or self.saturation or self.value):
             return sample
-        turn, *factors = rng.uniform(-1, 1, 3) * (self.hue * HUES, self.saturation, self.value)
-        table = np.empty((256, 1, 3), np.uint8)  # one look-up table a channel
-        table[:, 0, 0] = (LEVELS + turn) % HUES
+        shift, *factors = rng.uniform(-1, 1, 3) * (self.hue * HUES, self.saturation, self.value)
+        table = np.empty((256, 1, 3), np.uint8)  # one lookup table per channel
+        table[:, 0, 0] = (LEVELS + shift) % HUES
         for channel, factor in enumerate(factors, 1):
             table[:, 0, channel] = np.minimum(LEVELS * (1 + factor), 255)
         hsv = cv2.LUT(cv2.cvtColor(sample.image, cv2.COLOR_BGR2HSV), table)
         return replace(sample, image=cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR))
 
 
-BRIGHTNESS = (0.875, 1.125)
-CONTRAST = SATURATION = (0.5, 1.5)
-HUE = (-0.05, 0.05)  # share of the circle
-LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # ITU-R 601-2 weights of B, G, R
-LEVELS = np.arange(256, dtype=np.float32)
-
-
 @dataclass(frozen=True)
 class Distortion:
-    """The drawn strengths; None leaves that property as it is."""
+    """Sampled strengths of `RandomPhotometricDistort`; None leaves a property unchanged."""
 
     brightness: float | None = None
     contrast: float | None = None
@@ -54,9 +51,9 @@ class Distortion:
 
 @dataclass(frozen=True)
 class RandomPhotometricDistort:
-    """Each property changes with probability p (Liu et al., SSD, https://arxiv.org/abs/1512.02325).
+    """Change each of brightness, contrast, saturation, hue and channel order with probability p.
 
-    Order and ranges are those of torchvision's transform of this name, which the official RT-DETR configuration uses.
+    Order and ranges are those of torchvision's transform of this name, as in the official RT-DETR configuration.
     """
 
     p: float = 0.5
@@ -65,7 +62,7 @@ class RandomPhotometricDistort:
         return replace(sample, image=distort(sample.image, self.draw(rng)))
 
     def draw(self, rng: np.random.Generator) -> Distortion:
-        """Random strengths; the same number of random numbers whatever is switched on."""
+        """Return random strengths; the number of random numbers drawn is always the same."""
         *on, permute = (rng.random(5) < self.p).tolist()
         drawn = rng.uniform(*np.transpose([BRIGHTNESS, CONTRAST, SATURATION, HUE])).tolist()
         contrast_first, order = bool(rng.random() < 0.5), rng.permutation(3).tolist()
@@ -74,17 +71,18 @@ class RandomPhotometricDistort:
 
 
 def distort(image: np.ndarray, change: Distortion) -> np.ndarray:
-    """A changed copy of a uint8 (H, W, 3) BGR image."""
+    """Return a changed copy of a uint8 (H, W, 3) BGR image."""
     if change.brightness is not None:
         image = scale_levels(image, change.brightness, 0.0)
     if change.contrast is not None and change.contrast_first:
-        image = stretch_contrast(image, change.contrast)
-    if change.saturation is not None:
-        image = scale_saturation(image, change.saturation)
+        image = scale_contrast(image, change.contrast)
+    if change.saturation is not None:  # move every pixel away from or towards its own luma
+        mix = change.saturation * np.eye(3, dtype=np.float32) + (1 - change.saturation) * np.tile(LUMA, (3, 1))
+        image = cv2.transform(image, mix)
     if change.hue is not None:
-        image = turn_hue(image, change.hue)
+        image = shift_hue(image, change.hue)
     if change.contrast is not None and not change.contrast_first:
-        image = stretch_contrast(image, change.contrast)
+        image = scale_contrast(image, change.contrast)
     if change.channels is not None:
         planes = cv2.split(image)
         image = cv2.merge([planes[channel] for channel in change.channels])
@@ -92,23 +90,18 @@ def distort(image: np.ndarray, change: Distortion) -> np.ndarray:
 
 
 def scale_levels(image: np.ndarray, factor: float, offset: float) -> np.ndarray:
-    """factor * level + offset, within 0..255."""
+    """Return factor * image + offset, clipped to 0..255."""
     return cv2.LUT(image, np.clip(LEVELS * factor + offset, 0, 255).astype(np.uint8))
 
 
-def stretch_contrast(image: np.ndarray, factor: float) -> np.ndarray:
+def scale_contrast(image: np.ndarray, factor: float) -> np.ndarray:
     """Move every level away from (factor > 1) or towards the mean luma of the image."""
     mean = float(np.dot(cv2.mean(image)[:3], LUMA))
     return scale_levels(image, factor, (1 - factor) * mean)
 
 
-def scale_saturation(image: np.ndarray, factor: float) -> np.ndarray:
-    """Move every pixel away from (factor > 1) or towards its own luma; a single matrix does it."""
-    return cv2.transform(image, factor * np.eye(3, dtype=np.float32) + (1 - factor) * np.tile(LUMA, (3, 1)))
-
-
-def turn_hue(image: np.ndarray, share: float) -> np.ndarray:
-    """Turn the hue by a share of the circle; OpenCV's full range keeps it in 0..255."""
+def shift_hue(image: np.ndarray, fraction: float) -> np.ndarray:
+    """Shift the hue by a fraction of the circle; OpenCV's full range stores it as 0..255."""
     hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_BGR2HSV_FULL))
-    turned = hue + np.uint8(round(share * 256) % 256)  # wraps around, as the circle does
-    return cv2.cvtColor(cv2.merge([turned, saturation, value]), cv2.COLOR_HSV2BGR_FULL)
+    shifted = hue + np.uint8(round(fraction * 256) % 256)  # uint8 wraps around, like the circle
+    return cv2.cvtColor(cv2.merge([shifted, saturation, value]), cv2.COLOR_HSV2BGR_FULL)

@@ -1,7 +1,7 @@
-"""Zooming out and cropping as SSD does it (Liu et al., https://arxiv.org/abs/1512.02325), and clearing up the boxes.
+"""Zoom-out, IoU crop and box cleanup as in SSD (Liu et al., https://arxiv.org/abs/1512.02325).
 
-Limits and order of decisions are those of torchvision's transforms of these names, which the official RT-DETR
-configuration uses.
+Limits and order of decisions are those of torchvision's transforms of these names, as in the official RT-DETR
+configuration.
 """
 
 from __future__ import annotations
@@ -13,33 +13,36 @@ import numpy as np
 
 from ultralytics.data.transforms.sample import Sample
 
-LARGEST_ZOOM = 4.0
-FILL = 0  # black, as in the official configuration
-OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # least IoU of some box with the crop; 1 leaves the image as it is
-SMALLEST_CROP = 0.3  # share of a side
-MOST_ASPECT = 2.0  # width / height of a crop is between 1 / this and this
-TRIALS = 40  # crops drawn for one of the overlaps before another one is drawn
+MAX_ZOOM = 4.0
+MIN_IOUS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # least IoU of some box with the crop; 1 leaves the image unchanged
+MIN_CROP = 0.3  # fraction of a side
+MAX_ASPECT = 2.0  # width / height of a crop is between 1 / MAX_ASPECT and MAX_ASPECT
+TRIALS = 40  # crops tried for one minimum IoU before another one is drawn
+
+Crop = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 
 @dataclass(frozen=True)
 class RandomZoomOut:
-    """With probability p, put the image somewhere on a black canvas of 1 to 4 times its sides.
+    """With probability p, place the image at random on a black canvas of 1 to 4 times its sides.
 
-    `longest`: the canvas is made smaller where one of its sides would be more pixels, which saves memory and time
-    where the result is going to be shrunk anyhow.
+    `max_side` limits the canvas in pixels, which saves memory and time if the result is resized anyway.
     """
 
     p: float = 0.5
-    longest: int | None = None
+    max_side: int | None = None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        on, zoom, place = rng.random() < self.p, rng.uniform(1, LARGEST_ZOOM), rng.random(2)
-        if not on:
+        use, zoom, place = rng.random() < self.p, rng.uniform(1, MAX_ZOOM), rng.random(2)
+        if not use:
             return sample
-        shrink = min(1.0, self.longest / (max(sample.shape) * zoom)) if self.longest else 1.0
-        image = shrunk(sample.image, shrink)
+        shrink = min(1.0, self.max_side / (max(sample.shape) * zoom)) if self.max_side else 1.0
+        image = sample.image
+        if shrink < 1:
+            height, width = (max(1, round(side * shrink)) for side in sample.shape)
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         height, width = image.shape[:2]
-        canvas = np.full((int(height * zoom), int(width * zoom), 3), FILL, np.uint8)
+        canvas = np.zeros((int(height * zoom), int(width * zoom), 3), np.uint8)
         left, top = int((canvas.shape[1] - width) * place[0]), int((canvas.shape[0] - height) * place[1])
         canvas[top : top + height, left : left + width] = image
         scale = (width / sample.shape[1], height / sample.shape[0])
@@ -48,10 +51,10 @@ class RandomZoomOut:
 
 @dataclass(frozen=True)
 class RandomIoUCrop:
-    """With probability p, cut out a part that holds the centre of a box, of 0.3 to 1 of each side.
+    """With probability p, crop a part of 0.3 to 1 of each side that contains the center of a box.
 
-    How much of a box the part has to cover at least is drawn first. Boxes whose centre is outside are dropped, the
-    others cut at the border. An image without boxes stays as it is.
+    The minimum IoU with a box is drawn first. Boxes with their center outside are dropped, the others are clipped. An
+    image without boxes is returned unchanged.
     """
 
     p: float = 0.8
@@ -63,35 +66,33 @@ class RandomIoUCrop:
         if crop is None:
             return sample
         left, top, right, bottom = crop
-        keep = holds_centre(crop, sample.boxes)
+        keep = center_inside(crop, sample.boxes)
         boxes = np.clip(sample.boxes[keep], (left, top) * 2, (right, bottom) * 2) - (left, top) * 2
         image = np.ascontiguousarray(sample.image[top:bottom, left:right])
         return replace(sample, image=image, boxes=boxes.astype(np.float32), cls=sample.cls[keep])
 
-    def draw(
-        self, shape: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator
-    ) -> tuple[int, int, int, int] | None:
-        """Random left, top, right, bottom within an image of `shape` (h, w); None leaves the image as it is."""
+    def draw(self, shape: tuple[int, int], boxes: np.ndarray, rng: np.random.Generator) -> Crop | None:
+        """Return a random crop of an image of `shape` (h, w), or None to leave it unchanged."""
         height, width = shape
         while True:
-            least = OVERLAPS[rng.integers(len(OVERLAPS))]
-            if least >= 1:
+            min_iou = MIN_IOUS[rng.integers(len(MIN_IOUS))]
+            if min_iou >= 1:
                 return None
             for across, down, x, y in rng.random((TRIALS, 4)):
-                new_width = int(width * (SMALLEST_CROP + (1 - SMALLEST_CROP) * across))
-                new_height = int(height * (SMALLEST_CROP + (1 - SMALLEST_CROP) * down))
-                if min(new_width, new_height) < 1 or not 1 / MOST_ASPECT < new_width / new_height < MOST_ASPECT:
+                new_width = int(width * (MIN_CROP + (1 - MIN_CROP) * across))
+                new_height = int(height * (MIN_CROP + (1 - MIN_CROP) * down))
+                if min(new_width, new_height) < 1 or not 1 / MAX_ASPECT < new_width / new_height < MAX_ASPECT:
                     continue
                 left, top = int((width - new_width) * x), int((height - new_height) * y)
                 crop = (left, top, left + new_width, top + new_height)
-                inside = holds_centre(crop, boxes)
-                if inside.any() and overlap(crop, boxes[inside]).max() >= least:
+                inside = center_inside(crop, boxes)
+                if inside.any() and crop_iou(crop, boxes[inside]).max() >= min_iou:
                     return crop
 
 
 @dataclass(frozen=True)
 class SanitizeBoundingBoxes:
-    """Cut boxes at the border and drop those with a side below `min_side` pixels."""
+    """Clip boxes to the image and drop those with a side below `min_side` pixels."""
 
     min_side: float = 1.0
 
@@ -102,22 +103,14 @@ class SanitizeBoundingBoxes:
         return replace(sample, boxes=boxes[keep], cls=sample.cls[keep])
 
 
-def shrunk(image: np.ndarray, factor: float) -> np.ndarray:
-    """The image with its sides multiplied by `factor` <= 1, averaged over what becomes one pixel."""
-    if factor >= 1:
-        return image
-    height, width = (max(1, round(side * factor)) for side in image.shape[:2])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+def center_inside(crop: Crop, boxes: np.ndarray) -> np.ndarray:
+    """Return a mask (n,) of the boxes (n, 4) with their center inside the crop."""
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return ((centers > crop[:2]) & (centers < crop[2:])).all(axis=1)
 
 
-def holds_centre(crop: tuple[int, int, int, int], boxes: np.ndarray) -> np.ndarray:
-    """(n,) whether the centre of each box (n, 4) lies inside the crop."""
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return ((centres > crop[:2]) & (centres < crop[2:])).all(axis=1)
-
-
-def overlap(crop: tuple[int, int, int, int], boxes: np.ndarray) -> np.ndarray:
-    """(n,) IoU of the crop with each box (n, 4)."""
+def crop_iou(crop: Crop, boxes: np.ndarray) -> np.ndarray:
+    """Compute the IoU (n,) of the crop with each box (n, 4)."""
     sides = np.minimum(boxes[:, 2:], crop[2:]) - np.maximum(boxes[:, :2], crop[:2])
     shared = np.clip(sides, 0, None).prod(axis=1)
     union = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (crop[2] - crop[0]) * (crop[3] - crop[1]) - shared

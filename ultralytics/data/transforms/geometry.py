@@ -1,4 +1,4 @@
-"""Transforms that move pixels and boxes: fitting, flips, affine and perspective."""
+"""Transforms that move pixels and boxes: resize, letterbox, flip, affine and perspective."""
 
 from __future__ import annotations
 
@@ -8,53 +8,76 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from ultralytics.data.images import GREY, letterbox, stretch
+from ultralytics.data.images import GRAY, letterbox, stretch
 from ultralytics.data.transforms.sample import Sample
 
-MIN_SIDE = 2.0  # pixels; a smaller rest of a box is no object any more
-MIN_VISIBLE = 0.1  # share of its area that must stay in the image
-LARGEST_CUT = 4.0  # sizes of the output: a larger square of a canvas is not copied to be made smaller
-MAX_ASPECT = 100.0  # longer side / shorter side of what stays
+MIN_SIDE = 2.0  # pixels; boxes clipped to less are dropped
+MIN_VISIBLE = 0.1  # fraction of a box's area that must remain in the image
+MAX_ASPECT = 100.0  # longer side / shorter side of a clipped box
+MAX_SHRINK = 4.0  # larger parts of a canvas are warped instead of copied and resized
 
 Tile = tuple[np.ndarray, int, int]  # an image, and the x and y of its upper left corner on a canvas
 
 
 def clip_boxes(boxes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (n, 4) cut at the border of an image of `shape` (h, w), and the mask (n,) of those still worth keeping."""
+    """Clip boxes (n, 4) to an image of `shape` (h, w); return them and the mask (n,) of those worth keeping."""
     height, width = shape
-    cut = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+    clipped = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
     before = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-9)  # (n, 2) width, height
-    after = cut[:, 2:] - cut[:, :2]
-    keep = (after.min(axis=1, initial=np.inf) > MIN_SIDE) & (after.prod(axis=1) > MIN_VISIBLE * before.prod(axis=1))
-    keep &= after.max(axis=1, initial=0) < MAX_ASPECT * np.maximum(after.min(axis=1, initial=np.inf), 1e-9)
-    return cut, keep
+    after = clipped[:, 2:] - clipped[:, :2]
+    shorter, longer = after.min(axis=1, initial=np.inf), after.max(axis=1, initial=0)
+    keep = (shorter > MIN_SIDE) & (after.prod(axis=1) > MIN_VISIBLE * before.prod(axis=1))
+    return clipped, keep & (longer < MAX_ASPECT * np.maximum(shorter, 1e-9))
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Bring the image to (size, size): stretched, or letterboxed in the middle. Remembers scale and padding."""
+class Resize:
+    """Stretch the image to (size, size)."""
 
     size: int
-    stretched: bool = True
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        if sample.shape == (self.size, self.size):
-            return sample
         height, width = sample.shape
-        if self.stretched:
-            image = stretch(sample.image, (self.size, self.size))
-            ratio, pad = (self.size / height, self.size / width), (0, 0)
-        else:
-            image, (scale, _), pad = letterbox(sample.image, self.size)
-            ratio = (scale, scale)
-        boxes = sample.boxes * np.float32((ratio[1], ratio[0]) * 2) + np.float32(pad * 2)
-        whole = (sample.ratio[0] * ratio[0], sample.ratio[1] * ratio[1])
-        return replace(sample, image=image, boxes=boxes, ratio=whole, pad=pad)
+        image = stretch(sample.image, (self.size, self.size))
+        return _resized(sample, image, (self.size / height, self.size / width), (0, 0))
+
+
+@dataclass(frozen=True)
+class LetterBox:
+    """Resize the image into (size, size), keep its aspect ratio, and pad it with gray.
+
+    >>> image, boxes = np.zeros((50, 100, 3), np.uint8), np.float32([[0, 0, 100, 50]])
+    >>> sample = Sample(image, boxes, np.zeros(1), "a.jpg", ori_shape=(50, 100), index=0)
+    >>> padded = LetterBox(200)(sample, np.random.default_rng(0))
+    >>> padded.shape, padded.pad, padded.boxes.tolist()
+    ((200, 200), (0, 50), [[0.0, 50.0, 200.0, 150.0]])
+    """
+
+    size: int
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        image, (scale, _), pad = letterbox(sample.image, self.size)
+        return _resized(sample, image, (scale, scale), pad)
+
+
+def _resized(sample: Sample, image: np.ndarray, ratio: tuple[float, float], pad: tuple[int, int]) -> Sample:
+    """Return the sample with a resized and padded image; `ratio` is (height, width), `pad` (left, top)."""
+    if image.shape == sample.image.shape:
+        return sample
+    boxes = sample.boxes * np.float32((ratio[1], ratio[0]) * 2) + np.float32(pad * 2)
+    total = (sample.ratio[0] * ratio[0], sample.ratio[1] * ratio[1])
+    return replace(sample, image=image, boxes=boxes, ratio=total, pad=pad)
 
 
 @dataclass(frozen=True)
 class RandomFlip:
-    """Mirror left-right or, with `vertical`, top-bottom with probability p."""
+    """Mirror left-right or, with `vertical`, top-bottom with probability p.
+
+    >>> image, boxes = np.zeros((4, 6, 3), np.uint8), np.float32([[0, 1, 2, 3]])
+    >>> sample = Sample(image, boxes, np.zeros(1), "a.jpg", ori_shape=(4, 6), index=0)
+    >>> RandomFlip(p=1.0)(sample, np.random.default_rng(0)).boxes.tolist()
+    [[4.0, 1.0, 6.0, 3.0]]
+    """
 
     p: float
     vertical: bool = False
@@ -71,10 +94,10 @@ class RandomFlip:
 
 @dataclass(frozen=True)
 class RandomPerspective:
-    """Random rotation (± degrees), scale (1 ± scale), shear (± degrees), shift (± share of the size) and perspective.
+    """Random rotation (± degrees), scale (1 ± scale), shear (± degrees), shift (± fraction of size) and perspective.
 
-    The centre of the input lands in the middle of a (size, size) output before the shift, so a mosaic canvas of twice
-    the size is cropped and an image of the size stays in place.
+    The center of the input moves to the middle of a (size, size) output before the shift. A mosaic canvas of twice the
+    size is therefore cropped, and an image of that size is not moved.
     """
 
     size: int
@@ -88,67 +111,66 @@ class RandomPerspective:
         matrix = self.draw(sample.shape, rng)
         if sample.shape == (self.size, self.size) and np.array_equal(matrix, np.eye(3)):
             return sample
-        image, boxes, keep = self.move([(sample.image, 0, 0)], sample.shape, sample.boxes, matrix)
+        image, boxes, keep = self.warp([(sample.image, 0, 0)], sample.shape, sample.boxes, matrix)
         return replace(sample, image=image, boxes=boxes[keep], cls=sample.cls[keep])
 
-    def move(
+    def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        """Return a random (3, 3) matrix from pixels of an image of `shape` (h, w) to pixels of the output."""
+        angle, shear_x, shear_y = np.radians(rng.uniform(-1, 1, 3) * (self.degrees, self.shear, self.shear))
+        zoom = 1 + rng.uniform(-self.scale, self.scale)
+        tilt = rng.uniform(-self.perspective, self.perspective, 2)
+        shift = (0.5 + rng.uniform(-self.translate, self.translate, 2)) * self.size
+        center = np.array([[1, 0, -shape[1] / 2], [0, 1, -shape[0] / 2], [0, 0, 1]])
+        tilt = np.array([[1, 0, 0], [0, 1, 0], [*tilt, 1]])
+        cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
+        rotate = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+        shear = np.array([[1, math.tan(shear_x), 0], [math.tan(shear_y), 1, 0], [0, 0, 1]])
+        shift = np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]])
+        return shift @ shear @ rotate @ tilt @ center
+
+    def warp(
         self, tiles: list[Tile], shape: tuple[int, int], boxes: np.ndarray, matrix: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image, boxes (n, 4), and which boxes stay (n,), of a canvas of `shape` (h, w) moved by the (3, 3) matrix.
+        """Warp a canvas of `shape` (h, w), given as tiles; return the image, boxes (n, 4) and the mask (n,) to keep.
 
-        A matrix that only moves and scales is brought to whole pixels of the canvas: that square of it is put together
-        and resized, in less than half the time of a warp.
+        A matrix without rotation, shear and perspective is rounded to whole canvas pixels: that crop is assembled and
+        resized, in less than half the time of a warp.
         """
         zoom = matrix[0, 0]
         upright = matrix[0, 1] == matrix[1, 0] == matrix[2, 0] == matrix[2, 1] == 0
-        if upright and zoom * LARGEST_CUT > 1:
+        if upright and zoom * MAX_SHRINK > 1:
             side = max(1, round(self.size / zoom))
             left, top = np.rint(-matrix[:2, 2] / zoom).astype(int).tolist()
             image = stretch(assemble(tiles, left, top, (side, side)), (self.size, self.size))
             boxes = (boxes - np.float32((left, top) * 2)) * np.float32(self.size / side)
         else:
             warp, rows = (cv2.warpPerspective, 3) if self.perspective else (cv2.warpAffine, 2)
-            size, grey = (self.size, self.size), (GREY, GREY, GREY)
-            canvas = assemble(tiles, 0, 0, shape)
-            image = warp(canvas, matrix[:rows], size, flags=cv2.INTER_LINEAR, borderValue=grey)
+            canvas, size = assemble(tiles, 0, 0, shape), (self.size, self.size)
+            image = warp(canvas, matrix[:rows], size, flags=cv2.INTER_LINEAR, borderValue=(GRAY, GRAY, GRAY))
             boxes = warp_boxes(boxes, matrix)
         return image, *clip_boxes(boxes, (self.size, self.size))
 
-    def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-        """A random (3, 3) matrix from pixels of an image of `shape` (h, w) to pixels of the output."""
-        angle, shear_x, shear_y = np.radians(rng.uniform(-1, 1, 3) * (self.degrees, self.shear, self.shear))
-        zoom = 1 + rng.uniform(-self.scale, self.scale)
-        tilt = rng.uniform(-self.perspective, self.perspective, 2)
-        shift = (0.5 + rng.uniform(-self.translate, self.translate, 2)) * self.size
-        centred = np.array([[1, 0, -shape[1] / 2], [0, 1, -shape[0] / 2], [0, 0, 1]])
-        tilted = np.array([[1, 0, 0], [0, 1, 0], [*tilt, 1]])
-        cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
-        turned = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
-        sheared = np.array([[1, math.tan(shear_x), 0], [math.tan(shear_y), 1, 0], [0, 0, 1]])
-        shifted = np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]])
-        return shifted @ sheared @ turned @ tilted @ centred
-
 
 def assemble(tiles: list[Tile], left: int, top: int, shape: tuple[int, int]) -> np.ndarray:
-    """The part of `shape` (h, w) at (left, top) of a canvas of tiles that do not overlap; a view if of a single one."""
+    """Return the crop of `shape` (h, w) at (left, top) of a canvas of disjoint tiles; a view if one tile covers it."""
     height, width = shape
     parts = []
-    for image, x, y in tiles:  # upper left corner on the canvas
+    for image, x, y in tiles:
         x1, y1 = max(x, left), max(y, top)
         x2, y2 = min(x + image.shape[1], left + width), min(y + image.shape[0], top + height)
         if x1 < x2 and y1 < y2:
             parts.append((y1 - top, x1 - left, image[y1 - y : y2 - y, x1 - x : x2 - x]))
-    whole = sum(part.shape[0] * part.shape[1] for *_, part in parts) == height * width
-    if whole and len(parts) == 1:
+    covered = sum(part.shape[0] * part.shape[1] for *_, part in parts) == height * width
+    if covered and len(parts) == 1:
         return parts[0][2]
-    canvas = np.empty((height, width, 3), np.uint8) if whole else np.full((height, width, 3), GREY, np.uint8)
+    canvas = np.empty((height, width, 3), np.uint8) if covered else np.full((height, width, 3), GRAY, np.uint8)
     for y, x, part in parts:
         canvas[y : y + part.shape[0], x : x + part.shape[1]] = part
     return canvas
 
 
 def warp_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """The upright boxes (n, 4) around the four corners of each box after the (3, 3) transformation."""
+    """Return the upright boxes (n, 4) around the four corners of each box after the (3, 3) transformation."""
     corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 2)  # (n, 4) -> (n * 4, 2)
     moved = np.concatenate([corners, np.ones((len(corners), 1), np.float32)], axis=1) @ matrix.T  # (n * 4, 3)
     points = (moved[:, :2] / moved[:, 2:]).reshape(-1, 4, 2)

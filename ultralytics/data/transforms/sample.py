@@ -1,9 +1,9 @@
-"""What transforms take and give."""
+"""Sample: what transforms take and return."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Sample:
-    """An image with its boxes; transforms return a changed copy and never write into the arrays they were given."""
+    """An image with its boxes. Transforms return a changed copy and never write into the arrays of their input."""
 
     image: np.ndarray  # (H, W, 3) uint8 BGR
     boxes: np.ndarray  # (n, 4) float32 x1, y1, x2, y2 in pixels of `image`
@@ -21,7 +21,7 @@ class Sample:
     ori_shape: tuple[int, int]  # (height, width) of the file, upright
     index: int
     image_id: int | str = 0
-    ratio: tuple[float, float] = (1.0, 1.0)  # (height, width) of `image` content / that of the file
+    ratio: tuple[float, float] = (1.0, 1.0)  # (height, width) of `image` content / those of the file
     pad: tuple[float, float] = (0.0, 0.0)  # (left, top) padding in pixels of `image`
 
     @property
@@ -33,38 +33,33 @@ class Sample:
 Transform = Callable[[Sample, np.random.Generator], Sample]
 
 
-class Pool(Protocol):
-    """Where mixing transforms take further samples from; a data set is one."""
+class SampleSource(Protocol):
+    """Source of further samples for transforms that mix several images."""
 
-    strong: bool  # False once the run has ended strong augmentation (the option close_mosaic)
+    augment_enabled: bool  # False in the last `close_mosaic` epochs
 
-    def others(self, index: int, count: int, rng: np.random.Generator) -> list[Sample]:
-        """`count` random samples to mix with that of `index`, at network scale, not augmented."""
+    def sample_random(self, index: int, count: int, rng: np.random.Generator) -> list[Sample]:
+        """Return `count` random samples, not augmented, to mix with sample `index`."""
 
 
+@dataclass(frozen=True)
 class Compose:
-    """Transforms one after another, all drawing from the generator of the sample."""
+    """Apply transforms in order, all drawing from the random generator of the sample."""
 
-    def __init__(self, transforms: Sequence[Transform]):
-        self.transforms = list(transforms)
+    transforms: list[Transform]
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         for transform in self.transforms:
             sample = transform(sample, rng)
         return sample
 
-    def __repr__(self) -> str:
-        return f"Compose({', '.join(map(repr, self.transforms))})"
 
+@dataclass(frozen=True)
+class WithAugmentation:
+    """Apply `transform` until the run ends strong augmentation (option `close_mosaic`)."""
 
-class WhileStrong:
-    """A transform that is left out once the run has ended strong augmentation."""
-
-    def __init__(self, pool: Pool, transform: Transform):
-        self.pool, self.transform = pool, transform
+    source: SampleSource = field(repr=False)
+    transform: Transform
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        return self.transform(sample, rng) if self.pool.strong else sample
-
-    def __repr__(self) -> str:
-        return f"WhileStrong({self.transform!r})"
+        return self.transform(sample, rng) if self.source.augment_enabled else sample
