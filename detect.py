@@ -15,7 +15,7 @@ WEIGHTS = "runs/detect/train/weights/best.pt"
 OPTIONS = {"conf": 0.25, "save": True}  # what the command line does not say
 
 
-def main(given: dict) -> None:
+def main(**given: object) -> None:
     """Detect with the options given on the command line."""
     options = {**OPTIONS, **given}
     if options.get("source") is None:

@@ -44,7 +44,7 @@ SHAPES_RECIPE = {
 }
 
 
-def main(given: dict) -> None:
+def main(**given: object) -> None:
     """Train with the options given on the command line."""
     own_run = {"data", "resume"} & set(given)
     options = given if own_run else {**SHAPES_RECIPE, **given}

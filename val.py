@@ -17,7 +17,7 @@ WEIGHTS = "runs/detect/train/weights/best.pt"
 OPTIONS = {"split": "val"}  # what the command line does not say
 
 
-def main(given: dict) -> None:
+def main(**given: object) -> None:
     """Validate with the options given on the command line."""
     options = {**OPTIONS, **given}
     model = RTDETR(options.pop("model", WEIGHTS))

@@ -5,8 +5,8 @@
 The same as `yolo table runs/detect/val runs/detect/val2`. The table is also written to runs/table.
 """
 
-from ultralytics.cli import run_tool
+from ultralytics.cli import run_script
 from ultralytics.tools.compare_runs import command
 
 if __name__ == "__main__":
-    run_tool(command, __doc__)
+    run_script(command, __doc__)

@@ -7,8 +7,8 @@
 The same as `yolo coco annotations=val.json predictions=predictions.json`. Needs `pip install faster-coco-eval`.
 """
 
-from ultralytics.cli import run_tool
+from ultralytics.cli import run_script
 from ultralytics.tools.coco_metrics import command
 
 if __name__ == "__main__":
-    run_tool(command, __doc__, aliases={"anno_json": "annotations", "pred_json": "predictions"})
+    run_script(command, __doc__, aliases={"anno_json": "annotations", "pred_json": "predictions"})

@@ -6,8 +6,8 @@
 The same as `yolo fps model=... imgsz=640 batch=1`. Random images are used; loading and drawing are not measured.
 """
 
-from ultralytics.cli import run_tool
+from ultralytics.cli import run_script
 from ultralytics.tools.fps import command
 
 if __name__ == "__main__":
-    run_tool(command, __doc__, aliases={"weights": "model", "testtime": "repeats"})
+    run_script(command, __doc__, aliases={"weights": "model", "testtime": "repeats"})

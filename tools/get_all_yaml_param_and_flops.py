@@ -6,8 +6,8 @@
 The same as `yolo models folder=...`. The table is also written to runs/models.
 """
 
-from ultralytics.cli import run_tool
+from ultralytics.cli import run_script
 from ultralytics.tools.model_table import command
 
 if __name__ == "__main__":
-    run_tool(command, __doc__)
+    run_script(command, __doc__)

@@ -6,8 +6,8 @@
 The same as `yolo heatmap model=best.pt source=image.jpg`. The pictures are written to runs/heatmap.
 """
 
-from ultralytics.cli import run_tool
+from ultralytics.cli import run_script
 from ultralytics.tools.heatmap import command
 
 if __name__ == "__main__":
-    run_tool(command, __doc__, aliases={"weights": "model"})
+    run_script(command, __doc__, aliases={"weights": "model"})

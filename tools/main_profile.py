@@ -6,8 +6,8 @@
 The same as `yolo profile model=...`. The table is also written to runs/profile.
 """
 
-from ultralytics.cli import run_tool
+from ultralytics.cli import run_script
 from ultralytics.tools.profile_layers import command
 
 if __name__ == "__main__":
-    run_tool(command, __doc__, aliases={"weights": "model", "cfg": "model"})
+    run_script(command, __doc__, aliases={"weights": "model", "cfg": "model"})

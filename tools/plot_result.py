@@ -5,8 +5,8 @@
 The same as `yolo plot-results runs/detect/train runs/detect/train2`. The pictures are written to runs/plot.
 """
 
-from ultralytics.cli import run_tool
+from ultralytics.cli import run_script
 from ultralytics.tools.plot_runs import command
 
 if __name__ == "__main__":
-    run_tool(command, __doc__)
+    run_script(command, __doc__)

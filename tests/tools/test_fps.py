@@ -56,11 +56,11 @@ def test_an_exported_model(yolo, exported):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "yolo fps: model= is missing; it takes model=... [imgsz=640]"),
+        ((), "yolo fps: model= is missing; usage: yolo fps model=... [imgsz=640]"),
         (("model=no.pt",), "no.pt"),
-        (("model=m.yaml", "repeats=1"), "repeats: expected a whole number of at least 2; got 1"),
+        (("model=m.yaml", "repeats=1"), "repeats: expected an integer >= 2, got 1"),
         (("model=m.yaml", "half=True", "device=cpu"), "half=True: expected a CUDA device, got cpu"),
-        (("model=m.yaml", "bacth=2"), "unknown word 'bacth=2'; did you mean 'batch'?"),
+        (("model=m.yaml", "bacth=2"), "unknown argument 'bacth=2'; did you mean 'batch'?"),
         (("model=WEIGHTS", "nc=3"), "holds weights, whose number of classes is fixed"),
     ],
 )

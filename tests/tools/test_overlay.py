@@ -55,7 +55,7 @@ def test_the_pictures(yolo, runs):
         (OURS, (), "yolo plot-results: runs= is missing"),
         (OURS, ("a/train", "a/train"), "'train' is there twice"),
         (OURS, ("a/train", "names=x,y"), "names: expected 1, one for each run, got 2: x, y"),
-        (OURS, ("a/train", "runs=b"), "runs is given twice, as runs= and as 'a/train'"),
+        (OURS, ("a/train", "runs=b"), "runs: given twice, as runs= and as 'a/train'"),
         (OURS.replace("1.2", "1.2x"), ("a/train",), "line 3: train/giou_loss is '1.2x', expected a number"),
         ("a,b\n1,2\n", ("a/train",), "no column 'epoch' among a, b"),
         ("epoch,b\n1,2\n", ("a/train",), "no columns metrics/..., train/... or val/...; got epoch, b"),

@@ -37,4 +37,4 @@ def test_the_command_writes_its_table(yolo, model_file, tmp_path):
     rows = read_csv(tmp_path / "runs/profile/tiny-model/profile.csv")
     assert len(rows) == 4 and rows[-1]["Layer"] == "sum"
     code, text = yolo(*words, "sort=tim")
-    assert code == 2 and "sort: expected one of 'layer', 'parameters', 'flops', 'time'; got 'tim'" in text
+    assert code == 2 and "sort: expected one of 'layer', 'parameters', 'flops', 'time', got 'tim'" in text

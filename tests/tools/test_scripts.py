@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ultralytics.cli import _TOOLS, HELP
+from ultralytics.cli import HELP, TOOLS
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+FOLDER = Path(__file__).resolve().parents[2] / "tools"
 SCRIPTS = {
     "get_FPS.py": "fps",
     "main_profile.py": "profile",
@@ -28,9 +28,9 @@ SCRIPTS = {
 
 
 def run(script: str, *words: str, monkeypatch) -> int:
-    monkeypatch.setattr(sys, "argv", [str(TOOLS / script), *words])
+    monkeypatch.setattr(sys, "argv", [str(FOLDER / script), *words])
     with pytest.raises(SystemExit) as exited:
-        runpy.run_path(str(TOOLS / script), run_name="__main__")
+        runpy.run_path(str(FOLDER / script), run_name="__main__")
     return exited.value.code
 
 
@@ -44,16 +44,16 @@ def test_a_script_explains_itself_and_names_its_command(script, command, monkeyp
 
 @pytest.mark.parametrize(("script", "command"), SCRIPTS.items())
 def test_a_script_calls_the_function_of_its_command(script, command):
-    imported = [node for node in ast.walk(ast.parse((TOOLS / script).read_text())) if isinstance(node, ast.ImportFrom)]
-    assert _TOOLS[command] in [node.module for node in imported]
-    assert callable(importlib.import_module(_TOOLS[command]).command)
+    imported = [node for node in ast.walk(ast.parse((FOLDER / script).read_text())) if isinstance(node, ast.ImportFrom)]
+    assert TOOLS[command] in [node.module for node in imported]
+    assert callable(importlib.import_module(TOOLS[command]).command)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_wrong_word_is_one_line(script, monkeypatch, capsys):
     assert run(script, "--nonsense", "3", monkeypatch=monkeypatch) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {Path(script).name}: unknown word '--nonsense'") and error.count("\n") == 1
+    assert error.startswith(f"error: {Path(script).name}: unknown argument '--nonsense'") and error.count("\n") == 1
 
 
 def test_names_of_other_scripts_are_understood(tmp_path, monkeypatch, capsys):

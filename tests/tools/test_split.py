@@ -71,7 +71,7 @@ def test_labels_of_another_folder(yolo, folder):
     ("words", "message"),
     [
         (("images=all/images", "save=my", "train=0.5"), "train=0.5 val=0.1 test=0.1 are 0.7 in all, expected 1"),
-        (("images=all/images", "save=my", "train=1.5"), "train: expected a number from 0 to 1; got 1.5"),
+        (("images=all/images", "save=my", "train=1.5"), "train: expected a number in [0, 1], got 1.5"),
         (("images=none", "save=my"), "none: no such folder"),
         (("images=all/labels", "save=my"), "no images in"),
         (("images=all/images", "save=all"), "save='all': is there already and not empty; nothing is overwritten"),

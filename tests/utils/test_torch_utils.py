@@ -1,7 +1,8 @@
-"""Devices, seeds, random states; callbacks."""
+"""Devices, seeds, mixed precision, torch.compile and EMA."""
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 
@@ -10,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.utils.callbacks import EVENTS, Callbacks
-from ultralytics.utils.errors import DeviceError, OptionError
+from ultralytics.utils.errors import DeviceError
 from ultralytics.utils.torch_utils import (
+    Compiled,
     ModelEMA,
     autocast,
+    compiled,
     count_devices,
     deterministic_algorithms,
     half_dtype,
@@ -36,7 +38,7 @@ def no_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize("device", ["", None, "0", 0, "cuda", "cuda:0", [0], "[0]", torch.device("cuda", 0)])
-def test_names_of_the_first_gpu(two_gpus, device):
+def test_first_gpu(two_gpus, device):
     assert select_device(device) == torch.device("cuda:0")
 
 
@@ -46,13 +48,13 @@ def test_other_devices(two_gpus):
     assert select_device(torch.device("cpu")) == torch.device("cpu")
 
 
-def test_none_is_the_cpu_where_there_is_no_gpu(no_gpu):
+def test_default_without_gpu_is_cpu(no_gpu):
     assert select_device(None) == torch.device("cpu")
 
 
 @pytest.mark.parametrize("device", ["0", 3, "cuda:1"])
-def test_a_gpu_that_is_not_there(no_gpu, device):
-    with pytest.raises(DeviceError, match=r"device=.*no CUDA device is visible.*write device='cpu'") as caught:
+def test_missing_gpu(no_gpu, device):
+    with pytest.raises(DeviceError, match=r"device=.*no CUDA device is available.*use device='cpu'") as caught:
         select_device(device)
     assert "\n" not in str(caught.value)
 
@@ -60,14 +62,14 @@ def test_a_gpu_that_is_not_there(no_gpu, device):
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        ("2", "2 CUDA device.s. visible, numbered 0 to 1"),
-        ("0,1", "only training runs on several devices"),
-        ([0, 1], "only training runs on several devices"),
-        ("gpu1", "expected 'cpu', 'mps', or the number"),
-        (-1, "expected 'cpu', 'mps', or the number"),
+        ("2", "2 CUDA device.s. available; expected 0 to 1"),
+        ("0,1", "only training supports several devices"),
+        ([0, 1], "only training supports several devices"),
+        ("gpu1", "expected 'cpu', 'mps' or a GPU index"),
+        (-1, "expected 'cpu', 'mps' or a GPU index"),
     ],
 )
-def test_devices_that_cannot_be(two_gpus, device, message):
+def test_invalid_devices(two_gpus, device, message):
     with pytest.raises(DeviceError, match=message):
         select_device(device)
 
@@ -76,14 +78,14 @@ def draw() -> tuple:
     return random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
-def test_seeds_repeat():
+def test_seeds_reproduce():
     init_seeds(7)
     first = draw()
     init_seeds(7)
     assert draw() == first
 
 
-def test_each_of_several_seeds_matters():
+def test_all_of_several_seeds_are_used():
     draws = set()
     for seeds in ((1, 2, 3), (1, 2, 4), (1, 3, 2), (0, 2, 3)):
         init_seeds(*seeds)
@@ -91,7 +93,7 @@ def test_each_of_several_seeds_matters():
     assert len(draws) == 4
 
 
-def test_mixed_precision_is_off_on_the_cpu():
+def test_mixed_precision_is_off_on_cpu():
     assert half_dtype(torch.device("cpu")) is None
     with autocast(torch.device("cpu"), half_dtype(torch.device("cpu"))):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
@@ -100,12 +102,12 @@ def test_mixed_precision_is_off_on_the_cpu():
 
 
 @pytest.mark.parametrize(("able", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
-def test_a_gpu_computes_in_bfloat16_if_it_can(monkeypatch, able, dtype):
+def test_half_dtype_of_a_gpu(monkeypatch, able, dtype):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: able and not including_emulation)
     assert half_dtype(torch.device("cuda")) is dtype
 
 
-def test_a_process_of_several_takes_its_own_device(monkeypatch, two_gpus):
+def test_each_process_gets_its_own_device(monkeypatch, two_gpus):
     assert [count_devices(d) for d in (None, "cpu", "0", "0,1", [0, 1, 2], "cpu,cpu")] == [1, 1, 1, 2, 3, 2]
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
@@ -117,32 +119,12 @@ def test_a_process_of_several_takes_its_own_device(monkeypatch, two_gpus):
         select_device("0,1")
 
 
-def test_callbacks_run_in_order():
-    seen = []
-    callbacks = Callbacks({"on_train_start": lambda source: seen.append(("first", source))})
-    callbacks.add("on_train_start", lambda source: seen.append(("second", source)))
-    extended = callbacks.copy()
-    extended.add("on_train_start", lambda source: seen.append(("third", source)))
-    callbacks.run("on_train_start", "trainer")
-    assert seen == [("first", "trainer"), ("second", "trainer")]
-    callbacks.clear()
-    assert not any(callbacks[event] for event in EVENTS)
-    assert len(extended["on_train_start"]) == 3
-
-
-def test_an_unknown_event_is_answered_with_the_nearest():
-    with pytest.raises(OptionError, match="did you mean 'on_train_epoch_end'"):
-        Callbacks().add("on_train_epoch_ended", print)
-    with pytest.raises(OptionError, match="expected a function, got 3"):
-        Callbacks().add("on_train_start", 3)
-
-
 @pytest.mark.parametrize("enabled", [True, False])
-def test_deterministic_algorithms_end_with_the_block(enabled):
+def test_deterministic_algorithms_are_restored(enabled):
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     with deterministic_algorithms(enabled):
         assert torch.are_deterministic_algorithms_enabled() == torch.backends.cudnn.deterministic == enabled
-        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled() == enabled
         assert not torch.utils.deterministic.fill_uninitialized_memory
     assert (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark) == before
 
@@ -193,9 +175,62 @@ def test_ema_updates_shared_weights_once():
     torch.testing.assert_close(ema.ema.first.weight, start + 0.5)
 
 
-def test_ema_accepts_only_the_model_it_was_made_from():
+def test_ema_refuses_another_model():
     model = nn.Linear(2, 2)
     ema = ModelEMA(model)
     assert ema.update(model) and ema.updates == 1
     with pytest.raises(ValueError, match="another model"):
         ema.update(nn.Linear(2, 2))
+
+
+class Doubling(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.numel() == 0:
+            raise ValueError("no numbers")
+        return x * self.factor
+
+
+@pytest.fixture
+def broken_compiler(monkeypatch):
+    """Let torch.compile return a function that fails when called, as without a C++ compiler."""
+    calls = []
+
+    def fail(*args):
+        calls.append(args)
+        raise RuntimeError("no working C++ compiler\nand a long trace")
+
+    monkeypatch.setattr(torch, "compile", lambda network, options: fail)
+    return calls
+
+
+def test_failing_compiler_falls_back_to_eager_mode(broken_compiler, caplog):
+    run = compiled(Doubling())
+    with caplog.at_level(logging.WARNING, logger="ultralytics"):
+        assert run(torch.ones(2)).tolist() == [2, 2]
+        assert run(torch.ones(1)).tolist() == [2]
+    assert len(broken_compiler) == 1
+    assert [r.getMessage() for r in caplog.records] == [
+        "compile=True: torch.compile failed (RuntimeError: no working C++ compiler); continuing in eager mode. "
+        "torch.compile needs a C++ compiler on CPU and Triton on GPU"
+    ]
+
+
+def test_error_of_the_network_is_raised(broken_compiler):
+    with pytest.raises(ValueError, match="no numbers"):
+        compiled(Doubling())(torch.ones(0))
+
+
+def test_compiled_network_is_called(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda network, options: lambda x: network(x) + options["fallback_random"])
+    assert Compiled(Doubling())(torch.ones(1)).tolist() == [3]
+
+
+def test_exported_model_is_not_compiled(caplog):
+    model = nn.Module()
+    with caplog.at_level(logging.WARNING, logger="ultralytics"):
+        assert compiled(model) is model
+    assert "no effect on an exported model" in caplog.text

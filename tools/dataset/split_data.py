@@ -6,8 +6,8 @@
 The same as `yolo split images=all/images save=my`.
 """
 
-from ultralytics.cli import run_tool
+from ultralytics.cli import run_script
 from ultralytics.tools.split import command
 
 if __name__ == "__main__":
-    run_tool(command, __doc__)
+    run_script(command, __doc__)

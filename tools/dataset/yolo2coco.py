@@ -6,8 +6,8 @@
 The same as `yolo yolo2coco data=my.yaml`.
 """
 
-from ultralytics.cli import run_tool
+from ultralytics.cli import run_script
 from ultralytics.tools.yolo2coco import command
 
 if __name__ == "__main__":
-    run_tool(command, __doc__, aliases={"image_path": "images", "label_path": "labels", "save_path": "save"})
+    run_script(command, __doc__, aliases={"image_path": "images", "label_path": "labels", "save_path": "save"})

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from ultralytics.cfg.options import DeviceName, OneOf, Range, SomeOf
+from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, setup_logging
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import size_of

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ultralytics.cfg.options import Given, given_options
+from ultralytics.cfg.options import ConfigLike, resolve_options
 from ultralytics.data.dataset_yaml import list_images, load_dataset_config
 from ultralytics.data.images import read_image, stretch
 from ultralytics.data.synthetic import draw_image
@@ -62,11 +62,11 @@ class Exporter(CallbacksMixin):
 
     def __init__(
         self,
-        cfg: Given = None,
+        cfg: ConfigLike = None,
         overrides: Mapping[str, object] | None = None,
         _callbacks: Callbacks | Mapping[str, Callback] | None = None,
     ) -> None:
-        self.args = given_options(cfg, overrides, "export")
+        self.args = resolve_options(cfg, overrides, "export")
         self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
         self.file: Path | None = None
         self.difference: Difference | None = None

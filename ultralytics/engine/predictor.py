@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ultralytics.cfg.options import Given, given_options
+from ultralytics.cfg.options import ConfigLike, resolve_options
 from ultralytics.data.images import letterbox
 from ultralytics.data.loaders import Source, load_source
 from ultralytics.data.streams import Frame
@@ -49,11 +49,11 @@ class BasePredictor(CallbacksMixin):
 
     def __init__(
         self,
-        cfg: Given = None,
+        cfg: ConfigLike = None,
         overrides: Mapping[str, object] | None = None,
         _callbacks: Callbacks | Mapping[str, Callback] | None = None,
     ) -> None:
-        args = given_options(cfg, overrides, "predict")
+        args = resolve_options(cfg, overrides, "predict")
         if args.embed and args.visualize:
             raise OptionError("embed and visualize: give one of them; vectors and feature maps are runs of their own")
         self.args = args

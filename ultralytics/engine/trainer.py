@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ultralytics.cfg.options import Given, given_options
+from ultralytics.cfg.options import ConfigLike, resolve_options
 from ultralytics.engine import train_log
 from ultralytics.engine.autobatch import measured_batch, provisional_batch
 from ultralytics.engine.checkpoint import (
@@ -99,13 +99,13 @@ class BaseTrainer(CallbacksMixin):
 
     def __init__(
         self,
-        cfg: Given = None,
+        cfg: ConfigLike = None,
         overrides: Mapping[str, object] | None = None,
         _callbacks: Callbacks | Mapping | None = None,
         *,
         model: nn.Module | None = None,
     ) -> None:
-        options = given_options(cfg, overrides, "train")
+        options = resolve_options(cfg, overrides, "train")
         self.checkpoint: dict | None = None
         self.save_dir: Path | None = None
         self.resumed = bool(options.resume)  # `checkpoint` is let go once it has been put back

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ultralytics.cfg.options import Given, given_options
+from ultralytics.cfg.options import ConfigLike, resolve_options
 from ultralytics.data.build import build_dataloader, build_dataset
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.engine.checkpoint import resolve_network
@@ -57,10 +57,10 @@ class BaseValidator(CallbacksMixin):
         self,
         dataloader: Any = None,
         save_dir: Path | None = None,
-        args: Given = None,
+        args: ConfigLike = None,
         _callbacks: Callbacks | Mapping[str, Callback] | None = None,
     ) -> None:
-        self.args = args = given_options(args, None, "val")
+        self.args = args = resolve_options(args, None, "val")
         if save_dir is not None:
             self.save_dir = Path(save_dir)
         self.dataloader = dataloader

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Annotated
 
-from ultralytics.cfg.options import OneOf
+from ultralytics.cfg.values import OneOf
 from ultralytics.nn.registry import ADDMODULES, defined_names, import_folder, module_folders, resolve_module
 from ultralytics.utils.errors import ModelConfigError, UserError
 from ultralytics.utils.files import parse_yaml, write_text

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from ultralytics.cfg.options import DeviceName, Range
+from ultralytics.cfg.values import DeviceName, Range
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DeviceError
 from ultralytics.utils.tables import Column, Table

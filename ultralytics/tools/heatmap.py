@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ultralytics.cfg.options import DeviceName, OneOf, Range, get_cfg
+from ultralytics.cfg.options import get_cfg
+from ultralytics.cfg.values import DeviceName, OneOf, Range
 from ultralytics.data.images import stretch
 from ultralytics.data.loaders import load_source
 from ultralytics.data.streams import Frame

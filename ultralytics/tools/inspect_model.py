@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from ultralytics.cfg.options import Range
+from ultralytics.cfg.values import Range
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError, UserError
 from ultralytics.utils.files import run_dir, write_text

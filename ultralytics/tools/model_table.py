@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ultralytics.cfg.model_yaml import MODELS_DIR
-from ultralytics.cfg.options import OneOf, Range
+from ultralytics.cfg.values import OneOf, Range
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, UserError
 from ultralytics.utils.tables import Column, Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from ultralytics.cfg.options import DeviceName, OneOf, Range
+from ultralytics.cfg.values import DeviceName, OneOf, Range
 from ultralytics.utils import LOGGER
 from ultralytics.utils.tables import Column, Table
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from ultralytics.cfg.options import OneOf, Range
+from ultralytics.cfg.values import OneOf, Range
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import write_text, write_yaml

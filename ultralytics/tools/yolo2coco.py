@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from ultralytics.cfg.options import OneOf
+from ultralytics.cfg.values import OneOf
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import write_text

@@ -1,4 +1,4 @@
-"""Devices, seeds, random states and mixed precision."""
+"""Devices, seeds, mixed precision, the average of the weights (EMA), and folding of BatchNorm."""
 
 from __future__ import annotations
 
@@ -17,46 +17,11 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ultralytics.utils import LOGGER
+from ultralytics.utils.checks import normalize_device
 from ultralytics.utils.dist import local_rank, started_by_torchrun
 from ultralytics.utils.errors import DeviceError
 from ultralytics.utils.flops import get_flops, model_info
 from ultralytics.utils.ops import make_divisible
-
-
-def compiled(network: nn.Module) -> Compiled | nn.Module:
-    """What calls `network` through torch.compile; an exported model, which has no weights here, comes back as it is."""
-    if next(network.parameters(), None) is None:
-        LOGGER.warning("compile=True: an exported model is run by its own runtime; there is nothing to compile")
-        return network
-    return Compiled(network)
-
-
-class Compiled:
-    """Calls a network through torch.compile. Where that fails it says why, and calls the network itself from then on.
-
-    Compiling happens in the first call, and again for images of another size, and takes a minute or more.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-        # The compiler's own random numbers are others than torch's, and a seed would not give the same run.
-        self._call: Any = torch.compile(network, options={"fallback_random": True})
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._call is self.network:
-            return self.network(*args, **kwargs)
-        try:
-            return self._call(*args, **kwargs)
-        except Exception as error:  # of any kind: an error that is not the compiler's comes again below
-            result = self.network(*args, **kwargs)
-            reason = next(iter(str(error).strip().splitlines()), "no message")
-            LOGGER.warning(
-                f"compile=True: torch.compile failed ({type(error).__name__}: {reason}); the run goes on without it. "
-                "On a CPU it needs a C++ compiler, on a GPU Triton"
-            )
-            self._call = self.network
-            return result
-
 
 __all__ = [
     "ModelEMA",
@@ -77,83 +42,91 @@ __all__ = [
     "select_device",
     "time_sync",
 ]
+Device = str | int | Sequence[int] | torch.device | None
 
 
-def select_device(device: str | int | Sequence[int] | torch.device | None = None) -> torch.device:
-    """The device to compute on: None takes the first GPU that is there, else the CPU.
+def select_device(device: Device = None) -> torch.device:
+    """Return the torch device for 'cpu', 'mps', 0, '0', 'cuda:0', [0] or a torch device; None is the first GPU or CPU.
 
-    Understands 'cpu', 'mps', 0, '0', 'cuda', 'cuda:0', [0], and torch devices. Of several, '0,1', each process of a
-    distributed run takes its own, as with None. Raises DeviceError.
+    In distributed training, each process gets its own device: '0,1' by local rank, None the GPU of the local rank.
+
+    Raises:
+        DeviceError: the device does not exist, or several are given outside of training.
+
+    Examples:
+        >>> select_device("cpu")
+        device(type='cpu')
     """
-    asked = _normalise(device)
+    name = _device_name(device)
     if started_by_torchrun():
-        asked = _own_device(asked)
-    if asked == "" and torch.cuda.is_available():
-        return torch.device("cuda:0")
-    if asked in ("", "cpu"):
+        name = _device_of_rank(name)
+    if name == "":
+        name = "0" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
         return torch.device("cpu")
-    if asked == "mps":
+    if name == "mps":
         if not torch.backends.mps.is_available():
-            raise DeviceError(f"device={device!r}: no Apple GPU is visible to torch here; write device='cpu'.")
+            raise DeviceError(f"device={device!r}: no Apple GPU is available to torch; use device='cpu'.")
         return torch.device("mps")
-    if "," in asked:
-        raise DeviceError(f"device={device!r}: only training runs on several devices; write one, such as device='0'.")
-    if not asked.isdigit():
-        raise DeviceError(f"device={device!r}: expected 'cpu', 'mps', or the number of a CUDA device such as '0'.")
+    if "," in name:
+        raise DeviceError(f"device={device!r}: only training supports several devices; use one, such as device='0'.")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(asked) < count:
-        return torch.device("cuda", int(asked))
     if count == 0:
-        raise DeviceError(f"device={device!r}: no CUDA device is visible to torch {torch.__version__}; {_CPU_HINT}")
-    raise DeviceError(
-        f"device={device!r}: {count} CUDA device(s) visible, numbered 0 to {count - 1}; write one of them."
-    )
+        raise DeviceError(
+            f"device={device!r}: no CUDA device is available to torch {torch.__version__}; use device='cpu'."
+        )
+    if int(name) >= count:
+        raise DeviceError(f"device={device!r}: {count} CUDA device(s) available; expected 0 to {count - 1}.")
+    return torch.device("cuda", int(name))
 
 
-def count_devices(device: str | int | Sequence[int] | torch.device | None) -> int:
-    """How many devices are named: 2 for '0,1'."""
-    return _normalise(device).count(",") + 1
+def count_devices(device: Device) -> int:
+    """Return the number of devices: 2 for '0,1'."""
+    return _device_name(device).count(",") + 1
 
 
-def _own_device(asked: str) -> str:
-    """The device of this process: of those named the one at its place, else the GPU of its number."""
-    named = asked.split(",") if asked else []
-    if len(named) > 1:
-        if local_rank() >= len(named):
-            raise DeviceError(
-                f"device={asked!r}: {len(named)} devices for process {local_rank() + 1}; name one for each."
-            )
-        return named[local_rank()]
-    return asked or (str(local_rank()) if torch.cuda.is_available() else "cpu")
+def _device_name(device: Device) -> str:
+    """Return the name of `normalize_device`, or '' for automatic selection."""
+    try:
+        return "" if device in (None, "") else normalize_device(device)
+    except ValueError as error:
+        raise DeviceError(f"device={device!r}: expected 'cpu', 'mps' or a GPU index such as '0'{error}.") from None
 
 
-_CPU_HINT = "write device='cpu' to use the processor."
-
-
-def _normalise(device: str | int | Sequence[int] | torch.device | None) -> str:
-    """'' (choose), 'cpu', 'mps', '1', or '0,1'; anything else comes back as it was written."""
-    if device is None:
-        return ""
-    if isinstance(device, (list, tuple)):
-        device = ",".join(str(item) for item in device)
-    text = str(device).lower().replace(" ", "").strip("[]()").rstrip(",")
-    if text in ("cuda", "gpu"):
-        return "0"
-    return text.replace("cuda:", "")
+def _device_of_rank(name: str) -> str:
+    """Return the device of this process: by local rank if several are given, or the GPU of that rank."""
+    if "," not in name:
+        return name or (str(local_rank()) if torch.cuda.is_available() else "cpu")
+    names = name.split(",")
+    if local_rank() >= len(names):
+        raise DeviceError(
+            f"device={name!r}: {len(names)} devices for process {local_rank() + 1}; give one device per process."
+        )
+    return names[local_rank()]
 
 
 def describe_device(device: torch.device) -> str:
-    """One phrase for the log, such as `CPU (2 threads)` or `CUDA 0 (NVIDIA A100, 40 GB)`."""
+    """Return a name for the log, such as `CPU (2 threads)` or `CUDA 0 (NVIDIA A100, 40 GB)`."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return f"CUDA {device.index or 0} ({properties.name}, {properties.total_memory / 2**30:.0f} GB)"
-    if device.type == "cpu":
-        return f"CPU ({torch.get_num_threads()} threads)"
-    return device.type.upper()
+    return f"CPU ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type.upper()
+
+
+def clock(device: torch.device) -> float:
+    """Return the time in seconds after all work queued on `device` has finished."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def time_sync() -> float:
+    """Return the time in seconds after all work queued on the current GPU has finished."""
+    return clock(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def init_seeds(*seed: int) -> None:
-    """Seed Python, NumPy and torch; of several numbers each matters."""
+    """Seed Python, NumPy and torch; several numbers (seed, rank, epoch) are mixed into one seed."""
     mixed = seed[0] if len(seed) == 1 else int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1)
     random.seed(mixed)
     np.random.seed(mixed % 2**32)
@@ -162,81 +135,92 @@ def init_seeds(*seed: int) -> None:
 
 @contextmanager
 def deterministic_algorithms(enabled: bool) -> Iterator[None]:
-    """Let torch choose algorithms that repeat exactly while the block runs; afterwards its switches are as before.
+    """Use deterministic algorithms inside the block, and restore the settings of torch afterwards.
 
-    On the CPU equal seeds then give equal bits; without it, sums over several threads are taken in no fixed order (the
-    gradient of the attention biases). On CUDA the gradient of `grid_sample`, which deformable attention uses, has no
-    such algorithm: torch warns of it.
+    On CPU, equal seeds then give bit-identical results. On CUDA, the backward pass of `grid_sample` (deformable
+    attention) has no deterministic algorithm; torch warns.
     """
-    before = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-        torch.utils.deterministic.fill_uninitialized_memory,
-        torch.backends.cudnn.deterministic,
-        torch.backends.cudnn.benchmark,
-    )
-    _set_algorithms(enabled, True, False, enabled, not enabled)
+    mode = torch.get_deterministic_debug_mode()  # 0: off, 1: warn, 2: error
+    cudnn, deterministic = torch.backends.cudnn, torch.utils.deterministic
+    before = deterministic.fill_uninitialized_memory, cudnn.deterministic, cudnn.benchmark
+    torch.set_deterministic_debug_mode("warn" if enabled else "default")
+    deterministic.fill_uninitialized_memory = False  # slow, and useful only for debugging
+    cudnn.deterministic, cudnn.benchmark = enabled, not enabled
     try:
         yield
     finally:
-        _set_algorithms(*before)
-
-
-def _set_algorithms(deterministic: bool, warn_only: bool, fill: bool, cudnn: bool, benchmark: bool) -> None:
-    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-    torch.utils.deterministic.fill_uninitialized_memory = fill  # costs time and helps only code that reads garbage
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn, benchmark
-
-
-def clock(device: torch.device) -> float:
-    """Seconds from some fixed moment, after all work given to the device so far is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+        torch.set_deterministic_debug_mode(mode)
+        deterministic.fill_uninitialized_memory, cudnn.deterministic, cudnn.benchmark = before
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager:
-    """Mixed precision in `dtype`, or plain float32 for None."""
+    """Return the context of mixed precision in `dtype`; None disables it."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
 def half_dtype(device: torch.device) -> torch.dtype | None:
-    """The 16-bit type for mixed precision: on CUDA bfloat16 where the GPU computes with it, else float16.
-
-    bfloat16 has the range of float32 and does not overflow. None elsewhere: there 16 bits are slower or not there.
-    """
+    """Return the 16-bit type for mixed precision: bfloat16 if the GPU supports it, else float16; None without CUDA."""
     if device.type != "cuda":
         return None
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def time_sync() -> float:
-    """Seconds from some fixed moment, after all work given to the current GPU so far is done."""
-    return clock(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+def compiled(network: nn.Module) -> Compiled | nn.Module:
+    """Return `network` wrapped in torch.compile; exported models, which have no parameters, are returned unchanged."""
+    if next(network.parameters(), None) is None:
+        LOGGER.warning("compile=True has no effect on an exported model")
+        return network
+    return Compiled(network)
+
+
+class Compiled:
+    """Callable that runs a network through torch.compile and falls back to eager mode if compilation fails.
+
+    Compilation takes a minute or more at the first call, and again for other image sizes.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        # By default, compiled code has its own random numbers, and a seed would not reproduce an eager run.
+        self._call: Any = torch.compile(network, options={"fallback_random": True})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._call is self.network:
+            return self.network(*args, **kwargs)
+        try:
+            return self._call(*args, **kwargs)
+        except Exception as error:  # an error of the network itself is raised again by the eager call
+            result = self.network(*args, **kwargs)
+            reason = next(iter(str(error).strip().splitlines()), "no message")
+            LOGGER.warning(
+                f"compile=True: torch.compile failed ({type(error).__name__}: {reason}); continuing in eager mode. "
+                "torch.compile needs a C++ compiler on CPU and Triton on GPU"
+            )
+            self._call = self.network
+            return result
 
 
 def is_parallel(model: nn.Module) -> bool:
-    """Whether the model is wrapped for several devices."""
+    """Return whether the model is wrapped in DataParallel or DistributedDataParallel."""
     return isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
 
 
 def de_parallel(model: nn.Module) -> nn.Module:
-    """The model without that wrapper."""
+    """Return the model inside DataParallel or DistributedDataParallel."""
     return model.module if is_parallel(model) else model
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """The model without what torch.compile and several devices have put around it."""
+    """Return the model inside DistributedDataParallel and torch.compile."""
     while is_parallel(model) or hasattr(model, "_orig_mod"):
         model = model.module if is_parallel(model) else model._orig_mod
     return model
 
 
 def initialize_weights(model: nn.Module, *, keep_outputs: bool = False) -> None:
-    """Set the normalisations as published models have them: eps 1e-3, momentum 0.03. Weights stay as they are.
+    """Set BatchNorm to eps 1e-3 and momentum 0.03, as in published models. Weights are not changed.
 
-    With `keep_outputs`, for a network that has learned something already, the running variances v are moved so that
-    v + eps stays what it was.
+    With `keep_outputs`, for trained networks, the running variance is shifted so that variance + eps stays the same.
     """
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -246,18 +230,18 @@ def initialize_weights(model: nn.Module, *, keep_outputs: bool = False) -> None:
 
 
 def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
-    """`conv` with the statistics of `bn` folded in, without gradients. Changes `conv` and returns it."""
-    return _folded(conv, bn, transposed=False)
+    """Fold `bn` into `conv` in place, without gradients, and return `conv`."""
+    return _fuse(conv, bn, transpose=False)
 
 
 def fuse_deconv_and_bn(deconv: nn.ConvTranspose2d, bn: nn.BatchNorm2d) -> nn.ConvTranspose2d:
-    """The same for a transposed convolution without groups."""
-    return _folded(deconv, bn, transposed=True)
+    """Fold `bn` into a transposed convolution without groups in place, without gradients, and return it."""
+    return _fuse(deconv, bn, transpose=True)
 
 
-def _folded(conv: nn.Module, bn: nn.BatchNorm2d, transposed: bool) -> nn.Module:
+def _fuse(conv: nn.Module, bn: nn.BatchNorm2d, *, transpose: bool) -> nn.Module:
     statistics = (bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias)
-    conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics, transpose=transposed)
+    conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics, transpose=transpose)
     return conv.requires_grad_(False)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 
-from ultralytics.cfg.options import Range
+from ultralytics.cfg.values import Range
 from ultralytics.nn.module_check import module_checks
 from ultralytics.nn.module_check.module_checks import CheckFailed, NotApplicable, describe
 from ultralytics.nn.module_check.module_under_test import FAILURES, ModuleUnderTest, find_module, line_of_error

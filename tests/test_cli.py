@@ -1,0 +1,325 @@
+"""The `yolo` command and the scripts, with a stand-in for RTDETR that records its calls."""
+
+from __future__ import annotations
+
+import errno
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ultralytics
+from ultralytics.cfg.options import DEFAULT_CFG_PATH, get_cfg
+from ultralytics.cli import main, parse_call, parse_options, run_guarded, run_script
+from ultralytics.utils.errors import DataError, OptionError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Calls of RTDETR as (method, model, keyword arguments)."""
+    recorded = []
+
+    class FakeRTDETR:
+        def __init__(self, model):
+            self.model = model
+
+        def train(self, **options):
+            recorded.append(("train", self.model, options))
+
+        def val(self, **options):
+            recorded.append(("val", self.model, options))
+
+        def predict(self, **options):
+            yield "first"
+            recorded.append(("predict", self.model, options))  # reached when the stream is consumed
+
+    monkeypatch.setattr(ultralytics, "RTDETR", FakeRTDETR, raising=False)
+    monkeypatch.setattr("ultralytics.models.rtdetr.model.RTDETR", FakeRTDETR)
+    return recorded
+
+
+@pytest.mark.parametrize(
+    ("line", "call"),
+    [
+        (
+            "detect train model=m.yaml data=my.yaml epochs=72 imgsz=640 batch=4",
+            ("train", "m.yaml", {"data": "my.yaml", "epochs": 72, "imgsz": 640, "batch": 4}),
+        ),
+        ("train model=m.yaml data=d.yaml device=0", ("train", "m.yaml", {"data": "d.yaml", "device": "0"})),
+        ("model=m.yaml mode=train data=d.yaml task=detect", ("train", "m.yaml", {"data": "d.yaml"})),
+        ("train resume=last.pt", ("train", "last.pt", {"resume": "last.pt"})),
+        ("train model=last.pt resume=True", ("train", "last.pt", {"resume": True})),
+        ("val --model best.pt --plots False", ("val", "best.pt", {"plots": False})),
+        ("predict model=b.pt source=0", ("predict", "b.pt", {"source": 0, "stream": True, "save": True})),
+        (
+            "predict model=b.pt source=a.jpg save=False",
+            ("predict", "b.pt", {"source": "a.jpg", "stream": True, "save": False}),
+        ),
+    ],
+)
+def test_mode_calls_the_model(line, call, calls):
+    assert main(line.split()) == 0
+    assert calls == [call]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("trian model=m.yaml", "yolo: unknown command 'trian'; did you mean 'train'?"),
+        ("xyz", "expected train, val, predict, export; for example `yolo train"),
+        ("mode=trian model=m", "did you mean 'train'?"),
+        ("detect", "yolo: no mode given; expected train, val"),
+        ("model=m.yaml", "yolo: no mode given"),
+        ("train mode=val model=m", "the mode is given twice"),
+        ("train", "model= is missing; for example `yolo train model="),
+        ("train model=m.yaml", "data= is missing; for example `yolo train"),
+        ("predict model=m.pt", "source= is missing; for example `yolo predict"),
+        ("train model=m data=d epoch=3", "did you mean 'epochs'?"),
+        ("train model=m data=d epochs 3", "write epochs=3"),
+        ("track model=m", "tracking is not implemented"),
+        ("segment train model=m", "segmentation is not implemented"),
+        ("train model=m data=d task=segment", "task: expected one of 'detect'"),
+        ("train model=m data=d imgsz=320,640", "write imgsz=640"),
+        ("version 3", "yolo version: unexpected argument '3'"),
+        ("train cfg=nope.yaml", "nope.yaml: no such file"),
+    ],
+)
+def test_user_errors_are_one_line_and_exit_code_2(line, message, calls, capsys):
+    assert main(line.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "output"),
+    [
+        ("version", 0, f"{ultralytics.__version__}\n"),
+        ("--version", 0, f"{ultralytics.__version__}\n"),
+        ("-h", 0, "yolo [detect] train|val|predict|export key=value"),
+        ("cfg", 0, "# Every option of train, val, predict and export"),
+        ("train model=m.yaml data=d.yaml imgsz=x", 2, "error: imgsz: expected an integer >= 32 or a list of integers"),
+    ],
+)
+def test_commands_and_option_errors_do_not_import_torch(line, code, output, tmp_path):
+    program = "import sys; sys.modules['torch'] = None; from ultralytics.cfg import entrypoint; entrypoint()"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program, *line.split()]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (run.returncode, (run.stdout + run.stderr)[: len(output)]) == (code, output)
+
+
+def test_no_arguments_print_help(capsys):
+    assert main([]) == 0
+    assert "yolo [detect]" in capsys.readouterr().out
+
+
+def test_copy_cfg_writes_a_usable_file_and_keeps_an_existing_one(tmp_path, monkeypatch, calls, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["copy-cfg"]) == 0
+    copy = tmp_path / "default_copy.yaml"
+    assert copy.read_bytes() == DEFAULT_CFG_PATH.read_bytes()
+    assert get_cfg(copy) == get_cfg()
+
+    copy.write_text("epochs: 3\nmodel: m.yaml\ndata: d.yaml\n", encoding="utf-8")
+    assert main(["copy-cfg"]) == 2
+    assert "already exists" in capsys.readouterr().err
+    assert main(["train", "cfg=default_copy.yaml", "batch=2"]) == 0
+    assert calls == [("train", "m.yaml", {"epochs": 3, "data": "d.yaml", "batch": 2})]
+
+
+def test_checks_command(monkeypatch, capsys):
+    monkeypatch.setattr("ultralytics.utils.checks.checks", lambda: print("report"))
+    assert main(["checks"]) == 0
+    assert capsys.readouterr().out == "report\n"
+
+
+def raising(error: BaseException):
+    def action():
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (DataError("my.yaml: no such file"), 2, "error: my.yaml: no such file\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "last.pt"), 2, "error: last.pt: no space left"),
+    ],
+)
+def test_exit_codes(error, code, line, capsys):
+    assert run_guarded(raising(error)) == code
+    captured = capsys.readouterr()
+    assert captured.err.startswith(line) and captured.err.count("\n") == 1 and captured.out == ""
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), PermissionError(errno.EACCES, "denied")])
+def test_other_errors_keep_their_traceback(error):
+    with pytest.raises(type(error)):
+        run_guarded(raising(error))
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (["epochs=72", "lr0=1e-4"], {"epochs": 72, "lr0": 1e-4}),
+        (["--epochs", "72", "--lr0=1e-4"], {"epochs": 72, "lr0": 1e-4}),
+        (["--save-txt", "--half", "epochs=3"], {"save_txt": True, "half": True, "epochs": 3}),
+        (["--plots", "False", "--amp"], {"plots": False, "amp": True}),
+        (["--save_period", "-1"], {"save_period": -1}),
+        (["source=rtsp://host/a?b=c", "name=my run=1"], {"source": "rtsp://host/a?b=c", "name": "my run=1"}),
+        (["--weights", "a.pt"], {"model": "a.pt"}),
+        ([], {}),
+    ],
+)
+def test_options_are_parsed(words, given):
+    assert parse_options(words, {"weights": "model"}) == given
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["epochs", "72"], "cannot read 'epochs'; write epochs=72"),
+        (["epochs"], "write epochs=VALUE"),
+        (["epochs:", "72"], "write epochs=72"),
+        (["-epochs", "72"], "write epochs=72"),
+        (["epochs", "=", "72"], "without spaces around '='"),
+        (["epochs=", "72"], "without spaces around '='"),
+        (["--epochs"], "--epochs: the value is missing; write --epochs VALUE"),
+        (["--epochs", "--batch", "3"], "--epochs: the value is missing"),
+        (["--epochs="], "name or value is missing"),
+        (["--=3"], "name or value is missing"),
+        (["epochs=3", "--epochs", "5"], "epochs: given twice (3 and '5')"),
+        (["--batchsize", "3"], "unknown option 'batchsize'; did you mean 'batch'?"),
+        (["lr0=-1"], "lr0: expected a number > 0, got -1 (int)"),
+        (["epochs=many"], "epochs: expected an integer >= 1, got 'many' (str)"),
+        (["iou=0.5"], "needs no NMS"),
+        (["best.pt"], "write model=best.pt"),
+        (["coco.yaml"], "write data=coco.yaml for a dataset"),
+        (["bus.jpg"], "for example epochs=72"),
+        (["epochs=3", "train"], "the mode is the first word: yolo train"),
+    ],
+)
+def test_option_errors_have_a_correction(words, message):
+    with pytest.raises(OptionError) as caught:
+        parse_options(words)
+    assert message in str(caught.value)
+
+
+def test_command_line_has_priority_over_the_options_of_cfg(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("epochs: 5\nname: null\nbatch: 2\n", encoding="utf-8")
+    assert parse_options([f"cfg={file}", "epochs=7"]) == {"epochs": 7, "batch": 2}
+    assert parse_options(["--cfg", str(file)]) == {"epochs": 5, "batch": 2}
+
+
+def tool(runs: list[str], size: int = 3, half: bool = False, names: str | None = None) -> None:
+    """Represent the function of a tool."""
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        (["a", "b/c", "size=4"], {"runs": ["a", "b/c"], "size": 4}),
+        (["runs=a,b", "--size", "4", "--half"], {"runs": ["a", "b"], "size": 4, "half": True}),
+        (["--half", "False", "a"], {"half": False, "runs": ["a"]}),
+        (["--half", "a", "--names=x,y"], {"half": True, "runs": ["a"], "names": "x,y"}),
+        (["a", "--many", "5"], {"runs": ["a"], "size": 5}),
+    ],
+)
+def test_tool_arguments_are_parsed(words, arguments):
+    assert parse_call(tool, words, "yolo tool", {"many": "size"}) == arguments
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["size=4"], "yolo tool: runs= is missing; usage: yolo tool runs=... [size=3]"),
+        (["a", "--size"], "yolo tool: --size: the value is missing"),
+        (["a", "size=x"], "yolo tool: size: expected an integer, got 'x'"),
+        (["a", "runs=b"], "yolo tool: runs: given twice"),
+        (["a", "sise=3"], "yolo tool: unknown argument 'sise=3'; did you mean 'size'?"),
+    ],
+)
+def test_tool_errors_have_the_usage(words, message):
+    with pytest.raises(OptionError) as caught:
+        parse_call(tool, words, "yolo tool")
+    assert str(caught.value).startswith(message) and "usage: yolo tool" in str(caught.value)
+
+
+@pytest.fixture
+def script(monkeypatch, calls):
+    """Run the command line of a script; return its exit code and the calls of RTDETR."""
+
+    def run(line: str) -> tuple[int, list]:
+        words = line.split()
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as exited:
+            runpy.run_path(str(ROOT / words[0]), run_name="__main__")
+        return exited.value.code, calls
+
+    return run
+
+
+def test_train_script_uses_its_recipe_only_without_data_and_resume(script):
+    code, [(method, model, recipe)] = script("train.py")
+    assert (code, method, model) == (0, "train", "rtdetr-efficientvit-m0.yaml")
+    assert get_cfg(overrides=recipe).data == "shapes.yaml"
+    _, [*_, changed] = script("train.py --epochs 1 --model mine.yaml")
+    assert changed == ("train", "mine.yaml", {**recipe, "epochs": 1})
+    _, [*_, own_data] = script("train.py --data my.yaml --epochs 72")
+    assert own_data == ("train", "rtdetr-efficientvit-m0.yaml", {"data": "my.yaml", "epochs": 72})
+    _, [*_, resumed] = script("train.py --resume last.pt")
+    assert resumed == ("train", "last.pt", {"resume": "last.pt"})
+
+
+@pytest.mark.parametrize(
+    ("line", "call"),
+    [
+        ("val.py --weights b.pt --data d.yaml", ("val", "b.pt", {"split": "val", "data": "d.yaml"})),
+        ("val.py", ("val", "runs/detect/train/weights/best.pt", {"split": "val"})),
+        (
+            "detect.py --weights b.pt --source a.jpg --conf 0.5",
+            ("predict", "b.pt", {"stream": True, "save": True, "source": "a.jpg", "conf": 0.5}),
+        ),
+    ],
+)
+def test_scripts_call_the_model(script, line, call):
+    assert script(line) == (0, [call])
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "message"),
+    [
+        ("detect.py --weights b.pt", 2, "--source is missing"),
+        ("train.py --epoch 3", 2, "did you mean 'epochs'?"),
+        ("val.py best.pt", 2, "write model=best.pt"),
+        ("train.py --help", 0, "python train.py"),
+        ("val.py -h", 0, "python val.py"),
+    ],
+)
+def test_scripts_print_errors_and_help(script, line, code, message, capsys):
+    assert script(line) == (code, [])
+    assert message in "".join(capsys.readouterr())
+
+
+def test_run_script_passes_the_arguments_of_a_tool(monkeypatch):
+    got = []
+    monkeypatch.setattr(sys, "argv", ["tools/get_FPS.py", "--many", "2", "a"])
+    with pytest.raises(SystemExit) as exited:
+        run_script(lambda **_: None, "usage")
+    assert exited.value.code == 2  # options only, and `many` is none
+
+    def command(runs: list[str], size: int = 3) -> None:
+        got.append((runs, size))
+
+    with pytest.raises(SystemExit) as exited:
+        run_script(command, "usage", {"many": "size"})
+    assert (exited.value.code, got) == (0, [(["a"], 2)])

@@ -1,0 +1,28 @@
+"""Registration and order of callbacks."""
+
+from __future__ import annotations
+
+import pytest
+
+from ultralytics.utils.callbacks import EVENTS, Callbacks
+from ultralytics.utils.errors import OptionError
+
+
+def test_callbacks_run_in_order():
+    seen = []
+    callbacks = Callbacks({"on_train_start": lambda source: seen.append(("first", source))})
+    callbacks.add("on_train_start", lambda source: seen.append(("second", source)))
+    extended = callbacks.copy()
+    extended.add("on_train_start", lambda source: seen.append(("third", source)))
+    callbacks.run("on_train_start", "trainer")
+    assert seen == [("first", "trainer"), ("second", "trainer")]
+    callbacks.clear()
+    assert not any(callbacks[event] for event in EVENTS)
+    assert len(extended["on_train_start"]) == 3
+
+
+def test_unknown_event_suggests_the_nearest():
+    with pytest.raises(OptionError, match="did you mean 'on_train_epoch_end'"):
+        Callbacks().add("on_train_epoch_ended", print)
+    with pytest.raises(OptionError, match="expected a function, got 3"):
+        Callbacks().add("on_train_start", 3)

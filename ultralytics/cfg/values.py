@@ -1,0 +1,199 @@
+"""Allowed values of options and of command arguments: types, ranges and choices, stated as annotations.
+
+`Annotated[int | None, Range(1)]` is an integer >= 1 or null. `check_value` converts and checks Python values,
+`parse_value` reads text from the command line first.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Annotated, Union, get_args, get_origin
+
+from ultralytics.utils.checks import normalize_device
+from ultralytics.utils.errors import OptionError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Range:
+    """Allowed range of a number, or of each number in a list; other types pass. `also` is one more allowed value."""
+
+    low: float
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+    also: float | None = None
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            text = f"{'>' if self.open_low else '>='} {self.low}"
+        else:
+            text = f"in {'(' if self.open_low else '['}{self.low}, {self.high}{')' if self.open_high else ']'}"
+        return text if self.also is None else f"{text} or {self.also}"
+
+    def check(self, value: object) -> object:
+        """Return `value`; raise ValueError if a number is out of range."""
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, (int, float)) and not isinstance(number, bool) and number != self.also:
+                above = number > self.low if self.open_low else number >= self.low
+                below = number < self.high if self.open_high else number <= self.high
+                if not (above and below):
+                    raise ValueError
+        return value
+
+
+class OneOf:
+    """Allowed strings, compared without case and returned as spelled here. Other types pass."""
+
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(repr(choice) for choice in self.choices)
+
+    def check(self, value: object) -> object:
+        """Return `value` in its canonical spelling; raise ValueError if it is not a choice."""
+        if not isinstance(value, str):
+            return value
+        by_lower = {choice.lower(): choice for choice in self.choices}
+        if value.lower() not in by_lower:
+            raise ValueError(did_you_mean(value, self.choices))
+        return by_lower[value.lower()]
+
+
+class SomeOf(OneOf):
+    """Several allowed strings, given as a list or as 'a,b' and returned as a list without duplicates."""
+
+    def __str__(self) -> str:
+        return "some of " + ", ".join(repr(choice) for choice in self.choices)
+
+    def check(self, value: object) -> object:
+        """Return the list of choices; raise ValueError if one is not allowed."""
+        words = value.strip("[]()").split(",") if isinstance(value, str) else value or []
+        return list(dict.fromkeys(super(SomeOf, self).check(word.strip(" '\"")) for word in words)) or None
+
+
+class DeviceName:
+    """A device as 'cpu', 'mps' or GPU indices, '0' or '0,1'. Availability is checked later, by `select_device`."""
+
+    def __str__(self) -> str:
+        return "'cpu', 'mps', a GPU index such as 0, or several such as '0,1'"
+
+    def check(self, value: object) -> object:
+        """Return the canonical spelling; raise ValueError if it names no device."""
+        return None if value is None else normalize_device(value)
+
+
+Rule = Range | OneOf | DeviceName
+_NO_MATCH = object()
+_NAMES = {
+    int: "an integer",
+    float: "a number",
+    bool: "True or False",
+    str: "a string",
+    dict: "a mapping",
+    list[int]: "a list of integers",
+    list[str]: "a list of strings",
+    type(None): "null",
+}
+
+
+def alternatives(annotation: object) -> tuple[object, ...]:
+    """Return the types of an annotation: (int, NoneType) for `Annotated[int | None, ...]`."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+
+
+def rules_of(annotation: object) -> tuple[Rule, ...]:
+    """Return the rules attached to an annotation."""
+    return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+
+
+def describe_values(annotation: object) -> str:
+    """Describe the allowed values: 'a number in [0, 1] or null'."""
+    kinds, rules = alternatives(annotation), rules_of(annotation)
+    for rule in rules:
+        if isinstance(rule, (SomeOf, DeviceName)):
+            return f"{rule} or null" if type(None) in kinds else str(rule)
+    words = []
+    for kind in kinds:
+        ranges = [str(rule) for rule in rules if isinstance(rule, Range) and kind in (int, float)]
+        choices = [str(rule) for rule in rules if isinstance(rule, OneOf) and kind is str]
+        words.append(" ".join(choices or [_NAMES[kind], *ranges]))
+    return " or ".join(words)
+
+
+def check_value(key: str, value: object, annotation: object) -> object:
+    """Convert `value` to plain data of the annotated type, or raise OptionError.
+
+    NumPy numbers become Python numbers, an int is accepted as a float, paths become strings and tuples lists.
+    Strings are not read as numbers; see `parse_value`.
+    """
+    converted = (_convert(value, kind) for kind in alternatives(annotation))
+    plain = next((x for x in converted if x is not _NO_MATCH), _NO_MATCH)
+    hint = ""
+    if plain is not _NO_MATCH:
+        try:
+            for rule in rules_of(annotation):
+                plain = rule.check(plain)
+            return plain
+        except ValueError as error:
+            hint = str(error)
+    elif isinstance(value, str) and re.fullmatch(r"(?i)[-+]?\d*\.?\d+(e[-+]?\d+)?|true|false|none|null", value):
+        hint = f"; write {key}={value} without quotes"
+    text = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
+    raise OptionError(f"{key}: expected {describe_values(annotation)}, got {text} ({type(value).__name__}){hint}")
+
+
+def _convert(value: object, kind: object) -> object:
+    """Return the value as one type, or `_NO_MATCH`. Booleans are not numbers here."""
+    if kind in (bool, type(None)):
+        return value if isinstance(value, kind) else _NO_MATCH
+    if kind is str:
+        is_device = (type(value).__module__, type(value).__name__) == ("torch", "device")  # without importing torch
+        text = str(value) if is_device else os.fspath(value) if isinstance(value, os.PathLike) else value
+        return text if isinstance(text, str) and text.strip() else _NO_MATCH
+    if kind in (int, float, dict):
+        accepted = isinstance(value, {int: Integral, float: Real, dict: Mapping}[kind]) and not isinstance(value, bool)
+        return kind(value) if accepted and (kind is not float or math.isfinite(value)) else _NO_MATCH
+    items = [_convert(item, get_args(kind)[0]) for item in value] if isinstance(value, (list, tuple)) else []
+    return items if items and _NO_MATCH not in items else _NO_MATCH
+
+
+_BOOLEANS = {"true": True, "false": False}
+
+
+def is_switch(annotation: object) -> bool:
+    """Return whether the only type is bool, so that `--key` alone means True."""
+    return alternatives(annotation) == (bool,)
+
+
+def parse_value(text: str, annotation: object) -> object:
+    """Read text as one of the annotated types; text that fits none is returned unchanged, for `check_value` to refuse.
+
+    Where strings are allowed, `007` stays a string, unless the annotation also has numbers.
+    """
+    kinds, text = alternatives(annotation), text.strip()
+    word = text.lower()
+
+    def allowed(kind: object) -> bool:
+        return kind in kinds or str not in kinds
+
+    if allowed(type(None)) and word in ("null", "none", "~"):
+        return None
+    if allowed(bool) and word in _BOOLEANS:
+        return _BOOLEANS[word]
+    if allowed(int) and re.fullmatch(r"[-+]?\d+", text):
+        return int(text)
+    if allowed(float) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", word):
+        return float(text)
+    if allowed(list[int]) and re.fullmatch(r"\[.+\]|\(.+\)|.*,.*", text):  # 0,2 or [0, 2] or (0, 2)
+        items = [item.strip() for item in text.strip("[]()").removesuffix(",").split(",")]
+        return [int(item) for item in items] if all(re.fullmatch(r"\d+", item) for item in items) else text
+    return text
