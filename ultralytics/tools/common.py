@@ -1,12 +1,13 @@
-"""What the tools share: networks with data, and folders for results."""
+"""What the tools share: models, folders for results, and names of runs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ultralytics.utils.errors import UserError
+from ultralytics.utils.errors import ModelConfigError, OptionError, UserError
 from ultralytics.utils.files import run_dir
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Folder:
-    """What names the folder of a run; see `run_dir`."""
+class _RunOptions:
+    """Options that name the folder of a run; see `run_dir`."""
 
     project: str
     name: str | None
@@ -25,45 +26,72 @@ class _Folder:
 
 
 def tool_dir(tool: str, project: str | None, name: str | None, default: str) -> Path:
-    """Create and return the folder `project`/`name` of a tool: `runs/<tool>/<default>`, numbered when taken."""
-    return run_dir(_Folder(project or str(Path("runs") / tool), name), default)
+    """Create and return the folder `project`/`name`: by default `runs/<tool>/<default>`, numbered when taken."""
+    return run_dir(_RunOptions(project or str(Path("runs") / tool), name), default)
 
 
 def open_detector(model: str, modules: str | None = None, *, exported: bool = False) -> RTDETR:
-    """The detector of a model file or of weights; of an exported model only where the tool can do with its outputs.
+    """Open a model YAML, weights (.pt) or, with `exported`, an exported model.
 
     Raises:
         ModelConfigError, WeightsError: it cannot be found or read.
-        UserError: it is an exported model, and the tool looks into the network.
+        UserError: it is an exported model, and `exported` is False.
     """
     from ultralytics.models.rtdetr.model import RTDETR
 
     detector = RTDETR(model)
     if detector.is_exported and not exported:
-        raise UserError(f"{model}: an exported model does not show its layers; give the weights (.pt) it was made from")
+        raise UserError(f"{model}: an exported model has no layers; use the weights (.pt) it was made from")
     detector.modules = [modules] if modules else None
     return detector
 
 
 def load_network(
-    model: str, nc: int | None = None, modules: str | None = None, *, exported: bool = False
+    model: str, nc: int | None = None, modules: str | None = None, *, exported: bool = False, meta: bool = False
 ) -> DetectionModel | AutoBackend:
-    """The network of a model file, with random weights, of weights (.pt), or of an exported model.
+    """Load the network of a model YAML (random weights), of weights (.pt), or of an exported model.
 
     Args:
         model: the file.
-        nc: number of classes in place of the model file's.
-        modules: a folder of module files, beside those that are always searched.
-        exported: whether an exported model will do.
+        nc: number of classes in place of the model YAML's.
+        modules: a folder with module files.
+        exported: accept an exported model.
+        meta: build the network of a model YAML without data, if its modules allow that.
 
     Raises:
-        ModelConfigError: the model file cannot be found or built.
+        ModelConfigError: the model YAML cannot be found or built.
         WeightsError: the weights cannot be read.
-        UserError: nc is given for weights, or it is an exported model and must not be one.
+        UserError: nc is given for weights, or it is an exported model, and `exported` is False.
     """
+    import torch
+
     detector = open_detector(model, modules, exported=exported)
-    if nc is None:
-        return detector.model
     if detector.checkpoint is not None or detector.is_exported:
-        raise UserError(f"nc={nc}: {model} holds weights, whose number of classes is fixed; leave nc= out")
-    return detector.network_class(model, nc=nc, overrides={"modules": detector.modules})
+        if nc is not None:
+            raise UserError(f"nc={nc}: {model} has weights for a fixed number of classes; leave nc= out")
+        return detector.model
+    overrides = {"modules": detector.modules}
+    if meta:
+        try:
+            with torch.device("meta"):
+                return detector.network_class(model, nc=nc, overrides=overrides)
+        except ModelConfigError:
+            pass  # a constructor may read values of tensors, which "meta" lacks; other errors occur again below
+    return detector.network_class(model, nc=nc, overrides=overrides)
+
+
+def run_names(runs: Sequence[str | Path], folders: Sequence[Path], names: Sequence[str] | str | None) -> list[str]:
+    """Return a name for each run: those given, else the shortest ends of the folders' paths that differ.
+
+    Raises:
+        OptionError: there are not as many names as runs, or a name occurs twice.
+    """
+    names = names.split(",") if isinstance(names, str) else names
+    if names is not None and len(names) != len(runs):
+        raise OptionError(f"names: expected {len(runs)}, one for each run, got {len(names)}: {', '.join(names)}")
+    if names is None:
+        parts, depth = [folder.resolve().parts for folder in folders], 1
+        while len({p[-depth:] for p in parts}) < len(set(parts)):
+            depth += 1
+        names = ["/".join(p[-depth:]) for p in parts]
+    return list(names)

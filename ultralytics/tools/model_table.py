@@ -72,7 +72,7 @@ def measure_zoo(
     root: Path, *, imgsz: int = 640, nc: int | None = None, sort: str = "gflops", modules: str | None = None
 ) -> Zoo:
     """Measure every *.yaml and *.yml below `root`. DataError where there is none."""
-    from ultralytics.tools.inspect_model import load_model
+    from ultralytics.tools.common import load_network
     from ultralytics.utils.flops import count_operations, model_size, run_copy
 
     if not root.is_dir():
@@ -84,7 +84,7 @@ def measure_zoo(
     for file in files:
         shown = str(file.relative_to(root).with_suffix(""))
         try:
-            network = load_model(str(file), nc, [modules] if modules else None)
+            network = load_network(str(file), nc, modules, meta=True)
             info = model_size(network, run_copy(network, imgsz, count_operations), imgsz)
         except UserError as error:  # it gets a line with its reason, and the others go on
             failures.append((str(file.relative_to(root)), " ".join(str(error).split())))

@@ -1,0 +1,96 @@
+"""`yolo inspect`: files, errors, and a picture in which no edge crosses a box."""
+
+import pytest
+from matplotlib.patches import FancyBboxPatch
+
+from ultralytics.nn.summary import inspect_model
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.tools.common import load_network
+from ultralytics.tools.inspect_model import draw_graph
+from ultralytics.utils.plotting import save_figure
+
+FILES = ["graph.png", "graph.svg", "layers.csv"]
+
+
+def test_a_model_file_and_weights(yolo, tmp_path, model_file, weights):
+    code, text = yolo("inspect", f"model={model_file}", "nc=3")
+    assert code == 0 and "RTDETRDecoder" in text and "layers.csv, graph.svg, graph.png written" in text
+    assert "at 128x128 by thop" in yolo("inspect", f"model={model_file}", "imgsz=128")[1]
+    folder = tmp_path / "runs/inspect"
+    assert sorted(file.name for file in (folder / "tiny-model").iterdir()) == FILES
+    assert (folder / "tiny-model2/graph.svg").is_file()
+    assert "20x7" in (folder / "tiny-model/layers.csv").read_text()
+    assert yolo("inspect", f"model={weights}", "project=out", "name=mine")[0] == 0
+    assert sorted(file.name for file in (tmp_path / "out/mine").iterdir()) == FILES
+    code, text = yolo("inspect", f"model={weights}", "nc=3")
+    assert code == 2 and "weights for a fixed number of classes" in text
+
+
+@pytest.mark.parametrize("name", ["rtdetr-efficientvit-m0.yaml", "rtdetr-efficientvit-m0-bifpn.yaml", "rtdetr-l.yaml"])
+def test_no_edge_of_the_picture_crosses_a_box(name):
+    result = inspect_model(load_network(name, meta=True))
+    axes = draw_graph(result, name).axes[0]
+    boxes = [p.get_bbox() for p in axes.patches if isinstance(p, FancyBboxPatch)]
+    assert len(boxes) == len(result.rows) + 1
+    assert len(axes.lines) == sum(len(row.sources) for row in result.rows)
+    for a in (b for b in boxes):
+        assert sum(a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 and b.y0 < a.y1 for b in boxes) == 1, "boxes overlap"
+    for line in axes.lines:
+        (xs, ys) = line.get_data()
+        for x0, y0, x1, y1 in zip(xs, ys, xs[1:], ys[1:], strict=False):
+            x0, x1, y0, y1 = *sorted((x0, x1)), *sorted((y0, y1))
+            assert not any(x0 < b.x1 - 1e-9 and b.x0 + 1e-9 < x1 and b.y0 < y0 < b.y1 for b in boxes)
+            assert not any(b.x0 < x0 < b.x1 and y0 < b.y1 and b.y0 < y1 for b in boxes if x0 == x1)
+
+
+def test_names_in_other_scripts(tmp_path):
+    conv = "[-1, 1, Conv, [8]"
+    (tmp_path / "m.yaml").write_text(f"nc: 2\nbackbone:\n  - {conv}, 主干]\nhead:\n  - {conv}, 颈]\n  - {conv}]\n")
+    figure = draw_graph(inspect_model(DetectionModel(tmp_path / "m.yaml")), "模型 $x$")
+    assert save_figure(figure, tmp_path / "graph.png").stat().st_size > 1000
+
+
+MODULE = """
+import torch
+from torch import nn
+
+
+class Steps(nn.Module):
+    def __init__(self, c1, c2):
+        super().__init__()
+        widths = [int(w) for w in torch.linspace(c1, c2, 3)]  # values, which the meta device lacks
+        self.convs = nn.Sequential(*(nn.Conv2d(a, b, 1) for a, b in zip(widths, widths[1:])))
+
+    def forward(self, x):
+        return self.convs(x)
+"""
+
+
+def test_a_module_of_another_folder_that_reads_values(yolo, tmp_path, model_file):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/steps.py").write_text(MODULE)
+    (tmp_path / "my.yaml").write_text(model_file.read_text().replace("Conv, [64, 1, 1]", "Steps, [64]"))
+    assert yolo("inspect", "model=my.yaml", "modules=mine")[0] == 0
+    text = (tmp_path / "runs/inspect/my/layers.csv").read_text()
+    assert "Steps" in text and "64x20x20" in text
+    assert yolo("inspect", "model=my.yaml")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("model=none.yaml",), "error: model 'none.yaml': no such file"),
+        (("model=none.pt",), "none.pt"),
+        (("model=notes.txt",), "error: model 'notes.txt': expected a model file (.yaml), weights (.pt) or an"),
+        (("model=bad.yaml",), ": not valid YAML: expected ',' or ']'"),
+        (("model=row.yaml",), "no module 'Cnov'; did you mean 'Conv'?"),
+        (("modl=x.yaml",), "error: yolo inspect: unknown word 'modl=x.yaml'; did you mean 'model'?"),
+        (("model=rtdetr-r18.yaml", "imgsz=8"), "error: imgsz: expected a whole number of at least 32"),
+    ],
+)
+def test_errors_are_one_line(yolo, words, message, tmp_path):
+    (tmp_path / "bad.yaml").write_text("nc: [80\n")
+    row = "nc: 2\nbackbone:\n  - [-1, 1, Conv, [16, 3, 2]]\nhead:\n  - [-1, 1, Cnov, [16]]\n"
+    (tmp_path / "row.yaml").write_text(row)
+    code, text = yolo("inspect", *words)
+    assert code == 2 and message in text and not (tmp_path / "runs").exists()
