@@ -107,7 +107,7 @@ class Forgetful(nn.Module):
         ((CONV, CONV), []),
         (
             (CONV, CONV, [0, 1, "Conv", [16, 1, 1]]),
-            ["row 0: layer 1 Conv: only layers that lead nowhere", "row 1: layer 2 Conv: no layer reads its output"],
+            ["row 0: layer 1 Conv: only unused layers read", "row 1: layer 2 Conv: no layer reads its output"],
         ),
         (([-1, 1, "nn.Identity", []], CONV), ["layer 1 Identity: returns its input unchanged; delete the row"]),
         (([[-1], 1, "Concat", [1]], CONV), ["layer 1 Concat: returns its input unchanged"]),

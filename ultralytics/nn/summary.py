@@ -132,7 +132,8 @@ class _ParameterReads(TorchFunctionMode):
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict | None = None
     ) -> Any:
         if function not in _SIZE_QUERIES:
-            self.ids.update(id(t) for t in flatten_tensors([*args, *(kwargs or {}).values()]) if isinstance(t, nn.Parameter))
+            used = flatten_tensors([*args, *(kwargs or {}).values()])
+            self.ids.update(id(tensor) for tensor in used if isinstance(tensor, nn.Parameter))
         return function(*args, **(kwargs or {}))
 
 
