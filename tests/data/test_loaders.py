@@ -75,7 +75,7 @@ def test_lists_in_lists_end(folder, caplog):
     (folder / "a.txt").write_text("b.txt\na.jpg\n")
     (folder / "b.txt").write_text("a.txt\nb.png\n")
     assert names(folder / "a.txt") == ["b.png", "a.jpg"]
-    assert "the list names itself, or another list that names it" in caplog.text
+    assert "the list contains itself, or another list that contains it" in caplog.text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])

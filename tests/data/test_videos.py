@@ -53,7 +53,7 @@ def test_a_video_cut_in_half_gives_what_is_left(tmp_path, caplog, suffix, codec)
     found = frames(tmp_path)
     assert found[-1].path == str(tmp_path / "b.png")  # the run goes on
     assert 5 < len(found) - 1 < 30 and {f.kind for f in found[:-1]} == {"video"}
-    assert f"a{suffix}: ended after {len(found) - 1} of 40 frames; the file is cut off" in caplog.text
+    assert f"a{suffix}: ended after {len(found) - 1} of 40 frames; the file is truncated" in caplog.text
 
 
 def test_a_video_without_its_index_is_reported(tmp_path, caplog):
@@ -61,7 +61,7 @@ def test_a_video_without_its_index_is_reported(tmp_path, caplog):
     (tmp_path / "a.mp4").write_bytes(whole[: len(whole) // 2])  # an .mp4 has its index at the end
     cv2.imencode(".png", shade(1))[1].tofile(tmp_path / "b.png")
     assert [f.path for f in frames(tmp_path)] == [str(tmp_path / "b.png")]
-    assert "video 1/2 skipped" in caplog.text and "cannot be opened or has no frame" in caplog.text
+    assert "video 1/2 skipped" in caplog.text and "cannot be opened or has no readable frame" in caplog.text
 
 
 def test_a_whole_video_is_not_reported(tmp_path, caplog):

@@ -1,4 +1,4 @@
-"""Cameras, network streams and the screen: a thread for each keeps reading, so that no frame is stale when used."""
+"""Frames of videos, GIFs, cameras, network streams and the screen."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -23,70 +24,85 @@ from ultralytics.data.images import DAMAGED, pillow_to_bgr
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, MissingPackageError, UserError
 
-COUNT_ERROR = 0.01  # some containers say how long they are, not how many frames they have
-GIF_MILLISECONDS = 100  # of a frame that does not say
+DEFAULT_FPS = 30.0  # of cameras and files without a frame rate
+COUNT_ERROR = 0.01  # some containers store their duration, not their number of frames
+GIF_MILLISECONDS = 100  # per frame, if the file has no duration
+RECONNECTS = 3
+RECONNECT_SECONDS = 1.0  # before the first attempt; doubled for each further one
+BUFFERED_FRAMES = 30
+IDLE_SECONDS = 0.005
+FAILED_GRABS = 3  # in a row before a video or a connection has ended: one broken packet is not the end
+SILENT_SECONDS = 10.0  # without an answer or a frame before a connection is lost
+CLOSE_SECONDS = 2.0
+EXIT_SECONDS = 15.0  # longer than a silent connection blocks
+SCREEN = re.compile(r"screen(?: (\d+))?(?: (\d+ \d+ \d+ \d+))?", re.IGNORECASE | re.ASCII)
+SCREEN_FPS = 30.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image to predict on, and its origin."""
+
+    image: np.ndarray  # (H, W, 3) uint8 BGR
+    path: str  # file, address, or the name given to an unnamed image
+    label: str  # name in log lines: "image 1/4 a.jpg"
+    kind: Literal["image", "video", "stream"] = "image"
+    index: int = 1  # number of the frame in its video or stream, from 1
+    fps: float = DEFAULT_FPS
+    tensor: torch.Tensor | None = None  # (3, H, W) float RGB in 0..1: network input prepared by the caller
 
 
 def video_frames(address: str | Path, where: str, vid_stride: int = 1) -> Iterator[Frame]:
-    """Every `vid_stride`-th frame of a video file, or of a video behind an http address; `where` is "2/5".
+    """Yield every `vid_stride`-th frame of a video file or address; `where` is its place among the sources, "2/5".
 
-    A frame that cannot be decoded is reported and left out, and so is a file that cannot be opened or ends too early.
+    Broken frames are skipped with a warning. A file that cannot be opened or is truncated is a warning, too.
     """
     name = public_address(address)
     capture = open_capture(str(address))
     total, fps = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))), frame_rate(capture)
-    done = 0
+    count = 0
     try:
-        while grabbed(capture, f"video {where} {name}", done):
-            done += 1
-            if (done - 1) % vid_stride:
+        while grab_next(capture, f"video {where} {name}", count):
+            count += 1
+            if (count - 1) % vid_stride:
                 continue
             decoded, image = capture.retrieve()
-            if not decoded:
-                LOGGER.warning(f"video {where} {name}: frame {done} is broken, skipped")
-                continue
-            label = f"video {where} (frame {done}/{total or '?'}) {name}"
-            yield Frame(image, name, label, "video", done, fps / vid_stride)
+            if decoded:
+                label = f"video {where} (frame {count}/{total or '?'}) {name}"
+                yield Frame(image, name, label, "video", count, fps / vid_stride)
+            else:
+                LOGGER.warning(f"video {where} {name}: frame {count} is broken, skipped")
     finally:
         capture.release()
-    if not done:
-        LOGGER.warning(f"video {where} skipped: {name} cannot be opened or has no frame that can be read")
-    elif done < total - max(1, COUNT_ERROR * total):
-        LOGGER.warning(f"video {where} {name}: ended after {done} of {total} frames; the file is cut off or damaged")
+    if not count:
+        LOGGER.warning(f"video {where} skipped: {name} cannot be opened or has no readable frame")
+    elif count < total - max(1, COUNT_ERROR * total):
+        LOGGER.warning(f"video {where} {name}: ended after {count} of {total} frames; the file is truncated or damaged")
 
 
 def gif_frames(content: Path | bytes, name: str, where: str, vid_stride: int = 1) -> Iterator[Frame]:
-    """Every `vid_stride`-th frame of a GIF, transparent parts over white; one with a single frame is an image.
+    """Yield every `vid_stride`-th frame of a GIF, transparent parts in white; a single frame is an image.
 
-    DataError where not even the first frame can be read; a later one that cannot ends the animation with a report.
+    Raises DataError if the first frame is damaged. A later damaged frame ends the animation with a warning.
     """
-    done = 0
+    count = 0
     try:
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as animation:
-            moving = getattr(animation, "is_animated", False)
-            for done, picture in enumerate(ImageSequence.Iterator(animation), 1):
-                if (done - 1) % vid_stride:
+            animated = getattr(animation, "is_animated", False)
+            for count, picture in enumerate(ImageSequence.Iterator(animation), 1):
+                if (count - 1) % vid_stride:
                     continue
                 image = pillow_to_bgr(picture)
-                if not moving:
+                if animated:
+                    fps = 1000 / (picture.info.get("duration") or GIF_MILLISECONDS)
+                    label = f"video {where} (frame {count}/?) {name}"
+                    yield Frame(image, name, label, "video", count, fps / vid_stride)
+                else:
                     yield Frame(image, name, f"image {where} {name}")
-                    continue
-                fps = 1000 / (picture.info.get("duration") or GIF_MILLISECONDS)
-                label = f"video {where} (frame {done}/?) {name}"
-                yield Frame(image, name, label, "video", done, fps / vid_stride)
     except (*DAMAGED, Image.DecompressionBombError) as error:
-        if done <= 1:
+        if count <= 1:
             raise DataError(f"{name}: damaged or truncated image ({error}); replace or remove the file") from error
-        LOGGER.warning(f"video {where} {name}: ended at frame {done} ({error}); the file is cut off or damaged")
-
-
-def is_gif(name: Any) -> bool:
-    """Whether a file is a GIF by its name."""
-    return Path(str(name)).suffix.lower() == ".gif"
-
-
-SCREEN = re.compile(r"screen(?: (\d+))?(?: (\d+ \d+ \d+ \d+))?", re.IGNORECASE | re.ASCII)
-SCREEN_FPS = 30.0
+        LOGGER.warning(f"video {where} {name}: ended at frame {count} ({error}); the file is truncated or damaged")
 
 
 class ScreenCapture:
@@ -126,31 +142,11 @@ class ScreenCapture:
         self.grabber.close()
 
 
-RECONNECTS = 3
-RECONNECT_SECONDS = 1.0  # before the first attempt; doubled for each one after it
-BUFFERED_FRAMES = 30
-IDLE_SECONDS = 0.005
-FAILED_GRABS = 3  # in a row, before a video or a connection counts as ended: one broken packet is not the end
-SILENT_SECONDS = 10.0  # without an answer or a frame, before a connection counts as lost
-CLOSE_SECONDS = 2.0
-CHECKS = "check the address, the network and the user's rights to the camera"
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One picture to run the network on, and where it came from."""
-
-    image: np.ndarray  # (H, W, 3) uint8 BGR
-    path: str  # file, address, or the name an unnamed picture was given
-    label: str  # how a log line calls it: "image 1/4 a.jpg"
-    kind: Literal["image", "video", "stream"] = "image"
-    index: int = 1  # number of the frame in its video or stream, from 1
-    fps: float = 30.0
-    tensor: torch.Tensor | None = None  # (3, H, W) float RGB in 0..1: the network input as the caller prepared it
+Capture = cv2.VideoCapture | ScreenCapture
 
 
 def is_screen(address: str | int) -> bool:
-    """Return whether a source is a screen region. Raises DataError for a region that is malformed."""
+    """Check whether a source is a screen region. Raises DataError if the region is malformed."""
     if str(address).lower().split()[:1] != ["screen"]:
         return False
     if not SCREEN.fullmatch(address):
@@ -158,114 +154,117 @@ def is_screen(address: str | int) -> bool:
     return True
 
 
-def frame_rate(capture: cv2.VideoCapture | ScreenCapture) -> float:
-    """Frames per second; 30 where the source does not say, as cameras often do not."""
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    return fps if 0 < fps < 1000 else 30.0
-
-
-def open_capture(address: str | int) -> cv2.VideoCapture | ScreenCapture:
-    """The device, file or stream at `address`, opened or not; network addresses are given up when they stay silent."""
+def open_capture(address: str | int) -> Capture:
+    """Open a camera, file, stream or screen region; network addresses time out after SILENT_SECONDS."""
     if is_screen(address):
         return ScreenCapture(address)
     if "://" not in str(address):
         return cv2.VideoCapture(address)
-    milliseconds = int(1000 * SILENT_SECONDS)
-    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds, cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds]
+    timeout = int(1000 * SILENT_SECONDS)
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout]
     return cv2.VideoCapture(address, cv2.CAP_ANY, limits)
 
 
+def frame_rate(capture: Capture) -> float:
+    """Return the frames per second; DEFAULT_FPS if unknown, as for many cameras."""
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if 0 < fps < 1000 else DEFAULT_FPS
+
+
 def public_address(address: str | int | Path) -> str:
-    """The address without user name and password, for logs and file names."""
+    """Return the address without user name and password, for logs and file names."""
     return re.sub(r"//[^/@]*@", "//", str(address))
 
 
-def grabbed(capture: cv2.VideoCapture | ScreenCapture, label: str, count: int) -> bool:
-    """Go to the next frame, over broken ones, which are reported; False at the end. `count` frames came before it."""
+def grab_next(capture: Capture, label: str, count: int) -> bool:
+    """Advance to the next frame after `count` ones, skipping broken ones with a warning; return False at the end."""
     start = time.monotonic()
     for failed in range(FAILED_GRABS):
         if capture.grab():
             if failed:
                 LOGGER.warning(f"{label}: broken data after frame {count}, skipped")
             return True
-        if time.monotonic() - start > SILENT_SECONDS / 2:  # it waited for its time to run out: nothing broken, silence
+        if time.monotonic() - start > SILENT_SECONDS / 2:  # a timeout, not a broken frame
             break
     return False
 
 
 class LiveReader:
-    """Frames of one camera, network stream or screen, read in the background; connections that drop are made anew.
+    """Background reader of a camera, network stream or screen, which reconnects when the connection ends.
 
-    Without `keep_all` only the newest frame is kept; with it up to 30 wait, and reading pauses rather than lose one.
+    Only the newest frame is kept; with `keep_all` up to BUFFERED_FRAMES wait, and reading pauses when they are full.
     """
 
     def __init__(self, address: str | int, *, label: str, vid_stride: int = 1, keep_all: bool = False) -> None:
-        self.address, self.label = address, label
-        self.vid_stride, self.keep_all = vid_stride, keep_all
-        self.failure = "its reader failed, see above"  # why it has ended, where the thread lives to say so
+        self.address, self.label, self.vid_stride, self.keep_all = address, label, vid_stride, keep_all
+        self.failure = "its reader failed, see above"  # reason why it ended; kept if the thread crashes
+        self.count = 0
+        self.stopping = threading.Event()
         self._frames: queue.Queue[Frame] = queue.Queue(BUFFERED_FRAMES if keep_all else 1)
-        self._count = 0
-        self._reader = Background(self._run, name=label)
+        self._thread = threading.Thread(target=self._run, name=label, daemon=True)
+        # A thread inside a decoder at interpreter exit would abort the process.
+        self._at_exit = atexit.register(partial(self.close, EXIT_SECONDS))
+        self._thread.start()
 
     @property
     def ended(self) -> bool:
-        """Whether no further frame will come, but for those that wait."""
-        return self._reader.ended
+        """Whether the reader has stopped; frames may still wait."""
+        return not self._thread.is_alive()
 
     def take(self) -> Frame | None:
-        """A frame not yet taken, or None where there is none at the moment."""
+        """Return the next waiting frame, or None if there is none."""
         with suppress(queue.Empty):
             return self._frames.get_nowait()
         return None
 
-    def stop(self) -> None:
-        """Read no further frame; `close` waits until that is so."""
-        self._reader.stop()
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Stop reading and wait up to `seconds`; a read that blocks in a driver ends by its own timeout."""
+        self.stopping.set()
+        if self._thread is not threading.current_thread():  # garbage collection may run in the reader's thread
+            self._thread.join(seconds)
+        if self.ended:
+            atexit.unregister(self._at_exit)
 
-    def close(self) -> None:
-        """Stop reading and let go of the device."""
-        self._reader.close(CLOSE_SECONDS)
-
-    def _run(self, stopping: threading.Event) -> None:
+    def _run(self) -> None:
         failures = 0
-        while not stopping.is_set():
-            before = self._count
+        while not self.stopping.is_set():
+            before = self.count
             try:
-                self._read_connection(stopping)
+                self._read_connection()
             except UserError as error:  # reconnecting would not help
                 self.failure = str(error)
                 return
-            failures = failures + 1 if self._count == before else 1
+            failures = failures + 1 if self.count == before else 1
             if failures > RECONNECTS:
-                after = f"stopped after {self._count} frames" if self._count else "cannot be opened"
-                hint = "" if self._count else f"; {CHECKS}"
+                after = f"stopped after {self.count} frames" if self.count else "cannot be opened"
+                hint = "" if self.count else "; check the address, the network and the permissions of the camera"
                 self.failure = f"{after}; gave up after {RECONNECTS} attempts to reconnect{hint}"
                 return
             pause = RECONNECT_SECONDS * 2 ** (failures - 1)
-            if self._count and self._count != before + 1:  # an address that gives one picture at a time is asked again
-                LOGGER.warning(f"{self.label}: no frame after {self._count}; reconnecting in {pause:.2g} s")
-            stopping.wait(pause)
+            if self.count and self.count != before + 1:  # addresses that answer with single images are polled silently
+                LOGGER.warning(f"{self.label}: no frame after {self.count}; reconnecting in {pause:.2g} s")
+            self.stopping.wait(pause)
 
-    def _read_connection(self, stopping: threading.Event) -> None:
-        """Read until the connection ends or `close` is called."""
+    def _read_connection(self) -> None:
+        """Read until the connection ends or `stopping` is set."""
         capture = open_capture(self.address)
-        fps, address = frame_rate(capture), public_address(self.address)
+        fps, address = frame_rate(capture) / self.vid_stride, public_address(self.address)
         try:
-            while not stopping.is_set() and grabbed(capture, self.label, self._count):
-                self._count += 1
-                if (self._count - 1) % self.vid_stride:
+            while not self.stopping.is_set() and grab_next(capture, self.label, self.count):
+                self.count += 1
+                if (self.count - 1) % self.vid_stride:
                     continue
                 decoded, image = capture.retrieve()
                 if decoded:
-                    frame = Frame(image, address, self.label, "stream", self._count, fps / self.vid_stride)
-                    self._offer(frame, stopping)
+                    self._put(Frame(image, address, self.label, "stream", self.count, fps))
                 else:
-                    LOGGER.warning(f"{self.label}: frame {self._count} is broken, skipped")
+                    LOGGER.warning(f"{self.label}: frame {self.count} is broken, skipped")
         finally:
             capture.release()
 
-    def _offer(self, frame: Frame, stopping: threading.Event) -> None:
-        while not stopping.is_set():
+    def _put(self, frame: Frame) -> None:
+        """Queue a frame: wait for room with `keep_all`, else replace the older one."""
+        while not self.stopping.is_set():
             try:
                 return self._frames.put(frame, timeout=0.1 if self.keep_all else 0)
             except queue.Full:
@@ -276,76 +275,39 @@ class LiveReader:
 def live_batches(
     addresses: Sequence[str | int], *, vid_stride: int = 1, keep_all: bool = False
 ) -> Iterator[list[Frame]]:
-    """Batches with one frame of every stream that has a new one, until all streams have ended.
+    """Yield batches with one frame of every stream that has a new one, until all streams have ended.
 
-    A stream that ends is reported; DataError where not one of them gave a frame.
+    A stream that ends is a warning. Raises DataError if no stream gave a frame.
     """
-    labels = [f"stream {i}/{len(addresses)} {public_address(a)}" for i, a in enumerate(addresses, 1)]
     readers = [
-        LiveReader(a, label=label, vid_stride=vid_stride, keep_all=keep_all)
-        for a, label in zip(addresses, labels, strict=True)
+        LiveReader(
+            a, label=f"stream {i}/{len(addresses)} {public_address(a)}", vid_stride=vid_stride, keep_all=keep_all
+        )
+        for i, a in enumerate(addresses, 1)
     ]
-    seen, failures = False, []
+    any_frame, failures, active = False, [], list(readers)
     try:
-        while readers:
-            batch: list[Frame] = []
-            for reader in tuple(readers):
-                ended = reader.ended  # before taking: its last frames still count
+        while active:
+            batch = []
+            for reader in tuple(active):
+                ended = reader.ended  # before `take`: the last frames still count
                 if frame := reader.take():
                     batch.append(frame)
                 elif ended:
                     failures.append(f"{reader.label}: {reader.failure}")
-                    if seen or len(readers) > 1:  # otherwise the error says it
+                    if any_frame or len(active) > 1:  # otherwise the exception has it
                         LOGGER.warning(failures[-1])
-                    readers.remove(reader)
+                    active.remove(reader)
             if batch:
-                seen = True
+                any_frame = True
                 yield batch
             else:
                 time.sleep(IDLE_SECONDS)
-            del batch, frame  # the caller's now; what is waited for next must not keep it
+            del batch, frame  # free them while waiting for the next ones
     finally:
         for reader in readers:
-            reader.stop()  # all of them first, so that they end side by side
+            reader.stopping.set()  # all first, so that they end at the same time
         for reader in readers:
             reader.close()
-    if not seen:
+    if not any_frame:
         raise DataError(f"no stream gave a frame: {'; '.join(failures)}")
-
-
-EXIT_SECONDS = 15.0  # longer than a silent connection is waited for
-
-
-class Background:
-    """Runs `work`, which looks at the event it is given, in a thread of its own.
-
-    At the end of the program the thread is waited for: one that comes back from a decoder to an interpreter that is
-    gone would abort the process.
-    """
-
-    def __init__(self, work: Callable[[threading.Event], None], *, name: str) -> None:
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=work, args=(self._stopping,), name=name, daemon=True)
-        atexit.register(self._wait_at_exit)
-        self._thread.start()
-
-    @property
-    def ended(self) -> bool:
-        """Whether the work is done, given up or has failed."""
-        return not self._thread.is_alive()
-
-    def stop(self) -> None:
-        """Ask it to stop; `close` waits until it has."""
-        self._stopping.set()
-
-    def close(self, seconds: float) -> None:
-        """Stop and wait, at most `seconds`: what hangs inside a driver cannot be ended, it goes when it returns."""
-        self.stop()
-        if self._thread is not threading.current_thread():  # the collector may close a forgotten user from anywhere
-            self._thread.join(seconds)
-        if self.ended:
-            atexit.unregister(self._wait_at_exit)
-
-    def _wait_at_exit(self) -> None:
-        self.stop()
-        self._thread.join(EXIT_SECONDS)
