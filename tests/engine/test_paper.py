@@ -3,13 +3,13 @@ from types import SimpleNamespace
 import pytest
 from torch import nn
 
-from tests.golden.detections import CASES, judged
+from tests.golden.detections import CASES, matched
 from ultralytics.metrics.summary_table import summary_table
 
 
 @pytest.fixture
 def metrics():
-    return judged(CASES[2])[0]
+    return matched(CASES[2])[0]
 
 
 def facts(table) -> dict:

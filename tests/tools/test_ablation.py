@@ -1,7 +1,7 @@
 import pytest
 
-from tests.golden.detections import CASES, judged
-from ultralytics.metrics.summary_table import ModelFacts, SummaryTable
+from tests.golden.detections import CASES, matched
+from ultralytics.metrics.summary_table import SummaryTable
 from ultralytics.tools.compare_runs import ablation_table
 from ultralytics.utils.tables import read_csv
 
@@ -12,11 +12,13 @@ SPEED = {"preprocess": 1.0, "inference": 8.0, "postprocess": 1.0}
 def runs(tmp_path):
     """Two validations of the reference detections: cases 2 and 0, of models of 10 and 12.5 million parameters."""
     facts = [
-        ModelFacts("base", 640, 4, 10_000_000, 30.0, SPEED, 1),
-        ModelFacts("mine", 640, 8, 12_500_000, None, SPEED, None),
+        {"name": "base", "batch": 4, "parameters": 10_000_000, "gflops": 30.0, "file_bytes": 1},
+        {"name": "mine", "batch": 8, "parameters": 12_500_000, "gflops": None, "file_bytes": None},
     ]
     for name, case, fact in zip(("val", "val2"), (CASES[2], CASES[0]), facts, strict=True):
-        SummaryTable.build(judged(case)[0], fact).save(tmp_path / "runs" / name)
+        metrics = matched(case)[0]
+        metrics.speed = SPEED
+        SummaryTable.build(metrics, imgsz=640, **fact).save(tmp_path / "runs" / name)
     return tmp_path / "runs"
 
 

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from tests.golden.detections import BY_CASE, NUMBERS, judged
+from tests.golden.detections import BY_CASE, NUMBERS, matched
 from ultralytics.metrics.ap import ap_per_class, average_precision
 
 
 @BY_CASE
 def test_matches_agree_with_the_reference(case):
-    np.testing.assert_array_equal(judged(case)[1], NUMBERS[f"c{case['case']}_tp"])
+    np.testing.assert_array_equal(matched(case)[1], NUMBERS[f"c{case['case']}_tp"])
 
 
 def test_average_precision_is_the_area_under_the_steps():

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.golden.detections import BY_CASE, CASES, NUMBERS, judged
+from tests.golden.detections import BY_CASE, CASES, NUMBERS, matched
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.utils.ops import box_iou
 
 
 @BY_CASE
 def test_class_numbers_agree_with_the_reference(case):
-    box = judged(case)[0].box
+    box = matched(case)[0].box
     curves = box.curves
     ours = {
         "tp_at_max_f1": curves.tp,
@@ -33,7 +33,7 @@ def test_class_numbers_agree_with_the_reference(case):
 
 @BY_CASE
 def test_means_agree_with_the_reference(case):
-    metrics = judged(case)[0]
+    metrics = matched(case)[0]
     for name in ("mp", "mr", "map50", "map75", "map"):
         assert getattr(metrics.box, name) == pytest.approx(case[name], abs=1e-9), name
     assert metrics.results_dict == pytest.approx(case["results_dict"], abs=1e-9)
@@ -65,7 +65,7 @@ def test_no_predictions_is_zero_and_no_labels_is_not_a_number():
 
 
 def test_tables_tell_class_images_and_numbers():
-    metrics = judged(CASES[2])[0]
+    metrics = matched(CASES[2])[0]
     summary = metrics.summary()
     assert [row["Class"] for row in summary] == ["all", "class 0", "class 1", "class 3", "class 4"]
     assert summary[0]["Instances"] == CASES[2]["n_gt"] and summary[0]["Images"] == CASES[2]["images"]
@@ -105,23 +105,21 @@ def test_shares_of_several_processes_join_into_the_whole():
         [image for start in range(rank * block, 11, block * world) for image in images[start : start + block]]
         for rank in range(world)
     ]
-    joined = DetMetrics.joined([collected(share) for share in shares], block).process()
+    joined = DetMetrics.merge([collected(share) for share in shares], block).process()
     assert 0 < whole.box.map < 1
     assert joined.results_dict == whole.results_dict
     assert joined.summary() == whole.summary()
     assert np.array_equal(joined.confusion_matrix.matrix, whole.confusion_matrix.matrix)
 
 
-@pytest.mark.parametrize("block", [1, 40, 10**6])
-def test_it_does_not_matter_how_many_images_are_judged_at_once(block, monkeypatch):
-    monkeypatch.setattr("ultralytics.metrics.detection.BLOCK", block)
-    one, batches = judged(CASES[2])
+def test_batches_give_the_same_as_single_images():
+    one, batches = matched(CASES[2])
     labels, predictions = (torch.from_numpy(NUMBERS[f"c2_{kind}"]) for kind in ("gt", "pred"))
     metrics = DetMetrics(one.names)
     for start in range(0, CASES[2]["images"], 3):
         own = [predictions[predictions[:, 0] == i][:, [3, 4, 5, 6, 2, 1]] for i in range(start, start + 3)]
         true = labels[(labels[:, 0] >= start) & (labels[:, 0] < start + 3)]
         metrics.add_batch(own[: CASES[2]["images"] - start], true[:, 0] - start, true[:, 2:], true[:, 1])
-    assert np.array_equal(metrics.judged.tp, batches)
+    assert np.array_equal(metrics.matched.tp, batches)
     assert metrics.process().summary() == one.summary()
     assert np.array_equal(metrics.confusion_matrix.matrix, one.confusion_matrix.matrix)

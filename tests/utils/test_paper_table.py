@@ -4,19 +4,24 @@ import subprocess
 
 import pytest
 
-from tests.golden.detections import BY_CASE, CASES, judged
-from ultralytics.metrics.summary_table import ModelFacts, SummaryTable
+from tests.golden.detections import BY_CASE, CASES, matched
+from ultralytics.metrics.summary_table import SummaryTable
 
-FACTS = ModelFacts(
-    "my_model", 640, 4, 12_345_678, 30.02, {"preprocess": 1.0, "inference": 8.0, "postprocess": 1.0}, 45_000_000
-)
+FACTS = {"name": "my_model", "imgsz": 640, "batch": 4, "parameters": 12_345_678, "gflops": 30.02}
+FACTS["file_bytes"] = 45_000_000
+
+
+def measured(case: dict, speed: tuple[float, float, float] = (1.0, 8.0, 1.0)):
+    metrics = matched(case)[0]
+    metrics.speed = dict(zip(("preprocess", "inference", "postprocess"), speed, strict=True))
+    return metrics
 
 
 @BY_CASE
 def test_numbers_of_classes_and_means_are_those_of_the_reference(case, tmp_path):
     """`case` has the means of the reference implementation, tests/golden/metrics_*.json."""
-    metrics = judged(case)[0]
-    SummaryTable.build(metrics, FACTS).save(tmp_path)
+    metrics = measured(case)
+    SummaryTable.build(metrics, **FACTS).save(tmp_path)
     with open(tmp_path / "summary_table.csv", newline="") as file:
         first, *rest = csv.DictReader(file)
     expected = {"P": "mp", "R": "mr", "mAP50": "map50", "mAP75": "map75", "mAP50-95": "map"}
@@ -29,8 +34,8 @@ def test_numbers_of_classes_and_means_are_those_of_the_reference(case, tmp_path)
 
 
 def test_the_models_row_and_the_four_files(tmp_path):
-    metrics = judged(CASES[2])[0]
-    table = SummaryTable.build(metrics, FACTS)
+    metrics = measured(CASES[2])
+    table = SummaryTable.build(metrics, **FACTS)
     files = table.save(tmp_path)
     assert [file.name for file in files] == [f"summary_table.{s}" for s in ("txt", "md", "tex", "csv")]
     row = dict(zip(table.model.titles, table.model.cells[0], strict=True))
@@ -45,9 +50,9 @@ def test_the_models_row_and_the_four_files(tmp_path):
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="LaTeX is not installed")
 def test_the_latex_file_compiles(tmp_path):
-    metrics = judged(CASES[2])[0]
+    metrics = measured(CASES[2])
     metrics.names = {index: f"50%_{index} & #{{x}}^2 <$>" for index in metrics.names}
-    SummaryTable.build(metrics, FACTS).save(tmp_path)
+    SummaryTable.build(metrics, **FACTS).save(tmp_path)
     head = "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs}\n\\begin{document}\n"
     (tmp_path / "main.tex").write_text(head + "\\input{summary_table.tex}\n\\end{document}\n")
     words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
@@ -56,6 +61,6 @@ def test_the_latex_file_compiles(tmp_path):
 
 
 def test_what_is_not_known_is_a_dash_and_not_zero():
-    facts = ModelFacts("m", 64, 1, None, None, {"preprocess": 0.0, "inference": 0.0, "postprocess": 0.0}, None)
-    cells = SummaryTable.build(judged(CASES[2])[0], facts).model.cells[0]
+    facts = {"parameters": None, "gflops": None, "file_bytes": None}
+    cells = SummaryTable.build(measured(CASES[2], (0, 0, 0)), **FACTS | facts).model.cells[0]
     assert cells[3:5] == ["-", "-"] and cells[8:] == ["-", "-", "-"]

@@ -7,14 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.golden.detections import CASES, judged
+from tests.golden.detections import CASES, matched
 from ultralytics.utils import plotting as fonts
 from ultralytics.utils.plotting import (
     Annotator,
     colors,
     feature_visualization,
-    plot_confusion_matrix,
-    plot_curves,
     plot_images,
     plot_labels,
     plot_results,
@@ -27,9 +25,9 @@ NAMES = {0: "cat", 1: "Straße", 2: "собака", 3: "$x$", 4: "猫"}
 def no_system_fonts(monkeypatch):
     """A machine on which only matplotlib's own font can draw."""
     monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [])
-    fonts._font_with.cache_clear()
+    fonts._find_font.cache_clear()
     yield
-    fonts._font_with.cache_clear()
+    fonts._find_font.cache_clear()
 
 
 def picture(path: Path) -> np.ndarray:
@@ -62,7 +60,7 @@ def test_what_is_no_bgr_image_is_refused(image):
         Annotator(image)
 
 
-def test_neighbouring_classes_have_different_colours():
+def test_neighboring_classes_have_different_colors():
     assert len({colors(i) for i in range(20)}) == 20
     assert colors(3) == colors(23) == colors(3, bgr=True)[::-1]
 
@@ -108,12 +106,12 @@ def test_detections_take_the_place_of_labels(batch, tmp_path):
 
 @pytest.mark.parametrize("names", [NAMES, {i: f"class {i}" for i in range(80)}], ids=["few", "many"])
 def test_curves_and_matrices_are_drawn(names, tmp_path, no_system_fonts, recwarn):
-    metrics, _ = judged(CASES[0])
+    metrics, _ = matched(CASES[0])
     metrics.confusion_matrix.names = names
-    paths = plot_curves(metrics.box, names, tmp_path)
+    paths = metrics.box.plot(names, tmp_path)
     assert [path.name for path in paths] == [f"Box{kind}_curve.png" for kind in ("PR", "F1", "P", "R")]
     if len(names) == metrics.confusion_matrix.nc:
-        paths += [plot_confusion_matrix(metrics.confusion_matrix, tmp_path, normalize=n) for n in (True, False)]
+        paths += [metrics.confusion_matrix.plot(n, tmp_path) for n in (True, False)]
     assert all(picture(path).std() > 5 for path in paths)
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
 

@@ -27,7 +27,7 @@ from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import run_dir, write_text
 from ultralytics.utils.ops import scale_boxes, xywh2xyxy
-from ultralytics.utils.plotting import plot_confusion_matrix, plot_curves, plot_images
+from ultralytics.utils.plotting import plot_images
 from ultralytics.utils.torch_utils import autocast, clock, compiled, half_dtype, select_device
 
 DEFAULT_CONF = 0.001  # AP needs the uncertain detections, too
@@ -199,7 +199,7 @@ class BaseValidator(CallbacksMixin):
         parts = dist.gather((self.metrics, self.predictions, [items.cpu() for items in losses], self.seconds))
         if len(parts) > 1:
             metrics, predictions, by_rank, seconds = zip(*parts, strict=True)
-            self.metrics = DetMetrics.joined(metrics, self.dataloader.batch_size)
+            self.metrics = DetMetrics.merge(metrics, self.dataloader.batch_size)
             self.predictions = [entry for part in predictions for entry in part]
             self.seconds = {stage: sum(part[stage] for part in seconds) for stage in STAGES}
             losses = dist.interleave(by_rank)
@@ -226,9 +226,9 @@ class BaseValidator(CallbacksMixin):
         if dist.rank():
             return
         if self.args.plots:
-            plot_curves(metrics.box, metrics.names, self.save_dir)
+            metrics.box.plot(metrics.names, self.save_dir)
             for normalize in (False, True):
-                plot_confusion_matrix(metrics.confusion_matrix, self.save_dir, normalize=normalize)
+                metrics.confusion_matrix.plot(normalize=normalize, save_dir=self.save_dir)
         if self.final and self.args.save_json:
             write_text(self.save_dir / "predictions.json", json.dumps(self.predictions))
         if self.final and self.args.coco_eval and metrics.labels.sum():

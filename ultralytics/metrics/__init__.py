@@ -1,1 +1,1 @@
-"""Detection metrics: matching of predictions and ground truth, precision, recall and average precision."""
+"""Metrics of detections: matching with labels, average precision, COCO's official numbers, tables."""

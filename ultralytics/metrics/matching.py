@@ -1,226 +1,171 @@
-"""Detections of many images, judged against the labels: which are right at which overlap."""
+"""Greedy matching of detections and labels, and the confusion matrix."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from ultralytics.utils.dist import interleave
+from ultralytics.utils.ops import bbox_iou
+from ultralytics.utils.plotting import plot_confusion_matrix
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 
 
-def match_predictions(iou: np.ndarray, thresholds: Sequence[float] = IOU_THRESHOLDS) -> np.ndarray:
-    """Give each prediction, best first, the free label it overlaps most, separately for each threshold.
+class MatchedDetections(NamedTuple):
+    """N detections of I images, in the order of the images, after matching.
+
+    Attributes:
+        counts: (I,) detections per image.
+        tp: (N, 10) bool, whether a detection is a true positive at each of IOU_THRESHOLDS.
+        conf: (N,) float32.
+        cls: (N,) int64.
+    """
+
+    counts: np.ndarray
+    tp: np.ndarray
+    conf: np.ndarray
+    cls: np.ndarray
+
+
+def match_detections(
+    counts: np.ndarray, rows: Tensor, image: np.ndarray, boxes: Tensor, cls: np.ndarray, confusion: ConfusionMatrix
+) -> MatchedDetections:
+    """Match the detections of a batch with labels of their class, and add them to `confusion`.
 
     Args:
-        iou: (labels, predictions), predictions in descending order of confidence. A pair that must not be matched,
-            say one of two classes, has 0.
-        thresholds: T smallest overlaps that count as found, each above 0.
-
-    Returns:
-        (predictions, T) int: index of the label that was found, -1 for none.
+        counts: (I,) detections per image.
+        rows: (N, 6) x1, y1, x2, y2, score, class; by image, then descending score.
+        image: (M,) image of each label, 0 to I - 1.
+        boxes, cls: (M, 4) x1, y1, x2, y2 and (M,) class of the labels.
+        confusion: counts matches whatever their class.
     """
-    found = np.full((iou.shape[1], len(thresholds)), -1)
-    prediction, label = np.nonzero(iou.T > 0)
-    for column, pairs in enumerate(match_pairs(prediction, label, iou[label, prediction], thresholds)):
-        found[prediction[pairs], column] = label[pairs]
-    return found
+    owner = np.repeat(np.arange(len(counts)), counts)  # (N,)
+    conf, pred_cls = rows[:, 4].numpy(), rows[:, 5].numpy().astype(np.int64)
+
+    # true positives: pairs of the same image and class
+    pairs = _overlaps(rows, boxes, (owner[:, None] == image) & (pred_cls[:, None] == cls))
+    tp = np.zeros((len(rows), len(IOU_THRESHOLDS)), bool)
+    for column, (detection, _) in enumerate(match_pairs(*pairs)):
+        tp[detection, column] = True
+
+    # confusion matrix: pairs of the same image
+    confident = np.flatnonzero(conf > confusion.conf)
+    pairs = _overlaps(rows[confident], boxes, owner[confident, None] == image)
+    ((detection, label),) = match_pairs(*pairs, [confusion.iou])
+    found = np.full(len(confident), -1)
+    found[detection] = label
+    confusion.count(found, pred_cls[confident], cls)
+    return MatchedDetections(counts, tp, conf.copy(), pred_cls)
+
+
+def _overlaps(rows: Tensor, boxes: Tensor, candidate: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """List the pairs that are True in `candidate` (N, M): detection, label and IoU, each (P,)."""
+    detection, label = np.nonzero(candidate)
+    return detection, label, bbox_iou(rows[detection, :4], boxes[label], xywh=False).squeeze(-1).numpy()
 
 
 def match_pairs(
-    prediction: np.ndarray, label: np.ndarray, iou: np.ndarray, thresholds: Sequence[float]
-) -> list[np.ndarray]:
-    """As `match_predictions`, of all images in one go.
+    prediction: np.ndarray, label: np.ndarray, iou: np.ndarray, thresholds: Sequence[float] = IOU_THRESHOLDS
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Match each prediction, by descending confidence, with the free label of the highest IoU.
 
     Args:
-        prediction, label, iou: (P,) the pairs that may be matched, by `prediction`, then `label`, ascending. Both count
-            on over the images; of each image the best prediction is first.
+        prediction, label, iou: (P,) candidate pairs, by `prediction`, then `label`, ascending. Indices are unique over
+            the images; predictions of an image are by descending confidence.
+        thresholds: minimum overlaps; each is matched independently.
 
     Returns:
-        For each threshold the positions of the pairs that are matched.
+        Predictions and their labels, for each threshold.
     """
     thresholds = np.asarray(thresholds, dtype=iou.dtype)
     likely = np.flatnonzero(iou >= thresholds.min())
-    # Best overlap of each prediction first; of equal ones the first label.
-    likely = likely[np.lexsort((-iou[likely], prediction[likely]))]
-    return [_first_come(prediction, label, likely[iou[likely] >= threshold]) for threshold in thresholds]
+    likely = likely[np.lexsort((-iou[likely], prediction[likely]))]  # the first label of equal overlaps
+    prediction, label, iou = prediction[likely], label[likely], iou[likely]
+    return [_match_greedily(prediction[iou >= t], label[iou >= t]) for t in thresholds]
 
 
-def _first_come(prediction: np.ndarray, label: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Each prediction, in ascending order, takes the first of its pairs whose label is free.
+def _match_greedily(prediction: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Match all predictions at once by deferred acceptance (Gale-Shapley).
 
-    All predictions ask for their first label at once, and each label drops all that come after the first that asks.
-    Nobody is dropped whom the label could have taken, so repeating it ends where one after the other would have.
+    Each prediction proposes to the label of its first remaining pair; each label rejects all predictions after the
+    first that proposes. As all labels prefer the same order of predictions, the result is the greedy matching.
     """
-    nobody = np.iinfo(np.int64).max
-    first_asking = np.full(label[pairs].max(initial=-1) + 1, nobody)
     while True:
-        asking, wanted = prediction[pairs], label[pairs]
-        first = np.ones(len(pairs), bool)
-        first[1:] = asking[1:] != asking[:-1]
-        first_asking[wanted] = nobody
-        # Of several values for one place the last one stays, hence from the back.
-        first_asking[wanted[first][::-1]] = asking[first][::-1]
-        stays = asking <= first_asking[wanted]
-        if stays.all():
-            return pairs[first]
-        pairs = pairs[stays]
+        proposes = np.diff(prediction, prepend=-1) > 0  # first pair of each prediction
+        accepted = np.full(label.max(initial=-1) + 1, np.iinfo(np.int64).max)
+        np.minimum.at(accepted, label[proposes], prediction[proposes])
+        keep = prediction <= accepted[label]
+        if keep.all():
+            return prediction[proposes], label[proposes]
+        prediction, label = prediction[keep], label[keep]
 
 
-def pairs_of_groups(predictions: np.ndarray, labels: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every (prediction, label) of the same group, by prediction, then label, ascending: two (P,) arrays of positions.
-
-    Args:
-        predictions, labels: (N,) and (M,) group of each, 0 to groups - 1.
-    """
-    by_group = np.argsort(labels, kind="stable")
-    sizes = np.bincount(labels, minlength=groups)
-    starts = np.cumsum(sizes) - sizes
-    counts = sizes[predictions]  # (N,) labels of the same group
-    prediction = np.repeat(np.arange(len(predictions)), counts)
-    nth = np.arange(len(prediction)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return prediction, by_group[starts[predictions[prediction]] + nth]
+def concatenate(parts: Sequence[MatchedDetections]) -> MatchedDetections:
+    """Concatenate the images of several parts."""
+    none = np.zeros(0, np.int64)
+    empty = MatchedDetections(none, np.zeros((0, len(IOU_THRESHOLDS)), bool), none.astype(np.float32), none)
+    return MatchedDetections(*map(np.concatenate, zip(empty, *parts, strict=True)))
 
 
-def paired_iou(one: np.ndarray, other: np.ndarray, eps: float = 1e-7) -> np.ndarray:
-    """IoU of `xyxy` boxes (P, 4) with those (P, 4) at the same position; the arithmetic of `boxes.box_iou`."""
-    sides = np.minimum(one[:, 2:], other[:, 2:]) - np.maximum(one[:, :2], other[:, :2])
-    overlap = np.maximum(sides[:, 0], 0) * np.maximum(sides[:, 1], 0)
-    area1, area2 = ((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (one, other))
-    return overlap / (area1 + area2 - overlap + np.float32(eps))
-
-
-BLOCK = 65_536  # detections that are judged at once: enough for NumPy to be fast, few enough for the processor's caches
-
-
-class Waiting(NamedTuple):
-    """What is to be judged: I images, N detections, of each image the best first, and M labels."""
-
-    counts: np.ndarray  # (I,) int64: detections of each image
-    rows: np.ndarray  # (N, 6) float32: x1, y1, x2, y2, score, class
-    image: np.ndarray  # (M,) int64: position in `counts`
-    boxes: np.ndarray  # (M, 4) float32: x1, y1, x2, y2
-    cls: np.ndarray  # (M,) int64
-
-
-class Judged(NamedTuple):
-    """The outcome, without boxes: ten bytes a detection, where hits are rare."""
-
-    counts: np.ndarray  # (I,) int64: detections of each image
-    conf: np.ndarray  # (N,) float32
-    cls: np.ndarray  # (N,) int32
-    row: np.ndarray  # (H,) int64: detection of each hit
-    column: np.ndarray  # (H,) int64: its IoU threshold
-
-    @property
-    def tp(self) -> np.ndarray:
-        """(N, 10) bool: right at each IoU threshold."""
-        tp = np.zeros((len(self.conf), len(IOU_THRESHOLDS)), bool)
-        tp[self.row, self.column] = True
-        return tp
-
-
-def judge(waiting: Sequence[Waiting], confusion: ConfusionMatrix) -> Judged:
-    """Match detections with labels of their class; `confusion` counts them, whatever their class."""
-    offsets = np.cumsum([0, *(len(part.counts) for part in waiting)])
-    image = np.concatenate([part.image + offset for part, offset in zip(waiting, offsets, strict=False)])
-    counts, rows, _, boxes, cls = (np.concatenate(parts) for parts in zip(*waiting, strict=True))
-    images, nc = len(counts), confusion.nc
-    owner = np.repeat(np.arange(images), counts)  # (N,)
-    pred_cls = rows[:, 5].astype(np.int64)
-
-    detection, label = pairs_of_groups(owner * nc + pred_cls, image * nc + cls, images * nc)
-    matched = match_pairs(detection, label, paired_iou(rows[detection, :4], boxes[label]), IOU_THRESHOLDS)
-    row = detection[np.concatenate(matched)]
-    column = np.repeat(np.arange(len(matched)), [len(pairs) for pairs in matched])
-
-    sure = np.flatnonzero(rows[:, 4] > confusion.conf)
-    detection, label = pairs_of_groups(owner[sure], image, images)
-    iou = paired_iou(rows[sure[detection], :4], boxes[label])
-    (pairs,) = match_pairs(detection, label, iou, [confusion.iou])
-    found = np.full(len(sure), -1)
-    found[detection[pairs]] = label[pairs]
-    confusion.count(found, pred_cls[sure], cls)
-    return Judged(counts, rows[:, 4].copy(), pred_cls.astype(np.int32), row, column)
-
-
-def one_after_the_other(parts: Sequence[Judged]) -> Judged:
-    """Several as one; nothing at all when there are none."""
-    if not parts:
-        none = np.zeros(0, np.int64)
-        return Judged(none, none.astype(np.float32), none.astype(np.int32), none, none)
-    offsets = np.cumsum([0, *(len(part.conf) for part in parts)])
-    row = np.concatenate([part.row + offset for part, offset in zip(parts, offsets, strict=False)])
-    counts, conf, cls, _, column = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return Judged(counts, conf, cls, row, column)
-
-
-def dealt_out(parts: Sequence[Judged], block: int) -> Judged:
-    """Several as one, the images in the order they had before blocks of `block` were dealt out in turn."""
-    whole = one_after_the_other(parts)
-    ends = np.cumsum(whole.counts)
-    starts = ends - whole.counts
-    images = np.split(np.arange(len(whole.counts)), np.cumsum([len(part.counts) for part in parts])[:-1])
-    order = np.array(interleave([part.tolist() for part in images], block), np.int64)
-    counts = whole.counts[order]
-    new_starts = np.empty_like(starts)
-    new_starts[order] = np.cumsum(counts) - counts
-    moved = np.repeat(starts[order] - (np.cumsum(counts) - counts), counts) + np.arange(len(whole.conf))
-    image = np.searchsorted(ends, whole.row, side="right")  # of each hit
-    row = whole.row + (new_starts - starts)[image]
-    return Judged(counts, whole.conf[moved], whole.cls[moved], row, whole.column)
+def merge_ranks(parts: Sequence[MatchedDetections], block: int) -> MatchedDetections:
+    """Merge the images of all ranks, which received blocks of `block` images in turn, in their original order."""
+    images = []
+    for part in parts:
+        ends = np.cumsum(part.counts)[:-1]
+        columns = (np.split(column, ends) for column in (part.tp, part.conf, part.cls))
+        images.append(list(zip(part.counts[:, None], *columns, strict=True)) if len(part.counts) else [])
+    return concatenate([MatchedDetections(*image) for image in interleave(images, block)])
 
 
 class ConfusionMatrix:
-    """Counts of (predicted, true) class pairs at one confidence and one overlap.
+    """Counts of (predicted, true) class pairs at one confidence and one IoU threshold.
 
-    `matrix` is (nc + 1, nc + 1): rows predicted, columns true, the last of each is the background. Unlike for AP a
-    prediction may be matched to a label of another class: that is what the matrix is there to show.
+    `matrix` is (nc + 1, nc + 1): rows are predicted, columns true classes, the last of each is the background. Other
+    than for AP, a prediction may match a label of another class.
+
+    Args:
+        names: class names by index.
+        conf: minimum confidence (exclusive).
+        iou: minimum overlap.
     """
 
     def __init__(self, names: dict[int, str], conf: float = 0.25, iou: float = 0.45) -> None:
-        self.names = names
-        self.nc = len(names)
-        self.conf = conf
-        self.iou = iou
+        self.names, self.nc, self.conf, self.iou = names, len(names), conf, iou
         self.matrix = np.zeros((self.nc + 1, self.nc + 1))
 
-    def add_image(self, iou: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, true_cls: np.ndarray) -> None:
-        """Count one image: iou (labels, predictions), the predictions in descending order of `conf`."""
-        sure = conf > self.conf
-        self.count(match_predictions(iou[:, sure], [self.iou])[:, 0], pred_cls[sure], true_cls)
-
     def count(self, found: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> None:
-        """Count predictions by their class, the position of the label they have found (-1: none), and all labels."""
-        true = np.append(true, self.nc).astype(int)  # found == -1 means the background
+        """Count predictions by class and matched label (index in `true`, -1: none), and the labels without a match."""
+        true = np.append(true, self.nc).astype(int)  # index -1 is the background
         np.add.at(self.matrix, (predicted.astype(int), true[found]), 1)
         missed = np.ones(len(true), bool)
         missed[found] = missed[-1] = False
         np.add.at(self.matrix, (self.nc, true[missed]), 1)
 
-    def normalised(self) -> np.ndarray:
-        """Share of each true class (each column sums to 1); columns without labels stay 0."""
+    def normalized(self) -> np.ndarray:
+        """Return shares of each true class: columns sum to 1, or to 0 without labels."""
         return self.matrix / self.matrix.sum(0, keepdims=True).clip(1)
 
     def tp_fp(self) -> tuple[np.ndarray, np.ndarray]:
-        """True and false positives of each class, (nc,) each."""
+        """Return true and false positives of each class, (nc,) each."""
         right = self.matrix.diagonal()[:-1]
         return right, self.matrix.sum(1)[:-1] - right
 
     def summary(self, normalize: bool = False) -> list[dict[str, str | float]]:
-        """One row for each predicted class, a column for each true class; fit for a table or JSON."""
+        """Return a row for each predicted class with a column for each true class, for a table or JSON."""
         labels = [*self.names.values(), "background"]
-        table = self.normalised() if normalize else self.matrix
+        table = self.normalized() if normalize else self.matrix
         return [
             {"Predicted": label, **dict(zip(labels, row.tolist(), strict=True))}
             for label, row in zip(labels, table, strict=True)
         ]
 
-    def plot(self, normalize: bool = True, save_dir: str = "") -> None:
-        """Draw the matrix into `save_dir`."""
-        from ultralytics.utils.plotting import plot_confusion_matrix  # matplotlib is slow to import
-
-        plot_confusion_matrix(self, save_dir, normalize=normalize)
+    def plot(self, normalize: bool = True, save_dir: str | Path = "") -> Path:
+        """Save confusion_matrix_normalized.png, or confusion_matrix.png with counts, and return its path."""
+        path = Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png"
+        title = f"confidence {self.conf:g}, IoU {self.iou:g}"
+        return plot_confusion_matrix(self.matrix, list(self.names.values()), path, normalize=normalize, title=title)

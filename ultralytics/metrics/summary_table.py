@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
-from ultralytics.metrics.detection import DetMetrics
+from ultralytics.metrics.detection import CLASS_COLUMNS, DetMetrics
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.files import size_of
 from ultralytics.utils.flops import get_flops
-from ultralytics.utils.tables import Cell, Column, Table, write_tables
+from ultralytics.utils.tables import Column, Table, write_tables
 
 STEM = "summary_table"  # of the files
 MODEL_COLUMNS = (
@@ -21,46 +20,11 @@ MODEL_COLUMNS = (
     Column("GFLOPs", ".2f"), Column("Pre (ms)", ".2f"), Column("Model (ms)", ".2f"), Column("Post (ms)", ".2f"),
     Column("FPS", ".1f"), Column("FPS (model)", ".1f"), Column("File (MB)", ".1f"),
 )  # fmt: skip
-CLASS_COLUMNS = (
-    Column("Class"), Column("Images", "d"), Column("Instances", "d"),
-    *(Column(title, ".3f") for title in ("P", "R", "F1", "mAP50", "mAP75", "mAP50-95")),
-)  # fmt: skip
 NOTES = (
     "Times: per image, in the batches of this validation. Pre: transfer to the device and scaling, without reading and "
     "resizing. FPS: all three; FPS (model): the model alone. `yolo fps` measures after warm-up.",
     "P, R, F1: at the confidence of the highest mean F1. GFLOPs: by thop. File: 1 MB = 1,000,000 bytes.",
 )
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """Size and speed of a model; None for unknown numbers.
-
-    Attributes:
-        name: name in the table.
-        imgsz: side of the images in pixels.
-        batch: images per batch.
-        parameters: number of parameters.
-        gflops: GFLOPs for one image, counted by thop.
-        speed: milliseconds per image of preprocess, inference and postprocess.
-        file_bytes: size of the weights file.
-    """
-
-    name: str
-    imgsz: int
-    batch: int | None
-    parameters: int | None
-    gflops: float | None
-    speed: Mapping[str, float]
-    file_bytes: int | None
-
-    def row(self) -> list[Cell]:
-        """Return the cells for MODEL_COLUMNS."""
-        pre, model, post = (self.speed[stage] for stage in ("preprocess", "inference", "postprocess"))
-        millions = None if self.parameters is None else self.parameters / 1e6
-        megabytes = None if self.file_bytes is None else self.file_bytes / 1e6
-        fps = [1000 / ms if ms > 0 else None for ms in (pre + model + post, model)]
-        return [self.name, self.imgsz, self.batch, millions, self.gflops, pre, model, post, *fps, megabytes]
 
 
 @dataclass(frozen=True)
@@ -71,10 +35,17 @@ class SummaryTable:
     classes: Table
 
     @classmethod
-    def build(cls, metrics: DetMetrics, facts: ModelFacts) -> SummaryTable:
-        """Build the tables from computed `metrics`."""
-        rows = [[row[column.title] for column in CLASS_COLUMNS] for row in metrics.summary()]
-        return cls(Table(MODEL_COLUMNS, [facts.row()]), Table(CLASS_COLUMNS, rows))
+    def build(
+        cls, metrics: DetMetrics, *, name: str, imgsz: int, batch: int | None, parameters: int | None,
+        gflops: float | None, file_bytes: int | None,
+    ) -> SummaryTable:  # fmt: skip
+        """Build the tables from computed `metrics` and facts of the model; None for unknown numbers."""
+        pre, model, post = (metrics.speed[stage] for stage in ("preprocess", "inference", "postprocess"))
+        fps = [1000 / ms if ms > 0 else None for ms in (pre + model + post, model)]
+        millions, megabytes = (None if number is None else number / 1e6 for number in (parameters, file_bytes))
+        row = [name, imgsz, batch, millions, gflops, pre, model, post, *fps, megabytes]
+        classes = [list(row.values()) for row in metrics.summary()]
+        return cls(Table(MODEL_COLUMNS, [row]), Table(CLASS_COLUMNS, classes))
 
     def text(self) -> str:
         """Return both tables and their notes for the terminal."""
@@ -126,13 +97,12 @@ def summary_table(
             LOGGER.warning(f"summary table: the GFLOPs cannot be counted: {error}")
     model_file = (getattr(network, "yaml", None) or {}).get("yaml_file")
     has_size = file.suffix not in (".yaml", ".yml") and file.exists()
-    facts = ModelFacts(
+    return SummaryTable.build(
+        metrics,
         name=Path(model_file or file).stem,
         imgsz=imgsz,
         batch=batch,
         parameters=parameters or None,
         gflops=gflops,
-        speed=metrics.speed,
         file_bytes=size_of(file) if has_size else None,
     )
-    return SummaryTable.build(metrics, facts)

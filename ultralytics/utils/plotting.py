@@ -1,4 +1,4 @@
-"""Boxes and names drawn on images. The public import path of the other plots, too."""
+"""Drawing: boxes on images, pages of batches and feature maps, and the figures of a run."""
 
 from __future__ import annotations
 
@@ -18,290 +18,9 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.files import increment_path
 from ultralytics.utils.ops import xywh2xyxy
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # matplotlib is slow to import
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from ultralytics.metrics.detection import BoxMetrics, ConfusionMatrix
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that many inches. Matplotlib is imported here: it is slow, and few runs draw."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure. Texts are taken literally ($ starts no formula) and drawn in a font that has their characters.
-
-    Class names must have passed through `drawable`: a tick label gets its text anew whenever the figure is drawn.
-    """
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.text import Text
-
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)
-        if not text.get_text().isascii():
-            file = drawable(text.get_text())[1]
-            text.set_fontproperties(FontProperties(fname=str(file), size=text.get_size()))
-    figure.savefig(path, dpi=150)
-    return path
-
-
-@cache
-def _charmap(file: Path) -> frozenset[int]:
-    """Code points a font file can draw; empty for a font that cannot be opened."""
-    from matplotlib.ft2font import FT2Font  # matplotlib is slow to import, and most names need no search
-
-    try:
-        return frozenset(FT2Font(str(file)).get_charmap())
-    except RuntimeError:  # a broken font of the system is not our user's problem
-        return frozenset()
-
-
-def default_font() -> Path:
-    """DejaVu Sans: Latin, Greek, Cyrillic and more. It comes with matplotlib."""
-    import matplotlib
-
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-
-
-@cache
-def _font_with(characters: frozenset[str]) -> Path | None:
-    """A font with all the characters, the default one first; None, said once, where the system has none."""
-    wanted = {ord(character) for character in characters}
-    if wanted <= _charmap(default_font()):
-        return default_font()
-    from matplotlib.font_manager import findSystemFonts
-
-    for file in sorted(map(Path, findSystemFonts())):
-        if wanted <= _charmap(file):
-            return file
-    LOGGER.warning(
-        f"plots: no font on this system can draw {''.join(sorted(characters))!r}; its characters are written as "
-        "escapes. Install one, for example `apt install fonts-noto-cjk`."
-    )
-    return None
-
-
-def drawable(text: str) -> tuple[str, Path]:
-    """The text and a font that can draw it; characters no font has become escapes such as `\\u732b`."""
-    special = frozenset(character for character in text if not character.isascii())
-    font = _font_with(special) if special else default_font()
-    if font is None:
-        return text.encode("ascii", "backslashreplace").decode(), default_font()
-    return text, font
-
-
-@cache
-def pil_font(file: Path, size: int) -> ImageFont.FreeTypeFont:
-    """A font file at a size in pixels."""
-    return ImageFont.truetype(str(file), size)
-
-
-CELL, GAP = 128, 4  # pixels
-
-
-def feature_visualization(x: Tensor, module_type: str, stage: int, save_dir: str | Path, n: int = 32) -> Path | None:
-    """Draw the first `n` channels of the first image of x (B, C, H, W), each stretched to its own range.
-
-    Returns the path, `stage{stage}_{module_type}_features.png`; nothing is drawn of maps of a single position.
-    """
-    from matplotlib import colormaps  # slow to import, and seldom needed
-
-    maps = x[0, :n].detach().float().cpu().numpy()  # (B, C, H, W) -> (n, H, W)
-    if maps[0].size == 1:
-        return None
-    low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
-    colours = colormaps["viridis"]((maps - low) / np.maximum(high - low, 1e-12), bytes=True)[..., :3]  # (n, H, W, 3)
-    columns = min(8, len(maps))
-    cell_w = max(1, round(CELL * min(1, maps.shape[2] / maps.shape[1])))
-    cell_h = max(1, round(CELL * min(1, maps.shape[1] / maps.shape[2])))
-    page = Image.new("RGB", (columns * (cell_w + GAP), math.ceil(len(maps) / columns) * (cell_h + GAP)), "white")
-    for i, colour in enumerate(colours):
-        row, column = divmod(i, columns)
-        cell = Image.fromarray(colour).resize((cell_w, cell_h), Image.Resampling.NEAREST)
-        page.paste(cell, (column * (cell_w + GAP), row * (cell_h + GAP)))
-    folder = Path(save_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = increment_path(folder / f"stage{stage}_{module_type.rsplit('.', 1)[-1]}_features.png")
-    page.save(path)
-    return path
-
-
-MANY_CLASSES = 20  # above this number the curves of classes are grey without a legend, and only those seen are crossed
-
-
-def plot_curves(box: BoxMetrics, names: Mapping[int, str], save_dir: str | Path) -> list[Path]:
-    """Save BoxPR_curve, BoxF1_curve, BoxP_curve and BoxR_curve (.png), at IoU 0.50; returns their paths."""
-    curves, folder = box.curves, Path(save_dir)
-    labels = [drawable(names[c])[0] for c in curves.classes]
-    with_ap = [f"{label}  {ap:.3f}" for label, ap in zip(labels, box.ap50, strict=True)]
-    recall_axis, conf_axis = ("Recall", curves.x), ("Confidence", curves.x)
-    return [
-        _curve_plot(
-            folder / "BoxPR_curve.png", recall_axis, "Precision", curves.prec_values, with_ap,
-            mean_label=f"mean of classes, mAP50 {box.map50:.3f}",
-        ),
-        *(
-            _curve_plot(folder / f"Box{short}_curve.png", conf_axis, title, values, labels)
-            for short, title, values in (
-                ("F1", "F1", curves.f1_curve), ("P", "Precision", curves.p_curve), ("R", "Recall", curves.r_curve),
-            )
-        ),
-    ]  # fmt: skip
-
-
-def _curve_plot(
-    path: Path,
-    x_axis: tuple[str, np.ndarray],
-    y_title: str,
-    values: np.ndarray,
-    labels: list[str],
-    mean_label: str | None = None,
-) -> Path:
-    """One picture: a thin line per class, a thick one for their mean. values is (classes, points)."""
-    x_title, x = x_axis
-    figure = new_figure(9, 6)
-    axes = figure.subplots()
-    few = len(values) <= MANY_CLASSES
-    for index, (line, label) in enumerate(zip(values, labels, strict=True)):
-        style = {"color": f"C{index % 10}", "linestyle": "-" if index < 10 else "--"} if few else {"color": "0.75"}
-        axes.plot(x, line, linewidth=1, label=label if few else None, **style)
-    if len(values):
-        mean = values.mean(0)
-        label = mean_label or f"mean of classes, largest {mean.max():.2f} at {x[mean.argmax()]:.3f}"
-        axes.plot(x, mean, linewidth=3, color="black", label=label)
-        figure.legend(loc="outside right upper", frameon=False)
-    axes.set(
-        xlabel=x_title, ylabel=y_title, xlim=(0, 1), ylim=(0, 1.02), title=f"{y_title} over {x_title.lower()}, IoU 0.50"
-    )
-    axes.grid(alpha=0.3)
-    return save_figure(figure, path)
-
-
-def plot_confusion_matrix(matrix: ConfusionMatrix, save_dir: str | Path, *, normalize: bool) -> Path:
-    """Save confusion_matrix.png (counts) or confusion_matrix_normalized.png (shares of each true class).
-
-    Of many classes only those are drawn that were seen or predicted.
-    """
-    table = matrix.normalised() if normalize else matrix.matrix
-    labels = np.array([drawable(name)[0] for name in (*matrix.names.values(), "background")])
-    if many := len(labels) > MANY_CLASSES:
-        present = matrix.matrix.sum(0) + matrix.matrix.sum(1) > 0
-        table, labels = table[present][:, present], labels[present]
-    size, font = (max(6.0, 2.5 + 0.26 * len(labels)), 8) if many else (max(6.0, 2.5 + 0.5 * len(labels)), 10)
-    figure = new_figure(size + 1, size)
-    axes = figure.subplots()
-    image = axes.imshow(np.ma.masked_equal(table, 0), cmap="Blues", vmin=0, vmax=1 if normalize else None)
-    figure.colorbar(image, ax=axes, shrink=0.8)
-    ticks = range(len(labels))
-    axes.set_xticks(ticks, labels, rotation=90 if len(labels) > 6 else 0, fontsize=font)
-    axes.set_yticks(ticks, labels, fontsize=font)
-    if many:
-        axes.grid(alpha=0.15)  # leads the eye to the names
-    dark = 0.5 if normalize else table.max(initial=0) / 2
-    for row, column in zip(*np.nonzero(table), strict=True):
-        value = table[row, column]
-        text = f"{100 * value:.0f}" if normalize and many else f"{value:.2f}" if normalize else f"{value:.0f}"
-        ink = "white" if value > dark else "black"
-        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=6 if many else font)
-    kind = f"{'%' if many else 'share'} of each true class" if normalize else "objects"
-    axes.set(xlabel="True", ylabel="Predicted")
-    axes.set_title(f"Confusion matrix ({kind}; confidence {matrix.conf:g}, IoU {matrix.iou:g})", fontsize=11)
-    return save_figure(figure, Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png")
-
-
-def plot_results(file: str | Path) -> Path:
-    """Draw results.csv into results.png beside it; train and val of one loss share a panel. Returns the path."""
-    file = Path(file)
-    with file.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream, skipinitialspace=True))
-    if not rows:
-        raise ValueError(f"{file}: got no rows, expected one for each epoch")
-    columns = {name.strip(): np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
-    epochs = columns["epoch"]
-
-    panels: dict[str, dict[str, np.ndarray]] = {}
-    for name, values in columns.items():
-        group, _, rest = name.partition("/")
-        if group in ("train", "val"):
-            panels.setdefault(rest, {})[group] = values
-        elif group == "metrics":
-            panels[rest.removesuffix("(B)")] = {"": values}
-        elif group == "lr":
-            panels.setdefault("learning rate", {})[rest] = values
-    wide = min(4, len(panels))
-    high = math.ceil(len(panels) / wide)
-    figure = new_figure(4 * wide, 3 * high)
-    grid = figure.subplots(high, wide, squeeze=False).ravel()
-    for axes, (title, lines) in zip(grid, panels.items(), strict=False):
-        _panel(axes, title, epochs, lines)
-    for axes in grid[len(panels) :]:
-        axes.set_axis_off()
-    return save_figure(figure, file.with_name("results.png"))
-
-
-def _panel(axes, title: str, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
-    """One quantity over the epochs. A single number is given with its best value in the title."""
-    for label, values in lines.items():
-        axes.plot(epochs, values, marker="o" if len(epochs) < 40 else None, markersize=3, label=label)
-    if "" in lines and not np.isnan(lines[""]).all():
-        best = np.nanargmax(lines[""])
-        title = f"{title} (best {lines[''][best]:.3f} at epoch {epochs[best]:.0f})"
-    elif len(lines) > 1:
-        axes.legend(frameon=False)
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3)
-
-
-def plot_labels(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str], path: str | Path) -> Path:
-    """Draw what the labels are like: objects per class, outlines, centres, and sizes.
-
-    Args:
-        boxes: (n, 4) cx, cy, w, h in 0..1.
-        cls: (n,) class index of each.
-        names: class index to name.
-        path: picture to write.
-    """
-    from matplotlib.collections import PatchCollection
-    from matplotlib.patches import Rectangle
-
-    boxes, cls = np.asarray(boxes, dtype=float).reshape(-1, 4), np.asarray(cls).astype(int).reshape(-1)
-    figure = new_figure(12, 10)
-    (bars, outlines), (centres, sizes) = figure.subplots(2, 2)
-
-    counts = np.bincount(cls, minlength=len(names))
-    bars.bar(range(len(counts)), counts, color=[f"C{i % 10}" for i in range(len(counts))])
-    if 0 < len(names) <= 100:
-        font = min(10, 400 / len(names))
-        texts = [drawable(name)[0] for name in names.values()]
-        bars.set_xticks(range(len(names)), texts, rotation=90 if len(names) > 6 else 0, fontsize=font)
-    if len(names) <= 30:
-        bars.bar_label(bars.containers[0], fontsize=8)
-    bars.set(title=f"Objects per class ({len(cls)} in all)", ylabel="objects")
-    bars.margins(x=0.01, y=0.1)
-
-    # A thousand outlines fill the square; they are spread over the data set, and the same at every call.
-    shown = np.linspace(0, len(boxes) - 1, min(len(boxes), 1000)).astype(int)
-    patches = [Rectangle((x - w / 2, y - h / 2), w, h) for x, y, w, h in boxes[shown]]
-    edges = [f"C{c % 10}" for c in cls[shown]]
-    outlines.add_collection(PatchCollection(patches, facecolor="none", edgecolor=edges, linewidth=0.5, alpha=0.5))
-    outlines.set(title=f"Outlines ({len(shown)} of {len(boxes)})", xlim=(0, 1), ylim=(1, 0), aspect="equal")
-
-    unit = [[0, 1], [0, 1]]
-    for axes, pair, title, labels in (
-        (centres, boxes[:, :2], "Centres (objects per cell)", ("x / image width", "y / image height")),
-        (sizes, boxes[:, 2:], "Sizes (objects per cell)", ("box width / image width", "box height / image height")),
-    ):
-        *_, image = axes.hist2d(*pair.T, bins=50, range=unit, cmap="Blues", cmin=1)
-        figure.colorbar(image, ax=axes, shrink=0.8)
-        axes.set(title=title, xlabel=labels[0], ylabel=labels[1], aspect="equal")
-    centres.invert_yaxis()  # as in the image: y grows downwards
-    return save_figure(figure, Path(path))
-
 
 __all__ = [
     "Annotator",
@@ -316,10 +35,59 @@ __all__ = [
 ]
 
 Color = tuple[int, int, int]
+CELL, GAP = 128, 4  # pixels of a feature map on its page
+MANY_CLASSES = 20  # above, curves of classes are gray without a legend, and the matrix has only classes that occur
+
+# Fonts ----------------------------------------------------------------------------------------------------------------
+
+
+def default_font() -> Path:
+    """Return the file of DejaVu Sans (Latin, Greek, Cyrillic and more), which comes with matplotlib."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+
+
+def drawable(text: str) -> tuple[str, Path]:
+    """Return the text and a font that can draw it; characters without a font become escapes such as `\\u732b`."""
+    special = frozenset(character for character in text if not character.isascii())
+    font = _find_font(special) if special else default_font()
+    if font is None:
+        return text.encode("ascii", "backslashreplace").decode(), default_font()
+    return text, font
+
+
+@cache
+def pil_font(file: Path, size: int) -> ImageFont.FreeTypeFont:
+    """Load a font file at a size in pixels."""
+    return ImageFont.truetype(str(file), size)
+
+
+@cache
+def _find_font(characters: frozenset[str]) -> Path | None:
+    """Find a font with all the characters, the default first; None, with a warning, if the system has none."""
+    from matplotlib.font_manager import findSystemFonts
+    from matplotlib.ft2font import FT2Font
+
+    for file in (default_font(), *sorted(map(Path, findSystemFonts()))):
+        try:
+            charmap = FT2Font(str(file)).get_charmap()
+        except RuntimeError:  # a broken font of the system
+            continue
+        if all(ord(character) in charmap for character in characters):
+            return file
+    LOGGER.warning(
+        f"plots: no font on this system can draw {''.join(sorted(characters))!r}; escapes are drawn instead. "
+        "Install a font, for example `apt install fonts-noto-cjk`."
+    )
+    return None
+
+
+# Images ---------------------------------------------------------------------------------------------------------------
 
 
 class Colors:
-    """A colour for each class index, neighbours far apart: `colors(3)` is RGB, `colors(3, bgr=True)` BGR, 0..255."""
+    """Color of each class index, neighbors far apart: `colors(3)` is RGB, `colors(3, bgr=True)` BGR, 0..255."""
 
     PALETTE = (
         (230, 25, 75), (31, 119, 180), (44, 160, 44), (255, 140, 0), (138, 43, 226),
@@ -329,7 +97,7 @@ class Colors:
     )  # fmt: skip
 
     def __call__(self, i: int, bgr: bool = False) -> Color:
-        """Colour of class `i`; the palette repeats."""
+        """Return the color of class `i`; the palette repeats."""
         color = self.PALETTE[int(i) % len(self.PALETTE)]
         return color[::-1] if bgr else color
 
@@ -337,18 +105,17 @@ class Colors:
 colors = Colors()
 
 
-def _ink_on(color: Color) -> Color:
-    """Black or white, whichever reads better on a BGR colour."""
-    blue, green, red = color
-    return (0, 0, 0) if 0.114 * blue + 0.587 * green + 0.299 * red > 150 else (255, 255, 255)
-
-
 class Annotator:
-    """Draws boxes with names on a copy of an image; colours are BGR as the image is.
+    """Draw boxes and names on a copy of an image. Colors are BGR, like the image.
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        line_width: pixels; chosen by the size of the image when None.
+        line_width: pixels; depends on the size of the image by default.
+
+    >>> annotator = Annotator(np.zeros((120, 160, 3), np.uint8))
+    >>> annotator.box_label((40, 50, 140, 110), "cat 0.91", color=(0, 200, 0))
+    >>> annotator.result()[80, 40]
+    array([  0, 200,   0], dtype=uint8)
     """
 
     def __init__(self, image: np.ndarray, line_width: int | None = None) -> None:
@@ -361,31 +128,27 @@ class Annotator:
         self.draw = ImageDraw.Draw(self.canvas)
 
     def box_label(self, box: Sequence[float], label: str = "", color: Color = (128, 128, 128)) -> None:
-        """Draw a box (x1, y1, x2, y2 pixels) with its label above it, or inside where there is no room above.
-
-        What lies outside the image is drawn on its border.
-        """
+        """Draw a box (x1, y1, x2, y2 in pixels, clipped), with its label above, or inside without room above."""
         x1, x2 = sorted(min(max(float(x), 0), self.canvas.width - 1) for x in (box[0], box[2]))
         y1, y2 = sorted(min(max(float(y), 0), self.canvas.height - 1) for y in (box[1], box[3]))
         self.draw.rectangle((x1, y1, x2, y2), outline=color[::-1], width=self.line_width)
         if label:
             width, height = self._text_size(label)
             left = max(0, min(x1, self.canvas.width - width))
-            top = y1 - height if y1 >= height else y1
-            self.text((left, top), label, color)
+            self.text((left, y1 - height if y1 >= height else y1), label, color)
 
     def text(self, position: tuple[float, float], text: str, color: Color = (64, 64, 64)) -> None:
-        """Write text on a plate of `color` whose top left corner is at `position`."""
-        width, height = self._text_size(text)
-        x, y = position
+        """Write text on a background of `color` with its top left corner at `position`."""
+        (x, y), (width, height) = position, self._text_size(text)
         self.draw.rectangle((x, y, x + width, y + height), fill=color[::-1])
         shown, file = drawable(text)
-        # Anchor 'lm': left, middle of the line, so letters with and without descenders stand on one line.
-        font = pil_font(file, self.font_size)
-        self.draw.text((x + 2, y + height / 2), shown, fill=_ink_on(color)[::-1], font=font, anchor="lm")
+        blue, green, red = color
+        ink = "black" if 0.114 * blue + 0.587 * green + 0.299 * red > 150 else "white"
+        # anchor 'lm': left, middle of the line, so that all labels have the same baseline
+        self.draw.text((x + 2, y + height / 2), shown, fill=ink, font=pil_font(file, self.font_size), anchor="lm")
 
     def result(self) -> np.ndarray:
-        """The annotated image, (H, W, 3) uint8 BGR."""
+        """Return the annotated image, (H, W, 3) uint8 BGR."""
         return np.asarray(self.canvas)[..., ::-1].copy()
 
     def _text_size(self, text: str) -> tuple[int, int]:
@@ -403,16 +166,16 @@ def plot_images(
     max_images: int = 16,
     max_side: int = 1920,
 ) -> None:
-    """Save the images of a batch in one picture, with their labels, or with detections in place of the labels.
+    """Draw the images of a batch on one page, with their labels, or with detections instead.
 
     Args:
-        batch: as collated: img (B, 3, H, W) RGB, uint8 or float 0..1; cls, bboxes, batch_idx; im_file where known.
-        path: picture to write; the suffix chooses the format.
-        names: class index to name.
-        detections: one (n, 6) for each image: x1, y1, x2, y2 in pixels of `img`, score, class.
-        conf: detections below this score are not drawn.
-        max_images: further images of the batch are left out.
-        max_side: longest side of the picture in pixels.
+        batch: as collated: img (B, 3, H, W) RGB, uint8 or float 0..1; cls, bboxes, batch_idx; im_file if known.
+        path: image file to write; the suffix chooses the format.
+        names: class names by index.
+        detections: (n, 6) for each image, x1, y1, x2, y2 in pixels of `img`, score, class.
+        conf: minimum score of the detections.
+        max_images: maximum number of images.
+        max_side: longest side of the page in pixels.
     """
     images = batch["img"][:max_images].detach().cpu()
     pixels = (images.float() * (255 if images.is_floating_point() else 1)).round().byte().permute(0, 2, 3, 1).numpy()
@@ -425,11 +188,10 @@ def plot_images(
     for i, image in enumerate(pixels):
         annotator = Annotator(np.asarray(Image.fromarray(image).resize((cell_w, cell_h)))[..., ::-1])
         table = _label_rows(batch, i) if detections is None else detections[i].cpu().float()
-        for *box, score, cls in reversed(table[table[:, 4] >= conf].tolist()):  # the best on top
+        for x1, y1, x2, y2, score, cls in reversed(table[table[:, 4] >= conf].tolist()):  # the best on top
             text = names[int(cls)] if detections is None else f"{names[int(cls)]} {score:.2f}"
-            x1, y1, x2, y2 = box
-            place = (x1 * cell_w / width, y1 * cell_h / height, x2 * cell_w / width, y2 * cell_h / height)
-            annotator.box_label(place, text, colors(int(cls), bgr=True))
+            box = (x1 * cell_w / width, y1 * cell_h / height, x2 * cell_w / width, y2 * cell_h / height)
+            annotator.box_label(box, text, colors(int(cls), bgr=True))
         if "im_file" in batch:
             annotator.text((0, cell_h - annotator.font_size - 4), Path(batch["im_file"][i]).name)
         row, column = divmod(i, columns)
@@ -438,8 +200,225 @@ def plot_images(
 
 
 def _label_rows(batch: Mapping[str, Any], i: int) -> Tensor:
-    """Labels of image i in the form of detections with score 1: (n, 6), pixels."""
+    """Return the labels of image i as detections with score 1: (n, 6), pixels."""
     own = batch["batch_idx"] == i
     height, width = batch["img"].shape[2:]
     boxes, cls = xywh2xyxy(batch["bboxes"][own]), batch["cls"][own]
     return torch.cat([boxes * boxes.new_tensor([width, height, width, height]), torch.ones_like(cls), cls], 1).cpu()
+
+
+def feature_visualization(x: Tensor, module_type: str, stage: int, save_dir: str | Path, n: int = 32) -> Path | None:
+    """Draw the first `n` channels of the first image of x (B, C, H, W), each scaled to its own range.
+
+    Returns the path, `stage{stage}_{module_type}_features.png`, or None for maps of a single position.
+    """
+    from matplotlib import colormaps
+
+    maps = x[0, :n].detach().float().cpu().numpy()  # (B, C, H, W) -> (n, H, W)
+    if maps[0].size == 1:
+        return None
+    low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
+    pictures = colormaps["viridis"]((maps - low) / np.maximum(high - low, 1e-12), bytes=True)[..., :3]  # (n, H, W, 3)
+    columns, (height, width) = min(8, len(maps)), maps.shape[1:]
+    cell_w, cell_h = (max(1, round(CELL * min(1, side))) for side in (width / height, height / width))
+    page = Image.new("RGB", (columns * (cell_w + GAP), math.ceil(len(maps) / columns) * (cell_h + GAP)), "white")
+    for i, picture in enumerate(pictures):
+        row, column = divmod(i, columns)
+        cell = Image.fromarray(picture).resize((cell_w, cell_h), Image.Resampling.NEAREST)
+        page.paste(cell, (column * (cell_w + GAP), row * (cell_h + GAP)))
+    folder = Path(save_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = increment_path(folder / f"stage{stage}_{module_type.rsplit('.', 1)[-1]}_features.png")
+    page.save(path)
+    return path
+
+
+# Figures --------------------------------------------------------------------------------------------------------------
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure; sizes in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure, with texts as they are ($ is no formula) and in a font that has their characters.
+
+    Class names must come from `drawable`, as tick labels are created when the figure is drawn.
+    """
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        if not text.get_text().isascii():
+            file = drawable(text.get_text())[1]
+            text.set_fontproperties(FontProperties(fname=str(file), size=text.get_size()))
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def plot_curves(
+    curves: Mapping[str, np.ndarray], x: np.ndarray, names: Sequence[str], ap: np.ndarray, save_dir: str | Path
+) -> list[Path]:
+    """Draw the curves of C classes and their mean into Box{key}_curve.png, and return the paths.
+
+    Args:
+        curves: (C, points) by the keys "PR", "F1", "P" and "R", or some of them.
+        x: (points,) recalls of "PR", confidences of the others.
+        names: names of the classes.
+        ap: (C,) AP at IoU 0.50.
+        save_dir: folder of the files.
+    """
+    names = [drawable(name)[0] for name in names]
+    paths = []
+    for key, values in curves.items():
+        y_title = {"PR": "Precision", "P": "Precision", "R": "Recall"}.get(key, key)
+        x_title, labels, mean = ("Recall" if key == "PR" else "Confidence"), names, values.mean(0)
+        mean_label = f"mean of classes, highest {mean.max():.2f} at {x[mean.argmax()]:.3f}"
+        if key == "PR":
+            labels = [f"{name}  {value:.3f}" for name, value in zip(names, ap, strict=True)]
+            mean_label = f"mean of classes, mAP50 {ap.mean():.3f}" if len(ap) else ""
+        figure = new_figure(9, 6)
+        axes = figure.subplots()
+        few = len(values) <= MANY_CLASSES
+        for index, (line, label) in enumerate(zip(values, labels, strict=True)):
+            style = {"color": f"C{index % 10}", "linestyle": "-" if index < 10 else "--"} if few else {"color": "0.75"}
+            axes.plot(x, line, linewidth=1, label=label if few else None, **style)
+        if len(values):
+            axes.plot(x, mean, linewidth=3, color="black", label=mean_label)
+            figure.legend(loc="outside right upper", frameon=False)
+        axes.set(xlabel=x_title, ylabel=y_title, xlim=(0, 1), ylim=(0, 1.02))
+        axes.set_title(f"{y_title} over {x_title.lower()}, IoU 0.50")
+        axes.grid(alpha=0.3)
+        paths.append(save_figure(figure, Path(save_dir) / f"Box{key}_curve.png"))
+    return paths
+
+
+def plot_confusion_matrix(
+    matrix: np.ndarray, names: Sequence[str], path: str | Path, *, normalize: bool, title: str = ""
+) -> Path:
+    """Draw a confusion matrix, and return the path. Of many classes only those that occur are drawn.
+
+    Args:
+        matrix: (nc + 1, nc + 1) counts, rows predicted, columns true, background last.
+        names: names of the nc classes.
+        path: image file to write.
+        normalize: draw shares of each true class.
+        title: conditions of the counts.
+    """
+    table = matrix / matrix.sum(0, keepdims=True).clip(1) if normalize else matrix
+    labels = np.array([drawable(name)[0] for name in (*names, "background")])
+    if many := len(labels) > MANY_CLASSES:
+        present = matrix.sum(0) + matrix.sum(1) > 0
+        table, labels = table[present][:, present], labels[present]
+    size, font = (max(6.0, 2.5 + 0.26 * len(labels)), 8) if many else (max(6.0, 2.5 + 0.5 * len(labels)), 10)
+    figure = new_figure(size + 1, size)
+    axes = figure.subplots()
+    image = axes.imshow(np.ma.masked_equal(table, 0), cmap="Blues", vmin=0, vmax=1 if normalize else None)
+    figure.colorbar(image, ax=axes, shrink=0.8)
+    axes.set_xticks(range(len(labels)), labels, rotation=90 if len(labels) > 6 else 0, fontsize=font)
+    axes.set_yticks(range(len(labels)), labels, fontsize=font)
+    if many:
+        axes.grid(alpha=0.15)  # leads the eye to the names
+    dark = 0.5 if normalize else table.max(initial=0) / 2
+    for row, column in zip(*np.nonzero(table), strict=True):
+        value = table[row, column]
+        text = f"{100 * value:.0f}" if normalize and many else f"{value:.2f}" if normalize else f"{value:.0f}"
+        ink = "white" if value > dark else "black"
+        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=6 if many else font)
+    unit = f"{'%' if many else 'share'} of each true class" if normalize else "objects"
+    axes.set(xlabel="True", ylabel="Predicted")
+    axes.set_title(f"Confusion matrix ({'; '.join(filter(None, (unit, title)))})", fontsize=11)
+    return save_figure(figure, Path(path))
+
+
+def plot_results(file: str | Path) -> Path:
+    """Draw results.csv into results.png beside it, train and val of a loss in one panel, and return the path."""
+    file = Path(file)
+    with file.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream, skipinitialspace=True))
+    if not rows:
+        raise ValueError(f"{file}: got no rows, expected one for each epoch")
+    columns = {name.strip(): np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+    panels: dict[str, dict[str, np.ndarray]] = {}
+    for name, values in columns.items():
+        group, _, rest = name.partition("/")
+        if group in ("train", "val"):
+            panels.setdefault(rest, {})[group] = values
+        elif group == "metrics":
+            panels[rest.removesuffix("(B)")] = {"": values}
+        elif group == "lr":
+            panels.setdefault("learning rate", {})[rest] = values
+    wide = min(4, len(panels))
+    high = math.ceil(len(panels) / wide)
+    figure = new_figure(4 * wide, 3 * high)
+    grid = figure.subplots(high, wide, squeeze=False).ravel()
+    for axes, (title, lines) in zip(grid, panels.items(), strict=False):
+        _plot_panel(axes, title, columns["epoch"], lines)
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    return save_figure(figure, file.with_name("results.png"))
+
+
+def _plot_panel(axes: Axes, title: str, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
+    """Plot one quantity over the epochs; the title has the best value of a metric."""
+    for label, values in lines.items():
+        axes.plot(epochs, values, marker="o" if len(epochs) < 40 else None, markersize=3, label=label)
+    if "" in lines and not np.isnan(lines[""]).all():
+        best = np.nanargmax(lines[""])
+        title = f"{title} (best {lines[''][best]:.3f} at epoch {epochs[best]:.0f})"
+    elif len(lines) > 1:
+        axes.legend(frameon=False)
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+
+
+def plot_labels(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str], path: str | Path) -> Path:
+    """Draw statistics of the labels: objects per class, outlines, centers and sizes. Return the path.
+
+    Args:
+        boxes: (n, 4) cx, cy, w, h in 0..1.
+        cls: (n,) class index of each.
+        names: class names by index.
+        path: image file to write.
+    """
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    boxes, cls = np.asarray(boxes, dtype=float).reshape(-1, 4), np.asarray(cls).astype(int).reshape(-1)
+    figure = new_figure(12, 10)
+    (bars, outlines), (centers, sizes) = figure.subplots(2, 2)
+
+    # objects per class
+    counts = np.bincount(cls, minlength=len(names))
+    bars.bar(range(len(counts)), counts, color=[f"C{i % 10}" for i in range(len(counts))])
+    if 0 < len(names) <= 100:
+        texts, rotation = [drawable(name)[0] for name in names.values()], 90 if len(names) > 6 else 0
+        bars.set_xticks(range(len(names)), texts, rotation=rotation, fontsize=min(10, 400 / len(names)))
+    if len(names) <= 30:
+        bars.bar_label(bars.containers[0], fontsize=8)
+    bars.set(title=f"Objects per class ({len(cls)} in all)", ylabel="objects")
+    bars.margins(x=0.01, y=0.1)
+
+    # outlines of at most a thousand boxes, spread over the data set
+    shown = np.linspace(0, len(boxes) - 1, min(len(boxes), 1000)).astype(int)
+    patches = [Rectangle((x - w / 2, y - h / 2), w, h) for x, y, w, h in boxes[shown]]
+    edges = [f"C{c % 10}" for c in cls[shown]]
+    outlines.add_collection(PatchCollection(patches, facecolor="none", edgecolor=edges, linewidth=0.5, alpha=0.5))
+    outlines.set(title=f"Outlines ({len(shown)} of {len(boxes)})", xlim=(0, 1), ylim=(1, 0), aspect="equal")
+
+    # centers and sizes
+    for axes, pair, title, labels in (
+        (centers, boxes[:, :2], "Centers (objects per cell)", ("x / image width", "y / image height")),
+        (sizes, boxes[:, 2:], "Sizes (objects per cell)", ("box width / image width", "box height / image height")),
+    ):
+        *_, image = axes.hist2d(*pair.T, bins=50, range=[[0, 1], [0, 1]], cmap="Blues", cmin=1)
+        figure.colorbar(image, ax=axes, shrink=0.8)
+        axes.set(title=title, xlabel=labels[0], ylabel=labels[1], aspect="equal")
+    centers.invert_yaxis()  # y points down, as in the image
+    return save_figure(figure, Path(path))
