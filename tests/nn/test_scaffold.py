@@ -100,12 +100,12 @@ def test_a_name_that_cannot_be_used_is_refused(module, message, working_folder):
 
 def test_nothing_is_overwritten(working_folder):
     Path("rtdetr-taken.yaml").write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match=r"rtdetr-taken\.yaml: is there already"):
+    with pytest.raises(UserError, match=r"rtdetr-taken\.yaml: exists already"):
         command("Taken", "conv", folder="here")
     assert not Path("here").exists() and Path("rtdetr-taken.yaml").read_text(encoding="utf-8") == "mine"
     Path("here").mkdir()
     Path("here", "Other.py").write_text("# mine", encoding="utf-8")
-    with pytest.raises(UserError, match=r"Other\.py: is there already"):
+    with pytest.raises(UserError, match=r"Other\.py: exists already"):
         command("Other", "conv", folder="here")
     assert not Path("rtdetr-other.yaml").exists()
     with pytest.raises(UserError, match="is a file; folder= names the folder"):

@@ -1,4 +1,4 @@
-"""Model files: finding them, reading them with line numbers, and checking their form."""
+"""Read model files: find them, parse them with line numbers, and check the form of their rows."""
 
 from __future__ import annotations
 
@@ -16,22 +16,13 @@ from ultralytics.utils.errors import ModelConfigError, UserError, did_you_mean
 from ultralytics.utils.files import parse_yaml
 
 MODELS_DIR = PACKAGE_ROOT / "cfg" / "models"
-SETTINGS = ("num_queries", "num_denoising")  # keys that change the decoder
+SETTINGS = ("num_queries", "num_denoising")  # keys that configure the decoder
 KEYS = (
-    "nc",
-    "names",
-    "scales",
-    "scale",
-    "depth_multiple",
-    "width_multiple",
-    "max_channels",
-    "activation",
-    "ch",
-    "task",
+    "nc", "names", "scales", "scale", "depth_multiple", "width_multiple", "max_channels", "activation", "ch", "task",
     "modules",
-)
+)  # fmt: skip
 SECTIONS = ("backbone", "head")
-YAML_HINTS = {  # what to do about an error of the YAML reader, by a part of its message
+YAML_HINTS = {  # remedy by a part of the YAML parser's message
     "\\t": "; indent with spaces, not tabs",
     "<block end>": "; all rows of a section start with `- ` in the same column",
     "',' or ']'": "; a comma or a closing bracket is missing, here or in the line before",
@@ -45,15 +36,15 @@ class Row:
     """One layer of a model file.
 
     Attributes:
-        sources: the layers it reads: numbers, of which negative ones count back from this row; names of rows; `P2` to
-            `P5` for the last map of the backbone at stride 4 to 32.
-        takes_list: whether they are written as a list, so that the module gets a list, even of one.
+        sources: layers it reads, as numbers (negative ones count back from this row), names of rows, or `P2` to `P5`
+            for the last map of the backbone at stride 4 to 32.
+        takes_list: whether they are written as a list; the module then gets a list, even of one map.
         repeats: second column.
         module: name of the module.
-        args: arguments as written, with 'None', 'True', numbers in quotes turned into values.
+        args: arguments, with 'None', 'True' and numbers in quotes converted to values.
         section: `backbone` or `head`.
         where: file and line, for messages.
-        name: fifth column, by which later rows may read this one; None where it has none.
+        name: fifth column, which later rows may use as a source; or None.
     """
 
     sources: tuple[int | str, ...]
@@ -68,20 +59,20 @@ class Row:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model file that has been read and checked.
+    """A parsed and checked model file.
 
     Attributes:
         rows: the layers in order.
-        nc: number of classes, or None where the file leaves it to the data set.
-        depth, width, max_channels: the scale in force.
-        activation: name of the default activation of `Conv`, or None.
+        nc: number of classes; None leaves it to the data set.
+        depth, width, max_channels: the selected scale.
+        activation: default activation of `Conv`, such as `nn.ReLU()`; or None.
         settings: decoder settings given as top-level keys.
-        source: the content as plain data, from which the model can be built again.
+        source: the content as plain data, from which the same model can be built.
         name: file name, for messages.
         ch: channels of the images.
-        names: class names by index, where the file has them.
-        modules: folders with module files, beside those that are always searched.
-        from_checkpoint: whether it is what a built model has recorded, whose weights are loaded next.
+        names: class names by index, if the file has them.
+        modules: additional folders with module files.
+        from_checkpoint: whether a checkpoint recorded it, whose weights are loaded next.
     """
 
     rows: tuple[Row, ...]
@@ -100,12 +91,13 @@ class ModelSpec:
 
 
 def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
-    """Path of a model file and the scale that its name asks for.
+    """Return the path of a model file and the scale in its name.
 
-    `name` is a path, or a name among the package's own files; `NAMEs.yaml` is scale `s` of `NAME.yaml`.
+    Args:
+        name: a path, or the name of one of the package's files; `NAMEs.yaml` is scale `s` of `NAME.yaml`.
 
     Raises:
-        ModelConfigError: there is no such file.
+        ModelConfigError: there is no such file; the message has the nearest name.
     """
     path = Path(name)
     if path.is_dir():
@@ -129,38 +121,36 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
 
     Raises:
         ModelConfigError: the file cannot be found or read, or its form is wrong.
+
+    Example:
+        >>> spec = load_model_yaml("rtdetr-r18.yaml")
+        >>> spec.rows[-1].module, spec.rows[-1].sources, spec.rows[-1].where
+        ('RTDETRDecoder', (19, 22, 25), 'rtdetr-r18.yaml:43')
     """
+    scale, lines = None, None
     if isinstance(model, Mapping):
-        data, lines, name, scale = dict(model), {}, str(model.get("yaml_file", "model")), None
+        data, name = dict(model), str(model.get("yaml_file", "model"))
         data.pop("yaml_file", None)
     else:
         path, scale = find_model_yaml(model)
         data, lines = _read(path)
         name = path.name
         if "modules" in data:
-            data["modules"] = _folders(data["modules"], path.parent, name)
+            data["modules"] = _resolve_folders(data["modules"], path.parent, name)
     if scale is not None:
         data["scale"] = scale
-    words = _words(data)
-    _check_keys(data, name, words)
-    depth, width, cap = _scale(data, name)
-    rows = [
-        _row(_filled_in(row, words), section, f"{name}:{lines[section][i]}" if lines else f"{name} {section} row {i}")
-        for section in SECTIONS
-        for i, row in enumerate(data[section])
-    ]
-    _check_names(rows)
-    names = data.get("names")
+    rows = _rows(data, name, lines)
+    depth, width, max_channels = _select_scale(data, name)
+    names, nc, ch = data.get("names"), data.get("nc"), data.get("ch", 3)
     if isinstance(names, list):
         names = dict(enumerate(names))
     if names is not None and not isinstance(names, Mapping):
         raise ModelConfigError(f"{name}: names must be a list, or a mapping of numbers to names; got {names!r}")
-    nc, ch = data.get("nc"), data.get("ch", 3)
     for key, value in (("nc", nc), ("ch", ch)):
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ModelConfigError(f"{name}: {key} must be a whole number from 1, got {value!r}")
     return ModelSpec(
-        tuple(rows), nc, depth, width, cap, data.get("activation"),
+        rows, nc, depth, width, max_channels, data.get("activation"),
         {key: data[key] for key in SETTINGS if data.get(key) is not None},
         {**data, "yaml_file": name}, name, ch, names, tuple(data.get("modules") or ()),
         from_checkpoint=isinstance(model, Mapping) and "yaml_file" in model,
@@ -168,7 +158,7 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """Content of a YAML file, and the line of each row of its sections."""
+    """Return the content of a YAML file, and the line of each row by section."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         data = parse_yaml(text, path.name)
@@ -188,61 +178,48 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
     return data, lines
 
 
-def _words(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys of the file's own that stand for a module or an argument of its rows, such as `fusion_mode: bifpn`."""
-    rows = [row for section in SECTIONS for row in data.get(section) or () if isinstance(row, list) and len(row) > 3]
-    used = {
-        word
-        for row in rows
-        for word in (row[2], *(row[3] if isinstance(row[3], list) else ()))
-        if isinstance(word, str)
-    }
-    return {key: value for key, value in data.items() if key in used and key not in (*KEYS, *SECTIONS, *SETTINGS)}
+def _rows(data: Mapping[str, Any], name: str, lines: Mapping[str, list[int]] | None) -> tuple[Row, ...]:
+    """Check the top-level keys and return the rows of all sections.
 
-
-def _filled_in(row: Any, words: Mapping[str, Any]) -> Any:
-    """The row with the values of the file's own keys in place of their names."""
-    if not (words and isinstance(row, list) and len(row) > 3 and isinstance(row[3], list)):
-        return row
-    module, *args = (words.get(word, word) if isinstance(word, str) else word for word in (row[2], *row[3]))
-    return [*row[:2], module, args, *row[4:]]
-
-
-def _check_keys(data: Mapping[str, Any], name: str, words: Mapping[str, Any]) -> None:
+    A key that rows use as a module or argument is replaced by its value: `fusion: bifpn` in `[.., Fusion, [fusion]]`.
+    """
+    cells = [
+        cell
+        for section in SECTIONS
+        for row in (data.get(section) if isinstance(data.get(section), list) else ())
+        if isinstance(row, list) and len(row) > 3 and isinstance(row[3], list)
+        for cell in (row[2], *row[3])
+    ]
     known = (*KEYS, *SECTIONS, *SETTINGS)
+    values = {key: value for key, value in data.items() if key not in known and key in cells}
     for key in data:
-        if key not in known and key not in words:
-            raise ModelConfigError(
-                f"{name}: unknown key {key!r}{did_you_mean(key, known) or ';'} known: {', '.join(known)}"
-            )
+        if key not in known and key not in values:
+            near = did_you_mean(key, known) or ";"
+            raise ModelConfigError(f"{name}: unknown key {key!r}{near} known: {', '.join(known)}")
+    rows: list[Row] = []
+    taken: dict[str, str] = {}
     for section in SECTIONS:
         if not isinstance(data.get(section), list) or not data[section]:
             raise ModelConfigError(f"{name}: `{section}` must be a list of rows [from, repeats, module, args]")
+        for i, row_cells in enumerate(data[section]):
+            where = f"{name}:{lines[section][i]}" if lines else f"{name} {section} row {i}"
+            row = _parse_row(row_cells, section, where, values)
+            if row.name in taken:
+                raise ModelConfigError(f"{where}: the name {row.name!r} is taken by {taken[row.name]}; choose another")
+            if row.name is not None:
+                taken[row.name] = where
+            rows.append(row)
+    return tuple(rows)
 
 
-def _scale(data: dict[str, Any], name: str) -> tuple[float, float, float]:
-    """Depth, width and channel cap. Without a named scale the first of `scales` holds."""
-    scales = data.get("scales")
-    if not scales:
-        return data.get("depth_multiple", 1.0), data.get("width_multiple", 1.0), data.get("max_channels", float("inf"))
-    scale = data["scale"] = data.get("scale") or next(iter(scales))  # published weights may hold an empty one
-    if scale not in scales:
-        raise ModelConfigError(f"{name}: unknown scale {scale!r}; the file has {', '.join(map(str, scales))}")
-    values = scales[scale]
-    if not isinstance(values, list) or len(values) != 3 or not all(isinstance(v, int | float) for v in values):
-        raise ModelConfigError(f"{name}: scale {scale!r} must be [depth, width, max_channels], got {values!r}")
-    return tuple(values)
-
-
-def _row(row: Any, section: str, where: str) -> Row:
+def _parse_row(row: Any, section: str, where: str, values: Mapping[str, Any]) -> Row:
     """Check the form of one row."""
     if not isinstance(row, list) or len(row) not in (4, 5):
         hint = "; without arguments the fourth is []" if isinstance(row, list) and len(row) == 3 else ""
         raise ModelConfigError(
             f"{where}: a row is [from, repeats, module, args] or, named, one more{hint}; got {row!r}"
         )
-    sources, repeats, module, args = row[:4]
-    name = row[4] if len(row) == 5 else None
+    sources, repeats, module, args, name = [*row, None][:5]
     if name is not None and not (isinstance(name, str) and name.isidentifier() and not re.fullmatch(PYRAMID, name)):
         raise ModelConfigError(f"{where}: a row's name is a word other than P1 to P9, got {name!r}")
     takes_list = isinstance(sources, list)
@@ -255,20 +232,26 @@ def _row(row: Any, section: str, where: str) -> Row:
         raise ModelConfigError(f"{where}: the third column is the module's name, got {module!r}")
     if not isinstance(args, list):
         raise ModelConfigError(f"{where}: the fourth column is the list of {module}'s arguments, got {args!r}")
-    return Row(tuple(sources), takes_list, repeats, module, tuple(_literal(a) for a in args), section, where, name)
+    module, *args = (values.get(cell, cell) if isinstance(cell, str) else cell for cell in (module, *args))
+    return Row(tuple(sources), takes_list, repeats, module, tuple(map(_literal, args)), section, where, name)
 
 
-def _check_names(rows: list[Row]) -> None:
-    seen: dict[str, str] = {}
-    for row in rows:
-        if row.name in seen:
-            raise ModelConfigError(f"{row.where}: the name {row.name!r} is taken by {seen[row.name]}; choose another")
-        if row.name is not None:
-            seen[row.name] = row.where
+def _select_scale(data: dict[str, Any], name: str) -> tuple[float, float, float]:
+    """Return depth, width and channel limit; of `scales`, those of `scale` or else the first."""
+    scales = data.get("scales")
+    if not scales:
+        return data.get("depth_multiple", 1.0), data.get("width_multiple", 1.0), data.get("max_channels", float("inf"))
+    scale = data["scale"] = data.get("scale") or next(iter(scales))  # published weights may have an empty one
+    if scale not in scales:
+        raise ModelConfigError(f"{name}: unknown scale {scale!r}; the file has {', '.join(map(str, scales))}")
+    values = scales[scale]
+    if not isinstance(values, list) or len(values) != 3 or not all(isinstance(v, int | float) for v in values):
+        raise ModelConfigError(f"{name}: scale {scale!r} must be [depth, width, max_channels], got {values!r}")
+    return tuple(values)
 
 
-def _folders(value: Any, base: Path, name: str) -> list[str]:
-    """The folders of the key `modules` as absolute paths, which a checkpoint keeps; relative ones are the file's."""
+def _resolve_folders(value: Any, base: Path, name: str) -> list[str]:
+    """Return the folders of the key `modules` as absolute paths; relative ones start at the file's folder."""
     folders = value if isinstance(value, list) else [value]
     if not all(isinstance(folder, str) for folder in folders):
         raise ModelConfigError(f"{name}: modules must be a folder or a list of folders, got {value!r}")
@@ -276,7 +259,7 @@ def _folders(value: Any, base: Path, name: str) -> list[str]:
 
 
 def _literal(value: Any) -> Any:
-    """'None', 'True' and numbers in quotes as what they mean; YAML's own null is `null`."""
+    """Convert 'None', 'True' and numbers in quotes to values; YAML's own null is `null`."""
     if isinstance(value, list):
         return [_literal(v) for v in value]
     if not isinstance(value, str):

@@ -105,6 +105,7 @@ def register(plan: PlanFunction, name: str | None = None, overridable: bool = Fa
 
     Example:
         >>> from ultralytics.nn import plans
+        >>> from ultralytics.nn.registry import register
         >>> @register(plans.channel_preserving)
         ... class Scale(nn.Module):
         ...     def __init__(self, channels, factor=2.0):

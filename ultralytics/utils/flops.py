@@ -1,8 +1,7 @@
-"""Counting operations: by thop, as published numbers are, and by torch's counter, which sees attention too.
+"""Count operations: by thop, as published numbers are, and by torch's counter, which includes attention.
 
-Both run a copy of the model once on the meta device: shapes without arithmetic, so it costs no time at any size and
-changes no statistics. A model whose forward raises shows its error; nothing here ever answers 0 for "could not be
-counted".
+Both run a copy of the model once on the meta device: shapes without arithmetic, at any image size. A model whose
+forward fails is an error, never 0 FLOPs.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ class ModelInfo:
     """Size of a model.
 
     Attributes:
-        layers: modules of the network, containers included.
+        layers: modules of the network, including containers.
         parameters: all parameters.
-        gradients: parameters that are trained.
-        gflops: multiplications and additions in 1e9, by thop: convolutions, linear layers, normalisations.
-        gflops_attention: the same by torch's counter: convolutions and every matrix product, so attention as well.
+        gradients: parameters that require a gradient.
+        gflops: 1e9 multiplications and additions by thop: convolutions, linear layers, normalizations.
+        gflops_attention: the same by torch's counter: convolutions and all matrix products, including attention.
         imgsz: (height, width) of the image.
     """
 
@@ -56,16 +55,20 @@ class ModelInfo:
 
 
 def get_flops(model: nn.Module, imgsz: int | Sequence[int] = IMAGE_SIZE) -> float:
-    """GFLOPs of one image in eval mode by thop, times 2: comparable with published numbers.
+    """Return the GFLOPs of one image in eval mode by thop, times 2: comparable with published numbers.
 
     Raises:
         ModelConfigError: the model's forward fails at this size; the message has its error.
+
+    Example:
+        >>> get_flops(nn.Conv2d(3, 8, kernel_size=1, bias=False), imgsz=100)  # 2 * 3 * 8 * 100 * 100 / 1e9
+        0.00048
     """
     return run_copy(model, imgsz, count_operations)[0]
 
 
 def get_flops_with_attention(model: nn.Module, imgsz: int | Sequence[int] = IMAGE_SIZE) -> float:
-    """GFLOPs of one image in eval mode by torch's counter, which counts every convolution and matrix product.
+    """Return the GFLOPs of one image in eval mode by torch's counter: all convolutions and matrix products.
 
     Raises:
         ModelConfigError: the model's forward fails at this size; the message has its error.
@@ -74,25 +77,25 @@ def get_flops_with_attention(model: nn.Module, imgsz: int | Sequence[int] = IMAG
 
 
 def count_operations(model: nn.Module, image: Tensor, counter: FlopCounterMode | None = None) -> tuple[float, float]:
-    """GFLOPs by thop and by torch's counter, in one run. It leaves thop's traces on the model: give it a copy.
+    """Return the GFLOPs by thop and by torch's counter, from one run.
 
     Args:
-        model: in eval mode.
+        model: in eval mode; thop leaves attributes on it, so pass a copy.
         image: (1, C, H, W) on its device.
-        counter: torch's counter, if its state is wanted during the run.
+        counter: torch's counter, if its state is needed during the run.
     """
     import thop
-    from torch.utils.flop_counter import FlopCounterMode  # imports triton, where it is installed
+    from torch.utils.flop_counter import FlopCounterMode  # imports triton if it is installed
 
     counter = counter or FlopCounterMode(display=False)
-    with counter, torch.no_grad(), attention_in_parts():
+    with counter, torch.no_grad(), _unfused_attention():
         macs, _ = thop.profile(model, inputs=(image,), verbose=False)
     return float(macs) * 2 / 1e9, counter.get_total_flops() / 1e9
 
 
 @contextmanager
-def attention_in_parts() -> Iterator[None]:
-    """Keep nn.MultiheadAttention from its fused path, which the counter does not see into."""
+def _unfused_attention() -> Iterator[None]:
+    """Disable the fused path of nn.MultiheadAttention, whose products the counter does not see."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -104,7 +107,7 @@ def attention_in_parts() -> Iterator[None]:
 def model_info(
     model: nn.Module, imgsz: int | Sequence[int] = IMAGE_SIZE, detailed: bool = False, verbose: bool = True
 ) -> ModelInfo:
-    """Measure a model and, with `verbose`, log it; `detailed` logs its layer table as well."""
+    """Measure a model; log it if `verbose`, together with its layer table if `detailed`."""
     info = model_size(model, run_copy(model, imgsz, count_operations), imgsz)
     if verbose:
         LOGGER.info(f"{model.table()}\n{info}" if detailed else str(info))
@@ -112,11 +115,12 @@ def model_info(
 
 
 def model_size(model: nn.Module, gflops: tuple[float, float], imgsz: int | Sequence[int]) -> ModelInfo:
-    """Size of a model whose operations have been counted, see `count_operations`."""
+    """Return the size of a model whose operations were counted by `count_operations`."""
+    parameters = list(model.parameters())
     return ModelInfo(
         layers=len(list(model.modules())),
-        parameters=sum(p.numel() for p in model.parameters()),
-        gradients=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        parameters=sum(p.numel() for p in parameters),
+        gradients=sum(p.numel() for p in parameters if p.requires_grad),
         gflops=gflops[0],
         gflops_attention=gflops[1],
         imgsz=_sides(imgsz),
@@ -128,10 +132,9 @@ def _sides(imgsz: int | Sequence[int]) -> tuple[int, int]:
 
 
 def run_copy(model: nn.Module, imgsz: int | Sequence[int], run: Callable[[nn.Module, Tensor], T]) -> T:
-    """Call `run` with a copy of the model in eval mode and an image of that size, and return its result.
+    """Call `run` with a copy of the model in eval mode and an image of that size, both on the meta device.
 
-    Both are on the meta device. A model that cannot run there (it holds tensors of its own, or reads values) runs on
-    the CPU, unless it has no data itself.
+    A model that cannot run there (it holds tensors outside its buffers, or reads values) runs on the CPU.
 
     Raises:
         ModelConfigError: it fails there too; the message has its error.

@@ -16,7 +16,7 @@ from ultralytics.data.recommend import small_data_advice
 from ultralytics.engine.checkpoint import load_model_weights
 from ultralytics.engine.ddp import share_of_batch
 from ultralytics.engine.trainer import BaseTrainer, training_sides
-from ultralytics.losses.detr import LOSS_MAP, RTDETRDetectionLoss
+from ultralytics.losses.detr import LOSS_MAP
 from ultralytics.models.rtdetr.val import RTDETRValidator
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.nn.weights import Weights, known_names, load_backbone, load_weights
@@ -81,8 +81,8 @@ class RTDETRTrainer(BaseTrainer):
         options, names = self.args, dict(self.train_loader.dataset.names)
         model = self._resumed_model(names) if self.checkpoint is not None else self._new_model(names)
         model.names = names
-        if type(model).init_criterion is RTDETRDetectionModel.init_criterion:  # a network may have a loss of its own
-            model.criterion = RTDETRDetectionLoss.from_options(options, model.nc)
+        model.args = options
+        model.criterion = model.init_criterion()
         model.info(detailed=True)
         self.settle_sizes(model)
         model.model[-1].set_one_to_many(options.one_to_many > 0)  # after the count: it is no part of the detector
