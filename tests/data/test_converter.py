@@ -35,7 +35,7 @@ def test_convert_coco(tmp_path):
     (tmp_path / "instances_val.json").write_text(json.dumps(content))
     converter.convert_coco(tmp_path, tmp_path / "out")
     assert (tmp_path / "out/labels/val/sub/a.txt").read_text() == "1 0.200000 0.300000 0.200000 0.400000\n"
-    with pytest.raises(DataError, match=r"no \.json files here"):
+    with pytest.raises(DataError, match=r"no \.json files"):
         converter.convert_coco(tmp_path / "out", tmp_path / "out2")
 
 

@@ -1,4 +1,4 @@
-"""Other label formats to YOLO text, and fetching of data sets that are published in them."""
+"""Convert COCO, Pascal VOC and VisDrone labels to YOLO text, and download data sets that are published in them."""
 
 from __future__ import annotations
 
@@ -14,35 +14,46 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.downloads import download, extract
 from ultralytics.utils.errors import DataError, did_you_mean
 
-COCO_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # of 1..90, never given to a category
-VISDRONE_CLASSES = 10  # categories 1..10; 0 marks ignored regions, 11 anything else
+COCO_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # of 1..90, without a category
+VISDRONE_CLASSES = 10  # categories 1..10; 0 is for ignored regions, 11 for other objects
 VOC_SETS = {"2007": ("train", "val", "test"), "2012": ("train", "val")}
 
 Box = tuple[int, float, float, float, float]  # class, x1, y1, x2, y2 in pixels
 
 
 def coco80_to_coco91_class() -> list[int]:
-    """COCO category id (1..90) of each of the 80 class indices."""
+    """Return the COCO category id (1..90) of each of the 80 class indices."""
     return [i for i in range(1, 91) if i not in COCO_UNUSED_IDS]
 
 
 def coco91_to_coco80_class() -> list[int | None]:
-    """Class index (0..79) of category ids 1..91, None for unused ones."""
+    """Return the class index (0..79) of category ids 1..91, None for unused ones."""
     index = {category: i for i, category in enumerate(coco80_to_coco91_class())}
     return [index.get(i) for i in range(1, 92)]
 
 
 def convert_coco(labels_dir: str | os.PathLike, save_dir: str | os.PathLike) -> None:
-    """Every COCO json in `labels_dir` to YOLO text below `save_dir`/labels/<json name without `instances_`>.
+    """Convert every COCO json in `labels_dir` to YOLO text in `save_dir`/labels/<json name without `instances_`>.
 
-    Class indices follow the category ids in ascending order; crowd regions are left out. A data YAML can also name
-    COCO json files directly (`annotations:`), without conversion.
+    Class indices follow the category ids in ascending order; crowd regions are skipped. A data YAML can also use COCO
+    json files directly (`annotations:`), without conversion.
+
+    >>> import json, tempfile
+    >>> coco = {
+    ...     "images": [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 50}],
+    ...     "categories": [{"id": 1, "name": "cat"}],
+    ...     "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 5, 20, 20]}],
+    ... }
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     length = Path(folder, "instances_val.json").write_text(json.dumps(coco))
+    ...     convert_coco(folder, folder)
+    ...     print(Path(folder, "labels", "val", "a.txt").read_text())
+    0 0.200000 0.300000 0.200000 0.400000
+    <BLANKLINE>
     """
     files = sorted(Path(labels_dir).glob("*.json"))
     if not files:
-        raise DataError(
-            f"{labels_dir}: no .json files here; expected COCO annotation files such as instances_val2017.json"
-        )
+        raise DataError(f"{labels_dir}: no .json files; expected COCO annotation files such as instances_val2017.json")
     for file in files:
         coco = read_coco_json(file)
         folder = Path(save_dir) / "labels" / file.stem.removeprefix("instances_")
@@ -53,7 +64,7 @@ def convert_coco(labels_dir: str | os.PathLike, save_dir: str | os.PathLike) -> 
             kept = [(c, *box) for c, box, crowd in zip(rows.cls, rows.boxes, rows.crowd, strict=True) if not crowd]
             _write_rows(folder / Path(image["file_name"]).with_suffix(".txt"), kept)
         names = ", ".join(coco.categories.values())
-        LOGGER.info(f"{file.name}: {len(coco.images)} label files in {folder}, {skipped} boxes skipped or cut; {names}")
+        LOGGER.info(f"{file.name}: {len(coco.images)} label files in {folder}, {skipped} boxes with problems; {names}")
 
 
 def convert_voc(root: str | os.PathLike, names: Sequence[str]) -> None:
@@ -62,34 +73,33 @@ def convert_voc(root: str | os.PathLike, names: Sequence[str]) -> None:
     for year, sets in VOC_SETS.items():
         source = root / "VOCdevkit" / f"VOC{year}"
         for name in sets:
-            listed = (source / "ImageSets" / "Main" / f"{name}.txt").read_text().split()
-            images = root / "images" / f"{name}{year}"
+            images, labels = root / "images" / f"{name}{year}", root / "labels" / f"{name}{year}"
             images.mkdir(parents=True, exist_ok=True)
-            for stem in listed:
+            for stem in (source / "ImageSets" / "Main" / f"{name}.txt").read_text().split():
                 shape, boxes = read_voc_xml(source / "Annotations" / f"{stem}.xml", names)
                 _move(source / "JPEGImages" / f"{stem}.jpg", images / f"{stem}.jpg")
-                _write_rows(root / "labels" / f"{name}{year}" / f"{stem}.txt", _normalise(boxes, shape))
+                _write_rows(labels / f"{stem}.txt", _normalize(boxes, shape))
 
 
 def read_voc_xml(file: Path, names: Sequence[str]) -> tuple[tuple[int, int], list[Box]]:
-    """(height, width) and boxes of a Pascal VOC annotation; its pixels count from 1. Difficult objects are left out."""
+    """Read (height, width) and boxes of a Pascal VOC annotation, whose pixels count from 1, without difficult objects.
+
+    Raises DataError for other files, and for classes not in `names`.
+    """
+    boxes = []
     try:
         tree = ElementTree.parse(file)
         shape = (int(float(tree.findtext("size/height"))), int(float(tree.findtext("size/width"))))
-        boxes = []
         for item in tree.iter("object"):
             if item.findtext("difficult", "0").strip() == "1":
                 continue
-            name = item.findtext("name", "").strip()
-            if name not in names:
-                raise DataError(f"{file}: class {name!r} is not among {', '.join(names)}")
             x1, y1, x2, y2 = (float(item.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax"))
-            boxes.append((names.index(name), x1 - 1, y1 - 1, x2, y2))
-    except DataError:
-        raise
+            boxes.append((item.findtext("name", "").strip(), x1 - 1, y1 - 1, x2, y2))
     except (ElementTree.ParseError, TypeError, ValueError, OSError) as error:
         raise DataError(f"{file}: not a Pascal VOC annotation ({error})") from error
-    return shape, boxes
+    if unknown := [name for name, *_ in boxes if name not in names]:
+        raise DataError(f"{file}: class {unknown[0]!r} is not among {', '.join(names)}")
+    return shape, [(names.index(name), *corners) for name, *corners in boxes]
 
 
 def convert_visdrone(root: str | os.PathLike, names: Sequence[str] = ()) -> None:
@@ -102,11 +112,11 @@ def convert_visdrone(root: str | os.PathLike, names: Sequence[str] = ()) -> None
         _move(source / "images", images)
         for file in sorted((source / "annotations").glob("*.txt")):
             shape = probe_image(images / f"{file.stem}.jpg")
-            _write_rows(root / "labels" / name / file.name, _normalise(read_visdrone_file(file), shape))
+            _write_rows(root / "labels" / name / file.name, _normalize(read_visdrone_file(file), shape))
 
 
 def read_visdrone_file(file: Path) -> list[Box]:
-    """Boxes of a VisDrone annotation: rows of left, top, width, height, considered, category, truncation, occlusion."""
+    """Read rows of left, top, width, height, considered, category, truncation, occlusion."""
     boxes = []
     for number, line in enumerate(file.read_text().splitlines(), 1):
         try:
@@ -122,18 +132,19 @@ CONVERTERS: dict[str, Callable[[Path, Sequence[str]], None]] = {"voc": convert_v
 
 
 def fetch_dataset(root: Path, recipe: dict, names: Sequence[str], where: str) -> None:
-    """Download, unpack and convert a data set as the `download` entry of its YAML says.
+    """Download, unpack and convert a data set by the `download` entry of its YAML.
 
-    `recipe`: `files`, a list of {url, into: folder below root, strip: leave out the top folder}; and `convert`, a key
-    of CONVERTERS. It is all made in a folder beside `root`, kept when interrupted, which becomes `root` at the end.
+    `recipe` has `files`, a list of {url, into: folder below root, strip: skip the top folder}, and optionally
+    `convert`, a key of CONVERTERS. The data set is made in a folder beside `root`, kept if interrupted and renamed at
+    the end.
     """
     _check_recipe(recipe, where)
     if root.exists() and any(root.iterdir()):
         raise DataError(
             f"{where}: images are missing in {root}, but the folder is not empty, so nothing is downloaded into it; "
-            f"complete it, or move it away to have it downloaded"
+            f"complete it, or move it away to download it again"
         )
-    LOGGER.info(f"{root} is not there; downloading it as {where} says ({recipe.get('size', 'size not stated')})")
+    LOGGER.info(f"{root} does not exist; downloading it as described in {where} ({recipe.get('size', 'unknown size')})")
     work = root.with_name(f"{root.name}.partial")
     for entry in recipe["files"]:
         archive = work / Path(urlparse(entry["url"]).path).name
@@ -153,8 +164,8 @@ def fetch_dataset(root: Path, recipe: dict, names: Sequence[str], where: str) ->
 
 
 def _check_recipe(recipe: object, where: str) -> None:
-    """A YAML is data: older ones carry a program here, which is refused rather than run."""
-    expected = "expected `files:` with entries {url, into, strip}, and perhaps `convert:` and `size:`"
+    """Raise DataError for an invalid recipe. Programs, as in older YAMLs, are not run."""
+    expected = "expected `files:` with entries {url, into, strip}, and optionally `convert:` and `size:`"
     if not isinstance(recipe, dict) or not isinstance(recipe.get("files"), list):
         raise DataError(f"{where}: download is {str(recipe)[:60]!r}; {expected}. Programs in a YAML are not run")
     levels = [(recipe, ("files", "convert", "size")), *((entry, ("url", "into", "strip")) for entry in recipe["files"])]
@@ -163,17 +174,17 @@ def _check_recipe(recipe: object, where: str) -> None:
             if key not in known:
                 raise DataError(f"{where}: download: unknown key {key!r}{did_you_mean(key, known)}; {expected}")
     if recipe.get("convert") not in (None, *CONVERTERS):
-        raise DataError(f"{where}: download.convert is {recipe['convert']!r}, known are {', '.join(CONVERTERS)}")
+        raise DataError(f"{where}: download.convert is {recipe['convert']!r}, expected {', '.join(CONVERTERS)}")
 
 
 def _move(source: Path, target: Path) -> None:
-    """Rename, unless an interrupted conversion has done so already."""
+    """Rename `source`, unless an interrupted conversion has done it."""
     if source.exists():
         os.replace(source, target)
 
 
-def _normalise(boxes: Iterable[Box], shape: tuple[int, int]) -> list[Box]:
-    """Pixels to class, cx, cy, w, h in 0..1."""
+def _normalize(boxes: Iterable[Box], shape: tuple[int, int]) -> list[Box]:
+    """Convert pixels of an image of `shape` (h, w) to class, cx, cy, w, h in 0..1."""
     height, width = shape
     return [
         (c, (x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)

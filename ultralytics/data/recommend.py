@@ -1,13 +1,12 @@
-"""What the data suggests about the options of a training run: small, crowded or tiny things the defaults are not for.
+"""Recommend training options from statistics of the data: few, crowded or tiny objects need other than the defaults.
 
-The defaults are those of the paper for COCO (118,000 images). Each rule looks at one fact and answers with
-`option=value: reason`, or with nothing where nothing is unusual.
+The defaults are those of the paper for COCO (118,000 images). docs/en/small-data.md lists the conditions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,23 +14,23 @@ import numpy as np
 
 from ultralytics.data.labels import ImageLabels
 
-FEW_IMAGES = 1000  # below, a network trained from scratch learns the images rather than the classes
-VERY_FEW_IMAGES = 200  # below, the backbone is better left as it was pretrained
-FEW_UPDATES = 3000  # of the weights in a run from scratch; the paper's on COCO has 500,000
-FEW_UPDATES_PRETRAINED = 1000
-SMALL_BATCH = 4  # gives a small data set more updates in an epoch
-FEWEST_QUERIES = 50
-QUERIES_PER_BOX = 5  # of the busiest image, when there are fewer of them than the default
-SPARE_QUERIES = 10  # per box of the busiest image: more than this many are too many
-FINEST_STRIDE = 8  # pixels of a cell of the finest map the decoder sees
+FEW_IMAGES = 1000  # too few to train from scratch
+VERY_FEW_IMAGES = 200  # too few to train a pretrained backbone
+MIN_UPDATES = 3000  # optimizer steps of a run from scratch; the paper's on COCO has 500,000
+MIN_UPDATES_PRETRAINED = 1000
+SMALL_BATCH = 4  # for more updates per epoch
+MIN_QUERIES = 50
+QUERIES_PER_BOX = 5  # of the busiest image, if the default is more than MAX_QUERIES_PER_BOX
+MAX_QUERIES_PER_BOX = 10
+FINEST_STRIDE = 8  # pixels per cell of the finest feature map of the decoder
 TINY_SHARE = 0.2  # of all boxes
-LARGEST_SIZE = 1280
+MAX_SIZE = 1280
 STRIDE = 32
-PATIENT_UPDATES = 500  # without progress, at least, before a run should be given up
+MIN_PATIENCE_UPDATES = 500  # optimizer steps without progress before early stopping
 
 
-class AdviceOptions(Protocol):
-    """The options that are read here; see cfg/default.yaml."""
+class RecommendOptions(Protocol):
+    """Options that the recommendations depend on; see cfg/default.yaml."""
 
     imgsz: int
     batch: int
@@ -46,190 +45,110 @@ class AdviceOptions(Protocol):
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the rules look at."""
+class DataStats:
+    """Statistics of the training images and the run."""
 
     images: int
-    most_boxes: int  # of one image
-    short_sides: np.ndarray  # (boxes,) shorter side of each box as a share of the stretched image
+    max_boxes: int  # of one image
+    short_sides: np.ndarray  # (boxes,) shorter side of each box as a fraction of the stretched image
     long_side: float  # median of the longer sides of the images, in pixels
-    queries: int
-    pretrained: bool
-    updates: int  # of the weights in an epoch
-
-    @classmethod
-    def of(cls, labels: Sequence[ImageLabels], options: AdviceOptions, queries: int, pretrained: bool) -> Facts:
-        """Collect them from the labels that are trained on; crowd regions do not count."""
-        boxes = [item.boxes[~item.crowd] for item in labels]
-        return cls(
-            images=len(labels),
-            most_boxes=max(map(len, boxes), default=0),
-            short_sides=np.concatenate([np.zeros(0), *(part[:, 2:].min(axis=1) for part in boxes if len(part))]),
-            long_side=float(np.median([max(item.shape) for item in labels])),
-            queries=queries,
-            pretrained=pretrained,
-            updates=updates_per_epoch(len(labels), options.batch, options.nbs),
-        )
+    updates: int  # optimizer steps per epoch
 
 
-def small_data_advice(
-    labels: Sequence[ImageLabels], options: AdviceOptions, *, queries: int, pretrained: bool
+def recommend_options(
+    labels: Sequence[ImageLabels], options: RecommendOptions, *, queries: int, pretrained: bool
 ) -> list[str]:
-    """Lines of `option=value: reason` for a training run; empty where nothing is unusual.
+    """Return lines of `option=value: reason` for a training run; empty if nothing is unusual.
 
-    Args:
-        labels: of the training images (`DetectionDataset.labels`), at least one.
-        options: of the run.
-        queries: object queries of the network's decoder.
-        pretrained: whether the backbone starts from weights.
+    `labels` are those of at least one training image, `queries` the object queries of the decoder, and `pretrained`
+    is whether the backbone starts from weights.
     """
-    facts = Facts.of(labels, options, queries, pretrained)
-    return [line for rule in RULES if (line := rule(facts, options)) is not None]
+    boxes = [item.boxes[~item.crowd] for item in labels]
+    stats = DataStats(
+        images=len(labels),
+        max_boxes=max(map(len, boxes), default=0),
+        short_sides=np.concatenate([np.zeros(0), *(part[:, 2:].min(axis=1) for part in boxes if len(part))]),
+        long_side=float(np.median([max(item.shape) for item in labels])),
+        updates=updates_per_epoch(len(labels), options.batch, options.nbs),
+    )
+    lines = [*_queries(stats, options, queries), *_start(stats, options, pretrained)]
+    return [*lines, *_image_size(stats, options), *_schedule(stats, options)]
 
 
 def updates_per_epoch(images: int, batch: int, nbs: int) -> int:
-    """Steps of the optimiser in an epoch; a batch below the nominal one `nbs` sums its gradients up to it."""
-    batches = math.ceil(images / batch)
-    return math.ceil(batches / max(round(nbs / batch), 1))
+    """Return the optimizer steps per epoch; a batch below the nominal one `nbs` accumulates gradients up to it."""
+    return math.ceil(math.ceil(images / batch) / max(round(nbs / batch), 1))
 
 
-def too_few_queries(facts: Facts, options: AdviceOptions) -> str | None:
-    if facts.most_boxes <= facts.queries:
-        return None
-    wanted = _round_up(1.5 * facts.most_boxes, 50)
-    more = f" max_det={wanted}" if options.max_det < facts.most_boxes else ""
-    return (
-        f"queries={wanted}{more}: an image has {facts.most_boxes} boxes, and {facts.queries} queries find "
-        f"{facts.queries} objects at most"
-    )
+def _queries(stats: DataStats, options: RecommendOptions, queries: int) -> Iterator[str]:
+    fewer = max(MIN_QUERIES, _round_up(QUERIES_PER_BOX * stats.max_boxes, 10))
+    if stats.max_boxes > queries:
+        more = _round_up(1.5 * stats.max_boxes, 50)
+        max_det = f" max_det={more}" if options.max_det < stats.max_boxes else ""
+        yield (
+            f"queries={more}{max_det}: an image has {stats.max_boxes} boxes, and {queries} queries find at most "
+            f"{queries} objects"
+        )
+    elif stats.images < FEW_IMAGES and queries > max(MAX_QUERIES_PER_BOX * stats.max_boxes, fewer):
+        boxes = f"{stats.max_boxes} box{'' if stats.max_boxes == 1 else 'es'}"
+        yield f"queries={fewer}: the busiest image has {boxes}; most of {queries} queries would only cost time"
 
 
-def too_many_queries(facts: Facts, options: AdviceOptions) -> str | None:
-    wanted = max(FEWEST_QUERIES, _round_up(QUERIES_PER_BOX * facts.most_boxes, 10))
-    if facts.images >= FEW_IMAGES or facts.queries <= max(SPARE_QUERIES * facts.most_boxes, wanted):
-        return None
-    busiest = _count(facts.most_boxes, "box", "boxes")
-    return (
-        f"queries={wanted}: the busiest image has {busiest}; {facts.queries} queries cost time, and nearly all of them "
-        "only learn to find nothing"
-    )
+def _start(stats: DataStats, options: RecommendOptions, pretrained: bool) -> Iterator[str]:
+    """Recommend more updates, a higher rate, pretrained weights or a frozen backbone for few images."""
+    total, minimum = stats.updates * options.epochs, MIN_UPDATES_PRETRAINED if pretrained else MIN_UPDATES
+    images = f"{stats.images} image{'' if stats.images == 1 else 's'}"
+    if total < minimum:
+        changes, per_epoch = [], stats.updates
+        if max(options.batch, options.nbs) > SMALL_BATCH:
+            changes.append(f"batch={SMALL_BATCH} nbs={SMALL_BATCH}")
+            per_epoch = updates_per_epoch(stats.images, SMALL_BATCH, SMALL_BATCH)
+        if per_epoch * options.epochs < minimum:
+            changes.append(f"epochs={math.ceil(minimum / per_epoch)}")
+        yield (
+            f"{' '.join(changes)}: {images} at batch={options.batch} nbs={options.nbs} give {total} optimizer steps in "
+            f"{options.epochs} epochs; {'fine-tuning' if pretrained else 'from scratch'} at least {minimum} are needed"
+        )
+    if not pretrained and total < 3 * MIN_UPDATES and options.lr0 <= 1e-4:
+        yield (
+            "lr0=0.0005 cos_lr=True lrf=0.05: a short run from scratch; the default rate is for a pretrained backbone "
+            "and 500,000 optimizer steps"
+        )
+    if not pretrained and stats.images < FEW_IMAGES:
+        yield f"pretrained=WEIGHTS.pt (or a pretrained backbone): {images} are too few to train from scratch"
+    if pretrained and stats.images < VERY_FEW_IMAGES and not options.freeze:
+        yield f"freeze=1 (the backbone): {images} are too few to improve a pretrained backbone, and steps become faster"
 
 
-def too_short(facts: Facts, options: AdviceOptions) -> str | None:
-    updates, needed = facts.updates * options.epochs, FEW_UPDATES_PRETRAINED if facts.pretrained else FEW_UPDATES
-    if updates >= needed:
-        return None
-    changes, per_epoch = [], facts.updates
-    if max(options.batch, options.nbs) > SMALL_BATCH:
-        changes.append(f"batch={SMALL_BATCH} nbs={SMALL_BATCH}")
-        per_epoch = updates_per_epoch(facts.images, SMALL_BATCH, SMALL_BATCH)
-    if per_epoch * options.epochs < needed:
-        changes.append(f"epochs={math.ceil(needed / per_epoch)}")
-    start = "after pretraining" if facts.pretrained else "from scratch"
-    return (
-        f"{' '.join(changes)}: {_images(facts)} at batch={options.batch} nbs={options.nbs} give {updates} updates of "
-        f"the weights in {options.epochs} epochs; {start} some {needed} and more are needed"
-    )
+def _image_size(stats: DataStats, options: RecommendOptions) -> Iterator[str]:
+    tiny = float(np.mean(stats.short_sides * options.imgsz < FINEST_STRIDE)) if len(stats.short_sides) else 0.0
+    if tiny >= TINY_SHARE:
+        # the size at which all but TINY_SHARE of the boxes fill a cell
+        size = _round_up(FINEST_STRIDE / max(float(np.quantile(stats.short_sides, TINY_SHARE)), 1e-6), STRIDE)
+        fact = (
+            f"at {options.imgsz} px {tiny:.0%} of the boxes are narrower than a cell of the finest feature map, "
+            f"{FINEST_STRIDE} px"
+        )
+        if size > MAX_SIZE:
+            change = "cut the images into tiles" if options.imgsz >= MAX_SIZE else f"imgsz={MAX_SIZE} and tiles"
+            yield f"{change}: {fact}; {size} px would be needed"
+        else:
+            yield f"imgsz={size}: {fact}{' (the images have no more detail)' if stats.long_side < size else ''}"
+    elif stats.long_side < options.imgsz / 2:
+        size = max(64, _round_up(2 * stats.long_side, STRIDE))
+        if size < options.imgsz:
+            yield f"imgsz={size}: the images have {stats.long_side:.0f} px; {options.imgsz} px would only cost time"
 
 
-def too_slow(facts: Facts, options: AdviceOptions) -> str | None:
-    if facts.pretrained or facts.updates * options.epochs >= 3 * FEW_UPDATES or options.lr0 > 1e-4:
-        return None
-    return (
-        "lr0=0.0005 cos_lr=True lrf=0.05: a short run from scratch; the paper's rate is meant for a pretrained "
-        "backbone and 500,000 updates"
-    )
-
-
-def from_scratch(facts: Facts, options: AdviceOptions) -> str | None:
-    if facts.pretrained or facts.images >= FEW_IMAGES:
-        return None
-    return (
-        f"pretrained=WEIGHTS.pt (or a model whose backbone brings weights): the network starts from random numbers, "
-        f"and {_images(facts)} can teach it little"
-    )
-
-
-def frozen_backbone(facts: Facts, options: AdviceOptions) -> str | None:
-    if not facts.pretrained or facts.images >= VERY_FEW_IMAGES or options.freeze:
-        return None
-    return (
-        f"freeze=1 (the rows of the backbone): {_images(facts)} can teach a pretrained backbone little, and "
-        "without its gradients a step is cheaper"
-    )
-
-
-def tiny_boxes(facts: Facts, options: AdviceOptions) -> str | None:
-    if not len(facts.short_sides):
-        return None
-    share = float(np.mean(facts.short_sides * options.imgsz < FINEST_STRIDE))
-    if share < TINY_SHARE:
-        return None
-    # The size at which all but TINY_SHARE of the boxes fill a cell.
-    quantile = max(float(np.quantile(facts.short_sides, TINY_SHARE)), 1e-6)
-    size = _round_up(FINEST_STRIDE / quantile, STRIDE)
-    fact = (
-        f"at {options.imgsz} px {share:.0%} of the boxes are narrower than a cell of the finest map, {FINEST_STRIDE} px"
-    )
-    if size > LARGEST_SIZE:
-        advice = "cut the images into tiles" if options.imgsz >= LARGEST_SIZE else f"imgsz={LARGEST_SIZE} and tiles"
-        return f"{advice}: {fact}; {size} px would be needed"
-    enlarged = " (the images themselves have no more detail, so expect less of it)" if facts.long_side < size else ""
-    return f"imgsz={size}: {fact}{enlarged}"
-
-
-def enlarged_images(facts: Facts, options: AdviceOptions) -> str | None:
-    if facts.long_side >= options.imgsz / 2 or tiny_boxes(facts, options):
-        return None
-    size = max(64, _round_up(2 * facts.long_side, STRIDE))
-    if size >= options.imgsz:
-        return None
-    return (
-        f"imgsz={size}: the images have {facts.long_side:.0f} px; enlarging them to {options.imgsz} px costs time and "
-        "shows nothing more"
-    )
-
-
-def never_strong(facts: Facts, options: AdviceOptions) -> str | None:
-    if options.augmentation == "none" or options.close_mosaic < options.epochs:
-        return None
-    return (
-        f"close_mosaic={options.epochs // 5}: the last {options.close_mosaic} epochs are without strong augmentation, "
-        f"and there are only {options.epochs}"
-    )
-
-
-def impatient(facts: Facts, options: AdviceOptions) -> str | None:
-    updates = options.patience * facts.updates
-    if not options.patience or options.patience >= options.epochs or updates >= PATIENT_UPDATES:
-        return None
-    return (
-        f"patience=0: {options.patience} epochs without progress are only {updates} updates of the weights, too few to "
-        "give up"
-    )
-
-
-Rule = Callable[[Facts, AdviceOptions], str | None]
-RULES: tuple[Rule, ...] = (
-    too_few_queries,
-    too_many_queries,
-    too_short,
-    too_slow,
-    from_scratch,
-    frozen_backbone,
-    tiny_boxes,
-    enlarged_images,
-    never_strong,
-    impatient,
-)
-
-
-def _images(facts: Facts) -> str:
-    return _count(facts.images, "image", "images")
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
+def _schedule(stats: DataStats, options: RecommendOptions) -> Iterator[str]:
+    if options.augmentation != "none" and options.close_mosaic >= options.epochs:
+        yield (
+            f"close_mosaic={options.epochs // 5}: the last {options.close_mosaic} of {options.epochs} epochs have no "
+            "strong augmentation"
+        )
+    updates = options.patience * stats.updates
+    if options.patience and options.patience < options.epochs and updates < MIN_PATIENCE_UPDATES:
+        yield f"patience=0: {options.patience} epochs are only {updates} optimizer steps, too few for early stopping"
 
 
 def _round_up(value: float, step: int) -> int:

@@ -1,4 +1,4 @@
-"""A drawn data set: six kinds of shapes over textured backgrounds. The same seed gives the same files."""
+"""Synthetic data set: six kinds of shapes on textured backgrounds. The same seed gives the same files."""
 
 from __future__ import annotations
 
@@ -14,24 +14,29 @@ import numpy as np
 
 from ultralytics.utils.errors import DataError
 
-VERSION = 1  # raise it when the drawing changes: a generated data set of another version is replaced
+VERSION = 1  # increase it when the drawing changes: data sets of other versions are replaced
 MARKER = "generated.json"
 NAMES = ("circle", "square", "triangle", "star", "cross", "ring")  # as in cfg/datasets/shapes.yaml
-SMALLEST, LARGEST = 20, 100  # pixels: diameter of the circle around a shape
-MOST_OBJECTS = 6
-MOST_OVERLAP = 0.15  # share of the smaller box that another object may cover
-TRIES = 30  # places tried for one object before it is left out
-CONTRAST = 70  # least distance in BGR between an object and the background at its place
+MIN_DIAMETER, MAX_DIAMETER = 20, 100  # pixels, of the circle around a shape
+MAX_OBJECTS = 6
+MAX_OVERLAP = 0.15  # fraction of the smaller box that another object may cover
+TRIES = 30  # positions to try for an object
+CONTRAST = 70  # minimum distance in BGR between an object and the background
 FRACTION_BITS = 4  # OpenCV draws at 1/16 pixel
 
 
 def generate_shapes(
     root: Path, *, images_train: int = 400, images_val: int = 100, size: int = 192, seed: int = 0
 ) -> None:
-    """Write images/ and labels/ (YOLO text) with train and val below `root`; nothing to do when they are there.
+    """Write images/ and labels/ (YOLO text) with train and val below `root`, unless they exist.
 
-    Images are `size` ± 1/6 pixels high and wide. Everything is made in a folder beside `root` that is renamed at the
-    end, so nobody sees half a data set and two processes may start at once.
+    Images are `size` ± 1/6 pixels high and wide. The data set is made in a temporary folder that is renamed at the end,
+    so several processes may start at the same time. Raises DataError if `root` has other content.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     generate_shapes(Path(folder, "shapes"), images_train=2, images_val=1)
+    ...     sorted(path.name for path in Path(folder, "shapes", "images", "train").iterdir())
+    ['00000.jpg', '00001.jpg']
     """
     root = Path(root)
     facts = {"kind": "shapes", "version": VERSION, "train": images_train, "val": images_val, "size": size, "seed": seed}
@@ -54,7 +59,14 @@ def generate_shapes(
                 lines = [f"{cls} {cx:.6f} {cy:.6f} {w:.6f} {h:.6f}\n" for cls, cx, cy, w, h in rows]
                 (labels / f"{index:05}.txt").write_text("".join(lines))
         (work / MARKER).write_text(json.dumps(facts))
-        _put_in_place(work, root, facts)
+        if root.exists() and not _is_complete(root, facts):  # outdated or damaged
+            os.replace(root, work / "outdated")
+            shutil.rmtree(work / "outdated")
+        try:
+            os.replace(work, root)
+        except OSError:
+            if not _is_complete(root, facts):  # otherwise another process was faster
+                raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -62,22 +74,30 @@ def generate_shapes(
 GENERATORS: dict[str, Callable[[Path], None]] = {"shapes": generate_shapes}
 
 
+def _is_complete(root: Path, facts: dict) -> bool:
+    """Check that this data set was generated before and still has all its images."""
+    marker = root / MARKER
+    if not marker.is_file() or json.loads(marker.read_text()) != facts:
+        return False
+    return all(len(list((root / "images" / split).glob("*.jpg"))) == facts[split] for split in ("train", "val"))
+
+
 def draw_image(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[tuple[int, float, float, float, float]]]:
-    """uint8 (H, W, 3) image and its rows of (class, cx, cy, w, h) in 0..1."""
+    """Draw a uint8 (H, W, 3) image; return it and its rows of (class, cx, cy, w, h) in 0..1."""
     height, width = rng.integers(size - size // 6, size + size // 6 + 1, size=2)
     image = draw_background(rng, int(height), int(width))
     boxes = np.zeros((0, 4))  # x1, y1, x2, y2
     rows = []
-    for _ in range(rng.integers(1, MOST_OBJECTS + 1)):
+    for _ in range(rng.integers(1, MAX_OBJECTS + 1)):
         cls = int(rng.integers(len(NAMES)))
         for _ in range(TRIES):
-            radius = np.exp(rng.uniform(*np.log([SMALLEST, min(LARGEST, 0.55 * size)]))) / 2
+            radius = np.exp(rng.uniform(*np.log([MIN_DIAMETER, min(MAX_DIAMETER, 0.55 * size)]))) / 2
             contours = outline(NAMES[cls], radius, rng.uniform(0, 2 * np.pi))
             low, high = contours[0].min(axis=0), contours[0].max(axis=0)
-            centre = rng.uniform(-low + 1, (width - 1, height - 1) - high)
-            box = np.concatenate([low + centre, high + centre])
-            if not len(boxes) or overlap(box, boxes).max() < MOST_OVERLAP:
-                paint(rng, image, [contour + centre for contour in contours], box)
+            center = rng.uniform(-low + 1, (width - 1, height - 1) - high)
+            box = np.concatenate([low + center, high + center])
+            if not len(boxes) or overlap(box, boxes).max() < MAX_OVERLAP:
+                paint(rng, image, [contour + center for contour in contours], box)
                 boxes = np.vstack([boxes, box])
                 x1, y1, x2, y2 = box / (width, height, width, height)
                 rows.append((cls, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1))
@@ -86,7 +106,7 @@ def draw_image(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[tu
 
 
 def draw_background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Muted gradient, coarse and fine noise, and thin lines to distract."""
+    """Draw a muted gradient with coarse and fine noise, and thin lines as distractors."""
     corners = rng.uniform(40, 215, (2, 2, 1)) + rng.uniform(-30, 30, (2, 2, 3))
     coarse = rng.uniform(-25, 25, (rng.integers(3, 9), rng.integers(3, 9), 3))
     image = cv2.resize(corners, (width, height)) + cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -99,68 +119,37 @@ def draw_background(rng: np.random.Generator, height: int, width: int) -> np.nda
 
 
 def outline(name: str, radius: float, angle: float) -> list[np.ndarray]:
-    """Contours (points, 2) of a shape around (0, 0), the outer one first; a second one is a hole."""
-    if name == "square":
-        points = _ring_of_points(4, radius)
-    elif name == "triangle":
-        points = _ring_of_points(3, radius)
-    elif name == "star":
-        points = _ring_of_points(10, radius) * np.where(np.arange(10) % 2, 0.42, 1)[:, None]
+    """Return the contours (points, 2) of a shape around (0, 0), the outer one first; a second one is a hole."""
+    corners = {"square": 4, "triangle": 3, "star": 10}.get(name, 72)
+    angles = np.arange(corners) * (2 * np.pi / corners)
+    points = np.stack([np.cos(angles), np.sin(angles)], axis=1) * radius
+    if name == "star":
+        points *= np.where(np.arange(10) % 2, 0.42, 1)[:, None]
     elif name == "cross":
         arm, end = 0.3 * radius, (1 - 0.3**2) ** 0.5 * radius
         quarter = np.array([(end, -arm), (end, arm), (arm, arm)])
         turns = [np.array([[c, s], [-s, c]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))]
         points = np.concatenate([quarter @ turn for turn in turns])
-    else:
-        points = _ring_of_points(72, radius)
     cos, sin = np.cos(angle), np.sin(angle)
     points = points @ np.array([[cos, sin], [-sin, cos]])
     return [points, points * 0.55] if name == "ring" else [points]
 
 
 def paint(rng: np.random.Generator, image: np.ndarray, contours: list[np.ndarray], box: np.ndarray) -> None:
-    """Fill a shape with a colour that stands out from what lies under its box, sometimes with an edge line."""
+    """Fill a shape with a color that contrasts with the background in its box, sometimes with an edge line."""
     x1, y1, x2, y2 = box.astype(int)
     ground = image[y1 : y2 + 1, x1 : x2 + 1].mean(axis=(0, 1))
-    colour = rng.uniform(0, 255, 3)
-    while np.linalg.norm(colour - ground) < CONTRAST or np.ptp(colour) < 40:
-        colour = rng.uniform(0, 255, 3)
+    color = rng.uniform(0, 255, 3)
+    while np.linalg.norm(color - ground) < CONTRAST or np.ptp(color) < 40:
+        color = rng.uniform(0, 255, 3)
     fixed = [np.rint(contour * 2**FRACTION_BITS).astype(np.int32) for contour in contours]
-    cv2.fillPoly(image, fixed, colour.tolist(), cv2.LINE_AA, FRACTION_BITS)
+    cv2.fillPoly(image, fixed, color.tolist(), cv2.LINE_AA, FRACTION_BITS)
     if rng.random() < 0.4:
-        cv2.polylines(image, fixed, True, (colour * 0.6).tolist(), 1, cv2.LINE_AA, FRACTION_BITS)
+        cv2.polylines(image, fixed, True, (color * 0.6).tolist(), 1, cv2.LINE_AA, FRACTION_BITS)
 
 
 def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Intersection of a box (4,) with boxes (n, 4) as a share of the smaller of the two."""
+    """Compute the intersection of a box (4,) with boxes (n, 4) as a fraction of the smaller of the two."""
     sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     return np.clip(sides, 0, None).prod(axis=1) / np.minimum(areas, (box[2:] - box[:2]).prod())
-
-
-def _ring_of_points(count: int, radius: float) -> np.ndarray:
-    angles = np.arange(count) * (2 * np.pi / count)
-    return np.stack([np.cos(angles), np.sin(angles)], axis=1) * radius
-
-
-def _is_complete(root: Path, facts: dict) -> bool:
-    """Whether the same data set has been generated here and still has all its images."""
-    marker = root / MARKER
-    if not marker.is_file() or json.loads(marker.read_text()) != facts:
-        return False
-    return all(len(list((root / "images" / split).glob("*.jpg"))) == facts[split] for split in ("train", "val"))
-
-
-def _put_in_place(work: Path, root: Path, facts: dict) -> None:
-    """Rename the finished folder to `root`, in place of an older one; another process may have been first."""
-    if root.exists():
-        if _is_complete(root, facts):
-            return
-        outdated = work.with_name(f"{work.name}-outdated")
-        os.replace(root, outdated)
-        shutil.rmtree(outdated)
-    try:
-        os.replace(work, root)
-    except OSError:
-        if not _is_complete(root, facts):
-            raise

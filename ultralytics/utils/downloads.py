@@ -1,4 +1,4 @@
-"""The only place that touches the network, and only when a data set or weights were asked for that are not there."""
+"""Network access of the package: only for missing data sets or weights, and images behind an address."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ CHUNK = 1 << 20
 
 
 def download(url: str, file: Path) -> Path:
-    """Fetch `url` into `file` (nothing to do when it is there), going on where an interrupted attempt stopped.
+    """Download `url` to `file` unless it exists; resume an interrupted download.
 
-    Raises UserError with the address, the reason and where to put the file by hand.
+    Raises UserError with the address, the reason and the path to save the file by hand.
     """
     file = Path(file)
     if file.exists():
@@ -38,24 +38,29 @@ def download(url: str, file: Path) -> Path:
             done = done if resumed else 0
             total = done + int(answer.headers.get("Content-Length") or 0)
             _check_space(url, file, total - done)
-            with open(part, "ab" if resumed else "wb") as stream:
-                done += _copy(answer, stream, file.name, done, total)
-    except OSError as error:  # URLError and HTTPError are OSErrors
+            LOGGER.info(f"Downloading {file.name}")
+            bar = tqdm(total=total or None, initial=done, unit="B", unit_scale=True, desc=file.name)
+            with bar, open(part, "ab" if resumed else "wb") as stream:
+                while chunk := answer.read(CHUNK):
+                    stream.write(chunk)
+                    bar.update(len(chunk))
+                    done += len(chunk)
+    except OSError as error:  # includes URLError and HTTPError
         if getattr(error, "code", None) == 416:
-            part.unlink()  # asked to go on after the end: the file has changed over there
+            part.unlink()  # range not satisfiable: the file has changed on the server
         reason = getattr(error, "reason", None) or error
         raise UserError(
-            f"{url} could not be downloaded ({reason}). Check the network and run again (what was fetched is kept), "
+            f"{url} could not be downloaded ({reason}). Check the network and run again (partial downloads are kept), "
             f"or download it by hand and save it as {file}"
         ) from error
     if total and done != total:
-        raise UserError(f"{url}: the connection ended after {done} of {total} bytes; run again to go on from there")
+        raise UserError(f"{url}: the connection ended after {done} of {total} bytes; run again to resume")
     os.replace(part, file)
     return file
 
 
 def fetch(url: str, limit: int) -> bytes:
-    """What `url` answers, at most `limit` bytes; user name and password in it are sent when the server asks for them.
+    """Return the content of `url`, at most `limit` bytes; user name and password in it are sent if requested.
 
     Raises UserError with the address (without the password) and the reason.
     """
@@ -64,33 +69,31 @@ def fetch(url: str, limit: int) -> bytes:
     passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
     if parts.username:
         passwords.add_password(None, bare, unquote(parts.username), unquote(parts.password or ""))
-    opener = urllib.request.build_opener(
-        urllib.request.HTTPBasicAuthHandler(passwords), urllib.request.HTTPDigestAuthHandler(passwords)
-    )
+    handlers = (urllib.request.HTTPBasicAuthHandler(passwords), urllib.request.HTTPDigestAuthHandler(passwords))
     try:
-        with opener.open(bare, timeout=TIMEOUT) as answer:
+        with urllib.request.build_opener(*handlers).open(bare, timeout=TIMEOUT) as answer:
             data = answer.read(limit + 1)
-            missing = answer.length or 0  # bytes that were announced and have not come
+            missing = answer.length or 0  # announced bytes that did not arrive
     except (OSError, HTTPException) as error:
         raise UserError(f"{bare} could not be read ({getattr(error, 'reason', None) or error})") from error
     if len(data) > limit:
-        raise UserError(f"{bare}: more than {limit / 1e6:.0f} MB, which is too large for one picture")
+        raise UserError(f"{bare}: more than {limit / 1e6:.0f} MB, which is too large for one image")
     if missing:
         raise UserError(f"{bare}: the connection ended {missing} bytes too early")
     return data
 
 
-def extract(archive: Path, folder: Path, strip: bool = False) -> None:
-    """Unpack a .zip or .tar(.gz ...) into `folder`; `strip` leaves out the single folder at the top of the archive.
+def extract(archive: Path, folder: Path, *, strip: bool = False) -> None:
+    """Unpack a .zip or .tar(.gz ...) into `folder`; `strip` skips the single top folder of the archive.
 
-    Members that would leave `folder` are not written there.
+    Members are never written outside `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / ".unpacked" if strip else folder
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as packed:
-                packed.extractall(target)  # drops absolute paths and ".." by itself
+                packed.extractall(target)  # drops absolute paths and ".."
         else:
             with tarfile.open(archive) as packed:
                 packed.extractall(target, filter="data")
@@ -107,16 +110,4 @@ def _check_space(url: str, file: Path, needed: int) -> None:
     free = shutil.disk_usage(file.parent).free
     if needed > free:
         text = f"needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free in {file.parent}"
-        raise UserError(f"{url}: {text}; make room, or set ULTRALYTICS_CACHE to another folder")
-
-
-def _copy(source, target, name: str, done: int, total: int) -> int:
-    """Bytes copied, with a bar."""
-    copied = 0
-    LOGGER.info(f"Downloading {name}")
-    with tqdm(total=total or None, initial=done, unit="B", unit_scale=True, desc=name) as bar:
-        while chunk := source.read(CHUNK):
-            target.write(chunk)
-            bar.update(len(chunk))
-            copied += len(chunk)
-    return copied
+        raise UserError(f"{url}: {text}; free some space, or set ULTRALYTICS_CACHE to another folder")

@@ -12,7 +12,7 @@ from torch import nn
 from ultralytics.data.build import EpochLoader, build_dataloader, build_dataset
 from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.dataset_yaml import load_dataset_config
-from ultralytics.data.recommend import small_data_advice
+from ultralytics.data.recommend import recommend_options
 from ultralytics.engine.checkpoint import load_model_weights
 from ultralytics.engine.ddp import share_of_batch
 from ultralytics.engine.trainer import BaseTrainer, training_sides
@@ -100,7 +100,7 @@ class RTDETRTrainer(BaseTrainer):
                 return
 
     def advise(self) -> None:
-        lines = small_data_advice(
+        lines = recommend_options(
             self.train_loader.dataset.labels,
             self.args,
             queries=self.model.model[-1].num_queries,

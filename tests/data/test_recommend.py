@@ -9,7 +9,7 @@ import pytest
 
 from ultralytics.cfg import get_cfg
 from ultralytics.data.labels import ImageLabels
-from ultralytics.data.recommend import small_data_advice, updates_per_epoch
+from ultralytics.data.recommend import recommend_options, updates_per_epoch
 
 
 def image(boxes: int = 7, side: float = 0.2, shape: tuple[int, int] = (480, 640), crowd: int = 0) -> ImageLabels:
@@ -20,7 +20,7 @@ def image(boxes: int = 7, side: float = 0.2, shape: tuple[int, int] = (480, 640)
 
 def advice(labels: list[ImageLabels], *, queries: int = 300, pretrained: bool = True, **options) -> dict[str, str]:
     """By the first option a line names."""
-    lines = small_data_advice(labels, get_cfg(overrides=options), queries=queries, pretrained=pretrained)
+    lines = recommend_options(labels, get_cfg(overrides=options), queries=queries, pretrained=pretrained)
     found = {line.split("=")[0]: line for line in lines}
     assert len(found) == len(lines)
     return found
@@ -52,7 +52,7 @@ def test_too_few_updates():
     labels = [image()] * 32
     assert updates_per_epoch(32, batch=16, nbs=16) == 2 and updates_per_epoch(33, batch=4, nbs=16) == 3
     scratch, tuned = advice(labels, pretrained=False), advice(labels)
-    assert scratch["batch"].startswith("batch=4 nbs=4 epochs=375: 32 images at batch=16 nbs=16 give 144 updates")
+    assert scratch["batch"].startswith("batch=4 nbs=4 epochs=375: 32 images at batch=16 nbs=16 give 144 optimizer steps")
     assert tuned["batch"].startswith("batch=4 nbs=4 epochs=125: ")
     assert advice(labels, batch=4, nbs=4)["epochs"].startswith("epochs=125: ")
     assert advice([image()] * 128)["batch"].startswith("batch=4 nbs=4: ")  # 32 x 72 epochs are enough
@@ -82,30 +82,30 @@ def test_freezing():
     ],
 )  # fmt: skip
 def test_tiny_boxes(side, shape, options, start):
-    few = small_data_advice([image(7, 0.3, shape)] * 9 + [image(7, side, shape)], get_cfg(overrides=options),
+    few = recommend_options([image(7, 0.3, shape)] * 9 + [image(7, side, shape)], get_cfg(overrides=options),
                             queries=300, pretrained=True)  # fmt: skip
-    assert not [line for line in few if "finest map" in line]  # a tenth of the boxes is nothing unusual
-    lines = small_data_advice([image(7, side, shape)] * 10, get_cfg(overrides=options), queries=300, pretrained=True)
-    tiny = [line for line in lines if "finest map" in line]
+    assert not [line for line in few if "finest feature map" in line]  # a tenth of the boxes is nothing unusual
+    lines = recommend_options([image(7, side, shape)] * 10, get_cfg(overrides=options), queries=300, pretrained=True)
+    tiny = [line for line in lines if "finest feature map" in line]
     assert (not tiny and start is None) or tiny[0].startswith(start)
     assert ("no more detail" in "".join(tiny)) == (shape == (480, 640) and start is not None)
 
 
 def test_images_smaller_than_the_network_sees():
-    assert advice([image(shape=(16, 12))])["imgsz"].startswith("imgsz=64: the images have 16 px; enlarging them to 640")
+    assert advice([image(shape=(16, 12))])["imgsz"].startswith("imgsz=64: the images have 16 px; 640 px would only cost time")
     assert advice([image(shape=(200, 150))])["imgsz"].startswith("imgsz=416: ")
     assert "imgsz" not in advice([image(shape=(320, 320))]) and "imgsz" not in advice([image(shape=(16, 16))], imgsz=64)
 
 
 def test_strong_augmentation_that_never_begins():
     labels = [image()] * 5000
-    assert advice(labels, epochs=10)["close_mosaic"].startswith("close_mosaic=2: the last 10 epochs")
+    assert advice(labels, epochs=10)["close_mosaic"].startswith("close_mosaic=2: the last 10 of 10 epochs")
     assert "close_mosaic" not in advice(labels, epochs=11)
     assert "close_mosaic" not in advice(labels, epochs=10, augmentation="none")
 
 
 def test_patience_of_few_updates():
-    assert advice([image()] * 32)["patience"].startswith("patience=0: 50 epochs without progress are only 100 updates")
+    assert advice([image()] * 32)["patience"].startswith("patience=0: 50 epochs are only 100 optimizer steps")
     for options in ({"patience": 0}, {"patience": 72}, {"patience": 300}):
         assert "patience" not in advice([image()] * 32, **options)
 
