@@ -52,7 +52,7 @@ def test_too_few_updates():
     labels = [image()] * 32
     assert updates_per_epoch(32, batch=16, nbs=16) == 2 and updates_per_epoch(33, batch=4, nbs=16) == 3
     scratch, tuned = advice(labels, pretrained=False), advice(labels)
-    assert scratch["batch"].startswith("batch=4 nbs=4 epochs=375: 32 images at batch=16 nbs=16 give 144 optimizer steps")
+    assert scratch["batch"].startswith("batch=4 nbs=4 epochs=375: 32 images at batch=16 nbs=16 give 144 opt")
     assert tuned["batch"].startswith("batch=4 nbs=4 epochs=125: ")
     assert advice(labels, batch=4, nbs=4)["epochs"].startswith("epochs=125: ")
     assert advice([image()] * 128)["batch"].startswith("batch=4 nbs=4: ")  # 32 x 72 epochs are enough
@@ -92,14 +92,16 @@ def test_tiny_boxes(side, shape, options, start):
 
 
 def test_images_smaller_than_the_network_sees():
-    assert advice([image(shape=(16, 12))])["imgsz"].startswith("imgsz=64: the images have 16 px; 640 px would only cost time")
+    assert advice([image(shape=(16, 12))])["imgsz"].startswith("imgsz=64: the images have 16 px; 640 px would only")
     assert advice([image(shape=(200, 150))])["imgsz"].startswith("imgsz=416: ")
     assert "imgsz" not in advice([image(shape=(320, 320))]) and "imgsz" not in advice([image(shape=(16, 16))], imgsz=64)
 
 
 def test_strong_augmentation_that_never_begins():
     labels = [image()] * 5000
-    assert advice(labels, epochs=10)["close_mosaic"].startswith("close_mosaic=2: the last 10 of 10 epochs")
+    assert advice(labels, epochs=10)["close_mosaic"].startswith(
+        "close_mosaic=2: 10 switches strong augmentation off in all 10"
+    )
     assert "close_mosaic" not in advice(labels, epochs=11)
     assert "close_mosaic" not in advice(labels, epochs=10, augmentation="none")
 

@@ -143,8 +143,8 @@ def _image_size(stats: DataStats, options: RecommendOptions) -> Iterator[str]:
 def _schedule(stats: DataStats, options: RecommendOptions) -> Iterator[str]:
     if options.augmentation != "none" and options.close_mosaic >= options.epochs:
         yield (
-            f"close_mosaic={options.epochs // 5}: the last {options.close_mosaic} of {options.epochs} epochs have no "
-            "strong augmentation"
+            f"close_mosaic={options.epochs // 5}: {options.close_mosaic} switches strong augmentation off in all "
+            f"{options.epochs} epochs"
         )
     updates = options.patience * stats.updates
     if options.patience and options.patience < options.epochs and updates < MIN_PATIENCE_UPDATES:
