@@ -1,0 +1,41 @@
+"""MkDocs hook: fill the options page from the option schema."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ultralytics.cfg.options import schema
+
+CHINESE = Path(__file__).parent / "zh" / "options.yaml"
+HEADINGS = {"en": "| option | default | values | modes | meaning |", "zh": "| 选项 | 默认值 | 取值 | 模式 | 含义 |"}
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Replace the marker `<!-- options -->` with the tables of all options, in the language of the page."""
+    if "<!-- options -->" not in markdown:
+        return markdown
+    locale = "zh" if page.file.src_uri.startswith("zh/") else "en"
+    return markdown.replace("<!-- options -->", options_tables(locale))
+
+
+def options_tables(locale: str) -> str:
+    """Return one heading and one Markdown table per section of default.yaml."""
+    chinese = yaml.safe_load(CHINESE.read_text(encoding="utf-8")) if locale == "zh" else None
+    parts = []
+    for section, rows in groupby(schema(), key=lambda row: row.section):
+        lines = [f"## {chinese['sections'][section] if chinese else section}", "", HEADINGS[locale], "|---|---|---|---|---|"]
+        for row in rows:
+            text = chinese["options"][row.name] if chinese else row.description
+            cells = [f"`{row.name}`", f"`{_yaml(row.default)}`", row.values, ", ".join(row.modes), text]
+            lines.append("| " + " | ".join(re.sub(r"(?<!\\)\|", r"\\|", cell) for cell in cells) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...").strip()
