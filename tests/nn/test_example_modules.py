@@ -401,7 +401,7 @@ def test_a_model_file_folds_exactly(model):
 
 def documented(language: str) -> list[tuple[str, str, str]]:
     """Name, millions of parameters and GFLOPs of each row of the table."""
-    text = (DOCS / language / "examples.md").read_text(encoding="utf-8")
+    text = (DOCS / language / "models.md").read_text(encoding="utf-8")
     return re.findall(r"^\| (\w+) \|.*?\| ([\d.]+) \| ([\d.]+) \|", text, re.M)
 
 
