@@ -28,7 +28,8 @@ def options_tables(locale: str) -> str:
     chinese = yaml.safe_load(CHINESE.read_text(encoding="utf-8")) if locale == "zh" else None
     parts = []
     for section, rows in groupby(schema(), key=lambda row: row.section):
-        lines = [f"## {chinese['sections'][section] if chinese else section}", "", HEADINGS[locale], "|---|---|---|---|---|"]
+        title = chinese["sections"][section] if chinese else section
+        lines = [f"## {title}", "", HEADINGS[locale], "|---|---|---|---|---|"]
         for row in rows:
             text = chinese["options"][row.name] if chinese else row.description
             cells = [f"`{row.name}`", f"`{_yaml(row.default)}`", row.values, ", ".join(row.modes), text]
