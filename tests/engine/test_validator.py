@@ -153,7 +153,7 @@ def test_a_split_without_labels_is_told_and_gives_no_numbers(data, caplog):
         file.write_text("")
     with caplog.at_level(logging.INFO, "ultralytics"):
         metrics = RTDETRValidator(args=options(data))(Oracle())
-    assert "none of the 3 images has a labelled object" in caplog.text
+    assert "none of the 3 images has a labeled object" in caplog.text
     assert math.isnan(metrics.fitness)
 
 
@@ -171,7 +171,7 @@ def test_what_does_not_fit_is_refused(data, model, changes, error, message):
 
 def test_other_names_are_remarked_on(data, caplog):
     RTDETRValidator(args=options(data))(Oracle({0: "cat", 1: "wolf"}))
-    assert "class 1 is 'dog', for the model it is 'wolf'" in caplog.text
+    assert "class 1 is 'dog', but 'wolf' in the model" in caplog.text
 
 
 def test_callbacks_see_the_validator(data):
@@ -184,7 +184,7 @@ def test_callbacks_see_the_validator(data):
 
 
 def test_a_validator_without_a_task_says_so(data):
-    with pytest.raises(NotImplementedError, match="how the output"):
+    with pytest.raises(NotImplementedError, match="must implement postprocess"):
         BaseValidator(args=options(data))(Oracle())
 
 

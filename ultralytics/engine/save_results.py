@@ -1,4 +1,4 @@
-"""What prediction leaves behind: drawn images and videos, label files, crops, and the window on the screen."""
+"""Files of a prediction: drawn images and videos, label files and crops; and the window on the screen."""
 
 from __future__ import annotations
 
@@ -12,31 +12,30 @@ from ultralytics.data.streams import Frame
 from ultralytics.engine.results import Results, image_name, show_image, write_image
 from ultralytics.utils.errors import DataError
 
-WRITTEN_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # other images are written as .jpg
-SHOWN_MILLISECONDS = 500  # how long a picture stays on the screen; frames of videos do not wait
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # other images are saved as .jpg
+SHOW_MILLISECONDS = 500  # per image; frames of videos do not wait
 
 
-class ResultWriter:
-    """Saves and shows results as the options say; `close` finishes videos.
+class ResultSaver:
+    """Save and show results as the options say; `close` finishes the videos.
 
-    Files of equal names from different folders do not overwrite each other: the later one gets a number.
+    Files of equal names from different folders are numbered.
     """
 
     def __init__(self, options: Options, folder: Path | None) -> None:
         self.options, self.folder = options, folder
-        self._owners: dict[str, str] = {}  # name in the run folder -> the source path it stands for
+        self._sources: dict[str, str] = {}  # name in the run folder -> path of its source
         self._videos: dict[str, tuple[cv2.VideoWriter, tuple[int, int]]] = {}  # with (width, height)
 
     @staticmethod
     def needs_folder(options: Options) -> bool:
-        """Whether the options ask for any file; feature vectors (`embed`) are returned, not written."""
-        of_detections = options.save or options.save_txt or options.save_crop
-        return options.visualize or (of_detections and not options.embed)
+        """Check whether the options ask for any file; feature vectors (`embed`) are not saved."""
+        detections = options.save or options.save_txt or options.save_crop
+        return options.visualize or (detections and not options.embed)
 
-    def write(self, result: Results, frame: Frame) -> None:
+    def save(self, result: Results, frame: Frame) -> None:
         """Save and show one result."""
-        options = self.options
-        stem = self.name(frame)
+        options, stem = self.options, self.name(frame)
         numbered = stem if frame.kind == "image" else f"{stem}_{frame.index}"
         if options.save_txt:
             result.save_txt(self.folder / "labels" / f"{numbered}.txt", save_conf=options.save_conf)
@@ -51,20 +50,20 @@ class ResultWriter:
             boxes=options.show_boxes,
         )
         if options.show:
-            show_image(frame.path, picture, milliseconds=SHOWN_MILLISECONDS if frame.kind == "image" else 1)
+            show_image(frame.path, picture, milliseconds=SHOW_MILLISECONDS if frame.kind == "image" else 1)
         if options.save and frame.kind == "image":
             suffix = Path(image_name(frame.path)).suffix.lower()
-            write_image(self.folder / f"{stem}{suffix if suffix in WRITTEN_SUFFIXES else '.jpg'}", picture)
+            write_image(self.folder / f"{stem}{suffix if suffix in IMAGE_SUFFIXES else '.jpg'}", picture)
         elif options.save:
-            self._write_frame(stem, frame, picture)
+            self._save_frame(stem, frame, picture)
 
     def name(self, frame: Frame) -> str:
-        """Name of the frame's source in the run folder, without suffix."""
+        """Return the name of the frame's source in the run folder, without suffix."""
         full = image_name(frame.path)
-        wanted = full if frame.kind == "stream" else Path(full).stem
-        name, number = wanted, 2
-        while self._owners.setdefault(name, frame.path) != frame.path:
-            name, number = f"{wanted}_{number}", number + 1
+        stem = full if frame.kind == "stream" else Path(full).stem
+        name, number = stem, 2
+        while self._sources.setdefault(name, frame.path) != frame.path:
+            name, number = f"{stem}_{number}", number + 1
         return name
 
     def close(self) -> None:
@@ -73,15 +72,16 @@ class ResultWriter:
             video.release()
         self._videos.clear()
 
-    def _write_frame(self, stem: str, frame: Frame, picture: np.ndarray) -> None:
+    def _save_frame(self, stem: str, frame: Frame, picture: np.ndarray) -> None:
+        shape = picture.shape[1], picture.shape[0]
         if stem not in self._videos:
-            if frame.kind == "video":  # files come one after the other: the one before is complete
+            if frame.kind == "video":  # video files are read one by one: the previous one is complete
                 self.close()
-            file, size = self.folder / f"{stem}.mp4", (picture.shape[1], picture.shape[0])
-            video = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), frame.fps, size)
+            file = self.folder / f"{stem}.mp4"
+            video = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), frame.fps, shape)
             if not video.isOpened():
                 raise DataError(f"{file}: OpenCV cannot write this video; use save=False save_txt=True, or images")
-            self._videos[stem] = (video, size)
+            self._videos[stem] = (video, shape)
         video, size = self._videos[stem]
-        # A stream may change its resolution; a video cannot, and would silently drop the frame.
-        video.write(picture if (picture.shape[1], picture.shape[0]) == size else cv2.resize(picture, size))
+        # a stream may change its resolution, but a video would drop the frame
+        video.write(picture if shape == size else cv2.resize(picture, size))

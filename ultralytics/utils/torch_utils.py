@@ -120,6 +120,27 @@ def clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
+class Stopwatch:
+    """Seconds spent in each stage of prediction or validation, including the work queued on the device.
+
+    `with watch("inference"): ...` adds to a stage.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds = {"preprocess": 0.0, "inference": 0.0, "postprocess": 0.0}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = clock(self.device)
+        yield
+        self.seconds[stage] += clock(self.device) - start
+
+    def per_image(self, images: int) -> dict[str, float]:
+        """Return milliseconds per image by stage."""
+        return {stage: 1000 * seconds / max(images, 1) for stage, seconds in self.seconds.items()}
+
+
 def time_sync() -> float:
     """Return the time in seconds after all work queued on the current GPU has finished."""
     return clock(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
