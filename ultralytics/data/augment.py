@@ -6,8 +6,8 @@ A new augmentation is a class in `transforms/` and its entry in a pipeline here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
+from ultralytics.cfg.options import Options
 from ultralytics.data.transforms.color import RandomHSV, RandomPhotometricDistort
 from ultralytics.data.transforms.crop import RandomIoUCrop, RandomZoomOut, SanitizeBoundingBoxes
 from ultralytics.data.transforms.geometry import LetterBox, RandomFlip, RandomPerspective, Resize
@@ -18,27 +18,7 @@ from ultralytics.utils.errors import OptionError
 DETAIL = 2  # times imgsz: longest side in the official pipeline, so that a crop of 0.3 of it has at least 0.6 imgsz
 
 
-class AugmentOptions(Protocol):
-    """Options of the pipelines; see cfg/default.yaml."""
-
-    imgsz: int
-    augmentation: str
-    dense: float
-    degrees: float
-    translate: float
-    scale: float
-    shear: float
-    perspective: float
-    mosaic: float
-    mixup: float
-    hsv_h: float
-    hsv_s: float
-    hsv_v: float
-    flipud: float
-    fliplr: float
-
-
-def train_transforms(options: AugmentOptions, source: SampleSource, imgsz: int | None = None) -> Compose:
+def train_transforms(options: Options, source: SampleSource, imgsz: int | None = None) -> Compose:
     """Build the pipeline `options.augmentation` to (imgsz, imgsz); mixing draws samples from `source`."""
     return PIPELINES[options.augmentation](options, source, imgsz or options.imgsz)
 
@@ -48,7 +28,7 @@ def val_transforms(imgsz: int, *, keep_ratio: bool = False) -> Compose:
     return Compose([LetterBox(imgsz) if keep_ratio else Resize(imgsz)])
 
 
-def max_image_side(options: AugmentOptions, imgsz: int) -> int | None:
+def max_image_side(options: Options, imgsz: int) -> int | None:
     """Return the longest side to load images at while keeping their aspect ratio; None resizes to imgsz.
 
     The official pipeline crops before it resizes, so its images keep more detail than the network sees.
@@ -56,7 +36,7 @@ def max_image_side(options: AugmentOptions, imgsz: int) -> int | None:
     return DETAIL * imgsz if options.augmentation == "official" else None
 
 
-def mosaic_pipeline(options: AugmentOptions, source: SampleSource, size: int) -> Compose:
+def mosaic_pipeline(options: Options, source: SampleSource, size: int) -> Compose:
     """Build mosaic, affine, mixup, HSV and flips. Each tile of a dense grid has its own affine transform."""
     affine = (options.degrees, options.translate, options.scale, options.shear, options.perspective)
     mosaic = Mosaic(source, size, options.mosaic, RandomPerspective(size, *affine))
@@ -73,7 +53,7 @@ def mosaic_pipeline(options: AugmentOptions, source: SampleSource, size: int) ->
     )
 
 
-def official_pipeline(options: AugmentOptions, source: SampleSource, size: int) -> Compose:
+def official_pipeline(options: Options, source: SampleSource, size: int) -> Compose:
     """Build the official RT-DETR configuration: color, zoom-out, IoU crop, resize, flip.
 
     Tiles of a dense grid are not zoomed out, as the grid makes them smaller already.
@@ -89,7 +69,7 @@ def official_pipeline(options: AugmentOptions, source: SampleSource, size: int) 
     return Compose([combined, RandomFlip(options.fliplr)])
 
 
-def no_augmentation(options: AugmentOptions, source: SampleSource, size: int) -> Compose:
+def no_augmentation(options: Options, source: SampleSource, size: int) -> Compose:
     """Build the pipeline of validation."""
     if options.dense:
         raise OptionError(
@@ -98,14 +78,12 @@ def no_augmentation(options: AugmentOptions, source: SampleSource, size: int) ->
     return val_transforms(size)
 
 
-PIPELINES: dict[str, Callable[[AugmentOptions, SampleSource, int], Compose]] = {
+PIPELINES: dict[str, Callable[[Options, SampleSource, int], Compose]] = {
     "mosaic": mosaic_pipeline,
     "official": official_pipeline,
     "none": no_augmentation,
 }
 
 
-def _with_grid(
-    options: AugmentOptions, source: SampleSource, tile: Transform, otherwise: Transform, size: int
-) -> Transform:
+def _with_grid(options: Options, source: SampleSource, tile: Transform, otherwise: Transform, size: int) -> Transform:
     return GridMosaic(source, tile, otherwise, size, options.dense) if options.dense else otherwise

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from ultralytics.data.augment import AugmentOptions, max_image_side, train_transforms, val_transforms
+from ultralytics.cfg.options import Options
+from ultralytics.data.augment import max_image_side, train_transforms, val_transforms
 from ultralytics.data.dataset import SINGLE_CLASS, DetectionDataset, ImageSource, epoch_order, select_labels
 from ultralytics.data.dataset_yaml import DatasetConfig
 from ultralytics.data.verify import scan_split
@@ -21,18 +21,8 @@ from ultralytics.utils.checks import usable_cores
 from ultralytics.utils.errors import DataError
 
 
-class DataOptions(AugmentOptions, Protocol):
-    """Options of data sets; see cfg/default.yaml."""
-
-    cache: bool | str
-    single_cls: bool
-    fraction: float
-    classes: list[int] | None
-    seed: int
-
-
 def build_dataset(
-    options: DataOptions,
+    options: Options,
     config: DatasetConfig,
     split: str,
     *,
@@ -120,7 +110,16 @@ def build_dataloader(
     """Build a loader of batches; they are the same for any number of workers. `batch` is per rank.
 
     >>> from tempfile import TemporaryDirectory
-    >>> from ultralytics.cfg.options import Options
+    >>> from ultralytics.cfg.options import get_cfg
+    >>> from ultralytics.data.dataset_yaml import load_dataset_config
+    >>> from ultralytics.data.synthetic import NAMES, generate_shapes
+    >>> with TemporaryDirectory() as root:
+    ...     generate_shapes(root, images_train=4, images_val=2)
+    ...     data = {"path": root, "train": "images/train", "val": "images/val", "names": list(NAMES)}
+    ...     dataset = build_dataset(get_cfg(), load_dataset_config(data), "train", training=True, imgsz=64)
+    ...     batch = next(iter(build_dataloader(dataset, batch=4, workers=0, shuffle=True)))
+    >>> batch["img"].shape
+    torch.Size([4, 3, 64, 64])
     """
     workers = min(workers, usable_cores() // min(dist.world_size(), usable_cores()))  # at most one per core
     sampler = EpochSampler(len(dataset), seed) if shuffle else BlockSampler(len(dataset), batch)

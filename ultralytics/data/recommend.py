@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
+from ultralytics.cfg.options import Options
 from ultralytics.data.labels import ImageLabels
 
 FEW_IMAGES = 1000  # too few to train from scratch
@@ -29,21 +29,6 @@ STRIDE = 32
 MIN_PATIENCE_UPDATES = 500  # optimizer steps without progress before early stopping
 
 
-class RecommendOptions(Protocol):
-    """Options that the recommendations depend on; see cfg/default.yaml."""
-
-    imgsz: int
-    batch: int
-    nbs: int
-    epochs: int
-    patience: int
-    lr0: float
-    freeze: int | list | None
-    augmentation: str
-    close_mosaic: int
-    max_det: int
-
-
 @dataclass(frozen=True)
 class DataStats:
     """Statistics of the training images and the run."""
@@ -55,9 +40,7 @@ class DataStats:
     updates: int  # optimizer steps per epoch
 
 
-def recommend_options(
-    labels: Sequence[ImageLabels], options: RecommendOptions, *, queries: int, pretrained: bool
-) -> list[str]:
+def recommend_options(labels: Sequence[ImageLabels], options: Options, *, queries: int, pretrained: bool) -> list[str]:
     """Return lines of `option=value: reason` for a training run; empty if nothing is unusual.
 
     `labels` are those of at least one training image, `queries` the object queries of the decoder, and `pretrained`
@@ -80,7 +63,7 @@ def updates_per_epoch(images: int, batch: int, nbs: int) -> int:
     return math.ceil(math.ceil(images / batch) / max(round(nbs / batch), 1))
 
 
-def _queries(stats: DataStats, options: RecommendOptions, queries: int) -> Iterator[str]:
+def _queries(stats: DataStats, options: Options, queries: int) -> Iterator[str]:
     fewer = max(MIN_QUERIES, _round_up(QUERIES_PER_BOX * stats.max_boxes, 10))
     if stats.max_boxes > queries:
         more = _round_up(1.5 * stats.max_boxes, 50)
@@ -94,7 +77,7 @@ def _queries(stats: DataStats, options: RecommendOptions, queries: int) -> Itera
         yield f"queries={fewer}: the busiest image has {boxes}; most of {queries} queries would only cost time"
 
 
-def _start(stats: DataStats, options: RecommendOptions, pretrained: bool) -> Iterator[str]:
+def _start(stats: DataStats, options: Options, pretrained: bool) -> Iterator[str]:
     """Recommend more updates, a higher rate, pretrained weights or a frozen backbone for few images."""
     total, minimum = stats.updates * options.epochs, MIN_UPDATES_PRETRAINED if pretrained else MIN_UPDATES
     images = f"{stats.images} image{'' if stats.images == 1 else 's'}"
@@ -120,7 +103,7 @@ def _start(stats: DataStats, options: RecommendOptions, pretrained: bool) -> Ite
         yield f"freeze=1 (the backbone): {images} are too few to improve a pretrained backbone, and steps become faster"
 
 
-def _image_size(stats: DataStats, options: RecommendOptions) -> Iterator[str]:
+def _image_size(stats: DataStats, options: Options) -> Iterator[str]:
     tiny = float(np.mean(stats.short_sides * options.imgsz < FINEST_STRIDE)) if len(stats.short_sides) else 0.0
     if tiny >= TINY_SHARE:
         # the size at which all but TINY_SHARE of the boxes fill a cell
@@ -140,7 +123,7 @@ def _image_size(stats: DataStats, options: RecommendOptions) -> Iterator[str]:
             yield f"imgsz={size}: the images have {stats.long_side:.0f} px; {options.imgsz} px would only cost time"
 
 
-def _schedule(stats: DataStats, options: RecommendOptions) -> Iterator[str]:
+def _schedule(stats: DataStats, options: Options) -> Iterator[str]:
     if options.augmentation != "none" and options.close_mosaic >= options.epochs:
         yield (
             f"close_mosaic={options.epochs // 5}: {options.close_mosaic} switches strong augmentation off in all "

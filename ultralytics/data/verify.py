@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import textwrap
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -105,18 +106,16 @@ class DatasetReport:
         return "\n".join(lines)
 
     def _class_table(self) -> list[str]:
-        """Return lines of `name boxes/images` in columns; classes without a box come last."""
-        shown = [i for i in self.names if self.boxes_per_class[i]]
-        cells = [f"{self.names[i]} {self.boxes_per_class[i]}/{self.images_per_class[i]}" for i in shown]
+        """Return lines of `name boxes/images`; classes without a box come last."""
+        counts = zip(self.names.values(), self.boxes_per_class, self.images_per_class, strict=True)
+        cells = [f"{name} {boxes}/{images}" for name, boxes, images in counts if boxes]
         if not cells:
             return []
-        width = max(map(len, cells)) + 3
-        columns = max(1, 110 // width)
-        rows = ["".join(c.ljust(width) for c in cells[k : k + columns]) for k in range(0, len(cells), columns)]
-        absent = [self.names[i] for i in self.names if not self.boxes_per_class[i]]
+        rows = textwrap.wrap(", ".join(cells), 110, initial_indent="  ", subsequent_indent="  ")
+        absent = [name for i, name in self.names.items() if not self.boxes_per_class[i]]
         more = f" and {len(absent) - 10} more" if len(absent) > 10 else ""
         last = [f"  {len(absent)} classes without a box: {', '.join(absent[:10])}{more}"] if absent else []
-        return ["boxes/images of each class:", *(f"  {row.rstrip()}" for row in rows), *last]
+        return ["boxes/images of each class:", *rows, *last]
 
 
 @dataclass(frozen=True)

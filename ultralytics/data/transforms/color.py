@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -38,18 +39,6 @@ class RandomHSV:
 
 
 @dataclass(frozen=True)
-class Distortion:
-    """Sampled strengths of `RandomPhotometricDistort`; None leaves a property unchanged."""
-
-    brightness: float | None = None
-    contrast: float | None = None
-    saturation: float | None = None
-    hue: float | None = None
-    contrast_first: bool = True  # before saturation and hue, else after them
-    channels: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True)
 class RandomPhotometricDistort:
     """Change each of brightness, contrast, saturation, hue and channel order with probability p.
 
@@ -59,49 +48,46 @@ class RandomPhotometricDistort:
     p: float = 0.5
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        return replace(sample, image=distort(sample.image, self.draw(rng)))
+        image = sample.image
+        for adjust, strength in self.draw(rng):
+            image = adjust(image, strength)
+        return replace(sample, image=image)
 
-    def draw(self, rng: np.random.Generator) -> Distortion:
-        """Return random strengths; the number of random numbers drawn is always the same."""
-        *on, permute = (rng.random(5) < self.p).tolist()
-        drawn = rng.uniform(*np.transpose([BRIGHTNESS, CONTRAST, SATURATION, HUE])).tolist()
-        contrast_first, order = bool(rng.random() < 0.5), rng.permutation(3).tolist()
-        strengths = [value if use else None for value, use in zip(drawn, on, strict=True)]
-        return Distortion(*strengths, contrast_first, tuple(order) if permute else None)
-
-
-def distort(image: np.ndarray, change: Distortion) -> np.ndarray:
-    """Return a changed copy of a uint8 (H, W, 3) BGR image."""
-    if change.brightness is not None:
-        image = scale_levels(image, change.brightness, 0.0)
-    if change.contrast is not None and change.contrast_first:
-        image = scale_contrast(image, change.contrast)
-    if change.saturation is not None:  # move every pixel away from or towards its own luma
-        mix = change.saturation * np.eye(3, dtype=np.float32) + (1 - change.saturation) * np.tile(LUMA, (3, 1))
-        image = cv2.transform(image, mix)
-    if change.hue is not None:
-        image = shift_hue(image, change.hue)
-    if change.contrast is not None and not change.contrast_first:
-        image = scale_contrast(image, change.contrast)
-    if change.channels is not None:
-        planes = cv2.split(image)
-        image = cv2.merge([planes[channel] for channel in change.channels])
-    return image
+    def draw(self, rng: np.random.Generator) -> list[tuple[Callable, float | list[int]]]:
+        """Return random adjustments in order; the number of random numbers drawn is always the same."""
+        used = rng.random(5) < self.p
+        strengths = rng.uniform(*np.transpose([BRIGHTNESS, CONTRAST, SATURATION, HUE])).tolist()
+        contrast_first, channels = rng.random() < 0.5, rng.permutation(3).tolist()
+        adjustments = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue, permute_channels)
+        steps = list(zip(adjustments, [*strengths, channels], strict=True))
+        order = (0, 1, 2, 3, 4) if contrast_first else (0, 2, 3, 1, 4)
+        return [steps[i] for i in order if used[i]]
 
 
-def scale_levels(image: np.ndarray, factor: float, offset: float) -> np.ndarray:
-    """Return factor * image + offset, clipped to 0..255."""
+def adjust_brightness(image: np.ndarray, factor: float, offset: float = 0.0) -> np.ndarray:
+    """Return factor * image + offset of a uint8 image, clipped to 0..255."""
     return cv2.LUT(image, np.clip(LEVELS * factor + offset, 0, 255).astype(np.uint8))
 
 
-def scale_contrast(image: np.ndarray, factor: float) -> np.ndarray:
+def adjust_contrast(image: np.ndarray, factor: float) -> np.ndarray:
     """Move every level away from (factor > 1) or towards the mean luma of the image."""
     mean = float(np.dot(cv2.mean(image)[:3], LUMA))
-    return scale_levels(image, factor, (1 - factor) * mean)
+    return adjust_brightness(image, factor, (1 - factor) * mean)
 
 
-def shift_hue(image: np.ndarray, fraction: float) -> np.ndarray:
+def adjust_saturation(image: np.ndarray, factor: float) -> np.ndarray:
+    """Move every pixel away from (factor > 1) or towards its own luma."""
+    return cv2.transform(image, factor * np.eye(3, dtype=np.float32) + (1 - factor) * np.tile(LUMA, (3, 1)))
+
+
+def adjust_hue(image: np.ndarray, fraction: float) -> np.ndarray:
     """Shift the hue by a fraction of the circle; OpenCV's full range stores it as 0..255."""
     hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_BGR2HSV_FULL))
     shifted = hue + np.uint8(round(fraction * 256) % 256)  # uint8 wraps around, like the circle
     return cv2.cvtColor(cv2.merge([shifted, saturation, value]), cv2.COLOR_HSV2BGR_FULL)
+
+
+def permute_channels(image: np.ndarray, channels: list[int]) -> np.ndarray:
+    """Reorder the channels of an image."""
+    planes = cv2.split(image)
+    return cv2.merge([planes[channel] for channel in channels])

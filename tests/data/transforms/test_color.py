@@ -8,7 +8,8 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
-from ultralytics.data.transforms.color import Distortion, RandomPhotometricDistort, distort
+from ultralytics.data.transforms import color
+from ultralytics.data.transforms.color import RandomHSV, RandomPhotometricDistort
 from ultralytics.data.transforms.sample import Sample
 
 pytest.importorskip("torchvision", minversion="0.21", reason="before it parameters were not public")
@@ -31,54 +32,58 @@ def as_rgb(image: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("name", "factor"), CASES)
-def test_each_property_changes_as_in_torchvision(picture, name, factor):
-    ours = as_rgb(distort(picture, Distortion(**{name: factor}))).int()
+def test_adjustments_match_torchvision(picture, name, factor):
+    ours = as_rgb(getattr(color, f"adjust_{name}")(picture, factor)).int()
     theirs = getattr(reference, f"adjust_{name}")(as_rgb(picture), factor).int()
     gap = (ours - theirs).abs()
-    # Rounding only; the hue is kept in 256 steps here (each 6 levels of a channel at most) and as a float there.
+    # Rounding only; hue has 256 steps here (each at most 6 levels of a channel) and is a float there.
     assert gap.float().mean() < 1.5 and gap.max() <= (12 if name == "hue" else 2)
-    unchanged = (ours - as_rgb(picture).int()).abs().float().mean()
-    assert unchanged > 3 or factor == 1.0
+    assert (ours - as_rgb(picture).int()).abs().float().mean() > 3 or factor == 1.0
 
 
-def test_contrast_comes_before_or_after_the_others(picture):
-    first = distort(picture, Distortion(contrast=1.5, saturation=0.5))
-    last = distort(picture, Distortion(contrast=1.5, saturation=0.5, contrast_first=False))
-    steps = [Distortion(saturation=0.5), Distortion(contrast=1.5)]
-    assert np.array_equal(last, distort(distort(picture, steps[0]), steps[1]))
-    assert np.array_equal(first, distort(distort(picture, steps[1]), steps[0]))
-    assert not np.array_equal(first, last)
-
-
-def test_channels_are_permuted(picture):
-    changed = distort(picture, Distortion(channels=(2, 0, 1)))
+def test_permuted_channels(picture):
+    changed = color.permute_channels(picture, [2, 0, 1])
     assert np.array_equal(changed, picture[..., [2, 0, 1]]) and changed.flags.c_contiguous
 
 
-def test_strengths_have_torchvisions_distribution(picture):
+def test_strengths_have_the_distribution_of_torchvision(picture):
     transform, rng = RandomPhotometricDistort(p=0.5), np.random.default_rng(0)
-    ours = [transform.draw(rng) for _ in range(2000)]
+    ours = [{adjust.__name__: value for adjust, value in transform.draw(rng)} for _ in range(2000)]
     torch.manual_seed(0)
     theirs = [v2.RandomPhotometricDistort(p=0.5).make_params([as_rgb(picture)]) for _ in range(2000)]
+    quantiles = (0, 0.25, 0.5, 0.75, 1)
     for name in ("brightness", "contrast", "saturation", "hue"):
-        a = np.array([value for d in ours if (value := getattr(d, name)) is not None])
+        a = np.array([d[f"adjust_{name}"] for d in ours if f"adjust_{name}" in d])
         b = np.array([float(value) for d in theirs if (value := d[f"{name}_factor"]) is not None])
-        span = np.ptp(b)
         assert abs(len(a) - len(b)) < 160  # 5 standard deviations of a difference of two such counts
-        np.testing.assert_allclose(np.quantile(a, (0, 0.25, 0.5, 0.75, 1)), np.quantile(b, (0, 0.25, 0.5, 0.75, 1)),
-                                   atol=0.06 * span)  # fmt: skip
-    for a, b in (
-        ([d.channels is not None for d in ours], [d["channel_permutation"] is not None for d in theirs]),
-        ([d.contrast_first for d in ours], [d["contrast_before"] for d in theirs]),
-    ):
-        assert abs(np.mean(a) - np.mean([bool(x) for x in b])) < 0.08
-    assert len({d.channels for d in ours}) == 7  # six orders, or none
+        np.testing.assert_allclose(np.quantile(a, quantiles), np.quantile(b, quantiles), atol=0.06 * np.ptp(b))
+    permuted = sum("permute_channels" in d for d in ours) - sum(d["channel_permutation"] is not None for d in theirs)
+    assert abs(permuted) < 160 and len({tuple(d.get("permute_channels", ())) for d in ours}) == 7  # six orders, or none
 
 
-def test_boxes_and_the_given_image_stay(picture):
+def test_contrast_is_adjusted_before_or_after_the_others():
+    rng, first = np.random.default_rng(0), []
+    for _ in range(400):
+        steps = [adjust.__name__ for adjust, _ in RandomPhotometricDistort(p=1.0).draw(rng)]
+        assert steps[0] == "adjust_brightness" and steps[-1] == "permute_channels" and len(steps) == 5
+        first.append(steps.index("adjust_contrast") == 1)
+        assert first[-1] or steps.index("adjust_contrast") == 3
+    assert 150 < sum(first) < 250
+
+
+def test_photometric_distort_changes_neither_boxes_nor_its_input(picture):
     before = picture.copy()
     sample = Sample(picture, np.float32([[1, 2, 30, 40]]), np.float32([0]), "a.jpg", picture.shape[:2], 0)
     seen = {RandomPhotometricDistort()(sample, np.random.default_rng(seed)).image.tobytes() for seed in range(20)}
     assert len(seen) > 15 and np.array_equal(picture, before)
     assert RandomPhotometricDistort()(sample, np.random.default_rng(1)).boxes is sample.boxes
     assert np.array_equal(RandomPhotometricDistort(p=0)(sample, np.random.default_rng(0)).image, picture)
+
+
+def test_hsv_has_no_drift():
+    image = np.full((96, 96, 3), (60, 120, 180), np.uint8)
+    sample = Sample(image, np.float32([[1, 2, 30, 40]]), np.float32([0]), "a.jpg", (96, 96), 0)
+    images = [RandomHSV(0.015, 0.7, 0.4)(sample, np.random.default_rng(seed)).image[0, 0] for seed in range(50)]
+    assert len({tuple(pixel.tolist()) for pixel in images}) > 40
+    assert np.abs(np.mean(images, axis=0) - (60, 120, 180)).max() < 15
+    assert RandomHSV(0, 0, 0)(sample, np.random.default_rng(0)) is sample
