@@ -1,4 +1,4 @@
-"""With several test processes (`pytest -n 2`), each of them and what it starts computes in one thread."""
+"""Use one thread per test process with `pytest -n`, also in its subprocesses."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Importing the package does nothing: no files, environment, network or patched libraries; at first no torch."""
+"""Importing the package has no effects: no files, environment, network or patched libraries, and no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Runs in a fresh interpreter, which hears of every file opened for writing and every socket through audit hooks.
+# Runs in a fresh interpreter; audit hooks report every file opened for writing and every socket.
 AUDIT = """
 import importlib, json, os, sys
 sys.dont_write_bytecode = True
@@ -20,13 +20,13 @@ before, ours = (names.split() for names in sys.argv[1:])
 libraries = [importlib.import_module(name) for name in before]
 
 def state():
-    # What a patch would change: the functions and classes of the libraries, and their numbers of threads.
+    # what a patch would change: functions and classes of the libraries, and their thread counts
     parts = {f"{m.__name__}.{k}": id(v) for m in libraries for k, v in vars(m).items() if callable(v)}
     counts = {m.__name__: m.get_num_threads() for m in libraries if hasattr(m, "get_num_threads")}
     return parts | counts
 
 noticed = []
-def listen(event, arguments):
+def record(event, arguments):
     if event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
         noticed.append(f"open {arguments[0]} {arguments[1]}")
     elif event in ("os.mkdir", "os.rename", "os.remove", "os.putenv", "os.unsetenv", "subprocess.Popen", "os.system") \\
@@ -34,7 +34,7 @@ def listen(event, arguments):
         noticed.append(f"{event} {arguments}")
 environment = dict(os.environ)
 parts = state()
-sys.addaudithook(listen)
+sys.addaudithook(record)
 for name in ours:
     importlib.import_module(name)
 later = state()
@@ -53,7 +53,7 @@ TORCH_FREE = (
 
 
 def imported(*modules: str, folder: Path, after: str = "") -> dict:
-    """What importing the modules in a fresh interpreter did, `after` other people's libraries are there."""
+    """Return the effects of importing the modules in a fresh interpreter, after the libraries of `after`."""
     run = subprocess.run(
         [sys.executable, "-c", AUDIT, after, " ".join(modules)],
         cwd=folder,
@@ -69,7 +69,7 @@ def imported(*modules: str, folder: Path, after: str = "") -> dict:
 
 
 @pytest.mark.parametrize("module", TORCH_FREE)
-def test_import_does_nothing(module, tmp_path):
+def test_import_has_no_effects_and_needs_no_torch(module, tmp_path):
     folder = tmp_path / "home"
     folder.mkdir()
     seen = imported(module, folder=folder)
@@ -79,12 +79,12 @@ def test_import_does_nothing(module, tmp_path):
     assert not heavy
 
 
-def test_no_module_of_the_package_does_anything_when_imported(tmp_path):
+def test_no_module_has_effects_when_imported(tmp_path):
     folder = tmp_path / "home"
     folder.mkdir()
     modules = [m.name for m in pkgutil.walk_packages([str(ROOT / "ultralytics")], "ultralytics.") if not m.ispkg]
     assert len(modules) > 20
-    # Other people's libraries come first: what they do while being imported is not ours to judge.
+    # libraries are imported first, so that their own effects are not counted
     libraries = (
         "torch torch.utils.data torchvision numpy cv2 matplotlib.figure scipy.optimize timm thop PIL.Image yaml tqdm"
     )
@@ -116,7 +116,7 @@ def test_requirements_agree_with_the_package_metadata():
     assert wanted == [line.strip().strip('",') for line in block.strip().splitlines()]
 
 
-def test_the_class_comes_without_what_only_some_runs_need():
+def test_rtdetr_does_not_import_what_only_some_modes_need():
     slow = ["scipy.optimize", "matplotlib", "pandas", "onnx", "onnxruntime", "openvino", "ultralytics.engine.exporter"]
     slow += ["torch._dynamo", "sympy", "triton", "torchvision", "timm", "thop", "cv2", "ultralytics.engine.trainer"]
     code = f"import sys; from ultralytics import RTDETR; print([name for name in {slow} if name in sys.modules])"

@@ -1,4 +1,7 @@
-"""RT-DETR with swappable backbones and modules. Public names are imported when they are first used."""
+"""RT-DETR with swappable backbones and modules.
+
+Public names are imported at first use: `from ultralytics import RTDETR` imports torch, `import ultralytics` does not.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RTDETR", "__version__", "checks"]
 
-# `from ultralytics import RTDETR` imports torch; `import ultralytics` does not.
-_HOME = {
+_MODULES = {
     "RTDETR": "ultralytics.models.rtdetr",
     "__version__": "ultralytics.utils",
     "checks": "ultralytics.utils.checks",
@@ -21,8 +23,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

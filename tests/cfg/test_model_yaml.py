@@ -61,7 +61,7 @@ def test_plain_data_builds_the_same(folder):
         ("head:\n  - [[-1], 1, RTDETRDecoder, [nc, 'None', '3', nearest]]", "", "`head` must be a list of rows"),
         ("  - [-1, 1, Conv", "\t- [-1, 1, Conv", "not valid YAML.*spaces, not tabs"),
         ("[16, 3, 2]]", "[16, 3, 2]", r"net\.yaml, line \d+: not valid YAML"),
-        ("head:", "head: []\nhead:", r"net\.yaml, line 8: not valid YAML: key 'head' is given twice"),
+        ("head:", "head: []\nhead:", r"net\.yaml, line 8: not valid YAML: duplicate key 'head'"),
         ("[0.5, 0.25, 512]", "[0.5, 0.25]", r"scale 'n' must be \[depth, width, max_channels\]"),
         ("[-1, 1, Conv, [16, 3, 2]]", "[-1, Conv, [16, 3, 2]]", r"net.yaml:6: a row is \[from, repeats"),
     ],

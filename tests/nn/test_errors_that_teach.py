@@ -117,7 +117,7 @@ FILES = [
     (("nc: 3", "nc: three"), ["net.yaml: nc must be a whole number from 1, got 'three'"]),
     (("nc: 3", "nc: 0"), ["net.yaml: nc must be a whole number from 1, got 0"]),
     (("nc: 3", "nc：3"), ["not valid YAML", "line 1 has a full-width '：', write ':'"]),
-    (("nc: 3", "nc: 3\nnc: 4"), ["net.yaml, line 2: not valid YAML: key 'nc' is given twice"]),
+    (("nc: 3", "nc: 3\nnc: 4"), ["net.yaml, line 2: not valid YAML: duplicate key 'nc'"]),
     (("nc: 3", "nc: 3\nscale: q\nscales: {l: [1, 1, 1024]}"), ["unknown scale 'q'; the file has l"]),
     (("nc: 3", "nc: 3\nscales: {l: [1, 1]}"), ["scale 'l' must be [depth, width, max_channels], got [1, 1]"]),
     (("nc: 3", "nc: 3\nactivation: nn.Rellu()"), ["activation 'nn.Rellu()' is not a layer of torch.nn"]),

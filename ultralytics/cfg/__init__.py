@@ -1,10 +1,10 @@
-"""Options, their default values, and readers of model files. Imports no torch."""
+"""Options and their defaults. Importing this imports no torch."""
 
 from ultralytics.cfg.options import DEFAULT_CFG_PATH, Options, get_cfg
 
 
 def entrypoint() -> None:
-    """Run the `yolo` command. The parser is imported on the first call."""
+    """Run the `yolo` command and exit."""
     from ultralytics.cli import main
 
     raise SystemExit(main())

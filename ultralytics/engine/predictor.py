@@ -119,7 +119,7 @@ class BasePredictor(CallbacksMixin):
     @cached_property
     def save_dir(self) -> Path:
         """The run folder, created on first use."""
-        return run_dir(self.args, "predict")
+        return run_dir(self.args.project, self.args.name or "predict", exist_ok=self.args.exist_ok)
 
     def resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Resize an image (H, W, 3) to the network input `size` (height, width)."""

@@ -341,7 +341,9 @@ class BaseTrainer(CallbacksMixin):
             self.advise()
         self.network = distribute(self) if dist.world_size() > 1 else self.model
         self.network_call = compiled(self.network) if self.args.compile else self.network
-        self.save_dir = dist.from_main((self.save_dir or run_dir(self.args, "train")) if self.is_main else None)
+        if self.is_main and not self.save_dir:
+            self.save_dir = run_dir(self.args.project, self.args.name or "train", exist_ok=self.args.exist_ok)
+        self.save_dir = dist.from_main(self.save_dir)
         self.files = RunFiles(self.save_dir)
         self.best, self.last = self.files.best, self.files.last
         if self.is_main:

@@ -71,7 +71,7 @@ class BaseValidator(CallbacksMixin):
     @cached_property
     def save_dir(self) -> Path:
         """The run folder, created on first use."""
-        return run_dir(self.args, "val")
+        return run_dir(self.args.project, self.args.name or "val", exist_ok=self.args.exist_ok)
 
     def __call__(
         self, model: nn.Module | str | Path | None = None, *, loss: bool = False, epoch: int | None = None

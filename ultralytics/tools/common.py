@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,18 +15,9 @@ if TYPE_CHECKING:
     from ultralytics.nn.tasks import DetectionModel
 
 
-@dataclass(frozen=True)
-class _RunOptions:
-    """Options that name the folder of a run; see `run_dir`."""
-
-    project: str
-    name: str | None
-    exist_ok: bool = False
-
-
 def tool_dir(tool: str, project: str | None, name: str | None, default: str) -> Path:
     """Create and return the folder `project`/`name`: by default `runs/<tool>/<default>`, numbered when taken."""
-    return run_dir(_RunOptions(project or str(Path("runs") / tool), name), default)
+    return run_dir(project or Path("runs") / tool, name or default)
 
 
 def open_detector(model: str, modules: str | None = None, *, exported: bool = False) -> RTDETR:

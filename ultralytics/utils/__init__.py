@@ -1,9 +1,10 @@
-"""What every layer of the package shares: the logger, paths, and the namespace that published checkpoints name."""
+"""Version, logger and paths, which all layers share. Importing this imports no torch."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
@@ -14,18 +15,18 @@ LOGGER = logging.getLogger("ultralytics")
 
 
 def __getattr__(name: str) -> object:
-    if name == "RANK":  # scripts import it; asked for each time, so that importing the package looks at nothing
+    if name == "RANK":  # a public name of the published package; read at access, so that importing has no effect
         return int(os.environ.get("RANK", -1))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def cache_dir() -> Path:
-    """Folder for generated and downloaded data sets: `$ULTRALYTICS_CACHE`, else `~/.cache/ultralytics`."""
+    """Return the folder of generated and downloaded datasets: $ULTRALYTICS_CACHE, or ~/.cache/ultralytics."""
     return Path(os.environ.get("ULTRALYTICS_CACHE") or Path.home() / ".cache" / "ultralytics")
 
 
 def setup_logging(verbose: bool = True) -> None:
-    """Let the package's messages reach the terminal as plain lines. The entry points call it; importing never does."""
+    """Log messages of the package to the terminal as plain lines. Only entry points call this."""
     if not LOGGER.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
@@ -35,22 +36,22 @@ def setup_logging(verbose: bool = True) -> None:
 
 
 class IterableSimpleNamespace(SimpleNamespace):
-    """Attributes that can be iterated as (name, value) pairs; published checkpoints keep their options in one."""
+    """Namespace that iterates over (name, value) pairs; published checkpoints store their options in one."""
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[str, object]]:
         return iter(vars(self).items())
 
     def get(self, key: str, default: object = None) -> object:
-        """Value of an attribute, or `default`."""
+        """Return the value of an attribute, or `default`."""
         return vars(self).get(key, default)
 
 
-COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
+COLORS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 END = "\033[0m"
 CODES = MappingProxyType(
     {
-        **{name: f"\033[{30 + number}m" for number, name in enumerate(COLOURS)},
-        **{f"bright_{name}": f"\033[{90 + number}m" for number, name in enumerate(COLOURS)},
+        **{name: f"\033[{30 + number}m" for number, name in enumerate(COLORS)},
+        **{f"bright_{name}": f"\033[{90 + number}m" for number, name in enumerate(COLORS)},
         "bold": "\033[1m",
         "underline": "\033[4m",
     }
@@ -58,9 +59,13 @@ CODES = MappingProxyType(
 
 
 def colorstr(*words: str) -> str:
-    """The last word in the colours and styles before it: `colorstr("red", "bold", "no")`; alone it is blue and bold.
+    """Return the last word in the colors and styles of the words before it; blue and bold by default.
 
-    Raises KeyError for an unknown colour.
+    Raises KeyError for an unknown color.
+
+    Examples:
+        >>> colorstr("red", "bold", "error")
+        '\\x1b[31m\\x1b[1merror\\x1b[0m'
     """
     *styles, text = words if len(words) > 1 else ("blue", "bold", *words)
     return "".join(CODES[style] for style in styles) + f"{text}{END}"

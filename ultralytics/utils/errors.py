@@ -1,4 +1,4 @@
-"""Errors a user can act on: where, what, got, expected, and the next step. The command line prints them as one line."""
+"""Errors that users can fix. Messages have where, what, got, expected and what to do; the CLI prints one line."""
 
 from __future__ import annotations
 
@@ -7,35 +7,40 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Something the user can mend. Its message stands alone, without a traceback."""
+    """Base class of errors that users can fix; the message is complete without a traceback."""
 
 
 class OptionError(UserError):
-    """An unknown option, or a value of the wrong type or range."""
+    """Unknown option, or a value of the wrong type or range."""
 
 
 class ModelConfigError(UserError):
-    """A model YAML, or one row of it, that cannot be built."""
+    """Invalid model YAML or row of it."""
 
 
 class DataError(UserError):
-    """A data set, image, label file or prediction source that cannot be used."""
+    """Unusable dataset, image, label file or prediction source."""
 
 
 class WeightsError(UserError):
-    """A weights file that cannot be read or does not belong to the model."""
+    """Weights file that cannot be read or does not fit the model."""
 
 
 class DeviceError(UserError):
-    """A device that was asked for and is not there."""
+    """Device that does not exist."""
 
 
 class MissingPackageError(UserError, ImportError):
-    """An optional package that is not installed; the message has the pip command."""
+    """Optional package that is not installed; the message has the pip command."""
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """`; did you mean 'epochs'?` for the nearest candidate, or an empty string where nothing is near."""
+    """Return `; did you mean 'epochs'?` for the nearest candidate, or '' if none is close.
+
+    Examples:
+        >>> did_you_mean("epoch", ["batch", "epochs"])
+        "; did you mean 'epochs'?"
+    """
     names = [str(c) for c in candidates]
     if exact := difflib.get_close_matches(str(word), names, n=1, cutoff=0.8):
         return f"; did you mean {exact[0]!r}?"

@@ -1,7 +1,11 @@
-"""Files written by `torch.save`, read as plain data: tensors, numbers, strings, lists; no code in them is run."""
+"""Read and write files: text, YAML, JSON and `torch.save`, atomic writes, and the folders of runs.
+
+Files of `torch.save` are read as plain data (tensors, numbers, strings, lists); no code in them is executed.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -9,66 +13,80 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import yaml
 
 from ultralytics.utils.errors import UserError, WeightsError
 
+RUNS_FOLDER = Path("runs") / "detect"
+FULL_WIDTH = {"：": ":", "，": ",", "【": "[", "】": "]", "［": "[", "］": "]"}
+OLD_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P"  # pickled magic number of files of torch before 1.6
+SAFETENSORS_HINT = "; is it a .safetensors file under another name?"
+CLASS_ERRORS = ("GLOBAL", "Unsupported global", "Unsupported class", "Unsupported operand")  # of torch's safe unpickler
+
 
 @contextmanager
 def atomic_write(path: str | Path, *, shared: bool = False) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of `path` when the block ends well; otherwise `path` stays as it was.
+    """Open a binary file that replaces `path` when the block succeeds; otherwise `path` is unchanged.
 
-    The temporary file lies in the same folder (a rename is atomic only within a file system) under a fixed name, so
-    that what a killed process leaves behind is overwritten by the next save instead of piling up. With `shared`,
-    for caches, several processes may write the same file at once, and it need not survive a power cut.
+    The temporary file is in the same folder and has a fixed name, so that a later save overwrites what a killed
+    process leaves behind. With `shared`, for caches, several processes may write the same file at once, and the file
+    is not flushed to disk.
     """
     path = Path(path)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp" if shared else f"{path.name}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp" if shared else f"{path.name}.tmp")
     try:
-        with open(unfinished, "wb") as file:
+        with open(temporary, "wb") as file:
             yield file
             if not shared:
                 file.flush()
                 os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        os.replace(temporary, path)
     except BaseException:
-        unfinished.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
-RUNS_FOLDER = Path("runs") / "detect"
+def read_text(path: str | Path, kind: str = "text", error: type[UserError] = UserError) -> str:
+    """Return the content of a UTF-8 file; raise `error` if it is missing, a folder or not UTF-8."""
+    file = Path(path)
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as cause:
+        raise error(f"{file}: no such file") from cause
+    except IsADirectoryError as cause:
+        raise error(f"{file}: is a folder; expected a {kind} file") from cause
+    except UnicodeDecodeError as cause:
+        raise error(f"{file}: not UTF-8 text (byte {cause.start}); save the file as UTF-8") from cause
 
-FULL_WIDTH = {"：": ":", "，": ",", "【": "[", "】": "]", "［": "[", "］": "]"}
+
+def read_json(path: str | Path, error: type[UserError] = UserError) -> object:
+    """Return the value in a JSON file; raise `error` with file and line if it cannot be read."""
+    try:
+        return json.loads(read_text(path, "JSON", error))
+    except json.JSONDecodeError as cause:
+        raise error(f"{path}, line {cause.lineno}: not valid JSON: {cause.msg}") from cause
 
 
-def resumed_weights(resume: bool | str) -> str | None:
-    """The weights that `resume=` names, by themselves or by their run's folder."""
-    if not isinstance(resume, str):
-        return None
-    return str(Path(resume) / "weights" / "last.pt") if Path(resume).is_dir() else resume
-
-
-class RunOptions(Protocol):
-    """The options that name a run's folder; `ultralytics.cfg.Options` has them."""
-
-    project: str | None
-    name: str | None
-    exist_ok: bool
+def read_yaml(path: str | Path) -> dict:
+    """Return the mapping in a YAML file, {} for an empty file; raise UserError with file and line."""
+    data = parse_yaml(read_text(path, "YAML"), str(path))
+    if data is not None and not isinstance(data, dict):
+        raise UserError(f"{path}: expected lines of the form `key: value`, got a {type(data).__name__}")
+    return data or {}
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML as people write it: `1e-4` is a number (YAML 1.1 says text) and a key given twice is an error."""
+    """SafeLoader that reads `1e-4` as a number (YAML 1.1 has a string) and refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        # Merge keys (`<<: *base`) may legitimately be overridden, so only the keys written in place are compared.
-        seen: set[str] = set()
+        seen: set[str] = set()  # keys written in place; merged keys (`<<: *base`) may be overridden
         for key_node, _ in node.value:
             key = getattr(key_node, "value", None)
             if isinstance(key, str) and key != "<<":
                 if key in seen:
-                    raise yaml.MarkedYAMLError(problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark)
+                    raise yaml.MarkedYAMLError(problem=f"duplicate key {key!r}", problem_mark=key_node.start_mark)
                 seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -79,9 +97,9 @@ _StrictLoader.add_implicit_resolver(
 
 
 def parse_yaml(text: str, where: str) -> object:
-    """Value of a YAML text; `where` names its origin in the UserError for a text that is not YAML."""
+    """Return the value of a YAML text; raise UserError, starting with `where`, if it is not valid."""
     try:
-        return yaml.load(text, Loader=_StrictLoader)  # a SafeLoader: builds plain data only
+        return yaml.load(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{where}{line}: not valid YAML: {error.problem}{_full_width_hint(text)}") from error
@@ -90,7 +108,7 @@ def parse_yaml(text: str, where: str) -> object:
 
 
 def _full_width_hint(text: str) -> str:
-    """What YAML does not take for a sign, though it looks like one: the punctuation of a Chinese keyboard."""
+    """Return a hint on full-width punctuation of Chinese keyboards, which YAML does not recognize."""
     for number, line in enumerate(text.splitlines(), 1):
         wide = next((c for c in line.partition("#")[0] if c in FULL_WIDTH), None)
         if wide is not None:
@@ -98,27 +116,8 @@ def _full_width_hint(text: str) -> str:
     return ""
 
 
-def read_yaml(path: str | Path) -> dict:
-    """The mapping in a YAML file (UTF-8); an empty file is an empty mapping. UserError names the file and the line."""
-    file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: no such file") from error
-    except IsADirectoryError as error:
-        raise UserError(f"{file}: is a folder; expected a YAML file") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 text (byte {error.start}); save the file as UTF-8") from error
-    data = parse_yaml(text, str(file))
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise UserError(f"{file}: expected lines of the form `key: value`, got a {type(data).__name__}")
-    return data
-
-
 def write_text(path: str | Path, text: str) -> Path:
-    """Write a UTF-8 file that is either the old one or the whole new one, whatever happens in between."""
+    """Write a UTF-8 file atomically, create its folder, and return the path."""
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file) as stream:
@@ -127,25 +126,30 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 def write_yaml(path: str | Path, data: Mapping) -> Path:
-    """Write plain data as YAML, keys in the order given, non-ASCII text readable; whole or not at all."""
+    """Write plain data as YAML atomically, in the order of its keys, and return the path."""
     return write_text(path, yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True))
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """Return the bytes of a file, or of all files in a folder."""
     return sum(part.stat().st_size for part in ([path] if path.is_file() else path.rglob("*")) if part.is_file())
 
 
 def safe_name(text: str) -> str:
-    """A name for a file or folder: without the characters that file systems or addresses give a meaning."""
+    """Replace characters that are not allowed in file names."""
     return "".join("_" if c in '<>:"/\\|?*' or ord(c) < 32 else c for c in text).strip(". ") or "_"
 
 
 def increment_path(path: str | Path, *, exist_ok: bool = False) -> Path:
-    """The path itself while nothing is there, else with a number: `train`, `train2`, `train3`, ...
+    """Return `path` if it does not exist, else with the next number: train, train2, train3. Nothing is created.
 
-    The number is one above the highest in the folder, so the newest run always has the highest. A file keeps its
-    suffix: `crop.jpg`, `crop2.jpg`. Nothing is created.
+    The number is one above the highest in the folder, so the newest run has the highest. Files keep their suffix.
+
+    Examples:
+        >>> Path("train").mkdir(), Path("train7").mkdir(), Path("crop.jpg").touch()
+        (None, None, None)
+        >>> [str(increment_path(name)) for name in ("train", "crop.jpg", "val")]
+        ['train8', 'crop2.jpg', 'val']
     """
     path = Path(path)
     if exist_ok or not path.exists():
@@ -156,45 +160,42 @@ def increment_path(path: str | Path, *, exist_ok: bool = False) -> Path:
     return path.with_name(f"{stem}{max([1, *taken]) + 1}{suffix}")
 
 
-def run_dir(options: RunOptions, default_name: str) -> Path:
-    """Create and return the folder of a run: `project/name`, numbered when taken unless `exist_ok`.
-
-    `project` is `runs/detect` and `name` is `default_name` (train, val, predict) where the options leave them open.
-    """
-    wanted = Path(options.project or RUNS_FOLDER) / (options.name or default_name)
+def run_dir(project: str | Path | None, name: str, *, exist_ok: bool = False) -> Path:
+    """Create and return the run folder `project/name` (default: runs/detect); number it if it exists."""
+    wanted = Path(project or RUNS_FOLDER) / name
     while True:
-        folder = increment_path(wanted, exist_ok=options.exist_ok)
+        folder = increment_path(wanted, exist_ok=exist_ok)
         try:
-            # Without exist_ok, mkdir claims the name: of two runs started together only one gets it.
-            folder.mkdir(parents=True, exist_ok=options.exist_ok)
+            folder.mkdir(parents=True, exist_ok=exist_ok)  # atomic: of two runs started together, one tries again
         except FileExistsError as error:
             if folder.is_dir():
                 continue
-            raise UserError(
-                f"{folder}: is a file; the run needs a folder there. Choose another project= or name="
-            ) from error
+            raise UserError(f"{folder}: is a file; expected a folder. Choose another project= or name=") from error
         except (NotADirectoryError, PermissionError) as error:
             raise UserError(
-                f"{folder}: cannot create the run's folder ({error.strerror}). Choose another project=, now "
+                f"{folder}: cannot create the run folder ({error.strerror}). Choose another project= than "
                 f"{str(wanted.parent)!r}"
             ) from error
         return folder
 
 
-OLD_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P"  # a number with which files of torch before 1.6 begin, pickled
-SAFETENSORS_HINT = "; is it a .safetensors file under another name?"
+def resumed_weights(resume: bool | str) -> str | None:
+    """Return the weights that `resume=` names by file or run folder; None if it is a bool."""
+    if not isinstance(resume, str):
+        return None
+    return str(Path(resume) / "weights" / "last.pt") if Path(resume).is_dir() else resume
 
 
 class PickledClassesError(WeightsError):
-    """A file that pickles Python classes beside, or around, its tensors."""
+    """The file has pickled Python classes, not only plain data."""
 
 
 def read_plain(path: str | Path) -> object:
-    """What a file written by `torch.save` holds (on the CPU), provided it is plain data.
+    """Return the content of a file of `torch.save` on the CPU, if it is plain data.
 
     Raises:
-        PickledClassesError: it is not plain data.
-        WeightsError: it is missing, damaged, or no file of `torch.save`.
+        PickledClassesError: the file has pickled classes.
+        WeightsError: the file is missing, damaged, or not one of `torch.save`.
     """
     import torch
 
@@ -205,13 +206,11 @@ def read_plain(path: str | Path) -> object:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except pickle.UnpicklingError as error:
-        if any(
-            sign in str(error) for sign in ("GLOBAL", "Unsupported global", "Unsupported class", "Unsupported operand")
-        ):
+        if any(sign in str(error) for sign in CLASS_ERRORS):
             raise PickledClassesError(
-                f"{path}: holds pickled Python classes, which are not read because reading them runs their code; "
-                "expected a checkpoint of this package. A published model file is read as data by RTDETR(...) and "
-                f".load(...), as in RTDETR('{path.name}'); its training cannot be resumed here."
+                f"{path}: has pickled Python classes, which are not loaded because that executes code; expected a "
+                "checkpoint of this package. RTDETR(...) and .load(...) read the weights of published model files, as "
+                f"in RTDETR('{path.name}'); their training cannot be resumed."
             ) from error
         raise WeightsError(f"{path}: damaged or not a weights file ({first_line(error)}).") from error
     except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -219,7 +218,7 @@ def read_plain(path: str | Path) -> object:
 
 
 def check_torch_file(path: Path) -> None:
-    """Raise WeightsError unless the file looks like one of `torch.save`, before and after torch 1.6."""
+    """Raise WeightsError unless the file looks like one of `torch.save`, of torch before or after 1.6."""
     if path.is_dir():
         raise WeightsError(f"{path}: is a folder, expected a weights file such as {path / 'best.pt'}.")
     if not path.is_file():
@@ -231,22 +230,23 @@ def check_torch_file(path: Path) -> None:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from error
     if not head:
         raise WeightsError(f"{path}: is empty, not a weights file; copy or download it again.")
-    if head[:2] != b"PK" and not head[2:].startswith(OLD_MAGIC):
-        hint = SAFETENSORS_HINT if head[8:9] == b"{" else ""
-        raise WeightsError(
-            f"{path}: not a weights file: expected one of torch.save, it starts with {head[:4]!r}{hint}."
-        )
-    if head[:2] == b"PK":
-        if not zipfile.is_zipfile(path):  # a zip archive ends with its table of contents
-            raise WeightsError(f"{path}: damaged, its end is missing; copy or download it again.")
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.namelist()
-        if any(entry.endswith("/constants.pkl") for entry in entries):
-            raise WeightsError(f"{path}: an exported TorchScript program; expected weights, a file of torch.save.")
-        if not any(entry.endswith("data.pkl") for entry in entries):
-            raise WeightsError(f"{path}: a zip archive without a data.pkl; expected a file of torch.save.")
+    if head[:2] != b"PK":
+        if not head[2:].startswith(OLD_MAGIC):
+            hint = SAFETENSORS_HINT if head[8:9] == b"{" else ""
+            raise WeightsError(
+                f"{path}: not a weights file: expected one of torch.save, it starts with {head[:4]!r}{hint}."
+            )
+        return
+    if not zipfile.is_zipfile(path):  # the table of contents is at the end
+        raise WeightsError(f"{path}: damaged, its end is missing; copy or download it again.")
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.namelist()
+    if any(entry.endswith("/constants.pkl") for entry in entries):
+        raise WeightsError(f"{path}: an exported TorchScript program; expected weights, a file of torch.save.")
+    if not any(entry.endswith("data.pkl") for entry in entries):
+        raise WeightsError(f"{path}: a zip archive without a data.pkl; expected a file of torch.save.")
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its kind where it has none."""
+    """Return the first line of an error's message, or its class if there is none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
