@@ -80,7 +80,7 @@ def test_coco_json(tmp_path):
     ("text", "message"),
     [
         (None, "no such COCO"),
-        ("{", "not readable as json"),
+        ("{", "not valid JSON"),
         ("[]", "it has no images, annotations, categories"),
         ('{"images": []}', "it has no annotations, categories"),
     ],

@@ -58,6 +58,6 @@ def test_a_wrong_word_is_one_line(script, monkeypatch, capsys):
 
 def test_names_of_other_scripts_are_understood(tmp_path, monkeypatch, capsys):
     assert run("get_COCO_metrice.py", "--anno_json", "no.json", "--pred_json", "p.json", monkeypatch=monkeypatch) == 2
-    assert "no.json: no such COCO annotation file" in capsys.readouterr().err
+    assert "no.json: no such file" in capsys.readouterr().err
     assert run("get_FPS.py", "--weights", str(tmp_path / "no.pt"), monkeypatch=monkeypatch) == 2
     assert "no.pt" in capsys.readouterr().err

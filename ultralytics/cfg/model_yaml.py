@@ -13,7 +13,7 @@ import yaml
 
 from ultralytics.utils import PACKAGE_ROOT
 from ultralytics.utils.errors import ModelConfigError, UserError, did_you_mean
-from ultralytics.utils.files import parse_yaml
+from ultralytics.utils.files import parse_yaml, read_text
 
 MODELS_DIR = PACKAGE_ROOT / "cfg" / "models"
 SETTINGS = ("num_queries", "num_denoising")  # keys that configure the decoder
@@ -160,10 +160,8 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
     """Return the content of a YAML file, and the line of each row by section."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, "YAML")
         data = parse_yaml(text, path.name)
-    except UnicodeDecodeError as error:
-        raise ModelConfigError(f"{path.name}: not a UTF-8 text file: {error}") from error
     except UserError as error:
         hint = next((hint for sign, hint in YAML_HINTS.items() if sign in str(error)), "")
         raise ModelConfigError(f"{error}{hint}") from error

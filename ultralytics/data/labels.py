@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics.utils.errors import DataError
+from ultralytics.utils.files import read_json
 
 SLACK = 1e-3  # fraction of a side by which rounded boxes may leave the image without a report
 REPAIRABLE = 0.05  # boxes that leave the image by up to this fraction are clipped, others skipped
@@ -148,12 +148,7 @@ class CocoJson:
 
 def read_coco_json(path: Path) -> CocoJson:
     """Read a COCO annotation file. Raises DataError if it is missing or invalid."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such COCO annotation file; check `annotations:` in the data YAML") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not readable as json ({error})") from error
+    content = read_json(path, DataError)
     present = content if isinstance(content, dict) else ()
     if missing := [key for key in ("images", "annotations", "categories") if key not in present]:
         raise DataError(f"{path}: not a COCO detection file: it has no {', '.join(missing)}")

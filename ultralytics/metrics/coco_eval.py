@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ultralytics.utils.errors import DataError, MissingPackageError
+from ultralytics.utils.files import read_json
 
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
@@ -48,7 +48,7 @@ def evaluate_coco(
         raise MissingPackageError(
             "coco_eval: needs the package faster-coco-eval; install it with `pip install faster-coco-eval`"
         ) from error
-    content = annotations if isinstance(annotations, dict) else json.loads(annotations.read_text(encoding="utf-8"))
+    content = annotations if isinstance(annotations, dict) else read_json(annotations, DataError)
     # image ids may be strings; the package needs numbers
     ids = [image["id"] for image in content["images"]]
     number = {image_id: i for i, image_id in enumerate(ids, 1)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
-from ultralytics.utils.files import write_text
+from ultralytics.utils.files import read_json, write_text
 from ultralytics.utils.tables import Column, Table
 
 MEANINGS = {
@@ -58,10 +58,7 @@ def command(annotations: str, predictions: str, save: str | None = None) -> None
 
 def read_predictions(file: Path) -> list[dict]:
     """Entries of a COCO results file. DataError for what is none."""
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read as json ({error})") from error
+    entries = read_json(file, DataError)
     if not isinstance(entries, list):
         got = f"an object with {', '.join(list(entries)[:4])}" if isinstance(entries, dict) else type(entries).__name__
         raise DataError(f"{file}: expected a list of detections, as `yolo val save_json=True` writes it; got {got}")
