@@ -75,9 +75,9 @@ def test_boxes_of_wrong_form(data, error, message):
 
 
 def test_results_refuse_what_does_not_fit():
-    with pytest.raises(ValueError, match=r"classes \[9\], expected of \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"classes \[9\], expected \[0, 1\]"):
         results([[0, 0, 1, 1, 0.5, 9.0]])
-    with pytest.raises(ValueError, match=r"image \(5, 5\), expected of this one, \(100, 200\)"):
+    with pytest.raises(ValueError, match=r"image \(5, 5\), expected \(100, 200\)"):
         results().update(boxes=Boxes(torch.zeros(0, 6), (5, 5)))
     with pytest.raises(ValueError, match="orig_img is"):
         Results(torch.zeros(3, 4, 4), "a", NAMES)

@@ -1,4 +1,4 @@
-"""What prediction returns: one `Results` per image, with its boxes, ready to be drawn, saved or turned into a table."""
+"""`Results` of one image: boxes to draw, save and convert to tables."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import torch
 from ultralytics.utils.errors import DataError, DeviceError, MissingPackageError
 from ultralytics.utils.files import safe_name
 from ultralytics.utils.ops import clip_boxes, xyxy2xywh
+from ultralytics.utils.plotting import Annotator, colors
 
 if TYPE_CHECKING:
     import pandas
@@ -26,10 +27,17 @@ Array = np.ndarray | torch.Tensor
 
 
 class Boxes:
-    """Detections of one image: `data` (n, 6) is x1, y1, x2, y2 in pixels, score, class; best first.
+    """Detections of one image, by descending score. Boxes may extend beyond the image.
 
-    With (n, 7) a track id stands before score and class. `orig_shape` is the (height, width) that pixels refer to. The
-    boxes of a detector may reach over the border of the image.
+    Args:
+        data: (n, 6) x1, y1, x2, y2 in pixels, score, class; or (n, 7) with a track id before the score.
+        orig_shape: (height, width) of the image.
+
+    >>> boxes = Boxes(np.array([[10.0, 20, 50, 60, 0.9, 2]]), orig_shape=(100, 200))
+    >>> boxes.xywh.tolist(), boxes.xyxyn.tolist()
+    ([[30.0, 40.0, 40.0, 40.0]], [[0.05, 0.2, 0.25, 0.6]])
+    >>> boxes.conf.tolist(), boxes.cls.tolist()
+    ([0.9], [2.0])
     """
 
     def __init__(self, data: Array, orig_shape: tuple[int, int]) -> None:
@@ -48,37 +56,37 @@ class Boxes:
 
     @property
     def xyxy(self) -> Array:
-        """(n, 4) left, top, right, bottom in pixels."""
+        """Left, top, right, bottom in pixels (n, 4)."""
         return self.data[:, :4]
 
     @property
     def xywh(self) -> Array:
-        """(n, 4) centre x, centre y, width, height in pixels."""
+        """Center x, center y, width, height in pixels (n, 4)."""
         return xyxy2xywh(self.xyxy)
 
     @property
     def xyxyn(self) -> Array:
-        """(n, 4) left, top, right, bottom in parts of the image's width and height."""
-        return self._normalised(self.xyxy)
+        """Left, top, right, bottom relative to the image's width and height (n, 4)."""
+        return self._normalize(self.xyxy)
 
     @property
     def xywhn(self) -> Array:
-        """(n, 4) centre x, centre y, width, height in parts of the image's width and height."""
-        return self._normalised(self.xywh)
+        """Center x, center y, width, height relative to the image's width and height (n, 4)."""
+        return self._normalize(self.xywh)
 
     @property
     def conf(self) -> Array:
-        """(n,) scores, 0..1."""
+        """Scores (n,), 0..1."""
         return self.data[:, -2]
 
     @property
     def cls(self) -> Array:
-        """(n,) class indices, as floating numbers."""
+        """Class indices (n,), as floats."""
         return self.data[:, -1]
 
     @property
     def id(self) -> Array | None:
-        """(n,) track ids, None without tracking."""
+        """Track ids (n,), None without tracking."""
         return self.data[:, 4] if self.is_track else None
 
     @property
@@ -87,33 +95,31 @@ class Boxes:
         return tuple(self.data.shape)
 
     def clipped(self) -> Boxes:
-        """The same boxes, cut off at the border of the image."""
+        """Return the boxes clipped at the border of the image."""
         corners, rest = clip_boxes(self.xyxy, self.orig_shape), self.data[:, 4:]
-        together = torch.cat if isinstance(self.data, torch.Tensor) else np.concatenate
-        return Boxes(together((corners, rest), 1), self.orig_shape)
+        concatenate = torch.cat if isinstance(self.data, torch.Tensor) else np.concatenate
+        return Boxes(concatenate((corners, rest), 1), self.orig_shape)
 
     def to(self, *args: Any, **kwargs: Any) -> Boxes:
-        """Copy on another device or of another dtype, with the arguments of `torch.Tensor.to`."""
+        """Return a copy on another device or of another dtype; arguments as in `torch.Tensor.to`."""
         return Boxes(torch.as_tensor(self.data).to(*args, **kwargs), self.orig_shape)
 
     def cpu(self) -> Boxes:
-        """Copy in main memory."""
+        """Return a copy in main memory."""
         return Boxes(self.data.cpu(), self.orig_shape) if isinstance(self.data, torch.Tensor) else self
 
     def cuda(self) -> Boxes:
-        """Copy on the current GPU."""
+        """Return a copy on the current GPU."""
         return self.to("cuda")
 
     def numpy(self) -> Boxes:
-        """Copy whose data is a numpy array."""
+        """Return a copy with a numpy array."""
         return Boxes(self.data.detach().cpu().numpy(), self.orig_shape) if isinstance(self.data, torch.Tensor) else self
 
-    def _normalised(self, pixels: Array) -> Array:
-        height, width = self.orig_shape
-        sides = [width, height, width, height]
-        return pixels / (
-            pixels.new_tensor(sides) if isinstance(pixels, torch.Tensor) else np.array(sides, pixels.dtype)
-        )
+    def _normalize(self, pixels: Array) -> Array:
+        sides = [*self.orig_shape[::-1]] * 2  # width, height, width, height
+        tensor = isinstance(pixels, torch.Tensor)
+        return pixels / (pixels.new_tensor(sides) if tensor else np.array(sides, pixels.dtype))
 
     def __len__(self) -> int:
         return len(self.data)
@@ -129,12 +135,26 @@ class Boxes:
 
 
 class Results:
-    """Detections of one image together with the image (uint8 BGR), its path, the class names and the time taken.
+    """Detections of one image, with the image, its path, the class names and the times. Indexing applies to the boxes.
 
-    `speed` has milliseconds of "preprocess", "inference" and "postprocess". Indexing and `len` go over the boxes.
+    Args:
+        orig_img: (H, W, 3) uint8 BGR.
+        path: file or address of the image.
+        names: class names by index.
+        boxes: `Boxes`, or their data; none by default.
+        speed: milliseconds of "preprocess", "inference" and "postprocess".
+
+    >>> rows = np.array([[10.0, 10, 50, 60, 0.9, 0], [70, 20, 90, 40, 0.6, 1]])
+    >>> result = Results(np.zeros((100, 100, 3), np.uint8), "a.jpg", {0: "bus", 1: "cat"}, rows)
+    >>> result.verbose(), len(result[result.boxes.conf > 0.7])
+    ('1 bus, 1 cat', 1)
+    >>> result.summary()[0]["box"]
+    {'x1': 10.0, 'y1': 10.0, 'x2': 50.0, 'y2': 60.0}
+    >>> result.plot().shape
+    (100, 100, 3)
     """
 
-    masks = keypoints = probs = obb = None  # other tasks' results; scripts for several tasks ask for them
+    masks = keypoints = probs = obb = None  # results of other tasks, for scripts that check them
 
     def __init__(
         self,
@@ -151,43 +171,43 @@ class Results:
         self.orig_shape = orig_img.shape[:2]
         self.names = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
         self.speed = dict(speed or {"preprocess": None, "inference": None, "postprocess": None})
-        self.save_dir: str | None = None  # the run folder, where there is one
+        self.save_dir: str | None = None  # the run folder, if any
         self.update(boxes=boxes)
 
     def update(self, boxes: Boxes | Array | None = None) -> None:
-        """Replace the boxes; None means that there are none."""
+        """Replace the boxes; None removes them."""
         if boxes is None:
             boxes = np.zeros((0, 6), np.float32)
         boxes = Boxes(boxes, self.orig_shape) if not isinstance(boxes, Boxes) else boxes
         if boxes.orig_shape != self.orig_shape:
-            raise ValueError(f"Results: boxes of an image {boxes.orig_shape}, expected of this one, {self.orig_shape}")
+            raise ValueError(f"Results: got boxes of an image {boxes.orig_shape}, expected {self.orig_shape}")
         if unknown := {int(c) for c in boxes.cls.tolist()} - self.names.keys():
-            raise ValueError(f"Results: boxes of classes {sorted(unknown)}, expected of {sorted(self.names)}")
+            raise ValueError(f"Results: got boxes of classes {sorted(unknown)}, expected {sorted(self.names)}")
         self.boxes = boxes
 
     @property
     def keys(self) -> list[str]:
-        """Names of the kinds of results that are there."""
+        """Names of the kinds of results."""
         return ["boxes"]
 
     def new(self) -> Results:
-        """The same image without boxes."""
+        """Return the image without boxes."""
         return self._with(None)
 
     def cpu(self) -> Results:
-        """Copy with its boxes in main memory."""
+        """Return a copy with its boxes in main memory."""
         return self._with(self.boxes.cpu())
 
     def cuda(self) -> Results:
-        """Copy with its boxes on the current GPU."""
+        """Return a copy with its boxes on the current GPU."""
         return self._with(self.boxes.cuda())
 
     def numpy(self) -> Results:
-        """Copy whose boxes are numpy arrays."""
+        """Return a copy with its boxes as numpy arrays."""
         return self._with(self.boxes.numpy())
 
     def to(self, *args: Any, **kwargs: Any) -> Results:
-        """Copy with its boxes on another device or of another dtype, with the arguments of `torch.Tensor.to`."""
+        """Return a copy with its boxes on another device or of another dtype; arguments as in `torch.Tensor.to`."""
         return self._with(self.boxes.to(*args, **kwargs))
 
     def plot(
@@ -199,87 +219,97 @@ class Results:
         img: np.ndarray | None = None,
         color_mode: str = "class",
     ) -> np.ndarray:
-        """Draw the detections on a copy of the image, or of `img`: uint8 BGR (H, W, 3).
+        """Draw the detections on a copy of the image: (H, W, 3) uint8 BGR.
 
-        `color_mode` gives every "class" or every "instance" a colour of its own; `line_width` None fits the image.
+        Args:
+            conf: add the scores to the labels.
+            line_width: pixels; depends on the size of the image by default.
+            labels: draw class names.
+            boxes: draw the boxes.
+            img: image to draw on instead.
+            color_mode: color by "class" or by "instance".
         """
-        from ultralytics.utils.plotting import Annotator, colors
-
         if color_mode not in ("class", "instance"):
             raise ValueError(f"plot: color_mode is {color_mode!r}, expected 'class' or 'instance'")
         canvas = Annotator(self.orig_img if img is None else img, line_width)
         rows = (self.boxes if boxes else self.boxes[:0]).clipped().numpy()
-        for place in reversed(range(len(rows))):  # the best are drawn last, over the others
-            box, (name, score) = rows.xyxy[place], self._label(rows, place)
+        for i in reversed(range(len(rows))):  # the best on top
+            name, score = self._label(rows, i)
             text = f"{name} {score:.2f}" if conf else name
-            number = place if color_mode == "instance" else int(rows.cls[place])
-            canvas.box_label(box, text if labels else "", color=colors(number, True))
+            number = i if color_mode == "instance" else int(rows.cls[i])
+            canvas.box_label(rows.xyxy[i], text if labels else "", color=colors(number, bgr=True))
         return canvas.result()
 
     def save(self, filename: str | os.PathLike | None = None, **plot_options: Any) -> str:
-        """Write the drawn image, by default to `results_<name of the image>`; returns where. Options as for `plot`."""
+        """Write the drawn image, by default to `results_<name of the image>`, and return its path.
+
+        Options as in `plot`.
+        """
         file = Path(filename or f"results_{image_name(self.path)}")
         write_image(file, self.plot(**plot_options))
         return str(file)
 
     def show(self, **plot_options: Any) -> None:
-        """Show the drawn image in a window until a key is pressed. Options as for `plot`."""
+        """Show the drawn image in a window until a key is pressed. Options as in `plot`."""
         show_image(self.path, self.plot(**plot_options), milliseconds=0)
 
     def save_txt(self, txt_file: str | os.PathLike, save_conf: bool = False) -> str:
-        """Write a YOLO label file: `class cx cy w h [score] [track id]` a line, in 0..1; returns where.
+        """Write a YOLO label file, and return its path.
 
-        Boxes are cut off at the border, so that the file is valid as a label; without detections it is empty.
+        Lines are `class cx cy w h [score] [track id]` in 0..1, clipped at the border; without detections it is empty.
         """
         boxes = self.boxes.clipped().numpy()
         lines = []
-        for place, row in enumerate(boxes.xywhn):
-            numbers = [*row, *([boxes.conf[place]] if save_conf else [])]
-            identity = [f"{int(boxes.id[place])}"] if boxes.is_track else []
-            lines.append(" ".join([f"{int(boxes.cls[place])}", *(f"{v:.6g}" for v in numbers), *identity]))
+        for i, row in enumerate(boxes.xywhn):
+            numbers = [*row, *([boxes.conf[i]] if save_conf else [])]
+            track = [f"{int(boxes.id[i])}"] if boxes.is_track else []
+            lines.append(" ".join([f"{int(boxes.cls[i])}", *(f"{v:.6g}" for v in numbers), *track]))
         file = Path(txt_file)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return str(file)
 
     def save_crop(self, save_dir: str | os.PathLike, file_name: str | os.PathLike | None = None) -> list[str]:
-        """Write each detection's part of the image to `save_dir/<class>/<file_name>_<n>.jpg`; returns where."""
+        """Write the crop of each detection to `save_dir/<class>/<file_name>_<n>.jpg`, and return the paths."""
         boxes = self.boxes.clipped().numpy()
         stem = str(file_name or Path(image_name(self.path)).stem).removesuffix(".jpg")
         files = []
-        for place, box in enumerate(boxes.xyxy):
+        for i, box in enumerate(boxes.xyxy):
             left, top, right, bottom = (int(v) for v in (*np.floor(box[:2]), *np.ceil(box[2:])))
             crop = self.orig_img[top:bottom, left:right]
             if crop.size:
-                name = self._label(boxes, place)[0]
-                files.append(Path(save_dir) / safe_name(name) / f"{stem}_{place + 1}.jpg")
+                files.append(Path(save_dir) / safe_name(self._label(boxes, i)[0]) / f"{stem}_{i + 1}.jpg")
                 write_image(files[-1], crop)
         return [str(file) for file in files]
 
     def verbose(self) -> str:
-        """Number of detections by class: "3 circles, 1 star"."""
+        """Return the number of detections by class: "3 circles, 1 star"."""
         classes = [int(c) for c in self.boxes.cls.tolist()]
-        counts = {c: classes.count(c) for c in sorted(set(classes))}
-        return ", ".join(_counted(n, self.names[c]) for c, n in counts.items()) or "(no detections)"
+        parts = []
+        for cls in sorted(set(classes)):
+            count, name = classes.count(cls), self.names[cls]
+            plural = "" if count == 1 else "es" if name.endswith(("s", "x", "ch", "sh")) else "s"
+            parts.append(f"{count} {name}{plural}")
+        return ", ".join(parts) or "(no detections)"
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """A dictionary for each detection: name, class, confidence, box {x1, y1, x2, y2} and, if any, track_id."""
+        """Return a dictionary per detection: name, class, confidence, box {x1, y1, x2, y2} and, if any, track_id."""
         boxes = self.boxes.numpy()
         corners = boxes.xyxyn if normalize else boxes.xyxy
         rows = []
-        for place in range(len(boxes)):
-            name, score = self._label(boxes, place)
-            box = {k: round(float(v), decimals) for k, v in zip(("x1", "y1", "x2", "y2"), corners[place], strict=True)}
-            row = {"name": name, "class": int(boxes.cls[place]), "confidence": round(score, decimals), "box": box}
-            rows.append(row | ({"track_id": int(boxes.id[place])} if boxes.is_track else {}))
+        for i in range(len(boxes)):
+            name, score = self._label(boxes, i)
+            box = {k: round(float(v), decimals) for k, v in zip(("x1", "y1", "x2", "y2"), corners[i], strict=True)}
+            row = {"name": name, "class": int(boxes.cls[i]), "confidence": round(score, decimals), "box": box}
+            rows.append(row | ({"track_id": int(boxes.id[i])} if boxes.is_track else {}))
         return rows
 
     def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
-        """The `summary` as JSON text."""
+        """Return the `summary` as JSON."""
         return json.dumps(self.summary(normalize, decimals), indent=2, ensure_ascii=False)
 
     def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
-        """A row for each detection under a header: name, class, confidence, x1, y1, x2, y2 and, if any, track_id."""
+        """Return CSV with the columns name, class, confidence, x1, y1, x2, y2 and, if any, track_id."""
         text = io.StringIO()
         writer = csv.DictWriter(text, self._columns(), lineterminator="\n")
         writer.writeheader()
@@ -287,7 +317,7 @@ class Results:
         return text.getvalue()
 
     def to_df(self, normalize: bool = False, decimals: int = 5) -> pandas.DataFrame:
-        """The table of `to_csv` as a pandas data frame."""
+        """Return the table of `to_csv` as a pandas data frame."""
         try:
             import pandas
         except ImportError as error:
@@ -300,8 +330,8 @@ class Results:
     def _flat(self, normalize: bool, decimals: int) -> list[dict[str, Any]]:
         return [{**row.pop("box"), **row} for row in self.summary(normalize, decimals)]
 
-    def _label(self, boxes: Boxes, place: int) -> tuple[str, float]:
-        return self.names[int(boxes.cls[place])], float(boxes.conf[place])
+    def _label(self, boxes: Boxes, i: int) -> tuple[str, float]:
+        return self.names[int(boxes.cls[i])], float(boxes.conf[i])
 
     def _with(self, boxes: Boxes | None) -> Results:
         copy = Results(self.orig_img, self.path, self.names, boxes, self.speed)
@@ -322,12 +352,15 @@ class Results:
 
 
 def image_name(path: str) -> str:
-    """File name for the drawn picture of a file, stream address or camera number."""
+    """Return a file name for the drawn image of a file, stream address or camera number."""
     return safe_name(path.split("://")[-1]) if "://" in path else Path(path).name
 
 
 def write_image(file: Path, image: np.ndarray) -> None:
-    """Write a BGR image, making its folder; the suffix chooses the format. Any path works, on Windows too."""
+    """Write a BGR image, and create its folder; the suffix chooses the format. Non-ASCII paths work on Windows, too.
+
+    Raises DataError if the image cannot be written in this format.
+    """
     try:
         encoded, data = cv2.imencode(file.suffix or ".jpg", image)
     except cv2.error as error:
@@ -335,24 +368,20 @@ def write_image(file: Path, image: np.ndarray) -> None:
     if not encoded:
         raise DataError(f"{file}: an image {image.shape} cannot be written as {file.suffix}")
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(data.tobytes())  # not cv2.imwrite: it garbles non-ASCII paths on Windows
+    file.write_bytes(data.tobytes())
 
 
 def show_image(title: str, image: np.ndarray, *, milliseconds: int) -> None:
-    """Show an image in a window and wait for a key, at most `milliseconds` (0: without end)."""
-    advice = "save=True writes the picture instead"
-    # Asked beforehand, as the window library ends the whole process where it finds no display.
+    """Show an image in a window until a key is pressed, at most `milliseconds` (0: without limit).
+
+    Raises DeviceError without a display.
+    """
+    hint = "use save=True to write the image instead"
+    # checked first, as the window library ends the process without a display
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise DeviceError(f"show: this machine has no display (DISPLAY is not set); {advice}")
+        raise DeviceError(f"show: this machine has no display (DISPLAY is not set); {hint}")
     try:
         cv2.imshow(title, image)
         cv2.waitKey(milliseconds)
     except cv2.error as error:
-        raise DeviceError(f"show: OpenCV cannot open a window ({error.err}); {advice}") from error
-
-
-def _counted(count: int, name: str) -> str:
-    """`1 bus`, `2 buses`, `3 cars`."""
-    if count == 1:
-        return f"1 {name}"
-    return f"{count} {name}{'es' if name.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
+        raise DeviceError(f"show: OpenCV cannot open a window ({error.err}); {hint}") from error
