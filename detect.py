@@ -1,10 +1,10 @@
-"""Detect objects with a trained RT-DETR and save the pictures with their boxes.
+"""Detect objects with a trained RT-DETR and save the images with their boxes.
 
     python detect.py --weights runs/detect/train/weights/best.pt --source image.jpg
     python detect.py --weights best.pt --source folder/       also 'pattern*.jpg', a video, or 0 for the camera
     python detect.py --weights best.pt --source folder/ --conf 0.5 --save_txt
 
-Every option is explained by `yolo cfg`.
+`yolo cfg` lists all options.
 """
 
 from ultralytics import RTDETR
@@ -12,7 +12,7 @@ from ultralytics.cli import run_script
 from ultralytics.utils.errors import UserError
 
 WEIGHTS = "runs/detect/train/weights/best.pt"
-OPTIONS = {"conf": 0.25, "save": True}  # what the command line does not say
+OPTIONS = {"conf": 0.25, "save": True}  # defaults of this script
 
 
 def main(**given: object) -> None:
@@ -21,7 +21,7 @@ def main(**given: object) -> None:
     if options.get("source") is None:
         raise UserError("--source is missing; for example `python detect.py --weights best.pt --source image.jpg`")
     model = RTDETR(options.pop("model", WEIGHTS))
-    # One image or frame at a time; each result has boxes.xyxy, boxes.conf and boxes.cls to work on.
+    # one image or frame at a time; each result has boxes.xyxy, boxes.conf and boxes.cls
     for _result in model.predict(stream=True, **options):
         pass
 

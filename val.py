@@ -1,20 +1,20 @@
-"""Validate a trained RT-DETR: the paper's table, curves and the confusion matrix.
+"""Validate a trained RT-DETR: summary table, curves and confusion matrix.
 
     python val.py --weights runs/detect/train/weights/best.pt
     python val.py --weights best.pt --data my.yaml --split test --imgsz 640 --batch 4
 
-Without --data, the data set that the weights were trained on. Every option is explained by `yolo cfg`.
+The default data set is that of the training. `yolo cfg` lists all options.
 
-The run folder gets the paper's table as summary_table.txt, .md, .tex and .csv: parameters, GFLOPs, times of
-pre-processing, model and post-processing, FPS, file size, and P, R, F1, mAP50, mAP75 and mAP50-95 of every class.
-Tables of several runs are joined by `yolo table runs/detect/val runs/detect/val2`.
+The run folder contains summary_table.txt, .md, .tex and .csv: parameters, GFLOPs, times of pre-processing, model and
+post-processing, FPS, file size, and P, R, F1, mAP50, mAP75 and mAP50-95 of every class. To compare several runs:
+`yolo table runs/detect/val runs/detect/val2`.
 """
 
 from ultralytics import RTDETR
 from ultralytics.cli import run_script
 
 WEIGHTS = "runs/detect/train/weights/best.pt"
-OPTIONS = {"split": "val"}  # what the command line does not say
+OPTIONS = {"split": "val"}  # defaults of this script
 
 
 def main(**given: object) -> None:

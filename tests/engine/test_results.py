@@ -56,7 +56,7 @@ def test_conversion_of_boxes_and_results():
     result = results()
     for item in (result, result.boxes):
         boxes = getattr(item.numpy(), "boxes", item.numpy())
-        assert isinstance(boxes.data, np.ndarray) and boxes.cpu() is boxes
+        assert isinstance(boxes.data, np.ndarray) and boxes.cpu().data is boxes.data
     assert result.to(torch.float64).boxes.data.dtype == torch.float64
     assert result.cpu().path == result.path and result.numpy().to("cpu").boxes.data.equal(result.boxes.data)
 

@@ -92,7 +92,7 @@ class Model(CallbacksMixin):
 
     @cached_property
     def model(self) -> nn.Module:
-        """The network, built on first use; an `AutoBackend` for an exported model."""
+        """Network, built on first use; an `AutoBackend` for an exported model."""
         if self.checkpoint is None:
             return resolve_network(self.source, self.network_class, self.modules)
         network = load_network(self.checkpoint, self.network_class, self.modules)
@@ -101,7 +101,7 @@ class Model(CallbacksMixin):
 
     @property
     def is_exported(self) -> bool:
-        """Whether this is an exported model, which can only validate and predict."""
+        """True for an exported model, which can only validate and predict."""
         return find_format(self.source) is not None
 
     @property

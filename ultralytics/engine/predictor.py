@@ -87,7 +87,7 @@ class BasePredictor(CallbacksMixin):
         return results if stream else list(results)
 
     def predict_cli(self, source: Any = None, model: nn.Module | str | Path | None = None) -> None:
-        """Predict as the command line does: save and log as the options say, return nothing."""
+        """Predict as the command line does: save and log by the options, return nothing."""
         for _ in self(source, model, stream=True):
             pass
 
@@ -118,7 +118,7 @@ class BasePredictor(CallbacksMixin):
 
     @cached_property
     def save_dir(self) -> Path:
-        """The run folder, created on first use."""
+        """Folder of the run, created on first use."""
         return run_dir(self.args.project, self.args.name or "predict", exist_ok=self.args.exist_ok)
 
     def resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

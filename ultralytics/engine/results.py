@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,40 @@ from ultralytics.utils.ops import clip_boxes, xyxy2xywh
 from ultralytics.utils.plotting import Annotator, colors
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import pandas
 
 Array = np.ndarray | torch.Tensor
 
 
-class Boxes:
+class _Detections:
+    """Conversion and iteration, common to `Boxes` and `Results`; each returns a copy."""
+
+    def _map(self, function: Callable[[Array], Array]) -> Self:
+        raise NotImplementedError
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move the boxes to another device or dtype; arguments as in `torch.Tensor.to`."""
+        return self._map(lambda data: torch.as_tensor(data).to(*args, **kwargs))
+
+    def cuda(self) -> Self:
+        """Move the boxes to the current GPU."""
+        return self.to("cuda")
+
+    def cpu(self) -> Self:
+        """Move the boxes to main memory."""
+        return self._map(lambda data: data.cpu() if isinstance(data, torch.Tensor) else data)
+
+    def numpy(self) -> Self:
+        """Convert the boxes to numpy arrays."""
+        return self._map(lambda data: data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else data)
+
+    def __iter__(self) -> Iterator[Self]:
+        return (self[i] for i in range(len(self)))
+
+
+class Boxes(_Detections):
     """Detections of one image, by descending score. Boxes may extend beyond the image.
 
     Args:
@@ -51,7 +79,7 @@ class Boxes:
 
     @property
     def is_track(self) -> bool:
-        """Whether the rows have track ids."""
+        """True if the rows have track ids."""
         return self.data.shape[1] == 7
 
     @property
@@ -100,21 +128,8 @@ class Boxes:
         concatenate = torch.cat if isinstance(self.data, torch.Tensor) else np.concatenate
         return Boxes(concatenate((corners, rest), 1), self.orig_shape)
 
-    def to(self, *args: Any, **kwargs: Any) -> Boxes:
-        """Return a copy on another device or of another dtype; arguments as in `torch.Tensor.to`."""
-        return Boxes(torch.as_tensor(self.data).to(*args, **kwargs), self.orig_shape)
-
-    def cpu(self) -> Boxes:
-        """Return a copy in main memory."""
-        return Boxes(self.data.cpu(), self.orig_shape) if isinstance(self.data, torch.Tensor) else self
-
-    def cuda(self) -> Boxes:
-        """Return a copy on the current GPU."""
-        return self.to("cuda")
-
-    def numpy(self) -> Boxes:
-        """Return a copy with a numpy array."""
-        return Boxes(self.data.detach().cpu().numpy(), self.orig_shape) if isinstance(self.data, torch.Tensor) else self
+    def _map(self, function: Callable[[Array], Array]) -> Boxes:
+        return Boxes(function(self.data), self.orig_shape)
 
     def _normalize(self, pixels: Array) -> Array:
         sides = [*self.orig_shape[::-1]] * 2  # width, height, width, height
@@ -127,14 +142,11 @@ class Boxes:
     def __getitem__(self, index: int | slice | Sequence[int] | Array) -> Boxes:
         return Boxes(self.data[index], self.orig_shape)
 
-    def __iter__(self) -> Iterator[Boxes]:
-        return (self[i] for i in range(len(self)))
-
     def __repr__(self) -> str:
         return f"Boxes(shape={self.shape}, orig_shape={self.orig_shape}, data=\n{self.data})"
 
 
-class Results:
+class Results(_Detections):
     """Detections of one image, with the image, its path, the class names and the times. Indexing applies to the boxes.
 
     Args:
@@ -187,28 +199,12 @@ class Results:
 
     @property
     def keys(self) -> list[str]:
-        """Names of the kinds of results."""
+        """Kinds of results."""
         return ["boxes"]
 
     def new(self) -> Results:
         """Return the image without boxes."""
         return self._with(None)
-
-    def cpu(self) -> Results:
-        """Return a copy with its boxes in main memory."""
-        return self._with(self.boxes.cpu())
-
-    def cuda(self) -> Results:
-        """Return a copy with its boxes on the current GPU."""
-        return self._with(self.boxes.cuda())
-
-    def numpy(self) -> Results:
-        """Return a copy with its boxes as numpy arrays."""
-        return self._with(self.boxes.numpy())
-
-    def to(self, *args: Any, **kwargs: Any) -> Results:
-        """Return a copy with its boxes on another device or of another dtype; arguments as in `torch.Tensor.to`."""
-        return self._with(self.boxes.to(*args, **kwargs))
 
     def plot(
         self,
@@ -333,6 +329,9 @@ class Results:
     def _label(self, boxes: Boxes, i: int) -> tuple[str, float]:
         return self.names[int(boxes.cls[i])], float(boxes.conf[i])
 
+    def _map(self, function: Callable[[Array], Array]) -> Results:
+        return self._with(self.boxes._map(function))
+
     def _with(self, boxes: Boxes | None) -> Results:
         copy = Results(self.orig_img, self.path, self.names, boxes, self.speed)
         copy.save_dir = self.save_dir
@@ -343,9 +342,6 @@ class Results:
 
     def __getitem__(self, index: int | slice | Sequence[int] | Array) -> Results:
         return self._with(self.boxes[index])
-
-    def __iter__(self) -> Iterator[Results]:
-        return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
         return f"Results({self.path}, {self.orig_shape[0]}x{self.orig_shape[1]}, {self.verbose()}, speed={self.speed})"

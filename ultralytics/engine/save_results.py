@@ -17,7 +17,7 @@ SHOW_MILLISECONDS = 500  # per image; frames of videos do not wait
 
 
 class ResultSaver:
-    """Save and show results as the options say; `close` finishes the videos.
+    """Save and show results by the options; `close` finishes the videos.
 
     Files of equal names from different folders are numbered.
     """

@@ -70,7 +70,7 @@ class BaseValidator(CallbacksMixin):
 
     @cached_property
     def save_dir(self) -> Path:
-        """The run folder, created on first use."""
+        """Folder of the run, created on first use."""
         return run_dir(self.args.project, self.args.name or "val", exist_ok=self.args.exist_ok)
 
     def __call__(

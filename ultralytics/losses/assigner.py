@@ -90,39 +90,27 @@ class TaskAlignedAssigner(nn.Module):
     def _assign(
         self, scores: Tensor, boxes: Tensor, points: Tensor, labels: Tensor, gt_boxes: Tensor, mask: Tensor
     ) -> Assignment:
-        # candidates: few of all (box, position) pairs, so that the rest works on a list of K pairs
+        # candidates, and their overlap and alignment
         candidate = self._contains(gt_boxes, points) & mask  # (B, n, S)
         image, box, position = candidate.nonzero(as_tuple=True)  # each (K,)
-        prediction = image * len(points) + position  # index in B * S
-        label = labels[image, box, 0]
+        iou = bbox_iou(gt_boxes[image, box], boxes[image, position], xywh=False, CIoU=True).squeeze(-1)
+        iou = iou.clamp(min=0).to(scores.dtype)
+        overlap, alignment = scores.new_full(candidate.shape, -1), scores.new_zeros(candidate.shape)
+        overlap[candidate] = iou
+        alignment[candidate] = scores[image, position, labels[image, box, 0]].pow(self.alpha) * iou.pow(self.beta)
 
-        # alignment of each pair
-        overlap = bbox_iou(gt_boxes[image, box], boxes[image, position], xywh=False, CIoU=True).squeeze(-1)
-        overlap = overlap.clamp(min=0).to(scores.dtype)
-        alignment = scores[image, position, label].pow(self.alpha) * overlap.pow(self.beta)
+        # top-k predictions per box, then one box per prediction: the one with the highest overlap
+        best = alignment.topk(min(self.topk, len(points)), -1).indices
+        chosen = torch.zeros_like(candidate).scatter_(-1, best, True) & candidate
+        winner = torch.zeros_like(candidate).scatter_(1, overlap.argmax(1, keepdim=True), True)
+        chosen = torch.where(chosen.sum(1, keepdim=True) > 1, winner, chosen)
+        assigned, owner = chosen.any(1), chosen.int().argmax(1)  # (B, S)
 
-        # top-k predictions per box, one box per prediction
-        table = alignment.new_zeros(candidate.shape)
-        table[candidate] = alignment
-        best = table.topk(min(self.topk, len(points)), -1).indices
-        chosen = torch.zeros_like(candidate).scatter_(-1, best, True)[candidate]  # (K,)
-        chosen = _resolve_conflicts(chosen, overlap, prediction, scores[..., 0].numel())
-        row = (image * gt_boxes.shape[1] + box)[chosen]  # index in B * n
-        prediction, overlap, alignment = prediction[chosen], overlap[chosen], alignment[chosen]
-
-        # soft targets: alignment relative to the largest of the box, times the largest overlap
-        largest = overlap.new_zeros((2, mask.numel()))
-        largest = largest.scatter_reduce_(1, row.expand(2, -1), torch.stack((overlap, alignment)), "amax")[:, row]
-        quality = alignment * largest[0] / (largest[1] + self.eps)
-
-        # pairs -> (B, S)
-        assigned = torch.zeros_like(scores[..., 0], dtype=torch.bool).flatten()
-        owner = torch.zeros_like(assigned, dtype=torch.long)
-        target_scores = torch.zeros_like(scores)
-        assigned[prediction], owner[prediction] = True, box[chosen]
-        target_scores.view(-1, scores.shape[2])[prediction, label[chosen]] = quality
-        assigned, owner = assigned.view(scores.shape[:2]), owner.view(scores.shape[:2])
+        # soft targets: alignment relative to the highest of the box, times the highest overlap of the box
+        alignment, overlap = alignment * chosen, overlap * chosen
+        quality = alignment * overlap.amax(-1, True) / (alignment.amax(-1, True) + self.eps)  # (B, n, S)
         target_labels = labels.squeeze(-1).gather(1, owner)
+        target_scores = torch.zeros_like(scores).scatter_(2, target_labels.unsqueeze(-1), quality.amax(1).unsqueeze(-1))
         target_boxes = gt_boxes.gather(1, owner.unsqueeze(-1).expand(-1, -1, 4))
         return target_labels, target_boxes, target_scores, assigned, owner
 
@@ -133,23 +121,6 @@ class TaskAlignedAssigner(nn.Module):
         left, top, right, bottom = xywh2xyxy(torch.cat((center, size), -1)).split(1, -1)  # each (B, n, 1)
         (x, y), eps = points.unbind(-1), self.eps
         return (x > left + eps) & (x < right - eps) & (y > top + eps) & (y < bottom - eps)
-
-
-def _resolve_conflicts(chosen: Tensor, overlap: Tensor, prediction: Tensor, total: int) -> Tensor:
-    """Keep one box per prediction: of all boxes around it the one with the highest overlap, the first of equals.
-
-    Args:
-        chosen, overlap, prediction: (K,), one entry per (box, prediction) pair.
-        total: number of predictions.
-    """
-    contested = torch.bincount(prediction[chosen], minlength=total)[prediction] > 1  # (K,)
-    highest = overlap.new_zeros(total).scatter_reduce_(0, prediction, overlap, "amax")
-    rivals = (contested & (overlap == highest[prediction])).nonzero().squeeze(-1)
-    first = torch.full((total,), len(prediction), device=prediction.device)
-    first = first.scatter_reduce_(0, prediction[rivals], rivals, "amin")
-    winner = torch.zeros_like(chosen)
-    winner[rivals] = first[prediction[rivals]] == rivals
-    return torch.where(contested, winner, chosen)
 
 
 def assign_dense(

@@ -145,7 +145,7 @@ class RTDETRDetectionLoss(nn.Module):
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        """Names of `loss_items` in the logs: giou_loss, cls_loss, l1_loss."""
+        """Columns of `loss_items` in the logs: giou_loss, cls_loss, l1_loss."""
         return tuple(term.logged for term in self.loss_map.values())
 
     def loss_items(self, terms: Mapping[str, Tensor]) -> Tensor:

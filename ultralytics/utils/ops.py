@@ -1,4 +1,4 @@
-"""The public import path of the box operations."""
+"""Box formats, clipping, scaling and overlaps. Functions without torch in their types take arrays and tensors."""
 
 from __future__ import annotations
 
@@ -24,54 +24,58 @@ def _columns(boxes: Boxes) -> tuple[Boxes, Boxes, Boxes, Boxes]:
 
 
 def xywh2xyxy(boxes: Boxes) -> Boxes:
-    """Centre and size to corners."""
+    """Convert (..., 4) center and size to corners."""
     x, y, w, h = _columns(boxes)
     half_w, half_h = w / 2, h / 2
     return _stack([x - half_w, y - half_h, x + half_w, y + half_h])
 
 
 def xyxy2xywh(boxes: Boxes) -> Boxes:
-    """Corners to centre and size."""
+    """Convert (..., 4) corners to center and size.
+
+    >>> xyxy2xywh(np.array([10.0, 20.0, 50.0, 60.0]))
+    array([30., 40., 40., 40.])
+    """
     left, top, right, bottom = _columns(boxes)
     return _stack([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top])
 
 
 def xyxy2ltwh(boxes: Boxes) -> Boxes:
-    """Corners to upper left corner and size."""
+    """Convert (..., 4) corners to upper left corner and size."""
     left, top, right, bottom = _columns(boxes)
     return _stack([left, top, right - left, bottom - top])
 
 
 def ltwh2xyxy(boxes: Boxes) -> Boxes:
-    """Upper left corner and size to corners."""
+    """Convert (..., 4) upper left corner and size to corners."""
     left, top, width, height = _columns(boxes)
     return _stack([left, top, left + width, top + height])
 
 
 def xywh2ltwh(boxes: Boxes) -> Boxes:
-    """Centre and size to upper left corner and size."""
+    """Convert (..., 4) center and size to upper left corner and size."""
     return xyxy2ltwh(xywh2xyxy(boxes))
 
 
 def ltwh2xywh(boxes: Boxes) -> Boxes:
-    """Upper left corner and size to centre and size."""
+    """Convert (..., 4) upper left corner and size to center and size."""
     return xyxy2xywh(ltwh2xyxy(boxes))
 
 
 def xywhn2xyxy(boxes: Boxes, w: float = 640, h: float = 640, padw: float = 0, padh: float = 0) -> Boxes:
-    """Centre and size in parts of an image `w` wide and `h` high to corners in pixels, moved by `padw` and `padh`."""
+    """Convert center and size in 0..1 to corners in pixels of an image (w, h), shifted by `padw` and `padh`."""
     left, top, right, bottom = _columns(xywh2xyxy(boxes))
     return _stack([left * w + padw, top * h + padh, right * w + padw, bottom * h + padh])
 
 
 def xyxy2xywhn(boxes: Boxes, w: float = 640, h: float = 640, clip: bool = False) -> Boxes:
-    """Corners in pixels to centre and size in parts of an image `w` wide and `h` high; `clip` cuts at its border."""
+    """Convert corners in pixels of an image (w, h) to center and size in 0..1; `clip` clips them at its border."""
     x, y, width, height = _columns(xyxy2xywh(clip_boxes(boxes, (h, w)) if clip else boxes))
     return _stack([x / w, y / h, width / w, height / h])
 
 
 def clip_boxes(boxes: Boxes, shape: Shape) -> Boxes:
-    """Move the corners of `xyxy` pixels that lie outside an image of `shape` (height, width) onto its border."""
+    """Clip corners in pixels at the border of an image of `shape` (height, width)."""
     left, top, right, bottom = _columns(boxes)
     height, width = shape[:2]
     return _stack([left.clip(0, width), top.clip(0, height), right.clip(0, width), bottom.clip(0, height)])
@@ -85,22 +89,22 @@ def scale_boxes(
     padding: bool = True,
     xywh: bool = False,
 ) -> Boxes:
-    """Take boxes from the pixels of a letterboxed network image to those of the original image.
+    """Scale boxes from pixels of a letterboxed network image to pixels of the original image, and clip them.
 
     Args:
         img1_shape: height and width of the network image.
-        boxes: pixels of the network image.
+        boxes: (..., 4) corners in pixels of the network image.
         img0_shape: height and width of the original image.
-        ratio_pad: ((ratio y, ratio x), (pad left, pad top)) of the letterbox where known, else found from the shapes.
-        padding: False where the network image was resized but not padded on the left and top.
-        xywh: boxes are centre and size. They are not clipped: a centre and a size have no border to be moved to.
+        ratio_pad: ((ratio y, ratio x), (pad left, pad top)) of the letterbox; computed from the shapes by default.
+        padding: False if the network image was resized but not padded on the left and top.
+        xywh: boxes are center and size; they are not clipped.
     """
     if ratio_pad is None:
         ratio = min(img1_shape[0] / img0_shape[0], img1_shape[1] / img0_shape[1])
-        # The picture inside the letterbox has whole sides, so each axis has a ratio of its own.
+        # the resized image has integer sides, so the ratios of the axes differ
         inner_h, inner_w = round(img0_shape[0] * ratio), round(img0_shape[1] * ratio)
         ratio_y, ratio_x = inner_h / img0_shape[0], inner_w / img0_shape[1]
-        # The odd pixel of the border is on the right and at the bottom, hence the tenth.
+        # an odd pixel of padding is on the right and at the bottom, hence the 0.1
         left, top = round((img1_shape[1] - inner_w) / 2 - 0.1), round((img1_shape[0] - inner_h) / 2 - 0.1)
     else:
         (ratio_y, ratio_x), (left, top) = ratio_pad
@@ -114,7 +118,11 @@ def scale_boxes(
 
 
 def box_iou(box1: Tensor, box2: Tensor, eps: float = 1e-7) -> Tensor:
-    """IoU of every `xyxy` box of one set with every one of the other: (N, 4), (M, 4) -> (N, M)."""
+    """Compute the IoU of all pairs of boxes, x1, y1, x2, y2: (N, 4), (M, 4) -> (N, M).
+
+    >>> box_iou(torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[0.0, 0, 10, 5], [20, 20, 30, 30]]))
+    tensor([[0.5000, 0.0000]])
+    """
     low = torch.maximum(box1[:, None, :2], box2[None, :, :2])  # (N, M, 2)
     high = torch.minimum(box1[:, None, 2:], box2[None, :, 2:])  # (N, M, 2)
     overlap = (high - low).clamp(min=0).prod(-1)  # (N, M)
@@ -132,9 +140,10 @@ def bbox_iou(
     CIoU: bool = False,
     eps: float = 1e-7,
 ) -> Tensor:
-    """Overlap of boxes pair by pair (shapes broadcast): (..., 4), (..., 4) -> (..., 1).
+    """Compute the IoU of boxes elementwise, with broadcasting: (..., 4), (..., 4) -> (..., 1).
 
-    Plain IoU, or generalised (arXiv 1902.09630), distance or complete IoU (arXiv 1911.08287); at most one of the three.
+    Boxes are cx, cy, w, h, or corners without `xywh`. At most one of GIoU (https://arxiv.org/abs/1902.09630), DIoU and
+    CIoU (https://arxiv.org/abs/1911.08287) replaces plain IoU.
     """
     if GIoU + DIoU + CIoU > 1:
         raise ValueError("bbox_iou: choose at most one of GIoU, DIoU and CIoU")
@@ -148,21 +157,21 @@ def bbox_iou(
     if not (GIoU or DIoU or CIoU):
         return iou
 
-    hull = torch.maximum(high1, high2) - torch.minimum(low1, low2)  # sides of the smallest box around both
+    hull = torch.maximum(high1, high2) - torch.minimum(low1, low2)  # sides of the smallest enclosing box
     if GIoU:
         hull_area = hull.prod(-1, keepdim=True) + eps
         return iou - (hull_area - union) / hull_area
-    between_centres = ((low2 + high2 - low1 - high1) ** 2).sum(-1, keepdim=True) / 4
-    distance = between_centres / ((hull**2).sum(-1, keepdim=True) + eps)
+    between_centers = ((low2 + high2 - low1 - high1) ** 2).sum(-1, keepdim=True) / 4
+    distance = between_centers / ((hull**2).sum(-1, keepdim=True) + eps)
     if DIoU:
         return iou - distance
     angle1, angle2 = (torch.atan(s[..., :1] / (s[..., 1:] + eps)) for s in (size1, size2))
     shape_term = 4 / math.pi**2 * (angle2 - angle1) ** 2
-    with torch.no_grad():  # the weight is a constant of the loss (equation 11 of the paper)
+    with torch.no_grad():  # no gradient flows through the weight (equation 11 of the paper)
         weight = shape_term / (shape_term - iou + 1 + eps)
     return iou - distance - weight * shape_term
 
 
 def make_divisible(x: float, divisor: int) -> int:
-    """The smallest multiple of `divisor` that is not below x."""
+    """Return the smallest multiple of `divisor` that is at least x."""
     return math.ceil(x / divisor) * divisor

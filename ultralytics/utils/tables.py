@@ -1,4 +1,4 @@
-"""A table that can be written as text, Markdown, LaTeX (booktabs) and CSV. Needs no torch."""
+"""Tables as text, Markdown, LaTeX (booktabs) and CSV."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _TEX = {
 
 @dataclass(frozen=True)
 class Column:
-    """Heading of a column; `form` is how its numbers are written (a format specification), empty for texts.
+    """A column: its title, and the format specification of its numbers, empty for texts.
 
-    Columns of texts are flush left, those of numbers flush right. CSV has the numbers themselves, not as formatted.
+    Texts are aligned left, numbers right. CSV files have unformatted numbers.
     """
 
     title: str
     form: str = ""
 
     def show(self, cell: Cell) -> str:
-        """The cell as people read it; what is absent, or no number, is a dash."""
+        """Format a cell; None and nan become a dash."""
         if cell is None or (isinstance(cell, float) and math.isnan(cell)):
             return ABSENT
         return format(cell, self.form) if self.form and not isinstance(cell, str) else str(cell)
@@ -44,10 +44,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows of cells: texts, numbers, None for what is not known.
+    """Columns, and rows of cells: texts, numbers, or None for unknown values.
 
     Raises:
-        ValueError: a row has not as many cells as there are columns.
+        ValueError: the number of cells in a row is not the number of columns.
     """
 
     columns: Sequence[Column]
@@ -60,32 +60,31 @@ class Table:
 
     @property
     def cells(self) -> list[list[str]]:
-        """The rows as people read them."""
+        """Formatted rows."""
         return [[c.show(cell) for c, cell in zip(self.columns, row, strict=True)] for row in self.rows]
 
     @property
     def titles(self) -> list[str]:
-        """The headings."""
+        """Titles of the columns."""
         return [column.title for column in self.columns]
 
     def text(self) -> str:
-        """Lines for the terminal."""
+        """Return the table for the terminal."""
         lines = [[_one_line(cell) for cell in line] for line in (self.titles, *self.cells)]
         widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
         return "\n".join("  ".join(map(self._justified, line, widths, self.columns)).rstrip() for line in lines)
 
     def markdown(self) -> str:
-        """A table as GitHub and others show it."""
+        """Return the table in Markdown."""
         rule = ["---:" if column.form else "---" for column in self.columns]
         lines = [self.titles, rule, *self.cells]
         lines = [[_one_line(cell).replace("\\", "\\\\").replace("|", "\\|") for cell in line] for line in lines]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def latex(self, caption: str, label: str) -> str:
-        r"""A floating table; the document needs `\usepackage{booktabs}` and, for symbols, an encoding such as T1.
+        r"""Return a floating table, with all texts escaped.
 
-        Args:
-            caption, label: texts, escaped here like the cells.
+        The document needs `\usepackage{booktabs}` and, for symbols, an encoding such as T1.
         """
         shape = "".join("r" if column.form else "l" for column in self.columns)
         head, *body = (" & ".join(map(escape_latex, line)) + r" \\" for line in (self.titles, *self.cells))
@@ -97,7 +96,7 @@ class Table:
         ])  # fmt: skip
 
     def csv(self) -> str:
-        """Numbers in full; what is absent, or no number, is an empty cell."""
+        """Return CSV with unformatted numbers; None and nan are empty cells."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.titles)
@@ -123,15 +122,15 @@ def write_tables(folder: Path, stem: str, *texts: str) -> list[Path]:
 
 
 def escape_latex(text: str) -> str:
-    r"""Text that LaTeX prints as it stands: `a_b & c` becomes `a\_b \& c`, line breaks become spaces."""
+    r"""Escape the special characters of LaTeX: `a_b & c` becomes `a\_b \& c`; line breaks become spaces."""
     return "".join(_TEX.get(sign, sign) for sign in _one_line(text))
 
 
 def read_csv(file: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file by its headings, spaces around headings and cells left out.
+    """Read the rows of a CSV file as dictionaries; titles and cells are stripped.
 
     Raises:
-        UserError: there is no such file, it is no text, or has no rows.
+        UserError: the file does not exist, is no text, or has no rows.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -142,12 +141,12 @@ def read_csv(file: Path) -> list[dict[str, str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file}: cannot be read as CSV ({error})") from error
     if not rows:
-        raise UserError(f"{file}: has no rows, expected a line of headings and lines of values")
+        raise UserError(f"{file}: has no rows, expected a line of titles and lines of values")
     return rows
 
 
 def _width(text: str) -> int:
-    """Places that a text takes on a terminal, where Chinese signs are two wide."""
+    """Return the width of a text on a terminal, where Chinese characters are two columns wide."""
     return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
 
 

@@ -1,4 +1,4 @@
-"""RT-DETR: model, trainer, validator, predictor. Each is imported when it is first used."""
+"""RT-DETR: model, trainer, validator and predictor, imported on first use."""
 
 from __future__ import annotations
 
