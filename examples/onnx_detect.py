@@ -39,7 +39,7 @@ class Detector:
         return found[score > conf]
 
     def draw(self, image: np.ndarray, found: np.ndarray) -> np.ndarray:
-        """A copy of the image with boxes, names and scores."""
+        """Return a copy of the image with boxes, names and scores."""
         drawn = image.copy()
         for *corners, score, label in found[::-1]:  # the best are drawn last, over the others
             x1, y1, x2, y2 = (round(v) for v in corners)

@@ -79,7 +79,7 @@ def test_coco_json(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "no such COCO"),
+        (None, "no such file"),
         ("{", "not valid JSON"),
         ("[]", "it has no images, annotations, categories"),
         ('{"images": []}', "it has no annotations, categories"),
