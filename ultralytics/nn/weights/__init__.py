@@ -1,12 +1,9 @@
-"""Weights: reading files of several kinds, renaming and reshaping what they hold, and a report of what became of it.
+"""Weights: read files of several kinds, rename and resize their tensors, and load them with a report.
 
-files      tensors by name from any file, and what else it says (class names, model YAML)
-pickled    files that pickle whole objects, read as data without running code of theirs
-renaming   how other code bases name the parameters of the same layers
-roles      what each row of a model is for (stem, stage, lateral convolution, ...), which the renaming needs
-reshaping  tensors of another shape: attention biases, depthwise kernels, rows of classes
-matching   filling a model with what fits
-loading    all of it together: a file into a model, a classifier into its backbone
+read      tensors by name from any file, with class names and model YAML
+unpickle  published files that pickle whole objects, read without running their code
+names     naming schemes of other code bases, and the role of each layer that they need
+load      load whatever fits into a model or a backbone
 """
 
 from ultralytics.nn.weights.load import LoadReport, load_backbone, load_matching, load_weights

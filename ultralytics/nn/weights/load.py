@@ -1,12 +1,12 @@
-"""A weights file into a model, and a classifier's weights into its backbone."""
+"""Load a weights file into a model, or a classifier's weights into its backbone, with a report."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from ultralytics.nn.weights.names import (
     COCO_NOTE,
-    Dialect,
-    Renamed,
-    backbone_dialects,
+    MappedState,
+    NamingScheme,
+    backbone_schemes,
     coco_names,
     from_official,
     is_official,
@@ -27,24 +27,31 @@ from ultralytics.nn.weights.read import Weights, known_names, read_weights
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import WeightsError
 
-# Tensors with one row a class: the heads' scores and the embedding of the denoising queries.
+# Tensors with one row per class: class scores of the heads, and the embedding of the denoising queries.
 CLASS_ROWS = re.compile(
     r"(^|\.)(denoising_class_embed|\w*score_head(\.\d+)?|one_to_many\.score\.layers\.1)\.(weight|bias)$"
 )
-CROPPED = "cropped to its middle"  # the one change that loses something, about which the report warns
+CROPPED = "cropped to its center"  # the only change that loses something; it is warned about
+LISTED = 8  # names of each kind in the log
+DEPTH = 4  # words of a prefix of names, such as `model.backbone.0.body.`
+AVERAGES = ("ema", "teacher")  # prefixes of the better of two sets of weights in a file
 
 
-class Misfit(Exception):
-    """Why a tensor cannot be brought to the model's shape."""
+class ShapeMismatch(Exception):
+    """A tensor cannot be changed to the shape of the model."""
+
+
+class NothingFitsError(WeightsError):
+    """None of the tensors of a file fits the model."""
 
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Which class of the file is which of the model, by name.
+    """Classes of the file and of the model with the same name.
 
     Attributes:
         pairs: (class in the file, class in the model).
-        source_count, target_count: how many classes each has.
+        source_count, target_count: number of classes of each.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -53,34 +60,38 @@ class ClassMap:
 
     @classmethod
     def by_names(cls, source: Mapping[int, str], target: Mapping[int, str]) -> ClassMap:
-        """Pair classes of one name, whatever their case, with `_`, `-` and space alike."""
-        numbers = {_plain(name): index for index, name in reversed(source.items())}
-        pairs = tuple((numbers[_plain(n)], index) for index, n in target.items() if _plain(n) in numbers)
+        """Pair classes with the same name. Case, `_`, `-` and spaces make no difference."""
+
+        def plain(name: str) -> str:
+            return re.sub(r"[\s_-]+", " ", str(name)).strip().casefold()
+
+        indices = {plain(name): index for index, name in reversed(source.items())}
+        pairs = tuple((indices[plain(name)], index) for index, name in target.items() if plain(name) in indices)
         return cls(pairs, len(source), len(target))
 
     @property
     def is_identity(self) -> bool:
-        """Whether it moves nothing: the same classes in the same order."""
-        whole = len(self.pairs) == self.source_count == self.target_count
-        return whole and all(here == there for here, there in self.pairs)
+        """Whether both have the same classes in the same order."""
+        complete = len(self.pairs) == self.source_count == self.target_count
+        return complete and all(ours == theirs for ours, theirs in self.pairs)
 
     def apply(self, value: Tensor, target: Tensor) -> tuple[Tensor, str]:
-        """The model's tensor with the rows of the classes that both have. Raises Misfit where there is none."""
+        """Copy the rows of common classes into the model's tensor. Raise ShapeMismatch if there are none."""
         if len(value) != self.source_count or len(target) != self.target_count or value.shape[1:] != target.shape[1:]:
-            raise Misfit(shapes(value, target))
+            raise _mismatch(value, target)
         if not self.pairs:
-            raise Misfit("the model has none of the file's classes")
-        moved = target.detach().clone().to(value.dtype)
-        here, there = map(list, zip(*self.pairs, strict=True))
-        moved[there] = value[here]
-        return moved, f"{len(here)} of {self.target_count} classes by name"
+            raise ShapeMismatch("the model has none of the file's classes")
+        result = target.detach().clone().to(value.dtype)
+        theirs, ours = map(list, zip(*self.pairs, strict=True))
+        result[ours] = value[theirs]
+        return result, f"{len(ours)} of {self.target_count} classes by name"
 
 
 def fit(name: str, value: Tensor, target: Tensor, classes: ClassMap | None = None) -> tuple[Tensor, str]:
-    """The tensor in the model's shape, and what was done to it ('' for nothing).
+    """Return the tensor in the shape of `target`, and the change in words ('' for none).
 
     Raises:
-        Misfit: there is no meaningful way.
+        ShapeMismatch: no meaningful change is known.
     """
     if classes is not None and not classes.is_identity and CLASS_ROWS.search(name):
         return classes.apply(value, target)
@@ -90,65 +101,50 @@ def fit(name: str, value: Tensor, target: Tensor, classes: ClassMap | None = Non
         return _resize_biases(value, target)
     if value.ndim == target.ndim == 4 and value.shape[:2] == target.shape[:2] and target.shape[1] == 1:
         return _resize_kernel(value, target)
-    raise Misfit(shapes(value, target))
+    raise _mismatch(value, target)
 
 
-def shapes(value: Tensor, target: Tensor) -> str:
-    """Both shapes, as the report tells them."""
-    return f"shape {tuple(value.shape)}, the model has {tuple(target.shape)}"
+def _mismatch(value: Tensor, target: Tensor) -> ShapeMismatch:
+    return ShapeMismatch(f"shape {tuple(value.shape)}, the model has {tuple(target.shape)}")
 
 
 def _resize_biases(value: Tensor, target: Tensor) -> tuple[Tensor, str]:
-    """Attention biases by |dy|, |dx|, (heads, side * side), of a window of another side.
+    """Interpolate attention biases by |dy|, |dx|, (heads, side * side), to a window of another size.
 
-    The ends are aligned: the published classifiers' last windows are smaller at a coarser stride, and their ends span
+    Ends are aligned: the last windows of the published classifiers are smaller at a coarser stride, and their ends span
     the same pixels as those of the larger window.
     """
-    sides = [math.isqrt(tensor.shape[-1]) for tensor in (value, target)]
-    square = all(t.ndim == 2 and t.shape[1] == s * s for t, s in zip((value, target), sides, strict=True))
-    if not square or value.shape[0] != target.shape[0]:
-        raise Misfit(shapes(value, target))
-    old, new = sides
+    old, new = (math.isqrt(tensor.shape[-1]) for tensor in (value, target))
+    if value.ndim != 2 or value.shape != (target.shape[0], old * old) or target.shape[1:] != (new * new,):
+        raise _mismatch(value, target)
     table = value.float().view(1, -1, old, old)
     table = F.interpolate(table, (new, new), mode="bilinear", align_corners=True)  # (1, heads, new, new)
     return table.flatten(2)[0].to(value.dtype), f"window {old}x{old} interpolated to {new}x{new}"
 
 
 def _resize_kernel(value: Tensor, target: Tensor) -> tuple[Tensor, str]:
-    """A depthwise kernel (C, 1, k, k) of another size, around its middle.
+    """Pad or crop a depthwise kernel (C, 1, h, w) around its center.
 
-    In the middle of zeros it computes the same, as long as the padding grows with it. Cropped it does not.
+    A padded kernel computes the same if the padding of the convolution grows with it. A cropped kernel does not.
     """
     (h, w), (height, width) = value.shape[2:], target.shape[2:]
     if (height - h) % 2 or (width - w) % 2:
-        raise Misfit(f"kernel {h}x{w} has no middle in common with the model's {height}x{width}")
-    margins = ((width - w) // 2,) * 2 + ((height - h) // 2,) * 2  # negative ones take away
-    if min(margins) < 0:
-        return F.pad(value, margins), f"kernel {h}x{w} {CROPPED} {height}x{width}"
-    return F.pad(value, margins), f"kernel {h}x{w} in {height}x{width} of zeros"
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", " ", str(name)).strip().casefold()
-
-
-SHOWN = 8  # names that the report lists of each kind
-
-
-class NothingFitsError(WeightsError):
-    """None of a file's tensors has a place in the model."""
+        raise ShapeMismatch(f"kernel {h}x{w} has no center in common with the model's {height}x{width}")
+    margins = ((width - w) // 2,) * 2 + ((height - h) // 2,) * 2  # negative margins crop
+    how = f"{CROPPED} {height}x{width}" if min(margins) < 0 else f"padded with zeros to {height}x{width}"
+    return F.pad(value, margins), f"kernel {h}x{w} {how}"
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of each tensor.
+    """Result of loading weights.
 
     Attributes:
-        matched: names loaded as they are.
-        resized: names loaded after a change, and what was done.
-        left: names in the file that were not loaded, with the reason.
-        missing: names of the model that keep the values they had.
-        notes: what else is worth knowing, a sentence each.
+        matched: names of tensors that were loaded unchanged.
+        resized: names of tensors that were loaded after a change, with the change.
+        left: names in the file of tensors that were not loaded, with the reason.
+        missing: names of tensors of the model that keep their values.
+        notes: further information, a sentence each.
     """
 
     matched: tuple[str, ...]
@@ -162,113 +158,87 @@ class LoadReport:
             f"{len(self.matched)} tensors loaded as they are, {len(self.resized)} after a change of shape, "
             f"{len(self.left)} left in the file, {len(self.missing)} of the model not in the file"
         ]
-        lines += _listed("resized", [f"{name} ({how})" if how else name for name, how in self.resized.items()])
-        lines += _listed("left", [f"{name} ({why})" for name, why in self.left.items()])
-        lines += _listed("not in the file", self.missing)
+        kinds = {
+            "changed": [f"{name} ({how})" for name, how in self.resized.items()],
+            "left": [f"{name} ({why})" for name, why in self.left.items()],
+            "not in the file": list(self.missing),
+        }
+        for title, names in kinds.items():
+            more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
+            lines += [f"  {title}: {', '.join(names[:LISTED])}{more}"] if names else []
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
-
-
-def _listed(title: str, names: Iterable[str]) -> list[str]:
-    names = list(names)
-    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return [f"  {title}: {', '.join(names[:SHOWN])}{more}"] if names else []
 
 
 def load_matching(
     model: nn.Module,
-    source: Mapping[str, Tensor],
+    source: Mapping[str, Tensor] | MappedState,
     *,
-    resized: Iterable[str] | Mapping[str, str] = (),
     origin: str = "weights",
     classes: ClassMap | None = None,
     within: Iterable[str] | None = None,
-    left: Mapping[str, str] | None = None,
-    named: Mapping[str, str] | None = None,
-    notes: Iterable[str] = (),
 ) -> LoadReport:
-    """Load every tensor that has a place in the model, and log a report of the rest.
+    """Load every tensor that fits a tensor of the model with the same name, and log a report.
 
-    Where the shape differs, attention biases are interpolated, depthwise kernels are grown with zeros (or cropped,
-    with a warning), and rows of classes are matched by name (see `reshaping.fit`); anything else is left.
+    Attention biases of another shape are interpolated, depthwise kernels are padded with zeros (or cropped, with a
+    warning), and rows of classes are matched by name, see `fit`. Anything else of another shape is left.
 
     Args:
-        model: the module to fill.
-        source: tensors by name.
-        resized: names in `source` whose shape was changed already, for the report; with what was done, or without.
-        origin: where the tensors come from, for messages.
-        classes: which class of the file is which of the model, where both name theirs.
-        within: names of the model's tensors that are to be filled; None for all.
-        left: tensors of the file that are not in `source`, with the reason, for the report.
-        named: what the file calls the tensors of `source`, where it differs, for the report.
-        notes: further lines of the report.
+        model: the module to load into.
+        source: tensors by name in the model.
+        origin: source of the tensors, for messages.
+        classes: common classes of the file and the model, if both have class names.
+        within: names of the model's tensors to load; None for all.
 
     Raises:
-        WeightsError: nothing fits, or what fits is not finite. The model is then unchanged.
+        WeightsError: nothing fits, or values are not finite. The model is then unchanged.
     """
-    target = model.state_dict()
-    names = target if within is None else {name: target[name] for name in within}
-    changed = dict(resized) if isinstance(resized, Mapping) else dict.fromkeys(resized, "")
-    fitting, unfit = _sorted_out(source, names, classes, changed)
-    left = {**(left or {}), **{(named or {}).get(name, name): why for name, why in unfit.items()}}
-    _require_something(model, fitting, left, origin, len(target))
+    source = source if isinstance(source, MappedState) else MappedState(source)
+    state = model.state_dict()
+    target = state if within is None else {name: state[name] for name in within}
+    fitting, changed, left = {}, dict(source.changed), dict(source.left)
+    for name, value in source.tensors.items():
+        try:
+            if name not in target:
+                raise ShapeMismatch("no such name in the model")
+            fitting[name], how = fit(name, value, target[name], classes)
+        except ShapeMismatch as mismatch:
+            left[source.file_names.get(name, name)] = str(mismatch)
+            continue
+        if how:
+            changed[name] = how
+    _check_fitting(fitting, left, origin, f"{type(model).__name__}, which has {len(state)}")
     model.load_state_dict(fitting, strict=False)
     report = LoadReport(
         matched=tuple(n for n in fitting if n not in changed),
         resized={n: how for n, how in changed.items() if n in fitting},
         left=left,
-        missing=tuple(n for n, t in names.items() if n not in fitting and t.is_floating_point()),  # others are counts
-        notes=tuple(notes),
+        missing=tuple(n for n, t in target.items() if n not in fitting and t.is_floating_point()),  # others are counts
+        notes=source.notes,
     )
     LOGGER.info(f"{origin}: {report}")
     if cropped := [name for name, how in report.resized.items() if CROPPED in how]:
         LOGGER.warning(
-            f"{origin}: {len(cropped)} kernels are larger than the model's and were cropped, which changes what they "
-            f"compute, for example {cropped[0]} ({report.resized[cropped[0]]})"
+            f"{origin}: {len(cropped)} kernels are larger than the model's and were cropped, which changes their "
+            f"output, for example {cropped[0]} ({report.resized[cropped[0]]})"
         )
     return report
 
 
-def _sorted_out(
-    source: Mapping[str, Tensor], target: Mapping[str, Tensor], classes: ClassMap | None, changed: dict[str, str]
-) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """What fits, in the model's shapes, and what does not, with the reason; adds to `changed` what was done."""
-    fitting, unfit = {}, {}
-    for name, value in source.items():
-        if name not in target:
-            unfit[name] = "no such name in the model"
-            continue
-        try:
-            fitting[name], how = fit(name, value, target[name], classes)
-        except Misfit as misfit:
-            unfit[name] = str(misfit)
-            continue
-        if how:
-            changed[name] = how
-    return fitting, unfit
-
-
-def _require_something(
-    model: nn.Module, fitting: Mapping[str, Tensor], left: Mapping[str, str], origin: str, count: int
-) -> None:
-    """Raise WeightsError where no weight fits, or one that fits holds NaN or infinity."""
-    floating = {name: value for name, value in fitting.items() if value.is_floating_point()}
-    if not floating:
-        total = len(fitting) + len(left)
-        example = next(iter(left.items()), ("", "the file is empty"))
+def _check_fitting(fitting: Mapping[str, Tensor], left: Mapping[str, str], origin: str, model: str) -> None:
+    """Raise WeightsError if no weight fits, or one that fits has NaN or infinite values."""
+    weights = {name: value for name, value in fitting.items() if value.is_floating_point()}
+    if not weights:
+        name, reason = next(iter(left.items()), ("", "the file is empty"))
         raise NothingFitsError(
-            f"{origin}: none of its {total} tensors fits {type(model).__name__}, which has {count}; "
-            f"for example {example[0]!r}: {example[1]}. Is it a file of another model?"
+            f"{origin}: none of its {len(fitting) + len(left)} tensors fits {model}; for example {name!r}: {reason}. "
+            "Is it a file of another model?"
         )
-    broken = [name for name, value in floating.items() if not torch.isfinite(value).all()]
+    broken = [name for name, value in weights.items() if not torch.isfinite(value).all()]
     if broken:
         raise WeightsError(
-            f"{origin}: {len(broken)} of its tensors hold values that are not finite, the first is {broken[0]}; "
-            "expected numbers. The training that wrote it has diverged; use an earlier checkpoint."
+            f"{origin}: {len(broken)} of its tensors are not finite, the first is {broken[0]}. The training that wrote "
+            "it has diverged; use an earlier checkpoint."
         )
-
-
-DEPTH = 4  # words of a prefix that may stand before the names, such as `model.backbone.0.body.`
-AVERAGES = ("ema", "teacher")  # prefixes of the better of two sets of weights in a file
 
 
 def load_weights(
@@ -276,36 +246,81 @@ def load_weights(
 ) -> LoadReport:
     """Load whatever fits of a weights file into a detection model, and log a report.
 
-    Checkpoints of this package and published ones, plain state_dicts, and checkpoints of the official RT-DETR. Rows of
-    classes go by the classes' names where the file and the model have names.
+    Reads checkpoints of this package, published ones, state_dicts, and checkpoints of the official RT-DETR. Rows of
+    classes are matched by class names if the file and the model have names.
 
     Args:
-        model: the network to fill.
-        weights: a file, or what `read_weights` read of it.
+        model: the network to load into.
+        weights: a file, or the result of `read_weights`.
         names: class names of the model, by default its own.
 
     Raises:
         WeightsError: the file cannot be read, or nothing in it fits.
+
+    Example:
+        >>> from ultralytics.nn.tasks import RTDETRDetectionModel
+        >>> source, target = (RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml", nc=nc) for nc in (80, 3))
+        >>> report = load_weights(target, Weights(source.state_dict(), "coco.pt"))
+        >>> report.left["model.19.enc_score_head.bias"]
+        'shape (80,), the model has (3,)'
     """
     weights = weights if isinstance(weights, Weights) else read_weights(weights)
     ours = known_names(model.names if names is None else names)
     classes = ClassMap.by_names(weights.names, ours) if weights.names and ours else None
-    renamed = from_official(model, weights.tensors) if is_official(weights.tensors) else _own_names(model, weights)
-    coco = (COCO_NOTE,) if classes is not None and weights.names == coco_names(weights.tensors) else ()
+    if is_official(weights.tensors):
+        mapped = from_official(model, weights.tensors)
+        if classes is not None and weights.names == coco_names(weights.tensors):
+            mapped = replace(mapped, notes=(*mapped.notes, COCO_NOTE))
+    else:  # the model's own names, up to a prefix
+        scheme = NamingScheme("the model's own names", str, whole=False)
+        match = _best_match(weights.tensors, model.state_dict(), [scheme], ["", "model."])
+        mapped = match.map(weights.tensors) if match.score else MappedState(weights.tensors)
     try:
-        report = load_matching(
-            model, renamed.tensors, resized=renamed.changed, origin=weights.origin, classes=classes, left=renamed.left,
-            named=renamed.named, notes=[*renamed.notes, *coco],
-        )  # fmt: skip
+        report = load_matching(model, mapped, origin=weights.origin, classes=classes)
     except NothingFitsError as error:
-        hint = f"A classifier's weights go into the backbone: backbone_weights={weights.origin}"
+        hint = f"For the weights of a classifier use backbone_weights={weights.origin}"
         raise NothingFitsError(f"{error} {hint}") from error
-    _warn_of_few(report, weights.origin, "the model")
+    _warn_if_few(report, weights.origin, "the model")
     return report
 
 
-def _warn_of_few(report: LoadReport, origin: str, what: str) -> None:
-    """Warn where less than two thirds of what was to be filled got weights."""
+def load_backbone(model: nn.Module, weights: str | Path | Weights) -> LoadReport:
+    """Load a classifier's weights into the backbone of a detection model, and log a report.
+
+    The naming scheme of the file, and a prefix such as `module.` or `encoder.`, are those by which most tensors fit.
+    Layers that got weights have the file as their attribute `pretrained`.
+
+    Raises:
+        WeightsError: the file cannot be read, the model has no backbone, or nothing in the file fits it.
+    """
+    weights = weights if isinstance(weights, Weights) else read_weights(weights)
+    layers = {f"model.{index}." for index in model.backbone_layers}
+    target = {name: value for name, value in model.state_dict().items() if name[: name.find(".", 6) + 1] in layers}
+    if not target:
+        raise WeightsError(f"{weights.origin}: the model file has no layer with weights under `backbone`.")
+    schemes = backbone_schemes(model, weights.tensors)
+    match = _best_match(weights.tensors, target, schemes, _common_prefixes(target, share=0.3))
+    if not match.score:
+        names, theirs = list(target), list(weights.tensors)
+        raise WeightsError(
+            f"{weights.origin}: none of its {len(theirs)} tensors fits the backbone, which has {len(names)}; a name in "
+            f"the file is {theirs[0]!r}, in the model {names[0]!r}. Is it a file of another network?"
+        )
+    mapped, scheme = match.map(weights.tensors), match.scheme
+    implied = {name: value for name, value in scheme.implied.items() if name not in mapped.tensors}
+    tensors, note = match_epsilon(model, {**mapped.tensors, **implied}, scheme.norm_eps)
+    changed = dict.fromkeys(implied, "set to the identity: the file's network has no layer here")
+    notes = (scheme.title, *mapped.notes, *note)
+    mapped = replace(mapped, tensors=tensors, changed=changed, notes=notes)
+    report = load_matching(model, mapped, origin=weights.origin, within=target)
+    _warn_if_few(report, weights.origin, "the backbone")
+    for index in {int(name.split(".")[1]) for name in (*report.matched, *report.resized)}:
+        model.model[index].pretrained = weights.origin  # the trainer lowers the rate of a pretrained backbone
+    return report
+
+
+def _warn_if_few(report: LoadReport, origin: str, what: str) -> None:
+    """Log a warning if less than two thirds of the tensors got weights."""
     loaded = len(report.matched) + len(report.resized)
     if 2 * len(report.missing) > loaded:
         LOGGER.warning(
@@ -314,101 +329,53 @@ def _warn_of_few(report: LoadReport, origin: str, what: str) -> None:
         )
 
 
-def _own_names(model: nn.Module, weights: Weights) -> Renamed:
-    """Tensors that have the model's names, but for a prefix of the file or the model's `model.`."""
-    own = Dialect("the model's own names", lambda name: name, whole=False)
-    guess = _best_guess(weights.tensors, model.state_dict(), [own], ["", "model."])
-    if not guess.score:  # for the error, the names as they are
-        return Renamed(dict(weights.tensors))
-    return guess.renamed(weights.tensors)
-
-
-def load_backbone(model: nn.Module, weights: str | Path | Weights) -> LoadReport:
-    """Load a classifier's weights into the backbone of a detection model, and log a report.
-
-    The names that the file uses, and a prefix before them such as `module.` or `encoder.`, are guessed: whatever fits
-    most tensors by name and shape. The rows that got weights have the file as their attribute `pretrained`.
-
-    Raises:
-        WeightsError: the file cannot be read, the model has no backbone, or nothing in the file fits it.
-    """
-    weights = weights if isinstance(weights, Weights) else read_weights(weights)
-    state = model.state_dict()
-    target = {name: state[name] for name in state if _in_backbone(model, name)}
-    if not target:
-        raise WeightsError(f"{weights.origin}: the model file lists no row with weights under `backbone`.")
-    guess = _best_guess(
-        weights.tensors, target, backbone_dialects(model, weights.tensors), _prefixes(target, share=0.3)
-    )
-    if not guess.score:
-        names, theirs = list(target), list(weights.tensors)
-        raise WeightsError(
-            f"{weights.origin}: none of its {len(theirs)} tensors fits the backbone, which has {len(names)}; the file "
-            f"names them as {theirs[0]!r}, the model as {names[0]!r}. Is it a file of another network?"
-        )
-    renamed, dialect = guess.renamed(weights.tensors), guess.dialect
-    implied = {name: value for name, value in dialect.implied.items() if name not in renamed.tensors}
-    tensors, note = match_epsilon(model, {**renamed.tensors, **implied}, dialect.norm_eps)
-    changed = dict.fromkeys(implied, "set to do nothing: the file's network has no layer here")
-    report = load_matching(
-        model, tensors, resized=changed, origin=weights.origin, within=target, left=renamed.left, named=renamed.named,
-        notes=[dialect.title, *renamed.notes, *note],
-    )  # fmt: skip
-    _warn_of_few(report, weights.origin, "the backbone")
-    loaded = (*report.matched, *report.resized)
-    for index in {int(name.split(".")[1]) for name in loaded}:
-        model.model[index].pretrained = weights.origin  # the trainer's rate for the backbone depends on it
-    return report
-
-
 @dataclass(frozen=True)
-class _Guess:
-    """That names of the file are `prefix` + x where the model has `base` + the dialect's word for x."""
+class _Match:
+    """A mapping of names: `prefix` + x in the file is `base` + scheme.rename(x) in the model.
 
-    dialect: Dialect
-    prefix: str
-    base: str
-    score: int
+    Attributes:
+        score: number of tensors that fit.
+    """
 
-    def renamed(self, tensors: Mapping[str, Tensor]) -> Renamed:
-        """The tensors under the prefix, with the model's names."""
+    scheme: NamingScheme
+    prefix: str = ""
+    base: str = ""
+    score: int = 0
+
+    @property
+    def rank(self) -> tuple[int, bool, int]:
+        """Sort key: most tensors, then averaged weights, then the shortest prefix."""
+        return self.score, any(word in self.prefix for word in AVERAGES), -len(self.prefix)
+
+    def map(self, tensors: Mapping[str, Tensor]) -> MappedState:
+        """Return the tensors with the prefix, under the names of the model."""
         cut = len(self.prefix)
-        named = {self.base + self.dialect.rename(n[cut:]): n for n in tensors if n.startswith(self.prefix)}
-        return Renamed(
-            {ours: tensors[theirs] for ours, theirs in named.items()},
+        names = {self.base + self.scheme.rename(n[cut:]): n for n in tensors if n.startswith(self.prefix)}
+        note = (
+            f"names in the file start with {self.prefix!r}, names in the model with {self.base!r}"
+            if self.prefix != self.base
+            else ""
+        )
+        return MappedState(
+            {ours: tensors[theirs] for ours, theirs in names.items()},
             left={name: f"outside {self.prefix!r}" for name in tensors if not name.startswith(self.prefix)},
-            named=named,
-            notes=self._notes(),
+            file_names=names,
+            notes=(note,) if note else (),
         )
 
-    def _notes(self) -> tuple[str, ...]:
-        if self.prefix == self.base or not (self.prefix or self.base):
-            return ()
-        if self.dialect.whole or not self.base:
-            return (f"without the {self.prefix!r} before the file's names",)
-        if not self.prefix:
-            return (f"the file's names come after {self.base!r} in the model",)
-        return (f"what starts with {self.prefix!r} in the file starts with {self.base!r} in the model",)
 
-
-def _best_guess(
-    tensors: Mapping[str, Tensor], target: Mapping[str, Tensor], dialects: Sequence[Dialect], bases: Iterable[str]
-) -> _Guess:
-    """The guess by which most tensors fit; of equals the one that needs the fewest changes."""
-    best = _Guess(dialects[0], "", "", 0)
-    bases = list(bases)
-    for dialect in dialects:
-        for prefix in _prefixes(tensors, share=0.15):
-            renamed = _Guess(dialect, prefix, "", 0).renamed(tensors).tensors
-            for base in [""] if dialect.whole else bases:
-                score = sum(_fits(base + name, value, target) for name, value in renamed.items())
-                if (score, _preference(prefix)) > (best.score, _preference(best.prefix)):
-                    best = _Guess(dialect, prefix, base, score)
+def _best_match(
+    tensors: Mapping[str, Tensor], target: Mapping[str, Tensor], schemes: Sequence[NamingScheme], bases: Iterable[str]
+) -> _Match:
+    """Return the mapping of names by which most tensors fit the target."""
+    best, bases = _Match(schemes[0]), list(bases)
+    for scheme in schemes:
+        for prefix in _common_prefixes(tensors, share=0.15):
+            mapped = _Match(scheme, prefix).map(tensors).tensors
+            for base in [""] if scheme.whole else bases:
+                score = sum(_fits(base + name, value, target) for name, value in mapped.items())
+                best = max(best, _Match(scheme, prefix, base, score), key=lambda match: match.rank)  # first of equals
     return best
-
-
-def _preference(prefix: str) -> tuple[bool, int]:
-    return any(word in prefix for word in AVERAGES), -len(prefix)
 
 
 def _fits(name: str, value: Tensor, target: Mapping[str, Tensor]) -> bool:
@@ -416,22 +383,17 @@ def _fits(name: str, value: Tensor, target: Mapping[str, Tensor]) -> bool:
         return False
     try:
         fit(name, value, target[name])
-    except Misfit:
+    except ShapeMismatch:
         return False
     return True
 
 
-def _prefixes(names: Iterable[str], share: float) -> Iterator[str]:
-    """'' and the beginnings up to a dot, of at most DEPTH words, that at least this share of the names has."""
+def _common_prefixes(names: Iterable[str], share: float) -> list[str]:
+    """Return '' and the prefixes up to a dot, of at most DEPTH words, of at least this share of the names."""
     names = list(names)
     counts = Counter(
         ".".join(words[:depth]) + "."
         for words in (name.split(".") for name in names)
         for depth in range(1, min(DEPTH, len(words) - 1) + 1)
     )
-    return iter(["", *(prefix for prefix, count in counts.items() if count >= share * len(names))])
-
-
-def _in_backbone(model: nn.Module, name: str) -> bool:
-    words = name.split(".")
-    return words[0] == "model" and words[1].isdigit() and int(words[1]) in model.backbone_layers
+    return ["", *(prefix for prefix, count in counts.items() if count >= share * len(names))]

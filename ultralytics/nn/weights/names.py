@@ -1,14 +1,13 @@
-"""How other code bases name the parameters of layers that a model here has, as tables.
+"""Naming schemes: how other code bases name the parameters of layers that a model here has.
 
-A rule is (pattern, replacement); all rules of a table are applied to a name one after the other. `<part>` in a
-replacement stands for the row of that part in the model at hand (see `roles.py`), so that one table serves every model
-file that has the part.
+A rule is (pattern, replacement). All rules of a table are applied to a name, one after the other. `<role>` in a
+replacement is the layer with that role in the model at hand (see `layer_roles`), so one table serves every model file.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -17,81 +16,68 @@ from torch import Tensor, nn
 from ultralytics.utils import PACKAGE_ROOT
 from ultralytics.utils.files import read_yaml
 
+Layers = list[tuple[str, nn.Module]]  # prefix of the parameter names, layer
+Rules = tuple[tuple[str, str], ...]
 
-def row_prefixes(model: nn.Module) -> Mapping[str, str]:
-    """Start of the parameter names of each part, such as {'layer1': 'model.4', 'lateral 0': 'model.10', ...}.
 
-    The parts are told apart by the kind of their row and counted in the order of the rows, so that rows of other kinds
-    may stand between them:
+def layer_roles(model: nn.Module) -> dict[str, str]:
+    """Return the prefix of the parameter names of each role: {'layer1': 'model.4', 'lateral 0': 'model.10', ...}.
 
-        conv1_1 ..    convolutions before the first stage (of ResNet-vd); `stem` is ResNet's 7x7 convolution
-        layer1 ..     stages of the backbone; `res_layers 0` .. are the same
-        projection N  1x1 convolution without activation that projects map N, P3 is 0
+    Roles are found by the type of the layers and numbered in their order, so other layers may come in between:
+
+        conv1_1 ...    convolutions before the first stage (ResNet-vd); `stem` is ResNet's 7x7 convolution
+        layer1 ...     stages of the backbone; `res_layers 0` ... are the same
+        projection N   1x1 convolution without activation that projects map N; P3 is 0
         lateral N, downsample N, fpn N, pan N, attention N   of the hybrid encoder
-        decoder       the last row
+        decoder        the last layer
     """
-    return dict(_parts(model))
-
-
-def _parts(model: nn.Module) -> Iterator[tuple[str, str]]:
     backbone = [(f"model.{i}", layer) for i, layer in enumerate(model.model) if layer.in_backbone]
     head = [(f"model.{i}", layer) for i, layer in enumerate(model.model) if not layer.in_backbone]
-    yield from _resnet(backbone)
-    yield from _encoder(head)
-    if head and _kind(head[-1][1]) == "RTDETRDecoder":
-        yield "decoder", head[-1][0]
+    decoder = {"decoder": head[-1][0]} if head and _kind(head[-1][1]) == "RTDETRDecoder" else {}
+    return {**_backbone_roles(backbone), **_encoder_roles(head), **decoder}
 
 
-def _resnet(rows: list[tuple[str, nn.Module]]) -> Iterator[tuple[str, str]]:
-    stages = [(prefix, layer) for prefix, layer in rows if _kind(layer) in ("Blocks", "ResNetLayer")]
+def _backbone_roles(layers: Layers) -> dict[str, str]:
+    stages = [i for i, (_, layer) in enumerate(layers) if _kind(layer) in ("Blocks", "ResNetLayer")]
     if not stages:
-        return
-    first = stages[0]
-    if _kind(first[1]) == "ResNetLayer" and isinstance(first[1].layer[-1], nn.MaxPool2d):
-        yield "stem", first[0]
+        return {}
+    roles, (first, layer) = {}, layers[stages[0]]
+    convolutions = [prefix for prefix, layer in layers[: stages[0]] if _kind(layer) == "ConvNormLayer"]
+    roles.update((f"conv1_{n}", prefix) for n, prefix in enumerate(convolutions, 1))
+    if _kind(layer) == "ResNetLayer" and isinstance(layer.layer[-1], nn.MaxPool2d):
+        roles["stem"] = first
         stages = stages[1:]
-    before = rows[: rows.index(first)]
-    convolutions = [prefix for prefix, layer in before if _kind(layer) == "ConvNormLayer"]
-    yield from ((f"conv1_{n}", prefix) for n, prefix in enumerate(convolutions, 1))
-    for n, (prefix, _) in enumerate(stages):
-        yield f"layer{n + 1}", prefix
-        yield f"res_layers {n}", prefix
+    for n, i in enumerate(stages):
+        roles[f"layer{n + 1}"] = roles[f"res_layers {n}"] = layers[i][0]
+    return roles
 
 
-def _encoder(rows: list[tuple[str, nn.Module]]) -> Iterator[tuple[str, str]]:
+def _encoder_roles(layers: Layers) -> dict[str, str]:
     found: dict[str, list[str]] = {"projection": [], "lateral": [], "downsample": [], "attention": [], "fusion": []}
-    for prefix, layer in rows:
-        part = _encoder_part(layer)
-        if part:
-            found[part].append(prefix)
+    for prefix, layer in layers:
+        role = {"AIFI": "attention", "RepC3": "fusion"}.get(_kind(layer))
+        if _kind(layer) == "Conv" and layer.conv.kernel_size == (1, 1):
+            role = "projection" if isinstance(layer.act, nn.Identity) else "lateral"
+        elif _kind(layer) == "Conv" and layer.conv.stride == (2, 2):
+            role = "downsample"
+        if role:
+            found[role].append(prefix)
     fusion, half = found.pop("fusion"), len(found["downsample"])
-    if len(fusion) == 2 * half:  # from coarse to fine, then back
+    if len(fusion) == 2 * half:  # first top-down, then bottom-up
         found["fpn"], found["pan"] = fusion[:half], fusion[half:]
     found["projection"].reverse()  # the coarsest map, P5, is projected first
-    for part, prefixes in found.items():
-        yield from ((f"{part} {n}", prefix) for n, prefix in enumerate(prefixes))
-
-
-def _encoder_part(layer: nn.Module) -> str | None:
-    kind = _kind(layer)
-    if kind == "Conv":
-        if layer.conv.kernel_size == (1, 1):
-            return "projection" if isinstance(layer.act, nn.Identity) else "lateral"
-        return "downsample" if layer.conv.stride == (2, 2) else None
-    return {"AIFI": "attention", "RepC3": "fusion"}.get(kind)
+    return {f"{role} {n}": prefix for role, prefixes in found.items() for n, prefix in enumerate(prefixes)}
 
 
 def _kind(layer: nn.Module) -> str:
     return layer.type.rpartition(".")[2]
 
 
-Rules = tuple[tuple[str, str], ...]
-
-# ResNet-vd as the official RT-DETR names it, also alone, as the file with its ImageNet weights does.
+# ResNet-vd of the official RT-DETR, also in the files with its ImageNet weights.
 PRESNET: Rules = (
     (r"^(backbone\.)?conv1\.(conv1_\d)\.", r"<\2>."),
     (r"^(backbone\.)?res_layers\.(\d)\.", r"<res_layers \2>."),
-    (r"\.short\.conv\.(conv|norm)\.", r".short.1.\1."),  # a pooling comes before it
+    (r"\.short\.conv\.(conv|norm)\.", r".short.1.\1."),  # after a pooling
 )
 
 # The official RT-DETR in PyTorch, https://github.com/lyuwenyu/RT-DETR (rtdetr_pytorch).
@@ -113,9 +99,9 @@ OFFICIAL: Rules = (
     (r"^decoder\.", r"<decoder>."),
 )
 OFFICIAL_SIGNS = re.compile(r"^(encoder\.(fpn_blocks|lateral_convs)|decoder\.dec_score_head)\.")
-COCO_NOTE = "the file's 80 classes, which have no names in it, are taken for those of COCO"
+COCO_NOTE = "the file has 80 classes without names, which are taken for those of COCO"
 MSRA_HEAD = re.compile(r"(^|\.)head\.l\.weight$")
-COMPUTED = re.compile(r"\.(anchors|valid_mask|num_points_scale)$")  # constants that are worked out anew here
+COMPUTED = re.compile(r"\.(anchors|valid_mask|num_points_scale)$")  # constants
 
 # ResNet of torchvision (and timm), for rows of ResNetLayer.
 RESNET: Rules = (
@@ -170,15 +156,15 @@ def rename_timm_key(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Dialect:
-    """How a code base names things.
+class NamingScheme:
+    """Naming scheme of a code base.
 
     Attributes:
-        title: for the report.
-        rename: from a name of the file to one of the model, or below some prefix of the model's names.
-        whole: whether `rename` gives the model's full names.
-        norm_eps: epsilon of the batch normalisations that the weights were trained with; None where it is not known.
-        implied: tensors of the model that the file's network has no name for, since they are constants there.
+        title: name of the scheme, for the report.
+        rename: map a name of the file to a name of the model, or to the part of it after some prefix.
+        whole: whether `rename` returns the full names of the model.
+        norm_eps: epsilon of the batch normalizations in training; None if unknown.
+        implied: tensors of the model that are constants in the file's network, which has no names for them.
     """
 
     title: str
@@ -189,58 +175,59 @@ class Dialect:
 
 
 @dataclass(frozen=True)
-class Renamed:
-    """Tensors under the model's names.
+class MappedState:
+    """Tensors under the names of the model.
 
     Attributes:
-        left: tensors of the file that are not among them, with the reason.
-        named: what the file calls them.
-        changed: what was done to some of them.
-        notes: for the report.
+        tensors: tensors by name in the model.
+        left: names in the file of other tensors, with the reason.
+        file_names: names in the file of `tensors`, where they differ.
+        changed: names of tensors that were changed, with the change.
+        notes: lines for the report.
     """
 
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, Tensor]
     left: Mapping[str, str] = field(default_factory=dict)
-    named: Mapping[str, str] = field(default_factory=dict)
+    file_names: Mapping[str, str] = field(default_factory=dict)
     changed: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
-def renamer(rules: Rules, parts: Mapping[str, str]) -> Callable[[str], str]:
-    """Function that applies a table. A name of a part that the model lacks keeps its `<part>`, and so fits nothing."""
+def renamer(rules: Rules, roles: Mapping[str, str]) -> Callable[[str], str]:
+    """Return a function that applies a table. A name keeps `<role>` if the model has no such layer."""
 
     def rename(name: str) -> str:
         for pattern, replacement in rules:
             name = re.sub(pattern, replacement, name)
-        return re.sub(r"^<([^>]+)>", lambda part: parts.get(part[1], part[0]), name)
+        return re.sub(r"^<([^>]+)>", lambda role: roles.get(role[1], role[0]), name)
 
     return rename
 
 
-def backbone_dialects(model: nn.Module, names: Iterable[str]) -> list[Dialect]:
-    """The ways in which a file with these names may name the parameters of the model's backbone.
+def backbone_schemes(model: nn.Module, names: Iterable[str]) -> list[NamingScheme]:
+    """Return the naming schemes that a file with these names may use for the model's backbone.
 
-    EfficientViT has the names of MSRA's classifier here. Its file is told from a detector's by the classifier's head,
-    since the epsilon of its normalisations is another.
+    EfficientViT here has the names of MSRA's classifier, but another epsilon in its normalizations. The head of a
+    classifier in the file decides which epsilon its weights were trained with.
     """
-    parts = row_prefixes(model)
-    plain = _plain_shortcut(model, parts)
-    msra = Dialect("EfficientViT (MSRA)", lambda name: name, whole=False, norm_eps=1e-5)
+    roles = layer_roles(model)
+    identity = _identity_shortcut(model, roles)
+    msra = NamingScheme("EfficientViT (MSRA)", str, whole=False, norm_eps=1e-5)
     return [
         *([msra] if any(MSRA_HEAD.search(name) for name in names) else []),
-        Dialect("the model's own names", lambda name: name, whole=False),
-        Dialect("timm's names", _timm_features(model)),
-        Dialect("EfficientViT (MSRA), timm's names", rename_timm_key, whole=False, norm_eps=1e-5),
-        Dialect("ResNet, torchvision's names", renamer(RESNET, parts), norm_eps=1e-5),
-        Dialect("ResNet-D, timm's names", renamer(RESNET_D, parts), norm_eps=1e-5, implied=plain),
-        Dialect("ResNet-vd of the official RT-DETR", renamer(PRESNET, parts), norm_eps=1e-5),
+        NamingScheme("the model's own names", str, whole=False),
+        NamingScheme("timm's names", _timm_features(model)),
+        NamingScheme("EfficientViT (MSRA), timm's names", rename_timm_key, whole=False, norm_eps=1e-5),
+        NamingScheme("ResNet, torchvision's names", renamer(RESNET, roles), norm_eps=1e-5),
+        NamingScheme("ResNet-D, timm's names", renamer(RESNET_D, roles), norm_eps=1e-5, implied=identity),
+        NamingScheme("ResNet-vd of the official RT-DETR", renamer(PRESNET, roles), norm_eps=1e-5),
     ]
 
 
 def _timm_features(model: nn.Module) -> Callable[[str], str]:
-    """From the names of a timm network to those of `TimmBackbone`, where `stages.0.` may have become `stages_0.`."""
-    row = next((i for i, m in enumerate(model.model) if m.in_backbone and m.type.endswith(".TimmBackbone")), None)
-    start, known = f"model.{row}.net.", model.state_dict()
+    """Map names of a timm network to those of `TimmBackbone`, which may have `stages_0.` for `stages.0.`."""
+    layer = next((i for i, m in enumerate(model.model) if m.in_backbone and m.type.endswith(".TimmBackbone")), None)
+    start, known = f"model.{layer}.net.", model.state_dict()
 
     def rename(name: str) -> str:
         flat = start + re.sub(r"^([^.]+)\.", r"\1_", name)
@@ -249,61 +236,62 @@ def _timm_features(model: nn.Module) -> Callable[[str], str]:
     return rename
 
 
-def _plain_shortcut(model: nn.Module, parts: Mapping[str, str], eps: float = 1e-5) -> dict[str, Tensor]:
-    """Values by which the first shortcut of a stage of basic blocks does nothing, as in timm, which has none there."""
-    name = f"{parts.get('layer1', '')}.blocks.0.short"
+def _identity_shortcut(model: nn.Module, roles: Mapping[str, str], eps: float = 1e-5) -> dict[str, Tensor]:
+    """Return values that make the first shortcut of basic blocks an identity, as timm has no layer there."""
+    name = f"{roles.get('layer1', '')}.blocks.0.short"
     weight = model.state_dict().get(f"{name}.conv.weight")
     if weight is None or weight.shape[0] != weight.shape[1]:
         return {}
     ones, zeros = torch.ones(len(weight)), torch.zeros(len(weight))
     norm = {"weight": ones, "bias": zeros, "running_mean": zeros, "running_var": ones - eps}
-    point = torch.eye(len(weight))[:, :, None, None]
-    return {f"{name}.conv.weight": point, **{f"{name}.norm.{key}": value for key, value in norm.items()}}
+    conv = torch.eye(len(weight))[:, :, None, None]
+    return {f"{name}.conv.weight": conv, **{f"{name}.norm.{key}": value for key, value in norm.items()}}
 
 
 def is_official(names: Iterable[str]) -> bool:
-    """Whether these are parameters of the official RT-DETR in PyTorch."""
+    """Return whether these are parameter names of the official RT-DETR in PyTorch."""
     return any(OFFICIAL_SIGNS.match(name) for name in names)
 
 
 def coco_names(tensors: Mapping[str, Tensor]) -> dict[int, str] | None:
-    """Class names of a file of the official RT-DETR with 80 classes, which holds none: those published have COCO's."""
-    scores = next((value for name, value in tensors.items() if name.endswith("enc_score_head.bias")), None)
-    if scores is None or len(scores) != 80 or not is_official(tensors):
+    """Return COCO's class names for an official RT-DETR with 80 classes, whose files have no names; else None."""
+    if _official_classes(tensors) != 80 or not is_official(tensors):
         return None
     return dict(enumerate(read_yaml(PACKAGE_ROOT / "cfg" / "datasets" / "coco.yaml")["names"]))
 
 
-def from_official(model: nn.Module, tensors: Mapping[str, Tensor]) -> Renamed:
-    """Tensors of the official RT-DETR in PyTorch under the model's names.
+def _official_classes(tensors: Mapping[str, Tensor]) -> int | None:
+    return next((len(value) for name, value in tensors.items() if name.endswith("enc_score_head.bias")), None)
 
-    Its embedding of the denoising queries has one row more than classes, for 'no object', which no query ever shows.
+
+def from_official(model: nn.Module, tensors: Mapping[str, Tensor]) -> MappedState:
+    """Map tensors of the official RT-DETR in PyTorch to the names of the model.
+
+    Its denoising embedding has one more row than classes, for 'no object', which no query uses.
     """
-    rename = renamer(OFFICIAL, row_prefixes(model))
-    found: dict[str, Tensor] = {}
-    left, named, changed = {}, {}, {}
-    classes = next((len(value) for name, value in tensors.items() if name.endswith("enc_score_head.bias")), None)
+    rename, classes = renamer(OFFICIAL, layer_roles(model)), _official_classes(tensors)
+    mapped, left, file_names, changed = {}, {}, {}, {}
     for name, value in tensors.items():
         ours = rename(name)
         if COMPUTED.search(name):
-            left[name] = "computed anew"
+            left[name] = "recomputed by the model"
         elif ours.startswith("<"):
-            left[name] = f"the model has no row for {ours[1 : ours.index('>')]}"
-        elif name.endswith("denoising_class_embed.weight") and classes is not None and len(value) == classes + 1:
-            found[ours], named[ours], changed[ours] = value[:-1], name, "without the row of 'no object'"
+            left[name] = f"the model has no layer for {ours[1 : ours.index('>')]}"
         else:
-            found[ours], named[ours] = value, name
-    found, note = match_epsilon(model, found, 1e-5)
-    return Renamed(found, left, named, changed, ("names of the official RT-DETR", *note))
+            if name.endswith("denoising_class_embed.weight") and classes is not None and len(value) == classes + 1:
+                value, changed[ours] = value[:-1], "without the row of 'no object'"
+            mapped[ours], file_names[ours] = value, name
+    mapped, note = match_epsilon(model, mapped, 1e-5)
+    return MappedState(mapped, left, file_names, changed, ("names of the official RT-DETR", *note))
 
 
 def match_epsilon(
     model: nn.Module, tensors: Mapping[str, Tensor], eps: float | None
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Running variances v for the model's epsilon: v + eps stays what it was, so that the outputs stay the same.
+    """Adapt running variances v, trained with `eps`, to the model's epsilon: v + eps and the outputs stay the same.
 
-    Returns the tensors, and a note for the report where something had to change. The variance of a channel that hardly
-    varies may become negative; it never gets below minus the model's epsilon.
+    Returns the tensors, and a note for the report if any changed. A variance near zero may become negative, but is
+    never below minus the model's epsilon.
     """
     tensors, changed = dict(tensors), 0
     for name, module in model.named_modules() if eps is not None else ():
@@ -312,6 +300,5 @@ def match_epsilon(
             value = tensors[key]
             tensors[key] = (value.double() + (eps - module.eps)).to(torch.promote_types(value.dtype, torch.float32))
             changed += 1
-    if not changed:
-        return tensors, ()
-    return tensors, (f"running variances of {changed} normalisations moved by the difference to their epsilon {eps:g}",)
+    note = f"running variances of {changed} normalizations moved by the difference to their epsilon {eps}"
+    return tensors, (note,) if changed else ()

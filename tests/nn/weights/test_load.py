@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ultralytics.nn.weights import load_matching
-from ultralytics.nn.weights.load import ClassMap, Misfit, fit
+from ultralytics.nn.weights.load import ClassMap, ShapeMismatch, fit
+from ultralytics.nn.weights.names import MappedState
 from ultralytics.utils.errors import WeightsError
 
 
@@ -14,12 +15,11 @@ def test_the_report_names_what_fits_and_what_does_not(caplog):
     model = nn.Linear(3, 2)
     with caplog.at_level("INFO", logger="ultralytics"):
         source = {"weight": torch.ones(2, 3), "bias": torch.ones(5), "top": torch.ones(1)}
-        report = load_matching(
-            model, source, origin="file.pt", named={"top": "module.top"}, left={"x": "computed anew"}
-        )
+        mapped = MappedState(source, left={"x": "recomputed"}, file_names={"top": "module.top"})
+        report = load_matching(model, mapped, origin="file.pt")
     assert report.matched == ("weight",) and report.missing == ("bias",) and not report.resized
     assert report.left == {
-        "x": "computed anew", "bias": "shape (5,), the model has (2,)", "module.top": "no such name in the model",
+        "x": "recomputed", "bias": "shape (5,), the model has (2,)", "module.top": "no such name in the model",
     }  # fmt: skip
     assert torch.equal(model.weight.detach(), torch.ones(2, 3))
     assert "file.pt: 1 tensors loaded as they are, 0 after a change of shape, 3 left in the file, 1 of" in caplog.text
@@ -53,7 +53,7 @@ def test_half_precision_fills_a_model_in_full_precision():
 def test_a_depthwise_kernel_grows_with_zeros_and_computes_the_same(old, new):
     kernel, x = torch.randn(8, 1, *old), torch.randn(2, 8, 12, 11)
     grown, how = fit("dw.weight", kernel, torch.empty(8, 1, *new))
-    assert "of zeros" in how
+    assert "padded with zeros" in how
     same = [F.conv2d(x, k, padding=(k.shape[2] // 2, k.shape[3] // 2), groups=8) for k in (kernel, grown)]
     assert torch.allclose(*same, atol=1e-6)
 
@@ -64,14 +64,14 @@ def test_a_cropped_kernel_is_warned_about(caplog):
     with caplog.at_level("WARNING", logger="ultralytics"):
         report = load_matching(model, {"weight": kernel})
     assert torch.equal(model.weight.detach(), kernel[:, :, 1:-1, 1:-1])
-    assert report.resized == {"weight": "kernel 5x5 cropped to its middle 3x3"}
-    assert "1 kernels are larger than the model's and were cropped, which changes what they compute" in caplog.text
+    assert report.resized == {"weight": "kernel 5x5 cropped to its center 3x3"}
+    assert "1 kernels are larger than the model's and were cropped, which changes their output" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("value", "target", "reason"),
     [
-        (torch.ones(8, 1, 4, 4), torch.ones(8, 1, 3, 3), "no middle in common"),
+        (torch.ones(8, 1, 4, 4), torch.ones(8, 1, 3, 3), "no center in common"),
         (torch.ones(8, 4, 3, 3), torch.ones(8, 4, 5, 5), r"shape \(8, 4, 3, 3\), the model has \(8, 4, 5, 5\)"),
         (torch.ones(8, 1, 3, 3), torch.ones(16, 1, 5, 5), "shape"),
         (torch.ones(3), torch.ones(4), "shape"),
@@ -79,7 +79,7 @@ def test_a_cropped_kernel_is_warned_about(caplog):
     ids=["even kernel", "no depthwise kernel", "other channels", "vector"],
 )
 def test_what_has_no_meaningful_change_is_left(value, target, reason):
-    with pytest.raises(Misfit, match=reason):
+    with pytest.raises(ShapeMismatch, match=reason):
         fit("layer.weight", value, target)
 
 
@@ -89,7 +89,7 @@ def test_attention_biases_are_interpolated_with_their_ends_aligned():
     expected = torch.linspace(0, 3, 7)[:, None] * 2 + torch.linspace(0, 3, 7)
     assert torch.allclose(resized.view(3, 7, 7), expected.expand(3, 7, 7), atol=1e-6)
     assert how == "window 4x4 interpolated to 7x7"
-    with pytest.raises(Misfit):
+    with pytest.raises(ShapeMismatch):
         fit("attn.attention_biases", torch.ones(3, 15), torch.empty(3, 49))
 
 
@@ -110,7 +110,7 @@ def test_classes_in_another_number_and_without_a_common_one():
     classes = ClassMap.by_names({0: "cat", 1: "dog"}, {0: "dog"})
     moved, _ = fit("denoising_class_embed.weight", torch.tensor([[1.0], [2.0]]), torch.zeros(1, 1), classes)
     assert moved.tolist() == [[2.0]]
-    with pytest.raises(Misfit, match="none of the file's classes"):
+    with pytest.raises(ShapeMismatch, match="none of the file's classes"):
         fit(
             "denoising_class_embed.weight",
             torch.ones(2, 1),

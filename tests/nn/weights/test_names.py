@@ -60,7 +60,7 @@ def test_the_encoder_of_the_official_model_fits_another_backbone(caplog):
     official = fill(OfficialRTDETR("r50"))
     other = RTDETRDetectionModel("rtdetr-resnet50.yaml")
     report = load_weights(other, Weights(official.state_dict(), "r50.pth"))
-    assert report.left["backbone.conv1.conv1_1.conv.weight"] == "the model has no row for conv1_1"
+    assert report.left["backbone.conv1.conv1_1.conv.weight"] == "the model has no layer for conv1_1"
     head = [name for name in other.state_dict() if int(name.split(".")[1]) > 4]
     assert "tensors of the model keep the values they had" in caplog.text
     assert set(head) <= {*report.matched, *report.resized}
@@ -74,7 +74,7 @@ def test_moved_variances_change_nothing_in_eval():
     target.load_state_dict({name.removeprefix("0."): value for name, value in tensors.items()})
     x = torch.randn(2, 4, 3, 3)
     torch.testing.assert_close(target.eval()(x), source.eval()(x), rtol=1e-4, atol=1e-5)
-    assert "1 normalisations" in note[0]
+    assert "1 normalizations" in note[0]
 
 
 def classifier(name: str) -> nn.Module:
@@ -127,7 +127,7 @@ def test_weights_of_an_efficientvit_classifier(small, caplog):
     with caplog.at_level("INFO", logger="ultralytics"):
         report = load_backbone(small, Weights(source, "m0.pth"))
     assert not report.missing and {name.split(".")[1] for name in report.left} == {"head"}
-    assert "what starts with 'model.' in the file starts with 'model.0.' in the model" in caplog.text
+    assert "names in the file start with 'model.', names in the model with 'model.0.'" in caplog.text
     kinds = {how.split()[0] for how in report.resized.values()}
     assert kinds == {"kernel", "window"}
     stem = small.state_dict()["model.0.patch_embed.0.c.weight"]

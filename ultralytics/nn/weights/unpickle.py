@@ -1,0 +1,187 @@
+"""Restricted unpickler for published `.pt` files, which pickle a whole model object.
+
+They are read as data: classes become placeholders, and the only functions that run are those of this file.
+`torch.load(weights_only=True)` refuses these files.
+"""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+import re
+import sys
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ultralytics.utils.errors import WeightsError
+from ultralytics.utils.files import check_torch_file, first_line
+
+STORAGES = {
+    "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
+    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
+    "UntypedStorage": torch.uint8,
+}  # fmt: skip
+# Names that resolve to the object itself, which is immutable, or to the dtype of a storage.
+PLAIN: Mapping[str, Any] = {
+    "builtins.set": set, "builtins.frozenset": frozenset, "collections.OrderedDict": OrderedDict, "torch.Size": tuple,
+    **{str(dtype): dtype for dtype in STORAGES.values()},
+    **{f"{module}.{name}": dtype for module in ("torch", "torch.storage") for name, dtype in STORAGES.items()},
+}  # fmt: skip
+# Classes of training arguments, metrics and dates: calling them gives a placeholder.
+DATA = re.compile(
+    r"argparse\.Namespace|types\.SimpleNamespace|pathlib(\._local)?\.(Pure)?(Posix|Windows)?Path|_codecs\.encode"
+    r"|datetime\.(datetime|date|time|timedelta|timezone)|functools\.partial|torch\.(device|Generator)"
+    r"|numpy\.(dtype|ndarray|dtypes\.\w+)|numpy\._?core\.multiarray\.(scalar|_reconstruct)"
+    r"|builtins\.(bool|bytearray|bytes|complex|dict|float|int|list|long|object|range|slice|str|tuple|unicode)"
+)
+# Names of torch that a model refers to. Other names of torch or the standard library are refused.
+TORCH = re.compile(r"torch\.(nn|ao\.nn|optim|amp|cuda\.amp|_C\._nn)\..*")
+PYTHON2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # names that protocol 2 writes
+REFUSED_OPCODES = {"EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEXT_BUFFER", "READONLY_BUFFER"}
+READ_ERRORS = (
+    pickle.UnpicklingError, EOFError, AttributeError, TypeError, ValueError, LookupError, ImportError, RuntimeError,
+    RecursionError, ArithmeticError, MemoryError,
+)  # fmt: skip
+
+
+class RefusedError(Exception):
+    """A pickle asks for something that a weights file does not need."""
+
+
+def _rebuild_tensor(storage: Any, offset: int, size: tuple, stride: tuple, *rest: Any) -> Tensor:
+    if not isinstance(storage, Tensor):
+        raise RefusedError(f"to build a tensor from {type(storage).__name__}")
+    dtype = rest[2] if len(rest) > 2 and isinstance(rest[2], torch.dtype) else storage.dtype
+    return storage.view(dtype).as_strided(size, stride, offset)  # a view: checked against the size of the storage
+
+
+# The functions that a pickle may call, and what runs instead.
+REBUILD: Mapping[str, Callable[..., Any]] = {
+    "collections.defaultdict": lambda *_: {},
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v3": _rebuild_tensor,
+    "torch._utils._rebuild_parameter": lambda data, *_: data,
+    "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
+}
+
+
+class _PlaceholderClass(type):
+    """A name in a pickle. Calling it runs a function of this file, never what the name refers to."""
+
+    def __call__(cls, *args: Any) -> Any:
+        if cls.origin in REBUILD:
+            return REBUILD[cls.origin](*args)
+        if not DATA.fullmatch(cls.origin):
+            raise RefusedError(f"to call {cls.origin}")
+        return cls.__new__(cls)
+
+
+class Placeholder(metaclass=_PlaceholderClass):
+    """An object of a class that is not imported.
+
+    Attributes:
+        origin: full name of the class.
+        state: attributes of the object.
+    """
+
+    origin = ""
+
+    def __new__(cls, *_: Any, **__: Any) -> Placeholder:
+        placeholder = object.__new__(cls)
+        placeholder.state = {}
+        return placeholder
+
+    def __setstate__(self, state: Any) -> None:
+        for part in state if isinstance(state, tuple) else (state,):  # (attributes, slots) of a class with slots
+            self.state.update(part if isinstance(part, Mapping) else {})
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Ignore an item of a dict subclass."""
+
+    def append(self, value: Any) -> None:
+        """Ignore an item of a list subclass."""
+
+
+class _DataUnpickler(pickle.Unpickler):
+    """Read a zip archive of `torch.save`: `data.pkl`, and the numbers of each storage as `data/KEY`."""
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile):
+        self.path, self.archive = path, archive
+        self.folder = next(n for n in archive.namelist() if n.endswith("data.pkl")).removesuffix("data.pkl")
+        self.classes: dict[str, type[Placeholder]] = {}
+        self.storages: dict[str, Tensor] = {}
+        if f"{self.folder}byteorder" in archive.namelist() and self.read("byteorder") != sys.byteorder.encode():
+            raise WeightsError(f"{path}: expected {sys.byteorder}-endian numbers, as on this machine.")
+        program = self.read("data.pkl")
+        for opcode, argument, _ in pickletools.genops(program):  # check all of them before the first one runs
+            if opcode.name in REFUSED_OPCODES:
+                raise RefusedError(f"for the instruction {opcode.name}")
+            if opcode.name in ("PUT", "LONG_BINPUT") and not 0 <= int(argument) <= len(program):
+                raise RefusedError(f"for a table of {argument} objects")
+        super().__init__(BytesIO(program))
+
+    def read(self, name: str) -> bytes:
+        """Return the content of an entry. Raise WeightsError if it is missing or damaged."""
+        try:
+            entry = self.archive.getinfo(self.folder + name)
+            if entry.file_size > self.path.stat().st_size:  # torch does not compress
+                raise WeightsError(f"{self.path}: damaged, its entry {name} is larger than the file.")
+            return self.archive.read(entry)
+        except (OSError, zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError) as error:
+            raise WeightsError(f"{self.path}: damaged, {name} cannot be read ({first_line(error)}).") from error
+
+    def find_class(self, module: str, name: str) -> Any:
+        origin = f"{PYTHON2.get(module, module)}.{name}"
+        package = origin.partition(".")[0]
+        if origin in PLAIN:
+            return PLAIN[origin]
+        allowed = origin in REBUILD or DATA.fullmatch(origin) or TORCH.fullmatch(origin) or package == "__main__"
+        if not allowed and (package in sys.stdlib_module_names or package == "torch"):
+            raise RefusedError(f"for {origin}")
+        if origin not in self.classes:
+            self.classes[origin] = _PlaceholderClass(name.rpartition(".")[2], (Placeholder,), {"origin": origin})
+        return self.classes[origin]
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        kind, dtype, key, *_ = pid
+        if kind != "storage" or not isinstance(dtype, torch.dtype):
+            raise ValueError(f"unknown kind of storage {kind!r}")
+        if key not in self.storages:
+            content = bytearray(self.read(f"data/{key}"))
+            self.storages[key] = torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
+        return self.storages[key]
+
+
+def read_objects(path: str | Path) -> Any:
+    """Read a file of `torch.save` with placeholders for objects.
+
+    Raises:
+        WeightsError: it cannot be read, or asks for something that a weights file does not need.
+    """
+    path = Path(path)
+    check_torch_file(path)
+    if not zipfile.is_zipfile(path):
+        raise WeightsError(
+            f"{path}: holds pickled Python classes in the format of torch before 1.6, which is not supported; save its "
+            "state_dict in its original environment."
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _DataUnpickler(path, archive).load()
+    except RefusedError as error:
+        raise WeightsError(
+            f"{path}: refused. It asks {error}, which a weights file does not need; none of its code was run. Get the "
+            "file from a trusted source, or save its state_dict in its original environment."
+        ) from error
+    except WeightsError:
+        raise
+    except READ_ERRORS as error:
+        raise WeightsError(f"{path}: damaged or not a weights file ({first_line(error)}).") from error
