@@ -68,7 +68,7 @@ TOOLS = {
     "inspect": "ultralytics.tools.inspect_model",
     "check": "ultralytics.nn.module_check.run_checks",
     "new": "ultralytics.nn.scaffold",
-    "benchmark": "ultralytics.engine.benchmark",
+    "benchmark": "ultralytics.tools.benchmark_exports",
     "table": "ultralytics.tools.compare_runs",
     "fps": "ultralytics.tools.fps",
     "profile": "ultralytics.tools.profile_layers",

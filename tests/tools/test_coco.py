@@ -11,7 +11,7 @@ from ultralytics.data.synthetic import NAMES
 
 
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda c: f"case{c['case']}")
-def test_figures_of_two_files_are_those_of_pycocotools(yolo, tmp_path, case):
+def test_metrics_of_two_files_are_those_of_pycocotools(yolo, tmp_path, case):
     pytest.importorskip("faster_coco_eval")
     for name, content in zip(("truth.json", "found.json"), coco_case(case), strict=True):
         (tmp_path / name).write_text(json.dumps(content))
@@ -21,10 +21,10 @@ def test_figures_of_two_files_are_those_of_pycocotools(yolo, tmp_path, case):
     np.testing.assert_allclose(list(stats.values()), case["pycocotools_stats"], rtol=0, atol=1e-9)
     assert f"{case['pycocotools_stats'][0]:.4f}" in text or case["pycocotools_stats"][0] == -1
     code, text = yolo("coco", "annotations=truth.json", "predictions=found.json", "save=figures.json")
-    assert code == 2 and "is there already; nothing is overwritten" in text
+    assert code == 2 and "already exists; nothing is overwritten" in text
 
 
-def test_a_validation_is_judged_alike_from_its_files(yolo, tmp_path, shapes, weights):
+def test_a_validation_has_the_same_metrics_from_its_files(yolo, tmp_path, shapes, weights):
     """The ids of yolo2coco are those of predictions.json."""
     pytest.importorskip("faster_coco_eval")
     options = {"imgsz": 64, "workers": 0, "device": "cpu", "plots": False, "save_json": True, "coco_eval": True}
@@ -59,7 +59,7 @@ def test_a_folder_gives_the_same_as_the_data_yaml(yolo, tmp_path, shapes, images
     assert first == second == third
 
 
-def test_what_is_wrong_with_files_is_told_and_the_others_go_on(yolo, tmp_path, images):
+def test_problems_are_reported_and_other_files_converted(yolo, tmp_path, images):
     shutil.copytree(images, tmp_path / "images")
     shutil.copytree(images.parents[1] / "labels" / "val", tmp_path / "labels")
     (tmp_path / "labels/00000.txt").unlink()
@@ -67,26 +67,26 @@ def test_what_is_wrong_with_files_is_told_and_the_others_go_on(yolo, tmp_path, i
     (tmp_path / "images/00002.jpg").write_bytes(b"no image")
     code, text = yolo("yolo2coco", "images=images", f"classes={','.join(NAMES)}", "save=a.json")
     assert code == 0 and "a.json: 2 images, 1 boxes, 6 classes" in text
-    assert "class 99, expected 0..5" in text and "taken as without objects" in text and "00002.jpg" in text
+    assert "class 99, expected 0..5" in text and "counted as without objects" in text and "00002.jpg" in text
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "give data=my.yaml, or images=FOLDER classes=classes.txt; one of the two"),
-        (("data=a.yaml", "images=b"), "one of the two"),
-        (("data=a.yaml", "classes=b,c"), "labels= and classes= go with images="),
+        ((), "give either data=my.yaml, or images=FOLDER classes=classes.txt"),
+        (("data=a.yaml", "images=b"), "give either"),
+        (("data=a.yaml", "classes=b,c"), "labels= and classes= belong to images="),
         (("images=b",), "classes= is missing"),
         (("images=b", "classes=c.txt"), "classes='c.txt': no such file"),
         (("images=b", "classes=cat,,dog"), "name 2 is empty"),
-        (("images=b", "classes=cat,dog,cat"), "'cat' is there twice"),
+        (("images=b", "classes=cat,dog,cat"), "'cat' is given twice"),
         (("images=b", "classes=cat"), "b: no such folder"),
         (("images=twice", "classes=cat"), "both would have the id 1"),
-        (("data=a.yaml", "save=there.json"), "there.json: is there already; nothing is overwritten"),
+        (("data=a.yaml", "save=there.json"), "there.json: already exists; nothing is overwritten"),
         (("data=a.yaml", "split=tset"), "did you mean 'test'?"),
     ],
 )
-def test_mistakes_of_yolo2coco(yolo, tmp_path, images, words, message):
+def test_errors_of_yolo2coco(yolo, tmp_path, images, words, message):
     (tmp_path / "there.json").write_text("{}")
     for folder in ("x", "y"):
         (tmp_path / "twice" / folder).mkdir(parents=True)
@@ -106,12 +106,12 @@ TRUTH = {
 @pytest.mark.parametrize(
     ("truth", "found", "message"),
     [
-        (TRUTH, [ENTRY | {"image_id": "a"}], "image_id 'a' and 0 more are not in truth.json, whose ids are such as 1"),
+        (TRUTH, [ENTRY | {"image_id": "a"}], "image_id 'a' and 0 more are not in truth.json, which has 1"),
         (TRUTH, [ENTRY | {"category_id": 0}], "category_id 0 and 0 more are not in truth.json"),
         (
             TRUTH,
             TRUTH,
-            "expected a list of detections, as `yolo val save_json=True` writes it; got an object with images",
+            "expected a list of detections, as written by `yolo val save_json=True`; got an object with images",
         ),
         (TRUTH, [{"image_id": 1}], "detection 0 has no category_id, bbox, score"),
         (TRUTH, [ENTRY | {"bbox": [1, 2]}], "detection 0: bbox is [1, 2], expected [x, y, width, height]"),
@@ -120,7 +120,7 @@ TRUTH = {
         ({"images": []}, [ENTRY], "not a COCO detection file: it has no annotations, categories"),
     ],
 )
-def test_mistakes_of_coco(yolo, tmp_path, truth, found, message):
+def test_errors_of_coco(yolo, tmp_path, truth, found, message):
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     (tmp_path / "found.json").write_text(json.dumps(found))
     code, text = yolo("coco", "annotations=truth.json", "predictions=found.json")

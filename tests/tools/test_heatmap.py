@@ -7,7 +7,7 @@ import torch
 
 from ultralytics.data.images import read_image
 from ultralytics.tools.common import load_network
-from ultralytics.tools.heatmap import METHODS, Detections, TappedDetector, activation_maps, map_numbers, overlay
+from ultralytics.tools.heatmap import METHODS, TappedDetector, activation_maps, detection_target, map_numbers, overlay
 from ultralytics.utils.errors import OptionError
 
 
@@ -21,7 +21,7 @@ def image():
     return torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
 
 
-def test_taps_leave_the_output_as_it_is(network, image):
+def test_taps_do_not_change_the_output(network, image):
     with torch.no_grad():
         assert torch.equal(TappedDetector(network, [2, 3, 5])(image), network(image)[0])
     assert not any(layer._forward_hooks for layer in network.model)
@@ -29,14 +29,14 @@ def test_taps_leave_the_output_as_it_is(network, image):
 
 @pytest.mark.parametrize("number", [2, 5])
 @pytest.mark.parametrize("boxes", [False, True])
-def test_maps_are_those_of_the_formulas(network, image, number, boxes):
+def test_maps_follow_the_formulas(network, image, number, boxes):
     """Grad-CAM (arXiv:1610.02391): channels weighted with their mean gradients; HiResCAM: position by position."""
     pytest.importorskip("pytorch_grad_cam")
     pairs = torch.tensor([[0, 1], [3, 2]])
     kept = {}
 
     def keep(layer, _inputs, output):
-        kept["map"] = output[-3] if layer.slots > 1 else output  # of the backbone map 2, the third from the end
+        kept["map"] = output[-3] if layer.num_slots > 1 else output  # of the backbone map 2, the third from the end
         kept["map"].retain_grad()
 
     hook = network.model[0 if number == 2 else 1].register_forward_hook(keep)
@@ -49,13 +49,15 @@ def test_maps_are_those_of_the_formulas(network, image, number, boxes):
         "HiResCAM": (gradients * values).sum(0),
     }
     for method, raw in expected.items():
-        want = normalised(cv2.resize(normalised(raw.relu().numpy()), (64, 64)))
-        got = activation_maps(TappedDetector(network, [number]).eval(), image, Detections(pairs, boxes), method)
+        want = normalize(cv2.resize(normalize(raw.relu().numpy()), (64, 64)))
+        got = activation_maps(
+            TappedDetector(network, [number]).eval(), image, detection_target(pairs, boxes=boxes), method
+        )
         assert got.shape == (64, 64)
         np.testing.assert_allclose(got, want, atol=2e-3, err_msg=method)
 
 
-def normalised(values: np.ndarray) -> np.ndarray:
+def normalize(values: np.ndarray) -> np.ndarray:
     values = values - values.min()
     return values / (values.max() + 1e-7)
 
@@ -63,7 +65,7 @@ def normalised(values: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("method", sorted(set(METHODS) - {"GradCAMPlusPlus"}))
 def test_every_method_gives_a_map_of_several_layers(network, image, method):
     pytest.importorskip("pytorch_grad_cam")
-    target = Detections(torch.tensor([[0, 1]]))
+    target = detection_target(torch.tensor([[0, 1]]))
     heat = activation_maps(TappedDetector(network, [2, 3, 5]).eval(), image, target, method)
     assert heat.shape == (64, 64) and np.isfinite(heat).all() and heat.min() >= 0 and heat.max() <= 1
     assert not any(tap._forward_hooks for tap in TappedDetector(network, [2]).taps)
@@ -75,14 +77,14 @@ def test_layers_by_number_and_by_name(network):
     for word, message in {
         "tpo": "no layer 'tpo' before the head; did you mean 'top'?",
         "6": "expected numbers from 0 to 5",  # the head
-        "1": "no later row reads map 1, so the detections do not depend on it; read are 2, 3, 4, 5",
+        "1": "no later row reads map 1, so it explains nothing; used maps: 2, 3, 4, 5",
     }.items():
         with pytest.raises(OptionError) as caught:
             map_numbers(network, [word])
         assert message in str(caught.value)
 
 
-def test_colours_lie_where_the_map_says():
+def test_colors_follow_the_map():
     heat = np.zeros((2, 2), np.float32)
     heat[0, 1] = 1
     picture = overlay(np.full((40, 60, 3), 100, np.uint8), heat)
@@ -103,7 +105,7 @@ def test_a_folder_of_images(yolo, weights, images, tmp_path):
         assert drawn.shape == read_image(file).shape
     code, text = yolo(*words, "conf=0.9")
     assert code == 2 and "none of 3 images has a detection above conf=0.9; lower conf" in text
-    assert "the best score is 0.0" in text and not (tmp_path / "runs/heatmap/best2").exists()
+    assert "best score 0.0" in text and not (tmp_path / "runs/heatmap/best2").exists()
 
 
 @pytest.mark.parametrize(
@@ -118,13 +120,13 @@ def test_a_folder_of_images(yolo, weights, images, tmp_path):
         (("model=WEIGHTS", "source=IMAGES", "classes=9"), "classes=[9]: the model has classes 0 to 5"),
     ],
 )
-def test_mistakes(yolo, weights, images, words, message):
+def test_errors(yolo, weights, images, words, message):
     pytest.importorskip("pytorch_grad_cam")
     code, text = yolo("heatmap", *(w.replace("WEIGHTS", str(weights)).replace("IMAGES", str(images)) for w in words))
     assert code == 2 and message in text
 
 
-def test_without_the_package_the_command_says_how_to_get_it(yolo, weights, images, monkeypatch):
+def test_a_missing_package_is_named(yolo, weights, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
     code, text = yolo("heatmap", f"model={weights}", f"source={images}")
     assert code == 2 and 'not installed: pip install "grad-cam"' in text

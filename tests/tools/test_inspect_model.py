@@ -84,8 +84,8 @@ def test_a_module_of_another_folder_that_reads_values(yolo, tmp_path, model_file
         (("model=notes.txt",), "error: model 'notes.txt': expected a model file (.yaml), weights (.pt) or an"),
         (("model=bad.yaml",), ": not valid YAML: expected ',' or ']'"),
         (("model=row.yaml",), "no module 'Cnov'; did you mean 'Conv'?"),
-        (("modl=x.yaml",), "error: yolo inspect: unknown word 'modl=x.yaml'; did you mean 'model'?"),
-        (("model=rtdetr-r18.yaml", "imgsz=8"), "error: imgsz: expected a whole number of at least 32"),
+        (("modl=x.yaml",), "error: yolo inspect: unknown argument 'modl=x.yaml'; did you mean 'model'?"),
+        (("model=rtdetr-r18.yaml", "imgsz=8"), "imgsz: expected an integer >= 32, got 8"),
     ],
 )
 def test_errors_are_one_line(yolo, words, message, tmp_path):

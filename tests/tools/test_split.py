@@ -6,18 +6,18 @@ import pytest
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.data.synthetic import NAMES
 from ultralytics.data.verify import scan_split
-from ultralytics.tools.split import deal
+from ultralytics.tools.split import split_pairs
 
 PAIRS = [(Path(f"{i:02}.jpg"), None) for i in range(11)]
 
 
-def test_parts_have_the_shares_and_lose_nothing():
-    parts = deal(PAIRS, (0.7, 0.2, 0.1), seed=0)
+def test_parts_have_the_ratios_and_keep_all_images():
+    parts = split_pairs(PAIRS, (0.7, 0.2, 0.1), seed=0)
     assert [len(part) for part in parts] == [8, 2, 1]  # 7.7, 2.2, 1.1
     assert sorted(pair for part in parts for pair in part) == PAIRS
-    assert parts == deal(PAIRS, (0.7, 0.2, 0.1), seed=0) != deal(PAIRS, (0.7, 0.2, 0.1), seed=1)
-    assert [len(part) for part in deal(PAIRS[:10], (0.7, 0.2, 0.1), seed=0)] == [7, 2, 1]
-    assert [len(part) for part in deal(PAIRS, (1, 0, 0), seed=0)] == [11, 0, 0]
+    assert parts == split_pairs(PAIRS, (0.7, 0.2, 0.1), seed=0) != split_pairs(PAIRS, (0.7, 0.2, 0.1), seed=1)
+    assert [len(part) for part in split_pairs(PAIRS[:10], (0.7, 0.2, 0.1), seed=0)] == [7, 2, 1]
+    assert [len(part) for part in split_pairs(PAIRS, (1, 0, 0), seed=0)] == [11, 0, 0]
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_the_parts_are_a_data_set(yolo, folder, mode):
         assert (item.file == original) is (mode == "list")
 
 
-def test_both_modes_and_a_second_run_deal_alike(yolo, folder):
+def test_both_modes_give_the_same_split(yolo, folder):
     assert yolo("split", *WORDS, "save=copies")[0] == yolo("split", *WORDS, "save=lists", "mode=list")[0] == 0
     for split in ("train", "val", "test"):
         listed = sorted(Path(line).name for line in (folder / f"lists/{split}.txt").read_text().splitlines())
@@ -70,17 +70,17 @@ def test_labels_of_another_folder(yolo, folder):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("images=all/images", "save=my", "train=0.5"), "train=0.5 val=0.1 test=0.1 are 0.7 in all, expected 1"),
+        (("images=all/images", "save=my", "train=0.5"), "train=0.5 val=0.1 test=0.1 sum to 0.7, expected 1"),
         (("images=all/images", "save=my", "train=1.5"), "train: expected a number in [0, 1], got 1.5"),
         (("images=none", "save=my"), "none: no such folder"),
         (("images=all/labels", "save=my"), "no images in"),
-        (("images=all/images", "save=all"), "save='all': is there already and not empty; nothing is overwritten"),
+        (("images=all/images", "save=all"), "save='all': already exists and is not empty; nothing is overwritten"),
         (("images=all/images", "save=my", "mode=list", "labels=all/labels"), "drop labels="),
         (("images=all/images", "save=my", "mode=move"), "mode: expected one of 'copy', 'list'"),
         (("images=all/images", "save=my", "labels=nowhere"), "nowhere: no such folder"),
     ],
 )
-def test_mistakes(yolo, folder, words, message):
+def test_errors(yolo, folder, words, message):
     code, text = yolo("split", *words)
     assert code == 2 and message in text and not (folder / "my").exists()
 

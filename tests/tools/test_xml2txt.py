@@ -21,10 +21,10 @@ def test_names_are_found_and_boxes_converted(yolo, folder):
     assert (folder / "labels/sub/b.txt").read_text() == "2 0.550000 0.300000 0.900000 0.400000\n"  # cut at the border
     assert (folder / "labels/classes.txt").read_text() == "cat\ndog\nemu\n"
     code, text = yolo("xml2txt", "xml=xml", "save=labels")
-    assert code == 2 and "is there already and not empty; nothing is overwritten" in text
+    assert code == 2 and "already exists and is not empty; nothing is overwritten" in text
 
 
-def test_order_of_the_classes_is_as_asked_and_others_are_told(yolo, folder):
+def test_classes_have_the_given_order_and_failures_are_reported(yolo, folder):
     (folder / "xml/broken.xml").write_text("<annotation>")
     (folder / "xml/nosize.xml").write_text(VOC_XML.replace(">100<", ">0<"))
     (folder / "xml/flat.xml").write_text(VOC_XML.replace("<xmax>30<", "<xmax>5<"))
@@ -41,9 +41,9 @@ def test_order_of_the_classes_is_as_asked_and_others_are_told(yolo, folder):
     [
         (("xml=none", "save=out"), "no folder with .xml files"),
         (("xml=xml",), "save= is missing"),
-        (("xml=xml", "save=out", "classes=cow"), "not one of 2 files could be converted; the first: xml/a.xml"),
+        (("xml=xml", "save=out", "classes=cow"), "none of 2 files could be converted; the first: xml/a.xml"),
     ],
 )
-def test_mistakes(yolo, folder, words, message):
+def test_errors(yolo, folder, words, message):
     code, text = yolo("xml2txt", *words)
     assert code == 2 and message in text and not (folder / "out").exists()

@@ -1,38 +1,129 @@
-"""`yolo benchmark model=best.pt data=my.yaml`: accuracy, speed, size and memory of every export, in one table."""
+"""Speed of a network, and a benchmark of exports: accuracy, speed, file size and memory of each in one table."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
+import pickle
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf
+import torch
+
+from ultralytics.nn.formats import get_format
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, setup_logging
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.files import size_of
+from ultralytics.utils.files import run_dir, size_of
 from ultralytics.utils.plotting import new_figure, save_figure
 from ultralytics.utils.tables import Column, Table
+from ultralytics.utils.torch_utils import autocast, clock, select_device
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PYTORCH = "pytorch"
-PRECISIONS = {"float32": {}, "float16": {"half": True}, "int8": {"int8": True}}
+PRECISIONS = {"float32": {}, "float16": {"half": True}, "int8": {"int8": True}}  # export options
 COLUMNS = (
     Column("Format"), Column("Precision"), Column("Size (px)", "d"), Column("mAP50", ".3f"), Column("mAP50-95", ".3f"),
     Column("Median (ms)", ".1f"), Column("p95 (ms)", ".1f"), Column("Images/s", ".1f"), Column("File (MB)", ".1f"),
     Column("Memory (MB)", ".0f"), Column("Remark"),
 )  # fmt: skip
-MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Timed runs of a network.
+
+    Attributes:
+        runs: milliseconds of each run.
+        batch: images in one run.
+        memory: bytes; on CUDA the peak of torch's allocations during the runs, on the CPU the peak of the process
+            since its start; None if the system does not report it.
+    """
+
+    runs: tuple[float, ...]
+    batch: int
+    memory: int | None
+
+    @property
+    def mean(self) -> float:
+        """Mean latency of a batch in milliseconds."""
+        return statistics.fmean(self.runs)
+
+    @property
+    def std(self) -> float:
+        """Sample standard deviation of the latency in milliseconds."""
+        return statistics.stdev(self.runs)
+
+    @property
+    def fps(self) -> float:
+        """Throughput in images per second, by the mean latency."""
+        return 1000 * self.batch / self.mean
+
+    @property
+    def median(self) -> float:
+        """Median latency of a batch in milliseconds."""
+        return statistics.median(self.runs)
+
+    def percentile(self, percent: float) -> float:
+        """Return the smallest run in milliseconds that `percent` of the runs do not exceed."""
+        return sorted(self.runs)[max(math.ceil(percent / 100 * len(self.runs)), 1) - 1]
+
+
+def measure_speed(
+    network: nn.Module,
+    *,
+    imgsz: int,
+    device: torch.device,
+    batch: int = 1,
+    warmup: int = 20,
+    repeats: int = 100,
+    dtype: torch.dtype | None = None,
+) -> Speed:
+    """Time a network on random images (batch, 3, imgsz, imgsz). It is moved to the device and set to eval mode.
+
+    `dtype` is the type of mixed precision, None for float32. The device is synchronized after each run.
+    """
+    network = network.to(device).eval()
+    images = torch.rand(batch, 3, imgsz, imgsz, device=device)
+    runs = []
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with torch.no_grad(), autocast(device, dtype):
+        for _ in range(warmup):
+            network(images)
+        for _ in range(repeats):
+            start = clock(device)
+            network(images)
+            runs.append(1000 * (clock(device) - start))
+    return Speed(tuple(runs), batch, peak_memory(device))
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the peak memory in bytes, see `Speed.memory`."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if device.type != "cpu" or sys.platform == "win32":
+        return None
+    if sys.platform == "linux":  # getrusage would include the memory of the parent process before exec
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes except on macOS
 
 
 @dataclass(frozen=True)
 class Case:
-    """What a row of the table measures. `precision` is a key of PRECISIONS."""
+    """One row of the benchmark. `precision` is a key of PRECISIONS."""
 
     format: str
     precision: str
@@ -43,252 +134,202 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What was measured of a case; None for what could not be. Milliseconds are of a batch, bytes of the process."""
+class Measurement:
+    """Results of a case; None for those that failed. Milliseconds of a batch, bytes of file and process."""
 
     map50: float | None = None
     map: float | None = None
     median: float | None = None
     p95: float | None = None
-    images_a_second: float | None = None
+    fps: float | None = None
     file: int | None = None
     memory: int | None = None
     remark: str = ""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How each case is measured."""
+class BenchmarkSettings:
+    """How cases are measured. `model_class` opens weights and exported models; `folder` gets the files."""
 
+    model_class: type
     data: str
-    batch: int
-    warmup: int
-    repeats: int
-    device: str | int | list[int] | None
-    threads: int
+    folder: Path
     split: str = "val"
+    batch: int = 1
+    device: str | int | list[int] | None = None
+    warmup: int = 10
+    repeats: int = 50
+    threads: int = 1
 
 
-def command(
-    model: str,
+Rows = Sequence[tuple[Case, Measurement]]
+
+
+def run_benchmark(
+    model_class: type,
+    weights: str,
+    *,
     data: str | None = None,
-    formats: str | list[str] = "pytorch,torchscript,onnx,openvino",
-    precisions: Annotated[str | list[str], SomeOf(*PRECISIONS)] = "float32,float16,int8",
-    imgsz: Annotated[int | list[int] | None, Range(32)] = None,
-    batch: Annotated[int, Range(1)] = 1,
-    device: Annotated[str | int | list[int] | None, DeviceName()] = None,
-    warmup: Annotated[int, Range(0)] = 10,
-    repeats: Annotated[int, Range(2)] = 50,
-    split: Annotated[str, OneOf("train", "val", "test")] = "val",
+    formats: str | Sequence[str] = "pytorch,torchscript,onnx,openvino",
+    precisions: str | Sequence[str] = "float32,float16,int8",
+    imgsz: int | Sequence[int] | None = None,
     project: str | None = None,
     name: str | None = None,
+    **settings: Any,
 ) -> None:
-    """Export in every format and precision and measure each file in a process of its own.
+    """Export weights in every format and precision, and measure each file in a new process; see `yolo benchmark`.
 
-    Args:
-        model: weights (.pt).
-        data: the data set to validate on, and to calibrate int8 with; by default that of the training.
-        formats: some of pytorch, torchscript, onnx, openvino, engine, safetensors, with commas.
-        precisions: some of float32, float16, int8; a format without one is left out.
-        imgsz: a size or several in pixels; by default that of the training.
-        batch: images at a time.
-        device: see `yolo cfg`.
-        warmup, repeats: runs that are not timed, and that are.
-        split: of the data set.
-        project, name: where the table goes, runs/benchmark/benchmark unless given.
+    `settings` are those of `BenchmarkSettings`. A failed export is a remark in its row.
 
     Raises:
-        UserError: the weights or the data set cannot be used. What goes wrong with one export is a remark in its row.
+        UserError: `weights` is no .pt file, or the data set is unknown.
     """
-    import torch
-
-    from ultralytics.models.rtdetr.model import RTDETR
-    from ultralytics.tools.common import tool_dir
-
-    detector = RTDETR(model)
-    if detector.checkpoint is None:
-        raise UserError(f"benchmark: {model}: expected weights (.pt); a model file has nothing to be accurate with")
-    trained = detector.checkpoint.get("options") or {}
+    checkpoint = model_class(weights).checkpoint
+    if checkpoint is None:
+        raise UserError(f"benchmark: {weights}: expected trained weights (.pt), got a model file or an exported model")
+    trained = checkpoint.get("options") or {}
     data = data or trained.get("data")
     if data is None:
-        raise UserError("benchmark: which data set? Write data=my.yaml; the weights do not say what they learned from")
+        raise UserError("benchmark: data= is missing, and the weights name no data set; for example data=my.yaml")
     sizes = imgsz or trained.get("imgsz") or 640
-    plan = Plan(data, batch, warmup, repeats, device, torch.get_num_threads(), split)
-    cases = list(cases_of(_listed(formats), _listed(precisions), sizes if isinstance(sizes, list) else [sizes]))
-    folder = tool_dir("benchmark", project, name, "benchmark")
-    rows: list[tuple[Case, Measured]] = []
+    formats, precisions = ([*v.split(",")] if isinstance(v, str) else v for v in (formats, precisions))
+    cases = list(list_cases(formats, precisions, [sizes] if isinstance(sizes, int) else sizes))
+    folder = run_dir(project or Path("runs", "benchmark"), name or "benchmark")
+    plan = BenchmarkSettings(model_class, data, folder, threads=torch.get_num_threads(), **settings)
+    rows: list[tuple[Case, Measurement]] = []
     for case in cases:
         LOGGER.info(f"benchmark {len(rows) + 1}/{len(cases)}: {case}")
-        rows.append((case, measure_apart(model, case, plan, folder)))
-        write_report(rows, folder, model)  # so far, should the rest not come
+        rows.append((case, measure_case(weights, case, plan)))
+        write_report(rows, folder, weights)  # after each case, in case of an interruption
     LOGGER.info(
-        f"{model}, {data} ({split}), batch {batch}, {plan.threads} threads, {warmup} runs to warm up and {repeats} "
-        f"timed, of the model alone; memory is the most that the process has held, its libraries included\n"
-        f"{table_of(rows).text()}\nResults saved to {folder}"
+        f"{weights}, {data} ({plan.split}), batch {plan.batch}, {plan.threads} threads, {plan.warmup} warmup runs and "
+        f"{plan.repeats} timed runs of the model alone; memory: peak of the process, including libraries\n"
+        f"{make_table(rows).text()}\nResults saved to {folder}"
     )
 
 
-def cases_of(formats: Sequence[str], precisions: Sequence[str], sizes: Sequence[int]) -> Iterator[Case]:
-    """Every combination that exists; PyTorch on its own is float32."""
-    from ultralytics.nn.formats import get_format
-
+def list_cases(formats: Sequence[str], precisions: Sequence[str], sizes: Sequence[int]) -> Iterator[Case]:
+    """Yield all combinations that the formats support; PyTorch itself is float32."""
     for size in sizes:
-        for kind in formats:
+        for name in formats:
             for precision in precisions:
-                needs = {"float16": "half", "int8": "int8"}.get(precision)
-                exists = needs is None or (kind != PYTORCH and getattr(get_format(kind), needs))
-                if exists:
-                    yield Case(kind, precision, size)
+                options = PRECISIONS[precision]
+                if all(name != PYTORCH and getattr(get_format(name), option) for option in options):
+                    yield Case(name, precision, size)
 
 
-def measure_apart(model: str, case: Case, plan: Plan, folder: Path) -> Measured:
-    """Export and measure, each in a new process, so that memory is that of the case; a failure becomes the remark."""
+def measure_case(weights: str, case: Case, plan: BenchmarkSettings) -> Measurement:
+    """Export and measure in two new processes, so that the memory is that of the case; a failure is a remark."""
     try:
-        file = _in_new_process("export_case", model, case, plan, folder)
-        return Measured(**_in_new_process("measure", file, case, plan, folder))
+        file = weights if case.format == PYTORCH else call_in_process(export_case, weights, case, plan)
+        return call_in_process(measure_file, file, case, plan)
     except UserError as error:
         LOGGER.warning(f"{case}: {error}")
-        return Measured(remark=str(error).splitlines()[0])
+        return Measurement(remark=str(error).splitlines()[0])
 
 
-def _in_new_process(task: str, file: str, case: Case, plan: Plan, folder: Path) -> Any:
-    """What a function of this file returns in a process of its own. Raises UserError, also where the process dies."""
-    given = {"task": task, "file": file, "case": asdict(case), "plan": asdict(plan), "folder": str(folder)}
-    paths = os.pathsep.join([str(PACKAGE_ROOT.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with tempfile.TemporaryDirectory() as scratch:
-        answer = Path(scratch) / "answer.json"
-        command = [sys.executable, "-m", "ultralytics.engine.benchmark", json.dumps(given), str(answer)]
-        run = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
-        if run.returncode or not answer.exists():
-            last = (run.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise UserError(f"its process ended with code {run.returncode}: {last}")
-        found = json.loads(answer.read_text())
-    if "error" in found:
-        raise UserError(found["error"])
-    return found["result"]
-
-
-def _answer(given: str, answer: str) -> None:
-    """The new process's part."""
-    said = json.loads(given)
-    case, plan = Case(**said["case"]), Plan(**said["plan"])
-    task = {"export_case": export_case, "measure": measure}[said["task"]]
-    try:
-        result = task(said["file"], case, plan, Path(said["folder"]))
-        found = {"result": asdict(result) if isinstance(result, Measured) else result}
-    except UserError as error:
-        found = {"error": str(error)}
-    Path(answer).write_text(json.dumps(found))
-
-
-def export_case(model: str, case: Case, plan: Plan, folder: Path) -> str:
-    """The file of a case, in `folder`; of PyTorch the weights themselves. Runs in a process of its own."""
-    import shutil
-
-    import torch
-
-    from ultralytics.models.rtdetr.model import RTDETR
-    from ultralytics.nn.formats import get_format
-
-    if case.format == PYTORCH:
-        return model
+def export_case(weights: str, case: Case, plan: BenchmarkSettings) -> str:
+    """Export a copy of the weights in the plan's folder, and return the exported file."""
     torch.set_num_threads(plan.threads)
     setup_logging(False)
-    own = folder / "models" / str(case.imgsz) / Path(model).name
-    own.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(model, own)
+    copy = plan.folder / "models" / str(case.imgsz) / Path(weights).name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(weights, copy)
     try:
-        device = plan.device if get_format(case.format).needs_gpu else None
-        options = {"data": plan.data, "split": plan.split, "device": device, **PRECISIONS[case.precision]}
-        return RTDETR(own, verbose=False).export(
-            format=case.format, imgsz=case.imgsz, batch=plan.batch, verbose=False, **options
-        )
+        return plan.model_class(copy, verbose=False).export(
+            format=case.format, imgsz=case.imgsz, batch=plan.batch, data=plan.data, split=plan.split, verbose=False,
+            device=plan.device if get_format(case.format).needs_gpu else None, **PRECISIONS[case.precision],
+        )  # fmt: skip
     finally:
-        own.unlink()
+        copy.unlink()
 
 
-def measure(file: str, case: Case, plan: Plan, folder: Path) -> Measured:
-    """Speed and memory, then accuracy, of an exported file or of weights. Runs in a process of its own."""
-    import torch
-
-    from ultralytics.models.rtdetr.model import RTDETR
-    from ultralytics.tools.fps import measure_speed
-    from ultralytics.utils.torch_utils import select_device
-
+def measure_file(file: str, case: Case, plan: BenchmarkSettings) -> Measurement:
+    """Measure speed and memory, then accuracy, of weights or an exported model."""
     torch.set_num_threads(plan.threads)
     setup_logging(False)
-    detector = RTDETR(file, verbose=False)
+    detector = plan.model_class(file, verbose=False)
     if not detector.is_exported:
         detector.fuse()
     speed = measure_speed(
         detector.model, imgsz=case.imgsz, device=select_device(plan.device), batch=plan.batch, warmup=plan.warmup,
         repeats=plan.repeats,
     )  # fmt: skip
-    metrics = RTDETR(file, verbose=False).val(
+    box = plan.model_class(file, verbose=False).val(
         data=plan.data, split=plan.split, imgsz=case.imgsz, batch=max(plan.batch, 8), device=plan.device, workers=0,
-        plots=False, verbose=False, project=str(folder), name="val", exist_ok=True,
-    )  # fmt: skip
-    return Measured(
-        metrics.box.map50, metrics.box.map, speed.median, percentile(speed.runs, 0.95), speed.fps, size_of(Path(file)),
-        speed.memory,
-    )  # fmt: skip
+        plots=False, verbose=False, project=str(plan.folder), name="val", exist_ok=True,
+    ).box  # fmt: skip
+    size = size_of(Path(file))
+    return Measurement(box.map50, box.map, speed.median, speed.percentile(95), speed.fps, size, speed.memory)
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """The value that this share of the values does not exceed."""
-    ordered = sorted(values)
-    return ordered[max(math.ceil(share * len(ordered)), 1) - 1]
+def call_in_process(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a module-level function in a new Python process and return its result.
+
+    Raises:
+        UserError: the function raised it, or the process failed.
+    """
+    code = "import sys; from ultralytics.engine.benchmark import _call; _call(*sys.argv[1:])"
+    paths = os.pathsep.join([str(PACKAGE_ROOT.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with tempfile.TemporaryDirectory() as folder:
+        call, answer = Path(folder) / "call.pkl", Path(folder) / "answer.pkl"
+        call.write_bytes(pickle.dumps((function, args)))
+        run = subprocess.run(
+            [sys.executable, "-c", code, call, answer], env={**os.environ, "PYTHONPATH": paths}, capture_output=True,
+            text=True,
+        )  # fmt: skip
+        if run.returncode or not answer.exists():
+            last = (run.stderr.strip().splitlines() or ["no message"])[-1]
+            raise UserError(f"its process ended with code {run.returncode}: {last}")
+        result = pickle.loads(answer.read_bytes())
+    if isinstance(result, UserError):
+        raise result
+    return result
 
 
-def table_of(rows: Sequence[tuple[Case, Measured]]) -> Table:
-    """The table of all cases."""
-
-    def megabytes(value: int | None) -> float | None:
-        return None if value is None else value / MEGABYTE
-
-    return Table(
-        COLUMNS,
-        [
-            (case.format, case.precision, case.imgsz, m.map50, m.map, m.median, m.p95, m.images_a_second,
-             megabytes(m.file), megabytes(m.memory), m.remark)
-            for case, m in rows
-        ],
-    )  # fmt: skip
+def _call(call: str, answer: str) -> None:
+    """Run a pickled call in this process, and pickle its result or UserError."""
+    function, args = pickle.loads(Path(call).read_bytes())
+    try:
+        result = function(*args)
+    except UserError as error:
+        result = UserError(str(error))
+    Path(answer).write_bytes(pickle.dumps(result))
 
 
-def write_report(rows: Sequence[tuple[Case, Measured]], folder: Path, model: str) -> None:
-    """benchmark.txt, .md, .tex and .csv, and benchmark.png: accuracy over the median latency."""
-    table_of(rows).write(folder, "benchmark", f"Exports of {Path(model).name}")
-    done = [(case, m) for case, m in rows if m.median is not None and math.isfinite(m.map)]  # no labels: no number
-    if done:
-        _draw(done, folder / "benchmark.png")
+def make_table(rows: Rows) -> Table:
+    """Return the table of all cases."""
+    cells = [
+        (
+            case.format, case.precision, case.imgsz, m.map50, m.map, m.median, m.p95, m.fps,
+            None if m.file is None else m.file / 1e6, None if m.memory is None else m.memory / 1e6, m.remark,
+        )
+        for case, m in rows
+    ]  # fmt: skip
+    return Table(COLUMNS, cells)
 
 
-def _draw(rows: Sequence[tuple[Case, Measured]], file: Path) -> None:
+def write_report(rows: Rows, folder: Path, weights: str) -> None:
+    """Write benchmark.txt, .md, .tex and .csv, and benchmark.png: accuracy over median latency."""
+    make_table(rows).write(folder, "benchmark", f"Exports of {Path(weights).name}")
+    rows = [(case, m) for case, m in rows if m.median is not None and math.isfinite(m.map)]  # nan without labels
+    if not rows:
+        return
     figure = new_figure(9, 5)
     axes = figure.subplots()
     markers = dict(zip(PRECISIONS, "os^", strict=True))
-    colours: dict[str, Any] = {}
-    several = len({case.imgsz for case, _ in rows}) > 1
+    colors = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(case.format for case, _ in rows))}
+    labels: set[str] = set()
     for case, m in rows:
-        colour = colours.setdefault(case.format, f"C{len(colours)}")
-        name = f"{case.format} {case.precision}"
-        known = axes.get_legend_handles_labels()[1]
-        label = None if name in known else name
-        axes.scatter(m.median, m.map, color=colour, marker=markers[case.precision], s=60, alpha=0.8, label=label)
-        if several:
+        label = f"{case.format} {case.precision}"
+        style = {"color": colors[case.format], "marker": markers[case.precision], "s": 60, "alpha": 0.8}
+        axes.scatter(m.median, m.map, label=None if label in labels else label, **style)
+        labels.add(label)
+        if len({case.imgsz for case, _ in rows}) > 1:
             axes.annotate(f"  {case.imgsz}", (m.median, m.map), fontsize=8, va="bottom")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)  # names beside the marks cover each other
-    longest, best = max(m.median for _, m in rows), max(m.map for _, m in rows)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     axes.set(xlabel="median latency of a batch (ms)", ylabel="mAP50-95")
-    axes.set(xlim=(0, 1.1 * longest), ylim=(0, max(1.3 * best, 0.05)))  # from 0: small differences look small
+    best = max(m.map for _, m in rows)
+    axes.set(xlim=(0, 1.1 * max(m.median for _, m in rows)), ylim=(0, max(1.3 * best, 0.05)))  # from 0
     axes.grid(alpha=0.3)
-    save_figure(figure, file)
-
-
-def _listed(value: str | list[str]) -> list[str]:
-    return value.split(",") if isinstance(value, str) else value
-
-
-if __name__ == "__main__":
-    _answer(*sys.argv[1:])
+    save_figure(figure, folder / "benchmark.png")

@@ -270,9 +270,9 @@ class Model(CallbacksMixin):
 
     def benchmark(self, **options: Any) -> None:
         """Measure all exports of the weights; options as in `yolo benchmark`, see docs/en/benchmark.md."""
-        from ultralytics.engine.benchmark import command
+        from ultralytics.engine.benchmark import run_benchmark
 
-        command(self.source, **options)
+        run_benchmark(type(self), self.source, **options)
 
     def embed(self, source: Any, layers: Sequence[int] | None = None, **options: Any) -> list[Tensor]:
         """Return a feature vector per image: the mean over the maps of `layers`, by default the last before the head.

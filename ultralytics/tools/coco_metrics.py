@@ -1,10 +1,12 @@
-"""`yolo coco annotations=val.json predictions=predictions.json`: COCO's official figures from two files."""
+"""`yolo coco annotations=val.json predictions=predictions.json`: COCO's official metrics from two files."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from ultralytics.data.labels import read_coco_json
+from ultralytics.metrics.coco_eval import evaluate_coco
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.files import read_json, write_text
@@ -13,57 +15,61 @@ from ultralytics.utils.tables import Column, Table
 MEANINGS = {
     "AP": "AP at IoU 0.50:0.95", "AP50": "AP at IoU 0.50", "AP75": "AP at IoU 0.75",
     "APs": "AP, small: area below 32² pixels", "APm": "AP, medium: 32² to 96²", "APl": "AP, large: from 96²",
-    "AR1": "AR, 1 detection an image", "AR10": "AR, 10", "AR100": "AR, 100",
+    "AR1": "AR, 1 detection per image", "AR10": "AR, 10", "AR100": "AR, 100",
     "ARs": "AR, small", "ARm": "AR, medium", "ARl": "AR, large",
 }  # fmt: skip
-NO_OBJECTS = -1  # what COCO says where there are none
-RESULT_KEYS = ("image_id", "category_id", "bbox", "score")
+NO_OBJECTS = -1  # COCO's value of a metric without objects
+RESULT_KEYS = {"image_id": int | str, "category_id": int | str, "bbox": list, "score": int | float}
 
 
 def command(annotations: str, predictions: str, save: str | None = None) -> None:
-    """Judge detections in COCO's results format by a COCO annotation file; show its figures and the AP of each class.
+    """Evaluate detections in COCO's results format; show the twelve metrics and the AP of each class.
 
     Args:
-        annotations: the json with images, annotations and categories; `yolo yolo2coco` writes one.
-        predictions: a list of {image_id, category_id, bbox [x, y, width, height], score}, as `yolo val save_json=True`
-            writes it.
-        save: a json file to write the figures to; it must not exist.
+        annotations: COCO json with images, annotations and categories, such as that of `yolo yolo2coco`.
+        predictions: list of {image_id, category_id, bbox [x, y, width, height], score}, as written by
+            `yolo val save_json=True`.
+        save: json file to write the metrics to; it must not exist.
 
     Raises:
-        UserError: a file cannot be read or is of another kind, or the two have other image or category ids.
+        UserError: a file cannot be read or is of another kind, or their image or category ids differ.
         MissingPackageError: faster-coco-eval is not installed.
     """
-    from ultralytics.data.labels import read_coco_json
-    from ultralytics.metrics.coco_eval import evaluate_coco
-
     truth_file, found_file = Path(annotations), Path(predictions)
     if save and Path(save).exists():
-        raise DataError(f"save={save!r}: is there already; nothing is overwritten, choose another name")
+        raise DataError(f"save={save!r}: already exists; nothing is overwritten, choose another name")
     truth = read_coco_json(truth_file)
     found = read_predictions(found_file)
-    _check_ids(found, "image_id", {image["id"] for image in truth.images}, truth_file, found_file)
-    _check_ids(found, "category_id", set(truth.categories), truth_file, found_file)
+    for field, known in (("image_id", {image["id"] for image in truth.images}), ("category_id", {*truth.categories})):
+        if foreign := sorted({entry[field] for entry in found} - known, key=str):
+            expected = ", ".join(repr(i) for i in sorted(known, key=str)[:5])
+            raise DataError(
+                f"{found_file}: {field} {foreign[0]!r} and {len(foreign) - 1} more are not in {truth_file}, which has "
+                f"{expected}; make both from the same data set, `yolo yolo2coco data=...` and `yolo val data=...`"
+            )
     metrics = evaluate_coco(truth_file, found)
     rows = [(key, None if value == NO_OBJECTS else value, MEANINGS[key]) for key, value in metrics.stats.items()]
-    LOGGER.info(Table((Column("Figure"), Column("Value", ".4f"), Column("Meaning")), rows).text())
-    classes = [(truth.categories[category], value) for category, value in metrics.per_class.items()]
-    LOGGER.info("\n" + Table((Column("Class"), Column("AP", ".4f")), classes).text())
-    judged = len({entry["image_id"] for entry in found})
-    LOGGER.info(f"\n{len(found)} detections on {judged} of {len(truth.images)} images")
+    per_class = [(truth.categories[category], value) for category, value in metrics.per_class.items()]
+    images = len({entry["image_id"] for entry in found})
+    LOGGER.info(
+        f"{Table((Column('Figure'), Column('Value', '.4f'), Column('Meaning')), rows).text()}\n\n"
+        f"{Table((Column('Class'), Column('AP', '.4f')), per_class).text()}\n\n"
+        f"{len(found)} detections on {images} of {len(truth.images)} images"
+    )
     if save:
-        named = {truth.categories[category]: value for category, value in metrics.per_class.items()}
-        write_text(save, json.dumps({"stats": metrics.stats, "per_class": named}, indent=1, ensure_ascii=False))
+        content = {"stats": metrics.stats, "per_class": dict(per_class)}
+        write_text(save, json.dumps(content, indent=1, ensure_ascii=False))
         LOGGER.info(f"{save} written")
 
 
 def read_predictions(file: Path) -> list[dict]:
-    """Entries of a COCO results file. DataError for what is none."""
+    """Read the entries of a COCO results file. Raise DataError if it is none."""
     entries = read_json(file, DataError)
     if not isinstance(entries, list):
         got = f"an object with {', '.join(list(entries)[:4])}" if isinstance(entries, dict) else type(entries).__name__
-        raise DataError(f"{file}: expected a list of detections, as `yolo val save_json=True` writes it; got {got}")
+        raise DataError(f"{file}: expected a list of detections, as written by `yolo val save_json=True`; got {got}")
     for number, entry in enumerate(entries):
-        missing = [key for key in RESULT_KEYS if key not in (entry if isinstance(entry, dict) else ())]
+        missing = [key for key in RESULT_KEYS if not isinstance(entry, dict) or key not in entry]
         if missing:
             raise DataError(
                 f"{file}: detection {number} has no {', '.join(missing)}; expected {', '.join(RESULT_KEYS)}"
@@ -71,18 +77,7 @@ def read_predictions(file: Path) -> list[dict]:
         box = entry["bbox"]
         if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) for v in box):
             raise DataError(f"{file}: detection {number}: bbox is {box!r}, expected [x, y, width, height] in pixels")
-        for key, kinds in (("image_id", int | str), ("category_id", int | str), ("score", int | float)):
+        for key, kinds in RESULT_KEYS.items():
             if not isinstance(entry[key], kinds):
                 raise DataError(f"{file}: detection {number}: {key} is {entry[key]!r}, expected a number")
     return entries
-
-
-def _check_ids(found: list[dict], field: str, known: set, truth_file: Path, found_file: Path) -> None:
-    """Ids that the annotations do not have would count as nothing, or as false: say so instead."""
-    foreign = sorted({entry[field] for entry in found} - known, key=str)
-    if foreign:
-        expected = ", ".join(repr(i) for i in sorted(known, key=str)[:5])
-        raise DataError(
-            f"{found_file}: {field} {foreign[0]!r} and {len(foreign) - 1} more are not in {truth_file}, whose ids are "
-            f"such as {expected}; make both from the same data set, `yolo yolo2coco data=...` and `yolo val data=...`"
-        )

@@ -1,4 +1,4 @@
-"""What the tools share: models, folders for results, and names of runs."""
+"""Shared by the tools: models, result folders, names of runs, class names, and output folders for labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ultralytics.utils.errors import ModelConfigError, OptionError, UserError
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, UserError
 from ultralytics.utils.files import run_dir
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def tool_dir(tool: str, project: str | None, name: str | None, default: str) -> Path:
     """Create and return the folder `project`/`name`: by default `runs/<tool>/<default>`, numbered when taken."""
-    return run_dir(project or Path("runs") / tool, name or default)
+    return run_dir(project or Path("runs", tool), name or default)
 
 
 def open_detector(model: str, modules: str | None = None, *, exported: bool = False) -> RTDETR:
@@ -85,3 +86,45 @@ def run_names(runs: Sequence[str | Path], folders: Sequence[Path], names: Sequen
             depth += 1
         names = ["/".join(p[-depth:]) for p in parts]
     return list(names)
+
+
+def read_classes(classes: str | None) -> dict[int, str]:
+    """Read class names by index from a text file with one name per line, or from `cat,dog`."""
+    if classes is None:
+        raise OptionError("classes= is missing; give a text file with one name per line, or the names: classes=cat,dog")
+    file, names = Path(classes), classes.split(",")
+    if file.suffix == ".txt":
+        if not file.is_file():
+            raise DataError(f"classes={classes!r}: no such file; expected a text file with one name per line")
+        names = file.read_text(encoding="utf-8-sig").rstrip().splitlines()  # an empty line would shift the indices
+    names = [name.strip() for name in names]
+    if "" in names or not names:
+        raise DataError(f"classes={classes!r}: name {names.index('') + 1 if names else 1} is empty")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"classes={classes!r}: {twice[0]!r} is given twice")
+    return dict(enumerate(names))
+
+
+def check_empty(save: str) -> Path:
+    """Return the folder `save`. Raise DataError if it exists and is not empty."""
+    target = Path(save)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise DataError(
+            f"save={save!r}: already exists and is not empty; nothing is overwritten, choose another folder"
+        )
+    return target
+
+
+def check_folders(*folders: Path | None) -> None:
+    """Raise DataError if a folder does not exist; None is skipped."""
+    for folder in folders:
+        if folder is not None and not folder.is_dir():
+            raise DataError(f"{folder}: no such folder")
+
+
+def log_problems(messages: Sequence[str], limit: int = 10) -> None:
+    """Log the first messages as warnings, and the number of the others."""
+    for message in messages[:limit]:
+        LOGGER.warning(message)
+    if len(messages) > limit:
+        LOGGER.warning(f"... and {len(messages) - limit} more")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,136 +25,11 @@ from ultralytics.utils.checks import require
 from ultralytics.utils.errors import DataError, OptionError, did_you_mean
 from ultralytics.utils.files import increment_path
 
-# Methods that judge an image by runs with parts of it covered (ScoreCAM, AblationCAM) are left out: the decoder selects
-# other queries for such an image, so that their scores cannot be compared.
-METHODS = {
-    "GradCAM": "GradCAM",
-    "GradCAM++": "GradCAMPlusPlus",
-    "GradCAMPlusPlus": "GradCAMPlusPlus",
-    "XGradCAM": "XGradCAM",
-    "HiResCAM": "HiResCAM",
-    "LayerCAM": "LayerCAM",
-    "EigenCAM": "EigenCAM",
-    "EigenGradCAM": "EigenGradCAM",
-}  # name: class in the package
-
-
-class Detections:
-    """What a map explains: the scores of chosen (query, class) pairs summed, and their boxes' numbers if wanted.
-
-    Args:
-        pairs: (n, 2) int, query and class.
-        boxes: add cx, cy, w, h (in 0..1) of each pair's box.
-    """
-
-    def __init__(self, pairs: Tensor, boxes: bool = False) -> None:
-        self.pairs, self.boxes = pairs, boxes
-
-    def __call__(self, output: Tensor) -> Tensor:
-        """A number to be explained, of one image's output (queries, 4 + nc)."""
-        query, cls = self.pairs.unbind(1)
-        total = output[query, 4 + cls].sum()
-        return total + output[query, :4].sum() if self.boxes else total
-
-
-class _Tap(nn.Module):
-    """Stands behind a layer's map, so that grad-cam sees one tensor also where a layer gives several."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.clone()
-
-
-class TappedDetector(nn.Module):
-    """A detector that gives the head's output alone, with `taps` behind the maps of the given numbers."""
-
-    def __init__(self, network: DetectionModel, numbers: Sequence[int]) -> None:
-        super().__init__()
-        self.network = network
-        self.taps = nn.ModuleList(_Tap() for _ in numbers)
-        self._by_number = dict(zip(numbers, self.taps, strict=True))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, queries, 4 + nc)."""
-        with self._tapped():
-            return self.network(x)[0]
-
-    @contextmanager
-    def _tapped(self) -> Iterator[None]:
-        hooks = [
-            layer.register_forward_hook(self._divert)
-            for layer in self.network.model
-            if set(layer_numbers(layer)) & set(self._by_number)
-        ]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _divert(self, layer: nn.Module, _inputs: Any, output: Any) -> Any:
-        """The output with the taps in between; a copy goes on, as later layers may change it in place."""
-        several = layer.num_slots > 1
-        maps = list(output) if several else [output]
-        numbers = range(layer.i - len(maps) + 1, layer.i + 1)  # several maps stand on the right of the layer's numbers
-        maps = [
-            self._by_number[n](m).clone() if n in self._by_number else m for n, m in zip(numbers, maps, strict=True)
-        ]
-        return maps if several else maps[0]
-
-
-def map_numbers(network: DetectionModel, layers: Sequence[str] | None = None) -> list[int]:
-    """Numbers of the maps that layers are meant by: numbers or names of rows; those the head reads by default.
-
-    Raises:
-        OptionError: there is no such layer, or nothing that leads to the head reads it, so that it explains nothing.
-    """
-    rows = list(network.model)
-    if layers is None:
-        return list(layer_sources(rows[-1]))
-    names = {row.row_name: row.i for row in rows[:-1] if row.row_name}
-    read = {number for row in rows for number in layer_sources(row)}
-    chosen: list[int] = []
-    for word in map(str.strip, map(str, layers)):
-        number = names.get(word, int(word) if word.isdecimal() else None)
-        if number is None or number > rows[-2].i:
-            known = f"rows with names: {', '.join(names)}" if names else "no row has a name"
-            raise OptionError(
-                f"layers: no layer {word!r} before the head{did_you_mean(word, names)}; expected numbers from 0 to "
-                f"{rows[-2].i}, as `yolo inspect` shows them ({known})"
-            )
-        if number not in read:
-            raise OptionError(
-                f"layers: no later row reads map {number}, so the detections do not depend on it; read are "
-                f"{', '.join(map(str, sorted(n for n in read if n >= 0)))}"
-            )
-        chosen.append(number)
-    return list(dict.fromkeys(chosen))
-
-
-def activation_maps(
-    detector: TappedDetector, images: Tensor, target: Callable[[Tensor], Tensor], method: str = "GradCAM++"
-) -> np.ndarray:
-    """Where in an image the reasons for `target` are: (H, W) float32 in 0..1, the mean over the tapped maps.
-
-    Args:
-        detector: on the device of the image, in eval mode.
-        images: (1, 3, H, W) in 0..1.
-        target: the number to explain, of the head's output (queries, 4 + nc). EigenCAM does not look at it.
-        method: a key of METHODS.
-
-    Raises:
-        MissingPackageError: grad-cam is not installed.
-    """
-    package = require("pytorch_grad_cam", "grad-cam", "heatmap")
-    maker = getattr(package, METHODS[method])(model=detector, target_layers=list(detector.taps))
-    try:
-        with torch.enable_grad():
-            return maker(input_tensor=images, targets=[target])[0]
-    finally:
-        maker.activations_and_grads.release()
-
-
-STRENGTH = 0.5  # share of the map's colours in the picture
+# Name -> class in pytorch_grad_cam. Without methods that cover parts of the image (ScoreCAM, AblationCAM): the decoder
+# selects other queries for such an image, so the scores cannot be compared.
+METHODS = {name: name for name in ("GradCAM", "XGradCAM", "HiResCAM", "LayerCAM", "EigenCAM", "EigenGradCAM")}
+METHODS |= {"GradCAM++": "GradCAMPlusPlus", "GradCAMPlusPlus": "GradCAMPlusPlus"}
+STRENGTH = 0.5  # share of the map's colors in the picture
 
 
 def command(
@@ -173,38 +47,43 @@ def command(
     project: str | None = None,
     name: str | None = None,
 ) -> None:
-    """Draw for each image where the reasons for its detections are, into `project`/`name`.
+    """Draw class-activation maps of the detections in each image, into `project`/`name`.
 
     Args:
         model: weights (.pt).
-        source: an image, a folder, a pattern and so on, as for `yolo predict`.
-        layers: numbers or names of rows, 16,19,22; the maps of several are averaged. By default what the head reads.
-        method: a way to make such maps; EigenCAM shows what is strong in the maps, whatever is detected.
-        target: what is explained, the `scores` of the detections, or `all`: their boxes as well.
-        conf: detections with a score above this are explained, together.
+        source: image, folder, pattern and so on, as for `yolo predict`.
+        layers: numbers or names of rows, such as 16,19,22, whose maps are averaged; by default those the head reads.
+        method: how the maps are computed. EigenCAM ignores the detections.
+        target: `scores` of the detections, or `all` to add their boxes.
+        conf: explain detections with a score above this, all together.
         classes: explain only these class indices.
-        draw: also draw the detections' boxes.
-        imgsz: side of the network's input in pixels; that of the training by default.
+        draw: also draw the boxes of the detections.
+        imgsz: side of the network input in pixels; that of the training by default.
         device: see `yolo cfg`.
-        modules: a folder of module files.
+        modules: a folder with module files.
         project: folder of the pictures, `runs/heatmap` by default.
         name: folder in it, the model's name by default; numbered when taken.
 
     Raises:
-        UserError: the model or source cannot be read, there is no such layer, or no image has a detection.
+        UserError: the model or source cannot be read, a layer does not exist, or no image has a detection.
         MissingPackageError: grad-cam is not installed.
     """
     require("pytorch_grad_cam", "grad-cam", "heatmap")
-    predictor = _predictor(model, conf, classes, imgsz, device, modules)
+    detector = open_detector(model, modules)
+    trained = (detector.checkpoint or {}).get("options") or {}
+    given = {"imgsz": imgsz or trained.get("imgsz"), "conf": conf, "classes": classes, "device": device}
+    given = {key: value for key, value in given.items() if value is not None}
+    predictor = detector.predictor_class(get_cfg(overrides={"mode": "predict", "accelerate": False, **given}))
+    predictor.setup_model(detector.model)
     numbers = map_numbers(predictor.model, layers.split(",") if layers else None)
-    detector = TappedDetector(predictor.model, numbers).eval()
+    tapped = TappedDetector(predictor.model, numbers).eval()
     folder, drawn, seen = None, 0, 0
     for frames in load_source(source, batch=1):
         seen += 1
-        picture = _picture(predictor, detector, frames, method, target, draw)
+        picture = _draw_frame(predictor, tapped, frames[0], method, boxes=target == "all", draw=draw)
         if picture is not None:
             folder = folder or tool_dir("heatmap", project, name, Path(model).stem)
-            _save(folder, frames[0].path, picture)
+            write_image(increment_path(folder / f"{Path(image_name(frames[0].path)).stem}.jpg"), picture)
             drawn += 1
     if not drawn:
         raise DataError(f"{source}: none of {seen} images has a detection above conf={conf:g}; lower conf")
@@ -212,63 +91,128 @@ def command(
     LOGGER.info(f"{folder}: {drawn} of {seen} images drawn by {method}, of the maps {maps}")
 
 
-def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """The image (H, W, 3) uint8 BGR with a map (h, w) in 0..1 over it: blue where it is 0, red where it is 1."""
-    from matplotlib import colormaps  # slow to import
-
-    heat = stretch(heat.astype(np.float32), image.shape[:2])
-    colours = colormaps["jet"](np.clip(heat, 0, 1))[..., 2::-1] * 255  # (H, W, 4) RGBA -> (H, W, 3) BGR
-    return np.round((1 - STRENGTH) * image + STRENGTH * colours).astype(np.uint8)
-
-
-def _predictor(
-    model: str,
-    conf: float,
-    classes: int | list[int] | None,
-    imgsz: int | None,
-    device: str | int | list[int] | None,
-    modules: str | None,
-) -> BasePredictor:
-    """A predictor that holds the network of the weights."""
-    detector = open_detector(model, modules)
-    trained = (detector.checkpoint or {}).get("options") or {}
-    given = {"imgsz": imgsz or trained.get("imgsz"), "conf": conf, "classes": classes, "device": device}
-    options = get_cfg(
-        overrides={"mode": "predict", **{key: value for key, value in given.items() if value is not None}}
-    )
-    predictor = detector.predictor_class(options)
-    predictor.setup_model(detector.model)
-    return predictor
-
-
-def _picture(
-    predictor: BasePredictor, detector: TappedDetector, frames: list[Frame], method: str, target: str, draw: bool
+def _draw_frame(
+    predictor: BasePredictor, tapped: TappedDetector, frame: Frame, method: str, *, boxes: bool, draw: bool
 ) -> np.ndarray | None:
-    """The drawn image of one frame; None, with a warning, where nothing is detected."""
-    images = predictor.preprocess(frames)
+    """Return the picture (H, W, 3) of one frame; None, with a warning, if nothing is detected."""
+    images = predictor.preprocess([frame])
     with torch.no_grad():
-        output = detector(images)
-        result = predictor.postprocess((output, None), frames)[0]
-    pairs = _pairs(output[0], predictor)
-    label = frames[0].label
+        output = tapped(images)
+        result = predictor.postprocess((output, None), [frame])[0]
+    pairs = (output[0, :, 4:] > predictor.conf).nonzero()  # (n, 2) query, class
+    if predictor.args.classes is not None:
+        pairs = pairs[torch.isin(pairs[:, 1], torch.tensor(predictor.args.classes, device=pairs.device))]
     if not len(pairs):
         best = output[0, :, 4:].max().item()
-        LOGGER.warning(f"{label}: no detection above conf={predictor.conf:g} (the best score is {best:.2f}); left out")
+        LOGGER.warning(f"{frame.label}: no detection above conf={predictor.conf:g} (best score {best:.2f}); skipped")
         return None
-    heat = activation_maps(detector, images, Detections(pairs, boxes=target == "all"), method)
-    if not heat.max() > 0:  # nan included
-        LOGGER.warning(f"{label}: the map of {method} is zero everywhere; try another method or other layers")
-    LOGGER.info(f"{label}: {result.verbose()}")
-    picture = overlay(frames[0].image, np.nan_to_num(heat))
+    heat = activation_maps(tapped, images, detection_target(pairs, boxes=boxes), method)
+    if not heat.max() > 0:  # also nan
+        LOGGER.warning(f"{frame.label}: the map of {method} is zero everywhere; try another method or other layers")
+    LOGGER.info(f"{frame.label}: {result.verbose()}")
+    picture = overlay(frame.image, np.nan_to_num(heat))
     return result.plot(img=picture) if draw else picture
 
 
-def _pairs(output: Tensor, predictor: BasePredictor) -> Tensor:
-    """(n, 2) query and class of the detections in one image's output (queries, 4 + nc)."""
-    pairs = (output[:, 4:] > predictor.conf).nonzero()
-    wanted = predictor.args.classes
-    return pairs if wanted is None else pairs[torch.isin(pairs[:, 1], torch.tensor(wanted, device=pairs.device))]
+class TappedDetector(nn.Module):
+    """A detector that returns only the output of its head, with a module behind each map to explain.
+
+    grad-cam attaches its hooks to these `taps`: they see one tensor each, also if a layer has several outputs.
+    """
+
+    def __init__(self, network: DetectionModel, numbers: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.taps = nn.ModuleList(nn.Identity() for _ in numbers)
+        self._tap_of = dict(zip(numbers, self.taps, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, queries, 4 + nc)."""
+        tapped = [layer for layer in self.network.model if set(layer_numbers(layer)) & set(self._tap_of)]
+        hooks = [layer.register_forward_hook(self._tap_output) for layer in tapped]
+        try:
+            return self.network(x)[0]
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _tap_output(self, layer: nn.Module, _inputs: Any, output: Any) -> Any:
+        """Pass the maps through their taps. They are cloned, since later layers may change maps in place."""
+        maps = list(output) if layer.num_slots > 1 else [output]
+        numbers = range(layer.i - len(maps) + 1, layer.i + 1)  # the last ones of the layer's numbers
+        maps = [
+            self._tap_of[n](m.clone()).clone() if n in self._tap_of else m for n, m in zip(numbers, maps, strict=True)
+        ]
+        return maps if layer.num_slots > 1 else maps[0]
 
 
-def _save(folder: Path, path: str, picture: np.ndarray) -> None:
-    write_image(increment_path(folder / f"{Path(image_name(path)).stem}.jpg"), picture)
+def map_numbers(network: DetectionModel, layers: Sequence[str] | None = None) -> list[int]:
+    """Return the numbers of maps for numbers or names of rows, by default of the maps that the head reads.
+
+    Raises:
+        OptionError: a layer does not exist, or no later row reads its map.
+    """
+    rows = list(network.model)
+    if layers is None:
+        return list(layer_sources(rows[-1]))
+    names = {row.row_name: row.i for row in rows[:-1] if row.row_name}
+    read = {number for row in rows for number in layer_sources(row)}
+    chosen: list[int] = []
+    for word in (str(layer).strip() for layer in layers):
+        number = names.get(word, int(word) if word.isdecimal() else None)
+        if number is None or number > rows[-2].i:
+            known = f"rows with names: {', '.join(names)}" if names else "no row has a name"
+            raise OptionError(
+                f"layers: no layer {word!r} before the head{did_you_mean(word, names)}; expected numbers from 0 to "
+                f"{rows[-2].i}, see `yolo inspect` ({known})"
+            )
+        if number not in read:
+            used = ", ".join(map(str, sorted(n for n in read if n >= 0)))
+            raise OptionError(f"layers: no later row reads map {number}, so it explains nothing; used maps: {used}")
+        chosen.append(number)
+    return list(dict.fromkeys(chosen))
+
+
+def detection_target(pairs: Tensor, *, boxes: bool = False) -> Callable[[Tensor], Tensor]:
+    """Return a function from one image's output (queries, 4 + nc) to the number to explain.
+
+    It sums the scores of the (query, class) `pairs` (n, 2) and, with `boxes`, cx, cy, w and h of their queries.
+    """
+
+    def total(output: Tensor) -> Tensor:
+        query, cls = pairs.unbind(1)
+        return output[query, 4 + cls].sum() + (output[query, :4].sum() if boxes else 0)
+
+    return total
+
+
+def activation_maps(
+    tapped: TappedDetector, images: Tensor, target: Callable[[Tensor], Tensor], method: str = "GradCAM++"
+) -> np.ndarray:
+    """Compute a class-activation map: (H, W) float32 in 0..1, the mean over the tapped maps.
+
+    Args:
+        tapped: on the device of the image, in eval mode.
+        images: (1, 3, H, W) in 0..1.
+        target: see `detection_target`.
+        method: a key of METHODS.
+
+    Raises:
+        MissingPackageError: grad-cam is not installed.
+    """
+    package = require("pytorch_grad_cam", "grad-cam", "heatmap")
+    maker = getattr(package, METHODS[method])(model=tapped, target_layers=list(tapped.taps))
+    try:
+        with torch.enable_grad():
+            return maker(input_tensor=images, targets=[target])[0]
+    finally:
+        maker.activations_and_grads.release()
+
+
+def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Blend an image (H, W, 3) uint8 BGR with a map (h, w) in 0..1: blue at 0, red at 1."""
+    from matplotlib import colormaps  # slow to import
+
+    heat = stretch(heat.astype(np.float32), image.shape[:2])
+    colors = colormaps["jet"](np.clip(heat, 0, 1))[..., 2::-1] * 255  # (H, W, 4) RGBA -> (H, W, 3) BGR
+    return np.round((1 - STRENGTH) * image + STRENGTH * colors).astype(np.uint8)

@@ -33,7 +33,7 @@ def test_the_costliest_first(model_file):
 def test_the_command_writes_its_table(yolo, model_file, tmp_path):
     words = ("profile", f"model={model_file}", "imgsz=64", "repeats=1", "warmup=0", "device=cpu", "nc=2")
     code, text = yolo(*words, "sort=flops")
-    assert code == 0 and "RTDETRDecoder" in text and "means of 1 runs after 0 to warm up" in text
+    assert code == 0 and "RTDETRDecoder" in text and "means of 1 runs after 0 warmup runs" in text
     rows = read_csv(tmp_path / "runs/profile/tiny-model/profile.csv")
     assert len(rows) == 4 and rows[-1]["Layer"] == "sum"
     code, text = yolo(*words, "sort=tim")

@@ -53,7 +53,7 @@ def test_the_pictures(yolo, runs):
     [
         (OURS, ("a/none",), "a/none: expected the folder of a training with results.csv in it"),
         (OURS, (), "yolo plot-results: runs= is missing"),
-        (OURS, ("a/train", "a/train"), "'train' is there twice"),
+        (OURS, ("a/train", "a/train"), "'train' is given twice"),
         (OURS, ("a/train", "names=x,y"), "names: expected 1, one for each run, got 2: x, y"),
         (OURS, ("a/train", "runs=b"), "runs: given twice, as runs= and as 'a/train'"),
         (OURS.replace("1.2", "1.2x"), ("a/train",), "line 3: train/giou_loss is '1.2x', expected a number"),
@@ -62,7 +62,7 @@ def test_the_pictures(yolo, runs):
         ("", ("a/train",), "has no rows"),
     ],
 )
-def test_mistakes(yolo, runs, text, words, message):
+def test_errors(yolo, runs, text, words, message):
     (runs / "a/train/results.csv").write_text(text)
     code, said = yolo("plot-results", *words)
     assert code == 2 and message in said

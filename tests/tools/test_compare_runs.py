@@ -2,7 +2,7 @@ import pytest
 
 from tests.golden.detections import CASES, matched
 from ultralytics.metrics.summary_table import SummaryTable
-from ultralytics.tools.compare_runs import ablation_table
+from ultralytics.tools.compare_runs import compare_runs
 from ultralytics.utils.tables import read_csv
 
 SPEED = {"preprocess": 1.0, "inference": 8.0, "postprocess": 1.0}
@@ -23,7 +23,7 @@ def runs(tmp_path):
 
 
 def test_rows_are_runs_and_differences_are_to_the_first(runs):
-    table = ablation_table([runs / "val", runs / "val2" / "summary_table.csv"])
+    table = compare_runs([runs / "val", runs / "val2" / "summary_table.csv"])
     first, second = (dict(zip(table.titles, row, strict=True)) for row in table.rows)
     assert (first["Run"], first["Model"], first["Params (M)"], first["GFLOPs"], first["FPS"]) == (
         "val",
@@ -54,20 +54,20 @@ def test_the_command_writes_four_files(yolo, runs, tmp_path):
 def test_runs_of_one_name_are_told_apart(runs):
     (runs / "other").mkdir()
     (runs / "val2").rename(runs / "other" / "val")
-    assert [row[0] for row in ablation_table([runs / "val", runs / "other" / "val"]).rows] == ["runs/val", "other/val"]
+    assert [row[0] for row in compare_runs([runs / "val", runs / "other" / "val"]).rows] == ["runs/val", "other/val"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ((), "yolo table: runs= is missing"),
-        (("runs/none",), "runs/none: is no folder; expected the folder of a validation"),
-        (("runs",), "runs: has no summary_table.csv; expected the folder of a validation"),
+        (("runs/none",), "runs/none: no such folder; expected the folder of a validation"),
+        (("runs",), "runs: no summary_table.csv in it; expected the folder of a validation"),
         (("runs/val", "names=a,b"), "names: expected 1, one for each run, got 2"),
         (("wrong.csv",), "wrong.csv: no column 'Model'; expected a summary_table.csv"),
     ],
 )
-def test_mistakes(yolo, runs, tmp_path, words, message):
+def test_errors(yolo, runs, tmp_path, words, message):
     (tmp_path / "wrong.csv").write_text("a,b\n1,2\n")
     code, text = yolo("table", *words)
     assert code == 2 and message in text
@@ -77,4 +77,4 @@ def test_a_table_with_words_for_numbers(yolo, runs):
     file = runs / "val" / "summary_table.csv"
     file.write_text(file.read_text().replace(",30.0,", ",thirty,"))
     code, text = yolo("table", "runs/val")
-    assert code == 2 and "its first row is not all numbers" in text and "thirty" in text
+    assert code == 2 and "expected numbers in its first row" in text and "thirty" in text
