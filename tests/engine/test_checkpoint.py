@@ -65,7 +65,7 @@ def test_objects_are_refused_before_writing(tmp_path):
         ([1, 2], "got a list"),
         ({"model": torch.nn.Linear(1, 1)}, "pickled Python classes"),
         ({"format_version": 99}, "format 99, expected 1"),
-        ({"format_version": FORMAT_VERSION, "model": {}}, "lacks model_yaml, names, nc, ema"),
+        ({"format_version": FORMAT_VERSION, "model": {}}, "incomplete checkpoint, model_yaml, names, nc, ema missing"),
     ],
 )
 def test_what_is_not_a_checkpoint_is_described(tmp_path, content, message):

@@ -1,4 +1,4 @@
-"""Training in two processes on the CPU: equal to one with the joint batch, and its ends."""
+"""Training in two processes on the CPU equals one process with the joint batch; failures of a process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TWO = "cpu,cpu"
 
 
 class SharedLoader(TinyLoader):
-    """Each process takes its half of the two images."""
+    """Return this rank's half of the two images."""
 
     def __iter__(self):
         for batch in super().__iter__():
@@ -42,8 +42,8 @@ class SharedTrainer(TinyTrainer):
         return TinyValidator(list(self.planned))
 
 
-class Forgetful(SharedTrainer):
-    """A layer of its model is not used."""
+class WithUnusedLayer(SharedTrainer):
+    """One layer of the model is unused."""
 
     def build_model(self):
         model = QuietModel()
@@ -56,7 +56,7 @@ def kill_second_process(trainer):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wrong_in_every_process(trainer):
+def raise_on_every_rank(trainer):
     raise UserError("images.yaml: no such file")
 
 
@@ -65,7 +65,7 @@ def interrupt_second_process(trainer):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def thaw(trainer):
+def unfreeze(trainer):
     for parameter in trainer.model.parameters() if trainer.epoch else ():
         parameter.requires_grad_(True)
 
@@ -90,7 +90,7 @@ def test_two_processes_train_as_one_with_the_joint_batch(tmp_path, changes):
     assert losses(folder) == [pytest.approx(row, rel=1e-4) for row in losses(alone.save_dir)]
 
 
-def test_a_process_that_is_killed_ends_the_run_with_a_sentence(tmp_path):
+def test_killed_process_ends_the_run_with_a_readable_error(tmp_path):
     with pytest.raises(UserError, match=r"Process 1 of the run was ended by SIGKILL.*resume=.*last\.pt"):
         run_two(tmp_path, {"on_train_batch_start": kill_second_process})
     last = tmp_path / "train" / "weights" / "last.pt"
@@ -100,13 +100,13 @@ def test_a_process_that_is_killed_ends_the_run_with_a_sentence(tmp_path):
     assert [row[0] for row in losses(tmp_path / "train")] == [1, 2, 3, 4]
 
 
-def test_what_is_wrong_in_every_process_is_told_once(tmp_path, capfd):
+def test_error_of_all_ranks_is_logged_once(tmp_path, capfd):
     with pytest.raises(UserError, match=r"Process [01] of the run ended with exit code 1"):
-        run_two(tmp_path, {"on_train_start": wrong_in_every_process})
+        run_two(tmp_path, {"on_train_start": raise_on_every_rank})
     assert capfd.readouterr().err.count("images.yaml: no such file") == 1
 
 
-def test_a_signal_to_one_process_stops_all_after_the_step(tmp_path):
+def test_signal_to_one_rank_stops_all(tmp_path):
     with pytest.raises(TrainingInterrupted, match=r"interrupted in epoch 2, saved in .*last\.pt"):
         run_two(tmp_path, {"on_train_batch_end": interrupt_second_process})
     saved = load_checkpoint(tmp_path / "train" / "weights" / "last.pt")
@@ -115,33 +115,36 @@ def test_a_signal_to_one_process_stops_all_after_the_step(tmp_path):
 
 def test_unused_parameters_are_named(tmp_path, capfd):
     torch.manual_seed(0)
-    model = Forgetful(tiny_options(tmp_path)).build_model()
-    assert unused_parameters(model, {"img": torch.rand(2, 3, 8, 8)}) == ["spare.weight", "spare.bias"]
+    model = WithUnusedLayer(tiny_options(tmp_path)).build_model()
+    assert unused_parameters(model, {"img": torch.rand(2, 3, 8, 8)}, torch.device("cpu")) == [
+        "spare.weight",
+        "spare.bias",
+    ]
     assert all(p.grad is None for p in model.parameters())
-    run_two(tmp_path, trainer=Forgetful, epochs=1)
+    run_two(tmp_path, trainer=WithUnusedLayer, epochs=1)
     message = capfd.readouterr().err
     assert message.count("2 parameters take no part in the loss: spare.bias, spare.weight.") == 1
 
 
-def test_layers_thawed_in_the_run_are_refused(tmp_path, capfd):
+def test_unfreezing_during_the_run_is_rejected(tmp_path, capfd):
     with pytest.raises(UserError):
-        run_two(tmp_path, {"on_train_epoch_start": thaw}, freeze=1, epochs=2)
-    assert "train now; several devices do not exchange their gradients" in capfd.readouterr().err
+        run_two(tmp_path, {"on_train_epoch_start": unfreeze}, freeze=1, epochs=2)
+    assert "so DDP does not average their gradients" in capfd.readouterr().err
 
 
-def test_what_cannot_be_sent_to_a_process_is_refused(tmp_path):
+def test_arguments_that_cannot_be_pickled_are_rejected(tmp_path):
     with pytest.raises(OptionError, match=r"cannot be sent.*top level of a module.*torchrun --nproc-per-node 2"):
         run_two(tmp_path, {"on_train_start": lambda trainer: None})
 
 
-def test_a_batch_is_dealt_out_evenly(tmp_path):
+def test_batch_must_be_a_multiple_of_the_ranks(tmp_path):
     model = RTDETR("rtdetr-efficientvit-m0.yaml")
     with pytest.raises(UserError, match=r"Process [01]"):
         model.train(data="shapes.yaml", batch=3, device=TWO, project=str(tmp_path), epochs=1)
 
 
 def freeze_statistics(trainer):
-    """BatchNorm by its running statistics: a process has those of its own images only."""
+    """Normalize by running statistics, as the batch statistics of a rank are those of its own images only."""
     for module in trainer.model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
@@ -149,14 +152,14 @@ def freeze_statistics(trainer):
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory) -> Path:
-    """Seven images to validate on, so that the shares are uneven; one of those to train on has no boxes."""
+    """Return data with seven validation images, so that the shares are uneven; one training image has no boxes."""
     file = write_shapes(tmp_path_factory.mktemp("data"), train=8, val=7)
     for label in sorted(file.with_name("shapes").glob("labels/*/00001.txt")):
         label.write_text("")
     return file
 
 
-def test_a_detector_trains_and_is_judged_as_in_one_process(shapes, tmp_path):
+def test_detector_trains_and_validates_as_in_one_process(shapes, tmp_path):
     options = {
         "data": str(shapes), "imgsz": 64, "batch": 2, "nbs": 2, "epochs": 2, "workers": 0, "queries": 10,
         "denoising": 0, "plots": False, "project": str(tmp_path), "mosaic": 0.0, "clip_grad": 0.1, "lr0": 0.01,
@@ -168,8 +171,8 @@ def test_a_detector_trains_and_is_judged_as_in_one_process(shapes, tmp_path):
         model.add_callback("on_train_batch_start", freeze_statistics)
         metrics = model.train(name=name, device=device, **options)
         trained[name] = (losses(tmp_path / name), metrics.results_dict, metrics.seen, model)
-    (one, _, seen, _), (two, judged_by_two, seen_by_two, model) = trained["one"], trained["two"]
-    assert seen == seen_by_two == 7
+    (one, _, seen, _), (two, results_of_two, images_of_two, model) = trained["one"], trained["two"]
+    assert seen == images_of_two == 7
     # Losses in training are those of the joint batch; in validation they depend on how many images a batch has.
     assert [row[1:4] for row in two] == [pytest.approx(row[1:4], rel=1e-3) for row in one]
     weights = [load_checkpoint(tmp_path / name / "weights" / "last.pt")["model"] for name in ("one", "two")]
@@ -178,4 +181,4 @@ def test_a_detector_trains_and_is_judged_as_in_one_process(shapes, tmp_path):
     longer.train(resume=True, epochs=3)  # on the devices it was started on
     assert len(losses(tmp_path / "two")) == 3
     alone = model.val(plots=False, workers=0, batch=1, project=str(tmp_path)).results_dict
-    assert judged_by_two == pytest.approx(alone, abs=1e-6)
+    assert results_of_two == pytest.approx(alone, abs=1e-6)

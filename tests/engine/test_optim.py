@@ -1,4 +1,4 @@
-"""Parameter groups and the learning rate schedule."""
+"""Parameter groups, learning rate schedule and frozen layers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from ultralytics.cfg.options import get_cfg
 from ultralytics.engine.optim import (
+    Schedule,
     build_optimizer,
     freeze_layers,
-    learning_rate_factor,
     param_groups,
 )
 from ultralytics.utils.errors import OptionError
@@ -39,7 +40,7 @@ def grouped(model: nn.Module) -> dict[str, tuple[float, float, set[str]]]:
     return {g["name"]: (g["lr"], g["weight_decay"], {names[id(p)] for p in g["params"]}) for g in groups}
 
 
-def test_norms_biases_and_bias_tables_do_not_decay_and_embeddings_do():
+def test_weight_decay_groups():
     assert grouped(Network()) == {
         "backbone/decay": (0.05, 0.01, {"model.0.0.weight"}),
         "backbone/no decay": (0.05, 0.0, {"model.0.0.bias", "model.0.1.weight", "model.0.1.bias"}),
@@ -50,7 +51,7 @@ def test_norms_biases_and_bias_tables_do_not_decay_and_embeddings_do():
     }  # fmt: skip
 
 
-def test_frozen_parameters_keep_their_group_and_move_once_they_are_thawed():
+def test_frozen_parameters_stay_in_their_group_and_train_once_unfrozen():
     model = Network()
     norms = freeze_layers(model, [0, 1])
     assert [type(norm).__name__ for norm in norms] == ["BatchNorm2d", "LayerNorm"]
@@ -68,16 +69,10 @@ def test_frozen_parameters_keep_their_group_and_move_once_they_are_thawed():
         grouped(model)
 
 
-@pytest.mark.parametrize("freeze", [4, [7]])
-def test_freezing_a_layer_that_is_not_there(freeze):
-    with pytest.raises(OptionError, match=r"freeze=.*no layer .*layers 0 to 2"):
-        freeze_layers(Network(), freeze)
-
-
 @pytest.mark.parametrize(
     ("name", "kind"), [("AdamW", "AdamW"), ("auto", "AdamW"), ("Adam", "Adam"), ("SGD", "SGD"), ("Lion", None)]
 )
-def test_optimizers(name, kind):
+def test_build_optimizer(name, kind):
     groups = param_groups(Network(), lr=0.1, weight_decay=0.01, backbone_lr_ratio=0.5)
     if kind is None:
         with pytest.raises(OptionError, match="optimizer='Lion': expected"):
@@ -85,7 +80,7 @@ def test_optimizers(name, kind):
         return
     optimizer = build_optimizer(name, groups, momentum=0.9)
     assert type(optimizer).__name__ == kind
-    assert [group["initial_lr"] for group in optimizer.param_groups] == [0.05, 0.05, 0.1, 0.1]
+    assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.05, 0.1, 0.1]
 
 
 @pytest.mark.parametrize(
@@ -104,8 +99,102 @@ def test_optimizers(name, kind):
     ],
 )
 def test_schedule(update, lrf, cosine, expected):
-    assert learning_rate_factor(update, warmup=10, total=110, lrf=lrf, cosine=cosine) == pytest.approx(expected)
+    assert Schedule(total=110, warmup=10, lrf=lrf, cosine=cosine).factor(update) == pytest.approx(expected)
 
 
-def test_no_warmup_starts_at_the_full_rate():
-    assert learning_rate_factor(0, warmup=0, total=0, lrf=0.5, cosine=False) == 1.0
+def test_schedule_without_warmup_starts_at_the_full_rate():
+    assert Schedule(total=0, warmup=0, lrf=0.5).factor(0) == 1.0
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attn, self.norm = nn.Linear(4, 4), nn.BatchNorm1d(4)
+        self.plain = nn.BatchNorm1d(4, affine=False)
+
+
+class Stages(nn.Module):
+    backbone_layers = frozenset({0, 1})
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(*(Block() for _ in range(12)))
+        for index, layer in enumerate(self.model):
+            layer.row_name = "stem" if index == 0 else None
+
+
+ROW = ("attn.bias", "attn.weight", "norm.bias", "norm.weight")
+
+
+def rows(*indices: int) -> set[str]:
+    return {f"model.{index}.{name}" for index in indices for name in ROW}
+
+
+@pytest.mark.parametrize(
+    ("freeze", "frozen", "norms"),
+    [
+        (None, set(), 0),
+        (0, set(), 0),
+        (2, rows(0, 1), 4),
+        ([1, 11], rows(1, 11), 4),
+        ("1", rows(1), 2),
+        ("stem", rows(0), 2),
+        ("backbone", rows(0, 1), 4),
+        ("model.1", rows(1), 2),
+        ("model.1.", rows(1), 2),
+        ("model.3.attn", {"model.3.attn.weight", "model.3.attn.bias"}, 0),
+        ("model.3.norm.weight", {"model.3.norm.weight"}, 0),
+        (["model.3.norm", "model.3.attn.bias"], {f"model.3.{n}" for n in ("norm.weight", "norm.bias", "attn.bias")}, 1),
+        ("*.attn.*", {f"model.{i}.attn.{n}" for i in range(12) for n in ("weight", "bias")}, 0),
+        ("model.[12].norm.*", {f"model.{i}.norm.{n}" for i in (1, 2) for n in ("weight", "bias")}, 2),
+        ("['stem', model.3.attn.bias]", {*rows(0), "model.3.attn.bias"}, 2),
+        ("0,1", rows(0, 1), 4),
+        (["stem", 3, "*.norm.bias"], rows(0, 3) | {f"model.{i}.norm.bias" for i in range(12)}, 4),
+    ],
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),  # the same in every process
+)
+def test_freeze_layers(freeze, frozen, norms):
+    model = Stages()
+    found = freeze_layers(model, freeze)
+    assert {name for name, p in model.named_parameters() if not p.requires_grad} == frozen
+    assert len(found) == norms and all(isinstance(norm, nn.BatchNorm1d) for norm in found)
+
+
+def test_statistics_of_frozen_norms_do_not_change():
+    model = Stages()
+    norms = freeze_layers(model, "backbone")
+    model.train()
+    for norm in norms:
+        norm.eval()
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    for layer in model.model:
+        layer.plain(layer.norm(torch.randn(8, 4)))
+    moved = {name.split(".")[1] for name, value in model.named_buffers() if not torch.equal(value, before[name])}
+    assert moved == {str(index) for index in range(2, 12)}
+
+
+@pytest.mark.parametrize(
+    ("freeze", "message"),
+    [
+        (13, "no layer 12; the model has layers 0 to 11"),
+        ([99], "no layer 99"),
+        ("99", "no layer 99"),
+        ("model.12", "'model.12' matches no parameter; expected .*; did you mean 'model.2'?"),
+        ("backbon", "did you mean 'backbone'"),
+        ("stam", "did you mean 'stem'"),
+        ("*.atn.*", "did you mean 'attn'"),
+        (["stem", "head"], r"freeze=\['stem', 'head'\]: 'head' matches no parameter"),
+        ("", "'' matches no parameter"),
+    ],
+    ids=str,
+)
+def test_freeze_that_matches_nothing_is_an_error(freeze, message):
+    model = Stages()
+    with pytest.raises(OptionError, match=message):
+        freeze_layers(model, freeze)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("value", [3, "backbone", "*.attn.*", [0, 2], ["stem", "model.0."]], ids=str)
+def test_option_freeze_accepts(value):
+    assert get_cfg(overrides={"freeze": value}).freeze == value

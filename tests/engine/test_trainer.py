@@ -1,4 +1,4 @@
-"""The training loop on a model that takes milliseconds: what is saved, what is resumed, why a run ends."""
+"""The training loop on a model that takes milliseconds: steps, checkpoints, resume, rollback, interruption."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tests.engine.fakes import TinyModel, TinyTrainer, tiny_options
-from ultralytics.engine import checkpoint as run_files
+from ultralytics.engine import checkpoint
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.train_state import NonFiniteLossError, TrainingInterrupted
+from ultralytics.engine.train_state import NonFiniteLossError, OutOfMemoryError, TrainingInterrupted
 from ultralytics.utils.errors import OptionError
 
 
@@ -35,14 +35,10 @@ def rows(trainer: TinyTrainer) -> list[dict[str, str]]:
     return list(csv.DictReader(trainer.files.results.open()))
 
 
-def test_a_run_leaves_its_files(tmp_path):
+def test_files_of_a_run(tmp_path):
     trainer = run(tmp_path, save_period=2)
     assert sorted(file.name for file in trainer.save_dir.rglob("*") if file.is_file()) == [
         "args.yaml", "best.pt", "epoch2.pt", "epoch4.pt", "last.pt", "results.csv",
-    ]  # fmt: skip
-    assert list(rows(trainer)[0]) == [
-        "epoch", "time", "train/a_loss", "train/b_loss", "metrics/mAP50-95(B)", "val/a_loss", "val/b_loss",
-        "lr/pg0", "lr/pg1", "lr/pg2", "lr/pg3",
     ]  # fmt: skip
     assert [row["epoch"] for row in rows(trainer)] == ["1", "2", "3", "4"]
     last = load_checkpoint(trainer.last)
@@ -51,7 +47,7 @@ def test_a_run_leaves_its_files(tmp_path):
     assert last["model"]["model.0.0.weight"].dtype == torch.float32
 
 
-def test_the_same_seed_gives_the_same_weights(tmp_path):
+def test_same_seed_gives_the_same_weights(tmp_path):
     first, second = (load_checkpoint(run(tmp_path).last) for _ in range(2))
     assert same_state(first, second)
     assert not same_state(first, load_checkpoint(run(tmp_path, seed=1).last))
@@ -59,7 +55,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
 
 @pytest.mark.parametrize("changes", [{}, {"nbs": 4}, {"cos_lr": True, "lrf": 0.1, "multi_scale": True, "imgsz": 64}])
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 6, 7])
-def test_interrupted_and_resumed_ends_where_an_uninterrupted_run_does(tmp_path, stop_after, changes):
+def test_resume_after_interruption_is_bit_exact(tmp_path, stop_after, changes):
     whole = run(tmp_path, name="whole", **changes)
     seen = []
 
@@ -81,22 +77,22 @@ def test_interrupted_and_resumed_ends_where_an_uninterrupted_run_does(tmp_path, 
     assert [{k: v for k, v in row.items() if k != "time"} for row in rows(resumed)] == without_time
 
 
-def test_the_handler_of_ctrl_c_is_put_back(tmp_path):
+def test_ctrl_c_handler_is_restored(tmp_path):
     before = signal.getsignal(signal.SIGINT)
     run(tmp_path, epochs=1)
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_finished_run_is_resumed_with_more_epochs(tmp_path):
+def test_resume_of_a_finished_run_needs_more_epochs(tmp_path):
     trainer = run(tmp_path, epochs=2)
-    with pytest.raises(OptionError, match="has done its 2 epochs"):
+    with pytest.raises(OptionError, match="has finished its 2 epochs"):
         TinyTrainer(tiny_options(tmp_path, resume=str(trainer.last)), overrides={}).train()
     longer = TinyTrainer(tiny_options(tmp_path, resume=str(trainer.last)), overrides={"epochs": 3})
     longer.train()
     assert [row["epoch"] for row in rows(longer)] == ["1", "2", "3"]
 
 
-def test_resume_takes_the_options_of_the_run(tmp_path):
+def test_resume_keeps_the_options_of_the_run(tmp_path):
     trainer = run(tmp_path, epochs=2, lr0=0.02)
     weights = str(trainer.last)
     # Of plain options, what differs from the defaults must have been written by the user.
@@ -115,26 +111,6 @@ def test_resume_without_a_checkpoint_names_the_newest(tmp_path):
         TinyTrainer(tiny_options(tmp_path, resume=True, model="rtdetr-r18.yaml"))
 
 
-def test_early_stopping_explains_itself(tmp_path, caplog):
-    class Worsening(TinyTrainer):
-        planned = (0.1, 0.5, 0.4, 0.3, 0.2, 0.1)
-
-    with caplog.at_level("INFO", logger="ultralytics"):
-        trainer = run(tmp_path, trainer=Worsening, epochs=9, patience=2)
-    assert trainer.epoch == 4
-    assert "no better result for 2 epochs (patience=2)" in caplog.text
-    assert "reached in epoch 2" in caplog.text
-    assert load_checkpoint(trainer.best)["epoch"] == 1
-    assert f"yolo predict model={trainer.best}" in caplog.text
-
-
-def test_the_time_limit_ends_the_run_before_it_is_passed(tmp_path, caplog):
-    with caplog.at_level("INFO", logger="ultralytics"):
-        trainer = run(tmp_path, epochs=1000, time=1e-5)
-    assert trainer.epoch < 10
-    assert "of time=1e-05 hours" in caplog.text
-
-
 def spoiled_loss(trainer, times):
     """Make the loss NaN for so many batches from now on."""
     left, forward = [times], trainer.model.forward
@@ -147,7 +123,7 @@ def spoiled_loss(trainer, times):
 
 
 @pytest.mark.parametrize("part", ["loss", "gradient"])
-def test_a_loss_that_is_not_finite_again_ends_the_run_and_keeps_the_batch(tmp_path, part):
+def test_second_non_finite_value_stops_the_run_and_saves_the_batch(tmp_path, part):
     def spoil(trainer):
         if trainer.epoch == 1 and part == "loss":
             spoiled_loss(trainer, times=9)
@@ -164,27 +140,26 @@ def test_a_loss_that_is_not_finite_again_ends_the_run_and_keeps_the_batch(tmp_pa
     assert batch["img"].shape == (2, 3, 64, 64) and len(batch["bboxes"]) == 3
 
 
-@pytest.mark.parametrize("save", [True, False])
-def test_a_loss_that_is_not_finite_once_goes_back_at_half_the_rate(tmp_path, caplog, save):
+def test_first_non_finite_loss_rolls_back_and_halves_the_rate(tmp_path, caplog):
     rates = []
 
     def spoil(trainer):
-        if trainer.epoch == 1 and trainer.rate_scale == 1:
+        if trainer.epoch == 1 and trainer.state.rate_scale == 1:
             spoiled_loss(trainer, times=1)
 
     def note(trainer):
         rates.append((trainer.epoch, trainer.optimizer.param_groups[0]["lr"]))
 
     with caplog.at_level("WARNING", logger="ultralytics"):
-        trainer = run(tmp_path, {"on_train_epoch_start": spoil, "on_train_epoch_end": note}, warmup_iters=0, save=save)
+        trainer = run(tmp_path, {"on_train_epoch_start": spoil, "on_train_epoch_end": note}, warmup_iters=0)
     assert "Epoch 2, batch 1: the loss is nan (a_loss nan, b_loss nan)" in caplog.text
-    assert "from the last good state, epoch 2, batch 1, at 0.5" in caplog.text
+    assert "Rolling back to the last checkpoint, epoch 2, batch 1, with half the learning rate" in caplog.text
     assert rates == [(epoch, pytest.approx(rate)) for epoch, rate in enumerate((0.01, 0.005, 0.005, 0.005))]
     assert [row["epoch"] for row in rows(trainer)] == ["1", "2", "3", "4"]
     assert all(value.isfinite().all() for value in trainer.ema.ema.state_dict().values())
 
 
-def test_a_statistic_that_is_not_finite_is_never_kept(tmp_path):
+def test_non_finite_statistics_are_never_saved(tmp_path):
     def spoil(trainer):
         if trainer.epoch == 1:
             trainer.model.model[0][1].running_var.fill_(float("inf"))
@@ -197,7 +172,7 @@ def test_a_statistic_that_is_not_finite_is_never_kept(tmp_path):
         assert all(value.isfinite().all() for part in ("model", "ema") for value in saved[part].values())
 
 
-def test_overflowing_steps_in_float16_are_skipped_and_told(tmp_path, caplog):
+def test_float16_overflow_skips_the_step(tmp_path, caplog):
     class Half(TinyTrainer):
         def mixed_precision(self):
             return torch.float16  # as on a GPU without bfloat16
@@ -211,12 +186,12 @@ def test_overflowing_steps_in_float16_are_skipped_and_told(tmp_path, caplog):
     with caplog.at_level("INFO", logger="ultralytics"):
         trainer = run(tmp_path, {"on_train_batch_start": overflow}, trainer=Half, amp=True)
     assert "mixed precision float16" in caplog.text
-    assert "step 4 is skipped (2 in all)" in caplog.text  # the scale that the scaler starts from is too large as well
-    assert (trainer.skipped, trainer.rate_scale, trainer.epoch) == (2, 1.0, 4)
+    assert "skipping step 4 (2 in all)" in caplog.text  # the scale that the scaler starts from is too large as well
+    assert (trainer.state.skipped, trainer.state.rate_scale, trainer.epoch) == (2, 1.0, 4)
     assert load_checkpoint(trainer.last)["scaler"]["scale"] < 2**16
 
 
-def test_killed_in_its_first_epoch_a_run_can_be_resumed(tmp_path):
+def test_resume_after_a_kill_in_the_first_epoch(tmp_path):
     whole = run(tmp_path, name="whole")
 
     def killed(trainer):
@@ -230,7 +205,7 @@ def test_killed_in_its_first_epoch_a_run_can_be_resumed(tmp_path):
     assert same_state(load_checkpoint(whole.last), load_checkpoint(resumed.last))
 
 
-def test_within_an_epoch_the_state_is_kept_by_time(tmp_path):
+def test_checkpoints_within_an_epoch(tmp_path):
     seen = []
 
     def note(trainer):
@@ -242,7 +217,7 @@ def test_within_an_epoch_the_state_is_kept_by_time(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing"])
-def test_a_damaged_checkpoint_is_replaced_by_the_newest_that_can_be_read(tmp_path, damage, caplog):
+def test_resume_falls_back_to_the_newest_readable_checkpoint(tmp_path, damage, caplog):
     trainer = run(tmp_path, epochs=3, save_period=2)
     trainer.best.unlink()  # a link to the content of last.pt
     if damage == "cut":
@@ -259,22 +234,22 @@ def test_a_damaged_checkpoint_is_replaced_by_the_newest_that_can_be_read(tmp_pat
     assert [row["epoch"] for row in rows(resumed)] == ["1", "2", "3", "4"]
 
 
-def test_accumulated_batches_equal_one_large_batch(tmp_path):
+def test_gradient_accumulation_groups(tmp_path):
     class Quiet(TinyTrainer):
         batches = 5
 
     trainer = run(tmp_path, trainer=Quiet, epochs=1, nbs=4)
     assert [trainer.is_update_due(i) for i in range(5)] == [False, True, False, True, True]
     assert [trainer.group_length(i) for i in range(5)] == [2, 2, 2, 2, 1]
-    assert (trainer.updates, trainer.total_updates) == (3, 3)
+    assert (trainer.updates, trainer.schedule.total) == (3, 3)
 
 
-def test_mosaic_is_closed_for_the_last_epochs(tmp_path):
+def test_close_mosaic(tmp_path):
     trainer = run(tmp_path, close_mosaic=2)
     assert len(trainer.train_loader.closed) == 2
 
 
-def test_frozen_layers_stay_as_they_are(tmp_path):
+def test_frozen_layers_do_not_change(tmp_path):
     torch.manual_seed(0)
     model = TinyModel()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -284,27 +259,49 @@ def test_frozen_layers_stay_as_they_are(tmp_path):
     assert moved == ["model.1.weight", "model.1.bias"]
 
 
-def test_without_validation_the_last_weights_are_the_best(tmp_path):
+def test_without_validation_the_last_weights_are_best(tmp_path):
     trainer = run(tmp_path, val=False)
     assert load_checkpoint(trainer.best)["epoch"] == 3
     assert "val/a_loss" not in rows(trainer)[0]
     assert trainer.metrics["metrics/mAP50-95(B)"] == 0.1  # the final validation takes place
 
 
-def test_save_false_writes_no_weights(tmp_path):
+def test_save_false_writes_no_weights_and_cannot_roll_back(tmp_path):
     trainer = run(tmp_path, save=False)
     assert not list(trainer.save_dir.rglob("*.pt"))
+    with pytest.raises(NonFiniteLossError, match=r"the loss is nan.*\(save=False\).*non_finite\.pt"):
+        run(tmp_path, {"on_train_start": lambda trainer: spoiled_loss(trainer, times=1)}, save=False)
 
 
-def test_killed_between_two_files_the_run_gets_there_again(tmp_path, monkeypatch):
+def out_of_memory(trainer):
+    if trainer.epoch == 1 and trainer.batches_done == 1:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+def test_out_of_memory_is_explained_and_the_run_resumes_with_a_smaller_batch(tmp_path):
+    with pytest.raises(OutOfMemoryError) as caught:
+        run(tmp_path, {"on_train_batch_start": out_of_memory}, save_minutes=0)
+    message, last = str(caught.value), tmp_path / "train" / "weights" / "last.pt"
+    assert message.startswith("Epoch 2, batch 2: cpu is out of memory with batch=2. Try a smaller batch (now 2; nbs=2")
+    assert message.endswith(f"To continue this run with a smaller batch: yolo train resume={last} batch=1")
+    given = {"resume": str(last), "batch": 1}
+    done, resumed = [], TinyTrainer(tiny_options(tmp_path, **given), overrides=given)
+    resumed.add_callback("on_train_batch_start", lambda t: done.append((t.epoch, t.batches_done)))
+    resumed.train()
+    assert done[:5] == [(1, 2), (1, 3), (1, 4), (1, 5), (2, 0)] and (resumed.epoch, resumed.updates) == (4, 12)
+    with pytest.raises(OutOfMemoryError, match="Try a smaller imgsz"):
+        run(tmp_path, {"on_train_batch_start": out_of_memory}, batch=1)
+
+
+def test_resume_after_a_kill_between_two_files(tmp_path, monkeypatch):
     whole = run(tmp_path, name="whole")
 
     def killed(source, target):
         if target.name == "last.pt" and load_checkpoint(source)["epoch"] == 2:
             raise ConnectionAbortedError  # stands for SIGKILL: nothing of the package catches it
 
-    original = run_files._link
-    monkeypatch.setattr(run_files, "_link", lambda *paths: killed(*paths) or original(*paths))
+    original = checkpoint.link
+    monkeypatch.setattr(checkpoint, "link", lambda *paths: killed(*paths) or original(*paths))
     with pytest.raises(ConnectionAbortedError):
         run(tmp_path, name="cut")
     monkeypatch.undo()
@@ -316,7 +313,7 @@ def test_killed_between_two_files_the_run_gets_there_again(tmp_path, monkeypatch
     assert [row["epoch"] for row in rows(resumed)] == ["1", "2", "3", "4"]
 
 
-def test_a_checkpoint_moved_away_from_its_run_gets_a_best_of_its_own(tmp_path):
+def test_resume_from_a_moved_checkpoint(tmp_path):
     trainer = run(tmp_path, epochs=2)
     moved = shutil.copy(trainer.last, tmp_path / "moved.pt")
     given = {"resume": str(moved), "epochs": 3}
@@ -326,15 +323,7 @@ def test_a_checkpoint_moved_away_from_its_run_gets_a_best_of_its_own(tmp_path):
     assert load_checkpoint(resumed.best)["epoch"] == 2
 
 
-def test_without_labels_to_validate_on_the_newest_weights_are_the_best(tmp_path):
-    class Unjudged(TinyTrainer):
-        planned = (float("nan"),)
-
-    trainer = run(tmp_path, trainer=Unjudged, patience=1)
-    assert (trainer.epoch, load_checkpoint(trainer.best)["epoch"]) == (4, 3)
-
-
-def test_events_come_in_order(tmp_path):
+def test_order_of_events(tmp_path):
     events = ("on_train_start", "on_train_epoch_start", "on_train_batch_end", "on_fit_epoch_end", "on_model_save")
     seen = []
     run(tmp_path, {event: lambda _, event=event: seen.append(event) for event in events}, epochs=1)
@@ -350,14 +339,14 @@ def test_image_size_is_rounded_up(tmp_path, caplog):
     assert "imgsz=100 is not a multiple of the model's stride 32; using 128" in caplog.text
 
 
-def test_multi_scale_stays_within_three_and_five_quarters(tmp_path):
+def test_multi_scale_sizes(tmp_path):
     sizes = set()
     run(tmp_path, {"on_train_batch_end": lambda trainer: sizes.add(trainer.batch["img"].shape[-1])},
         imgsz=128, multi_scale=True, epochs=20)  # fmt: skip
     assert sizes == {96, 128, 160}
 
 
-def test_a_device_that_is_not_there_leaves_no_folder(tmp_path):
+def test_missing_device_leaves_no_folder(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     with pytest.raises(ValueError, match="no CUDA device is visible"):
@@ -365,7 +354,7 @@ def test_a_device_that_is_not_there_leaves_no_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_when_a_run_is_over_best_holds_the_averaged_weights_alone(tmp_path):
+def test_best_contains_only_averaged_weights(tmp_path):
     trainer = run(tmp_path, epochs=2, save_period=1)
     best, last = load_checkpoint(trainer.best), load_checkpoint(trainer.last)
     assert best["optimizer"] is None and last["optimizer"] is not None

@@ -114,6 +114,6 @@ def test_a_network_of_one_size_is_trained_at_that_size(tmp_path, caplog):
     (tmp_path / "net.yaml").write_text(NETWORK_OF_ONE_SIZE.replace("FOLDER", str(tmp_path / "modules")))
     for model, kept in (("net.yaml", False), (NETWORK, True)):
         trainer = RTDETRTrainer(get_cfg(overrides={"imgsz": 640, "device": "cpu"}))
-        trainer.settle_sizes(RTDETRDetectionModel(tmp_path / model if model == "net.yaml" else model))
+        trainer.disable_multi_scale_if_fixed(RTDETRDetectionModel(tmp_path / model if model == "net.yaml" else model))
         assert trainer.args.multi_scale is kept
-    assert "multi_scale: turned off, for the network takes no images of" in caplog.text
+    assert "multi_scale: turned off, as the network does not accept images of" in caplog.text

@@ -1,4 +1,4 @@
-"""Going on with an interrupted run: which checkpoint, and which options may differ from it."""
+"""Checkpoints: the run folder, saving and loading weights, and resuming a run."""
 
 from __future__ import annotations
 
@@ -31,11 +31,23 @@ from ultralytics.utils.files import (
     write_yaml,
 )
 
-TRAINING_STATE = ("optimizer", "scheduler", "scaler", "loss_sum")  # of a checkpoint, only to resume from
+FORMAT_VERSION = 1
+WEIGHT_KEYS = ("model_yaml", "names", "nc", "model", "ema")  # present in every checkpoint
+RESUME_KEYS = ("optimizer", "scheduler", "scaler", "loss_sum")  # needed only to resume
+TENSORS = ("model", "ema", "optimizer", "scheduler", "scaler")  # the keys that take memory
+MODEL_KEYS = {*KEYS, *SECTIONS, *SETTINGS, "yaml_file"} - {"modules"}  # `modules`: code on the machine of training
+
+# Options that may change on resume: the length of the run, where it runs, what it logs. `batch` is for the case that
+# memory ran out.
+MAY_CHANGE = (
+    "epochs", "time", "patience", "device", "workers", "data", "cache", "save_period", "save_minutes",
+    "plots", "verbose", "modules", "loggers", "batch",
+)  # fmt: skip
+NOT_COMPARED = ("resume", "model", "mode", "task", "project", "name", "exist_ok")  # they only select the run
 
 
-class RunFiles:
-    """Paths below the run folder and the ways to write them, each whole or not at all."""
+class RunDir:
+    """Paths in a run folder, and functions that write its files atomically."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,29 +57,28 @@ class RunFiles:
         self.results = folder / "results.csv"
 
     def create(self, options: Mapping[str, object]) -> None:
-        """Make the folders and write args.yaml."""
+        """Create the folders and write args.yaml."""
         self.weights.mkdir(parents=True, exist_ok=True)
         write_yaml(self.folder / "args.yaml", options)
 
     def save(self, state: dict, *, best: bool, numbered: bool) -> None:
-        """Write last.pt; `best` and `numbered` (epochN.pt, N from 1) are other names for the same content.
+        """Write last.pt and, as links to the same content, best.pt and epochN.pt (N from 1) if asked for.
 
-        last.pt changes at the end: a process killed in between resumes from the epoch before, and gets here again.
+        last.pt is replaced at the end: a process killed in between resumes from the previous checkpoint.
         """
-        wanted = {self.best: best, self.weights / f"epoch{state['epoch'] + 1}.pt": numbered, self.last: True}
-        first, *others = (path for path, write in wanted.items() if write)
+        targets = {self.best: best, self.weights / f"epoch{state['epoch'] + 1}.pt": numbered, self.last: True}
+        first, *others = (path for path, is_written in targets.items() if is_written)
         save_checkpoint(first, state)
         for path in others:
-            _link(first, path)
+            link(first, path)
 
-    def slim_best(self) -> None:
-        """Leave the averaged weights alone in best.pt, a quarter of the size. last.pt keeps everything."""
+    def strip_best(self) -> None:
+        """Reduce best.pt to the averaged weights, a quarter of the size. last.pt keeps everything."""
         state = load_checkpoint(self.best)
-        weights = state["ema"]
-        save_checkpoint(self.best, {**state, "model": weights, **dict.fromkeys(TRAINING_STATE)})
+        save_checkpoint(self.best, {**state, "model": state["ema"], **dict.fromkeys(RESUME_KEYS)})
 
-    def save_batch(self, batch: dict, rank: int) -> Path:
-        """Keep a batch that led to numbers which are not finite: tensors as the network got them, and file names."""
+    def save_batch(self, batch: Mapping[str, Any], rank: int) -> Path:
+        """Save a batch that led to a non-finite value, as the network received it, with its file names."""
         file = self.folder / f"non_finite{f'_{rank}' if rank else ''}.pt"
         kept = {key: batch[key] for key in ("img", "cls", "bboxes", "batch_idx", "im_file") if key in batch}
         with atomic_write(file) as stream:
@@ -75,23 +86,24 @@ class RunFiles:
         return file
 
     def append_results(self, row: Mapping[str, float]) -> None:
-        """Add one epoch to results.csv. A new column (validation began later) is empty in the rows before it."""
-        self._write_results([*self.read_results(), {key: _short(value) for key, value in row.items()}])
+        """Append an epoch to results.csv. A new column (validation began later) is empty in the rows before it."""
+        short = {key: f"{value:.6g}" if isinstance(value, float) else str(value) for key, value in row.items()}
+        self._write_results([*self.read_results(), short])
 
     def keep_results(self, epochs: int) -> None:
-        """Drop the rows of epochs after the first `epochs`, which a resumed run does again."""
+        """Keep the first `epochs` rows of results.csv; a resumed run repeats the others."""
         if self.results.exists():
             self._write_results([row for row in self.read_results() if int(row["epoch"]) <= epochs])
 
     def read_results(self) -> list[dict[str, str]]:
-        """Rows of results.csv, none when there is no such file."""
+        """Return the rows of results.csv; none if the file does not exist."""
         if not self.results.exists():
             return []
         with open(self.results, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     def _write_results(self, rows: list[dict[str, str]]) -> None:
-        columns = list(dict.fromkeys(key for row in reversed(rows) for key in row))  # the newest row has them all
+        columns = list(dict.fromkeys(key for row in reversed(rows) for key in row))  # the newest row has all of them
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
@@ -100,55 +112,76 @@ class RunFiles:
             write_text(self.results, text.getvalue())
         except OSError as error:
             raise UserError(
-                f"{self.results}: cannot be written ({error.strerror}); the rows so far are intact."
+                f"{self.results}: cannot write ({error.strerror}); the previous rows are intact."
             ) from error
 
 
-def _short(value: float | str) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _link(source: Path, target: Path) -> None:
-    """Make `target` the file `source` is now. Checkpoints are replaced, never changed in place, so sharing is safe."""
-    unfinished = target.with_name(target.name + ".tmp")
-    unfinished.unlink(missing_ok=True)
+def link(source: Path, target: Path) -> None:
+    """Make `target` a hard link of `source`, or a copy. Safe, as checkpoints are never changed in place."""
+    temporary = target.with_name(target.name + ".tmp")
+    temporary.unlink(missing_ok=True)
     try:
-        os.link(source, unfinished)
+        os.link(source, temporary)
     except OSError:  # no hard links on this file system (FAT, some network drives)
-        shutil.copyfile(source, unfinished)
-    os.replace(unfinished, target)
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
 
 
-FORMAT_VERSION = 1
-WEIGHT_KEYS = ("model_yaml", "names", "nc", "model", "ema")
-TENSORS = ("model", "ema", "optimizer", "scheduler", "scaler")  # what takes memory
-MODEL_KEYS = {*KEYS, *SECTIONS, *SETTINGS, "yaml_file"} - {"modules"}  # a folder of code on this machine
-_PLAIN = (type(None), bool, int, float, str, torch.Tensor)
+# Save and load --------------------------------------------------------------------------------------------------------
 
 
 def save_checkpoint(path: str | Path, state: dict) -> None:
-    """Write `state` to `path`, adding the format version.
+    """Write `state` to `path` atomically, with the format version.
 
-    Raises UserError when the file cannot be written (the file that was there stays), TypeError when `state` holds
-    something that `load_checkpoint` would refuse.
+    Raises:
+        UserError: the file cannot be written; an existing file stays as it is.
+        TypeError: `state` contains a type that `load_checkpoint` would reject.
     """
     state = {"format_version": FORMAT_VERSION, **state}
-    _require_plain(state, "checkpoint")
+    _check_plain(state, "checkpoint")
     path = Path(path)
     before = "the previous file is intact" if path.exists() else "nothing was written"
     try:
         with atomic_write(path) as file:
             torch.save(state, file)
-    except (OSError, RuntimeError) as error:  # torch reports a failed write as either
-        reason = getattr(_root_cause(error), "strerror", None) or str(error).splitlines()[0]
+    except (OSError, RuntimeError) as error:  # torch may wrap the OSError of a failed write
+        cause: BaseException = error
+        while not isinstance(cause, OSError) and (inner := cause.__cause__ or cause.__context__):
+            cause = inner
+        reason = getattr(cause, "strerror", None) or str(error).splitlines()[0]
         raise UserError(
             f"{path}: cannot save the checkpoint ({reason}); {before}. "
             "Free some space or check the permissions of the folder, then resume."
         ) from error
 
 
+def _check_plain(value: object, where: str) -> None:
+    """Raise TypeError unless `value` is plain data: fail when saving, not when somebody loads the file."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_plain(key, f"a key of {where}")
+            _check_plain(item, f"{where}[{key!r}]")
+    elif type(value) in (list, tuple):
+        for index, item in enumerate(value):
+            _check_plain(item, f"{where}[{index}]")
+    elif value is not None and type(value) not in (bool, int, float, str, torch.Tensor):
+        kind = type(value).__name__
+        raise TypeError(f"{where} is a {kind}; checkpoints contain tensors, numbers, strings, lists, dicts")
+
+
 def load_checkpoint(path: str | Path) -> dict:
-    """Read a checkpoint of this package onto the CPU. Raises WeightsError that says what the file is instead."""
+    """Read a checkpoint of this package onto the CPU.
+
+    Raises:
+        WeightsError: the file is something else (named in the message), damaged or missing.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "tiny.pt"
+    >>> save_checkpoint(path, {"model_yaml": {}, "names": {0: "cat"}, "nc": 1, "model": {}, "ema": None})
+    >>> load_checkpoint(path)["names"]
+    {0: 'cat'}
+    >>> shutil.rmtree(path.parent)
+    """
     path = Path(path)
     state = read_plain(path)
     if not isinstance(state, dict) or "format_version" not in state:
@@ -160,33 +193,41 @@ def load_checkpoint(path: str | Path) -> dict:
     if version != FORMAT_VERSION:
         raise WeightsError(f"{path}: checkpoint format {version}, expected {FORMAT_VERSION}; update the package.")
     if missing := [key for key in WEIGHT_KEYS if key not in state]:
-        raise WeightsError(f"{path}: not a complete checkpoint, it lacks {', '.join(missing)}.")
+        raise WeightsError(f"{path}: incomplete checkpoint, {', '.join(missing)} missing.")
     return state
 
 
-def load_model_weights(path: str | Path) -> dict:
-    """A checkpoint, a published `.pt` that pickles a whole model, or an exported `.safetensors`, as a checkpoint.
+def _describe(state: object) -> str:
+    if not isinstance(state, dict):
+        return f"a {type(state).__name__}"
+    if state and all(isinstance(value, torch.Tensor) for value in state.values()):
+        return f"a plain state_dict of {len(state)} tensors"
+    return f"a dict with the keys {', '.join(map(str, list(state)[:8])) or '(none)'}"
 
-    Of the latter two come the WEIGHT_KEYS only: it is a model to use or to train further, not a run to go on with.
+
+def load_model_weights(path: str | Path) -> dict:
+    """Load a checkpoint, a published `.pt` that pickles a whole model, or an exported `.safetensors`.
+
+    The latter two return the WEIGHT_KEYS only: enough to use or train the model, not to resume its run.
 
     Raises:
-        WeightsError: the file cannot be read, or does not say which model its weights are of.
+        WeightsError: the file cannot be read, or does not contain its model YAML.
     """
     try:
         if Path(path).suffix.lower() != ".safetensors":
             return load_checkpoint(path)
-        read = read_weights(path)
+        weights = read_weights(path)
     except PickledClassesError:
-        read = read_weights(path)
-    architecture = {key: value for key, value in (read.model_yaml or {}).items() if key in MODEL_KEYS}
+        weights = read_weights(path)
+    architecture = {key: value for key, value in (weights.model_yaml or {}).items() if key in MODEL_KEYS}
     nc = architecture.get("nc")
     if not isinstance(nc, int):
         raise WeightsError(
-            f"{path}: holds {len(read.tensors)} tensors, but not the model file that they belong to. Build the model "
-            f"first and load them into it: RTDETR('rtdetr-l.yaml').load({str(path)!r})."
+            f"{path}: contains {len(weights.tensors)} tensors, but no model YAML. Build the model first and load them "
+            f"into it: RTDETR('rtdetr-l.yaml').load({str(path)!r})."
         )
-    names = {index: (read.names or {}).get(index, str(index)) for index in range(nc)}
-    tensors = {name: value.float() if value.is_floating_point() else value for name, value in read.tensors.items()}
+    names = {index: (weights.names or {}).get(index, str(index)) for index in range(nc)}
+    tensors = {name: value.float() if value.is_floating_point() else value for name, value in weights.tensors.items()}
     return {"model_yaml": architecture, "names": names, "nc": nc, "model": tensors, "ema": None}
 
 
@@ -221,49 +262,14 @@ def resolve_network(model: Any, network_class: type[DetectionModel], modules: Se
     return load_network(load_model_weights(model), network_class, modules)
 
 
-def _describe(state: object) -> str:
-    if not isinstance(state, dict):
-        return f"a {type(state).__name__}"
-    if state and all(isinstance(value, torch.Tensor) for value in state.values()):
-        return f"a plain state_dict of {len(state)} tensors"
-    return f"a dict with the keys {', '.join(map(str, list(state)[:8])) or '(none)'}"
-
-
-def _require_plain(value: object, where: str) -> None:
-    """Fail while the run can still be mended, not when somebody wants to load the file."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _require_plain(key, f"a key of {where}")
-            _require_plain(item, f"{where}[{key!r}]")
-    elif type(value) in (list, tuple):
-        for index, item in enumerate(value):
-            _require_plain(item, f"{where}[{index}]")
-    elif type(value) not in _PLAIN:
-        raise TypeError(
-            f"{where} is a {type(value).__name__}; checkpoints hold tensors, numbers, strings, lists, dicts"
-        )
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    """The OSError below a RuntimeError raised while it was handled."""
-    while not isinstance(error, OSError) and (inner := error.__cause__ or error.__context__):
-        error = inner
-    return error
-
-
-# Where and how long a run goes on. Everything else is part of what the run is.
-MAY_CHANGE = (
-    "epochs", "time", "patience", "device", "workers", "data", "cache", "save_period", "save_minutes",
-    "plots", "verbose", "modules", "loggers",
-)  # fmt: skip
-# How the user points at the run, which is not an option of the run itself.
-NOT_COMPARED = ("resume", "model", "mode", "task", "project", "name", "exist_ok")
+# Resume ---------------------------------------------------------------------------------------------------------------
 
 
 def resume_path(options: Options) -> Path:
-    """The checkpoint `options` ask to go on with: `resume=<file or run folder>`, else the weights given as `model`.
+    """Return the checkpoint to resume from: `resume=<file or run folder>`, else the weights given as `model`.
 
-    Raises OptionError, which names the newest last.pt of the project, when neither is a weights file.
+    Raises:
+        OptionError: neither is a weights file; the message names the newest last.pt of the project.
     """
     if isinstance(options.resume, str):
         return Path(resumed_weights(options.resume))
@@ -275,67 +281,64 @@ def resume_path(options: Options) -> Path:
 
 
 def newest_run(options: Options) -> str:
-    """A phrase that names the newest last.pt of the project."""
+    """Name the newest last.pt of the project, as a phrase."""
     project = Path(options.project or RUNS_FOLDER)
     runs = sorted(project.glob("*/weights/last.pt"), key=lambda file: file.stat().st_mtime)
     return f"the newest here is resume={runs[-1]}" if runs else f"there is none in {project}"
 
 
 def find_checkpoint(path: Path) -> tuple[Path, dict]:
-    """The checkpoint at `path`, or where that cannot be read the newest of its run that can, with a warning.
+    """Load the checkpoint at `path`; if it cannot be read, fall back to the newest readable one of its run.
 
-    Raises WeightsError of `path` when none can.
+    Raises:
+        WeightsError: of `path`, if none can be read.
     """
     try:
         return path, load_checkpoint(path)
     except WeightsError as error:
-        others = sorted(path.parent.glob("*.pt"), key=lambda file: file.stat().st_mtime, reverse=True)
-        for other in others if path.parent.name == "weights" else ():
-            if (state := _readable(other)) is not None and other != path:
-                LOGGER.warning(f"{error} Going on from {other}, epoch {state['epoch'] + 1}.")
+        others = path.parent.glob("*.pt") if path.parent.name == "weights" else ()
+        for other in sorted(others, key=lambda file: file.stat().st_mtime, reverse=True):
+            try:
+                state = load_checkpoint(other)
+            except WeightsError:
+                continue
+            if state.get("optimizer") is not None:
+                LOGGER.warning(f"{error} Resuming from {other}, epoch {state['epoch'] + 1}.")
                 return other, state
         raise
 
 
-def device_of(options: Options) -> str | None:
-    """The devices of a run: those written now, else those that a resumed run was started on."""
+def resume_device(options: Options) -> str | None:
+    """Return the option `device`; if it is not given, a resumed run continues on the devices it was started on."""
     if options.device is not None or not options.resume:
         return options.device
     _, checkpoint = find_checkpoint(resume_path(options))
     return (checkpoint.get("options") or {}).get("device")
 
 
-def _readable(path: Path) -> dict | None:
-    """A checkpoint that a run can go on from, or None."""
-    try:
-        state = load_checkpoint(path)
-    except WeightsError:
-        return None
-    return state if state.get("optimizer") is not None else None
+def resume_options(checkpoint: Mapping[str, Any], path: Path, given: Mapping[str, object]) -> Options:
+    """Return the options of the run in `checkpoint`, updated by those of `given` (by the user) that may change.
 
-
-def resume_options(checkpoint: Mapping[str, object], path: Path, given: Mapping[str, object]) -> Options:
-    """The options of the run in `checkpoint`, with those of `given` (what the user wrote now) that may change.
-
-    Raises OptionError for a given option that differs and may not.
+    Raises:
+        OptionError: a given option differs and may not change, or the file has weights only.
     """
     saved = checkpoint.get("options")
     if not saved or checkpoint.get("optimizer") is None:
-        raise OptionError(f"{path}: holds weights only, no training to resume; use it as model= to start a new run.")
+        raise OptionError(f"{path}: contains weights only, no run to resume; use it as model= to start a new run.")
     before = get_cfg(saved)
-    asked = before.replace(**{key: value for key, value in given.items() if key not in NOT_COMPARED})
-    if asked.batch == -1:  # it was chosen when the run began
-        asked = asked.replace(batch=before.batch)
-    for key, value in asked.to_dict().items():
+    options = before.replace(**{key: value for key, value in given.items() if key not in NOT_COMPARED})
+    if options.batch == -1:  # it was chosen when the run began
+        options = options.replace(batch=before.batch)
+    for key, value in options.to_dict().items():
         if key not in MAY_CHANGE and value != getattr(before, key):
             raise OptionError(
                 f"{key}={value!r}: a resumed run keeps its {key}={getattr(before, key)!r}. These may change on resume: "
                 f"{', '.join(MAY_CHANGE)}; for a different recipe start a new run from model={path}."
             )
-    return asked.replace(resume=str(path))
+    return options.replace(resume=str(path))
 
 
-def options_unlike_default(options: Options) -> dict[str, object]:
-    """What somebody must have set, where the options are all that is known of what the user wrote."""
+def non_default_options(options: Options) -> dict[str, object]:
+    """Return the options that differ from the defaults: those that the user must have set."""
     default = get_cfg().to_dict()
     return {key: value for key, value in options.to_dict().items() if value != default[key]}

@@ -14,12 +14,12 @@ from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.cfg.options import Options, get_cfg
 from ultralytics.engine.checkpoint import (
     TENSORS,
-    RunFiles,
-    device_of,
+    RunDir,
     load_checkpoint,
     load_model_weights,
     load_network,
     resolve_network,
+    resume_device,
     save_checkpoint,
 )
 from ultralytics.metrics.detection import DetMetrics
@@ -136,13 +136,13 @@ class Model(CallbacksMixin):
         self._require_weights("train")
         args = self._options("train", options, model=self.source)
         trainer_class = trainer or self.trainer_class
-        if not started_by_torchrun() and count_devices(device := device_of(args)) > 1:
+        if not started_by_torchrun() and count_devices(device := resume_device(args)) > 1:
             args = args.replace(device=device)
             self._train_ddp(args, options, trainer_class)
         else:
             network = self.model.requires_grad_(True) if self._loaded else None  # EMA weights are frozen
             self.trainer = trainer_class(args, options, self.callbacks)
-            self.trainer.take(network)
+            self.trainer.set_model(network)
             self.metrics = self.trainer.train()
             self.model, self._loaded = self.trainer.ema.ema, True
             args = self.trainer.args
@@ -166,7 +166,7 @@ class Model(CallbacksMixin):
             network = partial(load_network, state, self.network_class, self.modules)
         self.metrics, folder = launch(args, train_process, trainer_class, args, self.callbacks, network, given)
         self.trainer = trainer_class(args.replace(device="cpu"))  # not set up: holds the paths and metrics
-        files = RunFiles(folder)
+        files = RunDir(folder)
         self.trainer.save_dir, self.trainer.best, self.trainer.last = folder, files.best, files.last
         self.trainer.metrics = self.metrics.results_dict
         self._use_checkpoint(files.best)

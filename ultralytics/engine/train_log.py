@@ -1,4 +1,4 @@
-"""Pictures of a training run, in its folder: labels, the first batches as the network sees them, the curves."""
+"""Log of a training run: progress bar, remaining time, rows of results.csv, summary, plots."""
 
 from __future__ import annotations
 
@@ -6,78 +6,79 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
 
+from ultralytics.cfg.options import Options
+from ultralytics.engine.checkpoint import RunDir
+from ultralytics.engine.optim import Schedule
+from ultralytics.engine.train_state import TrainState
 from ultralytics.utils import LOGGER, dist
+from ultralytics.utils.callbacks import Callbacks
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.flops import get_flops
 from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
 from ultralytics.utils.torch_utils import describe_device
 
-if TYPE_CHECKING:
-    from ultralytics.engine.trainer import BaseTrainer
-    from ultralytics.utils.callbacks import Callbacks
-
 
 def format_seconds(seconds: float) -> str:
-    """`0:42`, `12:05` or `3:07:00`."""
+    """Return `0:42`, `12:05` or `3:07:00`."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 class RunClock:
-    """Estimates the time left of the run from the batches and the epoch ends (validation, saving) seen so far."""
+    """Estimate the remaining time of a run from its batches and epoch ends (validation, saving) so far."""
 
-    def __init__(self, epochs: int, batches: int) -> None:
+    def __init__(self, epochs: int, batches: int, seconds_before: float = 0.0) -> None:
         self.epochs, self.batches = epochs, batches
-        self.started = time.perf_counter()
+        self._started = time.perf_counter() - seconds_before
         self._batch_seconds = self._end_seconds = 0.0
         self._batches_seen = self._ends_seen = 0
-        self._mark = self.started
+        self._mark = time.perf_counter()
 
     def start_epoch(self) -> None:
+        """Start timing the first batch of an epoch."""
         self._mark = time.perf_counter()
 
     def batch_done(self) -> None:
+        """Record the time of a batch."""
         now = time.perf_counter()
         self._batch_seconds += now - self._mark
         self._batches_seen += 1
         self._mark = now
 
     def end_epoch(self) -> None:
+        """Record the time since the last batch: validation."""
         self._end_seconds += time.perf_counter() - self._mark
         self._ends_seen += 1
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the run was started or resumed."""
-        return time.perf_counter() - self.started
-
-    def left(self, epoch: int, batch: int) -> float:
-        """Seconds from the end of batch `batch` of epoch `epoch` (both from 0) to the end of the run."""
-        return (self.epochs - epoch) * self.epoch_seconds - (batch + 1) * self._per_batch
+        """Seconds of training, including those before a resume."""
+        return time.perf_counter() - self._started
 
     @property
     def epoch_seconds(self) -> float:
-        """Seconds of an epoch as far as known, validation included once there was one."""
+        """Seconds per epoch so far, including validation after the first one."""
         return self.batches * self._per_batch + self._end_seconds / max(self._ends_seen, 1)
 
     @property
     def _per_batch(self) -> float:
         return self._batch_seconds / max(self._batches_seen, 1)
 
+    def left(self, epoch: int, batch: int) -> float:
+        """Return the seconds from the end of a batch (epoch and batch from 0) to the end of the run."""
+        return (self.epochs - epoch) * self.epoch_seconds - (batch + 1) * self._per_batch
+
 
 class EpochProgress:
-    """The bar of one epoch. Where standard error is not a terminal it prints a single line at the end instead.
-
-    A context manager: whatever ends the epoch, the bar is closed before anything else is printed.
-    """
+    """Progress bar of an epoch as a context manager; if stderr is not a terminal, one line at the end of the epoch."""
 
     def __init__(self, names: Sequence[str], clock: RunClock, epoch: int, done: int, device: torch.device) -> None:
         self.names = [name.removesuffix("_loss") for name in names]
@@ -91,7 +92,7 @@ class EpochProgress:
             desc=self._label,
             disable=not self._terminal,
             dynamic_ncols=True,
-            # What a narrow terminal cuts off comes last.
+            # a narrow terminal cuts off the end
             bar_format="{desc} {percentage:3.0f}%|{bar:8}| {n_fmt}/{total_fmt}{postfix}",
         )
 
@@ -104,13 +105,13 @@ class EpochProgress:
             LOGGER.info(f"{self._label}  {self._text}")
 
     @property
-    def wants_losses(self) -> bool:
-        """Whether the next update will be seen; reading the losses makes a GPU wait, so it is done only then."""
+    def needs_losses(self) -> bool:
+        """Whether the next update is displayed: reading the losses synchronizes with the GPU, so only then."""
         bar = self._bar
         return bar.n + 1 >= self.clock.batches or (self._terminal and time.time() - bar.last_print_t >= bar.mininterval)
 
     def update(self, losses: Sequence[float] | None, boxes: int, images: int, size: int) -> None:
-        """Count a batch; `losses` are the epoch's means so far, or None to leave the text as it is."""
+        """Count a batch; `losses` are the means of the epoch so far, or None to keep the text."""
         self._images += images
         if losses is not None:
             speed = self._images / max(time.perf_counter() - self._started, 1e-9)
@@ -123,16 +124,16 @@ class EpochProgress:
             self._bar.set_postfix_str(self._text, refresh=False)
         if self._terminal:
             self._bar.update()
-        else:  # a bar that is disabled does not count
+        else:  # a disabled bar does not count
             self._bar.n += 1
 
 
-def results_row(trainer: BaseTrainer) -> dict[str, float]:
-    """A row of results.csv. Epochs count from 1, `time` is seconds since the run began, lr/pgN the group's rate."""
-    row = {"epoch": trainer.epoch + 1, "time": round(trainer.elapsed, 1)}
-    row |= {f"train/{name}": value for name, value in trainer.losses.items()}
-    row |= trainer.metrics
-    return row | {f"lr/pg{index}": group["lr"] for index, group in enumerate(trainer.optimizer.param_groups)}
+def results_row(state: TrainState, seconds: float, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Return a row of results.csv: epoch from 1, seconds since the run began, losses, metrics, rate of each group."""
+    row = {"epoch": state.epoch + 1, "time": round(seconds, 1)}
+    row |= {f"train/{name}": value for name, value in state.losses.items()}
+    row |= state.metrics
+    return row | {f"lr/pg{index}": group["lr"] for index, group in enumerate(optimizer.param_groups)}
 
 
 def model_size(network: nn.Module, imgsz: int) -> dict[str, float]:
@@ -145,108 +146,87 @@ def model_size(network: nn.Module, imgsz: int) -> dict[str, float]:
     return size
 
 
-def device(trainer: BaseTrainer) -> str:
-    """On what the run computes, and how."""
+def device_line(device: torch.device, dtype: torch.dtype | None, amp: bool) -> str:
+    """Describe device, number of processes and precision for the log."""
     several = f", one of {dist.world_size()} processes" if dist.world_size() > 1 else ""
-    if trainer.dtype is not None:
-        precision = f"mixed precision {str(trainer.dtype).removeprefix('torch.')}"
+    if dtype is not None:
+        precision = f"mixed precision {str(dtype).removeprefix('torch.')}"
     else:
-        precision = f"mixed precision off{' (it needs CUDA)' if trainer.args.amp else ''}"
-    return f"Device: {describe_device(trainer.device)}{several}; {precision}"
+        precision = f"mixed precision off{' (needs CUDA)' if amp else ''}"
+    return f"Device: {describe_device(device)}{several}; {precision}"
 
 
-def optimization(trainer: BaseTrainer) -> str:
-    """The optimiser, its schedule, and which group of parameters each column lr/pgN of results.csv is about."""
-    options = trainer.args
-    parameters = list(trainer.model.parameters())
+def optimizer_line(
+    options: Options, model: nn.Module, groups: Sequence[dict], schedule: Schedule, per_step: int
+) -> str:
+    """Describe optimizer, schedule and the parameter group of each column lr/pgN of results.csv for the log."""
+    parameters = list(model.parameters())
     trained, total = sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
-    groups = (f"lr/pg{index} {group['name']}" for index, group in enumerate(trainer.optimizer.param_groups))
+    names = ", ".join(f"lr/pg{index} {group['name']}" for index, group in enumerate(groups))
     return (
         f"{options.optimizer}: learning rate {options.lr0:g} (backbone x {options.backbone_lr_ratio:g}), "
-        f"{trainer.warmup} steps of warm-up of {trainer.total_updates} in all, "
-        f"{options.batch * trainer.accumulate} images a step; {trained:,} of {total:,} parameters train "
-        f"({', '.join(groups)})"
+        f"{schedule.total} steps of {per_step} images, {schedule.warmup} of them warm-up; "
+        f"{trained:,} of {total:,} parameters are trained ({names})"
     )
 
 
-def interruption(trainer: BaseTrainer) -> str:
-    """What Ctrl-C has left behind, and how to go on."""
-    if not trainer.args.save:
-        return "Training interrupted; nothing was kept, as save=False says."
-    if trainer.epoch >= trainer.epochs:
-        return f"Interrupted after the last epoch; the weights are in {trainer.best}, the final validation is left out."
+def interruption(state: TrainState, options: Options, files: RunDir) -> str:
+    """Describe what an interrupted run has saved, and how to resume it."""
+    if not options.save:
+        return "Training interrupted; nothing was saved (save=False)."
+    if state.epoch >= options.epochs:
+        return f"Interrupted after the last epoch; the weights are in {files.best}, the final validation was skipped."
     return (
-        f"Training interrupted in epoch {trainer.epoch + 1}, saved in {trainer.last}. To go on:\n"
-        f"  yolo train resume={trainer.last}\n"
-        f"  RTDETR({str(trainer.last)!r}).train(resume=True)"
+        f"Training interrupted in epoch {state.epoch + 1}, saved in {files.last}. To resume:\n"
+        f"  yolo train resume={files.last}\n"
+        f"  RTDETR({str(files.last)!r}).train(resume=True)"
     )
 
 
-def summary(trainer: BaseTrainer) -> str:
-    """Why the run ended, which epoch was best, what is in its folder and what to do with it."""
-    return "\n".join([_end(trainer), _best(trainer), *_files(trainer), *_next_steps(trainer)])
-
-
-def _end(trainer: BaseTrainer) -> str:
-    took = f"{trainer.epoch} of {trainer.epochs} epochs in {format_seconds(trainer.elapsed)}"
-    return f"{took}. Ended early: {trainer.stop_reason}" if trainer.stop_reason else f"{took}: all that were asked for."
-
-
-def _best(trainer: BaseTrainer) -> str:
-    stopper = trainer.stopper
-    if not trainer.args.val:
-        return "Best epoch: not known, as val=False says; best.pt is the last one."
-    if stopper.best_fitness is None:
-        return "Best epoch: not known, as the validation images have no labels; best.pt is the last one."
-    return f"Best epoch: {stopper.best_epoch + 1}, with mAP50-95 {stopper.best_fitness:.4f}."
-
-
-def _files(trainer: BaseTrainer) -> list[str]:
-    lines = [f"In {trainer.save_dir}:", "  results.csv  every epoch"]
-    if trainer.args.plots:
+def summary(state: TrainState, options: Options, files: RunDir, seconds: float) -> str:
+    """Describe a finished run: why it ended, its best epoch, its files, and the commands for what comes next."""
+    epochs = f"{state.epoch} of {options.epochs} epochs" if state.stop_reason else f"{state.epoch} epochs"
+    lines = [f"Finished {epochs} in {format_seconds(seconds)}."]
+    if state.stop_reason:
+        lines[0] += f" Stopped early: {state.stop_reason}"
+    if not options.val:
+        lines.append("Best epoch: unknown (val=False); best.pt is the last one.")
+    elif state.stopper.best_fitness is None:
+        lines.append("Best epoch: unknown (the validation images have no labels); best.pt is the last one.")
+    else:
+        lines.append(f"Best epoch: {state.stopper.best_epoch + 1}, with mAP50-95 {state.stopper.best_fitness:.4f}.")
+    lines += [f"In {files.folder}:", "  results.csv  metrics of every epoch"]
+    if options.plots:
         lines.append("  *.png, *.jpg  curves, labels, first batches, predictions")
-    if trainer.args.save:
-        best = f"epoch {trainer.stopper.best_epoch + 1}" if trainer.args.val else f"epoch {trainer.epoch}"
-        lines += [f"  weights/best.pt  {best}", f"  weights/last.pt  epoch {trainer.epoch}, to go on training"]
-    return lines
-
-
-def _next_steps(trainer: BaseTrainer) -> list[str]:
-    if not trainer.args.save:
-        return []
-    lines = [
-        "Detect with the best weights:",
-        f"  yolo predict model={trainer.best} source=path/to/images",
-        f"  python detect.py --weights {trainer.best} --source path/to/images",
-    ]
-    if trainer.stop_reason:
-        change = "patience=0" if trainer.stopper.reason(trainer.epoch - 1) else "time=HOURS"
-        lines += ["Go on with the epochs that are left:", f"  yolo train resume={trainer.last} {change}"]
-    return lines
+    if options.save:
+        best = state.stopper.best_epoch + 1 if options.val else state.epoch
+        lines += [f"  weights/best.pt  epoch {best}", f"  weights/last.pt  epoch {state.epoch}, to resume from"]
+        lines += ["Predict with the best weights:", f"  yolo predict model={files.best} source=path/to/images"]
+        lines.append(f"  python detect.py --weights {files.best} --source path/to/images")
+    if options.save and state.stop_reason:
+        change = "patience=0" if state.stopper.reason(state.epoch - 1) else "time=HOURS"
+        lines += ["Continue with the remaining epochs:", f"  yolo train resume={files.last} {change}"]
+    return "\n".join(lines)
 
 
 FIRST_BATCHES = 3
 
 
 def add_plots(callbacks: Callbacks) -> None:
-    """Draw while training runs, through the same events that users have."""
-    callbacks.add("on_train_start", _draw_labels)
-    callbacks.add("on_train_batch_end", _draw_batch)
-    callbacks.add("on_train_end", _draw_results)
+    """Add callbacks that plot the labels, the first training batches and, at the end, the curves of results.csv."""
+    callbacks.add("on_train_start", _plot_labels)
+    callbacks.add("on_train_batch_end", _plot_batch)
+    callbacks.add("on_train_end", lambda trainer: plot_results(trainer.files.results))
 
 
-def _draw_labels(trainer: BaseTrainer) -> None:
+def _plot_labels(trainer: Any) -> None:
     labels = trainer.train_loader.dataset.labels
     boxes = np.concatenate([item.boxes for item in labels])
     classes = np.concatenate([item.cls for item in labels])
     plot_labels(boxes, classes, trainer.model.names, trainer.save_dir / "labels.png")
 
 
-def _draw_batch(trainer: BaseTrainer) -> None:
+def _plot_batch(trainer: Any) -> None:
     if trainer.epoch == 0 and trainer.batches_done <= FIRST_BATCHES:
         path = trainer.save_dir / f"train_batch{trainer.batches_done - 1}.jpg"
         plot_images(trainer.batch, path, trainer.model.names)
-
-
-def _draw_results(trainer: BaseTrainer) -> None:
-    plot_results(trainer.files.results)

@@ -1,4 +1,4 @@
-"""Going on after something went wrong in a training step: numbers that are not finite, and too little memory."""
+"""State of a training run: progress, best result, early stopping, interruption, and the errors that end a run."""
 
 from __future__ import annotations
 
@@ -7,36 +7,41 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from ultralytics.engine.train_log import RunClock
+from ultralytics.cfg.options import Options
 from ultralytics.utils import LOGGER, dist
-from ultralytics.utils.errors import OptionError, UserError
-
-if TYPE_CHECKING:
-    from ultralytics.engine.trainer import BaseTrainer
-
-
-class NonFiniteLossError(UserError):
-    """The loss, the gradient or the weights became NaN or infinite, for the second time in a run."""
+from ultralytics.utils.errors import UserError
+from ultralytics.utils.torch_utils import ModelEMA
 
 
 class NonFinite(ArithmeticError):
-    """Something of this batch is NaN or infinite; the message says what. The optimiser has not taken the step."""
+    """A loss, gradient or weight is NaN or infinite; the optimizer step was not taken."""
+
+
+class NonFiniteLossError(UserError):
+    """The loss, the gradient or the weights became NaN or infinite, and a rollback did not help."""
+
+
+class OutOfMemoryError(UserError):
+    """The device has too little memory for the training."""
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C, after the state was saved. The message says how to resume."""
+    """Training was interrupted and its state saved. The message contains the command to resume."""
 
 
 class EarlyStopping:
-    """Ends a run whose fitness has not risen for `patience` epochs; 0 never does."""
+    """Stop a run whose fitness has not improved for `patience` epochs; 0 disables it."""
 
     def __init__(self, patience: int) -> None:
         self.patience = patience
@@ -44,10 +49,9 @@ class EarlyStopping:
         self.best_epoch = -1
 
     def update(self, epoch: int, fitness: float) -> bool:
-        """Note the fitness of an epoch (counting from 0). True when it is the best so far.
+        """Record the fitness of an epoch (from 0). Return True if it is the best so far.
 
-        A fitness of nan (nothing is labelled in the validation images) judges nothing: until there is a number, the
-        newest epoch is the best.
+        nan (no labels to validate on) is never an improvement; until there is a number, the newest epoch is the best.
         """
         if math.isnan(fitness):
             self.best_epoch = epoch if self.best_fitness is None else self.best_epoch
@@ -58,59 +62,154 @@ class EarlyStopping:
         return True
 
     def reason(self, epoch: int) -> str:
-        """Why to stop after this epoch; empty to go on."""
+        """Return why to stop after this epoch; empty to continue."""
         waited = epoch - self.best_epoch
         if not self.patience or self.best_fitness is None or waited < self.patience:
             return ""
         return (
-            f"no better result for {waited} epochs (patience={self.patience}): the best fitness, "
-            f"{self.best_fitness:.4f}, was reached in epoch {self.best_epoch + 1}. "
-            "Give a larger patience, or patience=0, to go on regardless."
+            f"no improvement for {waited} epochs (patience={self.patience}): the best fitness, "
+            f"{self.best_fitness:.4f}, was reached in epoch {self.best_epoch + 1}; patience=0 disables early stopping."
         )
 
 
 def time_limit_reason(elapsed: float, epoch_seconds: float, limit_hours: float | None) -> str:
-    """Why another epoch of this length (seconds) would not fit into the time limit; empty when it does."""
+    """Return why to stop if another epoch would exceed the time limit; empty to continue. Times in seconds."""
     if limit_hours is None or elapsed + epoch_seconds <= limit_hours * 3600:
         return ""
-    return (
-        f"{elapsed / 3600:.2f} of time={limit_hours:g} hours have passed and another epoch "
-        f"takes {epoch_seconds / 3600:.2f}."
+    return f"{elapsed / 3600:.2f} of time={limit_hours:g} hours used; another epoch takes {epoch_seconds / 3600:.2f}."
+
+
+@dataclass
+class TrainState:
+    """State of a run, which checkpoints save and restore, and which logs and callbacks read."""
+
+    stopper: EarlyStopping
+    loss_sum: Tensor  # (losses,) sum over the batches of this epoch
+    epoch: int = 0  # current epoch, from 0
+    batches_done: int = 0  # batches of this epoch
+    updates: int = 0  # optimizer steps since the run began
+    skipped: int = 0  # optimizer steps that the gradient scaler skipped because of an overflow
+    rate_scale: float = 1.0  # factor on the learning rate; lowered by a rollback
+    losses: dict[str, float] = field(default_factory=dict)  # mean losses of the last epoch
+    metrics: dict[str, float] = field(default_factory=dict)  # of the last validation
+    fitness: float | None = None
+    best_fitness: float | None = None
+    seconds: float = 0.0  # of training when the last checkpoint was saved
+    stop_reason: str = ""  # why the run stops before its last epoch
+    # set when the run is set up
+    model: nn.Module | None = None
+    ema: ModelEMA | None = None
+    optimizer: torch.optim.Optimizer | None = None
+    scaler: torch.amp.GradScaler | None = None
+
+    @property
+    def place(self) -> str:
+        """Name of the current batch for messages, from 1."""
+        return f"Epoch {self.epoch + 1}, batch {self.batches_done + 1}"
+
+    @property
+    def mean_losses(self) -> Tensor:
+        """Mean losses over the batches of this epoch so far, (losses,)."""
+        return self.loss_sum / max(self.batches_done, 1)
+
+    def state_dict(self, options: Options) -> dict[str, Any]:
+        """Return a checkpoint: all that a resumed run needs to end bit-exactly like an uninterrupted one.
+
+        Random states are not included: they are derived from seed, epoch and batch.
+        """
+        return {
+            "model_yaml": self.model.yaml,
+            "names": self.model.names,
+            "nc": self.model.nc,
+            "model": self.model.state_dict(),
+            "ema": self.ema.ema.state_dict(),
+            "ema_updates": self.ema.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": {"updates": self.updates, "rate_scale": self.rate_scale},
+            "scaler": self.scaler.state_dict() if self.scaler.is_enabled() else None,
+            "epoch": self.epoch - 1,  # the last finished one
+            "batches_done": self.batches_done,
+            "loss_sum": self.loss_sum,
+            "best_fitness": self.stopper.best_fitness,
+            "best_epoch": self.stopper.best_epoch,
+            "seconds": self.seconds,
+            "options": options.to_dict(),
+            "metrics": self.metrics,
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Restore a checkpoint; gradients accumulated so far are dropped."""
+        self.model.load_state_dict(saved["model"])
+        self.ema.ema.load_state_dict(saved["ema"])
+        self.ema.updates = saved["ema_updates"]
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.optimizer.zero_grad(set_to_none=True)
+        # a new scaler, as the old one may be in the middle of a step
+        self.scaler = torch.amp.GradScaler(self.loss_sum.device.type, enabled=self.scaler.is_enabled())
+        if saved["scaler"] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(saved["scaler"])
+        self.epoch, self.batches_done = saved["epoch"] + 1, saved["batches_done"]
+        self.loss_sum = saved["loss_sum"].to(self.loss_sum.device, copy=True)
+        self.updates, self.rate_scale = saved["scheduler"]["updates"], saved["scheduler"].get("rate_scale", 1.0)
+        self.stopper.best_fitness, self.stopper.best_epoch = saved["best_fitness"], saved["best_epoch"]
+        self.best_fitness, self.metrics, self.seconds = saved["best_fitness"], dict(saved["metrics"]), saved["seconds"]
+
+
+def check_finite(value: Tensor, what: str, losses: Mapping[str, Tensor] | None = None) -> None:
+    """Raise NonFinite on all ranks if the scalar `value` is not finite on one; `losses` are shown in the message."""
+    finite = bool(torch.isfinite(value))  # no extra wait: the matcher has already synchronized with the device
+    if not dist.any_rank(not finite, value.device):
+        return
+    if finite:
+        raise NonFinite(f"{what} is not finite on another rank")
+    parts = ", ".join(f"{name} {loss:.3g}" for name, loss in (losses or {}).items())
+    raise NonFinite(f"{what} is {float(value.detach())}{f' ({parts})' if parts else ''}")
+
+
+def explain_oom(place: str, options: Options, device: torch.device, last: Path | None) -> OutOfMemoryError:
+    """Build the error for a device that ran out of memory, with the options to change and the command to resume."""
+    world = dist.world_size()
+    advice = [f"a smaller imgsz (now {options.imgsz}{', +25 % with multi_scale' if options.multi_scale else ''})"]
+    if options.batch > world:
+        advice.insert(0, f"a smaller batch (now {options.batch}; nbs={options.nbs} keeps the images per step)")
+    advice.append("fewer queries= or denoising=")
+    if device.type == "cuda" and not options.amp:
+        advice.append("amp=True")
+    message = (
+        f"{place}: {device} is out of memory with batch={options.batch}{f' on {world} devices' if world > 1 else ''}. "
+        f"Try {', '.join(advice)} or a smaller model; check with nvidia-smi whether another program uses the device."
     )
-
-
-SAME_SIGNAL = 1.0  # seconds
+    if last is not None and last.exists() and options.batch > world:
+        smaller = max(options.batch // 2 // world, 1) * world
+        message += f" To continue this run with a smaller batch: yolo train resume={last} batch={smaller}"
+    return OutOfMemoryError(message)
 
 
 class Interrupt:
-    """Set by the first Ctrl-C; the trainer looks at it between optimiser steps, where the state is whole."""
+    """Signal handler that records the first Ctrl-C; the trainer checks it after each optimizer step."""
 
     def __init__(self) -> None:
         self.requested = False
-        self._asked = 0.0
+        self._first = 0.0  # time of the first signal, seconds
         self._process = os.getpid()
 
     def handle(self, number: int, frame: FrameType | None) -> None:
+        """Record a signal; raise KeyboardInterrupt for the second one."""
         if os.getpid() != self._process:  # a data worker, which has inherited the handler: the trainer decides
             return
-        if self.requested:
-            # The second Ctrl-C does not wait. One that comes at once is the first again: torchrun passes on a signal
-            # which the terminal has sent to all processes already.
-            if time.monotonic() - self._asked > SAME_SIGNAL:
-                raise KeyboardInterrupt
-            return
-        self.requested, self._asked = True, time.monotonic()
-        LOGGER.warning("Interrupted: finishing this step, then saving. Press Ctrl-C again to stop at once.")
+        if not self.requested:
+            self.requested, self._first = True, time.monotonic()
+            LOGGER.warning("Interrupted: finishing this step, then saving. Press Ctrl-C again to stop at once.")
+        elif time.monotonic() - self._first > 1.0:  # sooner it is the same signal, forwarded by torchrun
+            raise KeyboardInterrupt
 
 
 @contextmanager
 def interruptible() -> Iterator[Interrupt]:
-    """Turns Ctrl-C and the cluster's SIGTERM into a request while the block runs.
-
-    Only the main thread may set signal handlers; in another thread the block runs without them.
-    """
+    """Turn SIGINT (Ctrl-C) and SIGTERM (cluster) into a request while the block runs; main thread only."""
     interrupt = Interrupt()
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():  # only it may set signal handlers
         yield interrupt
         return
     previous = {number: signal.signal(number, interrupt.handle) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -119,189 +218,3 @@ def interruptible() -> Iterator[Interrupt]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def take_state(trainer: BaseTrainer) -> dict:
-    """The checkpoint: weights, and all that a resumed run needs to end where an uninterrupted one would.
-
-    Random numbers are not in it: they are a function of seed, epoch and batch.
-    """
-    return {
-        "model_yaml": trainer.model.yaml,
-        "names": trainer.model.names,
-        "nc": trainer.model.nc,
-        "model": trainer.model.state_dict(),
-        "ema": trainer.ema.ema.state_dict(),
-        "ema_updates": trainer.ema.updates,
-        "optimizer": trainer.optimizer.state_dict(),
-        "scheduler": {"updates": trainer.updates, "rate_scale": trainer.rate_scale},
-        "scaler": trainer.scaler.state_dict() if trainer.scaler.is_enabled() else None,
-        "epoch": trainer.epoch - 1,
-        "batches_done": trainer.batches_done,
-        "loss_sum": trainer.loss_sum,
-        "best_fitness": trainer.stopper.best_fitness,
-        "best_epoch": trainer.stopper.best_epoch,
-        "seconds": trainer.elapsed,
-        "options": trainer.args.to_dict(),
-        "metrics": trainer.metrics,
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-
-
-def put_back(trainer: BaseTrainer, state: dict) -> None:
-    """Bring a trainer that is set up to where `take_state` found the other."""
-    trainer.epoch, trainer.batches_done = state["epoch"] + 1, state["batches_done"]
-    trainer.model.load_state_dict(state["model"])
-    trainer.ema.ema.load_state_dict(state["ema"])
-    trainer.ema.updates = state["ema_updates"]
-    trainer.optimizer.load_state_dict(state["optimizer"])
-    if state["scaler"] and trainer.scaler.is_enabled():
-        trainer.scaler.load_state_dict(state["scaler"])
-    trainer.updates, trainer.rate_scale = state["scheduler"]["updates"], state["scheduler"].get("rate_scale", 1.0)
-    trainer.loss_sum = state["loss_sum"].to(trainer.device, copy=True)
-    trainer.mark_step()
-    trainer.stopper.best_fitness, trainer.stopper.best_epoch = state["best_fitness"], state["best_epoch"]
-    trainer.metrics = dict(state["metrics"])
-
-
-def resume(trainer: BaseTrainer, state: dict) -> None:
-    """Go on with an earlier run. Raises OptionError when it has no epochs left."""
-    if state["epoch"] + 1 >= trainer.epochs:
-        raise OptionError(
-            f"{trainer.args.resume}: this run has done its {trainer.epochs} epochs; to go on, give more, such as "
-            f"epochs={trainer.epochs * 2}."
-        )
-    put_back(trainer, state)
-    trainer.seconds_before = state["seconds"]
-    if not trainer.best.exists():  # the checkpoint was moved away from its run: a best of this folder is needed
-        trainer.stopper.best_fitness, trainer.stopper.best_epoch = None, trainer.epoch - 1
-    LOGGER.info(f"Resuming {trainer.args.resume} in epoch {trainer.epoch + 1}, batch {trainer.batches_done + 1}")
-
-
-def on_cpu(value: object) -> object:
-    """A copy of plain data whose tensors are on the CPU and are not the ones that training changes."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: on_cpu(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(on_cpu(item) for item in value)
-    return value
-
-
-RECOVERY_RATE = 0.5  # of the learning rate after numbers that were not finite
-
-
-class OutOfMemoryError(UserError):
-    """The memory of the device does not hold the training, and half the batch did not help or was not to be had."""
-
-
-def require_finite(trainer: BaseTrainer, value: torch.Tensor, what: str, items: torch.Tensor | None = None) -> None:
-    """Raise NonFinite in every process if `value` is not finite in one; `items` are the parts of the loss."""
-    # Looking costs nothing: the matcher has waited for the device already.
-    finite = bool(torch.isfinite(value))
-    if not dist.any_rank(not finite, trainer.device):
-        return
-    if finite:
-        raise NonFinite(f"{what} is not finite in another process")
-    parts = [] if items is None else [f"{n} {v:.3g}" for n, v in zip(trainer.loss_names, items, strict=True)]
-    listed = f" ({', '.join(parts)})" if parts else ""
-    raise NonFinite(f"{what} is {float(value.detach())}{listed}")
-
-
-def go_back(trainer: BaseTrainer, failure: NonFinite) -> None:
-    """Go back to the last good state at a lower rate; the second time, keep the batch and raise NonFiniteLossError.
-
-    The same batch comes again: if it is the cause, it is the one that is kept.
-    """
-    rate = trainer.args.lr0 * trainer.learning_rate_factor() * trainer.rate_scale
-    where = f"{_place(trainer)}: {failure} at learning rate {rate:.2g}"
-    if trainer.rate_scale < 1:
-        file = trainer.files.save_batch(trainer.batch, trainer.rank)
-        raise NonFiniteLossError(
-            f"{where}, for the second time. The batch is in {file}, the last good state in "
-            f"{trainer.last if trainer.args.save else '(save=False: none)'}. Look at the batch's images and labels; "
-            f"try a lower lr0 (now {trainer.args.lr0:g}){' or amp=False' if trainer.dtype else ''}."
-        )
-    put_back(trainer, dist.from_main(trainer.good_state() if trainer.is_main else None))
-    trainer.start_group()
-    trainer.rate_scale = RECOVERY_RATE
-    if trainer.is_main:
-        trainer.files.keep_results(trainer.epoch)
-    LOGGER.warning(
-        f"{where}. Going on from the last good state, {_place(trainer).lower()}, at "
-        f"{RECOVERY_RATE:g} of the learning rate; should it happen again, the run ends."
-    )
-
-
-def halve_batch(trainer: BaseTrainer) -> None:
-    """After a step that ran out of memory: the same images in the same order in batches of half the size.
-
-    Gradients are summed over twice as many batches, so a step of the optimiser has the images it had. What the step
-    under way has summed is thrown away, and its images come again; statistics of BatchNorm that it moved stay.
-
-    Raises OutOfMemoryError the second time, when the batch is one image, and in a run of several processes.
-    """
-    before, per_step = trainer.args.batch, trainer.args.batch * trainer.accumulate
-    where = _place(trainer)
-    if trainer.batch_was_halved or before == 1 or dist.world_size() > 1:
-        raise OutOfMemoryError(memory_advice(trainer, where))
-    # Of an odd batch the largest part that divides it, so that the steps begin at the same images as before.
-    batch = next(size for size in range(before // 2, 0, -1) if before % size == 0)
-    parts = before // batch
-    trainer.start_group()
-    trainer.args = trainer.args.replace(batch=batch, nbs=per_step)
-    trainer.batch_was_halved, trainer.accumulate = True, trainer.accumulate * parts
-    trainer.batches_done *= parts
-    trainer.loss_sum *= parts
-    trainer.mark_step()
-    trainer.batch = None
-    if trainer.device.type == "cuda":
-        torch.cuda.empty_cache()
-    trainer.train_loader, trainer.val_loader = trainer.build_loaders()
-    trainer.validator = trainer.build_validator(plots=False)
-    trainer.seconds_before, trainer.clock = trainer.elapsed, RunClock(trainer.epochs, len(trainer.train_loader))
-    trainer.files.create(trainer.args.to_dict())
-    trainer.keep_state()  # the state kept before counts batches of the old size
-    LOGGER.warning(
-        f"{where}: out of memory with batch={before}. Going on with batch={batch} and gradients summed over "
-        f"{trainer.accumulate} batches: a step has {per_step} images as before, in the same order. Should it happen "
-        "again, the run ends."
-    )
-
-
-@contextmanager
-def memory_explained(trainer: BaseTrainer) -> Iterator[None]:
-    """Say what to do when the device runs out of memory in a place where the batch is not halved."""
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise OutOfMemoryError(memory_advice(trainer, f"Epoch {trainer.epoch + 1}")) from error
-
-
-def memory_advice(trainer: BaseTrainer, where: str) -> str:
-    """Where the memory ran out, and what to change, with the present values."""
-    options = trainer.args
-    again = " again, after the batch was halved once," if trainer.batch_was_halved else ""
-    smaller = []
-    if options.batch > dist.world_size():
-        smaller.append(f"a smaller batch (now {options.batch}; nbs={options.nbs} keeps the images a step)")
-    largest = ", and up to a quarter more with multi_scale" if options.multi_scale else ""
-    smaller.append(f"a smaller imgsz (now {options.imgsz}{largest})")
-    smaller.append("fewer queries= or denoising=")
-    if trainer.dtype is None and trainer.device.type == "cuda":
-        smaller.append("amp=True")
-    smaller.append("a smaller model")
-    message = (
-        f"{where}: the memory of {trainer.device} ran out{again} with batch={options.batch}"
-        f"{f' on {dist.world_size()} devices' if dist.world_size() > 1 else ''}. In a new run, try "
-        f"{', '.join(smaller)}. Does another program use the device (nvidia-smi)?"
-    )
-    last = getattr(trainer, "last", None)
-    if last is None or not last.exists() or dist.world_size() > 1 or options.batch == 1:
-        return message
-    return f"{message} To go on with this run, in which the batch may be halved again: yolo train resume={last}"
-
-
-def _place(trainer: BaseTrainer) -> str:
-    return f"Epoch {trainer.epoch + 1}, batch {trainer.batches_done + 1}"

@@ -1,7 +1,4 @@
-"""The processes of one run: which one this is, how many there are, and what they tell each other.
-
-Without a process group every function answers for a single process, so callers need no cases.
-"""
+"""Distributed training: rank, world size and collectives. Without a process group they act as a single rank."""
 
 from __future__ import annotations
 
@@ -22,44 +19,43 @@ from ultralytics.utils import LOGGER
 
 T = TypeVar("T")
 ALONE: ContextVar[bool] = ContextVar("alone", default=False)
-PATIENCE = timedelta(hours=1)  # for one process that scans a large data set while the others wait
-# Seconds for gloo's threads, which outlive the group in DDP, to let go of the tensors they sent last: one that does so
-# while the interpreter ends aborts the process.
+TIMEOUT = timedelta(hours=1)  # for one rank that scans a large data set while the others wait
+# Seconds for gloo's worker threads to release their last tensors; otherwise the interpreter may abort at exit.
 SETTLE = 0.3
 
 
 def started_by_torchrun() -> bool:
-    """Whether this process is one of several that torchrun (or a launcher like it) has started."""
+    """Return whether torchrun (or a similar launcher) has started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def local_rank() -> int:
-    """Number of this process on its machine, which decides its device."""
+    """Return the rank of this process on its machine, which selects its device."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def rank() -> int:
-    """Number of this process, from 0; process 0 writes the files."""
+    """Return the rank of this process; rank 0 writes the files."""
     return dist.get_rank() if dist.is_initialized() and not ALONE.get() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Return the number of ranks."""
     return dist.get_world_size() if dist.is_initialized() and not ALONE.get() else 1
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the processes that torchrun has started while the block runs; nothing where this is the only one.
+    """Join the process group of torchrun while the block runs; no-op for a single process.
 
-    Processes other than the first log errors only.
+    Ranks other than 0 log errors only.
     """
     if not started_by_torchrun() or dist.is_initialized():
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     level = LOGGER.level
     if rank():
         LOGGER.setLevel(logging.ERROR)
@@ -73,7 +69,7 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Every function of this file answers for a single process while the block runs, so that none waits for others."""
+    """Act as a single rank while the block runs, so that no collective waits for other ranks."""
     token = ALONE.set(True)
     try:
         yield
@@ -83,16 +79,19 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """Process 0 runs the block, then the others: what it writes (caches, a generated data set) they find."""
+    """Run the block on rank 0, then on the others, which find the files it wrote (caches, generated data)."""
+    if world_size() == 1:
+        yield
+        return
     if rank():
-        _wait_for_all()
+        dist.barrier()
     yield
     if not rank():
-        _wait_for_all()
+        dist.barrier()
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set in any process; all must ask."""
+    """Return whether the flag is set on any rank; all ranks must call it."""
     if world_size() == 1:
         return flag
     shared = torch.tensor([float(flag)], device=device)
@@ -101,7 +100,7 @@ def any_rank(flag: bool, device: torch.device) -> bool:
 
 
 def mean_over_ranks(values: Tensor) -> Tensor:
-    """Mean of the tensor over all processes; all must ask."""
+    """Average a tensor over all ranks (all-reduce); all ranks must call it."""
     if world_size() == 1:
         return values
     total = values.clone()
@@ -110,7 +109,7 @@ def mean_over_ranks(values: Tensor) -> Tensor:
 
 
 def gather(value: T) -> list[T]:
-    """What every process has, by rank; anything that pickles."""
+    """Return the values of all ranks, by rank (all-gather); anything that can be pickled."""
     if world_size() == 1:
         return [value]
     gathered: list[Any] = [None] * world_size()
@@ -119,7 +118,7 @@ def gather(value: T) -> list[T]:
 
 
 def from_main(value: T) -> T:
-    """What process 0 has; anything that pickles."""
+    """Broadcast the value of rank 0; anything that can be pickled."""
     if world_size() == 1:
         return value
     box = [value]
@@ -129,18 +128,17 @@ def from_main(value: T) -> T:
 
 @torch.no_grad()
 def share_state(module: nn.Module) -> None:
-    """Give every process the parameters and buffers of process 0 (statistics of BatchNorm differ between them)."""
+    """Broadcast parameters and buffers of rank 0 (BatchNorm statistics differ between ranks)."""
     if world_size() > 1:
         for tensor in module.state_dict().values():
             dist.broadcast(tensor, 0)
 
 
 def interleave(parts: Sequence[Sequence[T]], block: int = 1) -> list[T]:
-    """Undo the dealing out of blocks of items: parts [[a, c], [b]] with block 1 were [a, b, c]."""
+    """Merge the parts of ranks that received blocks of `block` items round-robin.
+
+    >>> interleave([["a", "c"], ["b"]])
+    ['a', 'b', 'c']
+    """
     longest = max(map(len, parts))
     return [item for start in range(0, longest, block) for part in parts for item in part[start : start + block]]
-
-
-def _wait_for_all() -> None:
-    if world_size() > 1:
-        dist.barrier()

@@ -1,0 +1,110 @@
+"""Progress lines, remaining time, results.csv and the summary of a run."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+import torch
+
+from tests.engine.fakes import TinyTrainer, tiny_options
+from ultralytics.engine import train_log
+from ultralytics.engine.train_log import EpochProgress, RunClock, format_seconds
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (725, "12:05"), (11220, "3:07:00")])
+def test_format_seconds(seconds, text):
+    assert format_seconds(seconds) == text
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """Return a clock that is set by hand: `now[0] = seconds`."""
+    value = [0.0]
+    monkeypatch.setattr(train_log.time, "perf_counter", lambda: value[0])
+    return value
+
+
+def test_remaining_time_counts_batches_and_epoch_ends(now):
+    clock = RunClock(epochs=3, batches=4, seconds_before=100)
+    clock.start_epoch()
+    for now[0] in (2, 4, 6, 8):
+        clock.batch_done()
+    assert clock.left(epoch=0, batch=1) == 2 * 2 + 2 * 8  # without validation so far
+    now[0] = 11
+    clock.end_epoch()
+    assert clock.epoch_seconds == 4 * 2 + 3
+    assert clock.left(epoch=1, batch=3) == 3 + 11
+    assert clock.elapsed == 111
+
+
+def test_log_file_gets_one_line_per_epoch(caplog, now):
+    clock = RunClock(epochs=10, batches=2)
+    with caplog.at_level("INFO", logger="ultralytics"):
+        clock.start_epoch()
+        with EpochProgress(["giou_loss"], clock, 0, 0, torch.device("cpu")) as bar:
+            for now[0] in (1, 2):
+                clock.batch_done()
+                bar.update([0.5] if bar.needs_losses else None, boxes=7, images=4, size=64)
+    assert caplog.messages == [" 1/10  giou 0.500  left 0:18  4.0 img/s  7 boxes  64px"]
+
+
+@pytest.fixture
+def run(tmp_path, caplog):
+    """Return a function that trains with planned fitness values and returns the trainer and the lines of the log."""
+
+    def train(planned=TinyTrainer.planned, **changes):
+        caplog.clear()
+        trainer = type("Planned", (TinyTrainer,), {"planned": planned})(tiny_options(tmp_path, **changes))
+        with caplog.at_level("INFO", logger="ultralytics"):
+            trainer.train()
+        return trainer, "\n".join(caplog.messages).splitlines()
+
+    return train
+
+
+def test_results_and_parameter_groups(run):
+    trainer, lines = run(epochs=1, backbone_lr_ratio=0.5, warmup_iters=0)
+    names = "lr/pg0 backbone/decay, lr/pg1 backbone/no decay, lr/pg2 rest/decay, lr/pg3 rest/no decay"
+    assert any(names in line for line in lines)
+    row = next(csv.DictReader(trainer.files.results.open()))
+    assert list(row) == [
+        "epoch", "time", "train/a_loss", "train/b_loss", "metrics/mAP50-95(B)", "val/a_loss", "val/b_loss",
+        "lr/pg0", "lr/pg1", "lr/pg2", "lr/pg3",
+    ]  # fmt: skip
+    assert [float(row[f"lr/pg{index}"]) for index in range(4)] == pytest.approx([0.005, 0.005, 0.01, 0.01])
+
+
+def test_summary_names_the_best_epoch(run):
+    _, lines = run(planned=(0.1, 0.3, 0.2, 0.2))
+    assert any(line.startswith("Finished 4 epochs in 0:0") for line in lines)
+    assert "Best epoch: 2, with mAP50-95 0.3000." in lines
+    assert "  weights/best.pt  epoch 2" in lines and "  weights/last.pt  epoch 4, to resume from" in lines
+    _, lines = run(epochs=1, save=False)
+    assert not any("weights/" in line or "yolo predict" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("val", "planned", "why"), [(False, (0.1,), "val=False"), (True, (float("nan"),), "no labels")]
+)
+def test_summary_without_a_best_epoch(run, val, planned, why):
+    _, lines = run(planned=planned, epochs=1, val=val)
+    assert any(line.startswith("Best epoch: unknown") and why in line for line in lines)
+
+
+def test_summary_of_early_stopping(run, tmp_path):
+    trainer, lines = run(planned=(0.1, 0.5, 0.4, 0.3), epochs=9, patience=2)
+    (end,) = (line for line in lines if line.startswith("Finished 4 of 9 epochs"))
+    assert "Stopped early: no improvement for 2 epochs (patience=2): the best fitness, 0.5000, was" in end
+    assert lines[-1] == f"  yolo train resume={trainer.last} patience=0"
+    given = {"resume": str(trainer.last), "patience": 0}
+    resumed = TinyTrainer(tiny_options(tmp_path, **given), overrides=given)
+    resumed.train()
+    assert resumed.epoch == 9
+
+
+def test_summary_of_the_time_limit(run):
+    trainer, lines = run(epochs=1000, time=1e-5)
+    assert trainer.epoch < 10
+    assert any("Stopped early: " in line and "of time=1e-05 hours used" in line for line in lines)
+    assert lines[-1] == f"  yolo train resume={trainer.last} time=HOURS"

@@ -1,0 +1,380 @@
+"""Setup of a training run, before its first batch: options, data, model, optimizer, run folder, resume."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultralytics.cfg.options import ConfigLike, resolve_options
+from ultralytics.data.build import EpochLoader, build_dataloader, build_dataset
+from ultralytics.data.dataset import DetectionDataset
+from ultralytics.data.dataset_yaml import load_dataset_config
+from ultralytics.engine import checkpoint as checkpoints
+from ultralytics.engine import train_log
+from ultralytics.engine.autobatch import default_batch, measured_batch
+from ultralytics.engine.ddp import batch_per_rank, sync_batchnorm, wrap_ddp
+from ultralytics.engine.optim import Schedule, build_optimizer, freeze_layers, param_groups
+from ultralytics.engine.train_log import RunClock
+from ultralytics.engine.train_state import EarlyStopping, TrainState
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.nn.accelerate import for_training
+from ultralytics.nn.batch_of_one import accept_batches_of_one
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.weights import Weights, known_names, load_backbone, load_weights
+from ultralytics.utils import LOGGER, dist
+from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
+from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.errors import DataError, ModelConfigError, OptionError
+from ultralytics.utils.files import run_dir
+from ultralytics.utils.flops import run_copy
+from ultralytics.utils.torch_utils import ModelEMA, compiled, half_dtype, init_seeds, select_device
+
+STRIDE = 32  # image sides are multiples of it
+Paths = str | Path | Iterable[Path]
+
+
+def multi_scale_sides(imgsz: int) -> range:
+    """Return the image sides of `multi_scale` in pixels: multiples of STRIDE from 0.75 to 1.25 of `imgsz`.
+
+    >>> list(multi_scale_sides(160))
+    [128, 160, 192]
+    """
+    steps = imgsz // STRIDE
+    return range(math.ceil(steps * 0.75) * STRIDE, math.floor(steps * 1.25) * STRIDE + 1, STRIDE)
+
+
+def resize_randomly(images: Tensor, imgsz: int, *place: int) -> Tensor:
+    """Resize (B, 3, H, W) to a random multi-scale side; `place` (seed, epoch, batch) is the seed, for exact resume."""
+    side = random.Random("/".join(map(str, place))).choice(multi_scale_sides(imgsz))
+    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
+
+
+def state_attribute(name: str) -> Any:
+    """Make `trainer.<name>` an alias of `trainer.state.<name>`."""
+    return property(lambda self: getattr(self.state, name), lambda self, value: setattr(self.state, name, value))
+
+
+class TrainerSetup(CallbacksMixin):
+    """Build data, model, optimizer and run folder of a training run from its options.
+
+    A subclass sets `loss_names`, `model_class` and `validator_class`, and may override the methods that build.
+
+    Args:
+        cfg: options, or a YAML file or mapping of some; None for the defaults.
+        overrides: options set by the user, which a resumed run must distinguish from defaults.
+        model: a network to continue from, instead of a new one.
+    """
+
+    loss_names: tuple[str, ...] = ()
+    model_class: type[DetectionModel]
+    validator_class: type[BaseValidator]
+
+    epoch = state_attribute("epoch")  # from 0
+    batches_done = state_attribute("batches_done")  # of this epoch
+    updates = state_attribute("updates")  # optimizer steps
+    losses = state_attribute("losses")
+    metrics = state_attribute("metrics")
+    fitness = state_attribute("fitness")
+    best_fitness = state_attribute("best_fitness")
+    stopper = state_attribute("stopper")
+    stop_reason = state_attribute("stop_reason")
+    model = state_attribute("model")
+    ema = state_attribute("ema")
+    optimizer = state_attribute("optimizer")
+    scaler = state_attribute("scaler")
+
+    def __init__(
+        self,
+        cfg: ConfigLike = None,
+        overrides: Mapping[str, object] | None = None,
+        _callbacks: Callbacks | Mapping | None = None,
+        *,
+        model: nn.Module | None = None,
+    ) -> None:
+        options = resolve_options(cfg, overrides, "train")
+        self.checkpoint: dict | None = None  # to resume from, until it is loaded
+        self.save_dir: Path | None = None
+        self.best: Path | None = None
+        self.last: Path | None = None
+        if options.resume:
+            path, self.checkpoint = checkpoints.find_checkpoint(checkpoints.resume_path(options))
+            given = checkpoints.non_default_options(options) if overrides is None else overrides
+            options = checkpoints.resume_options(self.checkpoint, path, given)
+            if path.parent.name == "weights":  # continue in the same run folder
+                self.save_dir = path.parent.parent
+        self.args = options
+        self.epochs = options.epochs
+        self.device = select_device(options.device)
+        self.callbacks = _callbacks.copy() if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
+        loss_sum = torch.zeros(len(self.loss_names), device=self.device)
+        self.state = TrainState(EarlyStopping(options.patience), loss_sum)
+        self.set_model(model)
+        self.datasets: dict[str, DetectionDataset] = {}
+
+    def set_model(self, model: nn.Module | None) -> None:
+        """Set the network to continue from; None for a new one."""
+        self.model = model
+        self.is_pretrained = model is not None
+
+    def setup(self) -> None:
+        """Build data, model, optimizer and run folder; the folder comes last, so that an error leaves no empty one."""
+        init_seeds(self.args.seed)
+        self.rank, self.world_size, self.is_main = dist.rank(), dist.world_size(), dist.rank() == 0
+        self.args = self.args.replace(mode="train", imgsz=check_imgsz(self.args.imgsz, STRIDE))
+        is_auto_batch = self.args.batch == -1
+        if is_auto_batch:  # until the model is built and can be measured
+            self.args = self.args.replace(batch=default_batch())
+        self.dtype = self.mixed_precision()
+        LOGGER.info(train_log.device_line(self.device, self.dtype, self.args.amp))
+        with dist.main_first():
+            self.train_loader, self.val_loader = self.load_data()
+        self.model = self.build_model().to(self.device)
+        self.set_model_attributes()
+        if self.args.accelerate and (applied := for_training(self.model)):
+            LOGGER.info(f"accelerate: {', '.join(applied)} (accelerate=False switches this off)")
+        if is_auto_batch:
+            side = multi_scale_sides(self.args.imgsz)[-1] if self.args.multi_scale else self.args.imgsz
+            batch = measured_batch(self.model, self.train_loader.dataset, self.device, self.dtype, side)
+            self.args = self.args.replace(batch=batch)
+            self.train_loader, self.val_loader = self.build_loaders()
+        if self.args.sync_bn:
+            self.model = sync_batchnorm(self.model, self.device)
+        self.setup_optimizer()
+        self.network = self.model
+        if self.world_size > 1:
+            batch = self.preprocess_batch(next(iter(self.train_loader)))
+            self.network = wrap_ddp(self.model, batch, self.device)
+        self.network_call = compiled(self.network) if self.args.compile else self.network
+        self.setup_run_dir()
+        LOGGER.info(
+            f"Training epochs {self.epoch + 1} to {self.epochs}, {len(self.train_loader)} batches each, at "
+            f"{self.args.imgsz} px; results are saved to {self.save_dir}"
+        )
+
+    # Data -------------------------------------------------------------------------------------------------------------
+
+    def load_data(self) -> tuple[EpochLoader, EpochLoader]:
+        """Read the data YAML and return the training and validation loaders."""
+        if self.args.data is None:
+            raise OptionError("data: which data set? Write data=shapes.yaml (built in), or the path of your data YAML.")
+        self.data = load_dataset_config(self.args.data, ("train", "val"))
+        return self.build_loaders()
+
+    def build_loaders(self) -> tuple[EpochLoader, EpochLoader]:
+        """Return the training and validation loaders; called again when `batch=-1` has chosen the batch."""
+        batch, paths = batch_per_rank(self.args.batch), self.data.splits
+        training, validation = (self.get_dataloader(paths[s], batch, dist.rank(), s) for s in ("train", "val"))
+        return training, validation
+
+    def get_dataloader(
+        self, dataset_path: Paths, batch_size: int = 16, rank: int = 0, mode: str = "train"
+    ) -> EpochLoader:
+        """Return a loader of the "train" or "val" images, shuffled for training; the data set is built only once.
+
+        An override may return another `EpochLoader`, with batches as from `DetectionDataset.collate`. `batch_size` is
+        the batch of this rank.
+        """
+        if mode not in self.datasets:
+            self.datasets[mode] = self.build_dataset(dataset_path, mode, batch_size)
+        share = {"batch": batch_size, "workers": self.args.workers, "seed": self.args.seed}
+        return build_dataloader(self.datasets[mode], shuffle=mode == "train", **share)
+
+    def build_dataset(self, img_path: Paths, mode: str = "train", batch: int | None = None) -> DetectionDataset:
+        """Return the labeled images of `img_path`, augmented for "train". `batch` is for overrides that need it."""
+        paths = (Path(img_path),) if isinstance(img_path, (str, Path)) else tuple(img_path)
+        config = replace(self.data, splits={**self.data.splits, mode: paths})
+        return build_dataset(self.args, config, mode, training=mode == "train", imgsz=self.args.imgsz)
+
+    @property
+    def test_loader(self) -> EpochLoader:
+        """Validation loader."""
+        return self.val_loader
+
+    # Model ------------------------------------------------------------------------------------------------------------
+
+    def build_model(self) -> nn.Module:
+        """Return the network with its initial weights and its loss. In training, `model(batch)` is (loss, items)."""
+        names = dict(self.train_loader.dataset.names)
+        if self.checkpoint is None:
+            model = self.build_new_model(names)
+        elif names == self.checkpoint["names"]:
+            model = self.get_model(self.checkpoint["model_yaml"], None, verbose=False)
+        else:
+            raise DataError(
+                f"{self.args.data}: a resumed run keeps its classes; expected {self.checkpoint['names']}, got {names}."
+            )
+        model.names = names
+        model.args = self.args
+        model.criterion = model.init_criterion()
+        model.info(detailed=True)
+        self.disable_multi_scale_if_fixed(model)
+        return model
+
+    def build_new_model(self, names: dict[int, str]) -> nn.Module:
+        """Build from the network, YAML or weights in `model`, and load `pretrained` and `backbone_weights`.
+
+        Class outputs are transferred by class name; what does not fit keeps its random initialization.
+        """
+        options = self.args
+        weights: Weights | None = None
+        if self.model is not None:
+            architecture = self.model.yaml
+            weights = Weights(self.model.state_dict(), options.model or "model", known_names(self.model.names))
+        elif options.model and Path(options.model).suffix == ".pt":
+            loaded = checkpoints.load_model_weights(options.model)
+            architecture, known = loaded["model_yaml"], known_names(loaded["names"])
+            weights = Weights(loaded["ema"] or loaded["model"], options.model, known)
+        elif options.model:
+            architecture = options.model
+        else:
+            raise OptionError("model: which model? Write model=rtdetr-r18.yaml, or the path of your YAML or weights.")
+        model = self.get_model(architecture, weights if options.pretrained else None, verbose=False)
+        if isinstance(options.pretrained, str):
+            load_weights(model, options.pretrained, names=names)
+        if options.backbone_weights is not None:
+            load_backbone(model, options.backbone_weights)
+        return model
+
+    def get_model(
+        self, cfg: str | Path | Mapping[str, Any], weights: Weights | None = None, verbose: bool = True
+    ) -> DetectionModel:
+        """Return a network for the classes of the data.
+
+        Args:
+            cfg: model YAML, or its content.
+            weights: weights to start from, for `load` of the network; None for random initialization.
+            verbose: log the layer table; the trainer does so later, when all weights are loaded.
+        """
+        names = dict(self.train_loader.dataset.names)
+        settings = {**self.model_settings(), "modules": self.args.modules}
+        model = self.model_class(cfg, nc=len(names), verbose=verbose, overrides=settings)
+        if weights is not None:
+            load_weights(model, weights, names=names)
+        return model
+
+    def model_settings(self) -> dict[str, Any]:
+        """Return settings of the model YAML that options override; None keeps the setting of the YAML."""
+        return {}
+
+    def starts_pretrained(self) -> bool:
+        """Return whether the backbone has pretrained weights, which decides the default of `backbone_lr_ratio`."""
+        options = self.args
+        is_weights = bool(options.model) and Path(options.model).suffix == ".pt"
+        from_file = options.pretrained and (isinstance(options.pretrained, str) or is_weights)
+        backbone = (self.model.model[i] for i in self.model.backbone_layers)
+        return bool(self.is_pretrained or from_file or any(getattr(layer, "pretrained", None) for layer in backbone))
+
+    def disable_multi_scale_if_fixed(self, model: nn.Module) -> None:
+        """Turn `multi_scale` off for a network that accepts images of one size only, with a warning."""
+        sides = multi_scale_sides(self.args.imgsz)
+        for side in {sides[0], sides[-1]} - {self.args.imgsz} if self.args.multi_scale else ():
+            try:
+                run_copy(model, side, lambda twin, image: twin(image))
+            except ModelConfigError as error:
+                LOGGER.warning(f"multi_scale: turned off, as the network does not accept images of {side} px: {error}")
+                self.args = self.args.replace(multi_scale=False)
+                return
+
+    def set_model_attributes(self) -> None:
+        """Change the network on its device, before the optimizer is built and DDP wraps it."""
+        accept_batches_of_one(self.model)
+
+    def log_recommendations(self) -> None:
+        """Log options that the data suggests."""
+
+    def get_validator(self) -> BaseValidator:
+        """Return the validator of this run."""
+        return self.validator_class(self.test_loader, self.save_dir, self.args, self.callbacks)
+
+    def build_validator(self, *, plots: bool) -> BaseValidator:
+        """Return the validator with `plots` on or off; `validator(model, loss=True)` returns metrics."""
+        validator = self.get_validator()
+        validator.args = validator.args.replace(mode="val", plots=plots)
+        return validator
+
+    # Optimizer --------------------------------------------------------------------------------------------------------
+
+    def mixed_precision(self) -> torch.dtype | None:
+        """Return the 16-bit type of mixed precision, or None for float32."""
+        return half_dtype(self.device) if self.args.amp else None
+
+    def setup_optimizer(self) -> None:
+        """Freeze layers; build optimizer, schedule, gradient scaler and EMA."""
+        if self.checkpoint is None:
+            self.log_recommendations()
+        self.frozen_norms = freeze_layers(self.model, self.args.freeze)
+        self.resolve_backbone_lr()
+        options = self.args
+        self.accumulate = max(round(options.nbs / options.batch), 1)
+        self.schedule = Schedule.from_options(options, math.ceil(len(self.train_loader) / self.accumulate))
+        rates = {"lr": options.lr0, "momentum": options.momentum, "decay": options.weight_decay}
+        self.optimizer = self.build_optimizer(self.model, options.optimizer, **rates, iterations=self.schedule.total)
+        groups = self.optimizer.param_groups
+        for number, group in enumerate(groups):  # groups of an overridden build_optimizer may have neither
+            group.setdefault("initial_lr", group["lr"])  # the schedule multiplies it
+            group.setdefault("name", f"group {number}")
+        self.trainable = [parameter for group in groups for parameter in group["params"]]
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        self.ema = ModelEMA(self.model, options.ema_decay, options.ema_warmup)
+        per_step = options.batch * self.accumulate
+        LOGGER.info(train_log.optimizer_line(options, self.model, groups, self.schedule, per_step))
+
+    def resolve_backbone_lr(self) -> None:
+        """Set `backbone_lr_ratio=null` to the paper's 0.1 for a pretrained backbone, else to 1."""
+        if self.args.backbone_lr_ratio is None:
+            self.args = self.args.replace(backbone_lr_ratio=0.1 if self.starts_pretrained() else 1.0)
+
+    def build_optimizer(
+        self, model: nn.Module, name: str, lr: float, momentum: float, decay: float, iterations: float
+    ) -> torch.optim.Optimizer:
+        """Build the optimizer; the schedule multiplies the rate of each of its groups.
+
+        `iterations`, the optimizer steps of the run, are for overrides that choose by the length of the run.
+        """
+        groups = param_groups(model, lr=lr, weight_decay=decay, backbone_lr_ratio=self.args.backbone_lr_ratio)
+        return build_optimizer(name, groups, momentum=momentum)
+
+    # Run folder and resume --------------------------------------------------------------------------------------------
+
+    def setup_run_dir(self) -> None:
+        """Create the run folder and load the checkpoint of a resumed run."""
+        if self.is_main and not self.save_dir:
+            self.save_dir = run_dir(self.args.project, self.args.name or "train", exist_ok=self.args.exist_ok)
+        self.save_dir = dist.from_main(self.save_dir)
+        self.files = checkpoints.RunDir(self.save_dir)
+        self.best, self.last = self.files.best, self.files.last
+        if self.is_main:
+            self.files.create(self.args.to_dict())
+            if self.args.plots:
+                train_log.add_plots(self.callbacks)
+        self.validator = self.build_validator(plots=False)
+        if self.checkpoint is not None:
+            self.resume(self.checkpoint)
+            self.checkpoint = None  # free it: model, EMA and optimizer state have been loaded from it
+        self.clock = RunClock(self.epochs, len(self.train_loader), self.state.seconds)
+
+    def resume(self, saved: Mapping[str, Any]) -> None:
+        """Continue an earlier run. Raises OptionError if it has no epochs left."""
+        if saved["epoch"] + 1 >= self.epochs:
+            raise OptionError(
+                f"{self.args.resume}: this run has finished its {self.epochs} epochs; to continue, set more, such as "
+                f"epochs={self.epochs * 2}."
+            )
+        state = self.state
+        state.load_state_dict(saved)
+        if (before := saved["options"]["batch"]) != self.args.batch:  # count the same images in batches of the new size
+            done, state.batches_done = state.batches_done, state.batches_done * before // self.args.batch
+            state.loss_sum *= state.batches_done / max(done, 1)
+        if not self.best.exists():  # the checkpoint was moved away from its run: start a new best.pt
+            state.stopper.best_fitness, state.stopper.best_epoch = None, state.epoch - 1
+        if self.is_main:
+            self.files.keep_results(state.epoch)
+        LOGGER.info(f"Resuming {self.args.resume} in epoch {state.epoch + 1}, batch {state.batches_done + 1}")
