@@ -1,13 +1,19 @@
+import subprocess
+import sys
 import threading
+from contextlib import closing
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
-from ultralytics.data import streams
-from ultralytics.data.loaders import load_source
+from ultralytics.cfg.options import get_cfg
+from ultralytics.data.loaders import load_source, read_ahead
+from ultralytics.data.streams import Frame
+from ultralytics.models.rtdetr.predict import RTDETRPredictor
 from ultralytics.utils.errors import DataError
 
 
@@ -15,20 +21,10 @@ def picture(value=100, height=20, width=30):
     return np.full((height, width, 3), value, np.uint8)
 
 
-def save(path, image=None):
+def save(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imencode(path.suffix, picture() if image is None else image)[1].tofile(path)
+    cv2.imencode(path.suffix, picture())[1].tofile(path)
     return path
-
-
-@pytest.fixture
-def video(tmp_path):
-    file = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), 25, (32, 24))
-    for value in range(0, 70, 10):
-        writer.write(np.full((24, 32, 3), value, np.uint8))
-    writer.release()
-    return file
 
 
 def frames(source, **options):
@@ -37,6 +33,10 @@ def frames(source, **options):
 
 def names(source, **options):
     return [frame.path.replace("\\", "/").rsplit("/", 1)[-1] for frame in frames(source, **options)]
+
+
+def reader_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 
 @pytest.fixture
@@ -48,30 +48,33 @@ def folder(tmp_path):
     return tmp_path / "images"
 
 
-def test_path_folder_and_glob(folder):
+@pytest.fixture
+def video(tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (32, 24))
+    for value in range(200):
+        writer.write(np.full((24, 32, 3), value, np.uint8))
+    writer.release()
+    return tmp_path / "clip.avi"
+
+
+def test_path_folder_glob_and_file_address(folder):
     assert names(folder / "a.jpg") == ["a.jpg"]
     assert names(str(folder)) == ["a.jpg", "b.png", "bild ü.png"]
     assert names(f"{folder}/*.png") == ["b.png", "bild ü.png"]
     assert names(f"{folder}/**/*.png") == ["b.png", "bild ü.png", "c.png"]
     assert [frame.label.split()[1] for frame in frames(folder)] == ["1/3", "2/3", "3/3"]
+    assert names((folder / "bild ü.png").as_uri()) == ["bild ü.png"]
+    assert names(save(folder / "shot[1].png")) == ["shot[1].png"]  # not a glob
 
 
-def test_a_name_with_glob_characters_is_found(tmp_path):
-    assert names(save(tmp_path / "shot[1].png")) == ["shot[1].png"]
-
-
-def test_lists_of_paths_in_files(folder, monkeypatch, caplog):
+def test_lists(folder, monkeypatch, caplog):
     monkeypatch.chdir(folder.parent)
     listing = folder / "list.txt"  # the first path from the working folder, the second from that of the list
     listing.write_text("images/a.jpg\n# comment\n\nb.png\nmissing.png\n", encoding="utf-8")
     assert names(listing) == ["a.jpg", "b.png"]
     assert "line 5 skipped" in caplog.text and "missing.png" in caplog.text
-    table = folder / "list.csv"
-    table.write_text('a.jpg,cat\n"b.png",dog\n')
-    assert names(table) == ["a.jpg", "b.png"]
-
-
-def test_lists_in_lists_end(folder, caplog):
+    (folder / "list.csv").write_text('a.jpg,cat\n"b.png",dog\n')
+    assert names(folder / "list.csv") == ["a.jpg", "b.png"]
     (folder / "a.txt").write_text("b.txt\na.jpg\n")
     (folder / "b.txt").write_text("a.txt\nb.png\n")
     assert names(folder / "a.txt") == ["b.png", "a.jpg"]
@@ -85,54 +88,40 @@ def test_encodings_of_lists(folder, encoding, end):
     assert names(folder / "list.txt") == ["bild ü.png", "a.jpg"]
 
 
-def test_lists_that_are_no_text(folder):
-    (folder / "list.txt").write_bytes(b"\xff\xfea")
-    with pytest.raises(DataError, match=r"list.txt: not text in UTF-8"):
-        names(folder / "list.txt")
-    (folder / "list.csv").write_bytes(b'"a.jpg\n' + b"x" * 200_000)
-    with pytest.raises(DataError, match=r"list.csv: not a readable table"):
-        names(folder / "list.csv")
-
-
-def test_file_addresses(folder):
-    assert names((folder / "bild ü.png").as_uri()) == ["bild ü.png"]
-
-
-def test_a_name_that_is_too_long_is_answered(folder):
-    with pytest.raises(DataError, match=r"source x+: "):
-        names("x" * 5000)
-
-
-def test_batches_and_mixed_lists(folder):
+def test_batches_and_mixed_sources(folder):
     source = [folder, picture(), Image.new("RGB", (9, 7)), [np.zeros((2, 5, 4, 3), np.uint8)]]
     assert [len(batch) for batch in load_source(source, batch=4)] == [4, 3]
     found = frames(source)
     assert [f.image.shape[:2] for f in found[3:]] == [(20, 30), (7, 9), (5, 4), (5, 4)]
     assert found[3].path == "image3.jpg"
     loaded = load_source(source)
-    assert len(list(loaded)) == len(list(loaded)) == len(loaded) == 7  # can be gone over again
+    assert len(list(loaded)) == len(list(loaded)) == len(loaded) == 7  # can be iterated again
 
 
-def test_arrays_are_bgr_and_pil_images_rgb():
+def test_images_videos_and_gifs_in_order(tmp_path, video):
+    save(tmp_path / "a.png")
+    gif = [Image.new("RGB", (8, 6), (value,) * 3) for value in (10, 60)]
+    gif[0].save(tmp_path / "d.gif", save_all=True, append_images=gif[1:])
+    got = [(f.kind, f.label.split()[1]) for f in frames([tmp_path, picture()], batch=3, vid_stride=40)]
+    assert got == [("image", "1/4"), *[("video", "2/4")] * 5, ("video", "3/4"), ("image", "4/4")]
+
+
+def test_arrays_are_bgr_and_pil_images_rgb(tmp_path):
     blue = np.zeros((4, 6, 3), np.uint8)
     blue[..., 0] = 255
     sources = [blue, np.dstack([blue, blue[..., :1]]), Image.new("RGB", (6, 4), "blue"), Image.new("P", (6, 4))]
     first, with_alpha, pil, _ = frames(sources)
     assert (first.image == blue).all() and (with_alpha.image == blue).all() and (pil.image == blue).all()
     assert frames(np.full((4, 6), 7, np.uint8))[0].image.shape == (4, 6, 3)
-
-
-def test_pil_images_are_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # camera held sideways
     Image.new("RGB", (30, 20)).save(tmp_path / "sideways.jpg", exif=exif)
     with Image.open(tmp_path / "sideways.jpg") as image:
         (frame,) = frames(image)
-    assert frame.image.shape[:2] == (30, 20)
-    assert frame.path.endswith("sideways.jpg")
+    assert frame.image.shape[:2] == (30, 20) and frame.path.endswith("sideways.jpg")
 
 
-def test_tensors_stay_as_they_are_and_only_equal_shapes_share_a_batch():
+def test_tensors_are_kept_and_only_equal_shapes_share_a_batch():
     tensor = torch.rand(2, 3, 32, 64)
     got = list(load_source([tensor, torch.rand(3, 32, 32), picture()], batch=8))
     assert [len(batch) for batch in got] == [2, 1, 1]
@@ -141,18 +130,10 @@ def test_tensors_stay_as_they_are_and_only_equal_shapes_share_a_batch():
     assert (torch.from_numpy(got[0][1].image) == expected).all()
 
 
-def test_video(video):
-    got = frames(video)
-    assert [round(float(f.image.mean()), -1) for f in got] == list(range(0, 70, 10))
-    assert got[1].label == f"video 1/1 (frame 2/7) {video}" and got[0].fps == 25
-    strided = frames(video, vid_stride=3)
-    assert [f.index for f in strided] == [1, 4, 7] and strided[0].fps == pytest.approx(25 / 3)
-
-
-def test_broken_files_are_reported_and_skipped(folder, video, caplog):
+def test_broken_files_are_skipped(folder, caplog):
     (folder / "aa.jpg").write_bytes((folder / "a.jpg").read_bytes()[:200])
     (folder / "broken.mp4").write_bytes(b"no video")
-    assert names([folder, video])[:3] == ["a.jpg", "b.png", "bild ü.png"]
+    assert names(folder) == ["a.jpg", "b.png", "bild ü.png"]
     assert "aa.jpg" in caplog.text and "broken.mp4 cannot be opened" in caplog.text
 
 
@@ -164,12 +145,15 @@ def test_broken_files_are_reported_and_skipped(folder, video, caplog):
         (True, "got True"),
         ([], "an empty list"),
         ({"a": 1}, "a path, glob, camera number"),
+        ("x" * 5000, "source x+: "),
         ("{folder}/a.jpeg", "does not exist; did you mean 'a.jpg'"),
         ("{folder}/nowhere/a.jpg", "nowhere does not exist"),
-        ("{folder}/*.bmp", "no image or video among them; expected images .*jpg"),
+        ("{folder}/*.bmp", "0 entries, no image or video among them; expected images .*jpg"),
         ("{folder}/notes.md", "unknown file type '.md'"),
+        ("{folder}/utf16.txt", "utf16.txt: not text in UTF-8"),
+        ("{folder}/bad.csv", "bad.csv: not a readable table"),
         (["{folder}/a.jpg", "0"], "1 live streams together with 1 files"),
-        (np.zeros((4, 4, 3), np.float32), "array of float32"),
+        (["{folder}/a.jpg", np.zeros((4, 4, 3), np.float32)], "array of float32"),
         (np.zeros((3, 4, 5), np.uint8), "5 channels"),
         (Image.new("F", (4, 4)), r"PIL image .*floating-point"),
         (np.zeros((0, 4, 3), np.uint8), "expected uint8"),
@@ -178,83 +162,111 @@ def test_broken_files_are_reported_and_skipped(folder, video, caplog):
         (torch.full((1, 3, 32, 32), float("nan")), "values nan"),
     ],
 )
-def test_unusable_sources_are_answered(folder, source, message):
+def test_invalid_sources(folder, source, message):
+    (folder / "utf16.txt").write_bytes("a.jpg".encode("utf-16"))
+    (folder / "bad.csv").write_bytes(b'"a.jpg\n' + b"x" * 200_000)
     fill = lambda item: item.format(folder=folder) if isinstance(item, str) else item  # noqa: E731
     source = [fill(item) for item in source] if isinstance(source, list) else fill(source)
     with pytest.raises(DataError, match=message):
         frames(source)
 
 
-def test_an_empty_folder_names_what_is_accepted(tmp_path):
-    with pytest.raises(DataError, match=r"0 entries, no image or video among them; expected images .*\.jpg"):
-        load_source(tmp_path)
+def numbers(count, log, fails_at=None, error=KeyError):
+    try:
+        for number in range(count):
+            if number == fails_at:
+                raise error
+            log.append(number)
+            yield number
+    finally:
+        log.append("closed")
 
 
-class FakeCapture:
-    """A camera: `connections[address]` lists how many frames each connection gives; past the last, none opens."""
-
-    connections: dict = {}  # noqa: RUF012
-
-    def __init__(self, address, *timeouts):
-        waiting = self.connections[address]
-        self.left = waiting.pop(0) if waiting else 0
-
-    def get(self, _):
-        return float("nan")
-
-    def grab(self):
-        self.left -= 1
-        return self.left >= 0
-
-    def retrieve(self):
-        return True, picture(self.left % 256)
-
-    def release(self):
-        pass
+def test_read_ahead_is_ordered_and_bounded():
+    log = []
+    with closing(read_ahead(numbers(300, log), 4)) as items:
+        for taken, item in enumerate(items):
+            assert item == taken and len(log) <= taken + 1 + 4 + 1  # taken, waiting, and "closed"
+    assert taken == 299 and log[-1] == "closed" and not reader_threads()
 
 
-@pytest.fixture
-def cameras(monkeypatch):
-    monkeypatch.setattr(streams.cv2, "VideoCapture", FakeCapture)
-    monkeypatch.setattr(streams, "RECONNECT_SECONDS", 0.001)
-    monkeypatch.setattr(FakeCapture, "connections", {})
-    return FakeCapture.connections
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt, SystemExit, MemoryError])
+def test_read_ahead_raises_after_the_items_before(error):
+    log, seen = [], []
+    with pytest.raises(error) as caught:
+        for item in read_ahead(numbers(10, log, fails_at=4, error=error), 2):
+            seen.append(item)
+    assert seen == [0, 1, 2, 3] and log[-1] == "closed" and not reader_threads()
+    assert any(entry.name == "numbers" for entry in caught.traceback)
 
 
-def test_streams_reconnect_and_end_with_a_report(cameras, tmp_path, caplog):
-    cameras.update({"rtsp://user:secret@door/1": [3, 2], "rtsp://yard": [4]})
-    listing = tmp_path / "all.streams"
-    listing.write_text("rtsp://user:secret@door/1\nrtsp://yard\n")
-    got = frames(listing, stream_buffer=True)
-    assert [f.index for f in got if "door" in f.path] == [1, 2, 3, 4, 5]
-    assert [f.index for f in got if "yard" in f.path] == [1, 2, 3, 4]
-    assert {(f.kind, f.fps) for f in got} == {("stream", 30.0)}
-    assert "stream 1/2 rtsp://door/1: stopped after 5 frames; gave up after 3 attempts" in caplog.text
-    assert "secret" not in caplog.text + "".join(f.path + f.label for f in got)
+@pytest.mark.parametrize("taken", [0, 1, 7])
+def test_read_ahead_closed_early(taken):
+    log = []
+    items = read_ahead(numbers(10**9, log), 4)
+    for _ in range(taken):
+        next(items)
+    del items  # closes it
+    assert not reader_threads() and log[-1:] == (["closed"] if taken else [])
 
 
-def test_without_a_buffer_the_newest_frame_is_taken(cameras):
-    cameras[0] = [50]
-    numbers = [batch[0].index for batch in load_source(0)]
-    assert numbers == sorted(numbers) and numbers[-1] == 50 and len(numbers) < 50
+class CountingNetwork(nn.Module):
+    """Detects one object in every image; raises at call `fails_at`."""
+
+    def __init__(self, fails_at=None):
+        super().__init__()
+        self.names, self.stride = {0: "thing"}, torch.tensor([32.0])
+        self.calls, self.fails_at = 0, fails_at
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == self.fails_at:
+            raise RuntimeError("the network failed")
+        return torch.tensor([[[0.5, 0.5, 0.4, 0.4, 0.9]]]).expand(len(x), -1, -1).clone(), None
 
 
-def test_streams_that_never_open_are_an_error(cameras):
-    cameras[3] = []
-    with pytest.raises(DataError, match=r"no stream gave a frame: stream 1/1 3: cannot be opened.*check the address"):
-        frames("3")
+def predictor(tmp_path, **options):
+    given = {"mode": "predict", "device": "cpu", "imgsz": 64, "save": False, "verbose": False}
+    return RTDETRPredictor(get_cfg(None, {**given, "project": str(tmp_path / "runs"), **options}))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_reader_that_fails_does_not_leave_the_caller_waiting(cameras):
-    with pytest.raises(DataError, match="its reader failed"):
-        frames("9")  # a camera that the fake does not know
+@pytest.mark.parametrize("stream", [False, True])
+def test_reader_ends_with_a_failed_network_and_an_early_exit(tmp_path, video, stream):
+    with pytest.raises(RuntimeError, match="the network failed"):
+        list(predictor(tmp_path)(video, CountingNetwork(fails_at=3), stream=stream))
+    assert not reader_threads()
+    for _ in predictor(tmp_path)(video, CountingNetwork(), stream=True):
+        assert reader_threads()
+        break
+    assert not reader_threads()
+    next(iter(load_source([picture()])))
+    assert not reader_threads()  # arrays need no thread
 
 
-def test_leaving_a_stream_stops_its_thread(cameras):
-    cameras[0] = [10**9]
-    batches = iter(load_source(0))
-    next(batches)
-    before = threading.active_count()
-    batches.close()
-    assert threading.active_count() == before - 1
+def test_two_thousand_frames_in_constant_memory(tmp_path, video, monkeypatch):
+    alive, init, lock = [0, 0], Frame.__init__, threading.RLock()  # now, and at most
+
+    def change(by):
+        with lock:
+            alive[0] += by
+            alive[1] = max(alive)
+
+    def counted(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        change(1)
+
+    monkeypatch.setattr(Frame, "__init__", counted)
+    monkeypatch.setattr(Frame, "__del__", lambda self: change(-1), raising=False)
+    count = sum(1 for _ in predictor(tmp_path, batch=20)([video] * 10, CountingNetwork(), stream=True))
+    assert count == 2000 and alive[1] <= 2 * 20 + 20 + 2
+
+
+def test_script_that_ends_within_a_source(video):
+    """A thread that returns from its decoder after interpreter exit would abort the process."""
+    script = (
+        "import sys; from ultralytics.data.loaders import load_source\n"
+        "batches = iter(load_source(sys.argv[1])); next(batches)\n"
+        "keep = [batches]; keep.append(keep)  # never closed\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script, video], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

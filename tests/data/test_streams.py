@@ -1,0 +1,394 @@
+"""Videos, GIFs, the screen, and live streams from fakes and from a server that drops, stalls and comes back."""
+
+import contextlib
+import http.server
+import io
+import sys
+import threading
+import time
+from contextlib import closing
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from ultralytics.data import loaders, streams
+from ultralytics.data.loaders import load_source
+from ultralytics.utils.errors import DataError
+
+SIZE = (48, 64)
+STALL = b"stall"  # instead of a frame: nothing more is sent, and the connection stays open
+
+
+def shade(value):
+    return np.full((*SIZE, 3), value, np.uint8)
+
+
+def jpeg(value) -> bytes:
+    return cv2.imencode(".jpg", shade(value))[1].tobytes()
+
+
+def shades(*values):
+    return [jpeg(value) for value in values for _ in range(4)]
+
+
+def shade_of(frame):
+    return round(float(frame.image.mean()) / 10) * 10
+
+
+def write_video(path, count=40, codec="MJPG"):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 25, SIZE[::-1])
+    noise = np.random.default_rng(0).integers(0, 30, (count, *SIZE, 3), np.uint8)
+    for number in range(count):
+        writer.write(noise[number] + np.uint8(5 * (number % 45)))
+    writer.release()
+    return path
+
+
+def write_gif(path, values, **options):
+    first, *rest = (Image.new("RGB", (8, 6), (value,) * 3) for value in values)
+    first.save(path, "GIF", save_all=bool(rest), append_images=rest, **options)
+    return path
+
+
+def frames(source, **options):
+    return [frame for batch in load_source(source, **options) for frame in batch]
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "MJPG"), (".mp4", "mp4v"), (".mkv", "mp4v")])
+def test_video_frames_in_order(tmp_path, caplog, suffix, codec):
+    file = write_video(tmp_path / f"a{suffix}", 30, codec)
+    found = frames(file, batch=4)
+    means = [float(frame.image.mean()) for frame in found]
+    assert [f.index for f in found] == list(range(1, 31)) and means == sorted(means)
+    assert {(f.kind, f.fps) for f in found} == {("video", 25.0)} and not caplog.text
+    assert found[1].label == f"video 1/1 (frame 2/30) {file}"
+    strided = frames(file, vid_stride=12)
+    assert [f.index for f in strided] == [1, 13, 25] and strided[0].fps == pytest.approx(25 / 12)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "MJPG"), (".mkv", "mp4v"), (".mp4", "mp4v")])
+def test_truncated_video(tmp_path, caplog, suffix, codec):
+    whole = write_video(tmp_path / f"a{suffix}", 40, codec).read_bytes()
+    (tmp_path / f"a{suffix}").write_bytes(whole[: len(whole) // 2])
+    cv2.imencode(".png", shade(1))[1].tofile(tmp_path / "b.png")
+    *found, last = frames(tmp_path)
+    assert last.path == str(tmp_path / "b.png")  # prediction continues
+    if suffix == ".mp4":  # its index is at the end
+        assert not found and "video 1/2 skipped" in caplog.text and "cannot be opened" in caplog.text
+    else:
+        assert 5 < len(found) < 30 and {f.kind for f in found} == {"video"}
+        assert f"a{suffix}: ended after {len(found)} of 40 frames; the file is truncated" in caplog.text
+
+
+def test_gifs(tmp_path):
+    found = frames(write_gif(tmp_path / "a.gif", (10, 60, 110, 160), duration=40), vid_stride=2)
+    assert [int(f.image[0, 0, 0]) for f in found] == [10, 110]
+    assert [f.index for f in found] == [1, 3] and {(f.kind, f.fps) for f in found} == {("video", 12.5)}
+    (frame,) = frames(write_gif(tmp_path / "b.gif", (60,)))
+    assert frame.kind == "image" and (frame.image == 60).all()
+
+
+def test_damaged_gifs(tmp_path, caplog):
+    noise = [Image.fromarray(i) for i in np.random.default_rng(0).integers(0, 255, (6, 40, 40, 3), np.uint8)]
+    out = io.BytesIO()
+    noise[0].save(out, "GIF", save_all=True, append_images=noise[1:])
+    for name, data in (
+        ("a", out.getvalue()[: len(out.getvalue()) // 2]),
+        ("b", out.getvalue()[:200]),
+        ("c", b"GIF89a"),
+    ):
+        (tmp_path / f"{name}.gif").write_bytes(data)
+    write_gif(tmp_path / "d.gif", (60,))
+    found = frames(tmp_path)
+    assert 1 <= len(found) - 1 <= 5 and found[-1].path == str(tmp_path / "d.gif")
+    assert "a.gif: ended at frame" in caplog.text
+    assert "image 2/4 skipped" in caplog.text and "image 3/4 skipped" in caplog.text
+
+
+class Desktop:
+    """Two monitors side by side, 200 x 100 and 100 x 80; blue is the column, green the row."""
+
+    monitors = (
+        {"left": 0, "top": 0, "width": 300, "height": 100},
+        {"left": 0, "top": 0, "width": 200, "height": 100},
+        {"left": 200, "top": 0, "width": 100, "height": 80},
+    )
+
+    def grab(self, area):
+        image = np.zeros((area["height"], area["width"], 4), np.uint8)
+        image[..., 0] = (area["left"] + np.arange(area["width"])) % 256
+        image[..., 1] = (area["top"] + np.arange(area["height"]))[:, None]
+        return image
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def desktop(monkeypatch):
+    package = ModuleType("mss")
+    package.ScreenShotError, package.MSS = RuntimeError, Desktop
+    monkeypatch.setitem(sys.modules, "mss", package)
+    monkeypatch.setattr(streams, "SCREEN_FPS", 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("source", "corner", "shape"),
+    [
+        ("screen", (0, 0), (100, 300)),
+        ("screen 2", (200, 0), (80, 100)),
+        ("screen 10 20 30 40", (10, 20), (40, 30)),
+        ("Screen 2 10 20 30 40", (210, 20), (40, 30)),
+    ],
+)
+def test_screen_regions(desktop, source, corner, shape):
+    with closing(iter(load_source(source))) as batches:
+        (frame,) = next(batches)
+    assert frame.image.shape == (*shape, 3) and frame.image[0, 0].tolist() == [*corner, 0]
+    assert (frame.kind, frame.path, frame.label) == ("stream", source, f"stream 1/1 {source}")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("screen 3", "monitor 3 cannot be captured"),
+        ("screen 1 150 0 100 50", "not within monitor 1 of 200x100"),
+        ("screen 0 0 0 0 10", "not within monitor 0"),
+        ("screen -1", "all whole numbers"),
+        ("screen 1 2", r"expected screen \[monitor\]"),
+        ("screen ²", "all whole numbers"),
+    ],
+)
+def test_invalid_screen_regions(desktop, source, message):
+    with pytest.raises(DataError, match=message):
+        frames(source)
+
+
+def test_screen_without_mss(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mss", None)
+    with pytest.raises(DataError, match="pip install mss"):
+        frames("screen")
+    assert not streams.is_screen("screens 1") and not streams.is_screen("screen.png") and not streams.is_screen(0)
+
+
+class FakeCapture:
+    """A camera: `connections[address]` lists the number of frames of each connection; after the last, none opens."""
+
+    connections: dict = {}  # noqa: RUF012
+
+    def __init__(self, address, *timeouts):
+        waiting = self.connections[address]
+        self.left = waiting.pop(0) if waiting else 0
+
+    def get(self, _):
+        return float("nan")
+
+    def grab(self):
+        self.left -= 1
+        return self.left >= 0
+
+    def retrieve(self):
+        return True, shade(self.left % 256)
+
+    def release(self):
+        pass
+
+
+@pytest.fixture
+def cameras(monkeypatch):
+    monkeypatch.setattr(streams.cv2, "VideoCapture", FakeCapture)
+    monkeypatch.setattr(streams, "RECONNECT_SECONDS", 0.001)
+    monkeypatch.setattr(FakeCapture, "connections", {})
+    return FakeCapture.connections
+
+
+def test_streams_reconnect_and_end_with_a_report(cameras, tmp_path, caplog):
+    cameras.update({"rtsp://user:secret@door/1": [3, 2], "rtsp://yard": [4]})
+    listing = tmp_path / "all.streams"
+    listing.write_text("rtsp://user:secret@door/1\nrtsp://yard\n")
+    got = frames(listing, stream_buffer=True)
+    assert [f.index for f in got if "door" in f.path] == [1, 2, 3, 4, 5]
+    assert [f.index for f in got if "yard" in f.path] == [1, 2, 3, 4]
+    assert {(f.kind, f.fps) for f in got} == {("stream", 30.0)}
+    assert "stream 1/2 rtsp://door/1: stopped after 5 frames; gave up after 3 attempts" in caplog.text
+    assert "secret" not in caplog.text + "".join(f.path + f.label for f in got)
+
+
+def test_without_a_buffer_the_newest_frame_is_used(cameras):
+    cameras[0] = [50]
+    numbers = [batch[0].index for batch in load_source(0)]
+    assert numbers == sorted(numbers) and numbers[-1] == 50 and len(numbers) < 50
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_streams_that_never_open_or_crash(cameras):
+    cameras[3] = []
+    with pytest.raises(DataError, match=r"no stream gave a frame: stream 1/1 3: cannot be opened.*check the address"):
+        frames("3")
+    with pytest.raises(DataError, match="its reader failed"):
+        frames("9")  # the fake raises KeyError
+
+
+class Camera(http.server.ThreadingHTTPServer):
+    """`/NAME.mjpg` sends the frames of the next connection in `connections[NAME]`; after the last one, 404."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.connections, self.url = {}, f"http://127.0.0.1:{self.server_port}"
+        self.leaving, self.sent = threading.Event(), threading.Event()  # `sent`: a stream to its end
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    def handle_error(self, request, client_address):
+        pass  # a client that disconnected
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        name = self.path.strip("/").split(".")[0]
+        if name == "silent":
+            self.server.leaving.wait(20)
+        elif name == "picture":
+            self.send_body(jpeg(90))
+        elif name == "locked":
+            if self.headers.get("Authorization") == "Basic dXNlcjpzZWNyZXQ=":  # user:secret
+                self.send_body(jpeg(120))
+            else:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+                self.end_headers()
+        elif name == "short":
+            self.send_body(jpeg(90), lacking=100)
+        elif name == "broken":
+            self.send_body(b"no picture")
+        elif self.server.connections.get(name):
+            self.send_stream(self.server.connections[name].pop(0))
+        else:
+            self.send_error(404)
+
+    def send_body(self, body, lacking=0):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) - lacking])
+
+    def send_stream(self, bodies):
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n"
+        with contextlib.suppress(OSError):  # the client disconnected
+            for body in bodies:
+                if body is STALL:
+                    return self.server.leaving.wait(20)
+                self.wfile.write(head % (len(body), body))
+                time.sleep(0.002)
+            self.server.sent.set()
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def camera(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(streams, "RECONNECT_SECONDS", 0.01)
+    server = Camera()
+    yield server
+    server.leaving.set()
+    server.shutdown()
+    server.server_close()
+
+
+def test_stream_that_drops_reconnects(camera, caplog):
+    camera.connections["a"] = [shades(10, 30), shades(50), shades(70, 90)]
+    found = frames(f"{camera.url}/a.mjpg", stream_buffer=True)
+    assert sorted({shade_of(f) for f in found}) == [10, 30, 50, 70, 90]
+    assert [shade_of(f) for f in found] == sorted(shade_of(f) for f in found)  # in order over the connections
+    assert [f.index for f in found] == list(range(1, len(found) + 1)) and {f.kind for f in found} == {"stream"}
+    assert "reconnecting in 0.01 s" in caplog.text and "gave up after 3 attempts to reconnect" in caplog.text
+
+
+def test_several_streams_one_of_which_ends(camera, caplog):
+    camera.connections.update(a=[shades(10)], b=[shades(*range(50, 250, 10))])
+    urls = [f"{camera.url}/{name}.mjpg" for name in "abc"]
+    batches = list(load_source(urls, stream_buffer=True))
+    assert all([f.path for f in batch] in ([urls[0]], [urls[1]], urls[:2]) for batch in batches)
+    for url, minimum in zip(urls, (3, 75, 0), strict=True):
+        own = [f for batch in batches for f in batch if f.path == url]
+        assert [f.index for f in own] == list(range(1, len(own) + 1)) and len(own) >= minimum
+        assert [shade_of(f) for f in own] == sorted(shade_of(f) for f in own)
+    assert f"stream 3/3 {urls[2]}: cannot be opened; gave up after 3 attempts" in caplog.text
+
+
+def test_broken_frame_does_not_end_a_stream(camera, caplog):
+    camera.connections["a"] = [[*shades(50), b"no picture", jpeg(70)[:300], *shades(90)]]
+    found = {shade_of(f) for f in frames(f"{camera.url}/a.mjpg", stream_buffer=True)}
+    assert {50, 90} <= found and "broken data after frame 4, skipped" in caplog.text
+
+
+def test_silent_server_times_out(camera, monkeypatch):
+    monkeypatch.setattr(streams, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(streams, "RECONNECTS", 1)
+    with pytest.raises(DataError, match=r"silent.mjpg: cannot be opened; gave up after 1 attempts"):
+        frames(f"{camera.url}/silent.mjpg")
+
+
+def test_stalled_stream_reconnects(camera, monkeypatch, caplog):
+    monkeypatch.setattr(streams, "SILENT_SECONDS", 0.4)
+    camera.connections["a"] = [[*shades(10), STALL], shades(50)]
+    found = {shade_of(f) for f in frames(f"{camera.url}/a.mjpg", stream_buffer=True)}
+    assert found == {10, 50} and "reconnecting" in caplog.text
+
+
+def test_leaving_streams_early_ends_their_readers(camera):
+    camera.connections.update(a=[shades(*[10] * 400)], b=[shades(*[10] * 400)])
+    with closing(iter(load_source([f"{camera.url}/a.mjpg", f"{camera.url}/b.mjpg"]))) as batches:
+        next(batches)
+        assert len([t for t in threading.enumerate() if t.name.startswith("stream")]) == 2
+    assert not [t for t in threading.enumerate() if t.name.startswith("stream")]
+
+
+def test_slow_consumer_gets_the_newest_frame_or_all_frames(camera):
+    camera.connections.update(a=[shades(*range(10, 210, 10))], b=[shades(*range(10, 210, 10))])
+    newest, every = [], []
+    for batch in load_source(f"{camera.url}/a.mjpg"):
+        newest += [f.index for f in batch]
+        camera.sent.wait(10)  # slower than any camera
+    for batch in load_source(f"{camera.url}/b.mjpg", stream_buffer=True):
+        every += [f.index for f in batch]
+        time.sleep(0.004)
+    assert newest == sorted(newest) and len(newest) < newest[-1]
+    assert every == list(range(1, len(every) + 1)) and len(every) >= 75
+
+
+def test_address_of_a_single_picture(camera, caplog):
+    (frame,) = frames(f"{camera.url}/picture.jpg?size=large")
+    assert shade_of(frame) == 90 and frame.kind == "image"
+    with closing(iter(load_source(f"{camera.url}/picture"))) as batches:  # no suffix: a stream, polled
+        assert [shade_of(frame) for _ in range(4) for frame in next(batches)] == [90] * 4
+    assert "reconnecting" not in caplog.text
+
+
+def test_picture_behind_a_password(camera, caplog):
+    address = camera.url.replace("//", "//user:secret@")
+    (frame,) = frames(f"{address}/locked.jpg")
+    assert shade_of(frame) == 120 and "secret" not in frame.path + frame.label
+    assert frames(f"{address.replace('secret', 'wrong')}/locked.jpg") == []
+    assert "Unauthorized" in caplog.text and "wrong" not in caplog.text
+
+
+def test_unreadable_addresses_are_skipped(camera, tmp_path, caplog, monkeypatch):
+    listing = tmp_path / "list.txt"
+    rows = ("absent.jpg", "short.jpg", "broken.jpg", "absent.mp4", "picture.jpg")
+    listing.write_text("".join(f"{camera.url}/{name}\n" for name in rows))
+    assert [f.path for f in frames(listing)] == [f"{camera.url}/picture.jpg"]
+    assert "absent.jpg could not be read (Not Found)" in caplog.text
+    assert "short.jpg: the connection ended 100 bytes too early" in caplog.text
+    assert "broken.jpg: is not an image" in caplog.text and "absent.mp4 cannot be opened" in caplog.text
+    monkeypatch.setattr(loaders, "ADDRESS_LIMIT", 100)
+    assert frames(f"{camera.url}/picture.jpg") == [] and "picture.jpg: more than" in caplog.text
