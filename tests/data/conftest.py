@@ -4,10 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
+from ultralytics.cfg.options import get_cfg
+from ultralytics.data.build import build_dataset
+from ultralytics.data.dataset import DetectionDataset
+from ultralytics.data.dataset_yaml import load_dataset_config
+
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path_factory, monkeypatch) -> Path:
-    """Nothing of a test goes to the user's own cache folder."""
+    """Keep tests out of the user's cache folder."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("ULTRALYTICS_CACHE", str(folder))
     return folder
@@ -15,7 +20,7 @@ def cache_folder(tmp_path_factory, monkeypatch) -> Path:
 
 @pytest.fixture
 def small_set(tmp_path) -> Path:
-    """Root of six 60 x 40 pictures with one to three boxes of two classes; train and val share them."""
+    """Root of six 60 x 40 images with one to three boxes of two classes, shared by train and val."""
     rng = np.random.default_rng(0)
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()
@@ -25,3 +30,17 @@ def small_set(tmp_path) -> Path:
         (tmp_path / "labels" / f"{i:03}.txt").write_text("".join(rows))
     (tmp_path / "data.yaml").write_text("train: images\nval: images\nnames: [cat, dog]\n")
     return tmp_path
+
+
+@pytest.fixture
+def build(small_set):
+    """Build a data set of the small set with options."""
+
+    def build(training=False, keep_ratio=False, **changes) -> DetectionDataset:
+        options = get_cfg(
+            overrides={"imgsz": 64, "degrees": 5.0, "mosaic": 0.5, "mixup": 0.3, "flipud": 0.1, **changes}
+        )
+        config = load_dataset_config(small_set / "data.yaml")
+        return build_dataset(options, config, "train", training=training, keep_ratio=keep_ratio)
+
+    return build

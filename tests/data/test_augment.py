@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from ultralytics.cfg import get_cfg
-from ultralytics.data.augment import DETAIL, max_image_side, train_transforms, val_transforms
-from ultralytics.data.dataset import ImageSource
-from ultralytics.data.dataset_yaml import load_dataset_config
+from ultralytics.data.augment import train_transforms, val_transforms
 from ultralytics.data.transforms.mix import GridMosaic
 from ultralytics.data.transforms.sample import Compose, Sample
-from ultralytics.data.verify import scan_split
 from ultralytics.utils.errors import OptionError
 
 SIZE = 64
@@ -124,21 +119,3 @@ def test_dense_carries_several_times_the_boxes():
 def test_without_dense_the_mosaic_pipeline_draws_as_before():
     """`dense=0` neither draws a number nor changes one."""
     assert "GridMosaic" not in repr(pipeline(Source())) and "size=64, p=0.5" in repr(pipeline(Source(), dense=0.5))
-
-
-def test_the_official_pipeline_asks_for_detail_that_stays_in_bounds(small_set):
-    options = SimpleNamespace(augmentation="official")
-    assert max_image_side(options, SIZE) == DETAIL * SIZE
-    assert max_image_side(SimpleNamespace(augmentation="mosaic"), SIZE) is None
-    config = load_dataset_config(small_set / "data.yaml")
-    labels, shapes = scan_split(config, "train").labels, {}
-    for max_side in (None, 30, 128):
-        for cache in (False, "ram"):
-            sample = ImageSource(labels, 32, max_side=max_side, cache=cache).load(0)
-            shapes[max_side, cache] = sample.shape
-            assert sample.ratio == pytest.approx((sample.shape[0] / 40, sample.shape[1] / 60))
-            np.testing.assert_allclose(
-                sample.boxes[0] / np.tile(sample.shape[::-1], 2), (0.2, 0.3, 0.4, 0.7), atol=1e-5
-            )
-    assert [shapes[key, "ram"] for key in (None, 30, 128)] == [(32, 32), (20, 30), (40, 60)]
-    assert [shapes[key, False] for key in (None, 30, 128)] == [(32, 32), (20, 30), (40, 60)]

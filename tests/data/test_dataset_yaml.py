@@ -55,7 +55,7 @@ def test_label_file(image, label):
         ({"val": "pictures", "generate": "cubes"}, "generate is 'cubes', expected shapes"),
         ({"val": "pictures", "download": "import os"}, "Programs in a YAML are not run"),
         ({"val": "pictures", "download": {"files": [{"ulr": "x"}]}}, "did you mean 'url'"),
-        ({"val": "pictures", "download": {"files": [], "convert": "voc2"}}, "known are voc, visdrone"),
+        ({"val": "pictures", "download": {"files": [], "convert": "voc2"}}, "expected voc, visdrone"),
     ],
 )
 def test_mistakes(small_set, changes, message):

@@ -1,0 +1,96 @@
+import pytest
+import torch
+
+from ultralytics.data.build import BlockSampler, EpochSampler, build_dataloader
+from ultralytics.data.images import read_image
+from ultralytics.utils import dist
+from ultralytics.utils.errors import DataError
+
+
+def same(a: dict, b: dict) -> bool:
+    return all(torch.equal(a[key], b[key]) for key in ("img", "cls", "bboxes"))
+
+
+def test_selection_of_images_and_classes(build):
+    assert [item.file.stem for item in build(training=True, fraction=0.5).labels] == ["000", "002", "005"]
+    assert len(build(fraction=0.5)) == 6  # only of training images
+    only_dogs = build(classes=[1])
+    assert {int(c) for item in only_dogs.labels for c in item.cls} == {1} and len(only_dogs) == 6
+    with pytest.raises(DataError, match=r"class 5 is unknown; .*data.yaml has 0\.\.1"):
+        build(classes=[5])
+    single = build(single_cls=True)
+    assert single.names == {0: "item"} and not any(item.cls.any() for item in single.labels)
+
+
+def test_nothing_to_train_on(build, small_set):
+    for file in (small_set / "labels").iterdir():
+        file.unlink()
+    assert len(build()) == 6
+    with pytest.raises(DataError, match=r"no boxes to train on in 6 images; .*looked for .*labels"):
+        build(training=True)
+    for file in (small_set / "images").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(DataError, match="none of the images can be used"):
+        build()
+
+
+def epochs(dataset, workers):
+    loader = build_dataloader(dataset, batch=4, workers=workers, shuffle=True, seed=dataset.source.seed)
+    batches = []
+    for epoch in range(3):
+        if epoch == 2:
+            dataset.close_mosaic()
+        loader.set_epoch(epoch)
+        batches.append(list(loader))
+    return batches
+
+
+@pytest.mark.parametrize("pipeline", [{}, {"augmentation": "official", "dense": 0.5}])
+def test_batches_depend_on_seed_and_epoch_only(build, pipeline):
+    here = epochs(build(training=True, **pipeline), workers=0)
+    there = epochs(build(training=True, cache=True, **pipeline), workers=2)
+    other = epochs(build(training=True, seed=1, **pipeline), workers=0)
+    for epoch, batches in enumerate(here):
+        assert [len(batch["im_file"]) for batch in batches] == [4, 2]
+        for a, b, c in zip(batches, there[epoch], other[epoch], strict=True):
+            assert a["im_file"] == b["im_file"] and same(a, b)
+            assert not torch.equal(a["img"], c["img"])  # another order
+    assert here[0][0]["im_file"] != here[1][0]["im_file"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_rest_of_an_epoch_skips_finished_batches(build, monkeypatch, workers):
+    dataset, read = build(training=True, mosaic=0.0, mixup=0.0), []
+    loader = build_dataloader(dataset, batch=2, workers=workers, shuffle=True, seed=0)
+    loader.set_epoch(1)
+    whole = list(loader)
+    monkeypatch.setattr(dataset.source, "_read", lambda file: read.append(str(file)) or read_image(file))
+    loader.set_epoch(1, done=2)
+    rest = list(loader)
+    assert len(loader) == len(whole) == 3 and len(rest) == 1 and same(rest[0], whole[2])
+    assert workers or read == rest[0]["im_file"]
+
+
+@pytest.fixture
+def three_ranks(monkeypatch):
+    """Build something on each of three ranks."""
+
+    def on_each(build):
+        built = []
+        for rank in range(3):
+            monkeypatch.setattr(dist, "rank", lambda rank=rank: rank)
+            monkeypatch.setattr(dist, "world_size", lambda: 3)
+            built.append(list(build()))
+        return built
+
+    return on_each
+
+
+def test_samplers_distribute_round_robin(three_ranks):
+    joint = list(EpochSampler(7, seed=0))
+    shares = three_ranks(lambda: EpochSampler(7, seed=0))
+    assert [len(share) for share in shares] == [3, 3, 3]
+    assert [index for row in zip(*shares, strict=True) for index in row] == [*joint, *joint[:2]]
+    shares = three_ranks(lambda: BlockSampler(11, batch=2))
+    assert shares == [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10]]
+    assert dist.interleave(shares, block=2) == list(range(11))

@@ -1,0 +1,101 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from ultralytics.data.dataset import DetectionDataset
+from ultralytics.utils.errors import DataError
+
+
+def test_report(build, small_set):
+    labels, images = small_set / "labels", small_set / "images"
+    (labels / "000.txt").write_text("0 0.5 0.5 0.2\n0 0.5 nan 0.2 0.2\n0 320 240 9 9\n")
+    (labels / "001.txt").unlink()
+    (labels / "002.txt").write_text("")
+    (images / "003.jpg").write_bytes((images / "003.jpg").read_bytes()[:300])
+    report = build().report
+    counts = {kind: len(report.of_kind(kind)) for kind in ("malformed", "out_of_range", "missing_label", "corrupt")}
+    assert counts == {"malformed": 2, "out_of_range": 1, "missing_label": 1, "corrupt": 1}
+    assert (report.images, report.boxes, report.empty) == (5, 5, 3)
+    text = str(report)
+    for part in ("5 images, 5 boxes, 3 images without boxes", "000.txt:2", "are these pixels", "003.jpg: ", "cat 3/2"):
+        assert part in text
+
+
+def test_class_outside_the_names(build, small_set):
+    (small_set / "labels" / "001.txt").write_text("1 0.5 0.5 0.2 0.2\n2 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(DataError, match=r"001.txt:2: class 2, expected 0..1\n.*0: cat, 1: dog"):
+        build()
+
+
+def test_listed_images_that_do_not_exist(build, small_set):
+    (small_set / "train.txt").write_text("images/000.jpg\nimages/999.jpg\n")
+    (small_set / "data.yaml").write_text("train: train.txt\nval: images\nnames: [cat, dog]\n")
+    dataset = build()
+    assert len(dataset) == 1 and "999.jpg: no such file" in str(dataset.report)
+
+
+def test_label_cache_detects_changes(build, small_set, monkeypatch):
+    build()
+    assert len(list(small_set.glob("*.cache.npz"))) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr("ultralytics.data.verify.probe_image", None)  # would fail if anything were read again
+        assert build().report.boxes == 12
+    (small_set / "labels" / "000.txt").write_text("0 0.5 0.5 0.2 0.2\n1 0.2 0.2 0.1 0.1\n")
+    assert build().report.boxes == 13
+    (small_set / "images" / "005.jpg").unlink()
+    assert build().report.boxes == 10
+    next(small_set.glob("*.cache.npz")).write_bytes(b"damaged")
+    assert build().report.boxes == 10
+
+
+def test_label_cache_of_a_read_only_data_set(build, small_set, cache_folder):
+    small_set.chmod(0o555)
+    build()
+    small_set.chmod(0o755)
+    assert not list(small_set.glob("*.npz")) and len(list((cache_folder / "labels").glob("*.npz"))) == 1
+
+
+@pytest.fixture
+def coco_set(small_set):
+    """Small set with its labels in a json: categories 9 (dog) and 3 (cat), a crowd region, an empty image."""
+    shutil.rmtree(small_set / "labels")
+    content = {
+        "images": [{"id": 10 + i, "file_name": f"{i:03}.jpg", "width": 60, "height": 40} for i in range(3)],
+        "categories": [{"id": 9, "name": "dog"}, {"id": 3, "name": "cat"}],
+        "annotations": [
+            {"id": 1, "image_id": 10, "category_id": 9, "bbox": [6, 4, 12, 8], "iscrowd": 0},
+            {"id": 2, "image_id": 11, "category_id": 3, "bbox": [0, 0, 60, 40], "iscrowd": 1},
+            {"id": 3, "image_id": 11, "category_id": 3, "bbox": [0, 0, 30, 40], "iscrowd": 0},
+        ],
+    }
+    (small_set / "a.json").write_text(json.dumps(content))
+    (small_set / "data.yaml").write_text("train: images\nval: images\nannotations: {train: a.json}\n")
+    return small_set
+
+
+def test_coco(build, coco_set):
+    for _ in range(2):  # read, then from the cache
+        dataset = build()
+        assert dataset.names == {0: "cat", 1: "dog"} and dataset.category_ids == (3, 9)
+        batch = DetectionDataset.collate([dataset[i] for i in range(3)])
+        assert batch["image_id"] == [10, 11, 12]
+        assert batch["cls"].flatten().tolist() == [1, 0] and batch["batch_idx"].tolist() == [0, 1]
+        torch.testing.assert_close(batch["bboxes"], torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.25, 0.5, 0.5, 1.0]]))
+        assert dataset.labels[1].crowd.tolist() == [True, False] and dataset.report.crowd == 1
+    content = json.loads((coco_set / "a.json").read_text())
+    content["annotations"] = [{**entry, "iscrowd": 1} for entry in content["annotations"]]
+    (coco_set / "a.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="no boxes to train on in 3 images"):  # crowd regions are not trained on
+        build(training=True)
+
+
+def test_coco_names_must_match(build, coco_set):
+    text = (coco_set / "data.yaml").read_text()
+    (coco_set / "data.yaml").write_text(text + "names: [dog, cat]\n")
+    with pytest.raises(DataError, match="class 0, by ascending category id, is 'cat', but 'dog' in the names"):
+        build()
+    (coco_set / "data.yaml").write_text(text + "names: [cat]\n")
+    with pytest.raises(DataError, match=r"class 1, .* is 'dog', but None"):
+        build()

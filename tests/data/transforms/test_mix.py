@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from tests.data.transforms.test_geometry import SIZE, sample
+from ultralytics.data.transforms.geometry import RandomPerspective
+from ultralytics.data.transforms.mix import MixUp, Mosaic
+
+
+class FakeSource:
+    def __init__(self, boxes, shape=(SIZE, SIZE)):
+        self.samples, self.augment_enabled = [sample(box, shape, i) for i, box in enumerate(boxes)], True
+
+    def load(self, index):
+        return self.samples[index]
+
+    def sample_random(self, index, count, rng):
+        return [self.samples[i] for i in rng.integers(len(self.samples), size=count)]
+
+
+def whole_canvas(source) -> Mosaic:
+    return Mosaic(source, SIZE, p=1.0, affine=RandomPerspective(2 * SIZE))
+
+
+@pytest.mark.parametrize("shape", [(SIZE, SIZE), (60, SIZE)])
+def test_mosaic(shape):
+    source = FakeSource([(30, 20, 60, 50), (40, 10, 80, 30), (10, 10, 30, 50)], shape)
+    for seed in range(20):
+        after = whole_canvas(source)(source.load(0), np.random.default_rng(seed))
+        assert after.image.shape == (2 * SIZE, 2 * SIZE, 3) and len(after.boxes) >= 1
+        for x1, y1, x2, y2 in after.boxes.astype(int):
+            assert (after.image[y1:y2, x1:x2] == 255).all()
+        assert int((after.boxes[:, 2:] - after.boxes[:, :2]).prod(1).sum()) <= (after.image[..., 0] == 255).sum()
+    source.augment_enabled = False
+    placed = Mosaic(source, SIZE, p=1.0, affine=RandomPerspective(SIZE))(source.load(0), np.random.default_rng(0))
+    assert placed.cls.tolist() == [0] and placed.shape == (SIZE, SIZE)
+
+
+@pytest.mark.parametrize("affine", [{"translate": 0.3, "scale": 0.5}, {"scale": 0.9}, {"degrees": 9, "scale": 0.3}])
+def test_the_part_that_is_shown_is_that_of_the_whole_canvas(affine):
+    place = RandomPerspective(SIZE, **affine)
+    source = FakeSource([(30, 20, 60, 50), (40, 10, 80, 30), (10, 10, 30, 50)], (60, SIZE))
+    for seed in range(20):
+        shown = Mosaic(source, SIZE, p=1.0, affine=place)(source.load(0), np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        whole = whole_canvas(source)(source.load(0), np.random.default_rng(seed))
+        rng.random(), rng.integers(3, size=3), rng.integers(SIZE // 2, SIZE + SIZE // 2 + 1, size=2)  # as in mosaic
+        placed = place(whole, rng)
+        assert np.array_equal(shown.image, placed.image) and np.array_equal(shown.boxes, placed.boxes)
+
+
+def test_mixup():
+    source = FakeSource([(30, 20, 60, 50), (40, 10, 80, 30)])
+    mixup = MixUp(source, lambda other, rng: other, p=1.0)
+    results = [mixup(source.load(0), np.random.default_rng(seed)) for seed in range(8)]
+    other = next(result for result in results if result.cls.tolist() == [0, 1])
+    assert other.boxes.tolist() == [[30, 20, 60, 50], [40, 10, 80, 30]]
+    assert 60 < other.image[45, 35, 0] < 200 and other.image[25, 50, 0] == 255
+    source.augment_enabled = False
+    assert mixup(source.load(0), np.random.default_rng(0)) is source.load(0)
