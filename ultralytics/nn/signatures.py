@@ -35,6 +35,18 @@ SIZE = re.compile(
     "hw|size|sizehw|(?:img|image|input|feat|feature|fmap|map|spatial|f|q|kv)size|(?:input|patches)?resolution"
 )
 MIN_CHANNELS = 16  # a smaller number in a row is a kernel, a stride or a factor
+PARTS: dict[str, tuple[str, Callable[[RowContext, tuple[Any, ...]], Sequence[Any]]]] = {  # of a call pattern
+    "c1": ("input channels", lambda ctx, row: [ctx.c1]),
+    "c2": ("the row's first argument as output channels", lambda ctx, row: [ctx.scaled(row[0])]),
+    "n": ("repeats", lambda ctx, row: [ctx.repeats]),
+    "nc": ("number of classes", lambda ctx, row: [row[0] if row else ctx.nc]),
+    "channels": ("list of the input channels", lambda ctx, row: [list(ctx.inputs)]),
+    "each": ("channels of each input", lambda ctx, row: ctx.inputs),
+    "sum": ("sum of the input channels", lambda ctx, row: [sum(ctx.inputs)]),
+    "count": ("number of inputs", lambda ctx, row: [len(ctx.inputs)]),
+    "row": ("the row's arguments", lambda ctx, row: row),
+    "rest": ("the row's other arguments", lambda ctx, row: row[1:]),
+}
 
 
 @dataclass(frozen=True)
@@ -55,16 +67,21 @@ def candidates(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]
     """
     signature = inspect.signature(build)
     several = ctx.takes_list and len(ctx.inputs) > 1
-    of_torch = build.__module__.startswith("torch.nn")
-    guesses = _several_inputs(build, ctx, args) if several else _one_input(build, ctx, args, of_torch)
     seen: list[LayerSpec] = []
-    for call, how, copies in guesses:
+    for pattern in (_several_inputs if several else _one_input)(build, ctx, args):
+        parts = pattern.split()
+        if "c2" in parts and not (args and type(args[0]) is int):
+            continue
+        used = [(words, values(ctx, args)) for words, values in map(PARTS.get, parts)]
+        call = tuple(value for _, values in used for value in values)
+        copies = 1 if several or "n" in parts or "nc" in parts else ctx.repeats
         for kwargs in _missing_arguments(signature, call, ctx):
             spec = LayerSpec(call, None, copies, kwargs)
             if spec not in seen:
                 seen.append(spec)
-                shown = f" ({', '.join(f'{k}={v}' for k, v in kwargs.items())} by name)" if kwargs else ""
-                yield Guess(spec, how + shown)
+                how = [words for words, values in used if values]
+                how += [f"{name}={value} by name" for name, value in kwargs.items()]
+                yield Guess(spec, ", ".join(how) or "no arguments")
 
 
 def decorator(spec: LayerSpec, ctx: RowContext, args: tuple[Any, ...], out: Sequence[int] | None = None) -> str:
@@ -76,18 +93,18 @@ def decorator(spec: LayerSpec, ctx: RowContext, args: tuple[Any, ...], out: Sequ
         args: the row's arguments.
         out: channels of each output, where they were measured.
     """
-    stock = ["conv", "csp", "channel_preserving", "concat"] if out is None or len(out) == 1 else []
-    named = {name: getattr(plans, name) for name in stock}
+    fitting = [plans.concat] if len(ctx.inputs) > 1 else [plans.conv, plans.csp, plans.channel_preserving]
+    stock = {f"plans.{plan.__name__}": plan for plan in fitting}
     if out is not None and len(out) > 1:
-        named[f"backbone({', '.join(map(str, out))})"] = plans.backbone(*out)
-    for name, plan in named.items():
+        stock = {f"plans.backbone({', '.join(map(str, out))})": plans.backbone(*out)}
+    for name, plan in stock.items():
         try:
             planned = plan(ctx, *args)
-        except (ModelConfigError, TypeError):  # this plan's rows are others
+        except (ModelConfigError, TypeError):  # the row does not fit this plan
             continue
         measured = planned.out if out is None else out[0] if len(out) == 1 else tuple(out)
         if planned == replace(spec, out=measured):
-            return f"@register(plans.{name})"
+            return f"@register({name})"
     return ""
 
 
@@ -149,94 +166,67 @@ def _show(value: Any) -> str:
     return value.__name__ if inspect.isclass(value) else str(value)
 
 
-_Call = tuple[tuple[Any, ...], str, int]  # arguments, their description, copies
-
-
-def _one_input(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...], of_torch: bool) -> Iterator[_Call]:
-    """Yield calls of a module with one input. Rows of torch's layers usually write all arguments."""
-    c1, n = ctx.c1, ctx.repeats
+def _one_input(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> Iterator[str]:
+    """Yield call patterns of a module with one input."""
     parameters = list(inspect.signature(build).parameters.values())
-    names = _names(build)
-    first, second = [*names, "", ""][:2]
+    first, second = [*_names(build), "", ""][:2]
+    of_torch = build.__module__.startswith("torch.nn")  # such rows usually write all arguments
     given = args[0] if args and type(args[0]) is int else None
-    as_written = (args, "the row's arguments as written", n)
-    input_first = ((c1, *args), "input channels, then the row's arguments", n)
-    nothing_written = ((c1,), "input channels, as the row has no arguments", n)
-    is_channels = given is not None and given >= MIN_CHANNELS
-    if CLASSES.fullmatch(first) and INPUT.fullmatch(second):  # a head that takes a list of maps, given one
-        yield (args[0] if args else ctx.nc, list(ctx.inputs), *args[1:]), "classes, then all input channels", 1
+    is_channels = [type(arg) is int and arg >= MIN_CHANNELS for arg in args]
+    if CLASSES.fullmatch(first) and INPUT.fullmatch(second):  # a head that takes a list of maps
+        yield "nc channels rest"
     if INPUT.fullmatch(first) and OUTPUT.fullmatch(second):
-        inner, copies = ((n,), 1) if _takes_repeats(parameters, n) else ((), n)
-        if given == c1 and len(args) > 1 and type(args[1]) is int and args[1] >= MIN_CHANNELS and args[1] % 8 == 0:
-            yield as_written
+        n = " n" if _takes_repeats(parameters, ctx.repeats) else ""
+        if given == ctx.c1 and is_channels[1:2] == [True] and args[1] % 8 == 0:
+            yield "row"
         elif given is not None:
-            how = "input channels, the row's first argument as output channels" + (", repeats" if inner else "")
-            yield (c1, ctx.scaled(given), *inner, *args[1:]), how, copies
+            yield f"c1 c2{n} rest"
         elif not args and parameters[1].default is not parameters[1].empty:
-            yield nothing_written
+            yield "c1"
         else:
-            yield (c1, c1, *inner, *args), "input channels twice, as the row has no channels", copies
-    elif of_torch:
-        if INPUT.fullmatch(first) and not args:
-            yield nothing_written
-    elif INPUT.fullmatch(first):
-        if given == c1 or ctx.inputs == (3,):  # a backbone is built from its row alone
-            yield as_written
-        if is_channels and ctx.scaled(given) == c1:
-            yield (c1, *args[1:]), "input channels in place of the row's first argument", n
-        yield input_first
-    elif not args and first and parameters[0].default is False:  # other parsers give channels to each such module
-        yield (c1,), f"input channels, which switch {parameters[0].name} on ([False] keeps it off)", n
-    yield as_written
+            yield f"c1 c1{n} row"
+    elif of_torch and INPUT.fullmatch(first) and not args:
+        yield "c1"
+    elif INPUT.fullmatch(first) and not of_torch:
+        if given == ctx.c1 or ctx.inputs == (3,):  # a backbone is built from its row alone
+            yield "row"
+        if is_channels[:1] == [True] and ctx.scaled(given) == ctx.c1:
+            yield "c1 rest"
+        yield "c1 row"
+    elif (
+        first and not (of_torch or args) and parameters[0].default is False
+    ):  # other parsers give channels to each such module
+        yield "c1"
+    yield "row"
     if not of_torch:
-        yield input_first
-        if is_channels:
-            how = "input channels, the row's first argument as output channels"
-            yield (c1, ctx.scaled(given), *args[1:]), how, n
-        yield (c1, c1, *args), "input channels twice, then the row's arguments", n
+        yield from ("c1 row", "c1 c2 rest", "c1 c1 row") if is_channels[:1] == [True] else ("c1 row", "c1 c1 row")
 
 
-def _several_inputs(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> Iterator[_Call]:
-    """Yield calls of a module with several inputs."""
-    channels = list(ctx.inputs)
+def _several_inputs(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> Iterator[str]:
+    """Yield call patterns of a module with several inputs."""
     names = _names(build)
     first, second = [*names, "", ""][:2]
     given = args[0] if args and type(args[0]) is int else None
-    as_written = (args, "the row's arguments as written", 1)
-    count = ((len(channels), *args), "the number of inputs, then the row's arguments", 1)
-    channel_list = ((channels, *args), "list of the input channels, then the row's arguments", 1)
-    one_channel = ((channels[0], *args), "channels of the first input, then the row's arguments", 1)
-    each_channel = ((*channels, *args), "channels of each input, then the row's arguments", 1)
-    unused = f"; no parameter takes the row's {list(args)}"
     if CLASSES.fullmatch(first):
-        yield (args[0] if args else ctx.nc, channels, *args[1:]), "classes, then all input channels", 1
+        yield "nc channels rest"
     if args and isinstance(args[0], list):
-        yield as_written
+        yield "row"
     if LENGTH.fullmatch(first):
-        yield count
-        if len(names) == 1 and given != len(channels):
-            yield (len(channels),), f"the number of inputs{unused}", 1
+        yield "count row"
+        if len(names) == 1 and given != len(ctx.inputs):
+            yield "count"
     if INPUT.fullmatch(first) or first.endswith(("list", "lists")):
         if (OUTPUT.fullmatch(second) or INPUT.fullmatch(second)) and given is not None:
-            parameters = list(inspect.signature(build).parameters.values())
-            rest = ((ctx.repeats,) if _takes_repeats(parameters, ctx.repeats) else ()) + args[1:]
-            how = "the row's first argument as output channels"
-            yield (channels, ctx.scaled(given), *rest), f"list of the input channels, {how}", 1
-            yield (sum(channels), ctx.scaled(given), *rest), f"sum of the input channels, {how}", 1
-        if given in channels:
-            yield as_written
+            n = " n" if _takes_repeats(list(inspect.signature(build).parameters.values()), ctx.repeats) else ""
+            yield from (f"channels c2{n} rest", f"sum c2{n} rest")
+        if given in ctx.inputs:
+            yield "row"
         # `dim` may also be the axis of a concatenation: then the row has a small number
         if not (first in ("dim", "dims") and given is not None and given < MIN_CHANNELS):
-            yield from (channel_list, one_channel, each_channel)
-    yield from (as_written, channel_list, count)
-    if given is not None:
-        how = "list of the input channels, the row's first argument as output channels"
-        yield (channels, ctx.scaled(given), *args[1:]), how, 1
-    yield from (one_channel, each_channel)
-    yield (sum(channels), *args), "sum of the input channels, then the row's arguments", 1
+            yield from ("channels row", "c1 row", "each row")
+    yield from ("row", "channels row", "count row", "channels c2 rest", "c1 row", "each row", "sum row")
     if args and len(names) == 1:
-        yield (channels,), f"list of the input channels{unused}", 1
-        yield (channels[0],), f"channels of the first input{unused}", 1
+        yield from ("channels", "c1")  # no parameter takes the row's arguments
 
 
 def _missing_arguments(signature: inspect.Signature, call: tuple[Any, ...], ctx: RowContext) -> Iterator[dict]:
