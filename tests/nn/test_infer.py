@@ -109,7 +109,7 @@ def test_blocks_of_a_folder_stand_before_the_packages_where_its_init_gathers_the
 
 def test_the_table_shows_what_was_assumed():
     table = RTDETRDetectionModel(detector([-1, 1, "Conv", [64, 3, 2]], [-1, 1, "Gate", [8]])).table()
-    assert "dim=64, reduction=8" in table and "1 Gate: input channels, the row's arguments; @register(plans.channel_preserving)" in table
+    assert "dim=64, reduction=8" in table and "1 Gate: input channels, the row's arguments: @register(plans.channel_preserving)" in table
 
 
 def test_an_attempt_that_fails_leaves_the_weights_of_the_next_alone():

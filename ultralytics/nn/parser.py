@@ -258,7 +258,7 @@ def _infer(
             channels = [shape[1] for shape in shapes if len(shape) == 4]
             line = "" if is_torch else decorator(spec, context, args, channels)
             how = "" if is_torch and spec.args == args else guess.how
-            return spec, layer, shapes, f"{how}; {line} makes this explicit" if line else how
+            return spec, layer, shapes, f"{how}: {line}" if line else how
     if first_guess is None:
         raise ModelConfigError(
             f"{where}: its constructor takes {inspect.signature(module.build)}, which does not fit the row's arguments "

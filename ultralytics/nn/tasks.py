@@ -218,7 +218,7 @@ class DetectionModel(nn.Module):
             if layer.assumed:
                 notes.append(f"  {layer.i} {layer.type.rpartition('.')[2]}: {layer.assumed}")
         if notes:
-            lines += ["Arguments inferred from constructor signatures; a plan makes them explicit:", *notes]
+            lines += ["Arguments inferred from constructor signatures (use @register(plan) to make them explicit):", *notes]
         return "\n".join(lines)
 
 
