@@ -1,4 +1,4 @@
-"""Finding and reading model files."""
+"""Find and read model files; errors about their form are in tests/nn/test_parser_errors.py."""
 
 from pathlib import Path
 
@@ -39,11 +39,8 @@ def test_a_file_is_read_with_lines_and_values(folder):
     assert [row.section for row in spec.rows] == ["backbone", "head"]
 
 
-def test_a_letter_at_the_end_of_the_name_is_the_scale(folder):
+def test_the_last_letter_of_the_name_is_the_scale(folder):
     assert load_model_yaml(folder / "nets.yaml").width == 0.5
-
-
-def test_a_scale_that_the_file_does_not_have(folder):
     with pytest.raises(ModelConfigError, match="unknown scale 'x'; the file has n, s"):
         load_model_yaml(folder / "netx.yaml")
 
@@ -53,27 +50,7 @@ def test_plain_data_builds_the_same(folder):
     assert load_model_yaml(spec.source).rows[1].args == spec.rows[1].args
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("nc: 2", "nc: two", "nc must be a whole number from 1, got 'two'"),
-        ("head:", "heads:", "unknown key 'heads'; did you mean 'head'"),
-        ("head:\n  - [[-1], 1, RTDETRDecoder, [nc, 'None', '3', nearest]]", "", "`head` must be a list of rows"),
-        ("  - [-1, 1, Conv", "\t- [-1, 1, Conv", "not valid YAML.*spaces, not tabs"),
-        ("[16, 3, 2]]", "[16, 3, 2]", r"net\.yaml, line \d+: not valid YAML"),
-        ("head:", "head: []\nhead:", r"net\.yaml, line 8: not valid YAML: duplicate key 'head'"),
-        ("[0.5, 0.25, 512]", "[0.5, 0.25]", r"scale 'n' must be \[depth, width, max_channels\]"),
-        ("[-1, 1, Conv, [16, 3, 2]]", "[-1, Conv, [16, 3, 2]]", r"net.yaml:6: a row is \[from, repeats"),
-    ],
-)
-def test_a_wrong_file_is_told_where_and_what(folder, old, new, message):
-    assert old in TEXT
-    (folder / "net.yaml").write_text(TEXT.replace(old, new))
-    with pytest.raises(ModelConfigError, match=message):
-        load_model_yaml(folder / "net.yaml")
-
-
-def test_a_missing_file_is_answered_with_the_nearest(tmp_path):
+def test_the_error_for_a_missing_file_suggests_the_nearest(tmp_path):
     with pytest.raises(ModelConfigError, match=r"did you mean 'rtdetr-efficientvit-m0\.yaml'"):
         find_model_yaml("rtdetr-eficientvit-m0.yaml")
     with pytest.raises(ModelConfigError, match=r"is a folder, expected a \.yaml file"):
@@ -87,7 +64,7 @@ def test_names_may_be_a_list():
         load_model_yaml({**config, "names": "cat"})
 
 
-def test_keys_of_the_files_own_stand_for_modules_and_arguments_of_its_rows(tmp_path):
+def test_custom_keys_replace_modules_and_arguments_in_rows(tmp_path):
     own = "block: C2f\nwidth_of_neck: 64\n" + TEXT.replace("head:", "  - [-1, 2, block, [width_of_neck, True]]\nhead:")
     (tmp_path / "own.yaml").write_text(own)
     row = load_model_yaml(tmp_path / "own.yaml").rows[1]

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.model_yaml import SETTINGS, load_model_yaml
 from ultralytics.cfg.options import Options
-from ultralytics.losses.detr import RTDETRDetectionLoss
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.parser import TRACE_SIZE, build_layers, layer_numbers, layer_sources, unread_layers
 from ultralytics.utils import LOGGER
@@ -218,8 +217,8 @@ class DetectionModel(nn.Module):
             if layer.assumed:
                 notes.append(f"  {layer.i} {layer.type.rpartition('.')[2]}: {layer.assumed}")
         if notes:
-            lines += ["Arguments inferred from constructor signatures (use @register(plan) to make them explicit):", *notes]
-        return "\n".join(lines)
+            lines.append("Arguments inferred from constructor signatures (use @register(plan) to make them explicit):")
+        return "\n".join(lines + notes)
 
 
 class RTDETRDetectionModel(DetectionModel):
@@ -255,6 +254,8 @@ class RTDETRDetectionModel(DetectionModel):
 
     def init_criterion(self) -> nn.Module:
         """Build the loss: with the gains of the run's options in training, else with the paper's."""
+        from ultralytics.losses.detr import RTDETRDetectionLoss  # imports scipy and torch's compiler
+
         return RTDETRDetectionLoss.from_options(self.args, self.nc) if self.args else RTDETRDetectionLoss(self.nc)
 
     def loss(self, batch: dict[str, Any], preds: Any = None) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Ways to get a model file or a module wrong, and what each is answered: where, what, got, expected, what to do."""
+"""Wrong rows, modules and files, and the parts of each error: where, what, got, expected, what to do."""
 
 import re
 from pathlib import Path

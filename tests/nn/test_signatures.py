@@ -1,4 +1,4 @@
-"""How rows of modules without a plan are read: a folder written in the customs of such files."""
+"""Rows of modules without a plan: a folder of files written as in forks."""
 
 import pytest
 import torch
@@ -76,7 +76,7 @@ def test_several_inputs(module, args, inputs, arguments, channels):
     ("module", "args", "numbers", "queries"),
     [("net_tiny", [], 4, 6), ("net_three", [True], 3, 10), ("FourOutputs", [0.5], 4, 2)],
 )
-def test_backbones_stand_on_the_right_of_five_slots(module, args, numbers, queries):
+def test_backbones_are_right_aligned_in_five_slots(module, args, numbers, queries):
     model = RTDETRDetectionModel(detector([-1, 1, module, args]))
     first = model.model[0]
     assert (first.num_slots, first.i, len(model.layer_shapes[0])) == (5, 4, numbers)
@@ -93,23 +93,24 @@ def test_channels_of_a_row_are_scaled():
     assert RTDETRDetectionModel(config).model[1].arguments == "dim=32"
 
 
-def test_a_name_of_the_package_means_the_packages_own(tmp_path):
-    assert build_module("Conv", [8], modules=[FOLDER]).type == "ultralytics.nn.modules.conv.Conv"
-    layer = build_module("conv.Conv", [8], modules=[FOLDER])
-    assert layer.type.endswith("fork_modules.conv.Conv") and layer.arguments == "c1=64, c2=8"
-
-
-def test_blocks_of_a_folder_stand_before_the_packages_where_its_init_gathers_them(tmp_path):
-    layer = build_module("Blocks", [32, "PlainBlock", 2], repeats=2, modules=[FOLDER])
-    assert layer.arguments == "ch_in=64, ch_out=32, count=2, block=PlainBlock, stage_num=2"
-    (tmp_path / "blocks.py").write_text("from torch import nn\n\n\nclass Blocks(nn.Module):\n    pass\n")
-    alone = build_module("Blocks", [32, "BasicBlock", 2, 3], modules=[tmp_path])
-    assert alone.type == "ultralytics.nn.modules.block.Blocks"
-
-
-def test_the_table_shows_what_was_assumed():
+def test_the_table_shows_what_was_inferred_and_the_decorator():
     table = RTDETRDetectionModel(detector([-1, 1, "Conv", [64, 3, 2]], [-1, 1, "Gate", [8]])).table()
-    assert "dim=64, reduction=8" in table and "1 Gate: input channels, the row's arguments: @register(plans.channel_preserving)" in table
+    assert "dim=64, reduction=8" in table
+    assert "1 Gate: input channels, the row's arguments: @register(plans.channel_preserving)" in table
+
+
+@pytest.mark.parametrize(
+    ("module", "args", "inputs", "line"),
+    [
+        ("SepConv", [128, 3, 2], [MAP], "@register(plans.conv)"),
+        ("CSPGate", [128], [MAP], "@register(plans.csp)"),
+        ("ConcatAlong", [1], [MAP, MAP], "@register(plans.concat)"),
+        ("net_tiny", [], [(3, 64, 64)], "@register(plans.backbone(8, 16, 24, 32))"),
+        ("Sized", [], [MAP], "input_resolution=(16, 16) by name"),  # no plan of the package builds the same
+    ],
+)
+def test_the_decorator_builds_the_same(module, args, inputs, line):
+    assert build_module(module, args, inputs, modules=[FOLDER]).assumed.endswith(line)
 
 
 def test_an_attempt_that_fails_leaves_the_weights_of_the_next_alone():
@@ -125,9 +126,14 @@ def test_an_attempt_that_fails_leaves_the_weights_of_the_next_alone():
         ("Gate", [64, 200], r"Gate\(64, 200\): its parameter fc.0.weight is empty, \(0, 64, 1, 1\)"),
         ("Project", [48], r"Project.* cannot be built: TypeError: 'int' object is not iterable"),
         ("Stack", [], "Stack: its constructor takes"),
+        (
+            "Gate",
+            ["x"],
+            r"inferred \(input channels, .*@register\(plans\.channel_preserving\) makes",
+        ),
     ],
 )
-def test_a_row_that_fits_no_custom(module, args, message):
+def test_a_row_that_fits_no_convention(module, args, message):
     with pytest.raises(ModelConfigError, match=message):
         build_module(module, args, modules=[FOLDER])
 
@@ -136,9 +142,3 @@ def detector(*rows, **keys) -> dict:
     """A small model whose decoder reads the last of these rows."""
     head = [[[-1], 1, "RTDETRDecoder", ["nc", 32, 10, 2, 4, 1]]]
     return {"nc": 3, "modules": [FOLDER], "backbone": list(rows), "head": head, **keys}
-
-
-def test_a_file_called_after_a_class_of_the_package_is_an_error_that_names_both(tmp_path):
-    (tmp_path / "RepC3.py").write_text("from torch import nn\n\n\nclass RepC3(nn.Module):\n    pass\n")
-    with pytest.raises(ModelConfigError, match=r"'RepC3' is defined twice: .*block\.py and .*RepC3\.py; rename one"):
-        build_module("RepC3", [64], modules=[tmp_path])
