@@ -20,28 +20,9 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import normalize_device
 from ultralytics.utils.dist import local_rank, started_by_torchrun
 from ultralytics.utils.errors import DeviceError
-from ultralytics.utils.flops import get_flops, model_info
-from ultralytics.utils.ops import make_divisible
+from ultralytics.utils.flops import get_flops, model_info  # noqa: F401 - public import path
+from ultralytics.utils.ops import make_divisible  # noqa: F401 - public import path
 
-__all__ = [
-    "ModelEMA",
-    "autocast",
-    "clock",
-    "count_devices",
-    "de_parallel",
-    "describe_device",
-    "deterministic_algorithms",
-    "fuse_conv_and_bn",
-    "fuse_deconv_and_bn",
-    "get_flops",
-    "init_seeds",
-    "initialize_weights",
-    "is_parallel",
-    "make_divisible",
-    "model_info",
-    "select_device",
-    "time_sync",
-]
 Device = str | int | Sequence[int] | torch.device | None
 
 
