@@ -25,9 +25,12 @@ NAMES = {0: "cat", 1: "Straße", 2: "собака", 3: "$x$", 4: "猫"}
 def no_system_fonts(monkeypatch):
     """A machine on which only matplotlib's own font can draw."""
     monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [])
-    fonts._find_font.cache_clear()
+    caches = (fonts._find_font, fonts._warn_missing_font)
+    for cached in caches:
+        cached.cache_clear()
     yield
-    fonts._find_font.cache_clear()
+    for cached in caches:
+        cached.cache_clear()
 
 
 def picture(path: Path) -> np.ndarray:
@@ -65,12 +68,16 @@ def test_neighboring_classes_have_different_colors():
     assert colors(3) == colors(23) == colors(3, bgr=True)[::-1]
 
 
-def test_without_a_font_names_become_escapes_which_is_said_once(no_system_fonts, caplog):
+def test_characters_without_a_font_become_escapes_with_one_warning(no_system_fonts, caplog):
     with caplog.at_level(logging.WARNING, "ultralytics"):
-        assert fonts.drawable("猫 2") == ("\\u732b 2", fonts.default_font())
-        assert fonts.drawable("猫 2")[0] == "\\u732b 2"
+        assert fonts.drawable("猫 2") == fonts.drawable("猫 2") == "\\u732b 2"
     assert len(caplog.records) == 1 and "'猫'" in caplog.text
-    assert fonts.drawable("собака") == ("собака", fonts.default_font())
+    assert fonts.drawable("собака") == "собака"
+
+
+def test_each_character_is_drawn_in_a_font_that_has_it(monkeypatch):
+    monkeypatch.setattr(fonts, "_find_font", lambda c: fonts.default_font() if c.isascii() else Path("other.ttf"))
+    assert fonts._font_runs("猫 2") == [("猫", Path("other.ttf")), (" 2", fonts.default_font())]
 
 
 @pytest.fixture

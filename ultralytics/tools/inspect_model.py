@@ -87,14 +87,14 @@ def draw_graph(inspection: Inspection, title: str) -> Figure:
     axes = figure.subplots()
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(lines - 1.5, -1.5), xticks=[], yticks=[], frame_on=False)
     size = f"{info.parameters / 1e6:.3f} M parameters, {info.gflops:.2f} GFLOPs at {info.imgsz[0]}x{info.imgsz[1]}"
-    axes.set_title(drawable(f"{title}: {size}")[0], fontsize=11)
+    axes.set_title(drawable(f"{title}: {size}"), fontsize=11)
     headings = {0: "backbone", **{c: f"neck, stride {s:g}" for s, c in strides.items()}, columns - 1: "head"}
     for column, heading in headings.items():
         axes.text(column, -1.25, heading, ha="center", va="center", fontsize=10, weight="bold")
     _draw_box(axes, _Box(0, -0.5, -0.5), FILL["other"], {-0.5: f"image {shape_text(inspection.image)}"})
     for row, box in zip(rows, boxes, strict=True):
         name = f"{row.index} {row.name}: " if row.name else f"{row.index} "
-        heading = drawable(f"{name}{row.module}{'*' * bool(row.assumed)}")[0]
+        heading = drawable(f"{name}{row.module}{'*' * bool(row.assumed)}")
         texts = {box.title: heading if len(heading) <= LETTERS else f"{heading[: LETTERS - 3]}..."}
         for number, shape, stride in zip(row.numbers, row.outputs, row.strides, strict=False):
             note = shape_text(shape) + ("" if stride is None else f"  /{stride:g}")

@@ -93,7 +93,7 @@ def plot_runs(runs: dict[str, Curves], folder: Path) -> list[Path]:
         for axes in panels[len(keys) :]:
             axes.set_axis_off()
         # of all runs, since a run may lack the column of a panel
-        handles = [Line2D([], [], **_style(index), label=drawable(label)[0]) for index, label in enumerate(runs)]
+        handles = [Line2D([], [], **_style(index), label=drawable(label)) for index, label in enumerate(runs)]
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(runs), 4), frameon=False)
         files.append(save_figure(figure, folder / name))
     return files

@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,39 +49,52 @@ def default_font() -> Path:
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 
 
-def drawable(text: str) -> tuple[str, Path]:
-    """Return the text and a font that can draw it; characters without a font become escapes such as `\\u732b`."""
-    special = frozenset(character for character in text if not character.isascii())
-    font = _find_font(special) if special else default_font()
-    if font is None:
-        return text.encode("ascii", "backslashreplace").decode(), default_font()
-    return text, font
+def drawable(text: str) -> str:
+    """Replace characters that no font of the system has by escapes such as `\\u732b`."""
+    missing = "".join(sorted({c for c in text if not _find_font(c)}))
+    if missing:
+        _warn_missing_font(missing)
+    return "".join(c.encode("ascii", "backslashreplace").decode() if c in missing else c for c in text)
 
 
 @cache
-def pil_font(file: Path, size: int) -> ImageFont.FreeTypeFont:
-    """Load a font file at a size in pixels."""
+def _warn_missing_font(characters: str) -> None:
+    LOGGER.warning(
+        f"plots: no font on this system can draw {characters!r}; escapes are drawn instead. "
+        "Install a font, for example `apt install fonts-noto-cjk`."
+    )
+
+
+@cache
+def _load_font(file: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(file), size)
 
 
+def _font_runs(text: str) -> list[tuple[str, Path]]:
+    """Split a text into runs of characters with the same font."""
+    return [("".join(run), font) for font, run in groupby(drawable(text), _find_font)]
+
+
 @cache
-def _find_font(characters: frozenset[str]) -> Path | None:
-    """Find a font with all the characters, the default first; None, with a warning, if the system has none."""
+def _find_font(character: str) -> Path | None:
+    """Find a font with a character, the default first; None if the system has none."""
     from matplotlib.font_manager import findSystemFonts
+
+    if character.isascii() or ord(character) in _charmap(default_font()):
+        return default_font()
+    fonts = (file for file in sorted(map(Path, findSystemFonts())) if ord(character) in _charmap(file))
+    return next(fonts, None)
+
+
+@cache
+def _charmap(file: Path) -> frozenset[int]:
+    """Return the code points of a font file; none for a broken font of the system."""
     from matplotlib.ft2font import FT2Font
 
-    for file in (default_font(), *sorted(map(Path, findSystemFonts()))):
-        try:
-            charmap = FT2Font(str(file)).get_charmap()
-        except RuntimeError:  # a broken font of the system
-            continue
-        if all(ord(character) in charmap for character in characters):
-            return file
-    LOGGER.warning(
-        f"plots: no font on this system can draw {''.join(sorted(characters))!r}; escapes are drawn instead. "
-        "Install a font, for example `apt install fonts-noto-cjk`."
-    )
-    return None
+    try:
+        return frozenset(FT2Font(str(file)).get_charmap())
+    except RuntimeError:
+        return frozenset()
 
 
 # Images ---------------------------------------------------------------------------------------------------------------
@@ -141,19 +155,22 @@ class Annotator:
         """Write text on a background of `color` with its top left corner at `position`."""
         (x, y), (width, height) = position, self._text_size(text)
         self.draw.rectangle((x, y, x + width, y + height), fill=color[::-1])
-        shown, file = drawable(text)
         blue, green, red = color
         ink = "black" if 0.114 * blue + 0.587 * green + 0.299 * red > 150 else "white"
-        # anchor 'lm': left, middle of the line, so that all labels have the same baseline
-        self.draw.text((x + 2, y + height / 2), shown, fill=ink, font=pil_font(file, self.font_size), anchor="lm")
+        x += 2
+        for run, file in _font_runs(text):
+            font = _load_font(file, self.font_size)
+            # anchor 'lm': left, middle of the line, so that all labels have the same baseline
+            self.draw.text((x, y + height / 2), run, fill=ink, font=font, anchor="lm")
+            x += font.getlength(run)
 
     def result(self) -> np.ndarray:
         """Return the annotated image, (H, W, 3) uint8 BGR."""
         return np.asarray(self.canvas)[..., ::-1].copy()
 
     def _text_size(self, text: str) -> tuple[int, int]:
-        shown, file = drawable(text)
-        return math.ceil(pil_font(file, self.font_size).getlength(shown)) + 4, self.font_size + 4
+        width = sum(_load_font(file, self.font_size).getlength(run) for run, file in _font_runs(text))
+        return math.ceil(width) + 4, self.font_size + 4
 
 
 def plot_images(
@@ -244,18 +261,20 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure, with texts as they are ($ is no formula) and in a font that has their characters.
+    """Write a figure, with texts as they are ($ is no formula) and in fonts that have their characters.
 
     Class names must come from `drawable`, as tick labels are created when the figure is drawn.
     """
-    from matplotlib.font_manager import FontProperties
+    from matplotlib.font_manager import FontProperties, fontManager
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
         text.set_parse_math(False)
         if not text.get_text().isascii():
-            file = drawable(text.get_text())[1]
-            text.set_fontproperties(FontProperties(fname=str(file), size=text.get_size()))
+            files = dict.fromkeys([default_font(), *(file for _, file in _font_runs(text.get_text()))])
+            for file in files:
+                fontManager.addfont(str(file))
+            text.set_fontfamily([FontProperties(fname=str(file)).get_name() for file in files])
     figure.savefig(path, dpi=150)
     return path
 
@@ -272,7 +291,7 @@ def plot_curves(
         ap: (C,) AP at IoU 0.50.
         save_dir: folder of the files.
     """
-    names = [drawable(name)[0] for name in names]
+    names = [drawable(name) for name in names]
     paths = []
     for key, values in curves.items():
         y_title = {"PR": "Precision", "P": "Precision", "R": "Recall"}.get(key, key)
@@ -310,7 +329,7 @@ def plot_confusion_matrix(
         title: conditions of the counts.
     """
     table = matrix / matrix.sum(0, keepdims=True).clip(1) if normalize else matrix
-    labels = np.array([drawable(name)[0] for name in (*names, "background")])
+    labels = np.array([drawable(name) for name in (*names, "background")])
     if many := len(labels) > MANY_CLASSES:
         present = matrix.sum(0) + matrix.sum(1) > 0
         table, labels = table[present][:, present], labels[present]
@@ -398,7 +417,7 @@ def plot_labels(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str], pa
     counts = np.bincount(cls, minlength=len(names))
     bars.bar(range(len(counts)), counts, color=[f"C{i % 10}" for i in range(len(counts))])
     if 0 < len(names) <= 100:
-        texts, rotation = [drawable(name)[0] for name in names.values()], 90 if len(names) > 6 else 0
+        texts, rotation = [drawable(name) for name in names.values()], 90 if len(names) > 6 else 0
         bars.set_xticks(range(len(names)), texts, rotation=rotation, fontsize=min(10, 400 / len(names)))
     if len(names) <= 30:
         bars.bar_label(bars.containers[0], fontsize=8)
