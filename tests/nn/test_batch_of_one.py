@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.nn.batch_of_one import accept_batches_of_one
+from ultralytics.utils.torch_utils import accept_batches_of_one
 
 
 def squeeze() -> nn.Module:

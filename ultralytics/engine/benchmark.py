@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.formats import get_format
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, setup_logging
 from ultralytics.utils.errors import UserError
@@ -248,11 +249,9 @@ def measure_file(file: str, case: Case, plan: BenchmarkSettings) -> Measurement:
     """Measure speed and memory, then accuracy, of weights or an exported model."""
     torch.set_num_threads(plan.threads)
     setup_logging(False)
-    detector = plan.model_class(file, verbose=False)
-    if not detector.is_exported:
-        detector.fuse()
+    network = for_inference(plan.model_class(file, verbose=False).model)
     speed = measure_speed(
-        detector.model, imgsz=case.imgsz, device=select_device(plan.device), batch=plan.batch, warmup=plan.warmup,
+        network, imgsz=case.imgsz, device=select_device(plan.device), batch=plan.batch, warmup=plan.warmup,
         repeats=plan.repeats,
     )  # fmt: skip
     box = plan.model_class(file, verbose=False).val(

@@ -17,6 +17,7 @@ from ultralytics.data.dataset_yaml import list_images, load_dataset_config
 from ultralytics.data.images import read_image, stretch
 from ultralytics.data.synthetic import draw_image
 from ultralytics.engine.checkpoint import load_model_weights, load_network
+from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats import ExportFormat, ExportSpec, Metadata, export_formats, get_format
 from ultralytics.nn.formats.compare import BOUNDS, Difference, compare
@@ -111,7 +112,7 @@ class Exporter(CallbacksMixin):
         device = select_device(options.device) if kind.needs_gpu else torch.device("cpu")
         network = copy.deepcopy(model).to(device).float().eval().requires_grad_(False)
         if kind.load is not None:
-            network.fuse()
+            network = for_inference(network) if options.accelerate else network.fuse()
         stride = int(max(model.stride))
         size = check_imgsz(options.imgsz, stride)
         height, width = (size, size) if isinstance(size, int) else size

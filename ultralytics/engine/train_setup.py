@@ -26,7 +26,6 @@ from ultralytics.engine.train_log import RunClock
 from ultralytics.engine.train_state import EarlyStopping, TrainState
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.nn.accelerate import for_training
-from ultralytics.nn.batch_of_one import accept_batches_of_one
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import Weights, known_names, load_backbone, load_weights
 from ultralytics.utils import LOGGER, dist
@@ -35,7 +34,14 @@ from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import DataError, ModelConfigError, OptionError
 from ultralytics.utils.files import run_dir
 from ultralytics.utils.flops import run_copy
-from ultralytics.utils.torch_utils import ModelEMA, compiled, half_dtype, init_seeds, select_device
+from ultralytics.utils.torch_utils import (
+    ModelEMA,
+    accept_batches_of_one,
+    compiled,
+    half_dtype,
+    init_seeds,
+    select_device,
+)
 
 STRIDE = 32  # image sides are multiples of it
 Paths = str | Path | Iterable[Path]
@@ -138,8 +144,8 @@ class TrainerSetup(CallbacksMixin):
             self.train_loader, self.val_loader = self.load_data()
         self.model = self.build_model().to(self.device)
         self.set_model_attributes()
-        if self.args.accelerate and (applied := for_training(self.model)):
-            LOGGER.info(f"accelerate: {', '.join(applied)} (accelerate=False switches this off)")
+        if self.args.accelerate:
+            for_training(self.model)
         if is_auto_batch:
             side = multi_scale_sides(self.args.imgsz)[-1] if self.args.multi_scale else self.args.imgsz
             batch = measured_batch(self.model, self.train_loader.dataset, self.device, self.dtype, side)

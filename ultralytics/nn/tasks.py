@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.model_yaml import SETTINGS, load_model_yaml
 from ultralytics.cfg.options import Options
+from ultralytics.nn.accelerate.conv_bn import fuse
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.parser import TRACE_SIZE, build_layers, layer_numbers, layer_sources, unread_layers
 from ultralytics.utils import LOGGER
@@ -181,12 +182,10 @@ class DetectionModel(nn.Module):
         load_weights(self, weights)
 
     def fuse(self, verbose: bool = False) -> DetectionModel:
-        """Rewrite the network for inference, see `nn/optimise`. Exact up to rounding; not to be trained afterwards."""
-        from ultralytics.nn.accelerate import optimise
-
+        """Fold batch norms into convolutions and merge RepConv branches, in place; it cannot be trained afterwards."""
         if not self.fused:
-            optimise(self)
-        self.fused = True
+            fuse(self)
+            self.fused = True
         return self
 
     @property

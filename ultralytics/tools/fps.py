@@ -6,6 +6,7 @@ from typing import Annotated
 
 from ultralytics.cfg.values import DeviceName, Range
 from ultralytics.engine.benchmark import measure_speed
+from ultralytics.nn.accelerate import for_inference
 from ultralytics.tools.common import load_network
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
@@ -42,7 +43,7 @@ def command(
         warmup: runs that are not timed.
         repeats: timed runs.
         half: 16-bit mixed precision, on CUDA only.
-        fuse: fold normalization into convolutions first, as for deployment.
+        fuse: rewrite the network for inference first, as predict does (see `nn.accelerate`).
         nc: number of classes in place of the model YAML's.
         modules: a folder with module files.
 
@@ -55,8 +56,8 @@ def command(
         raise DeviceError(f"half=True: expected a CUDA device, got {place}; leave half out, or choose a GPU: device=0")
     network = load_network(model, nc, modules, exported=True)
     size = check_imgsz(imgsz, int(max(network.stride)))
-    if fuse and not network.fused:  # exported models are fused
-        network.fuse()
+    if fuse:
+        network = for_inference(network)
     speed = measure_speed(network, imgsz=size, batch=batch, device=place, warmup=warmup, repeats=repeats, dtype=dtype)
     precision = "float32" if dtype is None else str(dtype).removeprefix("torch.")
     memory = None if speed.memory is None else speed.memory / 1e6

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.utils.deterministic
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ultralytics.utils import LOGGER
@@ -229,6 +230,49 @@ def initialize_weights(model: nn.Module, *, keep_outputs: bool = False) -> None:
             if keep_outputs and module.track_running_stats:
                 module.running_var += module.eps - 1e-3
             module.eps, module.momentum = 1e-3, 0.03
+
+
+def accept_batches_of_one(model: nn.Module) -> int:
+    """Make the batch norms of `model` trainable on batches of one image; return their number.
+
+    torch fails twice there. One value per channel (after global pooling, or P5 at 32 px) has no variance, so torch
+    refuses it; here the running statistics normalize it. And on the CPU, a gradient with another memory layout than the
+    map (after tokens) gives silently wrong gradients in torch 2.14.1; here it is copied into the map's layout.
+
+    Layers without running statistics are left alone, and so is SyncBatchNorm, which counts the values of all processes.
+    Calling it twice changes nothing.
+    """
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and not isinstance(m, nn.SyncBatchNorm)]
+    norms = [norm for norm in norms if norm.track_running_stats]
+    for norm in norms:
+        if _use_running_statistics not in norm._forward_pre_hooks.values():
+            norm.register_forward_pre_hook(_use_running_statistics)
+            norm.register_forward_hook(_train_again, always_call=True)
+            norm.register_forward_hook(_align_gradient)
+    return len(norms)
+
+
+def _use_running_statistics(norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
+    """Put a layer that gets (1, C), (1, C, 1) or (1, C, 1, 1) in training into eval mode for this forward."""
+    if norm.training and inputs[0].numel() == norm.num_features:
+        norm.training = False
+        norm._single_value = True
+
+
+def _train_again(norm: _BatchNorm, inputs: tuple[Tensor, ...], output: Tensor | None) -> None:
+    """Undo `_use_running_statistics`, also after a forward that raised."""
+    if norm.__dict__.pop("_single_value", False):
+        norm.training = True
+
+
+def _align_gradient(norm: _BatchNorm, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    """Copy the gradient of a single map into the map's own layout."""
+    if output.shape[0] == 1 and output.requires_grad and output.device.type == "cpu":
+        strides = output.stride()
+        output.register_hook(lambda grad: torch.empty_strided(grad.shape, strides, dtype=grad.dtype).copy_(grad))
+
+
+SINGLE_IMAGE_HOOKS = (_use_running_statistics, _train_again, _align_gradient)
 
 
 def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from tests.nn.optimise.helpers import assert_fusing_is_exact, detector, stirred
 from ultralytics.nn.accelerate.folded_decoder import FoldedDecoder, bilinear_corners
-from ultralytics.nn.modules.transformer import deformable_sampling
+from ultralytics.nn.modules.deformable import deformable_sampling
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
 SHAPES = [(6, 9), (3, 4), (1, 2)]

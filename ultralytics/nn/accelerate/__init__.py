@@ -1,63 +1,115 @@
-"""Speed-ups from outside: every one computes what the plain classes compute, and `accelerate=False` leaves all out.
+"""Speed-ups from outside the layers. Each computes what the plain classes compute; `accelerate=False` leaves all out.
 
-`for_training` replaces classes of a network in place, `for_inference` gives a rewritten copy, and `restore` undoes
-`for_training`. The names in `state_dict` never change in a network that is trained.
+`for_training` replaces classes of a network in place and `restore` undoes it; names in `state_dict` do not change.
+`for_inference` returns a rewritten copy. Both also set up malloc for a network on the CPU (`host_memory`).
 """
 
 from __future__ import annotations
 
-import inspect
+from collections import Counter
 
 import torch
 from torch import nn
 
+from ultralytics.nn.accelerate.conv_bn import fuse
+from ultralytics.nn.accelerate.folded_decoder import fold_decoder
+from ultralytics.nn.accelerate.graph import LayerGraph
 from ultralytics.nn.accelerate.host_memory import prepare_host_memory
+from ultralytics.nn.accelerate.linear import ChannelsFirstLinear, ConvolutionLinear
+from ultralytics.nn.accelerate.model_cache import ModelCache, has_hooks
+from ultralytics.nn.accelerate.pointwise import merge_pointwise
+from ultralytics.nn.accelerate.query_selection import SelectedGradientDecoder
+from ultralytics.nn.accelerate.self_attention import SplitSelfAttention
+from ultralytics.nn.accelerate.silu import RecomputedConv, RecomputedConv2, RecomputedDWConv, RecomputedRepConv
+from ultralytics.nn.modules.conv import Conv, Conv2, DWConv, RepConv
+from ultralytics.nn.modules.deformable import MSDeformAttn
+from ultralytics.nn.modules.head import RTDETRDecoder
+from ultralytics.utils import LOGGER
+
+# class of a module (subclasses are left alone), name of its part ("": itself), and the class that replaces the part's
+SUBSTITUTES: tuple[tuple[type[nn.Module], str, type[nn.Module]], ...] = (
+    (RTDETRDecoder, "", SelectedGradientDecoder),
+    (MSDeformAttn, "value_proj", ChannelsFirstLinear),
+    (nn.MultiheadAttention, "", SplitSelfAttention),
+    (Conv, "", RecomputedConv),
+    (DWConv, "", RecomputedDWConv),
+    (Conv2, "", RecomputedConv2),
+    (RepConv, "", RecomputedRepConv),
+    (nn.Linear, "", ConvolutionLinear),
+)
 
 
 def for_training(network: nn.Module) -> list[str]:
-    """Replace classes of `network` by faster ones, in place; return what was applied, for the log."""
-    return keep_host_memory(next(network.parameters()).device)
-
-
-def keep_host_memory(device: torch.device) -> list[str]:
-    """Set up malloc for computing on the CPU; return what was applied, for the log."""
-    return ["freed memory kept"] if device.type == "cpu" and prepare_host_memory()[0] else []
+    """Replace classes in `network` by faster ones, in place; log and return what was applied, with counts."""
+    if next(network.parameters()).is_cpu:
+        prepare_host_memory()
+    return _log(_substitute(network))
 
 
 def restore(network: nn.Module) -> nn.Module:
     """Undo `for_training`, in place; return `network`."""
+    for module in network.modules():
+        if type(module) in {fast for _, _, fast in SUBSTITUTES}:
+            module.__class__ = type(module).plain
     return network
 
 
 def for_inference(network: nn.Module, device: torch.device | None = None) -> nn.Module:
-    """Return a copy of `network` in eval mode that is rewritten for inference, on `device` (default: where it is).
+    """Return a copy of `network` in eval mode, rewritten for inference, on `device` (default: where it is).
 
-    The copy is cached with the network, and made again after its weights or settings have changed. Networks that
-    cannot be rewritten (exported models, networks with hooks on their layers) are returned as they are.
+    The copy is cached with the network and renewed after a change of its weights or settings. A network that cannot be
+    rewritten (exported, fused, or with forward hooks) is returned itself.
+
+    >>> from ultralytics.nn.tasks import RTDETRDetectionModel
+    >>> network = RTDETRDetectionModel("rtdetr-r18.yaml").eval()
+    >>> fast, x = for_inference(network), torch.rand(1, 3, 64, 64)
+    >>> torch.allclose(fast(x)[0], network(x)[0], atol=1e-4)
+    True
     """
-    from ultralytics.nn.accelerate.model_cache import InferenceCopy
-
-    if getattr(network, "layer_shapes", None) is None or network.fused:
+    if getattr(network, "layer_shapes", None) is None or network.fused or has_hooks(network):
         return network
-    keep_host_memory(next(network.parameters()).device if device is None else device)
-    cache = vars(network).setdefault("_inference", InferenceCopy())
-    copy = cache.of(network)
-    return copy if device is None or copy is network else copy.to(device)
+    if (device or next(network.parameters()).device).type == "cpu":
+        prepare_host_memory()
+    cache = vars(network).setdefault("_inference_copy", ModelCache())
+    fast = cache.get(network, _rewritten)
+    fast.names = network.names
+    return fast if device is None else fast.to(device)
 
 
-def optimise(network: nn.Module) -> None:
-    """Rewrite a network in eval; it cannot be trained afterwards."""
-    from ultralytics.nn.accelerate.conv_bn import FoldNormalisations
-    from ultralytics.nn.accelerate.folded_decoder import FoldDecoder
-    from ultralytics.nn.accelerate.graph import LayerGraph
-    from ultralytics.nn.accelerate.pointwise import JoinEntries
-
-    for module in list(network.modules()):
-        # Some modules keep an nn.Fold under this name.
-        if inspect.isroutine(getattr(type(module), "fold", None)):
-            module.fold()
+def _rewritten(network: nn.Module) -> nn.Module:
+    """Rewrite `network`, a copy made for it; log and return it."""
+    norms = _count_norms(network)
+    network = restore(network).eval().requires_grad_(False).fuse()
+    applied = Counter({"batch norms folded": norms - _count_norms(network)})
     graph = LayerGraph(network)
-    for rewrite in (FoldNormalisations(), JoinEntries(), FoldDecoder()):
-        rewrite(graph)
+    applied["blocks with merged 1x1 convolutions"] = merge_pointwise(graph)
+    applied["decoder folded"] = fold_decoder(graph)
     graph.write_to(network)
     network.to(memory_format=torch.channels_last)  # 1x1 convolutions and the decoder read positions as rows
+    _log(applied + _substitute(network))
+    return network
+
+
+def _count_norms(network: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+def _substitute(network: nn.Module) -> Counter[str]:
+    """Replace classes by the table; return the counts by label."""
+    applied: Counter[str] = Counter()
+    for kind, part, fast in SUBSTITUTES:
+        for module in network.modules():
+            if type(module) is kind:
+                target = module.get_submodule(part)
+                if type(target) is fast.plain and fast.applies(target):
+                    target.__class__ = fast
+                    applied[fast.label] += 1
+    return applied
+
+
+def _log(applied: Counter[str]) -> list[str]:
+    """Log what was applied in one line; return it."""
+    names = [f"{count} {label}" for label, count in applied.items()]
+    if names:
+        LOGGER.info(f"accelerate: {', '.join(names)} (accelerate=False switches this off)")
+    return names

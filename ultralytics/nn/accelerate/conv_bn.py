@@ -1,8 +1,13 @@
-"""Rewrite of networks of other libraries: batch normalisations are folded into the convolutions before them."""
+"""Fusing: batch norms are folded into the convolutions before them, and the branches of RepConv are merged.
+
+Our modules do so in their method `fold()`. In networks of other libraries a run on the meta device finds each batch
+norm that is the only reader of a convolution.
+"""
 
 from __future__ import annotations
 
 import copy
+import inspect
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -15,21 +20,20 @@ from ultralytics.nn.accelerate.graph import LayerGraph
 from ultralytics.nn.modules.conv import fold_batchnorm
 
 
-class FoldNormalisations:
-    """Folds each normalisation that alone reads the output of a convolution, whatever the modules around them.
+def fuse(network: nn.Module) -> None:
+    """Fold what can be folded, in place; the network cannot be trained afterwards."""
+    for module in list(network.modules()):
+        if inspect.isroutine(getattr(type(module), "fold", None)):  # some modules keep an nn.Fold under this name
+            module.fold()
+    graph = LayerGraph(network)
+    for layer in graph.layers:
+        if any(isinstance(module, nn.BatchNorm2d) for module in layer.modules()):
+            for conv_name, norm_name in find_pairs(layer, graph.example_input(layer)):
+                fold_pair(layer, conv_name, norm_name)
 
-    Which does is seen in a run on the meta device. Parts that fold themselves have done so before.
-    """
 
-    def __call__(self, graph: LayerGraph) -> None:
-        for layer in graph.layers:
-            if any(isinstance(module, nn.BatchNorm2d) for module in layer.modules()):
-                for conv_name, norm_name in _pairs(layer, graph.example_input(layer)):
-                    _fold(layer, conv_name, norm_name)
-
-
-def _pairs(layer: nn.Module, inputs: tuple[Any, ...]) -> list[tuple[str, str]]:
-    """Names of convolutions and of the normalisations that alone read their outputs."""
+def find_pairs(layer: nn.Module, inputs: tuple[Any, ...]) -> list[tuple[str, str]]:
+    """Find convolutions whose output only a batch norm reads; return the names of both."""
     twin = copy.deepcopy(layer).to("meta").eval()
     uses = TensorUses()
     calls: Counter[str] = Counter()
@@ -62,12 +66,12 @@ def _pairs(layer: nn.Module, inputs: tuple[Any, ...]) -> list[tuple[str, str]]:
 
 
 class TensorUses(TorchFunctionMode):
-    """Counts for each tensor the operations that compute another one from it."""
+    """Count for each tensor the operations that compute another tensor from it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count: Counter[int] = Counter()  # by id
-        self.alive: list[Tensor] = []  # so that no id is given twice
+        self.alive: list[Tensor] = []  # so that no id is used twice
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -89,22 +93,19 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def _fold(layer: nn.Module, conv_name: str, norm_name: str) -> None:
+def fold_pair(layer: nn.Module, conv_name: str, norm_name: str) -> None:
+    """Fold a batch norm of `layer` into a convolution and leave its activation, if it has one, in its place."""
     conv, norm = layer.get_submodule(conv_name), layer.get_submodule(norm_name)
-    rest = _rest(norm)
-    if rest is None or norm.weight is None or norm.running_var is None or norm.training:
+    if norm.weight is None or norm.running_var is None or norm.training:
         return
+    if type(norm).forward is nn.BatchNorm2d.forward:
+        rest = nn.Identity()
+    else:  # timm's has an activation
+        rest = nn.Sequential(*(part for part in norm.children() if not isinstance(part, nn.Identity)))
+        x = torch.randn(2, norm.num_features, 3, 3, dtype=norm.running_var.dtype, device=norm.running_var.device)
+        if not torch.allclose(norm(x.clone()), rest(nn.BatchNorm2d.forward(norm, x)), atol=1e-5):
+            return
     folded = fold_batchnorm(conv, norm)
     conv.weight, conv.bias = folded.weight, folded.bias
     parent, _, name = norm_name.rpartition(".")
     setattr(layer.get_submodule(parent), name, rest)
-
-
-def _rest(norm: nn.BatchNorm2d) -> nn.Module | None:
-    """What a normalisation does beside normalising: nothing, or the activation that timm puts into it; else None."""
-    if type(norm).forward is nn.BatchNorm2d.forward:
-        return nn.Identity()
-    parts = [part for part in norm.children() if not isinstance(part, nn.Identity)]
-    rest = nn.Sequential(*parts)
-    x = torch.randn(2, norm.num_features, 3, 3, dtype=norm.running_var.dtype, device=norm.running_var.device)
-    return rest if torch.allclose(norm(x.clone()), rest(nn.BatchNorm2d.forward(norm, x)), atol=1e-5) else None

@@ -1,4 +1,4 @@
-"""Rewrite of the decoder: no projection of whole maps is left but the one to the encoder's scores."""
+"""Decoder for inference in which the only projection of whole maps is the one to the encoder's scores."""
 
 from __future__ import annotations
 
@@ -10,93 +10,104 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn.accelerate.graph import LayerGraph
-from ultralytics.nn.accelerate.linear import Linear
-from ultralytics.nn.modules.head import RTDETRDecoder, without_autocast
-from ultralytics.nn.modules.transformer import MSDeformAttn, deformable_sampling
+from ultralytics.nn.modules.deformable import MSDeformAttn, deformable_sampling
+from ultralytics.nn.modules.head import RTDETRDecoder, gather_rows
 
-ROWS = 1600  # positions whose features are computed at a time: what comes in between stays small
+ROWS = 1600  # positions whose features are computed at a time: intermediate results stay small
 Shapes = list[tuple[int, int]]
 
 
-class FoldDecoder:
-    """Replaces `RTDETRDecoder` by `FoldedDecoder`."""
-
-    def __call__(self, graph: LayerGraph) -> None:
-        head = graph.layers[-1]
-        if type(head) is RTDETRDecoder:
-            graph.replace(head, FoldedDecoder(head), graph.sources[head])
+def fold_decoder(graph: LayerGraph) -> int:
+    """Replace the head by `FoldedDecoder` if it is exactly `RTDETRDecoder`; return the number of replacements."""
+    head = graph.layers[-1]
+    if type(head) is not RTDETRDecoder:
+        return 0
+    graph.replace(head, FoldedDecoder(head), graph.sources[head])
+    return 1
 
 
 class FoldedDecoder(RTDETRDecoder):
-    """`RTDETRDecoder` in eval, with its projections of each map x put together.
+    """`RTDETRDecoder` in eval with the input projections p folded into the layers that read p(x).
 
-    Both what reads the projected map p(x) is linear: enc_output(p(x)), which becomes one projection, and the values of
-    deformable attention. There a sum of samples is projected instead of every position, which is the same: a few
-    hundred queries read, of thousands of positions.
+    Both readers are linear. enc_output(p(x)) becomes one projection. Deformable attention projects sums of samples
+    instead of every position: a few hundred queries instead of thousands of positions.
     """
 
     def __init__(self, head: RTDETRDecoder) -> None:
         nn.Module.__init__(self)
-        vars(self).update(vars(head))  # takes over all parts and settings
+        vars(self).update(vars(head))  # all parts and settings
         projections = [projection[0] for projection in self.input_proj]
         linear, norm = self.enc_output
-        self.encode = nn.ModuleList(composed(linear, projection) for projection in projections)
+        self.encode = nn.ModuleList(compose(linear, projection) for projection in projections)
         self.enc_bias, self.enc_norm = linear.bias, norm
         for layer in self.decoder.layers:
             layer.cross_attn = SampledAttention(layer.cross_attn, projections)
         del self.input_proj, self.enc_output
-        self.known: tuple[Any, tuple[Tensor, Tensor]] | None = None  # anchors of the last shapes
+        self.cached_anchors: tuple[Any, tuple[Tensor, Tensor]] | None = None  # of the last shapes
 
-    def forward(self, x: list[Tensor], batch: None = None) -> tuple | Tensor:
-        """As `RTDETRDecoder.forward` in eval."""
+    def _project(self, x: list[Tensor]) -> tuple[list[Tensor], Shapes]:
+        """Return the maps as tables (B, h * w, C), exporting as maps (B, C, h, w), and (h, w) of each."""
         for layer in self.decoder.layers:
             layer.cross_attn.gathers = not self.export
         shapes = [(level.shape[2], level.shape[3]) for level in x]
-        with without_autocast(x[0].device):
-            x = [level.to(self.enc_bias.dtype) for level in x]
-            return self._decode(x if self.export else [as_table(level) for level in x], shapes, None)
+        x = [level.to(self.enc_bias.dtype) for level in x]
+        return x if self.export else [as_table(level) for level in x], shapes
 
-    def _position_features(self, memory: list[Tensor], shapes: Shapes) -> tuple[list[Tensor], Tensor]:
+    def _select_queries(self, memory: list[Tensor], shapes: Shapes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        anchors, valid = self._anchors(shapes, self.enc_bias)
+
+        # features and scores in parts that fit into the cache; positions with an invalid anchor count as zeros
         tables = [as_table(level) for level in memory] if self.export else memory
-        parts = [
+        features = [
             self.enc_norm(encode(rows))
             for encode, table in zip(self.encode, tables, strict=True)
             for rows in ((table,) if self.export else table.split(ROWS, 1))
-        ]
-        return parts, self.enc_norm(self.enc_bias).view(1, 1, -1)
+        ]  # (B, rows, hd) each
+        blank = self.enc_norm(self.enc_bias).view(1, 1, -1)
+        scores = torch.cat([self.enc_score_head(part) for part in features], 1)  # (B, S, nc)
+        scores = torch.where(valid, scores, self.enc_score_head(blank))
+
+        # top-k positions
+        best = scores.amax(-1).topk(min(self.num_queries, scores.shape[1]), dim=1).indices  # (B, nq)
+        anchors = gather_rows(anchors.expand(len(scores), -1, -1), best)
+        features = torch.where(anchors[..., :1].isfinite(), gather_from_parts(features, best), blank)
+        return self._initial_queries(features, gather_rows(scores, best), anchors)
 
     def _anchors(self, shapes: Shapes, like: Tensor) -> tuple[Tensor, Tensor]:
         if self.export:  # a tracer follows the sizes
             return super()._anchors(shapes, like)
         key = (tuple(shapes), like.dtype, like.device)
-        if self.known is None or self.known[0] != key:
-            self.known = (key, super()._anchors(shapes, like))
-        return self.known[1]
+        if self.cached_anchors is None or self.cached_anchors[0] != key:
+            self.cached_anchors = (key, super()._anchors(shapes, like))
+        return self.cached_anchors[1]
 
 
 class SampledAttention(nn.Module):
-    """Multi-scale deformable attention on the maps in front of the input projections.
+    """Multi-scale deformable attention that reads the maps before the input projections.
 
     Args:
-        attention: the attention whose place it takes.
+        attention: the attention that it replaces.
         projections: input projection of each level, a 1x1 convolution with bias.
     """
 
     sampling_points = MSDeformAttn.sampling_points
-    gathers = True  # else the values are projected first, which exporters have operators for
+    gathers = True  # False: project the values first, which exporters have operators for
 
     def __init__(self, attention: MSDeformAttn, projections: Sequence[nn.Conv2d]) -> None:
         super().__init__()
         self.n_heads, self.n_levels, self.n_points = attention.n_heads, attention.n_levels, attention.n_points
         self.sampling_offsets, self.attention_weights = attention.sampling_offsets, attention.attention_weights
         self.output_proj = attention.output_proj
-        self.values = nn.ModuleList(composed(attention.value_proj, projection) for projection in projections)
+        self.values = nn.ModuleList(compose(attention.value_proj, projection) for projection in projections)
 
     def forward(self, query: Tensor, refer_bbox: Tensor, value: list[Tensor], value_shapes: Shapes) -> Tensor:
-        """As `MSDeformAttn.forward`, with `value` a table (B, h * w, C) of each level, or its map (B, C, h, w)."""
+        """Attend as `MSDeformAttn` does; `value` is a table (B, h * w, C) of each level, or its map (B, C, h, w)."""
         locations, weights = self.sampling_points(query, refer_bbox)
         if not self.gathers:
-            maps = [as_convolution(project, level) for project, level in zip(self.values, value, strict=True)]
+            maps = [
+                F.conv2d(level, project.weight[:, :, None, None], project.bias)
+                for project, level in zip(self.values, value, strict=True)
+            ]
             maps = [
                 level.reshape(-1, level.shape[1] // self.n_heads, h, w)  # (B, C, h, w) -> (B * heads, C / heads, h, w)
                 for level, (h, w) in zip(maps, value_shapes, strict=True)
@@ -110,7 +121,7 @@ class SampledAttention(nn.Module):
         return self.output_proj(total.transpose(0, 1).reshape(*query.shape[:2], heads * channels))
 
     def _read(self, project: nn.Linear, table: Tensor, rows: Tensor, shares: Tensor) -> Tensor:
-        """What the queries read of one level, projected: (heads, B * queries, C / heads)."""
+        """Sum samples of one level and project the sums: (heads, B * queries, C / heads)."""
         batch, positions, channels = table.shape
         first = torch.arange(0, batch * positions, positions, device=table.device).view(-1, 1, 1, 1)
         bags = (rows + first).flatten(0, 2)  # (B * queries * heads, points * 4)
@@ -127,15 +138,21 @@ def as_table(level: Tensor) -> Tensor:
     return level.flatten(2).transpose(1, 2).contiguous()
 
 
-def as_convolution(linear: nn.Linear, level: Tensor) -> Tensor:
-    """`linear` at every position of a map (B, C, h, w)."""
-    return F.conv2d(level, linear.weight[:, :, None, None], linear.bias)
+def gather_from_parts(parts: list[Tensor], index: Tensor) -> Tensor:
+    """Gather rows (B, n, C) at `index` (B, n) of a table that is split into parts (B, rows, C)."""
+    rows, first = None, 0
+    for part in parts:
+        own = index - first
+        found = gather_rows(part, own.clamp(0, part.shape[1] - 1))
+        rows = found if rows is None else torch.where(own.unsqueeze(-1) < 0, rows, found)
+        first = first + part.shape[1]
+    return rows
 
 
 def bilinear_corners(
     locations: Tensor, weights: Tensor, shapes: Shapes
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Positions around each sampling point and their shares, as `grid_sample` reads with zeros outside the map.
+    """Compute the positions around each sampling point and their shares, as `grid_sample` with zero padding.
 
     Args:
         locations: (B, queries, heads, levels, points, 2), x and y in 0..1.
@@ -159,10 +176,10 @@ def bilinear_corners(
 
 
 @torch.no_grad()
-def composed(after: nn.Linear, before: nn.Conv2d) -> Linear:
-    """One linear map for `after(before(x))`, `before` a 1x1 convolution with bias. Computed in float64."""
+def compose(after: nn.Linear, before: nn.Conv2d) -> nn.Linear:
+    """Compute one linear layer for `after(before(x))`, `before` a 1x1 convolution with bias, in float64."""
     weight, point = after.weight.double(), before.weight.flatten(1).double()
-    linear = Linear(point.shape[1], weight.shape[0]).to(after.weight)
+    linear = nn.Linear(point.shape[1], weight.shape[0]).to(after.weight)
     linear.weight.copy_(weight @ point)
     linear.bias.copy_(weight @ before.bias.double() + after.bias.double())
     return linear.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The layers of a network and what each of them reads, in a form that rewrites can change."""
+"""A network as a graph of layers that can be replaced and removed."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ LAYER_ATTRIBUTES = (
     "in_backbone",
     "row_name",
     "row_module",
-)  # fmt: skip - of a built layer, which its replacement takes over
+)  # fmt: skip - of a built layer, copied to its replacement
 
 
 class LayerGraph:
-    """Layers in the order in which they run, and the numbers of the maps that each reads; -1 is the image.
+    """Layers in the order of the forward pass, and the numbers of the maps that each reads; -1 is the image.
 
     Attributes:
-        layers: the layers that are left.
-        sources: numbers that a layer reads. Numbers stay what they are in the model file.
+        layers: the remaining layers.
+        sources: numbers of the maps that a layer reads, as in the model file.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -42,29 +42,29 @@ class LayerGraph:
         self.takes_list = {layer: isinstance(layer.f, list) for layer in self.layers}
 
     def producer(self, number: int) -> nn.Module | None:
-        """The layer that gives map `number`; None for the image."""
+        """Return the layer that produces map `number`; None for the image."""
         return next((layer for layer in self.layers if number in layer_numbers(layer)), None)
 
     def map_shape(self, number: int) -> tuple[int, ...]:
-        """(B, C, H, W) of map `number`, of the image for -1, at the size of which the network was traced."""
+        """Return (B, C, H, W) of map `number` at the traced size, of the image for -1."""
         layer = self.producer(number)
         if layer is None:
             return (1, self.channels, TRACE_SIZE, TRACE_SIZE)
         return self.shapes[layer][number - layer.i - 1 if layer.num_slots > 1 else 0]
 
     def example_input(self, layer: nn.Module) -> tuple[Any, ...]:
-        """Arguments for a call of `layer` on the meta device."""
+        """Return arguments for a call of `layer` on the meta device."""
         maps = [torch.empty(self.map_shape(number), device="meta") for number in self.sources[layer]]
         if not self.takes_list[layer]:
             return (maps[0],)
         return tuple(maps) if layer.unpack_inputs else (maps,)
 
     def reads_once(self, number: int) -> bool:
-        """Whether a single place of a single layer reads map `number`."""
+        """Check that map `number` is read exactly once."""
         return sum(read.count(number) for read in self.sources.values()) == 1
 
     def replace(self, old: nn.Module, new: nn.Module, sources: list[int]) -> None:
-        """Put `new`, which gets a list of maps, in the place of `old`, with its number."""
+        """Replace `old` by `new`, which takes a list of maps and keeps the number."""
         for name in LAYER_ATTRIBUTES:
             setattr(new, name, getattr(old, name))
         new.unpack_inputs = False
@@ -73,13 +73,13 @@ class LayerGraph:
         del self.sources[old], self.takes_list[old]
 
     def remove(self, layer: nn.Module) -> None:
-        """Take a layer out that nothing reads any more."""
+        """Remove a layer that no other layer reads."""
         self.layers.remove(layer)
         del self.sources[layer], self.takes_list[layer], self.shapes[layer]
 
     def write_to(self, network: nn.Module) -> None:
-        """Make these the layers of `network`."""
-        before = -1  # what the layer before gives: the loop passes it on without keeping it
+        """Write layers, connections and shapes to `network`."""
+        before = -1  # output of the previous layer: the loop passes it on without storing it
         kept = set()
         for layer in self.layers:
             read = [-1 if number == before else number for number in self.sources[layer]]

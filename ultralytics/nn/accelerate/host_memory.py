@@ -1,6 +1,6 @@
-"""How a process that computes on the CPU gets its memory: kept between the runs of a network, and in huge pages.
+"""malloc settings for computing on the CPU: freed memory is kept for the next run, and backed by huge pages.
 
-Both are asked of glibc and Linux through their documented calls (mallopt(3), madvise(2)); elsewhere nothing changes.
+Set through documented calls of glibc and Linux (mallopt(3), madvise(2)); no effect on other systems.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ BLOCK = 512 << 20  # bytes; more than 1 GiB at once would not come from the heap
 
 @cache
 def prepare_host_memory() -> tuple[bool, int]:
-    """Have this process keep the memory it frees and back it by huge pages, from now on and once.
+    """Make this process keep freed memory and back it by huge pages; the first call sets it up, for good.
 
-    A network frees its maps and asks for them again with every run. Pages that were given back to the system in between
-    are cleared and mapped anew. Its matrix products read rows that lie far apart, a page of 4 KiB each: more pages than
-    the processor remembers the addresses of, unless they are pages of 2 MiB.
+    A network frees and allocates its maps with every run; pages returned to the system in between would be cleared and
+    mapped again. Matrix products read rows that are far apart, a 4 KiB page each: more pages than the TLB holds, unless
+    they are 2 MiB.
 
     Returns:
-        Whether freed memory is kept, and the bytes of the heap that get huge pages as they are used (0: none).
+        Whether freed memory is kept, and the bytes of the heap that get huge pages when used (0: none).
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if getattr(libc, "mallopt", None) is None:
@@ -34,10 +34,10 @@ def prepare_host_memory() -> tuple[bool, int]:
 
 
 def _reserve_huge_pages(libc: ctypes.CDLL) -> int:
-    """Stretch the heap over half of the machine's memory, of which nothing is used yet, and ask for huge pages there.
+    """Extend the heap to half of the machine's memory, without using it, and request huge pages there.
 
-    Returns the bytes that will have them: 0 where the kernel has none, or where addresses are memory (overcommitment is
-    off, so that other processes would lack what this one does not use).
+    Returns the number of bytes: 0 if the kernel has no huge pages, or if overcommit is off, where reserved memory would
+    be missing in other processes.
     """
     if _setting("kernel/mm/transparent_hugepage/enabled", "/sys") in ("", "never") or (
         _setting("sys/vm/overcommit_memory", "/proc") == "2"
@@ -50,18 +50,18 @@ def _reserve_huge_pages(libc: ctypes.CDLL) -> int:
     blocks, advised = [], 0
     for _ in range(os.sysconf("SC_PHYS_PAGES") * page // 2 // BLOCK):
         block = libc.malloc(BLOCK)
-        if not block:  # a limit of this process (ulimit); what there is so far will do
+        if not block:  # a limit of this process (ulimit); keep what was reserved
             break
         blocks.append(block)
         first, last = -(-block // page) * page, (block + BLOCK) // page * page
         advised += last - first if libc.madvise(first, last - first, MADV_HUGEPAGE) == 0 else 0
     for block in blocks:
-        libc.free(block)  # the heap keeps them, for it is not trimmed any more
+        libc.free(block)  # they stay in the heap, which is no longer trimmed
     return advised
 
 
 def _setting(name: str, folder: str) -> str:
-    """A setting of the kernel, of a choice as in `always [madvise] never` the chosen one; "" where there is none."""
+    """Read a kernel setting, of `always [madvise] never` the chosen one; "" if there is none."""
     try:
         text = Path(folder, name).read_text(encoding="ascii").strip()
     except OSError:

@@ -1,45 +1,50 @@
-"""A rewritten copy of a network for validation and prediction, beside the network, which can still be trained."""
+"""Cache of the rewritten copy of a network, kept with the network, which can still be trained."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
+from ultralytics.utils.torch_utils import SINGLE_IMAGE_HOOKS
+
 PLAIN = frozenset((int, float, str, bool))
 
 
-class InferenceCopy:
-    """Holds the copy of the network that was asked for last, and makes it anew when that network has changed."""
+class ModelCache:
+    """Hold one rewritten copy of a network and renew it after the network has changed.
+
+    Copies and pickles of the network start with an empty cache.
+    """
 
     def __init__(self) -> None:
         self._state: list[Any] = []
         self._copy: nn.Module | None = None
 
-    def __deepcopy__(self, memo: dict) -> InferenceCopy:
-        return InferenceCopy()  # a copy of the network starts without one
+    def __deepcopy__(self, memo: dict[int, Any]) -> ModelCache:
+        return ModelCache()
 
-    def __reduce__(self) -> tuple:
-        return InferenceCopy, ()
+    def __reduce__(self) -> tuple[type[ModelCache], tuple[()]]:
+        return ModelCache, ()
 
-    def of(self, network: nn.Module) -> nn.Module:
-        """The copy, in eval; the network itself where it is rewritten already, or somebody has put hooks on its parts.
-
-        A rewritten network lacks parts, whose hooks would not be called.
-        """
-        if network.fused or any(m._forward_hooks or m._forward_pre_hooks for m in network.modules()):
-            return network
+    def get(self, network: nn.Module, rewrite: Callable[[nn.Module], nn.Module]) -> nn.Module:
+        """Return the copy that `rewrite` made of the network as it is now."""
         state = state_of(network)
         if self._copy is None or state != self._state:
-            self._copy = copy.deepcopy(network).eval().requires_grad_(False).fuse()
-            self._state = state
-        self._copy.names = network.names
+            self._copy, self._state = rewrite(copy.deepcopy(network)), state
         return self._copy
 
 
+def has_hooks(network: nn.Module) -> bool:
+    """Check for forward hooks, which a rewritten network, lacking some modules, would not call."""
+    hooks = (h for m in network.modules() for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values()))
+    return any(hook not in SINGLE_IMAGE_HOOKS for hook in hooks)
+
+
 def state_of(network: nn.Module) -> list[Any]:
-    """What differs after any change of weights (whose versions torch counts) or of plain settings of a module.
+    """Return a list that differs after any change of weights (torch counts their versions) or of plain settings.
 
     One walk over the modules: it is done before every prediction.
     """

@@ -1,4 +1,4 @@
-"""Rewrite of the neck: 1x1 convolutions move before the upsampling and the concatenation that they read."""
+"""Neck for inference: 1x1 convolutions move before the upsampling and the concatenation that they read."""
 
 from __future__ import annotations
 
@@ -11,42 +11,44 @@ from ultralytics.nn.accelerate.graph import LayerGraph
 from ultralytics.nn.modules.block import C2, C3, C2f, C3f, RepC3
 from ultralytics.nn.modules.conv import Concat, Conv
 
-# The 1x1 convolutions with which a block begins: nothing else of it reads its input.
+# 1x1 convolutions at the start of a block; nothing else in it reads its input.
 ENTRIES: dict[type[nn.Module], tuple[str, ...]] = {
     RepC3: ("cv1", "cv2"), C3: ("cv1", "cv2"), C3f: ("cv1", "cv2"), C2f: ("cv1",), C2: ("cv1",),
 }  # fmt: skip
 
 
-class JoinEntries:
-    """Makes the entries of each CSP block one convolution, and takes it apart over a concatenation where that pays.
+def merge_pointwise(graph: LayerGraph) -> int:
+    """Merge the entries of each CSP block and split the result over a concatenation where that saves work.
 
     With w = [a, b], w * concat(upsample(x), l * y) = upsample(a * x) + (b l) * y: a has a quarter of the positions, and
-    the lateral convolution l is gone. Blocks of which the pattern does not hold stay as they are.
+    the lateral convolution l is gone. Blocks with another pattern stay as they are. Returns the number of blocks.
     """
+    merged = 0
+    for block in list(graph.layers):
+        entries = [getattr(block, name) for name in entry_names(block)]
+        if entries and all(is_pointwise(entry) for entry in entries) and _same_activation(entries):
+            _merge(graph, block, entries)
+            merged += 1
+    return merged
 
-    def __call__(self, graph: LayerGraph) -> None:
-        for block in list(graph.layers):
-            entries = [getattr(block, name) for name in entry_names(block)]
-            if entries and all(is_pointwise(entry) for entry in entries) and _alike(entries):
-                self._rewrite(graph, block, entries)
 
-    def _rewrite(self, graph: LayerGraph, block: nn.Module, entries: list[Conv]) -> None:
-        weight = torch.cat([entry.conv.weight.flatten(1) for entry in entries])  # (channels, c1)
-        bias = torch.cat([entry.conv.bias for entry in entries])
-        (source,) = graph.sources[block]
-        parts = _parts(graph, source, weight)
-        for layer in dict.fromkeys(layer for part in parts for layer in part.absorbed):
-            graph.remove(layer)
-        joined = EntryOverParts(parts, bias, entries[0].act)
-        first = 0
-        for name, entry in zip(entry_names(block), entries, strict=True):
-            setattr(block, name, Channels(first, first + entry.conv.out_channels))
-            first += entry.conv.out_channels
-        graph.replace(block, BlockOverParts(joined, block), [part.source for part in parts])
+def _merge(graph: LayerGraph, block: nn.Module, entries: list[Conv]) -> None:
+    weight = torch.cat([entry.conv.weight.flatten(1) for entry in entries])  # (channels, c1)
+    bias = torch.cat([entry.conv.bias for entry in entries])
+    (source,) = graph.sources[block]
+    parts = _split_over_concat(graph, source, weight)
+    for layer in dict.fromkeys(layer for part in parts for layer in part.absorbed):
+        graph.remove(layer)
+    first = 0
+    for name, entry in zip(entry_names(block), entries, strict=True):
+        setattr(block, name, ChannelSlice(first, first + entry.conv.out_channels))
+        first += entry.conv.out_channels
+    merged = SplitBlock(SplitConvolution(parts, bias, entries[0].act), block)
+    graph.replace(block, merged, [part.source for part in parts])
 
 
 def entry_names(block: nn.Module) -> tuple[str, ...]:
-    """Names of the convolutions that alone read the block's input; none for a class that is not known."""
+    """Return the names of the only convolutions that read the block's input; empty for an unknown class."""
     for kind, names in ENTRIES.items():
         if type(block).forward is kind.forward:  # also those that only have other inner blocks
             return names
@@ -54,7 +56,7 @@ def entry_names(block: nn.Module) -> tuple[str, ...]:
 
 
 def is_pointwise(layer: nn.Module) -> bool:
-    """Whether it is a plain 1x1 convolution with a folded normalisation, and maybe an activation."""
+    """Check for a plain 1x1 convolution with a folded batch norm, with or without an activation."""
     if type(layer) is not Conv or not isinstance(layer.bn, nn.Identity):
         return False
     conv = layer.conv
@@ -62,40 +64,39 @@ def is_pointwise(layer: nn.Module) -> bool:
     return plain and conv.bias is not None
 
 
-def _alike(entries: list[Conv]) -> bool:
-    """Whether one activation serves all."""
+def _same_activation(entries: list[Conv]) -> bool:
     acts = [entry.act for entry in entries]
     return all(repr(act) == repr(acts[0]) and not list(act.parameters()) for act in acts)
 
 
 @dataclass
 class Part:
-    """A map of which a share of the joint convolution reads."""
+    """One map that the merged convolution reads, and its share of the weights."""
 
     source: int
-    weight: Tensor  # (channels of the joint convolution, channels of the map)
-    scale: int = 1  # its output is enlarged as often
+    weight: Tensor  # (channels of the merged convolution, channels of the map)
+    scale: int = 1  # factor by which its output is upsampled
     bias: Tensor | None = None
-    absorbed: tuple[nn.Module, ...] = ()  # layers that it stands for
+    absorbed: tuple[nn.Module, ...] = ()  # layers that it replaces
 
 
-def _parts(graph: LayerGraph, source: int, weight: Tensor) -> list[Part]:
-    """The maps behind a concatenation, if taking it apart saves work; else the map itself."""
+def _split_over_concat(graph: LayerGraph, source: int, weight: Tensor) -> list[Part]:
+    """Return the maps that a concatenation reads if splitting it saves work, else the map itself."""
     whole = [Part(source, weight)]
     concat = graph.producer(source)
     if type(concat) is not Concat or concat.d != 1 or not graph.reads_once(source):
         return whole
     sources = graph.sources[concat]
     channels = [graph.map_shape(s)[1] for s in sources]
-    parts = [_behind(graph, Part(s, w)) for s, w in zip(sources, weight.split(channels, 1), strict=True)]
+    parts = [_absorb(graph, Part(s, w)) for s, w in zip(sources, weight.split(channels, 1), strict=True)]
     if not any(part.absorbed for part in parts):
         return whole
     parts[0].absorbed += (concat,)
     return sorted(parts, key=lambda part: part.scale)  # the sum starts at the full size
 
 
-def _behind(graph: LayerGraph, part: Part) -> Part:
-    """The part with the upsampling and the linear 1x1 convolution that give its map taken in, where they can be."""
+def _absorb(graph: LayerGraph, part: Part) -> Part:
+    """Absorb the upsampling and the 1x1 convolution without activation that produce the map, where possible."""
     layer = graph.producer(part.source)
     if layer is None or not graph.reads_once(part.source) or layer.num_slots > 1:
         return part
@@ -103,7 +104,7 @@ def _behind(graph: LayerGraph, part: Part) -> Part:
     if source is None:
         return part
     if type(layer) is nn.Upsample and layer.mode == "nearest" and (scale := _whole(layer.scale_factor)):
-        return _behind(graph, Part(source, part.weight, part.scale * scale, part.bias, (*part.absorbed, layer)))
+        return _absorb(graph, Part(source, part.weight, part.scale * scale, part.bias, (*part.absorbed, layer)))
     if is_pointwise(layer) and isinstance(layer.act, nn.Identity):
         lateral = layer.conv.weight.flatten(1).double()  # (channels between, channels of the map)
         out, between, before = part.weight.shape[0], *lateral.shape
@@ -111,17 +112,17 @@ def _behind(graph: LayerGraph, part: Part) -> Part:
             bias = (part.weight.double() @ layer.conv.bias.double()).to(part.weight)
             bias = bias if part.bias is None else bias + part.bias
             weight = (part.weight.double() @ lateral).to(part.weight)
-            return _behind(graph, Part(source, weight, part.scale, bias, (*part.absorbed, layer)))
+            return _absorb(graph, Part(source, weight, part.scale, bias, (*part.absorbed, layer)))
     return part
 
 
 def _whole(scale: float | tuple | None) -> int:
-    """A whole scale factor of both sides; 0 for any other."""
+    """Return an integer scale factor of both sides, 0 for any other."""
     return int(scale) if isinstance(scale, (int, float)) and scale == int(scale) else 0
 
 
-class EntryOverParts(nn.Module):
-    """One 1x1 convolution whose input is spread over several maps, and its activation."""
+class SplitConvolution(nn.Module):
+    """A 1x1 convolution whose input channels come from several maps, and its activation."""
 
     def __init__(self, parts: list[Part], bias: Tensor, act: nn.Module) -> None:
         super().__init__()
@@ -135,13 +136,13 @@ class EntryOverParts(nn.Module):
         if scale > 1:
             total = nn.functional.interpolate(total, scale_factor=float(scale), mode="nearest")
         for conv, level, scale in zip(self.convs[1:], maps[1:], self.scales[1:], strict=True):
-            add_upsampled(total, conv(level), scale)  # into the buffer of the first, which nobody else has
+            add_upsampled(total, conv(level), scale)  # in place: no other layer reads the first
         return nn.functional.silu(total, inplace=True) if type(self.act) is nn.SiLU else self.act(total)
 
 
 def add_upsampled(total: Tensor, y: Tensor, scale: int) -> None:
-    """Add the map y (B, C, h, w) to total (B, C, scale * h, scale * w), each value to its scale x scale positions."""
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():  # a graph that runs elsewhere has operators for it
+    """Add y (B, C, h, w), upsampled by `scale` (nearest), to total (B, C, scale * h, scale * w) in place."""
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():  # other runtimes have an operator for it
         total += y if scale == 1 else nn.functional.interpolate(y, scale_factor=float(scale), mode="nearest")
     else:
         height, width = y.shape[2:]
@@ -157,7 +158,7 @@ def _pointwise(weight: Tensor, bias: Tensor) -> nn.Conv2d:
     return conv.requires_grad_(False)
 
 
-class Channels(nn.Module):
+class ChannelSlice(nn.Module):
     """Channels first to last - 1 of a map."""
 
     def __init__(self, first: int, last: int) -> None:
@@ -168,10 +169,10 @@ class Channels(nn.Module):
         return x[:, self.first : self.last]
 
 
-class BlockOverParts(nn.Module):
-    """A block whose entries were joined: they only pick their channels."""
+class SplitBlock(nn.Module):
+    """A block after its merged entries, which were replaced by slices of channels."""
 
-    def __init__(self, entry: EntryOverParts, block: nn.Module) -> None:
+    def __init__(self, entry: SplitConvolution, block: nn.Module) -> None:
         super().__init__()
         self.entry, self.block = entry, block
 

@@ -1,8 +1,8 @@
-"""Activations behind normalisations, which keep no map of their own for the backward pass.
+"""Batch norm and SiLU that keep one map less for the backward pass.
 
-The gradient of SiLU needs its input. That is a normalised map, or a sum of them, and what a normalisation reads is kept
-anyway: for the gradient of the normalisation. So the input is computed from it once more when its time comes, which
-takes no convolution, as in "Memory-Efficient Implementation of DenseNets", https://arxiv.org/abs/1707.06990.
+The gradient of SiLU needs its input, a batch-normalized map or a sum of them. The input of the batch norm is kept
+anyway, so the input of SiLU is computed from it once more in the backward pass, without any convolution. See
+"Memory-Efficient Implementation of DenseNets", https://arxiv.org/abs/1707.06990.
 """
 
 from __future__ import annotations
@@ -14,40 +14,87 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from ultralytics.nn.modules.conv import Conv, Conv2, DWConv, RepConv
+
 SMALLEST = 1 << 17  # values of a map; keeping smaller ones is cheaper than the call
+LABEL = "SiLU recomputed"
 
 
 def activate(act: nn.Module, *branches: tuple[nn.Module, Tensor]) -> Tensor:
-    """`act` of the sum of norm(x) over all branches (norm, x), x (B, C, H, W) each."""
-    total = sum_of([norm(x) for norm, x in branches])
+    """Compute `act` of the sum of norm(x) over all branches (norm, x), x (B, C, H, W) each."""
+    total = reduce(torch.add, [norm(x) for norm, x in branches])
     if not recomputable(act, branches):
         return act(total)
     again = [(norm, norm.training or norm.running_mean is None, x) for norm, x in branches]
-    with saved_tensors_hooks(lambda total: again, normalised_sum):  # SiLU keeps its input alone
+    with saved_tensors_hooks(lambda _: again, normalized_sum):  # SiLU saves its input and nothing else
         return act(total)
 
 
 def recomputable(act: nn.Module, branches: tuple[tuple[nn.Module, Tensor], ...]) -> bool:
-    """Whether there is a backward pass, in which these normalisations give the same sum again."""
+    """Check that there will be a backward pass, and that the norms give the same sum again in it."""
     return (
-        type(act) is nn.SiLU
-        and not act.inplace
+        can_recompute(act, *(norm for norm, _ in branches))
         and torch.is_grad_enabled()
         and not torch.compiler.is_compiling()  # a compiler makes this choice itself
         and branches[0][1].numel() >= SMALLEST
-        and all(type(norm) is nn.BatchNorm2d for norm, _ in branches)
     )
 
 
-def normalised_sum(branches: list[tuple[nn.BatchNorm2d, bool, Tensor]]) -> Tensor:
-    """The sum once more; running statistics stay as they are. True: normalised by the statistics of x itself."""
+def can_recompute(act: nn.Module, *norms: nn.Module | None) -> bool:
+    """Check for a SiLU that keeps its input, after plain batch norms."""
+    return type(act) is nn.SiLU and not act.inplace and all(type(norm) is nn.BatchNorm2d for norm in norms)
+
+
+def normalized_sum(branches: list[tuple[nn.BatchNorm2d, bool, Tensor]]) -> Tensor:
+    """Compute the sum once more without touching running statistics; True: normalize by the statistics of x itself."""
     parts = []
     for norm, own, x in branches:
         statistics = (None, None) if own else (norm.running_mean, norm.running_var)
         parts.append(F.batch_norm(x, *statistics, norm.weight, norm.bias, own, eps=norm.eps))
-    return sum_of(parts)
-
-
-def sum_of(parts: list[Tensor]) -> Tensor:
-    """Their sum, added up in order, without a zero in front."""
     return reduce(torch.add, parts)
+
+
+class RecomputedConv(Conv):
+    """`Conv`."""
+
+    plain, label = Conv, LABEL
+
+    @staticmethod
+    def applies(module: Conv) -> bool:
+        """Check for SiLU after a plain batch norm."""
+        return can_recompute(module.act, module.bn)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activate(self.act, (self.bn, self.conv(x)))
+
+
+class RecomputedDWConv(RecomputedConv, DWConv):
+    """`DWConv`."""
+
+    plain = DWConv
+
+
+class RecomputedConv2(RecomputedConv, Conv2):
+    """`Conv2`."""
+
+    plain = Conv2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activate(self.act, (self.bn, self.conv(x) + self.cv2(x)))
+
+
+class RecomputedRepConv(RepConv):
+    """`RepConv`."""
+
+    plain, label = RepConv, LABEL
+
+    @staticmethod
+    def applies(module: RepConv) -> bool:
+        """Check for SiLU after plain batch norms in all branches."""
+        return hasattr(module, "conv1") and can_recompute(module.act, module.conv1.bn, module.conv2.bn)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = [(branch.bn, branch.conv(x)) for branch in (self.conv1, self.conv2)]
+        if self.bn is not None:
+            branches.append((self.bn, x))
+        return activate(self.act, *branches)

@@ -1,4 +1,4 @@
-"""What the constructors of layers ask of their arguments: one-line errors in place of those that torch gives later."""
+"""Checks of constructor arguments of layers: one-line errors instead of those that torch raises later."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from ultralytics.utils.errors import ModelConfigError
 
 
 def require_whole(where: str, **values: int) -> None:
-    """Refuse values that are not whole numbers from 1, such as channels, groups and divisors of channels.
+    """Check for whole numbers of at least 1, such as channels and groups.
 
     Raises:
-        ModelConfigError: one is not.
+        ModelConfigError: a value is not.
     """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ModelConfigError(f"{where}: {name} must be a whole number from 1, got {value!r}")
+            raise ModelConfigError(f"{where}: {name} must be a whole number of at least 1, got {value!r}")
 
 
 def require_multiple(where: str, of: int, **values: int) -> None:
-    """Refuse values that `of` does not divide, such as the channels of a layer that cuts them into `of` parts.
+    """Check for multiples of `of`, such as the channels of a layer that splits them into `of` parts.
 
     Raises:
-        ModelConfigError: one is not a multiple of it.
+        ModelConfigError: a value is not.
     """
     for name, value in values.items():
         if of < 1 or value < of or value % of:
@@ -28,19 +28,19 @@ def require_multiple(where: str, of: int, **values: int) -> None:
 
 
 def require_odd(where: str, **values: int) -> None:
-    """Refuse kernel sizes that are not odd where the size of the map has to stay.
+    """Check for odd kernel sizes, which keep the size of the map.
 
     Raises:
-        ModelConfigError: one is not an odd number from 1.
+        ModelConfigError: a value is not an odd number of at least 1.
     """
     require_whole(where, **values)
     for name, value in values.items():
         if value % 2 == 0:
-            raise ModelConfigError(f"{where}: {name} must be odd, so that the size of the map stays, got {value}")
+            raise ModelConfigError(f"{where}: {name} must be odd to keep the size of the map, got {value}")
 
 
 def require_same(where: str, **values: int) -> None:
-    """Refuse values that differ, such as the channels on both ends of a shortcut.
+    """Check for equal values, such as the channels at both ends of a shortcut.
 
     Raises:
         ModelConfigError: they differ.

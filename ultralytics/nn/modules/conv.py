@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.accelerate.silu import activate
 from ultralytics.nn.modules.argument_checks import require_multiple
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
 
-# In place: each stands behind a normalisation or a sum, neither of which needs its own output for the gradient.
+# In place: each follows a batch norm or a sum, which do not need their own output for the gradient.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": partial(nn.ReLU, inplace=True),
     "silu": partial(nn.SiLU, inplace=True),
@@ -27,10 +26,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def autopad(k: int | Sequence[int], p: int | Sequence[int] | None = None, d: int = 1) -> int | list[int]:
-    """Padding for kernel `k` and dilation `d`: `p` where it is given, else half of what the dilated kernel spans.
+    """Return the padding for kernel `k` and dilation `d`: `p` if given, else half of the dilated kernel.
 
-    An odd kernel keeps the size at stride 1. An even one, which cannot, makes the map one larger, as it does in the
-    published package.
+    An odd kernel then keeps the size at stride 1; an even one makes the map one larger, as in the published package.
     """
     if p is not None:
         return p
@@ -40,10 +38,10 @@ def autopad(k: int | Sequence[int], p: int | Sequence[int] | None = None, d: int
 def point_padding(
     where: str, k: int | Sequence[int], p: int | Sequence[int] | None = None, d: int = 1
 ) -> tuple[int, ...]:
-    """Padding with which a 1x1 convolution gives the size that kernel `k` with padding `p` and dilation `d` gives.
+    """Return the padding of a 1x1 convolution whose output has the size that kernel `k`, `p` and `d` give.
 
     Raises:
-        ModelConfigError: no padding does: an even kernel, or one that shrinks the map.
+        ModelConfigError: there is none: the kernel is even, or it shrinks the map.
     """
     given = autopad(k, p, d)
     sides = (k, k) if isinstance(k, int) else tuple(k)
@@ -51,17 +49,17 @@ def point_padding(
     rest = tuple(padding - d * (side // 2) for side, padding in zip(sides, paddings, strict=True))
     if min(rest) < 0 or any(side % 2 == 0 for side in sides):
         raise ModelConfigError(
-            f"{where}: its 1x1 branch has the size of the k x k branch where k is odd and p is d * (k // 2) or more, "
+            f"{where}: the 1x1 branch needs an odd k and p of at least d * (k // 2) to match the k x k branch, "
             f"got k={k}, p={p}, d={d}"
         )
     return rest
 
 
 def activation(act: bool | str | nn.Module | None, default: nn.Module | None = None) -> nn.Module:
-    """Module for an `act` argument: True gives `default`, False or None gives identity, a name or a module itself.
+    """Build the module for an `act` argument: True for `default`, False or None for identity, a name, or a module.
 
     Raises:
-        ModelConfigError: there is no activation of that name, or it is none of these.
+        ModelConfigError: unknown name or type.
     """
     if isinstance(act, nn.Module):
         return act
@@ -73,29 +71,29 @@ def activation(act: bool | str | nn.Module | None, default: nn.Module | None = N
         return ACTIVATIONS[act.lower()]()
     near = did_you_mean(act, ACTIVATIONS) if isinstance(act, str) else ""
     raise ModelConfigError(
-        f"act is False, None, a module or one of {', '.join(ACTIVATIONS)}"
-        f"{', or True for the usual one' if default is not None else ''}, got {act!r}{near}"
+        f"act: expected False, None, a module or one of {', '.join(ACTIVATIONS)}"
+        f"{', or True for the default' if default is not None else ''}, got {act!r}{near}"
     )
 
 
 def in_place(act: nn.Module) -> nn.Module:
-    """The activation, which overwrites its input where it can: for inference, behind a convolution alone."""
+    """Return the activation in its in-place form if it has one, for inference directly after a convolution."""
     if getattr(act, "inplace", None) is not False:
         return act
-    act = copy.copy(act)  # the one given may stand elsewhere, too
+    act = copy.copy(act)  # it may be shared with other layers
     act.inplace = True
     return act
 
 
 def batchnorm_affine(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Scale and offset per channel that `bn` applies in eval mode, in float64."""
+    """Compute the scale and offset per channel that `bn` applies in eval mode, in float64."""
     scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
     return scale, bn.bias.double() - bn.running_mean.double() * scale
 
 
 @torch.no_grad()
 def fold_batchnorm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
-    """Convolution with the weights of `conv` followed by the statistics of `bn` in eval mode. Computed in float64."""
+    """Compute one convolution for `bn(conv(x))` in eval mode, in float64."""
     scale, offset = batchnorm_affine(bn)
     folded = nn.Conv2d(
         conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups
@@ -107,7 +105,11 @@ def fold_batchnorm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
 
 @register(plans.conv)
 class Conv(nn.Module):
-    """Convolution, batch normalisation, activation."""
+    """Convolution, batch norm, activation.
+
+    >>> Conv(3, 16, k=3, s=2)(torch.rand(1, 3, 32, 32)).shape
+    torch.Size([1, 16, 16, 16])
+    """
 
     default_act = nn.SiLU()
 
@@ -118,10 +120,10 @@ class Conv(nn.Module):
         self.act = activation(act, default=self.default_act)
 
     def forward(self, x: Tensor) -> Tensor:
-        return activate(self.act, (self.bn, self.conv(x)))
+        return self.act(self.bn(self.conv(x)))
 
     def fold(self) -> None:
-        """Fold the normalisation into the convolution, for inference."""
+        """Fold the batch norm into the convolution, for inference."""
         if not isinstance(self.bn, nn.Identity):
             self.conv, self.bn = fold_batchnorm(self.conv, self.bn), nn.Identity()
             self.act = in_place(self.act)
@@ -129,7 +131,7 @@ class Conv(nn.Module):
 
 @register(plans.conv)
 class DWConv(Conv):
-    """Depthwise convolution: as many groups as the channels share."""
+    """Depthwise convolution with gcd(c1, c2) groups."""
 
     def __init__(self, c1, c2, k=1, s=1, d=1, act=True):
         super().__init__(c1, c2, k, s, g=math.gcd(c1, c2), d=d, act=act)
@@ -150,11 +152,10 @@ class LightConv(nn.Module):
 
 @register(plans.conv)
 class RepConv(nn.Module):
-    """Sum of a 3x3 and a 1x1 convolution while training, one 3x3 convolution after folding.
+    """Sum of a 3x3 and a 1x1 convolution in training, one 3x3 convolution after folding.
 
-    RepVGG, https://arxiv.org/abs/2101.03697; its identity branch with `bn`, where size and channels stay. `deploy`
-    changes nothing, as in the published class: the branches are merged by fold(). Its activation is its own: the
-    `activation` of a model file is for Conv.
+    RepVGG, https://arxiv.org/abs/2101.03697. `bn` adds the identity branch if size and channels stay. `deploy` has no
+    effect, as in the published class: fold() merges the branches. The `activation` of a model file does not apply.
     """
 
     default_act = nn.SiLU()
@@ -170,10 +171,8 @@ class RepConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if hasattr(self, "conv"):  # after fold()
             return self.act(self.conv(x))
-        branches = [(branch.bn, branch.conv(x)) for branch in (self.conv1, self.conv2)]
-        if getattr(self, "bn", None) is not None:  # older pickles have none
-            branches.append((self.bn, x))
-        return activate(self.act, *branches)
+        identity = 0 if self.bn is None else self.bn(x)
+        return self.act(self.conv1(x) + self.conv2(x) + identity)
 
     @torch.no_grad()
     def fold(self) -> None:
@@ -187,7 +186,7 @@ class RepConv(nn.Module):
         row, column = (side // 2 for side in wide.kernel_size)
         wide.weight[:, :, row, column] += point.weight[:, :, 0, 0]
         wide.bias += point.bias
-        if getattr(self, "bn", None) is not None:
+        if self.bn is not None:
             scale, offset = batchnorm_affine(self.bn)
             channels = torch.arange(wide.out_channels, device=scale.device)
             wide.weight[channels, channels % (wide.in_channels // wide.groups), row, column] += scale.to(wide.weight)
@@ -199,7 +198,7 @@ class RepConv(nn.Module):
 
 @register(plans.conv)
 class Conv2(Conv):
-    """3x3 and 1x1 convolution, summed before one normalisation."""
+    """3x3 and 1x1 convolution, summed before one batch norm."""
 
     def __init__(self, c1, c2, k=3, s=1, p=None, g=1, d=1, act=True):
         super().__init__(c1, c2, k, s, p, g=g, d=d, act=act)
@@ -207,11 +206,11 @@ class Conv2(Conv):
 
     def forward(self, x: Tensor) -> Tensor:
         summed = self.conv(x) + self.cv2(x) if hasattr(self, "cv2") else self.conv(x)
-        return activate(self.act, (self.bn, summed))
+        return self.act(self.bn(summed))
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Merge both convolutions and the normalisation, for inference."""
+        """Merge both convolutions and the batch norm, for inference."""
         if hasattr(self, "cv2"):
             row, column = (side // 2 for side in self.conv.kernel_size)
             self.conv.weight[:, :, row, column] += self.cv2.weight[:, :, 0, 0]
@@ -221,14 +220,14 @@ class Conv2(Conv):
 
 @register(plans.conv)
 class ConvTranspose(nn.Module):
-    """Transposed convolution, optional batch normalisation, activation."""
+    """Transposed convolution, optional batch norm, activation."""
 
     default_act = nn.SiLU()
 
     def __init__(self, c1, c2, k=2, s=2, p=0, bn=True, act=True):
         super().__init__()
         norm = nn.BatchNorm2d(c2) if bn else nn.Identity()
-        self.conv_transpose = nn.ConvTranspose2d(c1, c2, k, s, p, bias=not bn)  # the normalisation has an offset
+        self.conv_transpose = nn.ConvTranspose2d(c1, c2, k, s, p, bias=not bn)  # the batch norm has an offset
         self.bn, self.act = norm, activation(act, self.default_act)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -236,7 +235,7 @@ class ConvTranspose(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Fold the normalisation into the convolution, for inference."""
+        """Fold the batch norm into the convolution, for inference."""
         if isinstance(self.bn, nn.Identity):
             return
         scale, offset = batchnorm_affine(self.bn)
@@ -257,7 +256,7 @@ class DWConvTranspose2d(nn.ConvTranspose2d):
 
 @register(plans.conv)
 class Focus(nn.Module):
-    """Each 2x2 square of pixels put into channels, then a convolution (YOLOv5); height and width must be even."""
+    """Space to depth with 2x2 blocks, then a convolution (YOLOv5); height and width must be even."""
 
     def __init__(self, c1, c2, k=1, s=1, p=None, g=1, act=True):
         super().__init__()
@@ -286,7 +285,7 @@ class GhostConv(nn.Module):
 
 @register(plans.channel_preserving)
 class ChannelAttention(nn.Module):
-    """A gate per channel from its mean."""
+    """Gate per channel from its mean."""
 
     def __init__(self, channels):
         super().__init__()
@@ -300,7 +299,7 @@ class ChannelAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """A gate per position from the mean and the maximum over the channels."""
+    """Gate per position from the mean and the maximum over the channels."""
 
     def __init__(self, kernel_size=7):
         super().__init__()
@@ -317,7 +316,7 @@ class SpatialAttention(nn.Module):
 
 @register(plans.channel_preserving)
 class CBAM(nn.Module):
-    """Channel, then spatial attention (arXiv:1807.06521); the channel gate sees the mean only, as published here."""
+    """Channel, then spatial attention (arXiv:1807.06521); the channel gate reads the mean only, as published here."""
 
     def __init__(self, c1, kernel_size=7):
         super().__init__()
@@ -341,7 +340,7 @@ class Index(nn.Module):
 
 @register(plans.conv)
 class ConvNormLayer(nn.Module):
-    """Convolution, batch normalisation, optional activation, as named in the official RT-DETR ResNet."""
+    """Convolution, batch norm, optional activation, as named in the official RT-DETR ResNet."""
 
     def __init__(self, c1, c2, k, s, p=None, bias=False, act=None):
         super().__init__()
@@ -353,7 +352,7 @@ class ConvNormLayer(nn.Module):
         return self.act(self.norm(self.conv(x)))
 
     def fold(self) -> None:
-        """Fold the normalisation into the convolution, for inference."""
+        """Fold the batch norm into the convolution, for inference."""
         if not isinstance(self.norm, nn.Identity):
             self.conv, self.norm = fold_batchnorm(self.conv, self.norm), nn.Identity()
 

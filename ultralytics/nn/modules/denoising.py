@@ -1,4 +1,4 @@
-"""Contrastive denoising queries of DINO (https://arxiv.org/abs/2203.03605), as RT-DETR trains with them."""
+"""Contrastive denoising queries of DINO (https://arxiv.org/abs/2203.03605), as used by RT-DETR in training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ultralytics.nn.modules.transformer import inverse_sigmoid
+from ultralytics.nn.modules.deformable import inverse_sigmoid
 from ultralytics.utils.ops import xywh2xyxy, xyxy2xywh
 
 
@@ -20,26 +20,30 @@ def get_cdn_group(
     cls_noise_ratio: float = 0.5,
     box_noise_scale: float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]] | None:
-    """Noisy copies of the labels which the decoder learns to restore (positives) or to reject (negatives).
+    """Build noisy copies of the labels that the decoder learns to restore (positives) or to reject (negatives).
 
-    The queries of an image are `groups` groups, each of `width` positives followed by `width` negatives, where
-    `width` is the largest number of boxes of an image, at most `num_dn`: a busier image keeps a random subset, so
-    that there are never more than 2 * num_dn queries.
+    An image has `groups` groups of queries, each with `width` positives followed by `width` negatives. `width` is the
+    largest number of boxes in an image, at most `num_dn`; images with more boxes keep a random subset. There are never
+    more than 2 * num_dn queries.
 
     Args:
         targets: cls (N,) long, bboxes (N, 4) cx, cy, w, h in 0..1, gt_groups: boxes of each image, summing to N.
         num_classes: number of classes.
-        num_queries: queries of the decoder that follow the denoising ones.
+        num_queries: queries of the decoder, which follow the denoising queries.
         class_embed: (num_classes, C), embedding of each class.
-        num_dn: wanted number of positives; 0 turns denoising off.
-        cls_noise_ratio: half of this share of the labels is replaced by a random class.
-        box_noise_scale: 1 moves a positive's corners by up to half the box's sides, a negative's by half to whole.
+        num_dn: target number of positives; 0 turns denoising off.
+        cls_noise_ratio: half of this share of the labels is replaced by random classes.
+        box_noise_scale: 1 moves corners by up to half of the sides (positives), by half to all of them (negatives).
 
     Returns:
-        None where there is nothing to restore, else content (B, D, C), boxes as logits (B, D, 4), attention mask
-        (D + num_queries, D + num_queries) with True = may not attend, and a dict with `dn_pos_idx` (positions of the
-        positives of each image), `dn_gt_idx` (the box each of these stands for, an index into all N),
-        `dn_num_group` and `dn_num_split`.
+        None if there are no boxes or denoising is off. Else content (B, D, C), boxes as logits (B, D, 4), the attention
+        mask (D + num_queries, D + num_queries) with True = may not attend, and a dict with `dn_pos_idx` (query indices
+        of the positives of each image), `dn_gt_idx` (their boxes, indices into all N), `dn_num_group`, `dn_num_split`.
+
+    >>> targets = {"cls": torch.tensor([0, 2]), "bboxes": torch.rand(2, 4), "gt_groups": [1, 1]}
+    >>> content, logits, mask, meta = get_cdn_group(targets, 3, 10, torch.rand(3, 32), num_dn=4)
+    >>> content.shape, mask.shape, meta["dn_num_split"]
+    (torch.Size([2, 8, 32]), torch.Size([18, 18]), [8, 10])
     """
     counts = targets["gt_groups"]
     if num_dn <= 0 or max(counts, default=0) == 0:
@@ -48,17 +52,20 @@ def get_cdn_group(
     chosen = _choose_boxes(counts, num_dn, device)
     width = max(len(rows) for rows in chosen)
     groups = max(num_dn // width, 1)
-    total = 2 * groups * width
+    total = 2 * groups * width  # D
 
-    gt = torch.cat(chosen)  # (M,) rows of the boxes that are kept
+    # where each kept box goes: its image, and its query in each half group
+    gt = torch.cat(chosen)  # (M,) indices of the kept boxes
     image = torch.cat([torch.full_like(rows, i) for i, rows in enumerate(chosen)])
     slot = torch.cat([torch.arange(len(rows), device=device) for rows in chosen])
     place = torch.arange(2 * groups, device=device)[:, None] * width + slot  # (2 * groups, M)
     negative = torch.arange(2 * groups, device=device).remainder(2).bool()[:, None].expand_as(place)
 
+    # noise
     labels = _flip_labels(targets["cls"][gt].long().expand(2 * groups, -1), num_classes, cls_noise_ratio)
     boxes = _jitter_boxes(targets["bboxes"][gt].expand(2 * groups, -1, 4), negative, box_noise_scale)
 
+    # queries; images with fewer boxes are padded with zeros
     content = class_embed.new_zeros(len(counts), total, class_embed.shape[-1])
     logits = boxes.new_zeros(len(counts), total, 4)
     content[image.expand_as(place), place] = class_embed[labels]
@@ -74,7 +81,7 @@ def get_cdn_group(
 
 
 def _choose_boxes(counts: list[int], limit: int, device: torch.device) -> list[Tensor]:
-    """Rows of each image's boxes among all boxes; a random `limit` of them where an image has more."""
+    """Return the indices of each image's boxes among all boxes, at most `limit` random ones."""
     chosen, first = [], 0
     for count in counts:
         rows = torch.arange(count, device=device)
@@ -94,7 +101,7 @@ def _flip_labels(labels: Tensor, num_classes: int, ratio: float) -> Tensor:
 
 
 def _jitter_boxes(boxes: Tensor, negative: Tensor, scale: float) -> Tensor:
-    """Move the corners of (..., 4) boxes at random; returns logits. Scale 0 gives the boxes as they are."""
+    """Move the corners of boxes (..., 4) at random and return logits. Scale 0 returns the boxes unchanged."""
     if scale <= 0:
         return boxes
     corners = xywh2xyxy(boxes)
@@ -105,7 +112,7 @@ def _jitter_boxes(boxes: Tensor, negative: Tensor, scale: float) -> Tensor:
 
 
 def _attention_mask(groups: int, size: int, num_queries: int, device: torch.device) -> Tensor:
-    """A group sees itself and the queries; the queries do not see any group. True = may not attend."""
+    """Build the mask (D + queries, D + queries): groups see themselves and the queries, queries see no group."""
     owner = torch.arange(groups, device=device).repeat_interleave(size)
     owner = torch.cat((owner, owner.new_full((num_queries,), -1)))
     return (owner[:, None] != owner) & (owner != -1)

@@ -10,30 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.accelerate.linear import Linear
 from ultralytics.nn.modules.argument_checks import require_whole
 from ultralytics.nn.modules.conv import fold_batchnorm
+from ultralytics.nn.modules.deformable import DeformableTransformerDecoder, DeformableTransformerDecoderLayer
 from ultralytics.nn.modules.denoising import get_cdn_group
 from ultralytics.nn.modules.one_to_many import OneToManyHead
-from ultralytics.nn.modules.transformer import (
-    MLP,
-    DeformableTransformerDecoder,
-    DeformableTransformerDecoderLayer,
-)
+from ultralytics.nn.modules.transformer import MLP
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 
-
-def without_autocast(device: torch.device) -> AbstractContextManager:
-    """Switches mixed precision off where it is on."""
-    enabled = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
-    return torch.autocast(device.type, enabled=False) if enabled else nullcontext()
-
-
 DECODER_SETTINGS = {"num_queries": "nq", "num_denoising": "nd"}  # top-level YAML key: constructor argument
-
-
 DECODER_ARGUMENTS = (
     "hd",
     "nq",
@@ -48,32 +35,41 @@ DECODER_ARGUMENTS = (
     "label_noise_ratio",
     "box_noise_scale",
     "learnt_init_query",
-)  # fmt: skip - of a row, behind nc
+)  # fmt: skip - of a row, after nc
 
 
 def _decoder(ctx: RowContext, nc: int, *args: Any) -> LayerSpec:
+    """Plan a row `[nc, hd, nq, ...]`; top-level settings of the model file replace arguments."""
     ctx.require_once()
     if len(args) > len(DECODER_ARGUMENTS):
-        raise ModelConfigError(
-            f"it takes nc and up to {len(DECODER_ARGUMENTS)} more ({', '.join(DECODER_ARGUMENTS)}), "
-            f"got {len(args)} more"
-        )
+        names = ", ".join(DECODER_ARGUMENTS)
+        raise ModelConfigError(f"it takes nc and up to {len(DECODER_ARGUMENTS)} more ({names}), got {len(args)} more")
     kwargs = dict(zip(DECODER_ARGUMENTS, args, strict=False))
-    kwargs.update(
-        {arg: ctx.settings[key] for key, arg in DECODER_SETTINGS.items() if ctx.settings.get(key) is not None}
-    )
+    settings = {arg: ctx.settings.get(key) for key, arg in DECODER_SETTINGS.items()}
+    kwargs.update({arg: value for arg, value in settings.items() if value is not None})
     return LayerSpec((nc, ctx.inputs), nc, kwargs=kwargs)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """Return a context that switches mixed precision off if it is on."""
+    enabled = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if enabled else nullcontext()
+
+
+def gather_rows(x: Tensor, index: Tensor) -> Tensor:
+    """Gather rows of x (B, S, C) at `index` (B, n): (B, n, C)."""
+    return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
 
 @register(_decoder)
 class RTDETRDecoder(nn.Module):
-    """Selects the most promising positions of the maps as queries and decodes each into one box.
+    """Select the most promising positions of the maps as queries and decode each into one box.
 
     Args:
         nc: number of classes.
         ch: channels of each input map.
         hd: channels of the decoder.
-        nq: number of queries; a map with fewer positions gives as many as it has.
+        nq: number of queries; a smaller number of positions gives as many queries.
         ndp: sampling points per map and head.
         nh: attention heads.
         ndl: decoder layers.
@@ -81,10 +77,15 @@ class RTDETRDecoder(nn.Module):
         dropout: dropout of the decoder.
         act: activation of the feed-forward networks, a module or a name such as `relu`.
         eval_idx: the layer whose output is used in eval; negative counts from the end.
-        nd: number of denoising queries while training, 0 for none; None for a third of `nq`, like the usual 100 of 300.
+        nd: number of denoising queries in training, 0 for none; None for a third of `nq`, like the usual 100 of 300.
         label_noise_ratio: see `get_cdn_group`.
         box_noise_scale: see `get_cdn_group`.
-        learnt_init_query: start queries from learnt embeddings instead of the selected features.
+        learnt_init_query: start queries from learned embeddings instead of the selected features.
+
+    >>> head = RTDETRDecoder(nc=80, ch=(64, 64), hd=64, nq=100, ndl=2).eval()
+    >>> y, _ = head([torch.rand(1, 64, 20, 20), torch.rand(1, 64, 10, 10)])
+    >>> y.shape  # cx, cy, w, h in 0..1, then class probabilities
+    torch.Size([1, 100, 84])
     """
 
     export = False
@@ -122,15 +123,15 @@ class RTDETRDecoder(nn.Module):
         if learnt_init_query:
             self.tgt_embed = nn.Embedding(nq, hd)
         self.query_pos_head = MLP(4, 2 * hd, hd, num_layers=2)
-        score, bbox = partial(Linear, hd, nc), partial(MLP, hd, hd, 4, num_layers=3)  # one kind for all layers
-        self.enc_output = nn.Sequential(Linear(hd, hd), nn.LayerNorm(hd))
+        score, bbox = partial(nn.Linear, hd, nc), partial(MLP, hd, hd, 4, num_layers=3)
+        self.enc_output = nn.Sequential(nn.Linear(hd, hd), nn.LayerNorm(hd))
         self.enc_score_head, self.enc_bbox_head = score(), bbox()
         self.dec_score_head = nn.ModuleList(score() for _ in range(ndl))
         self.dec_bbox_head = nn.ModuleList(bbox() for _ in range(ndl))
         self._reset_parameters()
 
     def _reset_parameters(self) -> None:
-        """As in the official code: a prior of 0.01 for every class, boxes that start at their anchors."""
+        """Initialize as the official code does: a prior of 0.01 for every class, boxes equal to their anchors."""
         prior = -math.log((1 - 0.01) / 0.01)
         for score in (self.enc_score_head, *self.dec_score_head):
             nn.init.constant_(score.bias, prior)
@@ -146,7 +147,7 @@ class RTDETRDecoder(nn.Module):
             nn.init.xavier_uniform_(self.tgt_embed.weight)
 
     def set_one_to_many(self, on: bool) -> None:
-        """Add the auxiliary branch `one_to_many` for training, see `OneToManyHead`, or take it away."""
+        """Add or remove the auxiliary training branch `one_to_many`, see `OneToManyHead`."""
         present = getattr(self, "one_to_many", None) is not None
         if on and not present:
             weight = self.enc_score_head.weight
@@ -155,123 +156,107 @@ class RTDETRDecoder(nn.Module):
             del self.one_to_many
 
     def fold(self) -> None:
-        """Fold the normalisations of the input projections into their convolutions, for inference."""
+        """Fold the batch norms of the input projections into their convolutions, for inference."""
         for projection in self.input_proj:
             if not isinstance(projection[1], nn.Identity):
                 projection[0], projection[1] = fold_batchnorm(*projection), nn.Identity()
 
-    def forward(self, x: list[Tensor], batch: dict[str, Any] | None = None) -> tuple:
+    def forward(self, x: list[Tensor], batch: dict[str, Any] | None = None) -> tuple | Tensor:
         """Decode feature maps.
 
         Args:
             x: one (B, C, h, w) per level.
-            batch: labels for the denoising queries while training (see `get_cdn_group`).
+            batch: labels for the denoising queries in training (see `get_cdn_group`).
 
         Returns:
-            While training: (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta), the decoder's with a leading
-            axis of layers and the denoising queries first; scores are logits. With the one-to-many branch its
-            `DensePrediction` stands behind these five.
-            In eval: (y, that tuple) with y (B, queries, 4 + nc), cx, cy, w, h in 0..1 and class probabilities.
+            In training: (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta). Those of the decoder have a leading
+            axis of layers, and the denoising queries come first; scores are logits. The branch `one_to_many` adds its
+            `DensePrediction`.
+            In eval: (y, the same tuple), y (B, queries, 4 + nc) with cx, cy, w, h in 0..1 and class probabilities.
             Exporting (`export = True`): y alone.
         """
-        memory, shapes = self._encoder_input(x)
+        # project the maps to hd channels; their positions are the decoder's memory
+        memory, shapes = self._project(x)  # (B, S, hd), S = sum of h * w
+
         with without_autocast(x[0].device):  # feed-forward networks and boxes overflow in float16
-            return self._decode(memory, shapes, batch)
+            # top-k positions as queries
+            embed, reference, enc_bboxes, enc_scores = self._select_queries(memory, shapes)
 
-    def _decode(self, memory: Tensor, shapes: list[tuple[int, int]], batch: dict[str, Any] | None) -> tuple:
-        """What `forward` returns, from the positions of all maps (B, S, hd)."""
-        embed, reference, enc_bboxes, enc_scores = self._select_queries(memory, shapes)
-        denoising = self._denoising_queries(batch, embed.shape[1]) if self.training and batch is not None else None
-        attn_mask = dn_meta = None
-        if denoising is not None:
-            dn_embed, dn_reference, attn_mask, dn_meta = denoising
-            embed = torch.cat((dn_embed.to(embed.dtype), embed), 1)
-            reference = torch.cat((dn_reference.to(reference.dtype), reference), 1)
-        dec_bboxes, dec_scores = self.decoder(
-            embed, reference, memory, shapes, self.dec_bbox_head, self.dec_score_head, self.query_pos_head, attn_mask
-        )
-        if self.training:
-            # Without boxes nothing uses the class embedding; DDP wants every parameter in the graph.
-            dec_scores = dec_scores + 0 * self.denoising_class_embed.weight.sum() if dn_meta is None else dec_scores
-            branch = getattr(self, "one_to_many", None)
-            dense = () if branch is None else (branch(memory, shapes),)
-            return (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta, *dense)
-        y = torch.cat((dec_bboxes[-1], dec_scores[-1].sigmoid()), -1)  # (B, queries, 4 + nc)
-        return y if self.export else (y, (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta))
+            # denoising queries before them
+            attn_mask = dn_meta = None
+            if self.training and batch is not None:
+                embed, reference, attn_mask, dn_meta = self._add_denoising(embed, reference, batch)
 
-    def _denoising_queries(self, batch: dict[str, Any], queries: int) -> tuple | None:
-        noise = {"cls_noise_ratio": self.label_noise_ratio, "box_noise_scale": self.box_noise_scale}
-        embed = self.denoising_class_embed.weight
-        return get_cdn_group(batch, self.nc, queries, embed, num_dn=self.num_denoising, **noise)
+            # decoder
+            heads = (self.dec_bbox_head, self.dec_score_head, self.query_pos_head)
+            dec_bboxes, dec_scores = self.decoder(embed, reference, memory, shapes, *heads, attn_mask)
 
-    def _encoder_input(self, x: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
-        """Project the maps and lay their positions in a row: (B, S, hd), and (h, w) of each map.
+            if self.training:
+                if dn_meta is None:  # DDP expects every parameter in the graph; without boxes this one is unused
+                    dec_scores = dec_scores + 0 * self.denoising_class_embed.weight.sum()
+                branch = getattr(self, "one_to_many", None)
+                dense = () if branch is None else (branch(memory, shapes),)
+                return (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta, *dense)
+            y = torch.cat((dec_bboxes[-1], dec_scores[-1].sigmoid()), -1)  # (B, queries, 4 + nc)
+            return y if self.export else (y, (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta))
 
-        In memory a channel's positions stay side by side, as in the maps.
-        """
+    def _project(self, x: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
+        """Project the maps and concatenate their positions: (B, S, hd), and (h, w) of each map."""
         maps = [project(level) for project, level in zip(self.input_proj, x, strict=True)]
         shapes = [(level.shape[2], level.shape[3]) for level in maps]  # one by one, which a tracer follows
         memory = torch.cat([level.flatten(2) for level in maps], 2).transpose(1, 2)
-        return memory.to(self.enc_output[0].weight.dtype), shapes
+        return memory.to(self.enc_score_head.weight.dtype), shapes
+
+    def _select_queries(self, memory: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Select the positions with the best class scores; return what `_initial_queries` returns."""
+        anchors, valid = self._anchors(shapes, memory)
+        features = self.enc_output(valid * memory)  # (B, S, hd)
+        scores = self.enc_score_head(features)  # (B, S, nc)
+
+        # top-k positions by their best class
+        best = scores.amax(-1).topk(min(self.num_queries, memory.shape[1]), dim=1).indices  # (B, nq)
+        anchors = anchors.expand(len(memory), -1, -1)
+        return self._initial_queries(*(gather_rows(x, best) for x in (features, scores, anchors)))
+
+    def _initial_queries(self, features: Tensor, scores: Tensor, anchors: Tensor) -> tuple[Tensor, ...]:
+        """Return content (B, nq, hd), box logits (B, nq, 4), boxes in 0..1 and class logits of selected positions."""
+        reference = self.enc_bbox_head(features) + anchors
+        enc_bboxes = reference.sigmoid()
+        if self.training:  # the encoder learns from its own boxes and scores
+            features, reference = features.detach(), reference.detach()
+        if self.learnt_init_query:
+            features = self.tgt_embed.weight[: features.shape[1]].expand(len(features), -1, -1)
+        return features, reference, enc_bboxes, scores
 
     @staticmethod
-    def _anchors(shapes: list[tuple[int, int]], like: Tensor, size: float = 0.05, margin: float = 0.01) -> tuple:
-        """A box of side size * 2^level at each position, as logits (1, S, 4), and which of them are usable (1, S, 1).
+    def _anchors(
+        shapes: list[tuple[int, int]], like: Tensor, size: float = 0.05, margin: float = 0.01
+    ) -> tuple[Tensor, Tensor]:
+        """Return a box of side size * 2^level at each position, as logits (1, S, 4), and which are valid (1, S, 1).
 
-        Unusable anchors, within `margin` of the border, have infinite logits.
+        Anchors within `margin` of the border are not valid; their logits are infinite.
         """
         rows = []
         for level, (h, w) in enumerate(shapes):
             y = (torch.arange(h, dtype=torch.float32, device=like.device) + 0.5) / h
             x = (torch.arange(w, dtype=torch.float32, device=like.device) + 0.5) / w
-            centre = torch.stack((x.expand(h, w), y[:, None].expand(h, w)), -1)  # (h, w, 2)
-            rows.append(torch.cat((centre, torch.full_like(centre, size * 2.0**level)), -1).flatten(0, 1))
+            center = torch.stack((x.expand(h, w), y[:, None].expand(h, w)), -1)  # (h, w, 2)
+            rows.append(torch.cat((center, torch.full_like(center, size * 2.0**level)), -1).flatten(0, 1))
         anchors = torch.cat(rows)[None]
-        usable = ((anchors > margin) & (anchors < 1 - margin)).all(-1, keepdim=True)
-        logits = torch.log(anchors / (1 - anchors)).masked_fill(~usable, float("inf"))
-        return logits.to(like.dtype), usable
+        valid = ((anchors > margin) & (anchors < 1 - margin)).all(-1, keepdim=True)
+        logits = torch.log(anchors / (1 - anchors)).masked_fill(~valid, float("inf"))
+        return logits.to(like.dtype), valid
 
-    def _position_features(self, memory: Tensor, shapes: list[tuple[int, int]]) -> tuple[list[Tensor], Tensor]:
-        """What the encoder says of each position, in one or more parts (B, positions, hd), and of zeros (1, 1, hd)."""
-        return [self.enc_output(memory)], self.enc_output(memory.new_zeros(1, 1, self.hidden_dim))
-
-    def _select_queries(self, memory: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The positions with the best class score: content, box logits, boxes in 0..1 and class logits.
-
-        A position whose anchor is not usable counts as one of zeros.
-        """
-        anchors, usable = self._anchors(shapes, self.enc_score_head.weight)
-        with torch.no_grad() if self.training else nullcontext():
-            features, blank = self._position_features(memory, shapes)
-            scores = torch.cat([self.enc_score_head(part) for part in features], 1)  # (B, S, nc)
-            scores = torch.where(usable, scores, self.enc_score_head(blank))
-        batch, positions, classes = scores.shape
-        queries = min(self.num_queries, positions)
-        best = scores.amax(-1).topk(queries, dim=1).indices.unsqueeze(-1)  # (B, nq, 1)
-        chosen = anchors.expand(batch, -1, -1).gather(1, best.expand(-1, -1, 4))
-        usable = chosen[..., :1].isfinite()
-        if self.training:  # no other position learns, so these alone are computed for the backward pass
-            columns = best.transpose(1, 2).expand(-1, memory.shape[-1], -1)  # (B, hd, nq), as memory lies
-            content = self.enc_output(usable * memory.transpose(1, 2).gather(2, columns).transpose(1, 2))
-            enc_scores = self.enc_score_head(content)
-        else:
-            content = torch.where(usable, _rows(features, best), blank)
-            enc_scores = scores.gather(1, best.expand(-1, -1, classes))
-        reference = self.enc_bbox_head(content) + chosen
-        enc_bboxes = reference.sigmoid()
-        if self.learnt_init_query:
-            content = self.tgt_embed.weight[: content.shape[1]].expand(batch, -1, -1)
-        elif self.training:
-            content = content.detach()
-        return content, reference.detach() if self.training else reference, enc_bboxes, enc_scores
-
-
-def _rows(parts: list[Tensor], index: Tensor) -> Tensor:
-    """Rows (B, n, C) at `index` (B, n, 1) of the parts (B, S, C) of a table, which lie one after the other."""
-    rows, first = None, 0
-    for part in parts:
-        own = index - first
-        found = part.gather(1, own.clamp(0, part.shape[1] - 1).expand(-1, -1, part.shape[2]))
-        rows = found if rows is None else torch.where(own < 0, rows, found)
-        first = first + part.shape[1]
-    return rows
+    def _add_denoising(
+        self, embed: Tensor, reference: Tensor, batch: dict[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor | None, dict[str, Any] | None]:
+        """Put denoising queries before the others; return both with the attention mask and `dn_meta`."""
+        noise = {"cls_noise_ratio": self.label_noise_ratio, "box_noise_scale": self.box_noise_scale}
+        class_embed = self.denoising_class_embed.weight
+        group = get_cdn_group(batch, self.nc, embed.shape[1], class_embed, num_dn=self.num_denoising, **noise)
+        if group is None:
+            return embed, reference, None, None
+        dn_embed, dn_reference, attn_mask, dn_meta = group
+        embed = torch.cat((dn_embed.to(embed.dtype), embed), 1)  # (B, D + nq, hd)
+        reference = torch.cat((dn_reference.to(reference.dtype), reference), 1)  # (B, D + nq, 4)
+        return embed, reference, attn_mask, dn_meta

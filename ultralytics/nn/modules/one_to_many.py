@@ -1,7 +1,7 @@
-"""An auxiliary branch that detects at every position of the maps, for training only.
+"""Auxiliary branch for training that detects at every position of the maps, with one-to-many assignment.
 
-Many positions learn from each box, where the decoder's matching teaches one query a box. In the spirit of Co-DETR
-(https://arxiv.org/abs/2211.12860) and of the convolutional branch of RT-DETRv3 (https://arxiv.org/abs/2409.08475).
+The decoder matches one query per box; here many positions learn from each box. Follows Co-DETR
+(https://arxiv.org/abs/2211.12860) and the convolutional branch of RT-DETRv3 (https://arxiv.org/abs/2409.08475).
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ from ultralytics.nn.modules.transformer import MLP
 
 
 class OneToManyHead(nn.Module):
-    """Two networks of two layers, shared by all maps: classes, and distances from the position to the box's sides.
-
-    They are narrow, since the maps are to learn, and not the branch.
+    """Two narrow MLPs shared by all maps: class logits, and distances from the position to the sides of the box.
 
     Args:
         hd: channels of the projected maps.
         nc: number of classes.
     """
 
-    training_only = True  # an average of the weights (`ModelEMA`), and so every saved model, is without it
+    training_only = True  # left out of the average (`ModelEMA`) and so of every saved model
 
     def __init__(self, hd: int, nc: int):
         super().__init__()
@@ -36,10 +34,10 @@ class OneToManyHead(nn.Module):
         nn.init.zeros_(self.bbox.layers[-1].bias)
 
     def forward(self, feats: Tensor, shapes: list[tuple[int, int]]) -> DensePrediction:
-        """Detect.
+        """Predict a box and class logits at every position.
 
         Args:
-            feats: (B, S, hd), the maps' positions one after the other.
+            feats: (B, S, hd), the concatenated positions of the maps.
             shapes: (h, w) of each map.
         """
         points, cells = _grid(shapes, feats.device)
@@ -49,7 +47,7 @@ class OneToManyHead(nn.Module):
 
 
 def _grid(shapes: list[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Centres (S, 2) of the maps' cells, x and y in 0..1, and the width and height of each cell (S, 2)."""
+    """Return the centers (S, 2) of the maps' cells, x and y in 0..1, and the width and height of each cell (S, 2)."""
     points, cells = [], []
     for h, w in shapes:
         y = (torch.arange(h, dtype=torch.float32, device=device) + 0.5) / h
