@@ -171,8 +171,8 @@ class RepConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if hasattr(self, "conv"):  # after fold()
             return self.act(self.conv(x))
-        identity = 0 if self.bn is None else self.bn(x)
-        return self.act(self.conv1(x) + self.conv2(x) + identity)
+        summed = self.conv1(x) + self.conv2(x)
+        return self.act(summed if self.bn is None else summed + self.bn(x))
 
     @torch.no_grad()
     def fold(self) -> None:

@@ -3,11 +3,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.accelerate.conv_bn import _fold, _pairs
+from ultralytics.nn.accelerate.conv_bn import find_pairs, fold_pair
 
 
 class Odd(nn.Module):
-    """Convolutions whose normalisation may be folded, and some whose may not."""
+    """Convolutions whose batch norm can be folded, and some whose cannot."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Odd(nn.Module):
 
 
 @torch.no_grad()
-def test_only_what_stays_the_same_is_folded():
+def test_only_exact_pairs_are_folded():
     torch.manual_seed(0)
     net = Odd().double().eval()
     for module in net.modules():
@@ -37,10 +37,10 @@ def test_only_what_stays_the_same_is_folded():
             module.running_var.uniform_(0.5, 2)
     x = torch.rand(2, 3, 8, 8, dtype=torch.float64)
     expected = net(x)
-    pairs = _pairs(net, (x.to("meta"),))
+    pairs = find_pairs(net, (x.to("meta"),))
     assert pairs == [("plain", "plain_norm"), ("grouped", "grouped_norm")]
     for names in pairs:
-        _fold(net, *names)
+        fold_pair(net, *names)
     torch.testing.assert_close(net(x), expected)
     assert isinstance(net.plain_norm, nn.Identity)
     assert isinstance(net.grouped_norm, nn.BatchNorm2d)  # without weights of its own it stays

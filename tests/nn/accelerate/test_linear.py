@@ -1,5 +1,3 @@
-"""Linear layers as convolutions: the same product, where it is faster and nowhere else."""
-
 import copy
 
 import pytest
@@ -8,7 +6,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from ultralytics.nn.accelerate import linear as module
-from ultralytics.nn.accelerate.linear import Linear, faster_as_convolution, linear, linear_over_channels
+from ultralytics.nn.accelerate.linear import (
+    ChannelsFirstLinear,
+    ConvolutionLinear,
+    faster_as_convolution,
+    linear,
+)
 
 AMD = "vendor_id\t: AuthenticAMD\ncpu family\t: 25\n"
 LARGE, SMALL = (2, 70, 256), (2, 7, 256)  # rows of x; with 128 outputs more and fewer multiplications than SMALLEST
@@ -16,8 +19,8 @@ LARGE, SMALL = (2, 70, 256), (2, 7, 256)  # rows of x; with 128 outputs more and
 
 @pytest.fixture
 def convolution(monkeypatch):
-    """A processor on which convolutions are faster, and two threads."""
-    monkeypatch.setattr(module, "mkl_leaves_avx512_unused", lambda: True)
+    """Pretend to be a processor on which convolutions are faster, with two threads."""
+    monkeypatch.setattr(module, "mkl_lacks_avx512", lambda: True)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -26,7 +29,7 @@ def convolution(monkeypatch):
 
 @pytest.fixture
 def convolutions(monkeypatch):
-    """The shapes of all inputs of convolutions from here on."""
+    """Record the input shapes of all convolutions."""
     shapes, conv2d = [], F.conv2d
     monkeypatch.setattr(F, "conv2d", lambda x, *args: shapes.append(tuple(x.shape)) or conv2d(x, *args))
     return shapes
@@ -34,9 +37,9 @@ def convolutions(monkeypatch):
 
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("bias", [True, False])
-def test_the_layer_and_its_gradients_are_those_of_nn_linear(convolution, convolutions, bias, transposed):
+def test_outputs_and_gradients_equal_those_of_nn_linear(convolution, convolutions, bias, transposed):
     torch.manual_seed(0)
-    layer = Linear(256, 128, bias=bias)
+    layer = ConvolutionLinear(256, 128, bias=bias)
     plain = nn.Linear(256, 128, bias=bias)
     plain.load_state_dict(layer.state_dict())
     x = torch.randn(2, 256, 70).transpose(1, 2) if transposed else torch.randn(LARGE)
@@ -55,13 +58,21 @@ def test_the_layer_and_its_gradients_are_those_of_nn_linear(convolution, convolu
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("rows", [LARGE, SMALL])
-def test_over_channels_is_the_same_product_transposed(convolution, convolutions, rows):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_channels_first_is_the_same_product_in_another_layout(convolution, convolutions, dtype):
     torch.manual_seed(0)
-    x, weight, bias = torch.randn(rows), torch.randn(128, 256), torch.randn(128)
-    out = linear_over_channels(x.transpose(1, 2), weight, bias)
-    assert len(convolutions) == (rows == LARGE)
-    torch.testing.assert_close(out.transpose(1, 2), F.linear(x, weight, bias), rtol=1e-5, atol=1e-4)
+    layer, plain = ChannelsFirstLinear(256, 128).to(dtype), nn.Linear(256, 128).to(dtype)
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 256, 70, dtype=dtype).transpose(1, 2).requires_grad_()
+    same = x.detach().clone().requires_grad_()
+    out, expected = layer(x), plain(same)
+    out.square().sum().backward()
+    expected.square().sum().backward()
+    assert len(convolutions) == (dtype == torch.float32) and out.transpose(1, 2).is_contiguous()
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(x.grad, same.grad, rtol=1e-5, atol=1e-3)
+    for ours, theirs in zip(layer.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -74,19 +85,19 @@ def test_over_channels_is_the_same_product_transposed(convolution, convolutions,
     ],
     ids=["small", "float64", "bfloat16", "meta"],
 )
-def test_other_products_stay_with_torch(convolution, convolutions, x, weight):
+def test_other_products_are_computed_by_torch(convolution, convolutions, x, weight):
     assert linear(x, weight).shape == (*x.shape[:-1], 128)
     assert not convolutions
 
 
-def test_one_thread_stays_with_torch(convolution, convolutions):
+def test_one_thread_computes_with_torch(convolution, convolutions):
     torch.set_num_threads(1)
     linear(torch.randn(LARGE), torch.randn(128, 256))
     assert not convolutions
 
 
 def test_exported_and_traced_graphs_have_a_linear_layer(convolution):
-    layer, x = Linear(256, 128), torch.randn(LARGE)
+    layer, x = ConvolutionLinear(256, 128), torch.randn(LARGE)
     exported = torch.export.export(layer, (x,))
     called = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
     assert called == {"aten.linear.default"}
@@ -109,15 +120,15 @@ def test_which_processors(monkeypatch, capability, text, expected):
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     monkeypatch.setattr(module, "processor", lambda: text)
-    assert module.mkl_leaves_avx512_unused.__wrapped__() is expected
+    assert module.mkl_lacks_avx512.__wrapped__() is expected
 
 
-def test_a_build_of_torch_without_both_libraries_stays_with_what_it_has(monkeypatch):
+def test_a_torch_without_mkl_is_left_alone(monkeypatch):
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
-    assert module.mkl_leaves_avx512_unused.__wrapped__() is False
+    assert module.mkl_lacks_avx512.__wrapped__() is False
 
 
 def test_the_choice_is_made_at_every_call(convolution):
-    layer = copy.deepcopy(Linear(256, 128))
+    layer = copy.deepcopy(ConvolutionLinear(256, 128))
     assert faster_as_convolution(torch.randn(LARGE), layer.weight)
     assert not faster_as_convolution(torch.randn(LARGE), layer.double().weight)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 
-from tests.nn.optimise.helpers import detector
-from ultralytics.nn.accelerate.model_cache import InferenceCopy
+from tests.nn.accelerate.helpers import detector
+from ultralytics.nn.accelerate import for_inference
+from ultralytics.utils.torch_utils import accept_batches_of_one
 
 HEAD = [[1, 2, 3], 1, "RTDETRDecoder", ["nc", 32, 12, 2, 4, 1]]
 
@@ -14,18 +18,19 @@ def network():
     return detector([], HEAD)
 
 
-def test_the_network_stays_what_it_is(network):
+def test_the_network_is_unchanged(network):
     state = {k: v.clone() for k, v in network.state_dict().items()}
-    fused = InferenceCopy().of(network)
-    assert fused.fused and not network.fused and not fused.training
+    fast = for_inference(network)
+    assert fast.fused and not network.fused and not fast.training
     assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
 
 
-def test_the_copy_is_kept(network):
-    copies = InferenceCopy()
-    first = copies.of(network)
-    network.train()  # a mode is no change: the copy is in eval
-    assert copies.of(network) is first
+def test_the_copy_is_cached_with_the_network_and_not_copied(network):
+    first = for_inference(network)
+    network.train()  # the mode is no change: the copy is in eval
+    assert for_inference(network) is first
+    for twin in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert for_inference(twin) is not first
 
 
 @torch.no_grad()
@@ -50,24 +55,24 @@ def change_type(network):
 
 
 @pytest.mark.parametrize("change", [change_weight, change_statistics, load_other_weights, change_setting, change_type])
-def test_it_is_made_anew_after_a_change(network, change):
-    copies = InferenceCopy()
-    first = copies.of(network)
+def test_it_is_renewed_after_a_change(network, change):
+    first = for_inference(network)
     change(network)
     x = torch.rand(1, 3, 64, 64, dtype=next(network.parameters()).dtype)
-    second = copies.of(network)
+    second = for_inference(network)
     assert second is not first
     with torch.no_grad():
         torch.testing.assert_close(second(x)[0], network.eval()(x)[0], rtol=0, atol=1e-4)
 
 
 def test_names_follow(network):
-    copies = InferenceCopy()
-    copies.of(network)
+    for_inference(network)
     network.names = {0: "a", 1: "b", 2: "c"}
-    assert copies.of(network).names == network.names
+    assert for_inference(network).names == network.names
 
 
 def test_hooks_are_called(network):
+    accept_batches_of_one(network)
+    assert for_inference(network) is not network  # its hooks matter in training only
     network.model[0].register_forward_hook(lambda *_: None)
-    assert InferenceCopy().of(network) is network
+    assert for_inference(network) is network

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.nn.optimise.helpers import assert_fusing_is_exact, detector
+from tests.nn.accelerate.helpers import assert_rewriting_is_exact, detector
 
 HEAD = [[2, 3, -1], 1, "RTDETRDecoder", ["nc", 32, 12, 2, 4, 1]]
 LATERAL = [64, 1, 1, None, 1, 1, False]  # a 1x1 convolution without activation
@@ -16,7 +16,7 @@ def numbers(network: nn.Module) -> list[int]:
 
 
 @pytest.mark.parametrize("block", ["RepC3", "C3", "C2f", "C2", "C3x"])
-def test_upsampling_lateral_and_concatenation_vanish_into_the_block(block):
+def test_upsampling_lateral_and_concatenation_are_merged_into_the_block(block):
     neck = [
         [-1, 1, "Conv", [64, 1, 1]],  # 4
         [-1, 1, "nn.Upsample", UP],
@@ -24,7 +24,7 @@ def test_upsampling_lateral_and_concatenation_vanish_into_the_block(block):
         [[-2, -1], 1, "Concat", [1]],
         [-1, 2, block, [64]],  # 8
     ]
-    fused = assert_fusing_is_exact(detector(neck, HEAD))
+    fused = assert_rewriting_is_exact(detector(neck, HEAD))
     assert numbers(fused) == [0, 1, 2, 3, 4, 8, 9]
     assert fused.model[5].f == [2, -1]  # the map at full size first
     assert fused.model[5].entry.convs[0].in_channels == 32  # not the lateral's 64
@@ -39,7 +39,7 @@ def test_two_upsamplings_in_a_row_and_three_inputs():
         [[5, -2, -1], 1, "Concat", [1]],  # 8
         [-1, 1, "RepC3", [32]],
     ]
-    fused = assert_fusing_is_exact(detector(neck, HEAD))
+    fused = assert_rewriting_is_exact(detector(neck, HEAD))
     assert numbers(fused) == [0, 1, 2, 3, 9, 10]
     assert fused.model[4].entry.scales == [1, 2, 4]
 
@@ -54,7 +54,7 @@ def test_two_lateral_convolutions_in_a_row_and_one_before_the_upsampling():
         [[5, -1], 1, "Concat", [1]],  # 8
         [-1, 1, "RepC3", [32]],
     ]
-    fused = assert_fusing_is_exact(detector(neck, HEAD))
+    fused = assert_rewriting_is_exact(detector(neck, HEAD))
     assert numbers(fused) == [0, 1, 2, 3, 9, 10]
 
 
@@ -83,26 +83,26 @@ UNTOUCHED = {
 
 
 @pytest.mark.parametrize("case", UNTOUCHED)
-def test_layers_stay_where_the_pattern_does_not_hold(case):
+def test_other_patterns_are_left_alone(case):
     neck, left = UNTOUCHED[case]
-    assert numbers(assert_fusing_is_exact(detector(neck, HEAD))) == left
+    assert numbers(assert_rewriting_is_exact(detector(neck, HEAD))) == left
 
 
-def test_a_block_of_an_own_forward_is_left_alone():
+def test_an_unknown_block_is_left_alone():
     neck = [[-1, 1, "nn.Upsample", UP], [[-1, 2], 1, "Concat", [1]], [-1, 1, "SPPF", [32, 5]]]
-    fused = assert_fusing_is_exact(detector(neck, HEAD))
+    fused = assert_rewriting_is_exact(detector(neck, HEAD))
     assert type(fused.model[-2]).__name__ == "SPPF"
 
 
-def test_repeated_blocks_and_several_classes_of_activation():
+def test_entries_with_different_activations_are_left_alone():
     neck = [[-1, 1, "nn.Upsample", UP], [[-1, 2], 1, "Concat", [1]], [-1, 1, "RepC3", [32]]]
     network = detector(neck, HEAD)
     network.model[6].cv2.act = nn.ReLU()  # not that of cv1
-    fused = assert_fusing_is_exact(network)
+    fused = assert_rewriting_is_exact(network)
     assert numbers(fused) == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
-def test_no_gradient_is_left_to_train():
-    fused = assert_fusing_is_exact(detector([], [[1, 2, 3], 1, "RTDETRDecoder", ["nc", 32, 12, 2, 4, 1]]))
+def test_no_parameter_requires_a_gradient():
+    fused = assert_rewriting_is_exact(detector([], [[1, 2, 3], 1, "RTDETRDecoder", ["nc", 32, 12, 2, 4, 1]]))
     assert torch.is_grad_enabled()
     assert not any(p.requires_grad for p in fused.model[-1].encode.parameters())

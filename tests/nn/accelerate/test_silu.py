@@ -1,0 +1,111 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from ultralytics.nn.accelerate import for_training
+from ultralytics.nn.accelerate import silu as module
+from ultralytics.nn.modules.conv import Conv, Conv2, DWConv, RepConv
+
+LAYERS = {
+    "Conv": lambda: Conv(16, 32, 3),
+    "DWConv": lambda: DWConv(16, 32, 3),
+    "Conv2": lambda: Conv2(16, 32, 3),
+    "RepConv": lambda: RepConv(16, 32),
+    "RepConv with identity": lambda: RepConv(16, 16, bn=True),
+}
+
+
+def pair(name, mode="training"):
+    """Return a layer and an accelerated copy."""
+    torch.manual_seed(0)
+    layer = LAYERS[name]()
+    for norm in (m for m in layer.modules() if isinstance(m, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.weight, 0.5, 2)
+        nn.init.normal_(norm.bias)
+        if mode == "frozen statistics":
+            norm.eval()
+        elif mode == "no running statistics":
+            norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+            norm.track_running_stats = False
+    fast = copy.deepcopy(layer)
+    assert for_training(fast) == ["1 SiLU recomputed"]
+    return layer, fast
+
+
+def image(dtype=torch.float32):
+    return torch.randn(2, 16, 72, 72, generator=torch.Generator().manual_seed(0), dtype=dtype)  # above SMALLEST
+
+
+def trained_once(layer, x):
+    """Return output, gradients of input and parameters, and buffers after a forward and backward pass."""
+    x = x.clone().requires_grad_()
+    out = layer(x)
+    out.backward(torch.cos(torch.arange(out.numel(), dtype=out.dtype)).view_as(out))
+    return [out.detach(), x.grad, *(p.grad for p in layer.parameters()), *layer.buffers()]
+
+
+def bytes_kept(layer, x):
+    """Count the bytes of all tensors that a forward keeps, each once."""
+    kept = {}
+    with saved_tensors_hooks(lambda t: kept.update({t.data_ptr(): t.numel() * t.element_size()}) or t, lambda t: t):
+        out = layer(x)
+    return sum(kept.values()), out
+
+
+@pytest.mark.parametrize("mode", ["training", "frozen statistics", "no running statistics"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_outputs_gradients_and_statistics_are_bit_identical(name, mode):
+    layer, fast = pair(name, mode)
+    for a, b in zip(trained_once(layer, image()), trained_once(fast, image()), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["Conv", "RepConv"])
+def test_one_map_less_is_kept(name):
+    layer, fast = pair(name)
+    x = image().requires_grad_()
+    ours, out = bytes_kept(fast, x)  # our hooks are the inner ones: what they replace is not counted
+    torchs, _ = bytes_kept(layer, x)
+    assert torchs - ours == out.numel() * out.element_size()
+
+
+def test_mixed_precision_recomputes_the_same_input():
+    """The backward pass runs outside autocast; maps are bfloat16, weights float32."""
+
+    def gradients(layer):
+        x = image().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            out = layer(x)
+        assert out.dtype is torch.bfloat16
+        return torch.autograd.grad(out.float().square().sum(), [x, *layer.parameters()])
+
+    layer, fast = pair("RepConv")
+    for a, b in zip(gradients(layer), gradients(fast), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_gradients_of_gradients():
+    def penalty(layer):
+        x = image(torch.float64).requires_grad_()
+        (grad,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+        return torch.autograd.grad(grad.square().sum(), [x, *layer.parameters()])
+
+    layer, fast = pair("Conv")
+    for a, b in zip(penalty(layer.double()), penalty(fast.double()), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(("act", "norm"), [(nn.GELU(), nn.BatchNorm2d(16)), (nn.SiLU(), nn.GroupNorm(4, 16))])
+def test_other_activations_and_norms_are_left_alone(act, norm):
+    layer = Conv(16, 16)
+    layer.act, layer.bn = act, norm
+    assert for_training(layer) == [] and type(layer) is Conv
+    assert not module.recomputable(act, ((norm, image().requires_grad_()),))
+
+
+def test_without_gradients_nothing_is_recomputed():
+    with torch.no_grad():
+        assert not module.recomputable(nn.SiLU(), ((nn.BatchNorm2d(16), image()),))
