@@ -321,7 +321,7 @@ def test_multi_scale_attention_treats_each_group_alone_by_its_formula():
         ("StarBlock", (16, 0), "StarBlock: expansion must be a whole number from 1, got 0"),
         ("LKA", (16, 12, 3), "ceil.k / d. must be odd.* got k=12, d=3: 4"),
         ("LKA", (16, 5, 0), "d must be a whole number from 1, got 0"),
-        ("CARAFE", (16, 2, 4, 5), "k_enc must be odd, .* got 4"),
+        ("CARAFE", (16, 2, 4, 5), "k_enc must be odd .* got 4"),
         ("CARAFE", (16, 2.0), "CARAFE: scale must be a whole number from 1, got 2.0"),
         ("CARAFE", (16, 2, 3, 5, 0), "CARAFE: compressed must be a whole number from 1, got 0"),
         ("PConv", (16, 1), "parts must be 2 to the number of channels .16. .* got parts=1"),

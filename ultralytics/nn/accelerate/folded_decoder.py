@@ -69,7 +69,7 @@ class FoldedDecoder(RTDETRDecoder):
 
         # top-k positions
         best = scores.amax(-1).topk(min(self.num_queries, scores.shape[1]), dim=1).indices  # (B, nq)
-        anchors = gather_rows(anchors.expand(len(scores), -1, -1), best)
+        anchors = gather_rows(anchors.expand(scores.shape[0], -1, -1), best)
         features = torch.where(anchors[..., :1].isfinite(), gather_from_parts(features, best), blank)
         return self._initial_queries(features, gather_rows(scores, best), anchors)
 

@@ -33,7 +33,7 @@ class SelectedGradientDecoder(RTDETRDecoder):
 
         # top-k positions
         best = scores.amax(-1).topk(min(self.num_queries, memory.shape[1]), dim=1).indices  # (B, nq)
-        anchors = gather_rows(anchors.expand(len(memory), -1, -1), best)
+        anchors = gather_rows(anchors.expand(memory.shape[0], -1, -1), best)
         columns = best.unsqueeze(1).expand(-1, memory.shape[-1], -1)  # (B, hd, nq), the memory's own layout
         rows = memory.transpose(1, 2).gather(2, columns).transpose(1, 2)  # (B, nq, hd)
 

@@ -13,7 +13,7 @@ def require_whole(where: str, **values: int) -> None:
     """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ModelConfigError(f"{where}: {name} must be a whole number of at least 1, got {value!r}")
+            raise ModelConfigError(f"{where}: {name} must be a whole number from 1, got {value!r}")
 
 
 def require_multiple(where: str, of: int, **values: int) -> None:

@@ -215,7 +215,7 @@ class RTDETRDecoder(nn.Module):
 
         # top-k positions by their best class
         best = scores.amax(-1).topk(min(self.num_queries, memory.shape[1]), dim=1).indices  # (B, nq)
-        anchors = anchors.expand(len(memory), -1, -1)
+        anchors = anchors.expand(memory.shape[0], -1, -1)
         return self._initial_queries(*(gather_rows(x, best) for x in (features, scores, anchors)))
 
     def _initial_queries(self, features: Tensor, scores: Tensor, anchors: Tensor) -> tuple[Tensor, ...]:
@@ -225,7 +225,7 @@ class RTDETRDecoder(nn.Module):
         if self.training:  # the encoder learns from its own boxes and scores
             features, reference = features.detach(), reference.detach()
         if self.learnt_init_query:
-            features = self.tgt_embed.weight[: features.shape[1]].expand(len(features), -1, -1)
+            features = self.tgt_embed.weight[: features.shape[1]].expand(features.shape[0], -1, -1)
         return features, reference, enc_bboxes, scores
 
     @staticmethod
