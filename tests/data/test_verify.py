@@ -33,7 +33,7 @@ def test_listed_images_that_do_not_exist(build, small_set):
     (small_set / "train.txt").write_text("images/000.jpg\nimages/999.jpg\n")
     (small_set / "data.yaml").write_text("train: train.txt\nval: images\nnames: [cat, dog]\n")
     dataset = build()
-    assert len(dataset) == 1 and "999.jpg: no such file" in str(dataset.report)
+    assert len(dataset) == 1 and "999.jpg: cannot be read (No such file" in str(dataset.report)
 
 
 def test_label_cache_detects_changes(build, small_set, monkeypatch):

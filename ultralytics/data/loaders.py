@@ -50,30 +50,31 @@ class Entry:
     value: Any
 
 
+@dataclass(frozen=True)
 class Source:
-    """Iterable over batches of frames; every iteration starts from the beginning. Live streams are `endless`.
+    """Iterable over batches of frames; every iteration starts from the beginning.
 
     Files are decoded in a background thread, at most `ahead` frames (at least a batch) in advance.
     """
 
-    def __init__(
-        self,
-        entries: list[Entry],
-        *,
-        batch: int = 1,
-        vid_stride: int = 1,
-        stream_buffer: bool = False,
-        ahead: int = AHEAD,
-    ) -> None:
-        self.entries, self.batch, self.ahead = entries, batch, ahead
-        self.vid_stride, self.stream_buffer = vid_stride, stream_buffer
-        live = [entry for entry in entries if entry.kind == "stream"]
-        if live and len(live) < len(entries):
+    entries: list[Entry]
+    batch: int = 1
+    vid_stride: int = 1
+    stream_buffer: bool = False
+    ahead: int = AHEAD
+
+    def __post_init__(self) -> None:
+        live = sum(entry.kind == "stream" for entry in self.entries)
+        if 0 < live < len(self):
             raise DataError(
-                f"source: {len(live)} live streams together with {len(entries) - len(live)} files or images; "
-                "streams never end, so use only streams"
+                f"source: {live} live streams together with {len(self) - live} files or images; streams never end, so "
+                "use only streams"
             )
-        self.endless = bool(live)
+
+    @property
+    def endless(self) -> bool:
+        """Whether the source is live."""
+        return self.entries[0].kind == "stream"
 
     def __len__(self) -> int:
         """Return the number of files, images and streams; a video counts once."""
@@ -129,8 +130,7 @@ def load_source(
     >>> [[frame.path for frame in frames] for frames in source]
     [['image0.jpg', 'image1.jpg'], ['image2.jpg']]
     """
-    entries = find_entries(source)
-    return Source(entries, batch=batch, vid_stride=vid_stride, stream_buffer=stream_buffer, ahead=ahead)
+    return Source(find_entries(source), batch, vid_stride, stream_buffer, ahead)
 
 
 def read_ahead(items: Generator[T, None, None], ahead: int) -> Generator[T, None, None]:

@@ -28,8 +28,7 @@ MAX_LISTED = 5  # findings of one kind to list; others are only counted
 PROGRESS_FROM = 2000  # images; smaller splits are scanned without a progress bar
 THREADS = min(8, os.cpu_count() or 1)
 KINDS = {
-    "corrupt": "unreadable images (skipped)",
-    "missing_image": "listed images that do not exist (skipped)",
+    "corrupt": "missing or unreadable images (skipped)",
     "missing_label": "images without a label file (used as background)",
     "bad_class": "rows with a class outside the names",
     "malformed": "malformed rows (skipped)",
@@ -40,6 +39,7 @@ KINDS = {
 }
 
 Labels = tuple[list[ImageLabels], list[Problem]]
+Found = tuple[ImageLabels | None, list[Problem]]
 
 
 @dataclass(frozen=True)
@@ -140,13 +140,10 @@ def _scan_yolo(config: DatasetConfig, split: str) -> Labels:
     images = list_images(config.splits[split], config.root)
     files = [label_file(image) for image in images]
 
-    def read(image: Path, file: Path) -> tuple[ImageLabels | None, list[Problem]]:
-        shape, problems = _probe(image)
-        if shape is None:
-            return None, problems
+    def read(image: Path, file: Path) -> Found:
         missing = Rows(problems=[Problem("missing_label", str(image), f"looked for {file}")])
-        rows = read_yolo_file(file, config.nc) if file.is_file() else missing
-        return rows.labels(image, shape, int(image.stem) if image.stem.isdecimal() else image.stem), rows.problems
+        image_id = int(image.stem) if image.stem.isdecimal() else image.stem
+        return _labels(image, image_id, lambda _: read_yolo_file(file, config.nc) if file.is_file() else missing)
 
     cache = files[0].parent.with_name(f"{files[0].parent.name}-{_digest(config.splits[split])}.cache.npz")
     key = fingerprint([*images, *files], config.nc)
@@ -159,16 +156,16 @@ def _scan_coco(config: DatasetConfig, split: str, json_file: Path) -> tuple[Labe
     folders = config.splits[split]
     files = [_find_listed(entry["file_name"], folders, config.root) for entry in coco.images]
 
-    def read(image: Path, entry: dict) -> tuple[ImageLabels | None, list[Problem]]:
-        shape, problems = _probe(image)
-        if shape is None:
-            return None, problems
-        given = (entry.get("height", shape[0]), entry.get("width", shape[1]))
-        rows = coco.rows(entry["id"], given)
-        if shape != given:
-            text = f"is {shape[1]} x {shape[0]}, but {given[1]} x {given[0]} in the json; boxes were scaled"
-            rows.report("size", str(image), text)
-        return rows.labels(image, shape, entry["id"]), rows.problems
+    def read(image: Path, entry: dict) -> Found:
+        def read_rows(shape: tuple[int, int]) -> Rows:
+            given = (entry.get("height", shape[0]), entry.get("width", shape[1]))
+            rows = coco.rows(entry["id"], given)
+            if shape != given:
+                text = f"is {shape[1]} x {shape[0]}, but {given[1]} x {given[0]} in the json; boxes were scaled"
+                rows.report("size", str(image), text)
+            return rows
+
+        return _labels(image, entry["id"], read_rows)
 
     def read_all() -> Labels:
         labels, problems = _in_threads(read, files, coco.images, split=split)
@@ -179,6 +176,16 @@ def _scan_coco(config: DatasetConfig, split: str, json_file: Path) -> tuple[Labe
     cache = json_file.with_name(f"{json_file.stem}-{_digest(folders)}.cache.npz")
     key = fingerprint([json_file, *files], list(coco.categories.values()))
     return _cached(cache, key, read_all), tuple(coco.categories)
+
+
+def _labels(image: Path, image_id: int | str, read_rows: Callable[[tuple[int, int]], Rows]) -> Found:
+    """Return the labels of an image, read for its (height, width), and problems; None for an unreadable image."""
+    try:
+        shape = probe_image(image)
+    except DataError as error:
+        return None, [Problem("corrupt", str(image), str(error).removeprefix(f"{image}: "))]
+    rows = read_rows(shape)
+    return rows.labels(image, shape, image_id), rows.problems
 
 
 def _check_categories(coco: CocoJson, config: DatasetConfig) -> None:
@@ -198,17 +205,7 @@ def _find_listed(name: str, folders: Sequence[Path], root: Path) -> Path:
     return next((file for file in candidates if file.is_file()), candidates[0])
 
 
-def _probe(image: Path) -> tuple[tuple[int, int] | None, list[Problem]]:
-    """Return the (height, width) of an image, or None and the problem."""
-    if not image.exists():
-        return None, [Problem("missing_image", str(image), "no such file")]
-    try:
-        return probe_image(image), []
-    except DataError as error:
-        return None, [Problem("corrupt", str(image), str(error).removeprefix(f"{image}: "))]
-
-
-def _in_threads(read: Callable, *columns: Sequence, split: str) -> Labels:
+def _in_threads(read: Callable[..., Found], *columns: Sequence, split: str) -> Labels:
     """Call `read` for each row of the columns in threads; collect labels and problems in order."""
     total, labels, problems = len(columns[0]), [], []
     with ThreadPoolExecutor(THREADS) as threads:
