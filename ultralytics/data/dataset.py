@@ -94,7 +94,7 @@ class ImageSource:
 
     @property
     def epoch(self) -> int:
-        """Current epoch, which seeds the random numbers."""
+        """Return the epoch, which seeds the random numbers."""
         return int(self._state[0])
 
     @epoch.setter
@@ -103,7 +103,7 @@ class ImageSource:
 
     @property
     def augment_enabled(self) -> bool:
-        """State of strong augmentation; False in the last `close_mosaic` epochs."""
+        """Return whether strong augmentation is on; it is off in the last `close_mosaic` epochs."""
         return not self._state[1]
 
     @augment_enabled.setter

@@ -32,7 +32,7 @@ class DatasetConfig:
 
     @property
     def nc(self) -> int:
-        """Number of classes."""
+        """Return the number of classes."""
         return len(self.names)
 
     def __getitem__(self, key: str) -> object:

@@ -73,7 +73,7 @@ class Source:
 
     @property
     def endless(self) -> bool:
-        """Whether the source is live."""
+        """Return whether the source is live."""
         return self.entries[0].kind == "stream"
 
     def __len__(self) -> int:

@@ -208,7 +208,7 @@ class LiveReader:
 
     @property
     def ended(self) -> bool:
-        """Whether the reader has stopped; frames may still wait."""
+        """Return whether the reader has stopped; frames may still wait."""
         return not self._thread.is_alive()
 
     def take(self) -> Frame | None:

@@ -71,7 +71,7 @@ class DatasetReport:
 
     @property
     def boxes(self) -> int:
-        """Number of boxes without crowd regions."""
+        """Return the number of boxes without crowd regions."""
         return sum(self.boxes_per_class)
 
     def of_kind(self, kind: str) -> list[Problem]:
