@@ -31,8 +31,12 @@ def options_tables(locale: str) -> str:
         title = chinese["sections"][section] if chinese else section
         lines = [f"## {title}", "", HEADINGS[locale], "|---|---|---|---|---|"]
         for row in rows:
-            text = chinese["options"][row.name] if chinese else row.description
-            cells = [f"`{row.name}`", f"`{_yaml(row.default)}`", row.values, ", ".join(row.modes), text]
+            values, text = row.values, row.description
+            if chinese:
+                text = chinese["options"][row.name]
+                for phrase, translation in chinese["values"].items():
+                    values = values.replace(phrase, translation)
+            cells = [f"`{row.name}`", f"`{_yaml(row.default)}`", values, ", ".join(row.modes), text]
             lines.append("| " + " | ".join(re.sub(r"(?<!\\)\|", r"\\|", cell) for cell in cells) + " |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)

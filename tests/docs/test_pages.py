@@ -1,0 +1,76 @@
+"""The documentation: the site builds without warnings, and both languages have the same structure."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ultralytics.cfg.options import schema
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(page.name for page in (DOCS / "en").glob("*.md"))
+
+
+def blocks(text: str) -> list[str]:
+    return re.findall(r"^```.*?^```", text, re.MULTILINE | re.DOTALL)
+
+
+def headings(text: str) -> list[str]:
+    without_code = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^#+ ", without_code, re.MULTILINE)
+
+
+def tables(text: str) -> list[tuple[int, int]]:
+    """Return (rows, columns) of each table."""
+    found = re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE)
+    return [(len(table.splitlines()), table.splitlines()[0].count("|")) for table in found]
+
+
+def test_both_languages_have_the_same_pages():
+    assert sorted(page.name for page in (DOCS / "zh").glob("*.md")) == PAGES
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("part", [headings, blocks, tables])
+def test_both_languages_have_the_same_structure(page, part):
+    english, chinese = ((DOCS / language / page).read_text(encoding="utf-8") for language in ("en", "zh"))
+    assert part(chinese) == part(english)
+
+
+def test_every_option_has_a_chinese_text():
+    chinese = yaml.safe_load((DOCS / "zh" / "options.yaml").read_text(encoding="utf-8"))
+    assert list(chinese["options"]) == [row.name for row in schema()]
+    assert list(chinese["sections"]) == list(dict.fromkeys(row.section for row in schema()))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_images_and_pages_exist(page):
+    for language in ("en", "zh"):
+        text = (DOCS / language / page).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+            assert (DOCS / language / target).exists(), f"{language}/{page}: {target}"
+
+
+def test_the_readmes_have_the_same_structure():
+    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md"))
+    assert headings(chinese) == headings(english)
+    assert tables(chinese) == tables(english)
+    for text in (english, chinese):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+            assert (ROOT / target).exists(), target
+
+
+@pytest.mark.skipif(shutil.which("mkdocs") is None, reason='needs pip install -e ".[docs]"')
+def test_the_site_builds_without_warnings(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    for page in ("index.html", "options/index.html", "zh/options/index.html", "api/index.html"):
+        assert (tmp_path / page).stat().st_size > 10_000, page

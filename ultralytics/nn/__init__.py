@@ -1,0 +1,1 @@
+"""Networks: model files, layers, weights and export formats."""
