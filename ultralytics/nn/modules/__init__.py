@@ -69,8 +69,7 @@ from ultralytics.nn.modules.conv import (
 from ultralytics.nn.modules.head import (
     RTDETRDecoder,
 )
-from ultralytics.nn.modules.timm_backbone import TimmBackbone
-from ultralytics.nn.modules.torchvision_backbone import TorchVisionBackbone
+from ultralytics.nn.modules.library_backbones import TimmBackbone, TorchVisionBackbone
 from ultralytics.nn.modules.transformer import (
     AIFI,
     MLP,
