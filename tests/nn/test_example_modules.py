@@ -327,7 +327,7 @@ def test_multi_scale_attention_treats_each_group_alone_by_its_formula():
         ("PConv", (16, 1), "parts must be 2 to the number of channels .16. .* got parts=1"),
         ("PConv", (16, 4, 2), "k odd, got parts=4, k=2"),
         ("FasterBlock", (16, 4, 0), "FasterBlock: expansion must be a whole number from 1, got 0"),
-        ("EMA", (20, 8), "20 channels cannot be cut into 8 groups"),
+        ("EMA", (20, 8), "20 channels cannot be split into 8 groups"),
         ("EMA", (20, 6.4), "EMA: groups must be a whole number from 1, got 6.4"),
     ],
 )

@@ -79,7 +79,7 @@ def test_a_row_of_the_decoder_reaches_its_last_argument():
         (lambda: decoder(eval_idx=2), "eval_idx: expected -2 to 1, got 2"),
         (lambda: decoder(eval_idx=-3), "-2 to 1, got -3"),
         (lambda: decoder(act="rleu"), "did you mean 'relu'"),
-        (lambda: RTDETRDecoder(3, (16,), hd=32, nh=0), "RTDETRDecoder: nh must be a whole number from 1, got 0"),
+        (lambda: RTDETRDecoder(3, (16,), hd=32, nh=0), "RTDETRDecoder: nh must be an integer >= 1, got 0"),
         (lambda: MSDeformAttn(20, n_heads=8), "MSDeformAttn: d_model must be a multiple of 8, got 20"),
     ],
 )

@@ -70,7 +70,7 @@ ROWS = [
     ),
     ("- [2, 2, Conv, [64]]", ["2 copies run in sequence, each built for 16 input channels", "second column"]),
     ("- [-1, 1, EfficientViT_M0, [a, b, c]]", ["its constructor takes (pretrained=None, frozen_stages=0)", "too many"]),
-    ("- [-1, 1, EfficientViT_M0, [null, 7]]", ["frozen_stages is 0 (nothing) to 4 (all), got 7"]),
+    ("- [-1, 1, EfficientViT_M0, [null, 7]]", ["frozen_stages must be 0 to 4, got 7"]),
     ("- [-1, 1, EfficientViT_M0, []]", ["it is a backbone, which reads the image", "make it the first row"]),
     ("- [-1, 1, RTDETRDecoder, [nc, 32]]", ["layer 5 RTDETRDecoder fails", "it takes a list of maps"]),
     ("- [[2, 3], 1, RTDETRDecoder, [nc, 32]]", ["gives (300, 7) for an image", "only the last row, the head, may"]),

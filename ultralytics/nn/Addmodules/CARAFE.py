@@ -1,4 +1,4 @@
-"""CARAFE, an upsampler that predicts for each output position how to weigh the neighbours of its source.
+"""CARAFE: an upsampler with a predicted reassembly kernel for each output position.
 
 "CARAFE: Content-Aware ReAssembly of FEatures", Wang, Chen, Xu, Liu, Loy, Lin, ICCV 2019,
 https://arxiv.org/abs/1905.02188.
@@ -17,14 +17,14 @@ from ultralytics.nn.registry import register
 
 @register(plans.channel_preserving, overridable=True)
 class CARAFE(nn.Module):
-    """`[scale, k_enc, k_up, compressed]`: the paper's Figure 2; height and width times `scale`, channels stay.
+    """`[scale, k_enc, k_up, compressed]`: Figure 2 of the paper; upsamples by `scale`, keeps the channels.
 
     Args:
-        channels: of the input and of the output.
-        scale: factor of the size.
-        k_enc: kernel of the convolution that predicts the weights.
-        k_up: side of the neighbourhood that is weighed; the paper takes k_enc + 2.
-        compressed: channels from which the weights are predicted.
+        channels: input and output channels.
+        scale: upsampling factor.
+        k_enc: kernel size of the convolution that predicts the weights.
+        k_up: side of the reassembled neighborhood; k_enc + 2 in the paper.
+        compressed: channels of the kernel predictor.
     """
 
     def __init__(self, channels: int, scale: int = 2, k_enc: int = 3, k_up: int = 5, compressed: int = 64):
@@ -34,12 +34,12 @@ class CARAFE(nn.Module):
         self.scale, self.k_up = scale, k_up
         self.compress = nn.Conv2d(channels, compressed, 1)
         self.encode = nn.Conv2d(compressed, scale**2 * k_up**2, k_enc, padding=k_enc // 2)
-        # All neighbours weigh nearly the same at first, so that no direction is preferred: a mean over k_up x k_up.
+        # start as a mean over k_up x k_up
         nn.init.normal_(self.encode.weight, std=0.001)
         nn.init.zeros_(self.encode.bias)
 
     def kernels(self, x: Tensor) -> Tensor:
-        """Weights of the neighbours: (B, k_up^2, scale^2, H, W), which sum to one over the neighbours."""
+        """Predict the reassembly kernels (B, k_up^2, scale^2, H, W), normalized over k_up^2."""
         logits = self.encode(self.compress(x))  # (B, k_up^2 * scale^2, H, W)
         return logits.unflatten(1, (self.k_up**2, self.scale**2)).softmax(1)
 
@@ -48,7 +48,7 @@ class CARAFE(nn.Module):
         weights = self.kernels(x).to(x.dtype).unsqueeze(1)  # (B, 1, k_up^2, scale^2, H, W)
         margin = self.k_up // 2
         x = F.pad(x, (margin, margin, margin, margin)).unsqueeze(2)  # (B, C, 1, H + k_up - 1, W + k_up - 1)
-        # One neighbour after the other: no copy of the map for each of them, as unfolding it makes, and faster.
+        # accumulate neighbor by neighbor: less memory than unfold
         y = x[..., :h, :w] * weights[:, :, 0]  # (B, C, scale^2, H, W)
         for i in range(1, self.k_up**2):
             top, left = divmod(i, self.k_up)

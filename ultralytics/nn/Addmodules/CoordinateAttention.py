@@ -1,4 +1,4 @@
-"""Coordinate attention: one gate along the height and one along the width, so that a gate knows its position.
+"""Coordinate attention: a gate along the height and a gate along the width.
 
 "Coordinate Attention for Efficient Mobile Network Design", Hou, Zhou, Feng, CVPR 2021, https://arxiv.org/abs/2103.02907.
 """
@@ -13,15 +13,14 @@ from ultralytics.nn.modules.argument_checks import require_whole
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.registry import register
 
-MIN_HIDDEN = 8  # channels between the two steps, however few the input has
+MIN_HIDDEN = 8  # minimum hidden channels
 
 
 @register(plans.channel_preserving, overridable=True)
 class CoordAtt(nn.Module):
-    """`[reduction]`: the block of the paper's Figure 2 (c).
+    """`[reduction]`: Figure 2 (c) of the paper.
 
-    The normalisation runs over strips of H + W >= 2 positions: a batch of one image trains at any size. The gates start
-    near 0.25, a half for each direction; the normalisation of the next convolution makes up for it.
+    Gates start near 0.25, which the normalization of the next convolution compensates.
     """
 
     def __init__(self, channels: int, reduction: int = 32):

@@ -1,8 +1,8 @@
 """EfficientViT (MSRA) as a backbone with four outputs, strides 8, 8, 16, 32.
 
 "EfficientViT: Memory Efficient Vision Transformer with Cascaded Group Attention", Liu et al., CVPR 2023,
-https://arxiv.org/abs/2305.07027. Parameter names are those of the published classifiers, whose weights load. The last
-convolution of the stem has stride 1 here, 2 in the classifiers: detection wants the finer maps.
+https://arxiv.org/abs/2305.07027. Parameter names follow the published classifiers, so their weights load. The last
+convolution of the stem has stride 1 here and 2 in the classifiers, which gives detection finer maps.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STRIDES = (8, 8, 16, 32)
 
 
 class Conv2d_BN(nn.Module):
-    """Convolution without bias and batch normalisation; `bn_weight_init=0` starts a residual branch at zero."""
+    """Convolution without bias, and batch normalization; `bn_weight_init=0` starts a residual branch at zero."""
 
     def __init__(self, c1, c2, k=1, s=1, p=0, g=1, bn_weight_init=1.0):
         super().__init__()
@@ -38,12 +38,14 @@ class Conv2d_BN(nn.Module):
         return self.bn(self.c(x))
 
     def fold(self) -> None:
-        """Fold the normalisation into the convolution, for inference."""
+        """Fold the normalization into the convolution, for inference."""
         if not isinstance(self.bn, nn.Identity):
             self.c, self.bn = fold_batchnorm(self.c, self.bn), nn.Identity()
 
 
 class Residual(nn.Module):
+    """x + m(x)."""
+
     folded = False
 
     def __init__(self, m):
@@ -55,7 +57,7 @@ class Residual(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Take the sum into the centre of a depthwise convolution, for inference."""
+        """Fold the residual into the center of a depthwise convolution, for inference."""
         if isinstance(self.m, Conv2d_BN) and self.m.c.groups == self.m.c.in_channels and not self.folded:
             self.m.fold()
             row, column = (side // 2 for side in self.m.c.kernel_size)
@@ -77,7 +79,7 @@ class FFN(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Channel gate from the global mean, https://arxiv.org/abs/1709.01507."""
+    """Squeeze-and-excitation, https://arxiv.org/abs/1709.01507."""
 
     def __init__(self, channels, hidden):
         super().__init__()
@@ -108,7 +110,7 @@ class PatchMerging(nn.Module):
 
 
 class CascadedGroupAttention(nn.Module):
-    """Each head attends on its own slice of the channels, to which the output of the head before it is added."""
+    """Attention heads on slices of the channels; each slice is added the output of the previous head (Figure 4)."""
 
     def __init__(self, dim, heads, kernels):
         super().__init__()
@@ -122,7 +124,7 @@ class CascadedGroupAttention(nn.Module):
         self.register_buffer("biases", None)  # of each pair of positions, after fold()
 
     def fold(self) -> None:
-        """Look the biases of all pairs up once, for inference."""
+        """Gather the biases of all pairs of positions once, for inference."""
         self.biases = self._biases().detach()
 
     def _biases(self) -> Tensor:
@@ -130,7 +132,7 @@ class CascadedGroupAttention(nn.Module):
 
     @staticmethod
     def _offset_index() -> Tensor:
-        """(49, 49) for each pair of positions of a window, |dy| * 7 + |dx|, the column of its learned bias."""
+        """Return (49, 49): |dy| * 7 + |dx| for each pair of positions, the index of its learned bias."""
         y, x = torch.meshgrid(torch.arange(WINDOW), torch.arange(WINDOW), indexing="ij")
         y, x = y.flatten(), x.flatten()
         return (y[:, None] - y).abs() * WINDOW + (x[:, None] - x).abs()
@@ -152,7 +154,7 @@ class CascadedGroupAttention(nn.Module):
 
 
 class LocalWindowAttention(nn.Module):
-    """Attention in 7x7 windows; the map is padded with zeros on the right and at the bottom to whole windows."""
+    """Attention in 7x7 windows; the map is zero-padded on the right and bottom to whole windows."""
 
     def __init__(self, dim, heads, kernels):
         super().__init__()
@@ -171,7 +173,7 @@ class LocalWindowAttention(nn.Module):
 
 
 class EfficientViTBlock(nn.Module):
-    """Sandwich: depthwise convolution and FFN, then attention, then depthwise convolution and FFN."""
+    """Sandwich block: depthwise convolution and FFN, attention, depthwise convolution and FFN."""
 
     def __init__(self, dim, heads, kernels):
         super().__init__()
@@ -191,27 +193,27 @@ def _depthwise(dim: int) -> Conv2d_BN:
 
 
 def _downsample(dim: int, out_dim: int) -> list[nn.Module]:
-    """Between two stages: depthwise convolution and FFN on either side of the patch merging."""
+    """Build the layers between two stages: depthwise convolution and FFN before and after patch merging."""
     before, after = (nn.Sequential(Residual(_depthwise(d)), Residual(FFN(d, 2 * d))) for d in (dim, out_dim))
     return [before, PatchMerging(dim, out_dim), after]
 
 
 class EfficientViT(nn.Module):
-    """The network: a stem of four convolutions and three stages.
+    """Stem of four convolutions, and three stages.
 
     Args:
-        embed_dim: channels of the stages.
-        depth: sandwich blocks of the stages.
-        num_heads: attention heads of the stages.
-        kernels: depthwise kernel of the query of head 0, 1, ...
-        pretrained: file with the weights of a published or a timm classifier.
-        frozen_stages: 0 trains everything; 1 freezes the stem, 2 also the first stage, up to 4 for the whole network.
+        embed_dim: channels per stage.
+        depth: sandwich blocks per stage.
+        num_heads: attention heads per stage.
+        kernels: kernel size of the depthwise query convolution per head.
+        pretrained: weights file of a published or timm classifier.
+        frozen_stages: 0 trains everything; 1 freezes the stem, 2 also stage 1, up to 4 for the whole network.
     """
 
     def __init__(self, embed_dim, depth, num_heads, kernels, pretrained=None, frozen_stages=0):
         super().__init__()
         if frozen_stages not in range(5):
-            raise ModelConfigError(f"EfficientViT: frozen_stages is 0 (nothing) to 4 (all), got {frozen_stages!r}")
+            raise ModelConfigError(f"EfficientViT: frozen_stages must be 0 to 4, got {frozen_stages!r}")
         self.frozen_stages, self.pretrained = frozen_stages, pretrained
         self.width_list = [embed_dim[0], *embed_dim]  # channels of the outputs
         stem = [3, *(embed_dim[0] // d for d in (8, 4, 2, 1))]
@@ -228,7 +230,7 @@ class EfficientViT(nn.Module):
             part.requires_grad_(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> maps at strides 8, 8, 16, 32; any size from 32 x 32 up."""
+        """Compute maps at strides 8, 8, 16, 32 of images (B, 3, H, W), at least 32 x 32."""
         outputs = []
         for part in (self.patch_embed, self.blocks1, self.blocks2, self.blocks3):
             x = part(x)
@@ -236,7 +238,7 @@ class EfficientViT(nn.Module):
         return outputs
 
     def train(self, mode: bool = True) -> EfficientViT:
-        """Set the mode; frozen stages stay in eval, so that their normalisation statistics do not move."""
+        """Set the mode; frozen stages stay in eval, so their BatchNorm statistics do not change."""
         super().train(mode)
         for part in self._frozen_parts():
             part.eval()
@@ -248,8 +250,8 @@ class EfficientViT(nn.Module):
     def load_pretrained(self, file: str | Path) -> None:
         """Load the weights of a classifier (`.pth` with `model` or `state_dict`, or timm's names) and log a report.
 
-        Biases of another window size are interpolated; a smaller depthwise kernel is grown with zeros, a larger one
-        cropped to its centre, with a warning.
+        Attention biases of another window size are interpolated; smaller depthwise kernels are zero-padded, larger
+        ones cropped with a warning.
 
         Raises:
             WeightsError: the file cannot be read, or nothing in it matches.

@@ -1,4 +1,4 @@
-"""Large kernel attention: a 21x21 convolution in three cheap parts gives the gate.
+"""Large kernel attention: a gate from a decomposed 21x21 convolution.
 
 "Visual Attention Network", Guo, Lu, Liu, Cheng, Hu, Computational Visual Media 2023, https://arxiv.org/abs/2202.09741.
 """
@@ -15,10 +15,9 @@ from ultralytics.utils.errors import ModelConfigError
 
 @register(plans.channel_preserving, overridable=True)
 class LKA(nn.Module):
-    """`[k, d]`: the paper's attention for a kernel of size `k`, with dilation `d`.
+    """`[k, d]`: attention with kernel size `k` and dilation `d`.
 
-    A depthwise (2d - 1)x(2d - 1) convolution, a depthwise one of ceil(k / d) with dilation d, and a pointwise one; the
-    input is multiplied by the result, which is no sigmoid.
+    A depthwise (2d - 1)x(2d - 1), a dilated depthwise ceil(k / d) and a pointwise convolution. The gate has no sigmoid.
     """
 
     def __init__(self, channels: int, k: int = 21, d: int = 3):
@@ -26,12 +25,11 @@ class LKA(nn.Module):
         require_whole("LKA", k=k, d=d)
         kernel = -(-k // d)
         if kernel % 2 == 0:
-            raise ModelConfigError(f"ceil(k / d) must be odd, so that the size stays, got k={k}, d={d}: {kernel}")
+            raise ModelConfigError(f"ceil(k / d) must be odd to preserve the map size, got k={k}, d={d}: {kernel}")
         self.local = nn.Conv2d(channels, channels, 2 * d - 1, padding=d - 1, groups=channels)
         self.long = nn.Conv2d(channels, channels, kernel, padding=kernel // 2 * d, groups=channels, dilation=d)
         self.point = nn.Conv2d(channels, channels, 1)
-        # There is no shortcut here, unlike in the paper's network: with a gate of 1 + a little the features pass
-        # through at first, instead of being multiplied by noise around zero.
+        # start as an identity: the paper has a residual around the block, which is missing here
         nn.init.normal_(self.point.weight, std=0.01)
         nn.init.ones_(self.point.bias)
 

@@ -1,7 +1,7 @@
-"""Efficient multi-scale attention: a 1x1 and a 3x3 branch, each weighed by the mean of the other.
+"""Efficient multi-scale attention (EMA): a 1x1 and a 3x3 branch, each weighted by the mean of the other.
 
 "Efficient Multi-Scale Attention Module with Cross-Spatial Learning", Ouyang, He, Zhang, Luo, Guo, Zhan, Huang,
-ICASSP 2023, https://arxiv.org/abs/2305.13563. Not the moving average of the weights, which has the same short name.
+ICASSP 2023, https://arxiv.org/abs/2305.13563. Not the moving average of weights.
 """
 
 from __future__ import annotations
@@ -17,18 +17,16 @@ from ultralytics.utils.errors import ModelConfigError
 
 @register(plans.channel_preserving, overridable=True)
 class EMA(nn.Module):
-    """`[groups]`: the block of the paper; the channels are cut into `groups` that share all weights.
+    """`[groups]`: the block of the paper; the channels are split into `groups` that share all weights.
 
-    With D = C / groups channels a group: 10 D^2 + 4 D parameters. One gate a group and position, at first near 0.5; the
-    normalisation of the next convolution makes up for it. A map of 1x1 needs two groups or images, as normalisation of
-    one single number has no meaning.
+    D = C / groups channels per group: 10 D^2 + 4 D parameters. One gate per group and position, which starts near 0.5.
     """
 
     def __init__(self, channels: int, groups: int = 32):
         super().__init__()
         require_whole("EMA", groups=groups)
         if channels % groups:
-            raise ModelConfigError(f"{channels} channels cannot be cut into {groups} groups; choose a divisor")
+            raise ModelConfigError(f"{channels} channels cannot be split into {groups} groups; use a divisor")
         self.groups = groups
         depth = channels // groups
         self.strip = nn.Conv2d(depth, depth, 1)
@@ -44,7 +42,7 @@ class EMA(nn.Module):
         return (x * gate).reshape(b, c, h, w)
 
     def _gated(self, x: Tensor) -> Tensor:
-        """Gates along the height and the width, from one pointwise convolution of both."""
+        """Apply gates along the height and the width, from one shared pointwise convolution."""
         height = x.shape[2]
         rows = x.mean(3, keepdim=True)  # (B * G, D, H, 1)
         columns = x.mean(2, keepdim=True).transpose(2, 3)  # (B * G, D, W, 1)
@@ -53,6 +51,6 @@ class EMA(nn.Module):
 
     @staticmethod
     def _crossed(one: Tensor, other: Tensor) -> Tensor:
-        """Mean of the channels of `other`, weighed by the softmax of the channel means of `one`: (B * G, 1, H, W)."""
+        """Weight the channels of `other` by the softmax of the channel means of `one`: (B * G, 1, H, W)."""
         shares = one.mean((2, 3), keepdim=True).softmax(1)  # (B * G, D, 1, 1)
         return (shares * other).sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Partial convolution: a 3x3 convolution on some of the channels, the others pass as they are.
+"""Partial convolution: a 3x3 convolution on a part of the channels; the others are unchanged.
 
 "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks" (FasterNet), Chen, Kao, He, Zhuo, Wen, Lee, Chan,
 CVPR 2023, https://arxiv.org/abs/2303.03667.
@@ -41,9 +41,8 @@ class PConv(nn.Module):
 class FasterBlock(nn.Module):
     """`[parts, expansion]`: the block of FasterNet, without its stochastic depth.
 
-    Partial convolution, pointwise convolution to `expansion` times the channels, normalisation, ReLU, and a pointwise
-    convolution back, with a shortcut. Only the wide features are normalised and activated, which the paper does to keep
-    the features diverse and the latency low.
+    Partial convolution, pointwise convolution to `expansion` times the channels with normalization and ReLU, and a
+    pointwise convolution back, with a residual.
     """
 
     def __init__(self, channels: int, parts: int = 4, expansion: int = 2):
@@ -62,7 +61,7 @@ class FasterBlock(nn.Module):
 class FasterC3(RepC3):
     """`[c2, e, parts, expansion]`: RT-DETR's fusion block (`RepC3`) with `n` FasterNet blocks in place of its RepConv.
 
-    The paper has no such block: this is the block of FasterNet in the place where RT-DETR puts its own.
+    This combination is not in the paper.
     """
 
     def __init__(self, c1: int, c2: int, n: int = 3, e: float = 0.5, parts: int = 4, expansion: int = 2):

@@ -14,11 +14,10 @@ from ultralytics.nn.registry import register
 
 @register(plans.channel_preserving, overridable=True)
 class SEAttention(nn.Module):
-    """`[reduction]`: the gate of the paper's Figure 1, 2 C^2 / reduction parameters.
+    """`[reduction]`: Figure 1 of the paper, 2 C^2 / reduction parameters.
 
-    The mean z of each channel gives the gates sigmoid(W2 relu(W1 z)), equations 2 to 4; W1 has at least one row. The
-    layers have no bias, as in the paper's count of parameters, and torch's usual weights: the gates start near 0.5,
-    which the normalisation of the next convolution makes up for.
+    Gates sigmoid(W2 relu(W1 z)) from the channel means z, equations 2 to 4, without bias as in the paper's parameter
+    count. Gates start near 0.5, which the normalization of the next convolution compensates.
     """
 
     def __init__(self, channels: int, reduction: int = 16):

@@ -13,15 +13,15 @@ from ultralytics.nn.modules.block import RepC3
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.registry import register
 
-KERNEL = 7  # of both depthwise convolutions
+KERNEL = 7  # both depthwise convolutions
 
 
 @register(plans.channel_preserving, overridable=True)
 class StarBlock(nn.Module):
     """`[expansion]`: the block of StarNet, without its stochastic depth.
 
-    Depthwise 7x7, two pointwise convolutions whose outputs are multiplied, one back to C channels, depthwise 7x7, and
-    the shortcut. The first and the one back to C channels have a normalisation, the factors of the product have none.
+    Depthwise 7x7, two pointwise convolutions whose outputs are multiplied, a pointwise one to C channels, depthwise
+    7x7, residual. The first and the fourth are normalized.
     """
 
     def __init__(self, channels: int, expansion: int = 4):
@@ -45,7 +45,7 @@ class StarBlock(nn.Module):
 class StarC3(RepC3):
     """`[c2, e, expansion]`: RT-DETR's fusion block (`RepC3`) with `n` star blocks in place of its RepConv.
 
-    The paper has no such block: this is the star block in the place where RT-DETR puts its own.
+    This combination is not in the paper.
     """
 
     def __init__(self, c1: int, c2: int, n: int = 3, e: float = 0.5, expansion: int = 4):

@@ -1,4 +1,4 @@
-"""Fast normalised fusion of BiFPN: a weighted mean of maps, with a learned weight for each map.
+"""Fast normalized fusion of BiFPN: a weighted mean of maps with one learned weight per map.
 
 "EfficientDet: Scalable and Efficient Object Detection", Tan, Pang, Le, CVPR 2020, https://arxiv.org/abs/1911.09070.
 """
@@ -12,35 +12,34 @@ from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 
-EPSILON = 1e-4  # the paper's, Section 3.3
+EPSILON = 1e-4  # Section 3.3
 
 
 def weighted_sum(ctx: RowContext) -> LayerSpec:
-    """`[]`: a list of maps of equal channels and equal size, for a constructor (number of maps)."""
+    """Plan `[]` for a constructor (number of maps); all maps need equal channels and sizes."""
     ctx.require_once()
     if len(ctx.inputs) < 2 or len(set(ctx.inputs)) > 1:
         raise ModelConfigError(
             f"its maps have {list(ctx.inputs)} channels, expected a list of two or more with equal "
-            f"channels; put a Conv before the ones that differ"
+            f"channels; add a Conv before the ones that differ"
         )
     if len(set(ctx.sizes)) > 1:
         raise ModelConfigError(
-            f"its maps have sizes {list(ctx.sizes)}, expected equal sizes; put a layer that "
-            f"changes the size before the ones that differ"
+            f"its maps have sizes {list(ctx.sizes)}, expected equal sizes; resize the ones that differ"
         )
     return LayerSpec((len(ctx.inputs),), ctx.c1)
 
 
 @register(weighted_sum, overridable=True)
 class WeightedAdd(nn.Module):
-    """`[]`: sum of w_i x_i over (epsilon + sum of w_i), w_i = relu of the parameters; all start at 1, a plain mean."""
+    """`[]`: sum of w_i x_i / (epsilon + sum of w_i) with w_i = relu of the parameters, which start at 1."""
 
     def __init__(self, maps: int):
         super().__init__()
         self.weights = nn.Parameter(torch.ones(maps))
 
     def shares(self) -> Tensor:
-        """(maps,) what each map counts for, 0 or more; they sum to one up to `EPSILON`."""
+        """Compute the normalized weights (maps,)."""
         weights = self.weights.relu()
         return weights / (weights.sum() + EPSILON)
 

@@ -18,7 +18,7 @@ AREA_HEAD = 32  # the same in YOLO12
 class Attention(nn.Module):
     """Self-attention over all positions, with a depthwise convolution as position encoding (YOLOv10).
 
-    Queries and keys have `attn_ratio` of the dim / num_heads channels that a head's values have.
+    Queries and keys have `attn_ratio` times as many channels per head as values (dim / num_heads).
     """
 
     def __init__(self, dim, num_heads=8, attn_ratio=0.5):
@@ -40,7 +40,7 @@ class Attention(nn.Module):
 
 
 class PSABlock(nn.Module):
-    """Attention and a feed-forward network, each with a shortcut unless `shortcut` is off (YOLO11)."""
+    """Attention and a feed-forward network, each with a residual if `shortcut` (YOLO11)."""
 
     def __init__(self, c, attn_ratio=0.5, num_heads=4, shortcut=True):
         super().__init__()
@@ -59,7 +59,7 @@ def _psa_block(c: int) -> PSABlock:
 
 @register(plans.conv)
 class PSA(nn.Module):
-    """Attention on `e` of the channels, beside as many that pass (YOLOv10); the output has those of the input."""
+    """Partial self-attention: attention on a fraction `e` of the channels (YOLOv10); requires c1 == c2."""
 
     def __init__(self, c1, c2, e=0.5):
         super().__init__()
@@ -94,7 +94,7 @@ class C2PSA(nn.Module):
 
 @register(plans.csp)
 class C2fPSA(C2f):
-    """C2f of attention blocks; the output has the channels of the input."""
+    """C2f of attention blocks; requires c1 == c2."""
 
     def __init__(self, c1, c2, n=1, e=0.5):
         require_same("C2fPSA", c1=c1, c2=c2)
@@ -103,7 +103,7 @@ class C2fPSA(C2f):
 
 @register(plans.csp)
 class C3k2(C2f):
-    """C2f of bottlenecks, of C3k (`c3k`), or of a bottleneck and attention each (`attn`, before `c3k`) (YOLO11)."""
+    """C2f of bottlenecks, C3k (`c3k`), or bottleneck and attention pairs (`attn`, overrides `c3k`) (YOLO11)."""
 
     def __init__(self, c1, c2, n=1, c3k=False, e=0.5, attn=False, g=1, shortcut=True):
         def inner(c: int) -> nn.Module:
@@ -115,7 +115,7 @@ class C3k2(C2f):
 
 
 class AAttn(nn.Module):
-    """Attention within `area` equal strips of the map (YOLO12); H * W must be a multiple of `area`."""
+    """Area attention: attention within `area` equal strips of the map (YOLO12); H * W must be a multiple of `area`."""
 
     def __init__(self, dim, num_heads, area=1):
         super().__init__()
@@ -135,7 +135,7 @@ class AAttn(nn.Module):
 
 
 class ABlock(nn.Module):
-    """Area attention and a feed-forward network of `mlp_ratio` times the channels, each with a shortcut (YOLO12)."""
+    """Area attention and a feed-forward network of `mlp_ratio` times the channels, each with a residual (YOLO12)."""
 
     def __init__(self, dim, num_heads, mlp_ratio=1.2, area=1):
         super().__init__()
@@ -153,10 +153,10 @@ class ABlock(nn.Module):
 
 @register(plans.csp)
 class A2C2f(nn.Module):
-    """Aggregation of `n` pairs of area attention blocks, or of C3k where not `a2` (YOLO12).
+    """R-ELAN (YOLO12): `n` pairs of area attention blocks, or C3k if not `a2`, concatenated.
 
-    With `a2` and `residual` the input is added to a learned share of the result. `area` and `mlp_ratio` are of the
-    attention, `g` and `shortcut` of C3k.
+    With `a2` and `residual` the input is added to the scaled result (learned `gamma`). `area` and `mlp_ratio` belong
+    to the attention, `g` and `shortcut` to C3k.
     """
 
     def __init__(

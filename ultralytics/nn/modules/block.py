@@ -1,6 +1,6 @@
-"""Blocks of RT-DETR's models: HGNetV2, ResNet, ResNet-vd and the fusion block; and two parts of YOLO's heads.
+"""Blocks of RT-DETR models: HGNetV2, ResNet, ResNet-vd, the fusion block RepC3; and DFL and Proto of YOLO heads.
 
-The names of all blocks, those of YOLO too, can be imported from here, where the published package has them.
+All blocks are importable from here, their path in the published package.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ultralytics.nn.modules.attention import (
     PSABlock,
 )
 from ultralytics.nn.modules.conv import Conv, ConvNormLayer, LightConv, RepConv, activation
-from ultralytics.nn.modules.conv import DWConv as DWConv  # files of forks import these three from here, too
+from ultralytics.nn.modules.conv import DWConv as DWConv  # forks import these three from here as well
 from ultralytics.nn.modules.conv import GhostConv as GhostConv
 from ultralytics.nn.modules.conv import autopad as autopad
 from ultralytics.nn.modules.csp import (
@@ -63,14 +63,6 @@ __all__ = [
     "ResNetBlock", "ResNetLayer", "SCDown", "TransformerBlock",
 ]  # fmt: skip
 
-# A pickle of a model names the module of each class: it is this one, as in the published package.
-for _block in (
-    C1, C2, C2PSA, C3, C3TR, CIB, ELAN1, PSA, SPP, SPPELAN, SPPF, A2C2f, AAttn, ABlock, AConv, ADown, Attention,
-    Bottleneck, BottleneckCSP, C2f, C2fCIB, C2fPSA, C3Ghost, C3f, C3k, C3k2, C3x, CBFuse, CBLinear, GhostBottleneck,
-    PSABlock, RepBottleneck, RepCSP, RepNCSPELAN4, RepVGGDW, SCDown,
-):  # fmt: skip
-    _block.__module__ = __name__
-
 
 def _stem(ctx: RowContext, cm: int, c2: int) -> LayerSpec:
     ctx.require_once()
@@ -104,7 +96,7 @@ def _resnet_vd_stage(ctx: RowContext, c2: int, block: str, n: int, stage: int, a
 
 @register(_stem)
 class HGStem(nn.Module):
-    """Stem of HGNetV2, stride 4: a pooled and a convolved branch after the first convolution, then joined."""
+    """Stem of HGNetV2, stride 4: a pooled and a convolved branch, concatenated."""
 
     def __init__(self, c1, cm, c2):
         super().__init__()
@@ -115,18 +107,18 @@ class HGStem(nn.Module):
         self.pool = nn.MaxPool2d(2, stride=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        right_bottom = (0, 1, 0, 1)  # 2x2 kernels at stride 1 lose a row and a column
+        right_bottom = (0, 1, 0, 1)  # pad for 2x2 kernels at stride 1
         halved = F.pad(self.stem1(x), right_bottom)  # (B, c1, H, W) -> (B, cm, H/2 + 1, W/2 + 1)
         convolved = self.stem2b(F.pad(self.stem2a(halved), right_bottom))  # (B, cm, H/2, W/2)
-        joined = torch.cat((self.pool(halved), convolved), 1)  # (B, 2 cm, H/2, W/2)
-        return self.stem4(self.stem3(joined))  # (B, c2, H/4, W/4)
+        y = torch.cat((self.pool(halved), convolved), 1)  # (B, 2 cm, H/2, W/2)
+        return self.stem4(self.stem3(y))  # (B, c2, H/4, W/4)
 
 
 @register(_hg_block)
 class HGBlock(nn.Module):
-    """Block of HGNetV2: `n` convolutions in a row, all their outputs squeezed and expanded together.
+    """Block of HGNetV2: `n` sequential convolutions whose outputs are concatenated, squeezed and expanded.
 
-    With `shortcut` the input is added where c1 is c2.
+    `shortcut` adds the input if c1 == c2.
     """
 
     def __init__(self, c1, cm, c2, k=3, n=6, lightconv=False, shortcut=False, act=nn.ReLU()):  # noqa: B008
@@ -149,8 +141,7 @@ class HGBlock(nn.Module):
 class RepC3(nn.Module):
     """Fusion block of the hybrid encoder (RT-DETR, https://arxiv.org/abs/2304.08069, Figure 5).
 
-    `n` RepConv, or what `inner` makes for a number of channels, on one branch of e * c2 channels, a pointwise
-    convolution on the other, summed.
+    Sum of two branches of e * c2 channels: `n` RepConv (or `inner(channels)`), and a pointwise convolution.
     """
 
     def __init__(self, c1, c2, n=3, e=1.0, *, inner: Callable[[int], nn.Module] | None = None):
@@ -166,9 +157,9 @@ class RepC3(nn.Module):
 
 
 class ResNetBlock(nn.Module):
-    """Bottleneck of ResNet, https://arxiv.org/abs/1512.03385; the stride is in its 3x3 convolution.
+    """Bottleneck of ResNet, https://arxiv.org/abs/1512.03385, with the stride in the 3x3 convolution.
 
-    Inside it the activation of `Conv` is used, and a ReLU after the sum, as in the published package.
+    As in the published package, inner activations are those of `Conv`, and the sum is followed by ReLU.
     """
 
     def __init__(self, c1, c2, s=1, e=4):
@@ -186,7 +177,7 @@ class ResNetBlock(nn.Module):
 
 @register(_resnet_layer)
 class ResNetLayer(nn.Module):
-    """A stage of ResNet: the stem (7x7 convolution and pooling, stride 4) where `is_first`, else `n` bottlenecks."""
+    """Stage of ResNet: the stem (7x7 convolution and pooling, stride 4) if `is_first`, else `n` bottlenecks."""
 
     def __init__(self, c1, c2, s=1, is_first=False, n=1, e=4):
         super().__init__()
@@ -202,9 +193,9 @@ class ResNetLayer(nn.Module):
 
 @register(plans.conv)
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut; of ResNet-vd (https://arxiv.org/abs/1812.01187): it shrinks by pooling.
+    """Two 3x3 convolutions with a shortcut, of ResNet-vd (https://arxiv.org/abs/1812.01187).
 
-    `projected` puts a pointwise convolution, and at stride 2 the pooling, into the shortcut.
+    `projected` adds a pointwise convolution, after average pooling at stride 2, to the shortcut.
     """
 
     expansion = 1
@@ -223,10 +214,10 @@ class BasicBlock(nn.Module):
 
 @register(_bottleneck_vd, overridable=True)
 class BottleNeck(nn.Module):
-    """1x1, 3x3 (with the stride) and 1x1 convolution to four times `c2`: the block of ResNet-vd 50 and 101.
+    """Bottleneck of ResNet-vd 50 and 101: 1x1, 3x3 (with the stride) and 1x1 convolution to 4 * c2 channels.
 
-    `[c2, s, projected, act]`, or in a row of `Blocks`: `[c2, BottleNeck, blocks, stage]`. ResNet-D of
-    https://arxiv.org/abs/1812.01187. Parameters are named as in the official RT-DETR, whose weights load.
+    `[c2, s, projected, act]`, or in a row of `Blocks`: `[c2, BottleNeck, blocks, stage]`. Source:
+    https://arxiv.org/abs/1812.01187 (ResNet-D). Parameter names are those of the official RT-DETR.
     """
 
     expansion = 4
@@ -246,7 +237,7 @@ class BottleNeck(nn.Module):
 
 
 def _vd_shortcut(name: str, c1: int, c2: int, s: int, projected: bool) -> nn.Module:
-    """The shortcut of ResNet-vd: a 1x1 convolution where `projected`, which averages 2 x 2 values first at stride 2."""
+    """Build the shortcut of ResNet-vd: identity, or a 1x1 convolution after 2x2 average pooling at stride 2."""
     if s not in (1, 2) or (not projected and (s, c1) != (1, c2)):
         raise ModelConfigError(
             f"{name}: s must be 1 or 2, and projected True where s is 2 or {c1} channels in are not {c2} out; "
@@ -260,7 +251,7 @@ def _vd_shortcut(name: str, c1: int, c2: int, s: int, projected: bool) -> nn.Mod
 
 @register(_resnet_vd_stage)
 class Blocks(nn.Module):
-    """Stage `stage` (2 to 5) of ResNet-vd: `n` blocks; the first has a projection and, from stage 3, stride 2."""
+    """Stage 2 to 5 of ResNet-vd: `n` blocks; the first is projected and, from stage 3, has stride 2."""
 
     def __init__(self, c1, c2, block, n, stage, act="relu"):
         super().__init__()
@@ -271,7 +262,7 @@ class Blocks(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:
-            x = block(x)  # (B, c1, H, W) -> (B, expansion c2, H / s, W / s), which the others keep
+            x = block(x)  # (B, c1, H, W) -> (B, expansion c2, H / s, W / s)
         return x
 
 

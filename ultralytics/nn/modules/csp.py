@@ -1,4 +1,4 @@
-"""Blocks of YOLOv10 (arXiv:2405.14458) without attention: cheap downsampling and the compact inverted block."""
+"""Bottlenecks and cross-stage partial (CSP) blocks of YOLOv5 to YOLO11, and the blocks of YOLOv10 without attention."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ultralytics.utils.errors import ModelConfigError
 
 @register(plans.conv)
 class Bottleneck(nn.Module):
-    """Two convolutions of kernels `k`, `e` * c2 channels between them; with `shortcut` a sum where c1 is c2."""
+    """Two convolutions of kernels `k`, `e` * c2 hidden channels, and a residual if `shortcut` and c1 == c2."""
 
     def __init__(self, c1, c2, shortcut=True, g=1, k=(3, 3), e=0.5):
         super().__init__()
@@ -44,8 +44,7 @@ class GhostBottleneck(nn.Module):
     """Two ghost convolutions with a shortcut; stride 2 by depthwise convolutions (GhostNet, arXiv:1911.11907).
 
     Raises:
-        ModelConfigError: c2 is no multiple of 4 (each ghost convolution halves it); c1 is not c2 at stride 1; another
-            stride than 1 and 2.
+        ModelConfigError: c2 is not a multiple of 4, c1 != c2 at stride 1, or the stride is not 1 or 2.
     """
 
     def __init__(self, c1, c2, k=3, s=1):
@@ -99,7 +98,7 @@ class C2(nn.Module):
 
 @register(plans.csp)
 class C2f(nn.Module):
-    """CSP that keeps the output of every one of its `n` inner blocks (YOLOv8); they are bottlenecks if not `inner`."""
+    """CSP that concatenates the outputs of all `n` inner blocks (YOLOv8); `inner` replaces the bottlenecks."""
 
     def __init__(self, c1, c2, n=1, shortcut=False, g=1, e=0.5, *, inner: Inner | None = None):
         super().__init__()
@@ -116,7 +115,7 @@ class C2f(nn.Module):
 
 @register(plans.csp)
 class C3(nn.Module):
-    """CSP with three convolutions: `n` bottlenecks, or what `inner` gives, beside a pointwise branch."""
+    """CSP with three convolutions: `n` bottlenecks (or `inner` blocks) beside a pointwise branch."""
 
     def __init__(self, c1, c2, n=1, shortcut=True, g=1, e=0.5, *, inner: Inner | None = None):
         super().__init__()
@@ -143,9 +142,9 @@ class C3x(C3):
 
 @register(plans.csp)
 class C3TR(C3):
-    """C3 of `n` transformer layers of 4 heads, which have shortcuts of their own: `shortcut` and `g` have no meaning.
+    """C3 of `n` transformer layers with 4 heads.
 
-    Their places stay, because `e` stands behind them in the rows of published model files.
+    `shortcut` and `g` are unused: rows of published model files have them before `e`.
     """
 
     def __init__(self, c1, c2, n=1, shortcut=True, g=1, e=0.5):
@@ -155,9 +154,9 @@ class C3TR(C3):
 
 @register(plans.csp)
 class C3Ghost(C3):
-    """C3 of ghost bottlenecks, which have shortcuts of their own: `shortcut` and `g` have no meaning.
+    """C3 of ghost bottlenecks.
 
-    Their places stay, because `e` stands behind them in the rows of published model files.
+    `shortcut` and `g` are unused: rows of published model files have them before `e`.
     """
 
     def __init__(self, c1, c2, n=1, shortcut=True, g=1, e=0.5):
@@ -165,7 +164,7 @@ class C3Ghost(C3):
 
 
 class C3k(C3):
-    """C3 with a kernel size of choice (YOLO11)."""
+    """C3 with kernel size `k` (YOLO11)."""
 
     def __init__(self, c1, c2, n=1, shortcut=True, g=1, e=0.5, k=3):
         super().__init__(c1, c2, n, e=e, inner=_bottleneck(shortcut, g, (k, k)))
@@ -179,7 +178,7 @@ class RepCSP(C3):
 
 
 class C3f(nn.Module):
-    """C3 that keeps the output of every bottleneck."""
+    """C3 that concatenates the outputs of all bottlenecks."""
 
     def __init__(self, c1, c2, n=1, shortcut=False, g=1, e=0.5):
         super().__init__()
@@ -196,7 +195,7 @@ class C3f(nn.Module):
 
 @register(plans.csp)
 class BottleneckCSP(nn.Module):
-    """The first CSP bottleneck (arXiv:1911.11929): one normalisation over both branches."""
+    """Original CSP bottleneck (arXiv:1911.11929): one normalization over both branches."""
 
     def __init__(self, c1, c2, n=1, shortcut=True, g=1, e=0.5):
         super().__init__()
@@ -208,12 +207,12 @@ class BottleneckCSP(nn.Module):
         self.m = nn.Sequential(*(Bottleneck(c_, c_, shortcut, g, e=1.0) for _ in range(n)))
 
     def forward(self, x: Tensor) -> Tensor:
-        joined = torch.cat((self.cv3(self.m(self.cv1(x))), self.cv2(x)), 1)  # (B, 2 c_, H, W)
-        return self.cv4(self.act(self.bn(joined)))
+        y = torch.cat((self.cv3(self.m(self.cv1(x))), self.cv2(x)), 1)  # (B, 2 c_, H, W)
+        return self.cv4(self.act(self.bn(y)))
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Fold each half of the normalisation into the convolution before it, for inference."""
+        """Fold each half of the normalization into the convolution before it, for inference."""
         if isinstance(self.bn, nn.Identity):
             return
         scales, offsets = (values.chunk(2) for values in batchnorm_affine(self.bn))
@@ -226,7 +225,7 @@ class BottleneckCSP(nn.Module):
 
 @register(plans.conv)
 class SCDown(nn.Module):
-    """Pointwise, then depthwise convolution of stride `s`."""
+    """Pointwise, then depthwise convolution of stride `s` (YOLOv10)."""
 
     def __init__(self, c1, c2, k, s):
         super().__init__()
@@ -264,9 +263,9 @@ class RepVGGDW(nn.Module):
 
 
 class CIB(nn.Module):
-    """Compact inverted block: depthwise and pointwise convolutions in turn; `lk` for a 7x7 in the middle.
+    """Compact inverted block (YOLOv10): alternating depthwise and pointwise convolutions.
 
-    With `shortcut` the input is added where c1 is c2.
+    `lk` uses a 7x7 kernel in the middle; `shortcut` adds the input if c1 == c2.
     """
 
     def __init__(self, c1, c2, shortcut=True, e=0.5, lk=False):
@@ -285,7 +284,7 @@ class CIB(nn.Module):
 
 @register(plans.csp)
 class C2fCIB(C2f):
-    """C2f of compact inverted blocks; they are depthwise, so that `g` has no meaning: its place is before `e`."""
+    """C2f of compact inverted blocks; `g` is unused: rows of published model files have it before `e`."""
 
     def __init__(self, c1, c2, n=1, shortcut=False, lk=False, g=1, e=0.5):
         super().__init__(c1, c2, n, e=e, inner=lambda c: CIB(c, c, shortcut, e=1.0, lk=lk))

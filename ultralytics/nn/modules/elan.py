@@ -1,4 +1,4 @@
-"""Blocks of YOLOv9 (arXiv:2402.13616): layer aggregation (GELAN), its ways of shrinking a map, and CBNet's links."""
+"""Pooling pyramids (SPP) and the blocks of YOLOv9 (arXiv:2402.13616): GELAN, downsampling, CBNet links."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ultralytics.nn.registry import register
 
 @register(plans.conv)
 class SPP(nn.Module):
-    """Windows of the sizes `k`, which are odd (SPPNet, arXiv:1406.4729)."""
+    """Spatial pyramid pooling with odd window sizes `k` (SPPNet, arXiv:1406.4729)."""
 
     def __init__(self, c1, c2, k=(5, 9, 13)):
         super().__init__()
@@ -32,10 +32,9 @@ class SPP(nn.Module):
 
 @register(plans.conv)
 class SPPF(nn.Module):
-    """SPP with windows of growing size as `n` poolings of odd size `k` in a row.
+    """SPP by `n` sequential poolings of odd size `k`.
 
-    Its first convolution has an activation, as in the models YOLOv5 to YOLO12; with `shortcut` (YOLO26) it is linear,
-    and the input is added where c1 is c2.
+    With `shortcut` (YOLO26) the first convolution has no activation, and the input is added if c1 == c2.
     """
 
     n, add = 3, False  # pickles of older releases lack them
@@ -58,7 +57,7 @@ class SPPF(nn.Module):
 
 @register(plans.conv)
 class SPPELAN(nn.Module):
-    """Three poolings of odd size `k` in a row on c3 channels, aggregated (YOLOv9, arXiv:2402.13616)."""
+    """Three sequential poolings of odd size `k` on c3 channels, concatenated (YOLOv9)."""
 
     def __init__(self, c1, c2, c3, k=5):
         super().__init__()
@@ -77,7 +76,7 @@ class SPPELAN(nn.Module):
 
 @register(plans.conv)
 class RepNCSPELAN4(nn.Module):
-    """Four branches, aggregated: both halves of c3 channels, and two blocks of c4 channels in a row after them."""
+    """GELAN: both halves of c3 channels and two sequential blocks of c4 channels, concatenated."""
 
     def __init__(self, c1, c2, c3, c4, n=1):
         super().__init__()
@@ -98,7 +97,7 @@ class RepNCSPELAN4(nn.Module):
 
 @register(plans.conv)
 class ELAN1(RepNCSPELAN4):
-    """The same aggregation of single convolutions."""
+    """GELAN with single convolutions as blocks."""
 
     def __init__(self, c1, c2, c3, c4):
         super().__init__(c1, c2, c3, c4)
@@ -110,7 +109,7 @@ class ELAN1(RepNCSPELAN4):
 
 @register(plans.conv)
 class AConv(nn.Module):
-    """Average pooling of 2x2 at stride 1, then a convolution of stride 2."""
+    """2x2 average pooling at stride 1, then a convolution of stride 2."""
 
     def __init__(self, c1, c2):
         super().__init__()
@@ -122,7 +121,7 @@ class AConv(nn.Module):
 
 @register(plans.conv)
 class ADown(nn.Module):
-    """Half of the channels by a convolution of stride 2, half by pooling and a pointwise one, after an average."""
+    """Downsample by 2: a strided convolution on half of the channels, max pooling and a 1x1 one on the other half."""
 
     def __init__(self, c1, c2):
         super().__init__()
@@ -136,7 +135,7 @@ class ADown(nn.Module):
 
 
 class CBLinear(nn.Module):
-    """A convolution whose output is split into maps of `c2s` channels (CBNet, arXiv:1909.03625)."""
+    """Convolution whose output is split into maps of `c2s` channels (CBNet, arXiv:1909.03625)."""
 
     def __init__(self, c1, c2s, k=1, s=1, p=None, g=1):
         super().__init__()
@@ -148,7 +147,7 @@ class CBLinear(nn.Module):
 
 
 class CBFuse(nn.Module):
-    """Sum of the last map and of map `idx[i]` of each CBLinear before it, resized to the last."""
+    """Sum of the last map and of map `idx[i]` of each CBLinear, resized to the last."""
 
     def __init__(self, idx):
         super().__init__()
