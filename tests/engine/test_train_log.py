@@ -11,6 +11,8 @@ from tests.engine.fakes import TinyTrainer, tiny_options
 from ultralytics.engine import train_log
 from ultralytics.engine.train_log import EpochProgress, RunClock, format_seconds
 
+CPU = torch.device("cpu")
+
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (725, "12:05"), (11220, "3:07:00")])
 def test_format_seconds(seconds, text):
@@ -25,27 +27,18 @@ def now(monkeypatch):
     return value
 
 
-def test_remaining_time_counts_batches_and_epoch_ends(now):
+def test_remaining_time(now):
     clock = RunClock(epochs=3, batches=4, seconds_before=100)
-    clock.start_epoch()
-    for now[0] in (2, 4, 6, 8):
-        clock.batch_done()
-    assert clock.left(epoch=0, batch=1) == 2 * 2 + 2 * 8  # without validation so far
-    now[0] = 11
-    clock.end_epoch()
-    assert clock.epoch_seconds == 4 * 2 + 3
-    assert clock.left(epoch=1, batch=3) == 3 + 11
-    assert clock.elapsed == 111
+    now[0], clock.batches_seen = 12, 4  # an epoch: 8 seconds of batches, 4 of validation
+    assert (clock.elapsed, clock.epoch_seconds) == (112, 12)
+    assert clock.left(epoch=0, batch=3) == 24 and clock.left(epoch=1, batch=1) == 18
 
 
 def test_log_file_gets_one_line_per_epoch(caplog, now):
     clock = RunClock(epochs=10, batches=2)
-    with caplog.at_level("INFO", logger="ultralytics"):
-        clock.start_epoch()
-        with EpochProgress(["giou_loss"], clock, 0, 0, torch.device("cpu")) as bar:
-            for now[0] in (1, 2):
-                clock.batch_done()
-                bar.update([0.5] if bar.needs_losses else None, boxes=7, images=4, size=64)
+    with caplog.at_level("INFO", logger="ultralytics"), EpochProgress(["giou_loss"], clock, 0, 0, CPU) as bar:
+        for now[0] in (1, 2):
+            bar.update([0.5] if bar.needs_losses else None, boxes=7, images=4, size=64)
     assert caplog.messages == [" 1/10  giou 0.500  left 0:18  4.0 img/s  7 boxes  64px"]
 
 

@@ -349,7 +349,7 @@ def test_multi_scale_sizes(tmp_path):
 def test_missing_device_leaves_no_folder(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    with pytest.raises(ValueError, match="no CUDA device is visible"):
+    with pytest.raises(ValueError, match="no CUDA device is available"):
         run(tmp_path, device="0")
     assert not list(tmp_path.iterdir())
 

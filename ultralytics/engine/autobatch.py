@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -21,15 +20,7 @@ ADAM_MOMENTS = 2  # tensors of the size of the weights that Adam adds to what is
 GB = 1024**3
 
 
-@dataclass(frozen=True)
-class BatchChoice:
-    """A batch size and the reason for it."""
-
-    batch: int
-    reason: str
-
-
-def choose_batch(measure: Callable[[int], int], *, budget: int, images: int) -> BatchChoice:
+def choose_batch(measure: Callable[[int], int], *, budget: int, images: int) -> int:
     """Return the largest batch in 1..`images` whose training step needs at most `budget` bytes.
 
     `measure(batch)` returns the bytes of a step, or raises torch.cuda.OutOfMemoryError.
@@ -52,12 +43,9 @@ def choose_batch(measure: Callable[[int], int], *, budget: int, images: int) -> 
         )
     largest, needed = points[-1]
     base, slope = fit_line(points)
-    if needed <= budget and slope <= 0:
-        return BatchChoice(largest, f"memory did not grow with the batch; {largest} is the largest measured")
-    batch = int((budget - base) // slope) if slope > 0 else 1  # slope 0: only one image was measured, over budget
-    if batch >= images:
-        return BatchChoice(images, "all training images")
-    return BatchChoice(max(batch, 1), f"measured {base / GB:.2f} GB and {slope / GB:.3f} GB per image")
+    if slope <= 0:  # memory does not grow with the batch, or only one image was measured
+        return largest if needed <= budget else 1
+    return max(min(int((budget - base) // slope), images), 1)
 
 
 def fit_line(points: list[tuple[int, int]]) -> tuple[float, float]:
@@ -96,19 +84,19 @@ def measured_batch(
             images=images,
         )
     torch.cuda.empty_cache()
-    choice = min(dist.gather(mine), key=lambda choice: choice.batch)
+    batch = min(dist.gather(mine)) * world
     LOGGER.info(
-        f"batch=-1: using batch={choice.batch * world}{f' ({choice.batch} on each of {world} ranks)' * (world > 1)} "
-        f"for {MEMORY_SHARE:.0%} of {free / GB:.1f} GB at {side} px: {choice.reason}."
+        f"batch=-1: using batch={batch}{f', on {world} ranks together,' if world > 1 else ''} for "
+        f"{MEMORY_SHARE:.0%} of {free / GB:.1f} GB at {side} px."
     )
-    return choice.batch * world
+    return batch
 
 
 def measure_step(model: nn.Module, device: torch.device, dtype: torch.dtype | None, batch: dict[str, Tensor]) -> int:
     """Return the peak memory of a training step, in bytes. CUDA only.
 
-    The step is done by a copy of the model, so weights and BatchNorm statistics do not change; the copy also stands in
-    for the EMA, which is made later.
+    The step is done by a copy of the model, so weights and BatchNorm statistics do not change; the copy
+    takes the place of the EMA, which is built later.
     """
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)

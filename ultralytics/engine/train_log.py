@@ -33,48 +33,26 @@ def format_seconds(seconds: float) -> str:
 
 
 class RunClock:
-    """Estimate the remaining time of a run from its batches and epoch ends (validation, saving) so far."""
+    """Measure the time of a run, and estimate the remaining time from the mean time per batch, validation included."""
 
     def __init__(self, epochs: int, batches: int, seconds_before: float = 0.0) -> None:
-        self.epochs, self.batches = epochs, batches
-        self._started = time.perf_counter() - seconds_before
-        self._batch_seconds = self._end_seconds = 0.0
-        self._batches_seen = self._ends_seen = 0
-        self._mark = time.perf_counter()
-
-    def start_epoch(self) -> None:
-        """Start timing the first batch of an epoch."""
-        self._mark = time.perf_counter()
-
-    def batch_done(self) -> None:
-        """Record the time of a batch."""
-        now = time.perf_counter()
-        self._batch_seconds += now - self._mark
-        self._batches_seen += 1
-        self._mark = now
-
-    def end_epoch(self) -> None:
-        """Record the time since the last batch: validation."""
-        self._end_seconds += time.perf_counter() - self._mark
-        self._ends_seen += 1
+        self.epochs, self.batches, self.seconds_before = epochs, batches, seconds_before
+        self.batches_seen = 0
+        self._started = time.perf_counter()
 
     @property
     def elapsed(self) -> float:
         """Seconds of training, including those before a resume."""
-        return time.perf_counter() - self._started
+        return self.seconds_before + time.perf_counter() - self._started
 
     @property
     def epoch_seconds(self) -> float:
-        """Seconds per epoch so far, including validation after the first one."""
-        return self.batches * self._per_batch + self._end_seconds / max(self._ends_seen, 1)
-
-    @property
-    def _per_batch(self) -> float:
-        return self._batch_seconds / max(self._batches_seen, 1)
+        """Mean seconds per epoch so far."""
+        return self.batches * (time.perf_counter() - self._started) / max(self.batches_seen, 1)
 
     def left(self, epoch: int, batch: int) -> float:
         """Return the seconds from the end of a batch (epoch and batch from 0) to the end of the run."""
-        return (self.epochs - epoch) * self.epoch_seconds - (batch + 1) * self._per_batch
+        return self.epoch_seconds * (self.epochs - epoch - (batch + 1) / self.batches)
 
 
 class EpochProgress:
@@ -113,6 +91,7 @@ class EpochProgress:
     def update(self, losses: Sequence[float] | None, boxes: int, images: int, size: int) -> None:
         """Count a batch; `losses` are the means of the epoch so far, or None to keep the text."""
         self._images += images
+        self.clock.batches_seen += 1
         if losses is not None:
             speed = self._images / max(time.perf_counter() - self._started, 1e-9)
             shown = [f"{name} {value:.3f}" for name, value in zip(self.names, losses, strict=True)]

@@ -87,13 +87,11 @@ class BaseTrainer(TrainerSetup):
         for norm in self.frozen_norms:
             if not any(p.requires_grad for p in norm.parameters()):  # a callback may have unfrozen it
                 norm.eval()
-        self.clock.start_epoch()
         with EpochProgress(self.loss_names, self.clock, state.epoch, state.batches_done, self.device) as progress:
             for batch in self.remaining_batches():
                 self.callbacks.run("on_train_batch_start", self)
                 self.batch = batch = self.preprocess_batch(batch)
                 self.training_step(batch)
-                self.clock.batch_done()
                 losses = state.mean_losses.tolist() if progress.needs_losses else None
                 progress.update(losses, len(batch["cls"]), len(batch["img"]), batch["img"].shape[-1])
                 self.callbacks.run("on_train_batch_end", self)
@@ -157,7 +155,6 @@ class BaseTrainer(TrainerSetup):
             is_best = state.stopper.update(state.epoch, state.fitness)
             state.best_fitness = state.stopper.best_fitness
             state.stop_reason = state.stopper.reason(state.epoch)
-        self.clock.end_epoch()
         if self.is_main:
             self.files.append_results(self.results_row())
         self.callbacks.run("on_fit_epoch_end", self)

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,18 +18,6 @@ from PIL import Image
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks.base import Callbacks
 from ultralytics.utils.checks import require
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """Describe a run when its training starts."""
-
-    name: str  # of the run folder
-    project: str  # last part of the option `project`, or `ultralytics`
-    folder: Path
-    options: Mapping[str, object]
-    size: Mapping[str, float]  # `parameters`, and `GFLOPs` if they could be counted
-    epoch: int  # finished epochs; more than 0 in a resumed run
 
 
 class LoggerCallback:
@@ -48,8 +35,8 @@ class LoggerCallback:
         self.is_open = self.has_warned = False
         self._sides: list[int] = []  # image sizes of the epoch's batches, in pixels
 
-    def start(self, run: RunInfo) -> None:
-        """Open a run and record its options and model size."""
+    def start(self, trainer: Any, project: str) -> None:
+        """Open a run named after the run folder, and record its options and model size."""
         raise NotImplementedError
 
     def log_metrics(self, values: Mapping[str, float], epoch: int) -> None:
@@ -73,11 +60,9 @@ class LoggerCallback:
         callbacks.add("teardown", self._on_end)  # plots are drawn in on_train_end
 
     def _on_start(self, trainer: Any) -> None:
-        folder, options, project = trainer.save_dir, trainer.args.to_dict(), trainer.args.project
-        project = Path(project).name if project else "ultralytics"
-        run = RunInfo(folder.name, project, folder, options, trainer.model_size(), trainer.epoch)
+        project = Path(trainer.args.project).name if trainer.args.project else "ultralytics"
         self.is_open = True
-        self.is_open = self.attempt(self.start, run)
+        self.is_open = self.attempt(self.start, trainer, project)
 
     def _on_epoch(self, trainer: Any) -> None:
         values = {key: value for key, value in trainer.results_row().items() if key != "epoch"}
@@ -113,16 +98,16 @@ class TensorBoardLogger(LoggerCallback):
 
     name, requirement = "tensorboard", "tensorboard>=2.10"
 
-    def start(self, run: RunInfo) -> None:
+    def start(self, trainer: Any, project: str) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         # purge_step: a killed run may have logged epochs that are repeated after the resume
-        self.writer = SummaryWriter(str(run.folder), purge_step=run.epoch + 1 if run.epoch else None)
-        self.epoch = run.epoch
-        if not run.epoch:
-            lines = yaml.safe_dump(dict(run.options), sort_keys=False, allow_unicode=True).splitlines()
+        self.writer = SummaryWriter(str(trainer.save_dir), purge_step=trainer.epoch + 1 if trainer.epoch else None)
+        self.epoch = trainer.epoch
+        if not trainer.epoch:
+            lines = yaml.safe_dump(trainer.args.to_dict(), sort_keys=False, allow_unicode=True).splitlines()
             self.writer.add_text("options", "\n".join(f"    {line}" for line in lines))  # Markdown code block
-            for key, value in run.size.items():
+            for key, value in trainer.model_size().items():
                 self.writer.add_scalar(f"model/{key}", value, 0)
         self.writer.flush()
 
@@ -149,14 +134,14 @@ class WandbLogger(LoggerCallback):
 
     name, requirement = "wandb", "wandb>=0.16"
 
-    def start(self, run: RunInfo) -> None:
+    def start(self, trainer: Any, project: str) -> None:
         self.run = self.package.init(
-            project=os.environ.get("WANDB_PROJECT") or run.project,
-            name=os.environ.get("WANDB_NAME") or run.name,
-            dir=os.environ.get("WANDB_DIR") or str(run.folder),
-            config=dict(run.options),
+            project=os.environ.get("WANDB_PROJECT") or project,
+            name=os.environ.get("WANDB_NAME") or trainer.save_dir.name,
+            dir=os.environ.get("WANDB_DIR") or str(trainer.save_dir),
+            config=trainer.args.to_dict(),
         )
-        self.run.summary.update({f"model/{key}": value for key, value in run.size.items()})
+        self.run.summary.update({f"model/{key}": value for key, value in trainer.model_size().items()})
 
     def log_metrics(self, values: Mapping[str, float], epoch: int) -> None:
         self.run.log(dict(values), step=epoch)
@@ -178,18 +163,18 @@ class MlflowLogger(LoggerCallback):
 
     name, requirement = "mlflow", "mlflow>=2.9"
 
-    def start(self, run: RunInfo) -> None:
+    def start(self, trainer: Any, project: str) -> None:
         from mlflow.entities import Metric, Param
 
         self.metric, self.client = Metric, self.package.MlflowClient()  # leaves the user's active run alone
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or run.project
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or project
         experiment = self.client.get_experiment_by_name(name)
         experiment_id = experiment.experiment_id if experiment else self.client.create_experiment(name)
-        self.run_id = self.client.create_run(experiment_id, run_name=run.name).info.run_id
-        params = [Param(key, str(value)[:500]) for key, value in run.options.items()]  # 500 characters at most
+        self.run_id = self.client.create_run(experiment_id, run_name=trainer.save_dir.name).info.run_id
+        params = [Param(key, str(value)[:500]) for key, value in trainer.args.to_dict().items()]
         for first in range(0, len(params), 100):  # 100 in a request at most
             self.client.log_batch(self.run_id, params=params[first : first + 100])
-        self.log_metrics({f"model/{key}": value for key, value in run.size.items()}, 0)
+        self.log_metrics({f"model/{key}": value for key, value in trainer.model_size().items()}, 0)
 
     def log_metrics(self, values: Mapping[str, float], epoch: int) -> None:
         now = int(time.time() * 1000)
@@ -213,16 +198,16 @@ class ClearMLLogger(LoggerCallback):
 
     name, requirement = "clearml", "clearml>=1.14"
 
-    def start(self, run: RunInfo) -> None:
+    def start(self, trainer: Any, project: str) -> None:
         self.task = self.package.Task.init(
-            project_name=run.project,
-            task_name=run.name,
+            project_name=project,
+            task_name=trainer.save_dir.name,
             reuse_last_task_id=False,
             # otherwise it also uploads every checkpoint and figure
             auto_connect_frameworks={"pytorch": False, "matplotlib": False, "tensorboard": False},
         )
-        self.task.connect(dict(run.options), name="options")
-        self._log_single_values("model", run.size)
+        self.task.connect(trainer.args.to_dict(), name="options")
+        self._log_single_values("model", trainer.model_size())
 
     def _log_single_values(self, prefix: str, values: Mapping[str, float]) -> None:
         for key, value in values.items():
