@@ -67,7 +67,7 @@ Other:
 TOOLS = {
     "inspect": "ultralytics.tools.inspect_model",
     "check": "ultralytics.nn.module_check.run_checks",
-    "new": "ultralytics.nn.scaffold",
+    "new": "ultralytics.nn.module_check.scaffold",
     "benchmark": "ultralytics.tools.benchmark_exports",
     "table": "ultralytics.tools.compare_runs",
     "fps": "ultralytics.tools.fps",

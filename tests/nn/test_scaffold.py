@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ultralytics.nn import scaffold
-from ultralytics.nn.module_check import check_module
-from ultralytics.nn.scaffold import KINDS, command
+from ultralytics.nn.module_check import check_module, scaffold
+from ultralytics.nn.module_check.scaffold import KINDS, command
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.errors import UserError
 

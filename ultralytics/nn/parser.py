@@ -7,7 +7,6 @@ import inspect
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module, why_missing
 from ultralytics.nn.signatures import candidates, check_call, decorator, show_call, takes_classes, without_pretrained
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
-from ultralytics.utils.meta_device import Shape, output_shapes, takes_each_map
+from ultralytics.utils.flops import Shape, output_shapes, takes_each_map
 
 SLOTS = 5  # layer numbers of a backbone with several outputs, one for each stride: 2, 4, 8, 16, 32
 TRACE_SIZE = 640  # pixels; image size at which shapes are measured, as for published FLOPs
@@ -36,23 +35,12 @@ UNREAD = (
 DEAD_END = "only unused layers read its output; connect them to the head or delete them"
 
 
-@dataclass(frozen=True)
-class Built:
-    """The layers of a model file.
-
-    Attributes:
-        layers: each with the attributes that `_describe` and `_Builder.add` set.
-        save: sorted numbers of the layers whose output a later layer reads by number.
-        shapes: output shapes of each layer for an image of TRACE_SIZE.
-    """
-
-    layers: nn.Sequential
-    save: list[int]
-    shapes: list[list[Shape]]
-
-
-def build_layers(spec: ModelSpec, nc: int, ch: int) -> Built:
+def build_layers(spec: ModelSpec, nc: int, ch: int) -> tuple[nn.Sequential, list[int], list[list[Shape]]]:
     """Build every row of a model file.
+
+    Returns:
+        The layers, the sorted numbers of those that a later row reads by number, and the output shapes of each layer
+        for an image of TRACE_SIZE.
 
     Raises:
         ModelConfigError: a row cannot be built or run; the message names file, line, layer and module.
@@ -61,7 +49,7 @@ def build_layers(spec: ModelSpec, nc: int, ch: int) -> Built:
     with _default_activation(spec.activation, spec.name):
         for row in spec.rows:
             builder.add(row)
-    return Built(nn.Sequential(*builder.layers), sorted(builder.save), builder.shapes)
+    return nn.Sequential(*builder.layers), sorted(builder.save), builder.shapes
 
 
 def build_module(

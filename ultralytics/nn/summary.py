@@ -15,8 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ultralytics.nn.parser import layer_sources, unread_layers
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.flops import IMAGE_SIZE, ModelInfo, count_operations, model_size, run_copy
-from ultralytics.utils.meta_device import flatten_tensors
+from ultralytics.utils.flops import IMAGE_SIZE, ModelInfo, count_operations, flatten_tensors, model_size, run_copy
 from ultralytics.utils.tables import Cell, Column, Table
 
 Shape = tuple[int, ...]

@@ -78,8 +78,7 @@ class DetectionModel(nn.Module):
         if folders:
             self.yaml["modules"] = list(folders)
         self.names = dict(spec.names or {i: str(i) for i in range(self.nc)})
-        built = build_layers(spec, self.nc, ch)
-        self.model, self.save, self.layer_shapes = built.layers, built.save, built.shapes
+        self.model, self.save, self.layer_shapes = build_layers(spec, self.nc, ch)
         for layer in self.model:
             if not getattr(layer, "keeps_norm", False):
                 initialize_weights(layer, keep_outputs=bool(getattr(layer, "pretrained", None)))
@@ -190,7 +189,7 @@ class DetectionModel(nn.Module):
 
     @property
     def backbone_layers(self) -> set[int]:
-        """Positions in `model` of the layers that the file lists under `backbone`."""
+        """Indices in `model` of the layers that the file lists under `backbone`."""
         return {i for i, layer in enumerate(self.model) if layer.in_backbone}
 
     def info(self, imgsz: int = TRACE_SIZE, detailed: bool = False, verbose: bool = True) -> ModelInfo:
@@ -296,8 +295,7 @@ def parse_model(cfg: str | Path | Mapping[str, Any], ch: int = 3, nc: int | None
         (27, 'c1=3, c2=32, k=3, s=2, p=None, bias=False, act=relu')
     """
     spec = load_model_yaml(cfg)
-    built = build_layers(spec, nc or spec.nc or 80, ch)
-    return built.layers, built.save
+    return build_layers(spec, nc or spec.nc or 80, ch)[:2]
 
 
 def _existing(folders: Sequence[str], from_checkpoint: bool) -> list[str]:

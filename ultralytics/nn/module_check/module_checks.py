@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ultralytics.nn.module_check.module_under_test import FAILURES, ModuleUnderTest, format_shapes
-from ultralytics.utils.meta_device import output_shapes
+from ultralytics.utils.flops import output_shapes
 
 EXACT = 1e-6  # relative difference of the same computation, up to the order of sums
 ROUNDING = 1e-4  # relative difference of an equivalent computation in float32

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ultralytics.nn.parser import build_module
 from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module
 from ultralytics.utils.errors import ModelConfigError, UserError
-from ultralytics.utils.meta_device import flatten_tensors, run_layer
+from ultralytics.utils.flops import flatten_tensors, run_layer
 
 FAILURES = (Exception, SystemExit)  # what a user's module may raise; KeyboardInterrupt is not included
 IMAGE_STEP = 32  # pixels; models get images whose sides are multiples of it

@@ -16,7 +16,7 @@ from ultralytics.nn.registry import ADDMODULES, defined_names, import_folder, mo
 from ultralytics.utils.errors import ModelConfigError, UserError
 from ultralytics.utils.files import parse_yaml, write_text
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parents[1] / "templates"
 KINDS = {
     "backbone": "$name as its backbone",
     "conv": "EfficientViT-M0, with $name instead of Conv for downsampling",
