@@ -1,125 +1,40 @@
-"""RT-DETR loss, matching and denoising against the reference."""
-
-import json
-from pathlib import Path
+"""Loss of a whole RT-DETR, with and without the one-to-many branch."""
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+import yaml
 
 from tests.golden.fill import fill
-from tests.golden.inputs import rtdetr_loss_inputs, targets, train_batch
+from tests.golden.inputs import train_batch
+from tests.golden.losses import read
+from ultralytics.cfg.options import get_cfg
+from ultralytics.data.synthetic import NAMES, generate_shapes
+from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.losses.detr import RTDETRDetectionLoss
-from ultralytics.losses.matcher import HungarianMatcher
-from ultralytics.nn.modules.denoising import get_cdn_group
+from ultralytics.models.rtdetr.train import RTDETRTrainer
+from ultralytics.nn.modules.one_to_many import OneToManyHead
 from ultralytics.nn.tasks import RTDETRDetectionModel
+from ultralytics.utils.torch_utils import ModelEMA
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-def read(name: str) -> tuple[dict, np.lib.npyio.NpzFile]:
-    return json.loads((GOLDEN / f"{name}.json").read_text()), np.load(GOLDEN / f"{name}.npz")
+NETWORK = "rtdetr-efficientvit-m0.yaml"
+SHAPES = [(8, 8), (4, 4), (2, 2)]
 
 
-LOSS, LOSS_NUMBERS = read("rtdetr_loss_8.4.190")
-DENOISING, DENOISING_NUMBERS = read("rtdetr_denoising_8.4.190")
+def network(one_to_many: float = 1.0, **loss) -> RTDETRDetectionModel:
+    model = RTDETRDetectionModel(NETWORK, nc=3, overrides={"num_queries": 20, "num_denoising": 4})
+    model.model[-1].set_one_to_many(one_to_many > 0)
+    model.criterion = RTDETRDetectionLoss(nc=3, one_to_many=one_to_many, **loss)
+    return model.train()
 
 
-def labels(source: dict, counts: list[int]) -> dict:
-    return {
-        "cls": torch.from_numpy(source["cls"]).long().view(-1),
-        "bboxes": torch.from_numpy(source["bboxes"]),
-        "gt_groups": list(counts),
-    }
-
-
-def denoising_inputs(case: dict, source: dict) -> tuple:
-    """Denoising predictions and the positions they stand at; nothing where the batch has no boxes."""
-    if "dn_num_split" not in LOSS["cases"][0] or not sum(case["counts"]):
-        return None, None, None
-    key = f"c{case['case']}_dn_pos"
-    positions = torch.from_numpy(LOSS_NUMBERS[f"{key}_idx"]).long().split(LOSS_NUMBERS[f"{key}_len"].tolist())
-    first, boxes = 0, []
-    for count, rows in zip(case["counts"], positions, strict=True):
-        boxes.append(torch.arange(first, first + count).repeat(len(rows) // max(count, 1)))
-        first += count
-    meta = {"dn_pos_idx": positions, "dn_gt_idx": boxes}
-    return torch.from_numpy(source["dn_boxes"]), torch.from_numpy(source["dn_logits"]), meta
-
-
-@pytest.mark.parametrize("case", LOSS["cases"], ids=lambda c: f"case{c['case']}-{c['config']}")
-def test_terms_and_gradients_are_those_of_the_reference(case):
-    source = rtdetr_loss_inputs(case["seed"], tuple(case["counts"]), dn_queries=case["dn_queries"])
-    boxes, logits = (torch.from_numpy(source[k]).requires_grad_() for k in ("boxes", "logits"))
-    options = {"use_vfl": False, **case["options"]}
-    terms = RTDETRDetectionLoss(**options)(
-        (boxes, logits), labels(source, case["counts"]), *denoising_inputs(case, source)
-    )
-    for name, expected in case["losses"].items():
-        assert terms[name].item() == pytest.approx(expected, rel=1e-5, abs=1e-6), name
-    sum(term for name, term in terms.items() if not name.endswith("_dn")).backward()
-    assert boxes.grad.norm().item() == pytest.approx(case["grad_norm_boxes"], rel=1e-4)
-    assert logits.grad.norm().item() == pytest.approx(case["grad_norm_logits"], rel=1e-4)
-
-
-@pytest.mark.parametrize("case", [c for c in LOSS["cases"] if c["config"] == "vfl"], ids=lambda c: f"case{c['case']}")
-def test_matching_is_that_of_the_reference(case):
-    source = rtdetr_loss_inputs(case["seed"], tuple(case["counts"]), dn_queries=case["dn_queries"])
-    boxes, logits, batch = (
-        torch.from_numpy(source["boxes"]),
-        torch.from_numpy(source["logits"]),
-        labels(source, case["counts"]),
-    )
-    layers = HungarianMatcher().match_layers(boxes, logits, batch["bboxes"], batch["cls"], batch["gt_groups"])
-    for call, layer in enumerate((3, 0, 1, 2)):  # the reference matches its last layer first
-        ours = {
-            (i, q, g) for i, (qs, gs) in enumerate(layers[layer]) for q, g in zip(qs.tolist(), gs.tolist(), strict=True)
-        }
-        assert ours == set(map(tuple, LOSS_NUMBERS[f"c{case['case']}_match{call}"].T.tolist()))
-
-
-def cdn(case: dict, box_noise: float) -> tuple[Tensor, Tensor, Tensor, dict]:
-    source = targets(np.random.default_rng(case["seed_targets"]), tuple(case["counts"]))
-    embed = np.random.default_rng(case["seed_embed"]).standard_normal((80, 8), dtype=np.float32)
-    batch = labels(source, case["counts"])
-    return get_cdn_group(batch, 80, case["num_queries"], torch.from_numpy(embed), case["num_dn"], 0, box_noise)
-
-
-@pytest.mark.parametrize("case", DENOISING["cases"], ids=lambda c: f"case{c['case']}")
-def test_denoising_queries_are_laid_out_as_in_the_reference(case):
-    content, boxes, mask, meta = cdn(case, box_noise=0)
-    expected = {k: DENOISING_NUMBERS[f"c{case['case']}_{k}"] for k in ("embed", "bbox", "mask", "pos_idx", "pos_len")}
-    assert np.array_equal(mask.numpy(), expected["mask"])
-    assert np.array_equal(torch.cat(meta["dn_pos_idx"]).numpy(), expected["pos_idx"])
-    assert [len(p) for p in meta["dn_pos_idx"]] == expected["pos_len"].tolist()
-    assert (meta["dn_num_group"], meta["dn_num_split"]) == (case["dn_num_group"], case["dn_num_split"])
-    assert content.shape == expected["embed"].shape
-    if max(case["counts"]) <= case["num_dn"]:  # otherwise the reference's values are one random draw
-        assert np.array_equal(content.numpy(), expected["embed"])
-        assert np.array_equal(boxes.numpy(), expected["bbox"])
-
-
-@pytest.mark.parametrize("case", DENOISING["cases"][:2], ids=lambda c: f"case{c['case']}")
-def test_negatives_move_further_than_positives_as_in_the_reference(case):
-    torch.manual_seed(0)
-    spread = torch.stack([cdn(case, 0.5)[1].sigmoid() for _ in range(200)]).std(0).mean(-1).numpy()
-    expected = DENOISING_NUMBERS[f"c{case['case']}_noise_spread"]
-    used = expected > 0
-    assert (spread[~used] == 0).all()
-    assert np.median(spread[used] / expected[used]) == pytest.approx(1, abs=0.05)
-
-
-def test_denoising_of_500_boxes_is_capped():
-    batch = {"cls": torch.zeros(500, dtype=torch.long), "bboxes": torch.rand(500, 4), "gt_groups": [500]}
-    content, _, mask, meta = get_cdn_group(batch, 1, 300, torch.rand(1, 8), num_dn=100)
-    assert content.shape == (1, 200, 8) and mask.shape == (500, 500)
-    assert len(set(meta["dn_gt_idx"][0].tolist())) == 100
+def batch(counts: tuple[int, ...]) -> dict:
+    return {k: torch.from_numpy(v) for k, v in train_batch(0, 64, 64, counts, nc=3).items()}
 
 
 @pytest.fixture(scope="module")
 def model() -> RTDETRDetectionModel:
-    return RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml", nc=80, overrides={"num_denoising": 0})
+    return RTDETRDetectionModel(NETWORK, nc=80, overrides={"num_denoising": 0})
 
 
 def test_loss_and_gradients_of_a_whole_model_are_those_of_the_reference(model):
@@ -144,7 +59,7 @@ def test_loss_and_gradients_of_a_whole_model_are_those_of_the_reference(model):
 
 
 def test_a_batch_without_boxes_trains():
-    model = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml", nc=3, overrides={"num_queries": 20}).train()
+    model = RTDETRDetectionModel(NETWORK, nc=3, overrides={"num_queries": 20}).train()
     batch = {"img": torch.rand(2, 3, 64, 64), "cls": torch.zeros(0, 1), "bboxes": torch.zeros(0, 4)}
     total, items = model.loss({**batch, "batch_idx": torch.zeros(0)})
     total.backward()
@@ -153,14 +68,102 @@ def test_a_batch_without_boxes_trains():
 
 
 def test_every_parameter_gets_a_gradient():
-    model = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml", nc=3, overrides={"num_queries": 20}).train()
-    batch = train_batch(0, 64, 64, (2, 1), nc=3)
-    model.loss({k: torch.from_numpy(v) for k, v in batch.items()})[0].backward()
+    model = RTDETRDetectionModel(NETWORK, nc=3, overrides={"num_queries": 20}).train()
+    model.loss(batch((2, 1)))[0].backward()
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
 def test_validation_loss_needs_no_second_forward():
-    model = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml", nc=3, overrides={"num_queries": 20}).eval()
-    batch = {k: torch.from_numpy(v) for k, v in train_batch(0, 64, 64, (2, 1), nc=3).items()}
+    model = RTDETRDetectionModel(NETWORK, nc=3, overrides={"num_queries": 20}).eval()
+    images = batch((2, 1))
     with torch.no_grad():
-        assert torch.equal(model.loss(batch, model(batch["img"]))[1], model.loss(batch)[1])
+        assert torch.equal(model.loss(images, model(images["img"]))[1], model.loss(images)[1])
+
+
+def test_boxes_start_as_squares_of_four_cells_around_their_positions():
+    out = OneToManyHead(16, 3)(torch.rand(2, 84, 16), SHAPES)
+    assert out.boxes.shape == (2, 84, 4) and out.scores.shape == (2, 84, 3) and out.points.shape == (84, 2)
+    assert out.cell.tolist() == [1 / 8, 1 / 8]
+    first, last = torch.tensor([1, 1, 1, 1]) / 16, torch.tensor([3, 3, 3, 3]) / 4  # centres of the corners' cells
+    assert torch.allclose(out.boxes[0, 0], first + torch.tensor([-1, -1, 1, 1]) * 2 / 8)
+    assert torch.allclose(out.boxes[0, -1], last + torch.tensor([-1, -1, 1, 1]) * 2 / 2)
+    assert torch.allclose(out.scores.sigmoid().mean(), torch.tensor(0.01), atol=0.01)
+
+
+@pytest.mark.parametrize("counts", [(2, 1), (0, 3), (0, 0)])
+def test_every_parameter_gets_a_gradient_whatever_the_boxes(counts):
+    model = network()
+    total, items = model.loss(batch(counts))
+    total.backward()
+    assert total.isfinite() and items.shape == (3,)
+    branch = [p for n, p in model.named_parameters() if "one_to_many" in n]
+    assert len(branch) == 8 and all(p.grad is not None and p.grad.isfinite().all() for p in branch)
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_the_loss_without_the_branch_is_what_it_was():
+    model = network()
+    with_branch, without = ({}, {})
+    for terms in (with_branch, without):
+        model.model[-1].set_one_to_many(terms is with_branch)
+        torch.manual_seed(0)
+        model.criterion.register_forward_hook(lambda _m, _i, out, into=terms: into.update(out))
+        model.loss(batch((2, 1)))
+        model.criterion._forward_hooks.clear()
+    assert {k: v for k, v in with_branch.items() if not k.endswith("_dense")} == without
+    assert set(with_branch) - set(without) == {"loss_class_dense", "loss_bbox_dense", "loss_giou_dense"}
+
+
+def test_average_export_and_tables_know_nothing_of_the_branch():
+    model, plain = network(), network(0.0)
+    average = ModelEMA(model)
+    model.loss(batch((2, 1)))[0].backward()
+    assert average.update() and "one_to_many" in dict(model.model[-1].named_children())
+    assert list(average.ema.state_dict()) == list(plain.state_dict())
+    plain.load_state_dict(average.ema.state_dict())
+    assert average.ema.info(verbose=False).parameters == plain.info(verbose=False).parameters
+    assert model.info(verbose=False).gflops == plain.info(verbose=False).gflops
+    assert len(model.eval()(torch.rand(1, 3, 64, 64))[1]) == 5
+
+
+def test_the_branch_comes_and_goes_without_a_trace():
+    model = network(0.0)
+    before = list(model.state_dict())
+    model.model[-1].set_one_to_many(False)
+    for on in (True, True, False):
+        model.model[-1].set_one_to_many(on)
+        assert (list(model.state_dict()) == before) is not on
+    assert len(model.predict(torch.rand(2, 3, 64, 64))) == 5
+
+
+class Trainer(RTDETRTrainer):
+    def build_model(self):
+        model = super().build_model()
+        model.model[-1].set_one_to_many(True)
+        model.criterion.one_to_many = 1.0
+        return model
+
+
+def test_a_run_ends_in_weights_without_the_branch_and_resumes_with_it(tmp_path):
+    generate_shapes(tmp_path / "shapes", images_train=4, images_val=2, size=64, seed=0)
+    content = {"path": "shapes", "train": "images/train", "val": "images/val", "names": dict(enumerate(NAMES))}
+    (tmp_path / "shapes.yaml").write_text(yaml.safe_dump(content))
+    given = {"model": NETWORK, "data": str(tmp_path / "shapes.yaml"), "imgsz": 64, "batch": 2, "nbs": 2, "epochs": 1}
+    given |= {"workers": 0, "queries": 10, "denoising": 4, "device": "cpu", "plots": False, "project": str(tmp_path)}
+
+    def train(**changes):
+        trainer = Trainer(get_cfg(overrides={**given, **changes}), overrides={**given, **changes})
+        trainer.train()
+        return trainer
+
+    first = train(name="first")
+    best, saved = load_checkpoint(first.best), load_checkpoint(first.last)
+    assert not [key for key in best["model"] if "one_to_many" in key]
+    assert len([key for key in saved["model"] if "one_to_many" in key]) == 8
+    plain = RTDETRDetectionModel(NETWORK, nc=len(NAMES), overrides={"num_queries": 10})
+    plain.load_state_dict(best["model"])
+
+    second = train(resume=str(first.last), epochs=2)
+    restored = load_checkpoint(second.last)
+    name = next(key for key in restored["model"] if "one_to_many" in key)
+    assert second.epoch == 2 and not torch.equal(restored["model"][name], saved["model"][name])

@@ -7,8 +7,6 @@ import pytest
 import torch
 
 from ultralytics.losses.classification import CLASS_LOSSES
-from ultralytics.losses.detr import RTDETRDetectionLoss
-from ultralytics.utils.errors import OptionError
 
 ALPHA, GAMMA = 0.25, 1.5
 
@@ -94,10 +92,3 @@ def test_certain_logits_and_no_positives_stay_finite(kind):
     logits = torch.tensor([[-200.0, 0.0, 200.0]], requires_grad=True)
     CLASS_LOSSES[kind](logits, nothing, torch.zeros(0), ALPHA, GAMMA).sum().backward()
     assert logits.grad.isfinite().all()
-
-
-def test_an_unknown_class_loss_is_an_error_with_the_nearest_name():
-    with pytest.raises(OptionError, match="expected vfl, mal, focal, bce, got 'focl'; did you mean 'focal'"):
-        RTDETRDetectionLoss(loss_class="focl")
-    assert RTDETRDetectionLoss(use_vfl=False).loss_class == "focal"
-    assert RTDETRDetectionLoss(loss_class="mal").loss_class == "mal"

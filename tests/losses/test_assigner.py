@@ -1,4 +1,4 @@
-"""Task-aligned assignment against the published package, and on its own."""
+"""Task-aligned assignment against the reference, and its edge cases."""
 
 import json
 from pathlib import Path
@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.golden.inputs import assigner_inputs
 from ultralytics.losses import assigner
-from ultralytics.losses.assigner import TaskAlignedAssigner
+from ultralytics.losses.assigner import TaskAlignedAssigner, assign_dense
+from ultralytics.nn.modules.one_to_many import OneToManyHead
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = json.loads((GOLDEN / "tal_8.4.190.json").read_text())["cases"]
@@ -22,7 +24,7 @@ def assign(case: dict) -> tuple[torch.Tensor, ...]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"case{c['case']}")
-def test_assignment_and_scores_are_those_of_the_published_package(case):
+def test_assignment_agrees_with_the_reference(case):
     labels, boxes, scores, assigned, owner = assign(case)
     expected = {k: NUMBERS[f"c{case['case']}_{k}"] for k in ("place", "label", "owner", "score")}
     assert np.array_equal(assigned.nonzero().numpy(), expected["place"])
@@ -63,3 +65,24 @@ def test_two_equal_boxes_share_nothing():
     labels, gt = labels[:, :1].repeat(1, 2, 1), gt[:, :1].repeat(1, 2, 1)
     owner, assigned = (TaskAlignedAssigner(num_classes=2)(scores, boxes, points, labels, gt, real)[i] for i in (4, 3))
     assert assigned.any() and (owner[assigned] == 0).all()
+
+
+def test_500_boxes_need_bounded_memory():
+    class Largest(TorchDispatchMode):
+        numel = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            for tensor in out if isinstance(out, (tuple, list)) else [out]:
+                if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().nbytes():
+                    self.numel = max(self.numel, tensor.untyped_storage().nbytes() // 4)
+            return out
+
+    counts = [500, 500, 0, 500]
+    batch = {"cls": torch.randint(2, (1500,)), "bboxes": 0.2 + 0.3 * torch.rand(1500, 4), "gt_groups": counts}
+    shapes = [(80, 80), (40, 40), (20, 20)]  # of an image of 640 pixels
+    dense = OneToManyHead(8, 2)(torch.rand(4, 8400, 8), shapes)
+    with Largest() as largest:
+        _, _, soft = assign_dense(TaskAlignedAssigner(num_classes=2), dense, batch)
+    assert largest.numel <= assigner.MAX_PAIRS
+    assert len(soft) and soft.isfinite().all()
