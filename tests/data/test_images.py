@@ -1,7 +1,6 @@
 import io
 import json
 import struct
-import zlib
 from pathlib import Path
 
 import cv2
@@ -47,12 +46,6 @@ def test_letterbox_agrees_with_the_reference():
             assert fitted.shape == expected.shape
             # Equal with the OpenCV the reference was made with; other builds may round differently.
             assert np.abs(fitted.astype(int) - expected).max() <= 1
-
-
-def test_letterbox_returns_scale_and_padding():
-    fitted, ratio, pad = letterbox(np.zeros((50, 100, 3), np.uint8), (200, 200))
-    assert (fitted.shape, ratio, pad) == ((200, 200, 3), (2, 2), (0, 50))
-    assert (fitted[:50] == 114).all() and not fitted[50:150].any()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -168,21 +161,16 @@ def test_what_opencv_writes_is_read(suffix, tmp_path):
 
 
 MODES = {
-    ".png": ("1", "L", "LA", "P", "RGBA", "I;16"),
-    ".tiff": ("1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16"),
+    ".png": ("1", "L", "LA", "P", "RGBA"),
+    ".tiff": ("1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"),
     ".jpg": ("1", "L", "CMYK", "YCbCr"),
 }
 
 
 @pytest.mark.parametrize(("suffix", "mode"), [(suffix, mode) for suffix, modes in MODES.items() for mode in modes])
 def test_modes_of_pixels(mode, suffix, tmp_path):
-    if mode == "I;16":
-        grey = np.asarray(Image.fromarray(RGB).convert("L"))
-        picture = Image.fromarray(grey.astype(np.uint16) * 257)
-        expected = np.repeat(grey[..., None], 3, axis=2)
-    else:
-        picture = Image.fromarray(RGB).convert(mode)
-        expected = np.asarray(picture.convert("RGB"))[..., ::-1]
+    picture = Image.fromarray(RGB).convert(mode)
+    expected = np.asarray(picture.convert("RGB"))[..., ::-1]
     picture.save(tmp_path / f"a{suffix}")
     assert differs(read_image(tmp_path / f"a{suffix}"), expected) < 6
 
@@ -192,17 +180,6 @@ def test_a_name_without_a_known_suffix_is_read_by_its_content(tmp_path):
     assert differs(next(iter(load_source(tmp_path / "download")))[0].image, RGB[..., ::-1]) == 0
     with pytest.raises(DataError, match="no image or video among them"):
         load_source(tmp_path)  # in a folder the suffix decides
-
-
-def png(width, height) -> bytes:
-    """A PNG that claims a size and has the data of one row."""
-
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    rows = chunk(b"IDAT", zlib.compress(bytes(1 + 3 * min(width, 1000))))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + rows + chunk(b"IEND", b"")
 
 
 def jpeg(width, height) -> bytes:
@@ -216,7 +193,6 @@ def jpeg(width, height) -> bytes:
 
 
 CLAIMS = {
-    "a.png": png(60_000, 60_000),
     "a.jpg": jpeg(60_000, 60_000),
     "a.ppm": b"P6\n60000 60000\n255\n" + bytes(100),
     "a.pam": b"P7\nWIDTH 60000\nHEIGHT 60000\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n" + bytes(100),
@@ -249,7 +225,7 @@ def test_the_limit_is_pillows_own(monkeypatch):
 
 
 def test_is_image():
-    assert is_image(png(3, 3)) and is_image(png(60_000, 60_000)) and not is_image(b"a.jpg\nb.jpg\n")
+    assert is_image(jpeg(8, 8)) and is_image(jpeg(60_000, 60_000)) and not is_image(b"a.jpg\nb.jpg\n")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -267,15 +243,3 @@ def test_damaged_files_raise_nothing_but_data_errors():
                 assert decode_image("a", bytes(data)).ndim == 3
             except DataError as error:
                 assert str(error).startswith("a: ")  # either of the two is right
-
-
-@pytest.mark.parametrize("error", [RuntimeError("no item"), IndexError("index out of range"), struct.error("short")])
-def test_errors_of_pillows_readers_are_data_errors(monkeypatch, error):
-    """AVIF raised the first, GIF the second."""
-
-    def opened(*_):
-        raise error
-
-    monkeypatch.setattr(Image, "open", opened)
-    with pytest.raises(DataError, match=f"a.avif: damaged or truncated image .{error}"):
-        decode_image("a.avif", b"anything")

@@ -174,64 +174,6 @@ def test_screen_without_mss(monkeypatch):
     assert not streams.is_screen("screens 1") and not streams.is_screen("screen.png") and not streams.is_screen(0)
 
 
-class FakeCapture:
-    """A camera: `connections[address]` lists the number of frames of each connection; after the last, none opens."""
-
-    connections: dict = {}  # noqa: RUF012
-
-    def __init__(self, address, *timeouts):
-        waiting = self.connections[address]
-        self.left = waiting.pop(0) if waiting else 0
-
-    def get(self, _):
-        return float("nan")
-
-    def grab(self):
-        self.left -= 1
-        return self.left >= 0
-
-    def retrieve(self):
-        return True, shade(self.left % 256)
-
-    def release(self):
-        pass
-
-
-@pytest.fixture
-def cameras(monkeypatch):
-    monkeypatch.setattr(streams.cv2, "VideoCapture", FakeCapture)
-    monkeypatch.setattr(streams, "RECONNECT_SECONDS", 0.001)
-    monkeypatch.setattr(FakeCapture, "connections", {})
-    return FakeCapture.connections
-
-
-def test_streams_reconnect_and_end_with_a_report(cameras, tmp_path, caplog):
-    cameras.update({"rtsp://user:secret@door/1": [3, 2], "rtsp://yard": [4]})
-    listing = tmp_path / "all.streams"
-    listing.write_text("rtsp://user:secret@door/1\nrtsp://yard\n")
-    got = frames(listing, stream_buffer=True)
-    assert [f.index for f in got if "door" in f.path] == [1, 2, 3, 4, 5]
-    assert [f.index for f in got if "yard" in f.path] == [1, 2, 3, 4]
-    assert {(f.kind, f.fps) for f in got} == {("stream", 30.0)}
-    assert "stream 1/2 rtsp://door/1: stopped after 5 frames; gave up after 3 attempts" in caplog.text
-    assert "secret" not in caplog.text + "".join(f.path + f.label for f in got)
-
-
-def test_without_a_buffer_the_newest_frame_is_used(cameras):
-    cameras[0] = [50]
-    numbers = [batch[0].index for batch in load_source(0)]
-    assert numbers == sorted(numbers) and numbers[-1] == 50 and len(numbers) < 50
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_streams_that_never_open_or_crash(cameras):
-    cameras[3] = []
-    with pytest.raises(DataError, match=r"no stream gave a frame: stream 1/1 3: cannot be opened.*check the address"):
-        frames("3")
-    with pytest.raises(DataError, match="its reader failed"):
-        frames("9")  # the fake raises KeyError
-
-
 class Camera(http.server.ThreadingHTTPServer):
     """`/NAME.mjpg` sends the frames of the next connection in `connections[NAME]`; after the last one, 404."""
 
@@ -313,16 +255,27 @@ def test_stream_that_drops_reconnects(camera, caplog):
     assert "reconnecting in 0.01 s" in caplog.text and "gave up after 3 attempts to reconnect" in caplog.text
 
 
-def test_several_streams_one_of_which_ends(camera, caplog):
+def test_several_streams_one_of_which_ends(camera, tmp_path, caplog):
     camera.connections.update(a=[shades(10)], b=[shades(*range(50, 250, 10))])
     urls = [f"{camera.url}/{name}.mjpg" for name in "abc"]
-    batches = list(load_source(urls, stream_buffer=True))
+    (tmp_path / "all.streams").write_text("\n".join(urls).replace("//", "//user:secret@"))
+    batches = list(load_source(tmp_path / "all.streams", stream_buffer=True))
     assert all([f.path for f in batch] in ([urls[0]], [urls[1]], urls[:2]) for batch in batches)
     for url, minimum in zip(urls, (3, 75, 0), strict=True):
         own = [f for batch in batches for f in batch if f.path == url]
         assert [f.index for f in own] == list(range(1, len(own) + 1)) and len(own) >= minimum
         assert [shade_of(f) for f in own] == sorted(shade_of(f) for f in own)
     assert f"stream 3/3 {urls[2]}: cannot be opened; gave up after 3 attempts" in caplog.text
+    assert "secret" not in caplog.text + "".join(f.path + f.label for batch in batches for f in batch)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_streams_that_never_open_or_crash(camera, monkeypatch):
+    with pytest.raises(DataError, match=r"no stream gave a frame: stream 1/1 .*: cannot be opened.*check the address"):
+        frames(f"{camera.url}/absent.mjpg")
+    monkeypatch.setattr(streams, "open_capture", None)
+    with pytest.raises(DataError, match="its reader failed"):
+        frames("9")
 
 
 def test_broken_frame_does_not_end_a_stream(camera, caplog):

@@ -36,7 +36,7 @@ def test_mosaic(shape):
 
 
 @pytest.mark.parametrize("affine", [{"translate": 0.3, "scale": 0.5}, {"scale": 0.9}, {"degrees": 9, "scale": 0.3}])
-def test_the_part_that_is_shown_is_that_of_the_whole_canvas(affine):
+def test_mosaic_assembles_only_the_visible_part(affine):
     place = RandomPerspective(SIZE, **affine)
     source = FakeSource([(30, 20, 60, 50), (40, 10, 80, 30), (10, 10, 30, 50)], (60, SIZE))
     for seed in range(20):
