@@ -36,6 +36,7 @@ def options_tables(locale: str) -> str:
                 text = chinese["options"][row.name]
                 for phrase, translation in chinese["values"].items():
                     values = values.replace(phrase, translation)
+            text = text.replace("[", r"\[")  # no Markdown link
             cells = [f"`{row.name}`", f"`{_yaml(row.default)}`", values, ", ".join(row.modes), text]
             lines.append("| " + " | ".join(re.sub(r"(?<!\\)\|", r"\\|", cell) for cell in cells) + " |")
         parts.append("\n".join(lines))
