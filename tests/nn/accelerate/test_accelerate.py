@@ -5,13 +5,18 @@ import logging
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import ultralytics
 from tests.nn.accelerate.helpers import assert_rewriting_is_exact, batch, detector, stirred
+from tests.shapes import write_shapes
+from ultralytics.models.rtdetr.model import RTDETR
 from ultralytics.nn.accelerate import SUBSTITUTES, for_inference, for_training, linear, restore, silu
+from ultralytics.nn.accelerate.folded_decoder import FoldedDecoder
+from ultralytics.nn.accelerate.query_selection import SelectedGradientDecoder
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.tasks import RTDETRDetectionModel
@@ -108,3 +113,32 @@ def test_embeddings_and_layer_table_of_the_fused_network():
         vectors = for_inference(plain).predict(x, embed=[7, 16, 22])
     torch.testing.assert_close(vectors, expected)
     assert len(for_inference(plain).table().splitlines()) == 1 + len(for_inference(plain).model)
+
+
+@pytest.mark.parametrize("accelerate", [False, True])
+def test_the_option_chooses_the_classes_that_train_validate_and_predict(accelerate, tmp_path, monkeypatch):
+    data = write_shapes(tmp_path, train=4, val=2)
+    forward, calls, mode = RTDETRDecoder.forward, set(), ""
+
+    def record(self, maps, *args):  # a breakpoint in `RTDETRDecoder.forward` stops at the same calls
+        if not maps[0].is_meta:  # from building the network
+            calls.add((mode, "train" if self.training else "eval", type(self)))
+        return forward(self, maps, *args)
+
+    monkeypatch.setattr(RTDETRDecoder, "forward", record)
+    model = RTDETR("rtdetr-efficientvit-m0.yaml", verbose=False)
+    options = {"imgsz": 64, "device": "cpu", "plots": False, "project": str(tmp_path), "accelerate": accelerate}
+    mode = "train"
+    model.train(data=str(data), epochs=1, batch=4, workers=0, queries=10, **options)
+    assert {type(module) for module in model.model.modules()}.isdisjoint(row[2] for row in SUBSTITUTES)  # restored
+    mode = "val"
+    model.val(data=str(data), workers=0, **options)
+    mode = "predict"
+    model.predict(np.zeros((64, 64, 3), np.uint8), **options)
+    if accelerate:
+        in_training = {("train", phase, SelectedGradientDecoder) for phase in ("train", "eval")}
+        in_inference = {(mode, "eval", FoldedDecoder) for mode in ("train", "val", "predict")}
+        assert calls == in_training | in_inference
+    else:
+        phases = (("train", "train"), ("train", "eval"), ("val", "eval"), ("predict", "eval"))
+        assert calls == {(*phase, RTDETRDecoder) for phase in phases}

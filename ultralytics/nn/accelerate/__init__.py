@@ -78,10 +78,10 @@ def for_inference(network: nn.Module, device: torch.device | None = None) -> nn.
 
 def _rewritten(network: nn.Module) -> nn.Module:
     """Rewrite `network`, a copy made for it; log and return it."""
-    norms = _count_norms(network)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     network = restore(network).eval().requires_grad_(False).fuse()
-    applied = Counter({"batch norms folded": norms - _count_norms(network)})
     graph = LayerGraph(network)
+    applied = Counter({"batch norms folded": len(norms) - len(set(network.modules()).intersection(norms))})
     applied["blocks with merged 1x1 convolutions"] = merge_pointwise(graph)
     applied["decoder folded"] = fold_decoder(graph)
     graph.write_to(network)
@@ -90,20 +90,15 @@ def _rewritten(network: nn.Module) -> nn.Module:
     return network
 
 
-def _count_norms(network: nn.Module) -> int:
-    return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-
-
 def _substitute(network: nn.Module) -> Counter[str]:
     """Replace classes by the table; return the counts by label."""
     applied: Counter[str] = Counter()
     for kind, part, fast in SUBSTITUTES:
         for module in network.modules():
-            if type(module) is kind:
-                target = module.get_submodule(part)
-                if type(target) is fast.plain and fast.applies(target):
-                    target.__class__ = fast
-                    applied[fast.label] += 1
+            target = module.get_submodule(part) if type(module) is kind else None
+            if type(target) is fast.plain and (not hasattr(fast, "applies") or fast.applies(target)):
+                target.__class__ = fast
+                applied[fast.label] += 1
     return applied
 
 

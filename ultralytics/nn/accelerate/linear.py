@@ -36,11 +36,6 @@ class ChannelsFirstLinear(nn.Linear):
 
     plain, label = nn.Linear, "value projections without copies"
 
-    @staticmethod
-    def applies(module: nn.Linear) -> bool:
-        """Check that there is a bias, which the matrix product starts from."""
-        return module.bias is not None
-
     def forward(self, x: Tensor) -> Tensor:
         channels_first = x.transpose(1, 2)  # (B, C, N)
         if faster_as_convolution(x, self.weight):

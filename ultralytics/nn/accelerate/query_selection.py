@@ -16,11 +16,6 @@ class SelectedGradientDecoder(RTDETRDecoder):
 
     plain, label = RTDETRDecoder, "query selection with gradients of selected positions only"
 
-    @staticmethod
-    def applies(module: RTDETRDecoder) -> bool:
-        """Return True: it needs nothing but the class."""
-        return True
-
     def _select_queries(self, memory: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if not self.training:
             return super()._select_queries(memory, shapes)
