@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.golden.detections import BY_CASE, CASES, NUMBERS, matched
 from ultralytics.metrics.detection import DetMetrics
@@ -123,3 +124,13 @@ def test_batches_give_the_same_as_single_images():
     assert np.array_equal(metrics.matched.tp, batches)
     assert metrics.process().summary() == one.summary()
     assert np.array_equal(metrics.confusion_matrix.matrix, one.confusion_matrix.matrix)
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[2]], ids=["many", "few"])
+def test_curves_are_drawn_with_names_of_any_script(case, tmp_path, recwarn):
+    metrics = matched(case)[0]
+    names = dict(metrics.names) | {0: "$x$", 1: "собака"}
+    paths = metrics.box.plot(names, tmp_path)
+    assert [path.name for path in paths] == [f"Box{kind}_curve.png" for kind in ("PR", "F1", "P", "R")]
+    assert all(np.asarray(Image.open(path).convert("RGB")).std() > 5 for path in paths)
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]

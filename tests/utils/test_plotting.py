@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.golden.detections import CASES, matched
 from ultralytics.utils import plotting as fonts
 from ultralytics.utils.plotting import (
     Annotator,
@@ -109,18 +108,6 @@ def test_detections_take_the_place_of_labels(batch, tmp_path):
     assert page.shape == (128, 192, 3)
     assert page[80, 20].tolist() == list(colors(1))
     assert not (page == colors(0)).all(2).any() and not (page == colors(2)).all(2).any()  # no label, none below conf
-
-
-@pytest.mark.parametrize("names", [NAMES, {i: f"class {i}" for i in range(80)}], ids=["few", "many"])
-def test_curves_and_matrices_are_drawn(names, tmp_path, no_system_fonts, recwarn):
-    metrics, _ = matched(CASES[0])
-    metrics.confusion_matrix.names = names
-    paths = metrics.box.plot(names, tmp_path)
-    assert [path.name for path in paths] == [f"Box{kind}_curve.png" for kind in ("PR", "F1", "P", "R")]
-    if len(names) == metrics.confusion_matrix.nc:
-        paths += [metrics.confusion_matrix.plot(n, tmp_path) for n in (True, False)]
-    assert all(picture(path).std() > 5 for path in paths)
-    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3000])

@@ -101,7 +101,7 @@ class Model(CallbacksMixin):
 
     @property
     def is_exported(self) -> bool:
-        """True for an exported model, which can only validate and predict."""
+        """Exported models can only validate and predict."""
         return find_format(self.source) is not None
 
     @property

@@ -79,7 +79,7 @@ class Boxes(_Detections):
 
     @property
     def is_track(self) -> bool:
-        """True if the rows have track ids."""
+        """Rows have track ids."""
         return self.data.shape[1] == 7
 
     @property

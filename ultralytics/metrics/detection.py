@@ -11,14 +11,9 @@ from torch import Tensor
 
 from ultralytics.metrics.ap import ClassCurves, ap_per_class
 from ultralytics.metrics.coco_eval import CocoMetrics
-from ultralytics.metrics.matching import (
-    ConfusionMatrix,
-    MatchedDetections,
-    concatenate,
-    match_detections,
-    merge_ranks,
-)
-from ultralytics.utils.plotting import plot_curves
+from ultralytics.metrics.confusion import MANY_CLASSES, ConfusionMatrix
+from ultralytics.metrics.matching import MatchedDetections, concatenate, match_detections, merge_ranks
+from ultralytics.utils.plotting import drawable, new_figure, save_figure
 from ultralytics.utils.tables import Column, Table
 
 CLASS_COLUMNS = (
@@ -59,8 +54,30 @@ class BoxMetrics:
     def plot(self, names: Mapping[int, str], save_dir: str | Path) -> list[Path]:
         """Save BoxPR_curve, BoxF1_curve, BoxP_curve and BoxR_curve (.png) at IoU 0.50, and return their paths."""
         c = self.curves
-        curves = {"PR": c.prec_values, "F1": c.f1_curve, "P": c.p_curve, "R": c.r_curve}
-        return plot_curves(curves, c.x, [names[i] for i in c.classes], self.ap50, save_dir)
+        labels = [drawable(names[i]) for i in c.classes]
+        with_ap = [f"{label}  {ap:.3f}" for label, ap in zip(labels, self.ap50, strict=True)]
+        plots = (
+            ("PR", "Recall", "Precision", c.prec_values, with_ap), ("F1", "Confidence", "F1", c.f1_curve, labels),
+            ("P", "Confidence", "Precision", c.p_curve, labels), ("R", "Confidence", "Recall", c.r_curve, labels),
+        )  # fmt: skip
+        paths = []
+        for kind, x_title, y_title, values, texts in plots:
+            figure = new_figure(9, 6)
+            axes = figure.subplots()
+            few = len(values) <= MANY_CLASSES  # otherwise gray lines without a legend
+            for i, (line, text) in enumerate(zip(values, texts, strict=True)):
+                style = {"color": f"C{i % 10}", "linestyle": "-" if i < 10 else "--"} if few else {"color": "0.75"}
+                axes.plot(c.x, line, linewidth=1, label=text if few else None, **style)
+            if len(values):
+                mean = values.mean(0)
+                best = f"mAP50 {self.map50:.3f}" if kind == "PR" else f"{mean.max():.2f} at {c.x[mean.argmax()]:.3f}"
+                axes.plot(c.x, mean, linewidth=3, color="black", label=f"mean of classes, {best}")
+                figure.legend(loc="outside right upper", frameon=False)
+            axes.set(xlabel=x_title, ylabel=y_title, xlim=(0, 1), ylim=(0, 1.02))
+            axes.set_title(f"{y_title} over {x_title.lower()}, IoU 0.50")
+            axes.grid(alpha=0.3)
+            paths.append(save_figure(figure, Path(save_dir) / f"Box{kind}_curve.png"))
+        return paths
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,17 +1,16 @@
-"""Greedy matching of detections and labels, and the confusion matrix."""
+"""Greedy matching of detections and labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from ultralytics.metrics.confusion import ConfusionMatrix
 from ultralytics.utils.dist import interleave
 from ultralytics.utils.ops import bbox_iou
-from ultralytics.utils.plotting import plot_confusion_matrix
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 
@@ -120,52 +119,3 @@ def merge_ranks(parts: Sequence[MatchedDetections], block: int) -> MatchedDetect
         columns = (np.split(column, ends) for column in (part.tp, part.conf, part.cls))
         images.append(list(zip(part.counts[:, None], *columns, strict=True)) if len(part.counts) else [])
     return concatenate([MatchedDetections(*image) for image in interleave(images, block)])
-
-
-class ConfusionMatrix:
-    """Counts of (predicted, true) class pairs at one confidence and one IoU threshold.
-
-    `matrix` is (nc + 1, nc + 1): rows are predicted, columns true classes, the last of each is the background. Other
-    than for AP, a prediction may match a label of another class.
-
-    Args:
-        names: class names by index.
-        conf: minimum confidence (exclusive).
-        iou: minimum overlap.
-    """
-
-    def __init__(self, names: dict[int, str], conf: float = 0.25, iou: float = 0.45) -> None:
-        self.names, self.nc, self.conf, self.iou = names, len(names), conf, iou
-        self.matrix = np.zeros((self.nc + 1, self.nc + 1))
-
-    def count(self, found: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> None:
-        """Count predictions by class and matched label (index in `true`, -1: none), and the labels without a match."""
-        true = np.append(true, self.nc).astype(int)  # index -1 is the background
-        np.add.at(self.matrix, (predicted.astype(int), true[found]), 1)
-        missed = np.ones(len(true), bool)
-        missed[found] = missed[-1] = False
-        np.add.at(self.matrix, (self.nc, true[missed]), 1)
-
-    def normalized(self) -> np.ndarray:
-        """Return shares of each true class: columns sum to 1, or to 0 without labels."""
-        return self.matrix / self.matrix.sum(0, keepdims=True).clip(1)
-
-    def tp_fp(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return true and false positives of each class, (nc,) each."""
-        right = self.matrix.diagonal()[:-1]
-        return right, self.matrix.sum(1)[:-1] - right
-
-    def summary(self, normalize: bool = False) -> list[dict[str, str | float]]:
-        """Return a row for each predicted class with a column for each true class, for a table or JSON."""
-        labels = [*self.names.values(), "background"]
-        table = self.normalized() if normalize else self.matrix
-        return [
-            {"Predicted": label, **dict(zip(labels, row.tolist(), strict=True))}
-            for label, row in zip(labels, table, strict=True)
-        ]
-
-    def plot(self, normalize: bool = True, save_dir: str | Path = "") -> Path:
-        """Save confusion_matrix_normalized.png, or confusion_matrix.png with counts, and return its path."""
-        path = Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png"
-        title = f"confidence {self.conf:g}, IoU {self.iou:g}"
-        return plot_confusion_matrix(self.matrix, list(self.names.values()), path, normalize=normalize, title=title)

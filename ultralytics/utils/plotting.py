@@ -28,8 +28,6 @@ __all__ = [
     "Colors",
     "colors",
     "feature_visualization",
-    "plot_confusion_matrix",
-    "plot_curves",
     "plot_images",
     "plot_labels",
     "plot_results",
@@ -37,7 +35,6 @@ __all__ = [
 
 Color = tuple[int, int, int]
 CELL, GAP = 128, 4  # pixels of a feature map on its page
-MANY_CLASSES = 20  # above, curves of classes are gray without a legend, and the matrix has only classes that occur
 
 # Fonts ----------------------------------------------------------------------------------------------------------------
 
@@ -277,81 +274,6 @@ def save_figure(figure: Figure, path: Path) -> Path:
             text.set_fontfamily([FontProperties(fname=str(file)).get_name() for file in files])
     figure.savefig(path, dpi=150)
     return path
-
-
-def plot_curves(
-    curves: Mapping[str, np.ndarray], x: np.ndarray, names: Sequence[str], ap: np.ndarray, save_dir: str | Path
-) -> list[Path]:
-    """Draw the curves of C classes and their mean into Box{key}_curve.png, and return the paths.
-
-    Args:
-        curves: (C, points) by the keys "PR", "F1", "P" and "R", or some of them.
-        x: (points,) recalls of "PR", confidences of the others.
-        names: names of the classes.
-        ap: (C,) AP at IoU 0.50.
-        save_dir: folder of the files.
-    """
-    names = [drawable(name) for name in names]
-    paths = []
-    for key, values in curves.items():
-        y_title = {"PR": "Precision", "P": "Precision", "R": "Recall"}.get(key, key)
-        x_title, labels, mean = ("Recall" if key == "PR" else "Confidence"), names, values.mean(0)
-        mean_label = f"mean of classes, highest {mean.max():.2f} at {x[mean.argmax()]:.3f}"
-        if key == "PR":
-            labels = [f"{name}  {value:.3f}" for name, value in zip(names, ap, strict=True)]
-            mean_label = f"mean of classes, mAP50 {ap.mean():.3f}" if len(ap) else ""
-        figure = new_figure(9, 6)
-        axes = figure.subplots()
-        few = len(values) <= MANY_CLASSES
-        for index, (line, label) in enumerate(zip(values, labels, strict=True)):
-            style = {"color": f"C{index % 10}", "linestyle": "-" if index < 10 else "--"} if few else {"color": "0.75"}
-            axes.plot(x, line, linewidth=1, label=label if few else None, **style)
-        if len(values):
-            axes.plot(x, mean, linewidth=3, color="black", label=mean_label)
-            figure.legend(loc="outside right upper", frameon=False)
-        axes.set(xlabel=x_title, ylabel=y_title, xlim=(0, 1), ylim=(0, 1.02))
-        axes.set_title(f"{y_title} over {x_title.lower()}, IoU 0.50")
-        axes.grid(alpha=0.3)
-        paths.append(save_figure(figure, Path(save_dir) / f"Box{key}_curve.png"))
-    return paths
-
-
-def plot_confusion_matrix(
-    matrix: np.ndarray, names: Sequence[str], path: str | Path, *, normalize: bool, title: str = ""
-) -> Path:
-    """Draw a confusion matrix, and return the path. Of many classes only those that occur are drawn.
-
-    Args:
-        matrix: (nc + 1, nc + 1) counts, rows predicted, columns true, background last.
-        names: names of the nc classes.
-        path: image file to write.
-        normalize: draw shares of each true class.
-        title: conditions of the counts.
-    """
-    table = matrix / matrix.sum(0, keepdims=True).clip(1) if normalize else matrix
-    labels = np.array([drawable(name) for name in (*names, "background")])
-    if many := len(labels) > MANY_CLASSES:
-        present = matrix.sum(0) + matrix.sum(1) > 0
-        table, labels = table[present][:, present], labels[present]
-    size, font = (max(6.0, 2.5 + 0.26 * len(labels)), 8) if many else (max(6.0, 2.5 + 0.5 * len(labels)), 10)
-    figure = new_figure(size + 1, size)
-    axes = figure.subplots()
-    image = axes.imshow(np.ma.masked_equal(table, 0), cmap="Blues", vmin=0, vmax=1 if normalize else None)
-    figure.colorbar(image, ax=axes, shrink=0.8)
-    axes.set_xticks(range(len(labels)), labels, rotation=90 if len(labels) > 6 else 0, fontsize=font)
-    axes.set_yticks(range(len(labels)), labels, fontsize=font)
-    if many:
-        axes.grid(alpha=0.15)  # leads the eye to the names
-    dark = 0.5 if normalize else table.max(initial=0) / 2
-    for row, column in zip(*np.nonzero(table), strict=True):
-        value = table[row, column]
-        text = f"{100 * value:.0f}" if normalize and many else f"{value:.2f}" if normalize else f"{value:.0f}"
-        ink = "white" if value > dark else "black"
-        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=6 if many else font)
-    unit = f"{'%' if many else 'share'} of each true class" if normalize else "objects"
-    axes.set(xlabel="True", ylabel="Predicted")
-    axes.set_title(f"Confusion matrix ({'; '.join(filter(None, (unit, title)))})", fontsize=11)
-    return save_figure(figure, Path(path))
 
 
 def plot_results(file: str | Path) -> Path:

@@ -13,7 +13,17 @@ RTDETRDataset = DetectionDataset  # its default, a stretch to the square, is tha
 
 
 class RTDETRValidator(BaseValidator):
-    """Validator of RT-DETR models, whose output is (y (B, queries, 4 + nc), extras)."""
+    """Validator of RT-DETR models, whose output is (y (B, queries, 4 + nc), extras).
+
+    `Model.val` uses it, or a subclass of it:
+
+    >>> from ultralytics import RTDETR
+    >>> class ConfidentValidator(RTDETRValidator):
+    ...     def postprocess(self, outputs, batch):
+    ...         return [rows[rows[:, 4] > 0.5] for rows in super().postprocess(outputs, batch)]
+    >>> model = RTDETR("rtdetr-r18.yaml")
+    >>> metrics = model.val(validator=ConfidentValidator, data="shapes.yaml")  # doctest: +SKIP
+    """
 
     network_class = RTDETRDetectionModel
 
