@@ -1,4 +1,4 @@
-"""Join the tables of several runs into one: size, speed, mAP50 and mAP50-95, and the difference to the first.
+"""Merge the tables of several runs: size, speed, mAP50 and mAP50-95, and the differences to the first.
 
     python tools/ablation_table.py runs/detect/val runs/detect/val2 --names baseline,mine
 

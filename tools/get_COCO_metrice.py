@@ -1,4 +1,4 @@
-"""COCO's official figures (AP, AP50, AP75, small, medium, large, AR) from annotations and predictions.
+"""Compute COCO's official metrics (AP, AP50, AP75, small, medium, large, AR) from annotations and predictions.
 
     yolo val model=best.pt data=my.yaml save_json=True
     python tools/dataset/yolo2coco.py --data my.yaml --split val --save val.json

@@ -1,4 +1,4 @@
-"""List parameters and GFLOPs of every model YAML, sorted, and those that cannot be built with the reason.
+"""List parameters and GFLOPs of every model YAML, and the reasons why some cannot be built.
 
     python tools/get_all_yaml_param_and_flops.py
     python tools/get_all_yaml_param_and_flops.py --folder my-models --imgsz 640 --nc 80 --sort parameters

@@ -1,4 +1,4 @@
-"""Draw class-activation maps: where in an image the reasons for its detections are. Needs `pip install grad-cam`.
+"""Draw class-activation maps of detections over images. Needs `pip install grad-cam`.
 
     python tools/heatmap.py --weights best.pt --source image.jpg
     python tools/heatmap.py --weights best.pt --source folder/ --method LayerCAM --layers 16,19,22 --target all

@@ -1,4 +1,4 @@
-"""Show parameters, operations and time of every layer of a network.
+"""Show parameters, FLOPs and time of every layer of a network.
 
     python tools/main_profile.py --model rtdetr-efficientvit-m0.yaml --imgsz 640 --device cpu
     python tools/main_profile.py --weights best.pt --sort time

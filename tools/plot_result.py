@@ -1,4 +1,4 @@
-"""Draw metrics and losses of several trainings into one picture each, a line for each run.
+"""Draw metrics and losses of several trainings in one picture each, with a line for each run.
 
     python tools/plot_result.py runs/detect/train runs/detect/train2 --names baseline,mine
 

@@ -16,7 +16,7 @@ NETWORK = {
 
 
 def untrained_weights(folder: Path) -> Path:
-    """A weights file with random numbers and the names of the drawn shapes."""
+    """Write weights with random numbers and the names of the drawn shapes."""
     (folder / "tiny.yaml").write_text(yaml.safe_dump({**NETWORK, "nc": len(NAMES), "names": list(NAMES)}))
     torch.manual_seed(0)
     model = RTDETR(folder / "tiny.yaml")

@@ -1,4 +1,4 @@
-"""Other people's packages read our results and drive our model. Slow: they take seconds to import."""
+"""Other packages (supervision, trackers, sahi) read results and run the model. Slow: they take seconds to import."""
 
 import cv2
 import numpy as np
@@ -16,13 +16,13 @@ ROWS = [[10.0, 10.0, 50.0, 60.0, 0.9, 1.0], [100.0, 20.0, 150.0, 80.0, 0.8, 0.0]
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    # Scripts that look for "seg" or "obb" in the path must not take this for another task.
+    # a path with "seg" or "obb" does not change the task
     folder = tmp_path_factory.mktemp("segments-obb")
     return untrained_weights(folder)
 
 
 def frame(shift=0, rows=ROWS, kind=torch.tensor):
-    """The result of a frame in which everything has moved to the right by `shift` pixels."""
+    """Return the result of a frame with all boxes shifted to the right by `shift` pixels."""
     moved = np.array(rows, np.float32).reshape(-1, len(rows[0]) if rows else 6) + 0
     moved[:, [0, 2]] += shift
     return Results(np.zeros((100, 200, 3), np.uint8), "a.jpg", {0: "cat", 1: "dog"}, kind(moved))
@@ -53,7 +53,7 @@ def test_supervision_with_a_prediction(weights):
     assert (drawn != picture).any()
 
 
-def test_trackers_follow_our_detections():
+def test_trackers_track_detections():
     trackers = pytest.importorskip("trackers")
     supervision = pytest.importorskip("supervision")
     tracker, detections = trackers.ByteTrackTracker(), supervision.Detections
@@ -61,7 +61,7 @@ def test_trackers_follow_our_detections():
     assert ids[-1] == ids[-2] and len(set(ids[-1])) == 2 and min(ids[-1]) >= 0
 
 
-def test_boxmot_follows_our_detections():
+def test_boxmot_tracks_detections():
     boxmot = pytest.importorskip("boxmot")
     tracker = boxmot.ByteTrack()
     for k in range(4):
@@ -71,7 +71,7 @@ def test_boxmot_follows_our_detections():
     assert tracks[:, 6].tolist() == [1, 0]  # classes
 
 
-def test_norfair_follows_our_detections():
+def test_norfair_tracks_detections():
     norfair = pytest.importorskip("norfair")
     tracker = norfair.Tracker(distance_function="iou", distance_threshold=0.7, initialization_delay=1)
     for k in range(4):
@@ -97,7 +97,7 @@ def test_sahi_loads_the_model_as_a_detector(sahi_model):
     assert not sahi_model.has_mask and not sahi_model.is_obb
 
 
-def test_sahi_predicts_what_we_predict(sahi_model, weights, tmp_path):
+def test_sahi_gives_the_same_boxes(sahi_model, weights, tmp_path):
     from sahi.predict import get_prediction
 
     picture = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)  # BGR

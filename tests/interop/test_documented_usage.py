@@ -1,4 +1,4 @@
-"""Scripts as users write them after the published documentation: classes of their own, and callbacks by name.
+"""Scripts written after the published documentation: custom classes and callbacks.
 
 The pages are "Advanced Customization" (docs.ultralytics.com/usage/engine), "Customizing Trainer"
 (docs.ultralytics.com/guides/custom-trainer) and "Callbacks" (docs.ultralytics.com/usage/callbacks).
@@ -36,19 +36,9 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def options(home, tmp_path):
-    return {
-        "data": str(home / "shapes.yaml"),
-        "project": str(tmp_path),
-        "name": "run",
-        "imgsz": 64,
-        "batch": 2,
-        "epochs": 1,
-        "workers": 0,
-        "denoising": 4,
-        "device": "cpu",
-        "plots": False,
-        "verbose": False,
-    }
+    files = {"data": str(home / "shapes.yaml"), "project": str(tmp_path), "name": "run"}
+    sizes = {"imgsz": 64, "batch": 2, "epochs": 1, "workers": 0, "denoising": 4}
+    return {**files, **sizes, "device": "cpu", "plots": False, "verbose": False}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +56,7 @@ def test_a_trainer_by_itself(weights):
     assert set(RTDETR(weights).names.values()) == set(NAMES)
 
 
-def test_a_class_of_ones_own_in_train(home, options):
+def test_custom_trainer_class(home, options):
     class Mine(RTDETRTrainer):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
@@ -89,11 +79,11 @@ def test_a_constructor_with_the_published_parameters(home, options):
         def __init__(self, cfg=None, overrides=None, _callbacks=None):
             super().__init__(cfg, overrides, _callbacks)
 
-    class Judge(RTDETRValidator):
+    class MyValidator(RTDETRValidator):
         def __init__(self, dataloader=None, save_dir=None, args=None, _callbacks=None):
             super().__init__(dataloader, save_dir, args, _callbacks)
 
-    class Seer(RTDETRPredictor):
+    class MyPredictor(RTDETRPredictor):
         def __init__(self, cfg=None, overrides=None, _callbacks=None):
             super().__init__(cfg, overrides, _callbacks)
 
@@ -102,13 +92,13 @@ def test_a_constructor_with_the_published_parameters(home, options):
     for event in ("on_train_end", "on_val_end", "on_predict_end"):
         model.add_callback(event, lambda who, event=event: called.append((event, type(who))))
     model.train(trainer=Mine, **options)
-    model.val(validator=Judge, **options)
-    model.predict(np.zeros((40, 60, 3), np.uint8), predictor=Seer, verbose=False)
-    assert {("on_train_end", Mine), ("on_val_end", Judge), ("on_predict_end", Seer)} <= set(called)
-    assert isinstance(model.predictor, Seer)
+    model.val(validator=MyValidator, **options)
+    model.predict(np.zeros((40, 60, 3), np.uint8), predictor=MyPredictor, verbose=False)
+    assert {("on_train_end", Mine), ("on_val_end", MyValidator), ("on_predict_end", MyPredictor)} <= set(called)
+    assert isinstance(model.predictor, MyPredictor)
 
 
-def test_get_model_with_a_network_and_a_loss_of_ones_own(options, weights):
+def test_get_model_with_a_custom_network_and_loss(options, weights):
     class HalvedLoss(RTDETRDetectionLoss):
         calls = 0
 
@@ -137,11 +127,11 @@ def test_get_model_with_a_network_and_a_loss_of_ones_own(options, weights):
 
 
 def test_get_validator_and_build_dataset(home, options):
-    class Judge(RTDETRValidator):
+    class MyValidator(RTDETRValidator):
         batches = 0
 
         def postprocess(self, outputs, batch):
-            Judge.batches += 1
+            MyValidator.batches += 1
             return super().postprocess(outputs, batch)
 
     class Mine(RTDETRTrainer):
@@ -156,16 +146,18 @@ def test_get_validator_and_build_dataset(home, options):
             return super().get_dataloader(dataset_path, batch_size=batch_size, rank=rank, mode=mode)
 
         def get_validator(self):
-            return Judge(self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks)
+            return MyValidator(
+                self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks
+            )
 
     trainer = Mine(overrides={**options, "model": str(home / "tiny.yaml")})
     trainer.train()
     assert Mine.built == [("train", 2), ("val", 2)]
     assert Mine.loaded == [("train", 2, 0), ("val", 2, 0)]
-    assert Judge.batches == 2  # one after the epoch, one at the end
+    assert MyValidator.batches == 2  # one after the epoch, one at the end
 
 
-def test_validate_returns_metrics_and_the_fitness_that_chooses_the_best(home, options):
+def test_validate_returns_metrics_and_the_fitness_of_best(home, options):
     class ByRecall(RTDETRTrainer):
         fitnesses = iter([0.5, 0.9, 0.7])
 
@@ -188,7 +180,7 @@ def test_validate_returns_metrics_and_the_fitness_that_chooses_the_best(home, op
     assert "metrics/own" in trainer.files.results.read_text().splitlines()[0]
 
 
-def test_build_optimizer_with_rates_of_ones_own(home, options):
+def test_build_optimizer_with_custom_learning_rates(home, options):
     class Mine(RTDETRTrainer):
         def build_optimizer(self, model, name="auto", lr=0.001, momentum=0.9, decay=1e-5, iterations=1e5):
             backbone = [p for n, p in model.named_parameters() if n.startswith(("model.0.", "model.1."))]
@@ -201,7 +193,7 @@ def test_build_optimizer_with_rates_of_ones_own(home, options):
     assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([0.001, 0.01])
 
 
-def test_what_freeze_froze_is_thawed_by_a_callback(home, options):
+def test_a_callback_unfreezes_what_freeze_froze(home, options):
     def thaw(trainer):
         if trainer.epoch == 1:
             for parameter in trainer.model.parameters():
@@ -220,10 +212,10 @@ def test_what_freeze_froze_is_thawed_by_a_callback(home, options):
     model.train(trainer=Mine, **{**options, "epochs": 2, "freeze": 1})
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[1], weights[2])
-    assert counts == [0, 3]  # the statistics of its normalisation, too
+    assert counts == [0, 3]  # the statistics of its normalization, too
 
 
-def test_rt_detr_with_rates_for_backbone_and_head_by_kind(home, options):
+def test_build_optimizer_with_rates_by_section(home, options):
     class Mine(RTDETRTrainer):
         backbone_lr_ratio = 0.1
 
@@ -255,7 +247,7 @@ def test_rt_detr_with_rates_for_backbone_and_head_by_kind(home, options):
     )
 
 
-def test_optimizer_step_with_a_clip_of_ones_own(home, options):
+def test_optimizer_step_with_custom_clipping(home, options):
     class Mine(RTDETRTrainer):
         rates = ()
 
@@ -273,7 +265,7 @@ def test_optimizer_step_with_a_clip_of_ones_own(home, options):
     given = {**options, "nbs": 2, "lr0": 0.01, "lrf": 0.1, "backbone_lr_ratio": 1.0}
     model.train(trainer=Mine, **given)
     assert model.trainer.updates == model.trainer.ema.updates == 3
-    assert model.trainer.rates == pytest.approx((0.01, 0.007, 0.004))  # the schedule goes on: 1 - 0.9 * update / 3
+    assert model.trainer.rates == pytest.approx((0.01, 0.007, 0.004))  # scheduled: 1 - 0.9 * update / 3
 
 
 def test_set_model_attributes(home, options):
@@ -306,16 +298,16 @@ def test_freezing_by_a_callback_for_the_first_epochs(home, options):
     assert moved == [False, True]
 
 
-def test_what_callbacks_read_when_a_model_is_saved(home, options):
-    told = []
+def test_attributes_for_on_model_save(home, options):
+    seen = []
 
     def on_model_save(trainer):
-        told.append((trainer.best_fitness, trainer.loss_names, trainer.metrics, trainer.tloss))
+        seen.append((trainer.best_fitness, trainer.loss_names, trainer.metrics, trainer.tloss))
 
     trainer = RTDETRTrainer(overrides={**options, "model": str(home / "tiny.yaml")})
     trainer.add_callback("on_model_save", on_model_save)
     trainer.train()
-    ((fitness, names, metrics, losses),) = told
+    ((fitness, names, metrics, losses),) = seen
     assert fitness == trainer.fitness
     assert len(names) == len(losses) == 3 and torch.isfinite(losses).all()
     assert "metrics/mAP50-95(B)" in metrics

@@ -1,4 +1,4 @@
-"""Tiny data, a tiny model, and the `yolo` command in a folder of its own."""
+"""Tiny data, a tiny model, and the `yolo` command in an empty folder."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ head:
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory) -> Path:
-    """A data YAML of six images to train with and three to validate with, 64 pixels."""
+    """Write a data YAML of six images to train with and three to validate with, 64 pixels."""
     return write_shapes(tmp_path_factory.mktemp("tools"), train=6, val=3)
 
 
 @pytest.fixture(scope="session")
 def images(shapes) -> Path:
-    """The folder of the three images."""
+    """Return the folder of the three images."""
     return shapes.parent / "shapes" / "images" / "val"
 
 
@@ -44,7 +44,7 @@ def model_file(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def weights(model_file) -> Path:
-    """Random weights of the tiny model."""
+    """Write random weights of the tiny model."""
     torch.manual_seed(0)
     file = model_file.with_name("best.pt")
     RTDETR(model_file).save(file)
@@ -53,7 +53,7 @@ def weights(model_file) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(weights) -> Path:
-    """The weights as TorchScript."""
+    """Export the weights to TorchScript."""
     return Path(RTDETR(weights).export(format="torchscript", imgsz=64))
 
 

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.utils.test_coco_eval import GOLDEN, coco_case
+from tests.metrics.test_coco_eval import GOLDEN, coco_case
 from ultralytics import RTDETR
 from ultralytics.data.labels import read_coco_json, read_yolo_file
 from ultralytics.data.synthetic import NAMES
@@ -113,10 +113,10 @@ TRUTH = {
             TRUTH,
             "expected a list of detections, as written by `yolo val save_json=True`; got an object with images",
         ),
-        (TRUTH, [{"image_id": 1}], "detection 0 has no category_id, bbox, score"),
-        (TRUTH, [ENTRY | {"bbox": [1, 2]}], "detection 0: bbox is [1, 2], expected [x, y, width, height]"),
-        (TRUTH, [ENTRY | {"image_id": [1]}], "detection 0: image_id is [1], expected a number"),
-        (TRUTH, [ENTRY | {"score": "0.5"}], "detection 0: score is '0.5', expected a number"),
+        (TRUTH, [{"image_id": 1}], "detection 0: no category_id; expected image_id"),
+        (TRUTH, [ENTRY | {"bbox": [1, 2]}], "detection 0: bbox is [1, 2]; expected"),
+        (TRUTH, [ENTRY | {"image_id": [1]}], "detection 0: image_id is [1]; expected"),
+        (TRUTH, [ENTRY | {"score": "0.5"}], "detection 0: score is '0.5'; expected"),
         ({"images": []}, [ENTRY], "not a COCO detection file: it has no annotations, categories"),
     ],
 )

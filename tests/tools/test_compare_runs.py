@@ -51,7 +51,7 @@ def test_the_command_writes_four_files(yolo, runs, tmp_path):
     assert yolo("table", "runs/val")[0] == 0 and (tmp_path / "runs/table/ablation2").is_dir()
 
 
-def test_runs_of_one_name_are_told_apart(runs):
+def test_runs_of_one_name_get_different_names(runs):
     (runs / "other").mkdir()
     (runs / "val2").rename(runs / "other" / "val")
     assert [row[0] for row in compare_runs([runs / "val", runs / "other" / "val"]).rows] == ["runs/val", "other/val"]

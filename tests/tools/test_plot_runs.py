@@ -49,7 +49,7 @@ def test_the_pictures(yolo, runs):
 
 
 @pytest.mark.parametrize(
-    ("text", "words", "message"),
+    ("content", "words", "message"),
     [
         (OURS, ("a/none",), "a/none: expected the folder of a training with results.csv in it"),
         (OURS, (), "yolo plot-results: runs= is missing"),
@@ -62,7 +62,7 @@ def test_the_pictures(yolo, runs):
         ("", ("a/train",), "has no rows"),
     ],
 )
-def test_errors(yolo, runs, text, words, message):
-    (runs / "a/train/results.csv").write_text(text)
-    code, said = yolo("plot-results", *words)
-    assert code == 2 and message in said
+def test_errors(yolo, runs, content, words, message):
+    (runs / "a/train/results.csv").write_text(content)
+    code, text = yolo("plot-results", *words)
+    assert code == 2 and message in text

@@ -6,7 +6,7 @@ from ultralytics.tools.profile_layers import layer_times, profile_table
 from ultralytics.utils.tables import read_csv
 
 
-def test_every_layer_has_its_own_numbers_and_the_sum_is_the_models(model_file):
+def test_layers_add_up_to_the_model(model_file):
     network = load_network(str(model_file))
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules())
     times = layer_times(network, imgsz=64, device=torch.device("cpu"), warmup=1, repeats=2)
@@ -21,7 +21,7 @@ def test_every_layer_has_its_own_numbers_and_the_sum_is_the_models(model_file):
     assert abs(sum(row[9] for row in rows) - 100) < 1e-9
 
 
-def test_the_costliest_first(model_file):
+def test_the_most_expensive_first(model_file):
     network = load_network(str(model_file))
     inspection = inspect_model(network, 64)
     rows = profile_table(inspection, [1.0, 7.0, 3.0], "time").rows

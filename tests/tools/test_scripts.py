@@ -1,4 +1,4 @@
-"""The scripts in tools/ are the commands of `yolo` under the names people look for."""
+"""The scripts in tools/ are the commands of `yolo` under common names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(script: str, *words: str, monkeypatch) -> int:
 
 
 @pytest.mark.parametrize(("script", "command"), SCRIPTS.items())
-def test_a_script_explains_itself_and_names_its_command(script, command, monkeypatch, capsys):
+def test_help_names_the_script_and_its_command(script, command, monkeypatch, capsys):
     assert run(script, "--help", monkeypatch=monkeypatch) == 0
     text = capsys.readouterr().out
     assert f"python tools/{script}" in text and f"`yolo {command} " in text
@@ -56,7 +56,7 @@ def test_a_wrong_word_is_one_line(script, monkeypatch, capsys):
     assert error.startswith(f"error: {Path(script).name}: unknown argument '--nonsense'") and error.count("\n") == 1
 
 
-def test_names_of_other_scripts_are_understood(tmp_path, monkeypatch, capsys):
+def test_argument_names_of_other_scripts(tmp_path, monkeypatch, capsys):
     assert run("get_COCO_metrice.py", "--anno_json", "no.json", "--pred_json", "p.json", monkeypatch=monkeypatch) == 2
     assert "no.json: no such file" in capsys.readouterr().err
     assert run("get_FPS.py", "--weights", str(tmp_path / "no.pt"), monkeypatch=monkeypatch) == 2

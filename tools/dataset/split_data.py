@@ -1,4 +1,4 @@
-"""Deal images and their labels out to train, val and test, as copies or as lists.
+"""Split images and labels into train, val and test at random, as copies or as lists.
 
     python tools/dataset/split_data.py --images all/images --save my --train 0.8 --val 0.1 --test 0.1 --classes cat,dog
     python tools/dataset/split_data.py --images all/images --save lists --mode list --seed 1

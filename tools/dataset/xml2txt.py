@@ -1,4 +1,4 @@
-"""Pascal VOC annotations (.xml) to YOLO labels (.txt), and classes.txt.
+"""Convert Pascal VOC annotations (.xml) to YOLO labels (.txt), and write classes.txt.
 
     python tools/dataset/xml2txt.py --xml Annotations --save labels
     python tools/dataset/xml2txt.py --xml Annotations --save labels --classes cat,dog

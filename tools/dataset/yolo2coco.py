@@ -1,4 +1,4 @@
-"""YOLO labels to a COCO json whose ids are those of `yolo val save_json=True`.
+"""Convert YOLO labels to COCO json, with the ids of `yolo val save_json=True`.
 
     python tools/dataset/yolo2coco.py --data my.yaml --split val --save val.json
     python tools/dataset/yolo2coco.py --images images/val --classes classes.txt --save val.json

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,15 +136,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Results of a case; None for those that failed. Milliseconds of a batch, bytes of file and process."""
+    """Results of a case in the order of the columns; None if it failed. Milliseconds of a batch, megabytes."""
 
     map50: float | None = None
     map: float | None = None
     median: float | None = None
     p95: float | None = None
     fps: float | None = None
-    file: int | None = None
-    memory: int | None = None
+    file: float | None = None
+    memory: float | None = None
     remark: str = ""
 
 
@@ -201,11 +201,11 @@ def run_benchmark(
     for case in cases:
         LOGGER.info(f"benchmark {len(rows) + 1}/{len(cases)}: {case}")
         rows.append((case, measure_case(weights, case, plan)))
-        write_report(rows, folder, weights)  # after each case, in case of an interruption
+        table = write_report(rows, folder, weights)  # after each case, in case of an interruption
     LOGGER.info(
         f"{weights}, {data} ({plan.split}), batch {plan.batch}, {plan.threads} threads, {plan.warmup} warmup runs and "
         f"{plan.repeats} timed runs of the model alone; memory: peak of the process, including libraries\n"
-        f"{make_table(rows).text()}\nResults saved to {folder}"
+        f"{table.text()}\nResults saved to {folder}"
     )
 
 
@@ -258,8 +258,9 @@ def measure_file(file: str, case: Case, plan: BenchmarkSettings) -> Measurement:
         data=plan.data, split=plan.split, imgsz=case.imgsz, batch=max(plan.batch, 8), device=plan.device, workers=0,
         plots=False, verbose=False, project=str(plan.folder), name="val", exist_ok=True,
     ).box  # fmt: skip
-    size = size_of(Path(file))
-    return Measurement(box.map50, box.map, speed.median, speed.percentile(95), speed.fps, size, speed.memory)
+    memory = None if speed.memory is None else speed.memory / 1e6
+    times = (speed.median, speed.percentile(95), speed.fps)
+    return Measurement(box.map50, box.map, *times, size_of(Path(file)) / 1e6, memory)
 
 
 def call_in_process(function: Callable[..., Any], *args: Any) -> Any:
@@ -296,24 +297,13 @@ def _call(call: str, answer: str) -> None:
     Path(answer).write_bytes(pickle.dumps(result))
 
 
-def make_table(rows: Rows) -> Table:
-    """Return the table of all cases."""
-    cells = [
-        (
-            case.format, case.precision, case.imgsz, m.map50, m.map, m.median, m.p95, m.fps,
-            None if m.file is None else m.file / 1e6, None if m.memory is None else m.memory / 1e6, m.remark,
-        )
-        for case, m in rows
-    ]  # fmt: skip
-    return Table(COLUMNS, cells)
-
-
-def write_report(rows: Rows, folder: Path, weights: str) -> None:
-    """Write benchmark.txt, .md, .tex and .csv, and benchmark.png: accuracy over median latency."""
-    make_table(rows).write(folder, "benchmark", f"Exports of {Path(weights).name}")
+def write_report(rows: Rows, folder: Path, weights: str) -> Table:
+    """Write benchmark.txt, .md, .tex and .csv, and benchmark.png (accuracy over latency), and return the table."""
+    table = Table(COLUMNS, [(*astuple(case), *astuple(m)) for case, m in rows])
+    table.write(folder, "benchmark", f"Exports of {Path(weights).name}")
     rows = [(case, m) for case, m in rows if m.median is not None and math.isfinite(m.map)]  # nan without labels
     if not rows:
-        return
+        return table
     figure = new_figure(9, 5)
     axes = figure.subplots()
     markers = dict(zip(PRECISIONS, "os^", strict=True))
@@ -332,3 +322,4 @@ def write_report(rows: Rows, folder: Path, weights: str) -> None:
     axes.set(xlim=(0, 1.1 * max(m.median for _, m in rows)), ylim=(0, max(1.3 * best, 0.05)))  # from 0
     axes.grid(alpha=0.3)
     save_figure(figure, folder / "benchmark.png")
+    return table

@@ -19,6 +19,7 @@ MEANINGS = {
     "ARs": "AR, small", "ARm": "AR, medium", "ARl": "AR, large",
 }  # fmt: skip
 NO_OBJECTS = -1  # COCO's value of a metric without objects
+RESULT_FORM = "image_id, category_id, bbox [x, y, width, height] in pixels, and score"
 RESULT_KEYS = {"image_id": int | str, "category_id": int | str, "bbox": list, "score": int | float}
 
 
@@ -69,15 +70,13 @@ def read_predictions(file: Path) -> list[dict]:
         got = f"an object with {', '.join(list(entries)[:4])}" if isinstance(entries, dict) else type(entries).__name__
         raise DataError(f"{file}: expected a list of detections, as written by `yolo val save_json=True`; got {got}")
     for number, entry in enumerate(entries):
-        missing = [key for key in RESULT_KEYS if not isinstance(entry, dict) or key not in entry]
-        if missing:
-            raise DataError(
-                f"{file}: detection {number} has no {', '.join(missing)}; expected {', '.join(RESULT_KEYS)}"
-            )
-        box = entry["bbox"]
-        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) for v in box):
-            raise DataError(f"{file}: detection {number}: bbox is {box!r}, expected [x, y, width, height] in pixels")
         for key, kinds in RESULT_KEYS.items():
-            if not isinstance(entry[key], kinds):
-                raise DataError(f"{file}: detection {number}: {key} is {entry[key]!r}, expected a number")
+            value = entry.get(key) if isinstance(entry, dict) else None
+            if not isinstance(value, kinds) or (key == "bbox" and not _is_box(value)):
+                got = f"{key} is {value!r}" if isinstance(entry, dict) and key in entry else f"no {key}"
+                raise DataError(f"{file}: detection {number}: {got}; expected {RESULT_FORM}")
     return entries
+
+
+def _is_box(value: list) -> bool:
+    return len(value) == 4 and all(isinstance(v, int | float) for v in value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, UserError
-from ultralytics.utils.files import run_dir
+from ultralytics.utils.files import read_text, run_dir
 
 if TYPE_CHECKING:
     from ultralytics.models.rtdetr.model import RTDETR
@@ -96,7 +96,7 @@ def read_classes(classes: str | None) -> dict[int, str]:
     if file.suffix == ".txt":
         if not file.is_file():
             raise DataError(f"classes={classes!r}: no such file; expected a text file with one name per line")
-        names = file.read_text(encoding="utf-8-sig").rstrip().splitlines()  # an empty line would shift the indices
+        names = read_text(file, error=DataError).rstrip().splitlines()  # an empty line would shift the indices
     names = [name.strip() for name in names]
     if "" in names or not names:
         raise DataError(f"classes={classes!r}: name {names.index('') + 1 if names else 1} is empty")
