@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 from ultralytics import RTDETR
 from ultralytics.utils.errors import DataError
@@ -109,47 +108,6 @@ def test_a_batch_of_one_image_whose_last_map_is_one_cell(tmp_path, batch):
     data = write(tmp_path, [(noise(seed=i), [MIDDLE]) for i in range(3)])
     model = run(data, imgsz=32, batch=batch)
     assert all(torch.isfinite(value).all() for value in model.trainer.ema.ema.state_dict().values())
-
-
-def test_labels_with_every_fault_at_once(tmp_path):
-    rows = [
-        MIDDLE,
-        MIDDLE,
-        "1 0.5 0.5 0 0.2",
-        "1 1.5 0.5 0.2 0.2",
-        "1 0.98 0.5 0.1 0.2",
-        "0 nan 0.5 0.1 0.1",
-        "1 0.2 0.2",
-    ]
-    model = run(write(tmp_path, [(noise(), rows), (noise(seed=1), [MIDDLE])]), mosaic=0.0)
-    report = model.trainer.train_loader.dataset.report
-    assert report.boxes == 3 and report.boxes_per_class == (2, 1)
-    kinds = {kind: len(report.of_kind(kind)) for kind in ("duplicate", "malformed", "out_of_range", "clipped")}
-    assert kinds == {"duplicate": 1, "malformed": 3, "out_of_range": 1, "clipped": 1}
-
-
-def test_images_of_every_kind_of_pixel(tmp_path):
-    colours, grey = noise(), noise()[..., 0]
-
-    def saved(image: Image.Image, kind: str) -> Callable[[Path], None]:
-        return lambda file: image.save(file, format=kind)  # the content counts, not the name
-
-    pictures = [
-        saved(Image.fromarray(grey), "PNG"),
-        saved(Image.fromarray(grey), "JPEG"),
-        saved(Image.fromarray(grey.astype(np.uint16) * 256), "PNG"),
-        saved(Image.fromarray(colours).convert("CMYK"), "JPEG"),
-        saved(Image.fromarray(np.dstack([colours, grey])), "PNG"),
-        saved(Image.fromarray(colours).convert("P"), "PNG"),
-        lambda file: cv2.imwrite(str(file), colours.astype(np.uint16) * 256),
-        colours[:1, :1],  # a single pixel
-        colours[:2],
-    ]
-    model = run(write(tmp_path, [(picture, [MIDDLE]) for picture in pictures]), batch=3, **EVERYTHING)
-    assert (
-        len(model.trainer.train_loader.dataset) == len(pictures)
-        and not model.trainer.train_loader.dataset.report.problems
-    )
 
 
 @pytest.mark.parametrize("augmentation", [pytest.param("mosaic", marks=pytest.mark.slow), "official"])

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from tests.engine.fakes import TinyModel, TinyTrainer, tiny_options
-from ultralytics.engine import checkpoint
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.train_state import NonFiniteLossError, OutOfMemoryError, TrainingInterrupted
 from ultralytics.utils.errors import OptionError
@@ -191,20 +190,6 @@ def test_float16_overflow_skips_the_step(tmp_path, caplog):
     assert load_checkpoint(trainer.last)["scaler"]["scale"] < 2**16
 
 
-def test_resume_after_a_kill_in_the_first_epoch(tmp_path):
-    whole = run(tmp_path, name="whole")
-
-    def killed(trainer):
-        raise ConnectionAbortedError  # stands for SIGKILL: nothing of the package catches it
-
-    with pytest.raises(ConnectionAbortedError):
-        run(tmp_path, {"on_train_batch_end": killed}, name="cut")
-    folder = tmp_path / "cut"
-    resumed = TinyTrainer(tiny_options(tmp_path, resume=str(folder)), overrides={})
-    resumed.train()
-    assert same_state(load_checkpoint(whole.last), load_checkpoint(resumed.last))
-
-
 def test_checkpoints_within_an_epoch(tmp_path):
     seen = []
 
@@ -293,26 +278,6 @@ def test_out_of_memory_is_explained_and_the_run_resumes_with_a_smaller_batch(tmp
         run(tmp_path, {"on_train_batch_start": out_of_memory}, batch=1)
 
 
-def test_resume_after_a_kill_between_two_files(tmp_path, monkeypatch):
-    whole = run(tmp_path, name="whole")
-
-    def killed(source, target):
-        if target.name == "last.pt" and load_checkpoint(source)["epoch"] == 2:
-            raise ConnectionAbortedError  # stands for SIGKILL: nothing of the package catches it
-
-    original = checkpoint.link
-    monkeypatch.setattr(checkpoint, "link", lambda *paths: killed(*paths) or original(*paths))
-    with pytest.raises(ConnectionAbortedError):
-        run(tmp_path, name="cut")
-    monkeypatch.undo()
-    last = tmp_path / "cut" / "weights" / "last.pt"
-    assert load_checkpoint(last)["epoch"] == 1
-    resumed = TinyTrainer(tiny_options(tmp_path, resume=str(last)), overrides={})
-    resumed.train()
-    assert same_state(load_checkpoint(whole.last), load_checkpoint(resumed.last))
-    assert [row["epoch"] for row in rows(resumed)] == ["1", "2", "3", "4"]
-
-
 def test_resume_from_a_moved_checkpoint(tmp_path):
     trainer = run(tmp_path, epochs=2)
     moved = shutil.copy(trainer.last, tmp_path / "moved.pt")
@@ -330,13 +295,6 @@ def test_order_of_events(tmp_path):
     assert seen == [
         "on_train_start", "on_train_epoch_start", *["on_train_batch_end"] * 3, "on_fit_epoch_end", "on_model_save",
     ]  # fmt: skip
-
-
-def test_image_size_is_rounded_up(tmp_path, caplog):
-    with caplog.at_level("WARNING", logger="ultralytics"):
-        trainer = run(tmp_path, imgsz=100, epochs=1)
-    assert trainer.args.imgsz == 128
-    assert "imgsz=100 is not a multiple of the model's stride 32; using 128" in caplog.text
 
 
 def test_multi_scale_sizes(tmp_path):

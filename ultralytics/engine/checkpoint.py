@@ -156,7 +156,7 @@ def save_checkpoint(path: str | Path, state: dict) -> None:
 
 
 def _check_plain(value: object, where: str) -> None:
-    """Raise TypeError unless `value` is plain data: fail when saving, not when somebody loads the file."""
+    """Raise TypeError unless `value` is plain data: fail when saving, not when loading."""
     if isinstance(value, dict):
         for key, item in value.items():
             _check_plain(key, f"a key of {where}")
@@ -281,7 +281,7 @@ def resume_path(options: Options) -> Path:
 
 
 def newest_run(options: Options) -> str:
-    """Name the newest last.pt of the project, as a phrase."""
+    """Return a phrase that names the newest last.pt of the project."""
     project = Path(options.project or RUNS_FOLDER)
     runs = sorted(project.glob("*/weights/last.pt"), key=lambda file: file.stat().st_mtime)
     return f"the newest here is resume={runs[-1]}" if runs else f"there is none in {project}"

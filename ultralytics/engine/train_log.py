@@ -84,7 +84,7 @@ class EpochProgress:
 
     @property
     def needs_losses(self) -> bool:
-        """Whether the next update is displayed: reading the losses synchronizes with the GPU, so only then."""
+        """Return whether the next update is displayed; reading the losses synchronizes with the GPU, so only then."""
         bar = self._bar
         return bar.n + 1 >= self.clock.batches or (self._terminal and time.time() - bar.last_print_t >= bar.mininterval)
 

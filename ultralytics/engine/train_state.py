@@ -104,7 +104,7 @@ class TrainState:
 
     @property
     def place(self) -> str:
-        """Name of the current batch for messages, from 1."""
+        """Return epoch and batch for messages, from 1."""
         return f"Epoch {self.epoch + 1}, batch {self.batches_done + 1}"
 
     @property

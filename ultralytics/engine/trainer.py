@@ -53,7 +53,9 @@ class BaseTrainer(TrainerSetup):
             except torch.cuda.OutOfMemoryError as error:
                 raise explain_oom(self.state.place, self.args, self.device, self.last) from error
             except RuntimeError as error:
-                raise explain_lost_process(error, self.last) or error from error
+                if lost := explain_lost_process(error, self.last):
+                    raise lost from error
+                raise
 
     def run(self) -> Any:
         """Run setup, all epochs and the final validation, on each rank."""
