@@ -18,7 +18,7 @@ SHAPES = [(8, 8), (4, 4), (2, 2)]
 
 
 def denoising_inputs(case: dict, source: dict) -> tuple:
-    """Denoising predictions and the positions they stand at; nothing where the batch has no boxes."""
+    """Return denoising predictions and their positions; None without boxes."""
     if "dn_num_split" not in LOSS["cases"][0] or not sum(case["counts"]):
         return None, None, None
     key = f"c{case['case']}_dn_pos"

@@ -14,7 +14,7 @@ GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "coco_eval.json").re
 
 
 def coco_case(case: dict) -> tuple[dict, list[dict]]:
-    """Annotations and predictions of a reference case, made as its recipe says."""
+    """Return annotations and predictions of a reference case, made by its recipe."""
     labels, predictions = inputs.detection_set(case["seed"], case["images"], case["nc"], case["crowd"])
     annotations = []
     for number, (image, cls, x1, y1, x2, y2) in enumerate(labels.astype(float), 1):

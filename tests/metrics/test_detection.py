@@ -65,7 +65,7 @@ def test_no_predictions_is_zero_and_no_labels_is_not_a_number():
     assert all(math.isnan(v) for v in DetMetrics({0: "a"}).process().results_dict.values())
 
 
-def test_tables_tell_class_images_and_numbers():
+def test_tables_have_class_images_and_numbers():
     metrics = matched(CASES[2])[0]
     summary = metrics.summary()
     assert [row["Class"] for row in summary] == ["all", "class 0", "class 1", "class 3", "class 4"]
@@ -77,7 +77,7 @@ def test_tables_tell_class_images_and_numbers():
 
 
 def test_box_iou_is_blind_to_stretching():
-    """Why boxes of a stretched network image may be judged without taking them back to the original."""
+    """So boxes of a stretched network image need not be scaled to the original image."""
     one, other = (torch.rand(4, 2, 2).cumsum(1).flatten(1) for _ in range(2))
     stretch = torch.tensor([3.0, 0.5, 3.0, 0.5])
     torch.testing.assert_close(box_iou(one * stretch, other * stretch), box_iou(one, other), rtol=1e-4, atol=1e-5)

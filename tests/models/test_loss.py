@@ -84,7 +84,7 @@ def test_boxes_start_as_squares_of_four_cells_around_their_positions():
     out = OneToManyHead(16, 3)(torch.rand(2, 84, 16), SHAPES)
     assert out.boxes.shape == (2, 84, 4) and out.scores.shape == (2, 84, 3) and out.points.shape == (84, 2)
     assert out.cell.tolist() == [1 / 8, 1 / 8]
-    first, last = torch.tensor([1, 1, 1, 1]) / 16, torch.tensor([3, 3, 3, 3]) / 4  # centres of the corners' cells
+    first, last = torch.tensor([1, 1, 1, 1]) / 16, torch.tensor([3, 3, 3, 3]) / 4  # centers of the corner cells
     assert torch.allclose(out.boxes[0, 0], first + torch.tensor([-1, -1, 1, 1]) * 2 / 8)
     assert torch.allclose(out.boxes[0, -1], last + torch.tensor([-1, -1, 1, 1]) * 2 / 2)
     assert torch.allclose(out.scores.sigmoid().mean(), torch.tensor(0.01), atol=0.01)

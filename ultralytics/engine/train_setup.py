@@ -220,6 +220,8 @@ class TrainerSetup(CallbacksMixin):
         model.names = names
         model.args = self.args
         model.criterion = model.init_criterion()
+        self.loss_names = getattr(model.criterion, "loss_names", self.loss_names)
+        self.state.loss_sum = self.state.loss_sum.new_zeros(len(self.loss_names))
         model.info(detailed=True)
         self.disable_multi_scale_if_fixed(model)
         return model
