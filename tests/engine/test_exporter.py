@@ -139,7 +139,7 @@ def test_dynamic_export_needs_a_position_for_every_query(own):
 
 
 def test_engine_export_without_tensorrt_or_gpu_is_refused(own):
-    with pytest.raises((MissingPackageError, DeviceError), match=r"pip install \"tensorrt\"|CUDA"):
+    with pytest.raises((MissingPackageError, DeviceError), match=r"pip install \"tensorrt>=10\"|CUDA"):
         RTDETR(own).export(format="engine", imgsz=64)
 
 

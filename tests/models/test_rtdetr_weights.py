@@ -29,7 +29,7 @@ def data(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
-    """Weights whose score of class i has the bias i, with the names of the data in reverse."""
+    """Write weights whose class i has the score bias i, with the class names of the data in reverse."""
     model = RTDETR(NETWORK)
     network = type(model.model)(NETWORK, nc=len(NAMES))
     network.names = dict(enumerate(reversed(NAMES)))
@@ -57,14 +57,14 @@ REVERSED = [float(i) for i in reversed(range(len(NAMES)))]
 
 
 @pytest.mark.parametrize("option", ["pretrained", "model"])
-def test_classes_of_weights_go_by_their_names(option, weights, data, tmp_path):
+def test_classes_of_weights_are_matched_by_name(option, weights, data, tmp_path):
     trainer = prepared(data, tmp_path, **{option: str(weights)})
     assert score_bias(trainer) == REVERSED
     assert trainer.model.names == dict(enumerate(NAMES))
     assert trainer.args.backbone_lr_ratio == 0.1
 
 
-def test_classes_of_a_loaded_network_go_by_their_names(weights, data, tmp_path):
+def test_classes_of_a_loaded_network_are_matched_by_name(weights, data, tmp_path):
     model = RTDETR(weights)
     assert score_bias(prepared(data, tmp_path, network=model.model)) == REVERSED
     same = str(write_data(Path(data).parent / "shapes", "reverse.yaml", list(reversed(NAMES))))
@@ -72,14 +72,14 @@ def test_classes_of_a_loaded_network_go_by_their_names(weights, data, tmp_path):
     assert all(torch.equal(state[name], value) for name, value in model.model.state_dict().items())
 
 
-def test_weights_of_a_classifier_fill_the_backbone(data, tmp_path):
+def test_classifier_weights_load_into_the_backbone(data, tmp_path):
     file = tmp_path / "m0.pth"
     source = timm.create_model("efficientvit_m0").state_dict()
     torch.save({"model": source}, file)
     trainer = prepared(data, tmp_path, backbone_weights=str(file), freeze="backbone")
     state = trainer.model.state_dict()
     assert torch.equal(state["model.0.patch_embed.0.c.weight"], source["patch_embed.conv1.conv.weight"])
-    assert trainer.args.backbone_lr_ratio == 0.1  # it starts from weights
+    assert trainer.args.backbone_lr_ratio == 0.1  # pretrained
     assert not any(p.requires_grad for p in trainer.model.model[0].parameters())
     assert all(p.requires_grad for p in trainer.model.model[1].parameters())
     assert len(trainer.frozen_norms) == sum(
@@ -88,14 +88,14 @@ def test_weights_of_a_classifier_fill_the_backbone(data, tmp_path):
 
 
 @pytest.mark.parametrize("option", ["pretrained", "backbone_weights"])
-def test_weights_that_fit_nothing_end_the_run_before_it_begins(option, data, tmp_path):
+def test_other_weights_fail_before_the_run_starts(option, data, tmp_path):
     torch.save({"other.weight": torch.ones(3, 3)}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"other\.pth: none of its 1 tensors fits"):
         prepared(data, tmp_path / "runs", **{option: str(tmp_path / "other.pth")})
     assert not (tmp_path / "runs").exists()
 
 
-def test_load_takes_over_the_names_where_the_network_has_none(weights):
+def test_load_copies_names_to_a_network_without_names(weights):
     small = yaml.safe_load(yaml.safe_dump(dict(RTDETR(NETWORK).model.yaml)))
     file = weights.parent / "six.yaml"
     file.write_text(yaml.safe_dump({**{k: v for k, v in small.items() if k != "yaml_file"}, "nc": len(NAMES)}))
@@ -109,7 +109,7 @@ def test_load_takes_over_the_names_where_the_network_has_none(weights):
 
 @pytest.fixture
 def published(weights, tmp_path) -> Path:
-    """A file in the form of the published package: the whole model pickled in float16, beside training arguments."""
+    """Write a file like the published package: the whole model in float16, and training arguments."""
     network = RTDETR(weights).model
     network.yaml = {**network.yaml, "channels": 3, "modules": str(tmp_path / "code")}
     file = tmp_path / "published.pt"
@@ -117,10 +117,10 @@ def published(weights, tmp_path) -> Path:
     return file
 
 
-def test_a_published_file_is_a_model(published, weights):
+def test_published_file_builds_a_model(published, weights):
     ours, theirs = RTDETR(published), RTDETR(weights)
     assert ours.names == theirs.names
-    assert "modules" not in ours.model.yaml  # a folder of code, which a file from elsewhere has no business to name
+    assert "modules" not in ours.model.yaml  # a folder of code, which another file must not set
     loaded = ours.model.state_dict()
     for name, value in theirs.model.state_dict().items():
         rounded = value.half().float() if value.is_floating_point() else value
@@ -128,14 +128,14 @@ def test_a_published_file_is_a_model(published, weights):
     assert ours.predict(np.zeros((64, 64, 3), np.uint8), imgsz=64)[0].names == theirs.names
 
 
-def test_a_published_file_is_trained_further_but_not_resumed(published, data, tmp_path):
+def test_published_file_trains_further_but_does_not_resume(published, data, tmp_path):
     trainer = prepared(data, tmp_path, model=str(published))
     assert score_bias(trainer) == REVERSED and trainer.starts_pretrained()
     with pytest.raises(WeightsError, match="expected a checkpoint of this package"):
         RTDETR(published).train(data=data, resume=True)
 
 
-def test_a_pickled_model_without_its_model_file_is_told(published, tmp_path):
+def test_pickled_model_without_its_model_file_is_refused(published, tmp_path):
     content = torch.load(published, weights_only=False)
     del content["model"].yaml
     torch.save(content, tmp_path / "bare.pt")

@@ -28,7 +28,7 @@ def test_other_files_are_refused(broken):
 
 def test_a_missing_gpu_or_package_is_an_error(tmp_path):
     (tmp_path / "x.engine").write_bytes(content(json.dumps(OURS.as_text()).encode()))
-    with pytest.raises((MissingPackageError, DeviceError), match=r"pip install \"tensorrt\"|runs on a CUDA GPU"):
+    with pytest.raises((MissingPackageError, DeviceError), match=r"pip install \"tensorrt>=10\"|runs on a CUDA GPU"):
         AutoBackend(tmp_path / "x.engine")
     with pytest.raises(WeightsError, match="no such file"):
         AutoBackend(tmp_path / "none.engine")

@@ -1,4 +1,4 @@
-"""Filling a model: what fits, what is reshaped and how, what is left and why."""
+"""Load tensors into a model: changes of shape, class rows, and the report."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from ultralytics.nn.weights.names import MappedState
 from ultralytics.utils.errors import WeightsError
 
 
-def test_the_report_names_what_fits_and_what_does_not(caplog):
+def test_report_lists_loaded_and_left_tensors(caplog):
     model = nn.Linear(3, 2)
     with caplog.at_level("INFO", logger="ultralytics"):
         source = {"weight": torch.ones(2, 3), "bias": torch.ones(5), "top": torch.ones(1)}
@@ -35,7 +35,7 @@ def test_the_report_names_what_fits_and_what_does_not(caplog):
     ],
     ids=["shape", "empty", "NaN"],
 )
-def test_an_error_changes_nothing(source, message):
+def test_errors_leave_the_model_unchanged(source, message):
     model = nn.Linear(3, 2)
     before = model.weight.detach().clone()
     with pytest.raises(WeightsError, match=message):
@@ -43,14 +43,14 @@ def test_an_error_changes_nothing(source, message):
     assert torch.equal(model.weight.detach(), before)
 
 
-def test_half_precision_fills_a_model_in_full_precision():
+def test_half_precision_loads_into_full_precision():
     model = nn.Linear(3, 2)
     load_matching(model, {"weight": torch.full((2, 3), 0.1).half()})
     assert model.weight.dtype == torch.float32 and model.weight[0, 0] == torch.tensor(0.1).half().float()
 
 
 @pytest.mark.parametrize(("old", "new"), [((3, 3), (7, 7)), ((3, 5), (5, 5)), ((1, 1), (3, 3))])
-def test_a_depthwise_kernel_grows_with_zeros_and_computes_the_same(old, new):
+def test_padded_depthwise_kernel_computes_the_same(old, new):
     kernel, x = torch.randn(8, 1, *old), torch.randn(2, 8, 12, 11)
     grown, how = fit("dw.weight", kernel, torch.empty(8, 1, *new))
     assert "padded with zeros" in how
@@ -58,7 +58,7 @@ def test_a_depthwise_kernel_grows_with_zeros_and_computes_the_same(old, new):
     assert torch.allclose(*same, atol=1e-6)
 
 
-def test_a_cropped_kernel_is_warned_about(caplog):
+def test_cropped_kernel_is_warned_about(caplog):
     model = nn.Conv2d(8, 8, 3, groups=8)
     kernel = torch.randn(8, 1, 5, 5)
     with caplog.at_level("WARNING", logger="ultralytics"):
@@ -78,12 +78,12 @@ def test_a_cropped_kernel_is_warned_about(caplog):
     ],
     ids=["even kernel", "no depthwise kernel", "other channels", "vector"],
 )
-def test_what_has_no_meaningful_change_is_left(value, target, reason):
+def test_other_shapes_are_left(value, target, reason):
     with pytest.raises(ShapeMismatch, match=reason):
         fit("layer.weight", value, target)
 
 
-def test_attention_biases_are_interpolated_with_their_ends_aligned():
+def test_attention_biases_are_interpolated_with_aligned_ends():
     table = torch.arange(4.0)[:, None] * 2 + torch.arange(4.0)  # linear, so that the right values are known
     resized, how = fit("attn.attention_biases", table.flatten()[None].repeat(3, 1), torch.empty(3, 49))
     expected = torch.linspace(0, 3, 7)[:, None] * 2 + torch.linspace(0, 3, 7)
@@ -97,7 +97,7 @@ def test_attention_biases_are_interpolated_with_their_ends_aligned():
     "name",
     ["decoder.enc_score_head.weight", "model.9.dec_score_head.2.bias", "model.9.one_to_many.score.layers.1.bias"],
 )
-def test_rows_of_classes_go_by_name(name):
+def test_class_rows_are_matched_by_name(name):
     classes = ClassMap.by_names({0: "Cat", 1: "dog", 2: "traffic_light"}, {0: "traffic light", 1: "horse", 2: "cat"})
     target = torch.zeros(3, 4) if name.endswith("weight") else torch.zeros(3)
     value = torch.tensor([1.0, 2.0, 3.0]).view(-1, *[1] * (target.ndim - 1)).expand_as(target)
@@ -106,7 +106,7 @@ def test_rows_of_classes_go_by_name(name):
     assert how == "2 of 3 classes by name"
 
 
-def test_classes_in_another_number_and_without_a_common_one():
+def test_class_rows_with_other_counts_or_no_common_class():
     classes = ClassMap.by_names({0: "cat", 1: "dog"}, {0: "dog"})
     moved, _ = fit("denoising_class_embed.weight", torch.tensor([[1.0], [2.0]]), torch.zeros(1, 1), classes)
     assert moved.tolist() == [[2.0]]

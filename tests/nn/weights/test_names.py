@@ -1,4 +1,4 @@
-"""Whole files into whole models: the official RT-DETR, classifiers for the backbone, prefixes, classes."""
+"""Naming schemes with whole models: the official RT-DETR, classifiers for the backbone, prefixes, classes."""
 
 import pytest
 import timm
@@ -25,7 +25,7 @@ def small() -> RTDETRDetectionModel:
 @pytest.mark.parametrize(
     "name", ["r18", "r50", *(pytest.param(name, marks=pytest.mark.slow) for name in ("r34", "r101"))]
 )
-def test_the_official_model_and_ours_compute_the_same(name, tmp_path):
+def test_official_model_and_ours_compute_the_same(name, tmp_path):
     official = fill(OfficialRTDETR(name))
     file = tmp_path / f"rtdetr_{name}vd.pth"
     torch.save({"epoch": 71, "model": {}, "ema": {"module": official.state_dict(), "updates": 9}}, file)
@@ -36,13 +36,13 @@ def test_the_official_model_and_ours_compute_the_same(name, tmp_path):
     x = torch.rand(1, 3, 160, 128, generator=torch.Generator().manual_seed(0))
     scores, boxes = official(x)
     y = ours(x)[0]
-    assert boxes[..., 0].std() > 0.1 and scores.std() > 0.05  # the weights make a difference
-    # Matched, since of queries with nearly equal scores either may come first.
+    assert boxes[..., 0].std() > 0.1 and scores.std() > 0.05  # the weights matter
+    # Match queries: those with nearly equal scores may swap places.
     difference = compare(torch.cat((boxes, scores), -1), y, "float32")
     assert difference.boxes < 1e-4 and difference.scores < 1e-4 and not difference.swapped
 
 
-def test_classes_of_the_official_model_are_cocos(tmp_path, caplog):
+def test_official_model_has_coco_classes(tmp_path, caplog):
     official = fill(OfficialRTDETR("r18")).state_dict()
     torch.save({"model": official}, tmp_path / "r18.pth")
     model = RTDETRDetectionModel("rtdetr-r18.yaml", nc=3)
@@ -56,7 +56,7 @@ def test_classes_of_the_official_model_are_cocos(tmp_path, caplog):
     assert "are taken for those of COCO" in caplog.text
 
 
-def test_the_encoder_of_the_official_model_fits_another_backbone(caplog):
+def test_official_encoder_fits_another_backbone(caplog):
     official = fill(OfficialRTDETR("r50"))
     other = RTDETRDetectionModel("rtdetr-resnet50.yaml")
     report = load_weights(other, Weights(official.state_dict(), "r50.pth"))
@@ -67,7 +67,7 @@ def test_the_encoder_of_the_official_model_fits_another_backbone(caplog):
 
 
 @torch.no_grad()
-def test_moved_variances_change_nothing_in_eval():
+def test_matched_epsilon_keeps_the_output():
     source, target = nn.BatchNorm2d(4), nn.BatchNorm2d(4, eps=1e-3)
     source.running_var.copy_(torch.tensor([1e-7, 1e-4, 1.0, 50.0]))
     tensors, note = match_epsilon(nn.Sequential(target), {f"0.{k}": v for k, v in source.state_dict().items()}, 1e-5)
@@ -106,7 +106,7 @@ def stages(net: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
         ("resnet50d", "rtdetr-r50", (4, 5, 6, 7), ""),
     ],
 )
-def test_a_classifier_gives_the_backbone_its_features(name, model_file, rows, prefix, tmp_path):
+def test_backbone_computes_the_features_of_its_classifier(name, model_file, rows, prefix, tmp_path):
     net = classifier(name)
     torch.save({"state_dict": {prefix + k: v for k, v in net.state_dict().items()}}, tmp_path / "net.pth")
     config = yaml.safe_load((MODELS_DIR / "rt-detr" / f"{model_file}.yaml").read_text())
@@ -122,7 +122,7 @@ def test_a_classifier_gives_the_backbone_its_features(name, model_file, rows, pr
         assert (maps[row] - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
-def test_weights_of_an_efficientvit_classifier(small, caplog):
+def test_timm_efficientvit_loads(small, caplog):
     source = {f"model.{k}": v for k, v in timm.create_model("efficientvit_m0").state_dict().items()}
     with caplog.at_level("INFO", logger="ultralytics"):
         report = load_backbone(small, Weights(source, "m0.pth"))
@@ -135,7 +135,7 @@ def test_weights_of_an_efficientvit_classifier(small, caplog):
 
 
 @pytest.mark.parametrize("head", [True, False], ids=["classifier", "detector"])
-def test_the_epsilon_of_msras_classifier_is_told_by_its_head(small, head):
+def test_epsilon_of_msra_classifier_is_inferred_from_its_head(small, head):
     state = {n.removeprefix("model.0."): v.clone() for n, v in small.state_dict().items() if n.startswith("model.0.")}
     source = {**state, **({"head.l.weight": torch.ones(10, 192)} if head else {})}
     load_backbone(small, Weights({"model." + name: value for name, value in source.items()}, "m0.pth"))
@@ -144,7 +144,7 @@ def test_the_epsilon_of_msras_classifier_is_told_by_its_head(small, head):
 
 
 @pytest.mark.parametrize("name", ["convnext_atto", "resnet18", "efficientvit_m0"])
-def test_a_timm_backbone_takes_timms_weights_though_their_names_are_flattened(name):
+def test_timm_backbone_loads_flattened_names(name):
     head = [[-1, 1, "Conv", [32, 1, 1]], [[-1], 1, "RTDETRDecoder", ["nc", 32, 10, 2, 2, 1]]]
     model = RTDETRDetectionModel({"nc": 2, "backbone": [[-1, 1, "TimmBackbone", [name]]], "head": head})
     source = timm.create_model(name).state_dict()
@@ -153,7 +153,7 @@ def test_a_timm_backbone_takes_timms_weights_though_their_names_are_flattened(na
     assert {kept.split(".")[1] for kept in report.left} <= {"head", "fc"}
 
 
-def test_the_averaged_of_two_sets_of_weights_is_taken(small):
+def test_averaged_weights_are_preferred(small):
     backbone = {n.removeprefix("model.0."): v for n, v in small.state_dict().items() if n.startswith("model.0.")}
     source = {f"student.{n}": torch.zeros_like(v) for n, v in backbone.items()}
     source |= {f"teacher.{n}": torch.ones_like(v) for n, v in backbone.items()}
@@ -161,7 +161,7 @@ def test_the_averaged_of_two_sets_of_weights_is_taken(small):
     assert small.state_dict()["model.0.patch_embed.0.c.weight"].unique().tolist() == [1.0]
 
 
-def test_what_is_no_classifier_of_the_backbone_is_refused(small):
+def test_other_classifiers_are_refused(small):
     with pytest.raises(WeightsError, match=r"net.pth: none of its 1 tensors fits the backbone.*'fc.weight'"):
         load_backbone(small, Weights({"fc.weight": torch.ones(3, 3)}, "net.pth"))
     with pytest.raises(WeightsError, match=r"none of its 1 tensors fits.*backbone_weights=net.pth"):
@@ -169,13 +169,13 @@ def test_what_is_no_classifier_of_the_backbone_is_refused(small):
 
 
 @pytest.mark.parametrize("prefix", ["", "model.", "module.model."], ids=["the layers alone", "ours", "wrapped"])
-def test_names_with_more_or_fewer_words_before_them(small, prefix):
+def test_prefixes_are_ignored(small, prefix):
     source = {prefix + n.removeprefix("model."): v + 1 for n, v in small.state_dict().items()}
     report = load_weights(small, Weights(source, "w.pt"))
     assert not report.left and not report.missing
 
 
-def test_classes_go_by_name(small):
+def test_classes_are_matched_by_name(small):
     source = {name: torch.ones_like(value) for name, value in small.state_dict().items()}
     names = {i: f"animal {i}" for i in range(80)}
     report = load_weights(

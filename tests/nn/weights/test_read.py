@@ -1,4 +1,4 @@
-"""Reading weights files of every kind, and refusing what is none."""
+"""Read weights files of every kind, and refuse other files."""
 
 import pickle
 import sys
@@ -31,13 +31,13 @@ TENSORS = {"weight": torch.ones(2, 3), "bias": torch.ones(2)}
     ids=["plain", "model", "data parallel", "averaged first", "no average", "DINO"],
 )
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
-def test_tensors_are_found_where_files_keep_them(content, zipped, tmp_path):
+def test_tensors_are_found_under_wrapper_keys(content, zipped, tmp_path):
     torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
     found = read_state_dict(tmp_path / "w.pth")
     assert set(found) == set(TENSORS) and torch.equal(found["weight"], TENSORS["weight"])
 
 
-def test_what_a_script_saved_beside_the_tensors_does_not_hinder(tmp_path):
+def test_other_objects_in_the_file_are_ignored(tmp_path):
     content = {"model": OrderedDict(TENSORS), "args": Namespace(lr=0.1, where="x"), "best": np.float64(0.5)}
     torch.save(content, tmp_path / "w.pth")
     assert torch.equal(read_state_dict(tmp_path / "w.pth")["weight"], TENSORS["weight"])
@@ -99,7 +99,7 @@ def cut(file):
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_what_is_no_weights_file_is_refused(write, message, tmp_path):
+def test_other_files_are_refused(write, message, tmp_path):
     file = tmp_path / "w.pth"
     write(file)
     with pytest.raises(WeightsError, match=message) as error:
@@ -107,7 +107,7 @@ def test_what_is_no_weights_file_is_refused(write, message, tmp_path):
     assert "\n" not in str(error.value) and str(file) in str(error.value)
 
 
-def test_names_and_yaml_come_with_our_checkpoints(tmp_path):
+def test_checkpoints_have_names_and_yaml(tmp_path):
     content = {
         "format_version": 1,
         "model": TENSORS,
@@ -120,6 +120,6 @@ def test_names_and_yaml_come_with_our_checkpoints(tmp_path):
     assert weights.names == {0: "cat", 1: "dog"} and weights.model_yaml == {"nc": 2}
 
 
-def test_names_that_only_repeat_numbers_are_none():
+def test_default_names_are_none():
     assert known_names({0: "0", 1: "1"}) is None and known_names(None) is None
     assert known_names({0: "0", 1: "dog"}) == {0: "0", 1: "dog"}

@@ -1,4 +1,4 @@
-"""Published files, which pickle whole models: read as data, and refused where they ask for more."""
+"""Published files that pickle whole models: read as data, with attacks that must be refused."""
 
 import collections
 import io
@@ -21,7 +21,7 @@ from ultralytics.utils.errors import WeightsError
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """A file as the published package writes it, of classes in a module that is gone when the file is read."""
+    """Write a file like the published package, with classes of a module that no longer exists when it is read."""
     module = types.ModuleType("elsewhere.nn.tasks")
 
     class Layer(nn.Module):
@@ -57,7 +57,7 @@ def published(tmp_path, monkeypatch):
     return tmp_path / "best.pt", expected
 
 
-def test_tensors_names_and_yaml_of_a_pickled_model(published):
+def test_pickled_model_gives_tensors_names_and_yaml(published):
     file, expected = published
     weights = read_weights(file)
     assert list(weights.tensors) == list(expected)
@@ -66,7 +66,7 @@ def test_tensors_names_and_yaml_of_a_pickled_model(published):
     assert "elsewhere" not in sys.modules
 
 
-def test_the_rest_of_the_file_is_inert(published):
+def test_other_objects_are_placeholders(published):
     content = read_objects(published[0])
     assert isinstance(content["model"], Placeholder) and content["model"].origin == "elsewhere.nn.tasks.DetectionModel"
     assert content["model"].state["args"].state == {"lr0": 0.1}
@@ -75,7 +75,7 @@ def test_the_rest_of_the_file_is_inert(published):
 
 
 class Call:
-    """Pickles as a call of `function`."""
+    """An object that pickles as a call of `function`."""
 
     def __init__(self, function, *args):
         self.function, self.args = function, args
@@ -85,7 +85,7 @@ class Call:
 
 
 def with_names(file, module: str, name: str, instruction: bytes) -> None:
-    """A file whose pickle is written by hand: a name, then an instruction."""
+    """Write a file with a handwritten pickle: a name, then an instruction."""
     program = b"\x80\x02c" + f"{module}\n{name}\n".encode() + instruction + b"."
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("w/data.pkl", program)
@@ -141,7 +141,7 @@ def test_calls_are_refused_and_nothing_runs(attack, protocol, tmp_path, monkeypa
         ("collections", "OrderedDict", b"}X\x06\x00\x00\x00updateNsb"),  # BUILD on the class itself
     ],
 )
-def test_names_written_by_hand_are_refused(module, name, instruction, tmp_path):
+def test_handwritten_pickles_are_refused(module, name, instruction, tmp_path):
     with_names(tmp_path / "evil.pt", module, name, instruction)
     with pytest.raises(WeightsError, match=r"refused\. It asks|damaged"):
         read_objects(tmp_path / "evil.pt")
@@ -158,14 +158,14 @@ def test_names_written_by_hand_are_refused(module, name, instruction, tmp_path):
     ],
     ids=["extension", "bytearray", "memo", "old object"],
 )
-def test_unusual_instructions_are_refused_before_the_first_is_carried_out(instruction, message, tmp_path):
+def test_unusual_opcodes_are_refused_before_the_first_one_runs(instruction, message, tmp_path):
     with_names(tmp_path / "w.pt", "collections", "OrderedDict", instruction)
     with pytest.raises(WeightsError, match=message):
         read_objects(tmp_path / "w.pt")
 
 
 class Nested(nn.Module):
-    """Pickles as a module that contains itself."""
+    """A module that contains itself."""
 
     def __init__(self):
         super().__init__()
@@ -173,7 +173,7 @@ class Nested(nn.Module):
 
 
 @pytest.mark.parametrize("kind", ["module", "dictionary"])
-def test_what_contains_itself_is_no_endless_loop(kind, tmp_path):
+def test_recursive_content_ends(kind, tmp_path):
     content: object = Nested()
     if kind == "dictionary":
         content = {}
@@ -183,7 +183,7 @@ def test_what_contains_itself_is_no_endless_loop(kind, tmp_path):
         read_weights(tmp_path / "w.pt")
 
 
-def test_unknown_storages_are_damage(tmp_path):
+def test_unknown_storages_are_refused(tmp_path):
     program = io.BytesIO()
     pickler = pickle.Pickler(program, protocol=2)
     pickler.persistent_id = lambda value: ("file", "FloatStorage", "../../x", "cpu", 3) if value == "x" else None
@@ -198,7 +198,7 @@ def test_unknown_storages_are_damage(tmp_path):
     ("offset", "size", "stride"),
     [(0, (10**6, 10**6), (1, 1)), (-1, (1,), (1,)), (0, ("x",), (1,)), (2**70, (1,), (1,))],
 )
-def test_a_tensor_outside_its_storage_is_damage(offset, size, stride, tmp_path):
+def test_tensors_outside_their_storage_are_refused(offset, size, stride, tmp_path):
     storage = torch.storage.TypedStorage(
         wrap_storage=torch.ones(4).untyped_storage(), dtype=torch.float32, _internal=True
     )
@@ -208,7 +208,7 @@ def test_a_tensor_outside_its_storage_is_damage(offset, size, stride, tmp_path):
         read_weights(tmp_path / "w.pt")
 
 
-def test_damaged_numbers_are_told(published, tmp_path):
+def test_damaged_storages_are_refused(published, tmp_path):
     content = published[0].read_bytes()
     middle = content.index(b"/data/0") + 200
     (tmp_path / "cut.pt").write_bytes(content[:middle] + bytes(64) + content[middle + 64 :])

@@ -30,7 +30,7 @@ def export(spec: ExportSpec) -> Path:
         DeviceError: the network is not on a CUDA GPU.
         UserError: TensorRT cannot build the engine.
     """
-    tensorrt = require("tensorrt", "tensorrt", "export to a TensorRT engine")
+    tensorrt = require("tensorrt", "tensorrt>=10", "export to a TensorRT engine")
     device = next(spec.network.parameters()).device
     if device.type != "cuda":
         raise DeviceError(f"format=engine: TensorRT builds on the CUDA GPU that runs the engine, got {device}")
@@ -68,7 +68,7 @@ def load(path: Path, device: str, threads: int) -> RuntimeModel:
     """Load an engine; see `open_exported`. It needs the kind of GPU and the TensorRT version that built it."""
     entries, engine = split_engine(path.read_bytes(), path)
     metadata = Metadata.from_text(entries, path)
-    tensorrt = require("tensorrt", "tensorrt", f"{path}: running a TensorRT engine")
+    tensorrt = require("tensorrt", "tensorrt>=10", f"{path}: running a TensorRT engine")
     if not device.startswith("cuda"):
         raise DeviceError(f"{path}: a TensorRT engine runs on a CUDA GPU, got device={device}; use device=0.")
     loaded = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.WARNING)).deserialize_cuda_engine(engine)
