@@ -85,8 +85,8 @@ class Exporter(CallbacksMixin):
         self.callbacks.run("on_export_start", self)
         spec = self._make_spec(model, kind, source)
         metadata = spec.metadata
-        size = "{} x {}x{}".format(metadata.batch, *metadata.imgsz)
-        shape = "any size and batch" if metadata.dynamic else size
+        height, width = metadata.imgsz
+        shape = "any size and batch" if metadata.dynamic else f"{metadata.batch} x {height}x{width}"
         LOGGER.info(f"Exporting {source} to {kind.name}, {metadata.precision}, {shape}")
         started = time.perf_counter()
         self.file = kind.export(spec)
