@@ -68,8 +68,8 @@ def test_exif_orientation(picture, tmp_path, orientation, suffix):
     assert probe_image(path) == (24, 40)
 
 
-def test_grey_and_non_ascii_path(tmp_path):
-    for name in ("grey.jpg", "图像 ü.png", "größe.jpg"):
+def test_gray_and_non_ascii_path(tmp_path):
+    for name in ("gray.jpg", "图像 ü.png", "größe.jpg"):
         Image.fromarray(np.full((10, 12), 90, np.uint8)).save(tmp_path / name)
         image = read_image(tmp_path / name)
         assert image.shape == (10, 12, 3) and (image == 90).all() and image.flags.c_contiguous
@@ -211,7 +211,7 @@ def test_claimed_pixels_are_refused_before_decoding(name, tmp_path, monkeypatch,
         decode_image(name, CLAIMS[name])
     (tmp_path / name).write_bytes(CLAIMS[name])
     Image.fromarray(RGB).save(tmp_path / "b.bmp")
-    assert [frame.path for (frame,) in load_source(tmp_path)] == [str(tmp_path / "b.bmp")]  # the run goes on
+    assert [frame.path for (frame,) in load_source(tmp_path)] == [str(tmp_path / "b.bmp")]  # prediction continues
     assert "3600 million pixels" in caplog.text
 
 

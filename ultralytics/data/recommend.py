@@ -88,9 +88,10 @@ def _start(stats: DataStats, options: Options, pretrained: bool) -> Iterator[str
             per_epoch = updates_per_epoch(stats.images, SMALL_BATCH, SMALL_BATCH)
         if per_epoch * options.epochs < minimum:
             changes.append(f"epochs={math.ceil(minimum / per_epoch)}")
+        needed = f"{'fine-tuning' if pretrained else 'training from scratch'} needs at least {minimum}"
         yield (
             f"{' '.join(changes)}: {images} at batch={options.batch} nbs={options.nbs} give {total} optimizer steps in "
-            f"{options.epochs} epochs; {'fine-tuning' if pretrained else 'from scratch'} at least {minimum} are needed"
+            f"{options.epochs} epochs; {needed}"
         )
     if not pretrained and total < 3 * MIN_UPDATES and options.lr0 <= 1e-4:
         yield (
