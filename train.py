@@ -1,11 +1,11 @@
-"""Train RT-DETR. Edit this file, or say on the command line what differs:
+"""Train RT-DETR. Edit this file, or set options on the command line:
 
-    python train.py                                             the built-in data set, minutes on a CPU
+    python train.py                                             built-in data set, minutes on a CPU
     python train.py --data my.yaml --epochs 72 --batch 4        your data, the paper's recipe
     python train.py --model my-model.yaml --data my.yaml        your model
-    python train.py --resume runs/detect/train/weights/last.pt  go on with a run that was stopped
+    python train.py --resume runs/detect/train/weights/last.pt  resume an interrupted run
 
-Every option is explained by `yolo cfg`. The same in a file of your own:
+`yolo cfg` explains every option. The same in Python:
 
     from ultralytics import RTDETR
 
@@ -21,20 +21,20 @@ from ultralytics.utils.files import resumed_weights
 
 MODEL = "rtdetr-efficientvit-m0.yaml"  # a name from ultralytics/cfg/models/rt-detr, or the path of your YAML
 
-# For the built-in data set only: small images, few queries and a high rate that falls along a cosine, so that two CPU
-# cores see it work within ten minutes. With data= or resume= on the command line `yolo cfg`'s defaults hold instead.
+# For the built-in data set only: small images, few queries and a high learning rate with cosine decay, to learn within
+# ten minutes on two CPU cores. With data= or resume= on the command line the defaults of `yolo cfg` are used.
 SHAPES_RECIPE = {
     "data": "shapes.yaml",
     "imgsz": 160,
     "epochs": 10,
     "batch": 8,
-    "nbs": 8,  # a step of the optimiser for every batch
+    "nbs": 8,  # an optimizer step for every batch
     "queries": 40,  # an image has at most six objects
     "denoising": 30,
     "lr0": 5e-4,
     "lrf": 0.05,
     "cos_lr": True,
-    "ema_decay": 0.98,  # the run has 500 steps; the paper's average would still remember the first ones
+    "ema_decay": 0.98,  # for 500 steps; the paper's 0.9999 averages over 10,000
     "ema_warmup": 50,
     "mosaic": 0.0,
     "multi_scale": False,
@@ -44,11 +44,11 @@ SHAPES_RECIPE = {
 }
 
 
-def main(**given: object) -> None:
-    """Train with the options given on the command line."""
-    own_run = {"data", "resume"} & set(given)
-    options = given if own_run else {**SHAPES_RECIPE, **given}
-    if not own_run:
+def main(given: dict) -> None:
+    """Train with the options of the command line."""
+    is_own_run = bool({"data", "resume"} & set(given))
+    options = given if is_own_run else {**SHAPES_RECIPE, **given}
+    if not is_own_run:
         LOGGER.info("No data= given: training on the built-in shapes.yaml with SHAPES_RECIPE of train.py")
     model = RTDETR(options.pop("model", None) or resumed_weights(options.get("resume")) or MODEL)
     model.train(**options)

@@ -13,7 +13,7 @@ from ultralytics.engine.trainer import BaseTrainer
 
 
 class TinyModel(nn.Module):
-    """Stands in for a detector: two layers, noise in its loss (as denoising queries have), a BatchNorm."""
+    """Tiny detector: two layers, a BatchNorm, and noise in its loss, as from denoising queries."""
 
     backbone_layers = frozenset({0})
 
@@ -29,7 +29,7 @@ class TinyModel(nn.Module):
 
 
 class QuietModel(TinyModel):
-    """Without noise and BatchNorm: the mean loss of two halves of a batch is the loss of the whole."""
+    """TinyModel without noise and BatchNorm: the loss of a batch is the mean loss of its halves."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class QuietModel(TinyModel):
 
 
 class TinyLoader:
-    """Twice as many images as `pairs`, which depend on the epoch and the position only, in batches."""
+    """Batches of 2 * `pairs` images, which depend only on epoch and index."""
 
     def __init__(self, pairs: int = 3, batch: int = 2) -> None:
         self.images, self.batch, self.epoch, self.done, self.closed = 2 * pairs, batch, 0, 0, []
@@ -69,7 +69,7 @@ class TinyLoader:
 
 
 class TinyValidator:
-    """Gives the fitness values it was told, one for each call."""
+    """Return planned fitness values, one for each epoch."""
 
     def __init__(self, fitness: list[float]) -> None:
         self.fitness, self.calls = fitness, 0

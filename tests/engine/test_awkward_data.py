@@ -1,4 +1,4 @@
-"""RTDETR on data that is small or odd: it trains, validates and predicts, or says in one line why it cannot."""
+"""RTDETR on small or unusual data: it trains, validates and predicts, or raises a readable error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ultralytics import RTDETR
 from ultralytics.utils.errors import DataError
 
 QUICK = {"imgsz": 64, "batch": 2, "epochs": 1, "workers": 0, "queries": 30, "device": "cpu", "plots": False}
-EVERYTHING = {"augmentation": "official", "dense": 0.5, "close_mosaic": 0}  # all that is random and strong
+EVERYTHING = {"augmentation": "official", "dense": 0.5, "close_mosaic": 0}  # all strong augmentation
 MIDDLE = "0 0.5 0.5 0.4 0.4"
 
 Picture = tuple[np.ndarray | Callable[[Path], object], Sequence[str]]  # pixels (or how to save them) and label rows
@@ -29,7 +29,7 @@ def noise(height: int = 60, width: int = 80, seed: int = 0) -> np.ndarray:
 def write(
     root: Path, train: Sequence[Picture], val: Sequence[Picture] = (), classes: int = 2, suffix: str = ".png"
 ) -> str:
-    """A data set of these pictures, the same for both splits unless `val` is given; returns its YAML."""
+    """Write a data set of these pictures, the same for both splits unless `val` is given; return its YAML."""
     for split, pictures in (("train", train), ("val", val or train)):
         for name in ("images", "labels"):
             (root / name / split).mkdir(parents=True)
@@ -43,7 +43,7 @@ def write(
 
 
 def run(data: str, callbacks: dict | None = None, network: str = "rtdetr-efficientvit-m0.yaml", **changes) -> RTDETR:
-    """Train, validate and predict; every loss is finite, every picture gets a result."""
+    """Train, validate and predict; check that losses are finite and every image has a result."""
     options = {**QUICK, **changes, "data": data, "project": str(Path(data).parent / "runs")}
     model = RTDETR(network)
     for event, function in (callbacks or {}).items():
@@ -68,7 +68,7 @@ def test_one_image_of_one_class(tmp_path):
 
 
 def test_500_boxes_in_an_image(tmp_path):
-    """The denoising queries stay at twice the option, and no more than the queries are matched."""
+    """Denoising queries are limited to twice the option."""
     places = np.random.default_rng(0).uniform(0.1, 0.9, (500, 2))
     rows = [f"{i % 2} {x:.4f} {y:.4f} {0.02 + i % 7 / 50:.4f} 0.05" for i, (x, y) in enumerate(places)]
     seen = []
@@ -95,7 +95,7 @@ def test_only_empty_images(tmp_path, caplog):
     assert math.isnan(metrics.box.map) and "none of the 3 images has a labelled object" in caplog.text
 
 
-def test_training_goes_on_when_validation_has_no_boxes(tmp_path, caplog):
+def test_training_without_validation_boxes(tmp_path, caplog):
     data = write(tmp_path, [(noise(seed=i), [MIDDLE]) for i in range(2)], val=[(noise(), [])])
     model = RTDETR("rtdetr-efficientvit-m0.yaml")
     model.train(data=data, project=str(tmp_path / "runs"), **QUICK)
@@ -103,8 +103,8 @@ def test_training_goes_on_when_validation_has_no_boxes(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("batch", [2, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_batch_of_one_image_whose_last_map_is_one_cell(tmp_path, batch):
-    """At 32 px P5 is 1 x 1: of one image, BatchNorm has a single value per channel, which torch refuses."""
+def test_batch_of_one_image_with_1x1_map(tmp_path, batch):
+    """At 32 px P5 is 1 x 1: for one image BatchNorm has a single value per channel, for which torch raises."""
     data = write(tmp_path, [(noise(seed=i), [MIDDLE]) for i in range(3)])
     model = run(data, imgsz=32, batch=batch)
     assert all(torch.isfinite(value).all() for value in model.trainer.ema.ema.state_dict().values())
@@ -118,6 +118,6 @@ def test_images_of_16_pixels(tmp_path, augmentation):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("augmentation", ["mosaic", "official"])
-def test_an_image_of_12000_by_9000_pixels(tmp_path, augmentation):
+def test_image_of_12000_by_9000_pixels(tmp_path, augmentation):
     large = np.kron(noise(90, 120), np.ones((100, 100, 1), np.uint8))
     run(write(tmp_path, [(large, [MIDDLE])], suffix=".jpg"), **{**EVERYTHING, "augmentation": augmentation})

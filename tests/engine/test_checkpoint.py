@@ -1,4 +1,4 @@
-"""Checkpoints survive what happens to files: full disks, truncation, folders, foreign formats."""
+"""Checkpoints: exact round trip, full disks, truncated files, other formats."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def test_full_disk_keeps_the_previous_file(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_missing_folder_is_named(tmp_path):
+def test_missing_folder_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"gone.*cannot save.*No such file"):
         save_checkpoint(tmp_path / "gone" / "a.pt", state())
 
 
-def test_objects_are_refused_before_writing(tmp_path):
+def test_objects_are_rejected_before_writing(tmp_path):
     with pytest.raises(TypeError, match=r"checkpoint\['options'\]\['device'\] is a device"):
         save_checkpoint(tmp_path / "a.pt", state(options={"device": torch.device("cpu")}))
     assert not list(tmp_path.iterdir())
@@ -68,7 +68,7 @@ def test_objects_are_refused_before_writing(tmp_path):
         ({"format_version": FORMAT_VERSION, "model": {}}, "incomplete checkpoint, model_yaml, names, nc, ema missing"),
     ],
 )
-def test_what_is_not_a_checkpoint_is_described(tmp_path, content, message):
+def test_error_describes_the_file(tmp_path, content, message):
     path = tmp_path / "weights.pt"
     if content == "folder":
         path.mkdir()
@@ -84,7 +84,7 @@ def test_what_is_not_a_checkpoint_is_described(tmp_path, content, message):
     assert str(path) in str(caught.value)
 
 
-def test_legacy_torch_format_is_recognised(tmp_path):
+def test_legacy_torch_format_is_recognized(tmp_path):
     torch.save({"w": torch.zeros(2)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     with pytest.raises(WeightsError, match="plain state_dict of 1 tensors"):
         load_checkpoint(tmp_path / "old.pt")

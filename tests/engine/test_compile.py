@@ -20,7 +20,7 @@ ROWS = {
 
 
 @pytest.mark.slow
-def test_a_compiled_network_trains_validates_and_predicts_as_the_plain_one(tmp_path, caplog, monkeypatch):
+def test_compiled_network_equals_the_plain_one(tmp_path, caplog, monkeypatch):
     monkeypatch.chdir(tmp_path)
     import yaml
 

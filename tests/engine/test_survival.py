@@ -1,4 +1,4 @@
-"""A run that is killed (SIGKILL: nothing of the package can react) and resumed ends in the bits of one that was not."""
+"""A run that is killed (SIGKILL) and resumed ends bit-exactly like an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def train(data: str, folder: str, workers: int, callbacks: dict | None = None, *
 
 
 def killing(number: int, group: bool = False):
-    """A function that kills the process when it is called for the `number`-th time; SIGTERM for the whole `group`."""
+    """Return a function that kills the process at its `number`-th call; with `group`, SIGTERM to the process group."""
     calls = [0]
 
     def count(*_):
@@ -48,9 +48,9 @@ def killing(number: int, group: bool = False):
 
 def train_until_killed(data: str, folder: str, event: str, number: str, workers: str) -> None:
     kill = killing(int(number), group=event == "group")
-    if event == "group":  # as `timeout` and clusters do it, to the data workers as well
+    if event == "group":  # like `timeout` and clusters, also to the data workers
         train(data, folder, int(workers), {"on_train_batch_end": kill})
-    elif event in ("fsync", "replace"):  # while a checkpoint is written, and when it is to take its name
+    elif event in ("fsync", "replace"):  # while a checkpoint is written, and before it is renamed
         real = getattr(files, event)
         setattr(files, event, lambda *paths: (kill(), real(*paths)))
         train(data, folder, int(workers))
@@ -70,7 +70,7 @@ def data(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory) -> Path:
-    """The folder of an uninterrupted run."""
+    """Return the folder of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
     train(data, str(folder), workers=0)
     return folder / "exp"
@@ -99,7 +99,7 @@ def outcome(folder: Path) -> tuple[dict, list[dict]]:
         pytest.param("replace", 10, 0, marks=pytest.mark.slow),
     ],
 )
-def test_killed_and_resumed_a_run_ends_in_the_same_bits(data, whole, tmp_path, event, number, workers):
+def test_resume_after_a_kill_is_bit_exact(data, whole, tmp_path, event, number, workers):
     command = [sys.executable, __file__, data, str(tmp_path), event, str(number), str(workers)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     killed = subprocess.run(

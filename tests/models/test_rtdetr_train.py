@@ -34,7 +34,7 @@ def train(data, folder, callbacks=None, **changes) -> RTDETRTrainer:
     return trainer
 
 
-def test_interrupted_with_workers_and_resumed_without_ends_bit_for_bit_the_same(data, tmp_path):
+def test_resume_with_other_workers_is_bit_exact(data, tmp_path):
     whole = train(data, tmp_path, name="whole", close_mosaic=1)
 
     def press_ctrl_c(trainer):
@@ -51,7 +51,7 @@ def test_interrupted_with_workers_and_resumed_without_ends_bit_for_bit_the_same(
         assert all(torch.equal(value, second[part][name]) for name, value in first[part].items())
 
 
-def test_options_reach_the_network_the_loss_and_the_groups(data, tmp_path):
+def test_options_reach_network_loss_and_parameter_groups(data, tmp_path):
     trainer = train(data, tmp_path, epochs=1, val=False, save=False, loss_cls=3.0, backbone_lr_ratio=0.5)
     head = trainer.model.model[-1]
     assert (head.num_queries, head.num_denoising, head.nc) == (10, 4, len(NAMES))
@@ -60,7 +60,7 @@ def test_options_reach_the_network_the_loss_and_the_groups(data, tmp_path):
     assert rates["backbone/decay"] == pytest.approx(rates["rest/decay"] / 2)
 
 
-def test_weights_keep_the_classes_that_the_data_has_too(data, tmp_path, caplog):
+def test_class_outputs_are_transferred_by_name(data, tmp_path, caplog):
     first = train(data, tmp_path, epochs=1)
     one_more = str(write_data(Path(data).parent / "shapes", "one_more.yaml", [*NAMES, "hexagon"]))
     with caplog.at_level("INFO", logger="ultralytics"):
@@ -74,7 +74,7 @@ def test_weights_keep_the_classes_that_the_data_has_too(data, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("missing", ["data", "model"])
-def test_what_is_missing_is_named(data, tmp_path, missing):
+def test_missing_option_is_named(data, tmp_path, missing):
     with pytest.raises(OptionError, match=f"{missing}: which"):
         train(**{"data": data, "folder": tmp_path, missing: None})
     assert not list(tmp_path.iterdir())
@@ -108,7 +108,7 @@ head:
 """
 
 
-def test_a_network_of_one_size_is_trained_at_that_size(tmp_path, caplog):
+def test_multi_scale_is_disabled_for_a_network_of_fixed_size(tmp_path, caplog):
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "placed.py").write_text(FIXED)
     (tmp_path / "net.yaml").write_text(NETWORK_OF_ONE_SIZE.replace("FOLDER", str(tmp_path / "modules")))
