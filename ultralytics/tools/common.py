@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,21 +62,21 @@ def load_network(
         if nc is not None:
             raise UserError(f"nc={nc}: {model} has weights for a fixed number of classes; leave nc= out")
         return detector.model
-    overrides = {"modules": detector.modules}
-    if meta:
-        try:
-            with torch.device("meta"):
-                return detector.network_class(model, nc=nc, overrides=overrides)
-        except ModelConfigError:
-            pass  # a constructor may read values of tensors, which "meta" lacks; other errors occur again below
-    return detector.network_class(model, nc=nc, overrides=overrides)
+    build = partial(detector.network_class, model, nc=nc, overrides={"modules": detector.modules})
+    if not meta:
+        return build()
+    try:
+        with torch.device("meta"):
+            return build()
+    except ModelConfigError:  # a constructor may read values of tensors, which "meta" lacks; other errors occur again
+        return build()
 
 
 def run_names(runs: Sequence[str | Path], folders: Sequence[Path], names: Sequence[str] | str | None) -> list[str]:
     """Return a name for each run: those given, else the shortest ends of the folders' paths that differ.
 
     Raises:
-        OptionError: there are not as many names as runs, or a name occurs twice.
+        OptionError: there are not as many names as runs.
     """
     names = names.split(",") if isinstance(names, str) else names
     if names is not None and len(names) != len(runs):
