@@ -1,10 +1,10 @@
-"""Latency side by side: our networks after fuse(), plain eager ones, the published packages, exported files, timm.
+"""Latency side by side: our accelerated networks, plain eager ones, the published packages, exported files, timm.
 
     python benchmarks/latency.py --peer 8.1.47=FOLDER 8.4=FOLDER
     python benchmarks/latency.py --rows plain exports --repeats 20
 
 A peer is a folder for PYTHONPATH with another `ultralytics`. All sides take turns; printed are minimum and median, and
-the minima as multiples of the floor: operations of our fused network / the peak of the machine, measured in this run.
+the minima as multiples of the floor: operations of our network / the peak of the machine, measured in this run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from interleave import Times, Worker, in_turns, markdown, peers, serve, timed
 PLAIN = (("m0", 640, 1), ("m5", 640, 1), ("m0", 320, 8))  # size, image side, batch
 EXPORTS = (("openvino", False), ("onnx", False), ("openvino", True), ("onnx", True))  # format, int8
 CALIBRATION = 8  # images for int8, whose speed does not depend on them
-Row = tuple[Times, float]  # seconds of the sides, and 1e9 operations of our fused network
+Row = tuple[Times, float]  # seconds of the sides, and 1e9 operations of our accelerated network
 
 
 def main() -> None:
@@ -70,10 +70,12 @@ def plain_rows(args: argparse.Namespace) -> dict[str, Row]:
     from machine import operations
     from plain import both
 
+    from ultralytics.nn.accelerate import for_inference
+
     rows = {}
     for size, side, batch in PLAIN:
         ours, plain = both(size)
-        ours.fuse()
+        ours = for_inference(ours)
         x = images(batch, side)
         what = f"{size} {side}, batch {batch}"
         tell_difference(what, plain(x)[0], ours(x)[0])
@@ -96,22 +98,22 @@ def prepare_side(args: argparse.Namespace) -> Callable[[Any], float]:
     import torch
     from plain import both
 
+    from ultralytics.nn.accelerate import for_inference
+    from ultralytics.nn.accelerate.host_memory import prepare_host_memory
     from ultralytics.nn.formats import open_exported
-    from ultralytics.utils.torch_utils import select_device
 
     torch.set_num_threads(args.threads)
     torch.set_grad_enabled(False)
     name, rest = args.serve.split(":", 1)
     if name == "file":  # run as our predictor does
-        select_device("cpu")
+        prepare_host_memory()
         network, x = open_exported(Path(rest), threads=args.threads).run, images(1, 640)
     else:
         size, side, batch = rest.split(":")
         ours, plain = both(size)
         network, x = plain, images(int(batch), int(side))
         if name == "ours":
-            select_device("cpu")
-            network = ours.fuse()
+            network = for_inference(ours)
     run = timed(partial(network, x))
     return lambda request: run()
 
@@ -135,7 +137,7 @@ def tell(what: str, times: Times) -> None:
 
 
 def peer_rows(args: argparse.Namespace) -> dict[str, Row]:
-    """Each package in a process of its own, its network after its own fuse()."""
+    """Each package in a process of its own, its network fused or accelerated."""
     rows = {}
     for model in args.models if args.peer else ():
         workers = {name: worker(model, args, folder) for name, folder in {"ours": None, **peers(args.peer)}.items()}
@@ -164,7 +166,12 @@ def prepare_detector(model: str, args: argparse.Namespace) -> Callable[[str], An
     select_device("cpu")  # each package sets up the process as it does
     torch.manual_seed(0)
     network = RTDETRDetectionModel(model, verbose=False).eval()
-    network.fuse()
+    try:
+        from ultralytics.nn.accelerate import for_inference
+    except ImportError:  # another package
+        network.fuse()
+    else:
+        network = for_inference(network)
     x = images(1, 640)
     answers = {
         "version": lambda: ultralytics.__version__,
@@ -178,14 +185,15 @@ def prepare_detector(model: str, args: argparse.Namespace) -> Callable[[str], An
 
 
 def export_rows(args: argparse.Namespace) -> dict[str, Row]:
-    """m0 in other runtimes: our fused network, and the plain one by the same exporter, against the plain one eager."""
+    """m0 in other runtimes: ours, and the plain one by the same exporter, against the plain one eager."""
     from machine import operations
     from plain import both
 
+    from ultralytics.nn.accelerate import for_inference
     from ultralytics.nn.formats import open_exported
 
     ours, plain = both("m0")
-    ours.fuse()
+    ours = for_inference(ours)
     x, rows = images(1, 640), {}
     with tempfile.TemporaryDirectory() as folder:
         for kind, int8 in EXPORTS:

@@ -380,7 +380,7 @@ class PlainRTDETR(nn.Module):
                 *(Conv(256, 256, 3, 2), join, RepC3(512, 256), Decoder(nc, queries, denoising)),  # 16 to 19
             ]
         )
-        self.nc, self.criterion = nc, None
+        self.nc, self.criterion, self.args = nc, None, None
 
     def forward(self, x: Tensor | dict[str, Any]) -> tuple:
         return self.loss(x) if isinstance(x, dict) else self.predict(x)

@@ -3,7 +3,7 @@
     python benchmarks/scaling.py --out runs/scaling
     python benchmarks/scaling.py --sizes 320 640 --batches 1 2 4 --boxes 0 100 --out runs/try
 
-The network is m0 after fuse(), and before it in training. All settings of a table take turns. Sides that are multiples
+The network is m0, accelerated. All settings of a table take turns. Sides that are multiples
 of 56 need no padding of the first stage's windows, multiples of 224 none at all: beside the time of an image stands by
 how much windows exceed the maps. Memory is what a process adds to itself by three calls, each setting in its own.
 
@@ -76,10 +76,9 @@ def latencies(settings: list[tuple[int, int, int]], args: argparse.Namespace) ->
     import torch
     from plain import both
 
-    from ultralytics.utils.torch_utils import select_device
+    from ultralytics.nn.accelerate import for_inference
 
-    select_device("cpu")  # sets up the process's memory, as validation, prediction and training do
-    network = both("m0")[0].fuse()
+    network = for_inference(both("m0")[0])
 
     def run(x: torch.Tensor) -> None:
         with torch.no_grad():
@@ -140,16 +139,14 @@ def prepare_memory() -> Callable[[tuple[int, int, int]], float]:
     """A worker that answers with what the peak of memory rises by, in MB."""
     import torch
 
+    from ultralytics.nn.accelerate import for_inference
     from ultralytics.nn.tasks import RTDETRDetectionModel
-    from ultralytics.utils.torch_utils import select_device
-
-    select_device("cpu")
 
     def run(setting: tuple[int, int, int]) -> float:
         batch, side, threads = setting
         torch.set_num_threads(threads)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        network, x = RTDETRDetectionModel(MODEL).eval().fuse(), torch.rand(batch, 3, side, side)
+        network, x = for_inference(RTDETRDetectionModel(MODEL)), torch.rand(batch, 3, side, side)
         with torch.no_grad():
             for _ in range(3):
                 network(x)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from ultralytics.losses.detr import RTDETRDetectionLoss
+from ultralytics.nn.accelerate import for_training
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
 PARTS = ("before the decoder", "decoder", "loss", "backward", "optimiser", "step")
@@ -66,6 +67,7 @@ def make_step(args: argparse.Namespace, denoising: int) -> Callable[[], dict[str
     model.criterion = RTDETRDetectionLoss(args.classes, loss_class=args.loss_class, one_to_many=args.one_to_many)
     head = model.model[-1]
     head.set_one_to_many(args.one_to_many > 0)
+    for_training(model)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
     batch = random_batch(args)
     spent: dict[str, float] = defaultdict(float)

@@ -96,11 +96,11 @@ def prepare(args: argparse.Namespace) -> Callable[[tuple[str, int, int]], float]
 
     import ultralytics.engine.optim
     import ultralytics.losses.detr  # noqa: F401
-    from ultralytics.utils.torch_utils import select_device
+    from ultralytics.nn.accelerate.host_memory import prepare_host_memory
 
     torch.set_num_threads(args.threads)
     if args.serve == "ours":
-        select_device("cpu")
+        prepare_host_memory()
     step: Callable[[], float] | None = None
 
     def run(request: tuple[str, int, int]) -> float:
@@ -137,6 +137,7 @@ def memory_of(what: str, batch: int, side: int, args: argparse.Namespace) -> flo
     from plain import PlainRTDETR
 
     from ultralytics import RTDETR
+    from ultralytics.nn.accelerate import for_inference
     from ultralytics.nn.tasks import RTDETRDetectionModel
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -148,7 +149,7 @@ def memory_of(what: str, batch: int, side: int, args: argparse.Namespace) -> flo
             step(data)
     else:
         if ours:
-            network = RTDETR(folder / "ours.pt").model.eval().fuse()
+            network = for_inference(RTDETR(folder / "ours.pt").model)
         else:
             network = PlainRTDETR("m0").eval()
             network.load_state_dict(torch.load(folder / "plain.pt"))
@@ -178,10 +179,12 @@ def make_step(side: str, network: Any) -> Callable[[dict[str, Any]], None]:
 
 
 def our_updates(network: Any) -> tuple[Any, Callable[[], Any]]:
-    """Optimiser and average as our trainer has them."""
+    """Accelerate the network; return optimizer and average as our trainer has them."""
     from ultralytics.engine.optim import build_optimizer, param_groups
+    from ultralytics.nn.accelerate import for_training
     from ultralytics.utils.torch_utils import ModelEMA
 
+    for_training(network)
     groups = param_groups(network, lr=RATE, weight_decay=DECAY, backbone_lr_ratio=1.0)
     return build_optimizer("AdamW", groups, momentum=0.9), ModelEMA(network).update
 

@@ -29,6 +29,7 @@ def command(
     warmup: Annotated[int, Range(0)] = 20,
     repeats: Annotated[int, Range(2)] = 100,
     half: bool = False,
+    accelerate: bool = True,
     fuse: bool = True,
     nc: Annotated[int | None, Range(1)] = None,
     modules: str | None = None,
@@ -43,7 +44,8 @@ def command(
         warmup: runs that are not timed.
         repeats: timed runs.
         half: 16-bit mixed precision, on CUDA only.
-        fuse: rewrite the network for inference first, as predict does (see `nn.accelerate`).
+        accelerate: rewrite the network for inference, as predict does (see `nn.accelerate`).
+        fuse: with accelerate=False, fold batch norms into convolutions only.
         nc: number of classes in place of the model YAML's.
         modules: a folder with module files.
 
@@ -56,8 +58,10 @@ def command(
         raise DeviceError(f"half=True: expected a CUDA device, got {place}; leave half out, or choose a GPU: device=0")
     network = load_network(model, nc, modules, exported=True)
     size = check_imgsz(imgsz, int(max(network.stride)))
-    if fuse:
+    if accelerate:
         network = for_inference(network)
+    elif fuse and not network.fused:  # exported models are fused
+        network.fuse()
     speed = measure_speed(network, imgsz=size, batch=batch, device=place, warmup=warmup, repeats=repeats, dtype=dtype)
     precision = "float32" if dtype is None else str(dtype).removeprefix("torch.")
     memory = None if speed.memory is None else speed.memory / 1e6
