@@ -1,4 +1,4 @@
-"""RTDETR from one end to the other on a few drawn images: train, resume, validate, predict, save and load."""
+"""RTDETR end to end on a few generated images: train, resume, validate, predict, save and load."""
 
 import csv
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_weights_validate_on_the_data_and_size_they_were_trained_with(trained):
     assert model.model.model[-1].num_queries == 10
 
 
-def test_runs_end_in_the_papers_table(trained, tmp_path):
+def test_runs_end_with_a_summary_table(trained, tmp_path):
     model = RTDETR(trained.trainer.best)
     with pytest.raises(UserError, match="there are no metrics yet"):
         model.summary_table()
@@ -99,7 +99,7 @@ def test_saved_weights_predict_the_same(trained, tmp_path):
 
 
 def test_weights_are_held_once(trained):
-    """last.pt holds them five times: network, average, two moments of the optimiser, and once more in use."""
+    """last.pt has the network, its EMA and two moments of the optimizer; only the network in use stays in memory."""
     model = RTDETR(trained.trainer.save_dir / "weights" / "last.pt")
     assert model.checkpoint["optimizer"]
     network = model.model
@@ -118,7 +118,7 @@ def test_a_fused_network_predicts_the_same_but_is_not_saved(trained, tmp_path):
         model.save(tmp_path / "fused.pt")
 
 
-def test_load_takes_what_fits_and_says_what_does_not(trained, caplog):
+def test_load_takes_what_fits_and_logs_the_rest(trained, caplog):
     other = RTDETR("rtdetr-efficientvit-m0.yaml")  # 80 classes
     with caplog.at_level("INFO", logger="ultralytics"):
         other.load(trained.trainer.best)
@@ -140,7 +140,7 @@ def test_a_backbone_with_weights_in_its_row_learns_at_a_tenth_of_the_rate(row, t
     assert trainer.args.backbone_lr_ratio == (0.1 if row else 1.0)
 
 
-def test_resume_with_more_epochs_goes_on(trained):
+def test_resume_continues_with_more_epochs(trained):
     model = RTDETR(trained.trainer.last)
     model.train(resume=True, epochs=2)
     rows = (trained.trainer.save_dir / "results.csv").read_text().strip().splitlines()
@@ -156,15 +156,15 @@ def test_resume_with_more_epochs_goes_on(trained):
         ("missing.pt", WeightsError, "no such weights file"),
     ],
 )
-def test_what_is_no_model_is_refused(model, error, message):
+def test_files_that_are_no_model_are_refused(model, error, message):
     with pytest.raises(error, match=message):
         RTDETR(model)
 
 
-def test_the_tutorials_call_without_a_gpu_says_what_to_write(data):
+def test_a_gpu_that_does_not_exist_is_an_error_with_the_remedy(data):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(DeviceError, match=r"device='0': no CUDA device .* write device='cpu'"):
+    with pytest.raises(DeviceError, match=r"device='0': no CUDA device .* use device='cpu'"):
         RTDETR("rtdetr-efficientvit-m0.yaml").train(
             data=str(data), cache=False, imgsz=640, epochs=72, batch=4, workers=0, device="0",
             project="runs/RT-DETR-train", name="exp",

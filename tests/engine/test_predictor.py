@@ -21,7 +21,7 @@ CASES = json.loads((GOLDEN / "rtdetr_postprocess_8.4.190.json").read_text())["ca
 
 
 class FixedModel(nn.Module):
-    """Answers every image with the same detections, and remembers its inputs."""
+    """Return the same detections for every image, and record the inputs."""
 
     def __init__(self, y=None, nc=80):
         super().__init__()
@@ -122,7 +122,7 @@ def test_streaming_keeps_no_results():
         assert sum(ref() is not None for ref in alive) <= 4  # a batch, and the one before it
 
 
-def test_streaming_is_lazy_but_a_missing_source_is_answered_at_once(tmp_path):
+def test_streaming_is_lazy_but_a_missing_source_is_an_error_at_once(tmp_path):
     model = FixedModel()
     generator = predictor()([picture(), picture()], model, stream=True)
     assert not model.seen
@@ -216,7 +216,7 @@ def test_a_source_of_which_nothing_can_be_read_is_an_error(tmp_path, caplog):
     assert "a.jpg" in caplog.text and "skipped" in caplog.text
 
 
-def test_what_cannot_be_done_is_refused(caplog, monkeypatch):
+def test_options_that_do_not_fit_are_errors(caplog, monkeypatch):
     with pytest.raises(OptionError, match="RT-DETR has no test-time augmentation"):
         predictor(augment=True)
     with pytest.raises(OptionError, match="embed and visualize"):

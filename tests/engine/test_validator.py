@@ -22,7 +22,7 @@ NAMES = {0: "cat", 1: "dog"}
 
 
 class Oracle(nn.Module):
-    """An RT-DETR that knows the answers: one query for each label of the test images, in their order."""
+    """An RT-DETR that returns the labels: one query for each label of the test images, in their order."""
 
     stride = torch.tensor([32])
 
@@ -64,7 +64,7 @@ def options(data, **changes):
     return get_cfg(overrides={"data": str(data) if data else None, **common, **changes})
 
 
-def test_an_oracle_has_full_marks(data, tmp_path):
+def test_perfect_predictions_have_full_marks(data, tmp_path):
     validator = RTDETRValidator(args=options(data), save_dir=tmp_path / "out")
     metrics = validator(Oracle())
     assert metrics.results_dict == pytest.approx(
@@ -89,7 +89,7 @@ def test_the_epochs_of_a_training_write_no_predictions(data, tmp_path):
     assert not validator.predictions and not list((tmp_path / "out").iterdir())
 
 
-def test_a_second_call_starts_anew(data):
+def test_a_second_call_starts_from_zero(data):
     validator = RTDETRValidator(args=options(data))
     first = validator(Oracle())
     assert validator(Oracle()).results_dict == first.results_dict
@@ -148,7 +148,7 @@ def test_official_metrics_of_an_oracle_are_full(data, coco, changes):
     assert metrics.box.map == pytest.approx(0.995, abs=1e-3)
 
 
-def test_a_split_without_labels_is_told_and_gives_no_numbers(data, caplog):
+def test_a_split_without_labels_is_a_warning_and_gives_nan(data, caplog):
     for file in (data.parent / "labels").glob("*.txt"):
         file.write_text("")
     with caplog.at_level(logging.INFO, "ultralytics"):
@@ -164,12 +164,12 @@ def test_a_split_without_labels_is_told_and_gives_no_numbers(data, caplog):
         (Oracle(), {"data": None}, OptionError, "data=my.yaml"),
     ],
 )
-def test_what_does_not_fit_is_refused(data, model, changes, error, message):
+def test_models_and_data_that_do_not_fit_are_errors(data, model, changes, error, message):
     with pytest.raises(error, match=message):
         RTDETRValidator(args=options(**{"data": data, **changes}))(model)
 
 
-def test_other_names_are_remarked_on(data, caplog):
+def test_other_names_are_a_warning(data, caplog):
     RTDETRValidator(args=options(data))(Oracle({0: "cat", 1: "wolf"}))
     assert "class 1 is 'dog', but 'wolf' in the model" in caplog.text
 
@@ -183,7 +183,7 @@ def test_callbacks_see_the_validator(data):
     assert seen == [("on_val_start", 0), *batches, ("on_val_end", 3)]
 
 
-def test_a_validator_without_a_task_says_so(data):
+def test_a_validator_without_postprocess_is_an_error(data):
     with pytest.raises(NotImplementedError, match="must implement postprocess"):
         BaseValidator(args=options(data))(Oracle())
 
