@@ -48,7 +48,7 @@ def test_duplicate_rows_are_kept_once(tmp_path):
     assert [(p.kind, p.where) for p in rows.problems] == [("duplicate", f"{file}:3")]
 
 
-def test_a_label_file_that_is_not_text(tmp_path):
+def test_label_file_that_is_not_text(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\xff")
     assert [p.kind for p in read_yolo_file(tmp_path / "a.txt", nc=1).problems] == ["malformed"]
 

@@ -13,7 +13,7 @@ CONTENT = bytes(range(256)) * 400
 
 @pytest.fixture
 def server():
-    """Serves CONTENT on this machine; `ranges` collects what was asked for."""
+    """Serve CONTENT on this machine; `ranges` collects the requested ranges."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         ranges = []  # noqa: RUF012
@@ -50,13 +50,13 @@ def test_download_and_resume(server, tmp_path):
     file = tmp_path / "deep" / "a.bin"
     assert download(f"{server.url}/a", file).read_bytes() == CONTENT
     download(f"{server.url}/a", file)
-    assert server.ranges == [None]  # it was there
+    assert server.ranges == [None]  # it existed already
     (tmp_path / "b.bin.part").write_bytes(CONTENT[:5000])
     assert download(f"{server.url}/a", tmp_path / "b.bin").read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=5000-"]
 
 
-def test_failures_say_what_to_do(server, tmp_path):
+def test_failures_have_a_next_step(server, tmp_path):
     with pytest.raises(UserError, match=r"absent could not be downloaded .*save it as .*a.bin"):
         download(f"{server.url}/absent", tmp_path / "a.bin")
     with pytest.raises(UserError, match="run again"):
@@ -66,7 +66,7 @@ def test_failures_say_what_to_do(server, tmp_path):
         download("http://127.0.0.1:9/a", tmp_path / "a.bin")
 
 
-def test_no_room(server, tmp_path, monkeypatch):
+def test_full_disk(server, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
     with pytest.raises(UserError, match=r"needs 0\.0 GB.*ULTRALYTICS_CACHE"):
         download(f"{server.url}/a", tmp_path / "a.bin")
