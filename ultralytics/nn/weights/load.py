@@ -71,7 +71,7 @@ class ClassMap:
 
     @property
     def is_identity(self) -> bool:
-        """True if both have the same classes in the same order."""
+        """Identity: both have the same classes in the same order."""
         complete = len(self.pairs) == self.source_count == self.target_count
         return complete and all(ours == theirs for ours, theirs in self.pairs)
 
