@@ -13,7 +13,6 @@ from torch import nn
 
 from ultralytics.utils.errors import DeviceError
 from ultralytics.utils.torch_utils import (
-    Compiled,
     ModelEMA,
     autocast,
     compiled,
@@ -62,7 +61,7 @@ def test_missing_gpu(no_gpu, device):
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        ("2", "2 CUDA device.s. available; expected 0 to 1"),
+        ("2", "2 CUDA device.s., from 0, are available"),
         ("0,1", "only training supports several devices"),
         ([0, 1], "only training supports several devices"),
         ("gpu1", "expected 'cpu', 'mps' or a GPU index"),
@@ -181,52 +180,6 @@ def test_ema_refuses_another_model():
     assert ema.update(model) and ema.updates == 1
     with pytest.raises(ValueError, match="another model"):
         ema.update(nn.Linear(2, 2))
-
-
-class Doubling(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.factor = nn.Parameter(torch.tensor(2.0))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.numel() == 0:
-            raise ValueError("no numbers")
-        return x * self.factor
-
-
-@pytest.fixture
-def broken_compiler(monkeypatch):
-    """Let torch.compile return a function that fails when called, as without a C++ compiler."""
-    calls = []
-
-    def fail(*args):
-        calls.append(args)
-        raise RuntimeError("no working C++ compiler\nand a long trace")
-
-    monkeypatch.setattr(torch, "compile", lambda network, options: fail)
-    return calls
-
-
-def test_failing_compiler_falls_back_to_eager_mode(broken_compiler, caplog):
-    run = compiled(Doubling())
-    with caplog.at_level(logging.WARNING, logger="ultralytics"):
-        assert run(torch.ones(2)).tolist() == [2, 2]
-        assert run(torch.ones(1)).tolist() == [2]
-    assert len(broken_compiler) == 1
-    assert [r.getMessage() for r in caplog.records] == [
-        "compile=True: torch.compile failed (RuntimeError: no working C++ compiler); continuing in eager mode. "
-        "torch.compile needs a C++ compiler on CPU and Triton on GPU"
-    ]
-
-
-def test_error_of_the_network_is_raised(broken_compiler):
-    with pytest.raises(ValueError, match="no numbers"):
-        compiled(Doubling())(torch.ones(0))
-
-
-def test_compiled_network_is_called(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda network, options: lambda x: network(x) + options["fallback_random"])
-    assert Compiled(Doubling())(torch.ones(1)).tolist() == [3]
 
 
 def test_exported_model_is_not_compiled(caplog):

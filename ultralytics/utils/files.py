@@ -22,7 +22,6 @@ from ultralytics.utils.errors import UserError, WeightsError
 RUNS_FOLDER = Path("runs") / "detect"
 FULL_WIDTH = {"：": ":", "，": ",", "【": "[", "】": "]", "［": "[", "］": "]"}
 OLD_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P"  # pickled magic number of files of torch before 1.6
-SAFETENSORS_HINT = "; is it a .safetensors file under another name?"
 CLASS_ERRORS = ("GLOBAL", "Unsupported global", "Unsupported class", "Unsupported operand")  # of torch's safe unpickler
 
 
@@ -30,9 +29,7 @@ CLASS_ERRORS = ("GLOBAL", "Unsupported global", "Unsupported class", "Unsupporte
 def atomic_write(path: str | Path, *, shared: bool = False) -> Iterator[BinaryIO]:
     """Open a binary file that replaces `path` when the block succeeds; otherwise `path` is unchanged.
 
-    The temporary file is in the same folder and has a fixed name, so that a later save overwrites what a killed
-    process leaves behind. With `shared`, for caches, several processes may write the same file at once, and the file
-    is not flushed to disk.
+    With `shared`, for caches, several processes may write it at once, and it is not flushed to disk.
     """
     path = Path(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp" if shared else f"{path.name}.tmp")
@@ -50,15 +47,14 @@ def atomic_write(path: str | Path, *, shared: bool = False) -> Iterator[BinaryIO
 
 def read_text(path: str | Path, kind: str = "text", error: type[UserError] = UserError) -> str:
     """Return the content of a UTF-8 file; raise `error` if it is missing, a folder or not UTF-8."""
-    file = Path(path)
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError as cause:
-        raise error(f"{file}: no such file") from cause
+        raise error(f"{path}: no such file") from cause
     except IsADirectoryError as cause:
-        raise error(f"{file}: is a folder; expected a {kind} file") from cause
+        raise error(f"{path}: is a folder; expected a {kind} file") from cause
     except UnicodeDecodeError as cause:
-        raise error(f"{file}: not UTF-8 text (byte {cause.start}); save the file as UTF-8") from cause
+        raise error(f"{path}: not UTF-8 text (byte {cause.start}); save the file as UTF-8") from cause
 
 
 def read_json(path: str | Path, error: type[UserError] = UserError) -> object:
@@ -71,10 +67,10 @@ def read_json(path: str | Path, error: type[UserError] = UserError) -> object:
 
 def read_yaml(path: str | Path) -> dict:
     """Return the mapping in a YAML file, {} for an empty file; raise UserError with file and line."""
-    data = parse_yaml(read_text(path, "YAML"), str(path))
-    if data is not None and not isinstance(data, dict):
+    data = parse_yaml(read_text(path, "YAML"), str(path)) or {}
+    if not isinstance(data, dict):
         raise UserError(f"{path}: expected lines of the form `key: value`, got a {type(data).__name__}")
-    return data or {}
+    return data
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -82,12 +78,11 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen: set[str] = set()  # keys written in place; merged keys (`<<: *base`) may be overridden
-        for key_node, _ in node.value:
-            key = getattr(key_node, "value", None)
-            if isinstance(key, str) and key != "<<":
-                if key in seen:
-                    raise yaml.MarkedYAMLError(problem=f"duplicate key {key!r}", problem_mark=key_node.start_mark)
-                seen.add(key)
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark)
+                seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -100,18 +95,17 @@ def parse_yaml(text: str, where: str) -> object:
     """Return the value of a YAML text; raise UserError, starting with `where`, if it is not valid."""
     try:
         return yaml.load(text, Loader=_StrictLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{where}{line}: not valid YAML: {error.problem}{_full_width_hint(text)}") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{where}: not valid YAML: {error}") from error
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or error
+        raise UserError(f"{where}{line}: not valid YAML: {reason}{_full_width_hint(text)}") from error
 
 
 def _full_width_hint(text: str) -> str:
     """Return a hint on full-width punctuation of Chinese keyboards, which YAML does not recognize."""
     for number, line in enumerate(text.splitlines(), 1):
-        wide = next((c for c in line.partition("#")[0] if c in FULL_WIDTH), None)
-        if wide is not None:
+        for wide in FULL_WIDTH.keys() & line.partition("#")[0]:
             return f"; line {number} has a full-width {wide!r}, write {FULL_WIDTH[wide]!r}"
     return ""
 
@@ -132,7 +126,7 @@ def write_yaml(path: str | Path, data: Mapping) -> Path:
 
 def size_of(path: Path) -> int:
     """Return the bytes of a file, or of all files in a folder."""
-    return sum(part.stat().st_size for part in ([path] if path.is_file() else path.rglob("*")) if part.is_file())
+    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
 
 
 def safe_name(text: str) -> str:
@@ -156,27 +150,26 @@ def increment_path(path: str | Path, *, exist_ok: bool = False) -> Path:
         return path
     stem, suffix = (path.stem, path.suffix) if path.is_file() else (path.name, "")
     pattern = re.compile(re.escape(stem) + r"(\d+)" + re.escape(suffix))
-    taken = [int(match[1]) for entry in path.parent.iterdir() if (match := pattern.fullmatch(entry.name))]
-    return path.with_name(f"{stem}{max([1, *taken]) + 1}{suffix}")
+    numbers = [int(match[1]) for entry in path.parent.iterdir() if (match := pattern.fullmatch(entry.name))]
+    return path.with_name(f"{stem}{max([1, *numbers]) + 1}{suffix}")
 
 
 def run_dir(project: str | Path | None, name: str, *, exist_ok: bool = False) -> Path:
     """Create and return the run folder `project/name` (default: runs/detect); number it if it exists."""
     wanted = Path(project or RUNS_FOLDER) / name
-    while True:
-        folder = increment_path(wanted, exist_ok=exist_ok)
-        try:
-            folder.mkdir(parents=True, exist_ok=exist_ok)  # atomic: of two runs started together, one tries again
-        except FileExistsError as error:
-            if folder.is_dir():
-                continue
-            raise UserError(f"{folder}: is a file; expected a folder. Choose another project= or name=") from error
-        except (NotADirectoryError, PermissionError) as error:
-            raise UserError(
-                f"{folder}: cannot create the run folder ({error.strerror}). Choose another project= than "
-                f"{str(wanted.parent)!r}"
-            ) from error
-        return folder
+    folder = increment_path(wanted, exist_ok=exist_ok)
+    try:
+        folder.mkdir(parents=True, exist_ok=exist_ok)
+    except FileExistsError as error:
+        if folder.is_dir():  # another run, started at the same time, has created it
+            return run_dir(project, name, exist_ok=exist_ok)
+        raise UserError(f"{folder}: is a file; expected a folder. Choose another project= or name=") from error
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot create the run folder ({error.strerror}). Choose another project= than "
+            f"{str(wanted.parent)!r}"
+        ) from error
+    return folder
 
 
 def resumed_weights(resume: bool | str) -> str | None:
@@ -203,8 +196,6 @@ def read_plain(path: str | Path) -> object:
     check_torch_file(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except pickle.UnpicklingError as error:
         if any(sign in str(error) for sign in CLASS_ERRORS):
             raise PickledClassesError(
@@ -213,7 +204,7 @@ def read_plain(path: str | Path) -> object:
                 f"in RTDETR('{path.name}'); their training cannot be resumed."
             ) from error
         raise WeightsError(f"{path}: damaged or not a weights file ({first_line(error)}).") from error
-    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path}: damaged ({first_line(error)}).") from error
 
 
@@ -227,26 +218,26 @@ def check_torch_file(path: Path) -> None:
         with open(path, "rb") as file:
             head = file.read(16)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}).") from error
     if not head:
         raise WeightsError(f"{path}: is empty, not a weights file; copy or download it again.")
-    if head[:2] != b"PK":
-        if not head[2:].startswith(OLD_MAGIC):
-            hint = SAFETENSORS_HINT if head[8:9] == b"{" else ""
-            raise WeightsError(
-                f"{path}: not a weights file: expected one of torch.save, it starts with {head[:4]!r}{hint}."
-            )
+    if head[2:].startswith(OLD_MAGIC):
         return
+    if head[:2] != b"PK":
+        hint = "; is it a .safetensors file under another name?" if head[8:9] == b"{" else ""
+        raise WeightsError(
+            f"{path}: not a weights file: expected one of torch.save, it starts with {head[:4]!r}{hint}."
+        )
     if not zipfile.is_zipfile(path):  # the table of contents is at the end
         raise WeightsError(f"{path}: damaged, its end is missing; copy or download it again.")
     with zipfile.ZipFile(path) as archive:
-        entries = archive.namelist()
-    if any(entry.endswith("/constants.pkl") for entry in entries):
+        entries = {Path(entry).name for entry in archive.namelist()}
+    if "constants.pkl" in entries:
         raise WeightsError(f"{path}: an exported TorchScript program; expected weights, a file of torch.save.")
-    if not any(entry.endswith("data.pkl") for entry in entries):
+    if "data.pkl" not in entries:
         raise WeightsError(f"{path}: a zip archive without a data.pkl; expected a file of torch.save.")
 
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its class if there is none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,7 +1,6 @@
-"""Run models and layers on the meta device, where tensors have shapes and no values: FLOPs and output shapes.
+"""FLOPs and output shapes, from runs on the meta device, where tensors have shapes and no values.
 
-FLOPs are counted by thop, as published numbers are, and by torch's counter, which includes attention. A model whose
-forward fails is an error, never 0 FLOPs.
+FLOPs are counted by thop, as published numbers are, and by torch's counter, which includes attention.
 """
 
 from __future__ import annotations
@@ -9,19 +8,17 @@ from __future__ import annotations
 import copy
 import inspect
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
+from ultralytics.utils.files import first_line
 
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
@@ -60,10 +57,7 @@ class ModelInfo:
 
 
 def get_flops(model: nn.Module, imgsz: int | Sequence[int] = IMAGE_SIZE) -> float:
-    """Return the GFLOPs of one image in eval mode by thop, times 2: comparable with published numbers.
-
-    Raises:
-        ModelConfigError: the model's forward fails at this size; the message has its error.
+    """Return the GFLOPs of one image in eval mode by thop, times 2. Raises ModelConfigError if the forward fails.
 
     Example:
         >>> get_flops(nn.Conv2d(3, 8, kernel_size=1, bias=False), imgsz=100)  # 2 * 3 * 8 * 100 * 100 / 1e9
@@ -84,20 +78,14 @@ def count_operations(model: nn.Module, image: Tensor, counter: FlopCounterMode |
     from torch.utils.flop_counter import FlopCounterMode  # imports triton if it is installed
 
     counter = counter or FlopCounterMode(display=False)
-    with counter, torch.no_grad(), _unfused_attention():
-        macs, _ = thop.profile(model, inputs=(image,), verbose=False)
-    return float(macs) * 2 / 1e9, counter.get_total_flops() / 1e9
-
-
-@contextmanager
-def _unfused_attention() -> Iterator[None]:
-    """Disable the fused path of nn.MultiheadAttention, whose products the counter does not see."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
+    fused_attention = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see its products
     try:
-        yield
+        with counter, torch.no_grad():
+            macs, _ = thop.profile(model, inputs=(image,), verbose=False)
     finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+        torch.backends.mha.set_fastpath_enabled(fused_attention)
+    return float(macs) * 2 / 1e9, counter.get_total_flops() / 1e9
 
 
 def model_info(
@@ -113,14 +101,9 @@ def model_info(
 def model_size(model: nn.Module, gflops: tuple[float, float], imgsz: int | Sequence[int]) -> ModelInfo:
     """Return the size of a model whose operations were counted by `count_operations`."""
     parameters = list(model.parameters())
-    return ModelInfo(
-        layers=len(list(model.modules())),
-        parameters=sum(p.numel() for p in parameters),
-        gradients=sum(p.numel() for p in parameters if p.requires_grad),
-        gflops=gflops[0],
-        gflops_attention=gflops[1],
-        imgsz=_sides(imgsz),
-    )
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    modules, total = sum(1 for _ in model.modules()), sum(p.numel() for p in parameters)
+    return ModelInfo(modules, total, trained, *gflops, _sides(imgsz))
 
 
 def _sides(imgsz: int | Sequence[int]) -> tuple[int, int]:
@@ -130,10 +113,8 @@ def _sides(imgsz: int | Sequence[int]) -> tuple[int, int]:
 def run_copy(model: nn.Module, imgsz: int | Sequence[int], run: Callable[[nn.Module, Tensor], T]) -> T:
     """Call `run` with a copy of the model in eval mode and an image of that size, both on the meta device.
 
-    A model that cannot run there (it holds tensors outside its buffers, or reads values) runs on the CPU.
-
-    Raises:
-        ModelConfigError: it fails there too; the message has its error.
+    A model that cannot run there (it holds tensors outside its buffers, or reads values) runs on the CPU. Raises
+    ModelConfigError with the reason if it fails there, too.
     """
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     shape = (1, first.in_channels if first is not None else 3, *_sides(imgsz))
@@ -141,33 +122,13 @@ def run_copy(model: nn.Module, imgsz: int | Sequence[int], run: Callable[[nn.Mod
     for device in ("meta",) if without_data else ("meta", "cpu"):
         twin = copy.deepcopy(model).eval().float().to(device)
         try:
-            with FastShapes():
-                return run(twin, torch.zeros(shape, device=device))
+            return run(twin, torch.zeros(shape, device=device))
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError) as error:
             failure = error
-    reason = (str(failure).splitlines() or ["no message"])[0]
     raise ModelConfigError(
-        f"{type(model).__name__}: its forward fails on an image {shape}: {type(failure).__name__}: {reason}"
+        f"{type(model).__name__}: its forward fails on an image {shape}: "
+        f"{type(failure).__name__}: {first_line(failure)}"
     ) from failure
-
-
-class FastShapes(TorchFunctionMode):
-    """While active, compute only the output shape of `batch_norm` and `grid_sample` on the meta device.
-
-    torch decomposes each of them into about a hundred operations there, half of the time of a model. Arguments that do
-    not fit together are passed to the function itself, which raises.
-    """
-
-    def __torch_function__(
-        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict | None = None
-    ) -> Any:
-        if function in (F.batch_norm, F.grid_sample) and len(args) > 1 and args[0].is_meta:
-            x, other = args[:2]
-            if function is F.batch_norm and x.ndim > 1 and other is not None and other.shape == x.shape[1:2]:
-                return torch.empty_like(x)
-            if function is F.grid_sample and x.ndim == other.ndim == 4 and other.shape[::3] == (len(x), 2):
-                return x.new_empty(*x.shape[:2], *other.shape[1:3])
-        return function(*args, **(kwargs or {}))
 
 
 @torch.no_grad()
@@ -177,45 +138,38 @@ def output_shapes(
     """Return the shapes of the tensors that a layer returns in eval mode, with nested sequences flattened.
 
     A layer that cannot run on the meta device (it holds tensors outside its buffers, or reads values) runs on the CPU.
+    Raises ModelConfigError, starting with `where`, if that fails or returns no tensors.
 
     Args:
         layer: the module; neither its statistics nor its mode change.
         inputs: shape of each input.
         takes_list: whether it gets them as a list.
         where: file, line and layer, for messages.
-        known: whether a checkpoint proves that it runs. Then it runs on the CPU with a batch of no images if it can:
-            no check, but faster, as torch imports its compiler for the meta device.
-
-    Raises:
-        ModelConfigError: its forward fails, or returns something else than tensors; the message names the line.
+        known: whether a checkpoint proves that it runs. Then it runs on the CPU with a batch of no images if it can,
+            as torch imports its compiler for the meta device.
     """
     if known:
-        with _evaluating(layer):
-            try:
-                found = flatten_tensors(run_layer(layer, [torch.empty(0, *s[1:]) for s in inputs], takes_list))
-            except Exception:  # whatever it is, the run with an image below shows it
-                found = []
+        try:
+            found = flatten_tensors(_run_on_cpu(layer, [torch.empty(0, *s[1:]) for s in inputs], takes_list))
+        except Exception:  # whatever it is, the run with an image below shows it
+            found = []
         if found and all(tuple(t.shape).count(0) == 1 for t in found):
             return [tuple(side or 1 for side in t.shape) for t in found]
     try:
         twin = copy.deepcopy(layer).to("meta").eval()
-        with FastShapes():
-            output = run_layer(twin, [torch.empty(shape, device="meta") for shape in inputs], takes_list)
+        output = run_layer(twin, [torch.empty(shape, device="meta") for shape in inputs], takes_list)
     except Exception:  # whatever it is, the run on the CPU shows it with a better message
         try:
-            with _evaluating(layer):
-                output = run_layer(layer, [torch.rand(shape) for shape in inputs], takes_list)
+            output = _run_on_cpu(layer, [torch.ones(shape) for shape in inputs], takes_list)
         except Exception as error:  # a user's forward may fail in any way; it is reported with its line
-            reason = (str(error).strip().splitlines() or ["no message"])[0]
             raise ModelConfigError(
                 f"{where} fails on inputs {[tuple(shape) for shape in inputs]}: {type(error).__name__}: "
-                f"{reason}{_line_of(error)}"
+                f"{first_line(error)}{_line_of(error)}"
             ) from error
-    found = flatten_tensors(output)
-    if not found:
-        kind = type(output).__name__
-        raise ModelConfigError(f"{where}: its forward returns a {kind}; expected a map (B, C, H, W), or a list of maps")
-    return [tuple(t.shape) for t in found]
+    if shapes := [tuple(t.shape) for t in flatten_tensors(output)]:
+        return shapes
+    kind = type(output).__name__
+    raise ModelConfigError(f"{where}: its forward returns a {kind}; expected a map (B, C, H, W), or a list of maps")
 
 
 def run_layer(layer: nn.Module, inputs: Sequence[Tensor], takes_list: bool) -> Any:
@@ -240,16 +194,13 @@ def flatten_tensors(output: Any) -> list[Tensor]:
     return [t for part in output for t in flatten_tensors(part)] if isinstance(output, list | tuple) else []
 
 
-@contextmanager
-def _evaluating(layer: nn.Module) -> Iterator[None]:
-    """Set a layer to eval mode; afterwards restore the mode of each part and the random state."""
+def _run_on_cpu(layer: nn.Module, inputs: Sequence[Tensor], takes_list: bool) -> Any:
+    """Run a layer in eval mode; afterwards restore the mode of each part and the random state."""
     modes = {module: module.training for module in layer.modules()}
-    state = torch.get_rng_state()
     try:
-        layer.eval()
-        yield
+        with torch.random.fork_rng(devices=[]):
+            return run_layer(layer.eval(), inputs, takes_list)
     finally:
-        torch.set_rng_state(state)
         for module, training in modes.items():
             module.training = training
 

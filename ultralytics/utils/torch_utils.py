@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from typing import Any
@@ -31,9 +31,7 @@ def select_device(device: Device = None) -> torch.device:
     """Return the torch device for 'cpu', 'mps', 0, '0', 'cuda:0', [0] or a torch device; None is the first GPU or CPU.
 
     In distributed training, each process gets its own device: '0,1' by local rank, None the GPU of the local rank.
-
-    Raises:
-        DeviceError: the device does not exist, or several are given outside of training.
+    Raises DeviceError if the device does not exist, or if several are given outside of training.
 
     Examples:
         >>> select_device("cpu")
@@ -42,23 +40,18 @@ def select_device(device: Device = None) -> torch.device:
     name = _device_name(device)
     if started_by_torchrun():
         name = _device_of_rank(name)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "":
-        name = "0" if torch.cuda.is_available() else "cpu"
-    if name == "cpu":
-        return torch.device("cpu")
-    if name == "mps":
-        if not torch.backends.mps.is_available():
-            raise DeviceError(f"device={device!r}: no Apple GPU is available to torch; use device='cpu'.")
-        return torch.device("mps")
+        name = "0" if count else "cpu"
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError(f"device={device!r}: no Apple GPU is available to torch; use device='cpu'.")
+    if name in ("cpu", "mps"):
+        return torch.device(name)
     if "," in name:
         raise DeviceError(f"device={device!r}: only training supports several devices; use one, such as device='0'.")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if count == 0:
-        raise DeviceError(
-            f"device={device!r}: no CUDA device is available to torch {torch.__version__}; use device='cpu'."
-        )
     if int(name) >= count:
-        raise DeviceError(f"device={device!r}: {count} CUDA device(s) available; expected 0 to {count - 1}.")
+        found = f"{count} CUDA device(s), from 0, are" if count else "no CUDA device is"
+        raise DeviceError(f"device={device!r}: {found} available to torch {torch.__version__}; use device='cpu'.")
     return torch.device("cuda", int(name))
 
 
@@ -168,39 +161,16 @@ def half_dtype(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def compiled(network: nn.Module) -> Compiled | nn.Module:
-    """Return `network` wrapped in torch.compile; exported models, which have no parameters, are returned unchanged."""
-    if next(network.parameters(), None) is None:
-        LOGGER.warning("compile=True has no effect on an exported model")
-        return network
-    return Compiled(network)
-
-
-class Compiled:
-    """Callable that runs a network through torch.compile and falls back to eager mode if compilation fails.
+def compiled(network: nn.Module) -> Callable[..., Any]:
+    """Return `network` wrapped in torch.compile; exported models, which have no parameters, are returned unchanged.
 
     Compilation takes a minute or more at the first call, and again for other image sizes.
     """
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-        # By default, compiled code has its own random numbers, and a seed would not reproduce an eager run.
-        self._call: Any = torch.compile(network, options={"fallback_random": True})
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._call is self.network:
-            return self.network(*args, **kwargs)
-        try:
-            return self._call(*args, **kwargs)
-        except Exception as error:  # an error of the network itself is raised again by the eager call
-            result = self.network(*args, **kwargs)
-            reason = next(iter(str(error).strip().splitlines()), "no message")
-            LOGGER.warning(
-                f"compile=True: torch.compile failed ({type(error).__name__}: {reason}); continuing in eager mode. "
-                "torch.compile needs a C++ compiler on CPU and Triton on GPU"
-            )
-            self._call = self.network
-            return result
+    if next(network.parameters(), None) is None:
+        LOGGER.warning("compile=True has no effect on an exported model")
+        return network
+    # By default, compiled code has its own random numbers, and a seed would not reproduce an eager run.
+    return torch.compile(network, options={"fallback_random": True})
 
 
 def is_parallel(model: nn.Module) -> bool:
@@ -215,8 +185,8 @@ def de_parallel(model: nn.Module) -> nn.Module:
 
 def unwrap_model(model: nn.Module) -> nn.Module:
     """Return the model inside DistributedDataParallel and torch.compile."""
-    while is_parallel(model) or hasattr(model, "_orig_mod"):
-        model = model.module if is_parallel(model) else model._orig_mod
+    while (inner := getattr(de_parallel(model), "_orig_mod", de_parallel(model))) is not model:
+        model = inner
     return model
 
 
@@ -240,15 +210,13 @@ def accept_batches_of_one(model: nn.Module) -> int:
     map (after tokens) gives silently wrong gradients in torch 2.14.1; here it is copied into the map's layout.
 
     Layers without running statistics are left alone, and so is SyncBatchNorm, which counts the values of all processes.
-    Calling it twice changes nothing.
     """
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and not isinstance(m, nn.SyncBatchNorm)]
-    norms = [norm for norm in norms if norm.track_running_stats]
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    norms = [norm for norm in norms if not isinstance(norm, nn.SyncBatchNorm)]
     for norm in norms:
         if _use_running_statistics not in norm._forward_pre_hooks.values():
             norm.register_forward_pre_hook(_use_running_statistics)
             norm.register_forward_hook(_train_again, always_call=True)
-            norm.register_forward_hook(_align_gradient)
     return len(norms)
 
 
@@ -260,35 +228,26 @@ def _use_running_statistics(norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> Non
 
 
 def _train_again(norm: _BatchNorm, inputs: tuple[Tensor, ...], output: Tensor | None) -> None:
-    """Undo `_use_running_statistics`, also after a forward that raised."""
+    """Undo `_use_running_statistics`, also after a forward that raised, and align the gradient of a single map."""
     if norm.__dict__.pop("_single_value", False):
         norm.training = True
-
-
-def _align_gradient(norm: _BatchNorm, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    """Copy the gradient of a single map into the map's own layout."""
-    if output.shape[0] == 1 and output.requires_grad and output.device.type == "cpu":
+    if output is not None and output.shape[0] == 1 and output.requires_grad and output.device.type == "cpu":
         strides = output.stride()
         output.register_hook(lambda grad: torch.empty_strided(grad.shape, strides, dtype=grad.dtype).copy_(grad))
 
 
-SINGLE_IMAGE_HOOKS = (_use_running_statistics, _train_again, _align_gradient)
+SINGLE_IMAGE_HOOKS = (_use_running_statistics, _train_again)
 
 
 def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
-    """Fold `bn` into `conv` in place, without gradients, and return `conv`."""
-    return _fuse(conv, bn, transpose=False)
-
-
-def fuse_deconv_and_bn(deconv: nn.ConvTranspose2d, bn: nn.BatchNorm2d) -> nn.ConvTranspose2d:
-    """Fold `bn` into a transposed convolution without groups in place, without gradients, and return it."""
-    return _fuse(deconv, bn, transpose=True)
-
-
-def _fuse(conv: nn.Module, bn: nn.BatchNorm2d, *, transpose: bool) -> nn.Module:
+    """Fold `bn` into a convolution, or a transposed one without groups, in place, and return it without gradients."""
     statistics = (bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias)
+    transpose = isinstance(conv, nn.ConvTranspose2d)
     conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics, transpose=transpose)
     return conv.requires_grad_(False)
+
+
+fuse_deconv_and_bn = fuse_conv_and_bn
 
 
 class ModelEMA:
@@ -302,30 +261,17 @@ class ModelEMA:
 
     def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000.0, updates: int = 0) -> None:
         self.ema = without_training_parts(deepcopy(model)).eval().float().requires_grad_(False)
-        self._model = model
         self.decay = decay
         self.tau = tau
         self.updates = updates
-        self._averaged: list[torch.Tensor] = []
-        self._sources: list[torch.Tensor] = []
-        self._copied: list[tuple[torch.Tensor, torch.Tensor]] = []
-        seen: set[int] = set()  # weights shared by two modules have two names, but must be updated once
+        self._model = model
         average = self.ema.state_dict()
-        for name, source in model.state_dict().items():
-            if name not in average:  # of a training-only module
-                continue
-            if source.numel() and source.data_ptr() in seen:
-                continue
-            seen.add(source.data_ptr())
-            if source.is_floating_point():
-                self._averaged.append(average[name])
-                self._sources.append(source)
-            else:
-                self._copied.append((average[name], source))
-
-    def decay_at(self, updates: int) -> float:
-        """Return the decay of the `updates`-th update, counting from 1."""
-        return self.decay * (1 - math.exp(-updates / self.tau))
+        sources = {name: source for name, source in model.state_dict().items() if name in average}
+        # weights shared by two modules have two names, but must be updated once
+        pairs = {source.data_ptr() or name: (average[name], source) for name, source in sources.items()}.values()
+        self._averaged = [average for average, source in pairs if source.is_floating_point()]
+        self._sources = [source for _, source in pairs if source.is_floating_point()]
+        self._copied = [(average, source) for average, source in pairs if not source.is_floating_point()]
 
     @torch.no_grad()
     def update(self, model: nn.Module | None = None) -> bool:
@@ -338,7 +284,8 @@ class ModelEMA:
         if not torch.stack(torch._foreach_norm(self._sources)).isfinite().all():
             return False
         self.updates += 1
-        torch._foreach_lerp_(self._averaged, [s.float() for s in self._sources], 1 - self.decay_at(self.updates))
+        decay = self.decay * (1 - math.exp(-self.updates / self.tau))
+        torch._foreach_lerp_(self._averaged, [source.float() for source in self._sources], 1 - decay)
         for average, source in self._copied:
             average.copy_(source)
         return True
