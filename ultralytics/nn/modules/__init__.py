@@ -1,54 +1,7 @@
 """Layers that a model YAML may name, under the names of the published package."""
 
-from ultralytics.nn.modules.block import (
-    C1,
-    C2,
-    C2PSA,
-    C3,
-    C3TR,
-    CIB,
-    DFL,
-    ELAN1,
-    PSA,
-    SPP,
-    SPPELAN,
-    SPPF,
-    A2C2f,
-    AAttn,
-    ABlock,
-    AConv,
-    ADown,
-    Attention,
-    BasicBlock,
-    Blocks,
-    BottleNeck,
-    Bottleneck,
-    BottleneckCSP,
-    C2f,
-    C2fCIB,
-    C2fPSA,
-    C3f,
-    C3Ghost,
-    C3k,
-    C3k2,
-    C3x,
-    CBFuse,
-    CBLinear,
-    GhostBottleneck,
-    HGBlock,
-    HGStem,
-    Proto,
-    PSABlock,
-    RepBottleneck,
-    RepC3,
-    RepCSP,
-    RepNCSPELAN4,
-    RepVGGDW,
-    ResNetBlock,
-    ResNetLayer,
-    SCDown,
-)
-from ultralytics.nn.modules.conv import (
+from ultralytics.nn.modules.block import *  # noqa: F403
+from ultralytics.nn.modules.conv import (  # fmt: skip
     CBAM,
     ChannelAttention,
     Concat,
@@ -66,11 +19,9 @@ from ultralytics.nn.modules.conv import (
     SpatialAttention,
     autopad,
 )
-from ultralytics.nn.modules.head import (
-    RTDETRDecoder,
-)
+from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.modules.library_backbones import TimmBackbone, TorchVisionBackbone
-from ultralytics.nn.modules.transformer import (
+from ultralytics.nn.modules.transformer import (  # fmt: skip
     AIFI,
     MLP,
     DeformableTransformerDecoder,
