@@ -85,21 +85,21 @@ def test_500_boxes_in_an_image(tmp_path):
     assert max(count for count in seen if count) == 30 + 2 * 20
 
 
-def test_only_empty_images(tmp_path, caplog):
+def test_only_empty_images(tmp_path):
     data = write(tmp_path, [(noise(seed=i), []) for i in range(3)], classes=80)
     with pytest.raises(DataError, match="train: no boxes to train on in 3 images"):
         RTDETR("rtdetr-efficientvit-m0.yaml").train(data=data, project=str(tmp_path / "runs"), **QUICK)
     metrics = RTDETR("rtdetr-efficientvit-m0.yaml").val(
         data=data, imgsz=64, batch=2, workers=0, device="cpu", plots=False, project=str(tmp_path / "runs")
     )
-    assert math.isnan(metrics.box.map) and "none of the 3 images has a labelled object" in caplog.text
+    assert math.isnan(metrics.box.map)
 
 
-def test_training_without_validation_boxes(tmp_path, caplog):
+def test_training_without_validation_boxes(tmp_path):
     data = write(tmp_path, [(noise(seed=i), [MIDDLE]) for i in range(2)], val=[(noise(), [])])
     model = RTDETR("rtdetr-efficientvit-m0.yaml")
     model.train(data=data, project=str(tmp_path / "runs"), **QUICK)
-    assert model.trainer.epoch == 1 and "(nan)" in caplog.text
+    assert model.trainer.epoch == 1 and math.isnan(model.trainer.fitness)
 
 
 @pytest.mark.parametrize("batch", [2, pytest.param(1, marks=pytest.mark.slow)])
