@@ -168,16 +168,17 @@ def timm_on_meta(
         near = did_you_mean(str(name), [*timm.list_models(), *timm.list_pretrained()])
         raise ModelConfigError(f"timm {timm.__version__} has no network {name!r}{near}")
     common = {"features_only": True, "in_chans": channels} | ({} if indices is None else {"out_indices": indices})
-    unexpected: TypeError | None = None
-    for any_size in ({"dynamic_img_size": True}, {"img_size": size}, {}):
+    for any_size in ({"dynamic_img_size": True}, {}, {"img_size": size}):
         try:
-            with torch.device("meta"):
-                return timm.create_model(name, **common, **any_size).eval(), {**common, **any_size}
-        except TypeError as error:  # the network does not know this option
-            unexpected = error
-        except (AssertionError, ValueError, RuntimeError, LookupError) as error:
-            raise ModelConfigError(f"{name}: out_indices={indices}: {error_line(error)}") from error
-    raise ModelConfigError(f"{name}: timm returns no features: {error_line(unexpected)}") from unexpected
+            with torch.device("meta"), torch.no_grad():
+                net = timm.create_model(name, **common, **any_size).eval()
+                net(torch.empty(1, channels, *size))
+            return net, {**common, **any_size}
+        except (TypeError, AssertionError, ValueError, RuntimeError, LookupError) as error:  # unknown option or size
+            failure = error
+    raise ModelConfigError(
+        f"{name}: timm cannot build it with out_indices={indices}: {error_line(failure)}"
+    ) from failure
 
 
 def _indices(name: str, out_indices: Sequence[int] | int | None) -> tuple[int, ...]:
