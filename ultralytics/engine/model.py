@@ -269,7 +269,7 @@ class Model(CallbacksMixin):
         return Exporter(args, options, self.callbacks)(self.model, self.source)
 
     def benchmark(self, **options: Any) -> None:
-        """Measure all exports of the weights; options as in `yolo benchmark`, see docs/en/benchmark.md."""
+        """Measure all exports of the weights; options as in `yolo benchmark`, see docs/en/export.md."""
         from ultralytics.engine.benchmark import run_benchmark
 
         run_benchmark(type(self), self.source, **options)
