@@ -341,7 +341,7 @@ def test_unreadable_addresses_are_skipped(camera, tmp_path, caplog, monkeypatch)
     listing.write_text("".join(f"{camera.url}/{name}\n" for name in rows))
     assert [f.path for f in frames(listing)] == [f"{camera.url}/picture.jpg"]
     assert "absent.jpg could not be read (Not Found)" in caplog.text
-    assert "short.jpg: the connection ended 100 bytes too early" in caplog.text
+    assert "short.jpg could not be read (the connection ended 100 bytes too early)" in caplog.text
     assert "broken.jpg: is not an image" in caplog.text and "absent.mp4 cannot be opened" in caplog.text
     monkeypatch.setattr(loaders, "ADDRESS_LIMIT", 100)
     assert frames(f"{camera.url}/picture.jpg") == [] and "picture.jpg: more than" in caplog.text

@@ -16,11 +16,6 @@ from ultralytics.utils.errors import MissingPackageError, OptionError
 
 GIB = 1024**3
 
-# Distributions that provide the same module; servers without a display use the headless ones.
-_SAME_MODULE = {
-    "opencv-python": ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
-}
-
 
 def require(package: str, pip_name: str, purpose: str) -> ModuleType:
     """Import and return an optional package; MissingPackageError starts with `purpose` and has the pip command."""
@@ -36,12 +31,12 @@ def require(package: str, pip_name: str, purpose: str) -> ModuleType:
 
 def check_imgsz(imgsz: int | list[int], stride: int = 32) -> int | list[int]:
     """Round an image size (one side or [height, width]) up to multiples of `stride` and log a change."""
-    sides = imgsz if isinstance(imgsz, (list, tuple)) else [imgsz]
-    if any(side < 1 for side in sides):
+    sides = [imgsz] if isinstance(imgsz, int) else list(imgsz)
+    if min(sides) < 1:
         raise OptionError(f"imgsz: expected a size of at least {stride}, got {imgsz}")
     rounded = [-(-side // stride) * stride for side in sides]
-    result = rounded if isinstance(imgsz, (list, tuple)) else rounded[0]
-    if rounded != list(sides):
+    result = rounded[0] if isinstance(imgsz, int) else rounded
+    if rounded != sides:
         LOGGER.warning(f"imgsz={imgsz} is not a multiple of the model's stride {stride}; using {result}")
     return result
 
@@ -88,7 +83,7 @@ def collect_system_info() -> dict[str, str]:
         "processor": f"{platform.processor() or platform.machine()}, {usable_cores()} usable cores",
         "free disk": f"{shutil.disk_usage(os.getcwd()).free / GIB:.1f} GB",
     }
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+    if hasattr(os, "sysconf"):
         info["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIB:.1f} GB"
     try:
         import torch
@@ -105,7 +100,7 @@ def collect_system_info() -> dict[str, str]:
 
 
 def requirement_states() -> dict[str, str]:
-    """Return version or pip command of each required package and of the extra `coco`.
+    """Return version and requirement, or pip command, of each required package and of the extra `coco`.
 
     Empty if this package runs from a source folder, since its requirements are then unknown.
     """
@@ -115,26 +110,16 @@ def requirement_states() -> dict[str, str]:
         return {}
     states = {}
     for requirement in requirements:
-        need, _, condition = requirement.partition(";")
-        name, _, minimum = (part.strip() for part in need.partition(">="))
-        extra = re.search(r"""extra\s*==\s*['"]([\w-]+)['"]""", condition)
-        if extra is None or extra[1] == "coco":
-            states[name] = _requirement_state(name, minimum, "required" if extra is None else "optional")
+        need, _, condition = (part.strip() for part in requirement.partition(";"))
+        if "extra" not in condition or "coco" in condition:
+            name = re.split(r"[<>=!~ ]", need)[0]
+            version = _installed_version(name) or _installed_version(f"{name}-headless")  # OpenCV without a display
+            states[name] = f"{version} ({need})" if version else f'not installed: pip install "{need}"'
     return states
 
 
-def _requirement_state(name: str, minimum: str, kind: str) -> str:
-    command = f'pip install "{name}>={minimum}"' if minimum else f"pip install {name}"
-    for distribution in (name, *_SAME_MODULE.get(name, ())):
-        try:
-            version = metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
-        found = version if distribution == name else f"{version} as {distribution}"
-        return found if _numbers(version) >= _numbers(minimum) else f"{found}, older than {minimum}: {command}"
-    return f"not installed ({kind}): {command}"
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return (2, 4, 1) for 2.4.1+cpu."""
-    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3])
+def _installed_version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

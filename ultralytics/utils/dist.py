@@ -20,8 +20,6 @@ from ultralytics.utils import LOGGER
 T = TypeVar("T")
 ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 TIMEOUT = timedelta(hours=1)  # for one rank that scans a large data set while the others wait
-# Seconds for gloo's worker threads to release their last tensors; otherwise the interpreter may abort at exit.
-SETTLE = 0.3
 
 
 def started_by_torchrun() -> bool:
@@ -64,7 +62,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     finally:
         LOGGER.setLevel(level)
         dist.destroy_process_group()
-        time.sleep(SETTLE)
+        time.sleep(0.3)  # gloo's threads release their last tensors; else the interpreter may abort at exit
 
 
 @contextmanager
@@ -80,23 +78,16 @@ def alone() -> Iterator[None]:
 @contextmanager
 def main_first() -> Iterator[None]:
     """Run the block on rank 0, then on the others, which find the files it wrote (caches, generated data)."""
-    if world_size() == 1:
-        yield
-        return
     if rank():
-        dist.barrier()
+        gather(None)  # wait for rank 0
     yield
     if not rank():
-        dist.barrier()
+        gather(None)
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:
     """Return whether the flag is set on any rank; all ranks must call it."""
-    if world_size() == 1:
-        return flag
-    shared = torch.tensor([float(flag)], device=device)
-    dist.all_reduce(shared, dist.ReduceOp.MAX)
-    return bool(shared.item())
+    return bool(mean_over_ranks(torch.tensor(float(flag), device=device))) if world_size() > 1 else flag
 
 
 def mean_over_ranks(values: Tensor) -> Tensor:
@@ -119,10 +110,9 @@ def gather(value: T) -> list[T]:
 
 def from_main(value: T) -> T:
     """Broadcast the value of rank 0; anything that can be pickled."""
-    if world_size() == 1:
-        return value
     box = [value]
-    dist.broadcast_object_list(box)
+    if world_size() > 1:
+        dist.broadcast_object_list(box)
     return box[0]
 
 

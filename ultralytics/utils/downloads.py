@@ -35,26 +35,21 @@ def download(url: str, file: Path) -> Path:
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             resumed = answer.status == 206
-            done = done if resumed else 0
-            total = done + int(answer.headers.get("Content-Length") or 0)
-            _check_space(url, file, total - done)
             LOGGER.info(f"Downloading {file.name}")
-            bar = tqdm(total=total or None, initial=done, unit="B", unit_scale=True, desc=file.name)
+            bar = tqdm(total=answer.length, unit="B", unit_scale=True, desc=file.name)
             with bar, open(part, "ab" if resumed else "wb") as stream:
                 while chunk := answer.read(CHUNK):
                     stream.write(chunk)
                     bar.update(len(chunk))
-                    done += len(chunk)
+            if answer.length:  # announced bytes that did not arrive
+                raise OSError(f"the connection ended {answer.length} bytes too early")
     except OSError as error:  # includes URLError and HTTPError
         if getattr(error, "code", None) == 416:
             part.unlink()  # range not satisfiable: the file has changed on the server
-        reason = getattr(error, "reason", None) or error
         raise UserError(
-            f"{url} could not be downloaded ({reason}). Check the network and run again (partial downloads are kept), "
-            f"or download it by hand and save it as {file}"
+            f"{url} could not be downloaded ({getattr(error, 'reason', None) or error}). Check the network and run "
+            f"again (partial downloads are kept), or download it by hand and save it as {file}"
         ) from error
-    if total and done != total:
-        raise UserError(f"{url}: the connection ended after {done} of {total} bytes; run again to resume")
     os.replace(part, file)
     return file
 
@@ -73,14 +68,13 @@ def fetch(url: str, limit: int) -> bytes:
     try:
         with urllib.request.build_opener(*handlers).open(bare, timeout=TIMEOUT) as answer:
             data = answer.read(limit + 1)
-            missing = answer.length or 0  # announced bytes that did not arrive
+            if len(data) > limit:
+                raise UserError(f"{bare}: more than {limit / 1e6:.0f} MB, which is too large for one image")
+            if answer.length:  # announced bytes that did not arrive
+                raise OSError(f"the connection ended {answer.length} bytes too early")
+            return data
     except (OSError, HTTPException) as error:
         raise UserError(f"{bare} could not be read ({getattr(error, 'reason', None) or error})") from error
-    if len(data) > limit:
-        raise UserError(f"{bare}: more than {limit / 1e6:.0f} MB, which is too large for one image")
-    if missing:
-        raise UserError(f"{bare}: the connection ended {missing} bytes too early")
-    return data
 
 
 def extract(archive: Path, folder: Path, *, strip: bool = False) -> None:
@@ -104,10 +98,3 @@ def extract(archive: Path, folder: Path, *, strip: bool = False) -> None:
             for item in top.iterdir():
                 shutil.move(item, folder / item.name)
         shutil.rmtree(target)
-
-
-def _check_space(url: str, file: Path, needed: int) -> None:
-    free = shutil.disk_usage(file.parent).free
-    if needed > free:
-        text = f"needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free in {file.parent}"
-        raise UserError(f"{url}: {text}; free some space, or set ULTRALYTICS_CACHE to another folder")

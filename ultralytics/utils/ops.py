@@ -26,8 +26,7 @@ def _columns(boxes: Boxes) -> tuple[Boxes, Boxes, Boxes, Boxes]:
 def xywh2xyxy(boxes: Boxes) -> Boxes:
     """Convert (..., 4) center and size to corners."""
     x, y, w, h = _columns(boxes)
-    half_w, half_h = w / 2, h / 2
-    return _stack([x - half_w, y - half_h, x + half_w, y + half_h])
+    return _stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
 
 
 def xyxy2xywh(boxes: Boxes) -> Boxes:
@@ -99,22 +98,19 @@ def scale_boxes(
         padding: False if the network image was resized but not padded on the left and top.
         xywh: boxes are center and size; they are not clipped.
     """
+    (net_h, net_w), (height, width) = img1_shape[:2], img0_shape[:2]
     if ratio_pad is None:
-        ratio = min(img1_shape[0] / img0_shape[0], img1_shape[1] / img0_shape[1])
-        # the resized image has integer sides, so the ratios of the axes differ
-        inner_h, inner_w = round(img0_shape[0] * ratio), round(img0_shape[1] * ratio)
-        ratio_y, ratio_x = inner_h / img0_shape[0], inner_w / img0_shape[1]
+        ratio = min(net_h / height, net_w / width)
+        inner_h, inner_w = round(height * ratio), round(width * ratio)  # integers, so the ratios of the axes differ
         # an odd pixel of padding is on the right and at the bottom, hence the 0.1
-        left, top = round((img1_shape[1] - inner_w) / 2 - 0.1), round((img1_shape[0] - inner_h) / 2 - 0.1)
-    else:
-        (ratio_y, ratio_x), (left, top) = ratio_pad
-    if not padding:
-        left = top = 0
+        left, top = round((net_w - inner_w) / 2 - 0.1), round((net_h - inner_h) / 2 - 0.1)
+        ratio_pad = (inner_h / height, inner_w / width), (left, top)
+    (ratio_y, ratio_x), (left, top) = ratio_pad if padding else (ratio_pad[0], (0, 0))
     a, b, c, d = _columns(boxes)
-    a, b = (a - left) / ratio_x, (b - top) / ratio_y
     if xywh:
-        return _stack([a, b, c / ratio_x, d / ratio_y])
-    return clip_boxes(_stack([a, b, (c - left) / ratio_x, (d - top) / ratio_y]), img0_shape)
+        return _stack([(a - left) / ratio_x, (b - top) / ratio_y, c / ratio_x, d / ratio_y])
+    corners = [(a - left) / ratio_x, (b - top) / ratio_y, (c - left) / ratio_x, (d - top) / ratio_y]
+    return clip_boxes(_stack(corners), img0_shape)
 
 
 def box_iou(box1: Tensor, box2: Tensor, eps: float = 1e-7) -> Tensor:
