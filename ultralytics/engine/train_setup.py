@@ -296,7 +296,7 @@ class TrainerSetup(CallbacksMixin):
         accept_batches_of_one(self.model)
 
     def log_recommendations(self) -> None:
-        """Log options that the data suggests."""
+        """Log options recommended for this data set."""
 
     def get_validator(self) -> BaseValidator:
         """Return the validator of this run."""

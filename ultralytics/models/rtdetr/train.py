@@ -40,7 +40,7 @@ class RTDETRTrainer(BaseTrainer):
         return model
 
     def log_recommendations(self) -> None:
-        """Log options that the data suggests."""
+        """Log options recommended for this data set."""
         lines = recommend_options(
             self.train_loader.dataset.labels,
             self.args,
@@ -48,4 +48,6 @@ class RTDETRTrainer(BaseTrainer):
             pretrained=self.starts_pretrained(),
         )
         if lines:
-            LOGGER.info("\n".join(["Suggested by the data (nothing was changed):", *(f"  {line}" for line in lines)]))
+            LOGGER.info(
+                "\n".join(["Recommended for this data set (nothing was changed):", *(f"  {line}" for line in lines)])
+            )
