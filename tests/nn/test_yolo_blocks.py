@@ -200,3 +200,9 @@ def test_odd_sizes_are_rounded_up_by_strides_and_down_by_the_averages_of_yolov9(
     down = [block.ADown(8, 8), block.AConv(8, 8)]
     x = torch.rand(1, 8, 15, 11)
     assert [tuple(layer(x).shape[2:]) for layer in (*up, *down)] == [(8, 6)] * 3 + [(7, 5)] * 2
+
+
+@pytest.mark.parametrize(("k", "d", "p"), [(3, 1, 1), (5, 2, 4), ((1, 7), 1, [0, 3])])
+def test_autopad_keeps_the_size(k, d, p):
+    assert conv.autopad(k, d=d) == p
+    assert conv.Conv(2, 2, k, d=d)(torch.rand(1, 2, 9, 9)).shape == (1, 2, 9, 9)

@@ -74,7 +74,8 @@ class BaseTrainer(TrainerSetup):
                     self.finish_epoch()
                     self.stop_if_interrupted()
         result = self.final_validation()
-        restore(self.model), restore(self.ema.ema)
+        for network in (self.model, self.ema.ema):
+            restore(network)
         self.callbacks.run("on_train_end", self)
         LOGGER.info(train_log.summary(self.state, self.args, self.files, self.elapsed))
         self.callbacks.run("teardown", self)

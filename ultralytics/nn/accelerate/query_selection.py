@@ -1,6 +1,8 @@
 """Query selection in training that keeps only the selected positions for the backward pass.
 
-All positions are scored, but only the selected ones have a gradient: a few hundred of several thousand.
+All positions are scored, but only the selected ones have a gradient: a few hundred of several thousand. So the features
+of all positions are computed without a graph, which saves their memory and the backward pass through them, and those of
+the selected positions once more.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ from ultralytics.nn.modules.head import RTDETRDecoder, gather_rows
 
 
 class SelectedGradientDecoder(RTDETRDecoder):
-    """`RTDETRDecoder` that projects all positions without gradients, and the selected ones once more with them."""
+    """`RTDETRDecoder` that projects all positions without gradients, and the selected ones once more with gradients.
+
+    In eval it is `RTDETRDecoder`.
+    """
 
     plain, label = RTDETRDecoder, "query selection with gradients of selected positions only"
 

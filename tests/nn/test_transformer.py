@@ -1,0 +1,30 @@
+import pytest
+import torch
+from torch import nn
+
+from ultralytics.nn.modules.transformer import AIFI, TransformerEncoderLayer
+
+
+@torch.no_grad()
+def test_pre_norm_keeps_the_residual_path():
+    layer = TransformerEncoderLayer(16, 32, 4, normalize_before=True).eval()
+    for branch in (layer.ma.out_proj, layer.fc2):
+        nn.init.zeros_(branch.weight)
+        nn.init.zeros_(branch.bias)
+    tokens = torch.rand(2, 5, 16)
+    assert torch.equal(layer(tokens), tokens)  # post-norm would normalize it
+
+
+def test_aifi_channels_must_be_a_multiple_of_4():
+    with pytest.raises(ValueError, match="multiple of 4, got 6"):
+        AIFI(6, 8, 2)(torch.rand(1, 6, 4, 4))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-4), (torch.bfloat16, 0.2)])
+@torch.no_grad()
+def test_aifi_runs_in_other_types(dtype, tolerance):
+    encoder, x = AIFI(16, 32, 4).eval(), torch.rand(2, 16, 7, 5)
+    expected = encoder(x)
+    got = encoder.to(dtype)(x.to(dtype))
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.float(), expected, rtol=0, atol=tolerance)
