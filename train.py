@@ -44,7 +44,7 @@ SHAPES_RECIPE = {
 }
 
 
-def main(given: dict) -> None:
+def main(**given: object) -> None:
     """Train with the options of the command line."""
     is_own_run = bool({"data", "resume"} & set(given))
     options = given if is_own_run else {**SHAPES_RECIPE, **given}

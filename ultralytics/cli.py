@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import get_type_hints
 
 from ultralytics.cfg.options import DEFAULT_CFG_PATH, MODES, check_key, get_cfg, option_types, read_options
 from ultralytics.cfg.values import alternatives, check_value, is_switch, parse_value
@@ -63,12 +62,12 @@ Other:
   yolo help
 """
 
-# Each module has a function `command`; its parameters are the arguments of the command line.
+# A module's function `command`, or another one after a colon; its parameters are the arguments of the command line.
 TOOLS = {
     "inspect": "ultralytics.tools.inspect_model",
     "check": "ultralytics.nn.module_check.run_checks",
     "new": "ultralytics.nn.module_check.scaffold",
-    "benchmark": "ultralytics.tools.benchmark_exports",
+    "benchmark": "ultralytics.tools.fps:benchmark",
     "table": "ultralytics.tools.compare_runs",
     "fps": "ultralytics.tools.fps",
     "profile": "ultralytics.tools.profile_layers",
@@ -114,7 +113,8 @@ def run_command(words: Sequence[str]) -> None:
             raise UserError(f"yolo {name}: unexpected argument {' '.join(words[1:])!r}")
         COMMANDS[name]()
     elif name in TOOLS:
-        tool = importlib.import_module(TOOLS[name]).command
+        module, _, function = TOOLS[name].partition(":")
+        tool = getattr(importlib.import_module(module), function or "command")
         tool(**parse_call(tool, words[1:], f"yolo {name}"))
     else:
         mode, rest = split_mode(words)
@@ -239,11 +239,10 @@ def parse_call(
     A function with `**options` takes options, see `parse_options`. A parameter of type `list[str]` also takes the
     words without a key. OptionError starts with `where` and ends with the usage.
     """
-    parameters = inspect.signature(function).parameters
+    parameters = inspect.signature(function, eval_str=True).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return parse_options(words, aliases)
-    types = get_type_hints(function, include_extras=True)
-    types = {key: types[key] for key in parameters}
+    types = {key: parameter.annotation for key, parameter in parameters.items()}
     required = [key for key, parameter in parameters.items() if parameter.default is parameter.empty]
     try:
         given = parse_words(

@@ -268,12 +268,6 @@ class Model(CallbacksMixin):
         args = self._options("export", {"batch": 1, **options}, model=self.source)
         return Exporter(args, options, self.callbacks)(self.model, self.source)
 
-    def benchmark(self, **options: Any) -> None:
-        """Measure all exports of the weights; options as in `yolo benchmark`, see docs/en/export.md."""
-        from ultralytics.engine.benchmark import run_benchmark
-
-        run_benchmark(type(self), self.source, **options)
-
     def embed(self, source: Any, layers: Sequence[int] | None = None, **options: Any) -> list[Tensor]:
         """Return a feature vector per image: the mean over the maps of `layers`, by default the last before the head.
 

@@ -1,11 +1,16 @@
-"""`yolo fps model=best.pt`: latency, images per second and memory of the network alone, without reading images."""
+"""`yolo fps model=best.pt`: speed and memory of a network alone. `yolo benchmark model=best.pt`: of all its exports."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
+import numpy as np
+import torch
+
 from ultralytics.cfg.values import DeviceName, Range
-from ultralytics.engine.benchmark import measure_speed
+from ultralytics.models.benchmark import measure_speed, peak_memory, run_benchmark
+from ultralytics.models.rtdetr.model import RTDETR
 from ultralytics.nn.accelerate import for_inference
 from ultralytics.tools.common import load_network
 from ultralytics.utils import LOGGER
@@ -19,6 +24,8 @@ COLUMNS = (
     Column("Latency (ms)", ".2f"), Column("± (ms)", ".2f"), Column("Median (ms)", ".2f"), Column("FPS", ".1f"),
     Column("Memory (MB)", ".0f"),
 )  # fmt: skip
+
+benchmark = partial(run_benchmark, RTDETR)
 
 
 def command(
@@ -39,10 +46,8 @@ def command(
     Args:
         model: weights (.pt), an exported model, or a model YAML (random weights take the same time).
         imgsz: side of the images in pixels.
-        batch: images in one run.
+        batch, warmup, repeats: images in one run, runs that are not timed, and timed runs.
         device: see `yolo cfg`.
-        warmup: runs that are not timed.
-        repeats: timed runs.
         half: 16-bit mixed precision, on CUDA only.
         accelerate: rewrite the network for inference, as predict does (see `nn.accelerate`).
         fuse: with accelerate=False, fold batch norms into convolutions only.
@@ -62,12 +67,11 @@ def command(
         network = for_inference(network)
     elif fuse and not network.fused:  # exported models are fused
         network.fuse()
-    speed = measure_speed(network, imgsz=size, batch=batch, device=place, warmup=warmup, repeats=repeats, dtype=dtype)
-    precision = "float32" if dtype is None else str(dtype).removeprefix("torch.")
-    memory = None if speed.memory is None else speed.memory / 1e6
-    row = (model, size, batch, precision, speed.mean, speed.std, speed.median, speed.fps, memory)
+    times = measure_speed(network, imgsz=size, batch=batch, device=place, warmup=warmup, repeats=repeats, dtype=dtype)
+    precision, mean = str(dtype or torch.float32).removeprefix("torch."), times.mean()
+    speed = (mean, times.std(ddof=1), np.median(times), 1000 * batch / mean)
+    table = Table(COLUMNS, [(model, size, batch, precision, *map(float, speed), peak_memory(place))])
     LOGGER.info(
         f"{describe_device(place)}; {warmup} warmup and {repeats} timed runs, {'' if network.fused else 'not '}fused; "
-        f"memory: {'peak of torch on the GPU' if place.type == 'cuda' else 'peak of the whole process'}"
+        f"memory: {'peak of torch on the GPU' if place.type == 'cuda' else 'peak of the whole process'}\n{table.text()}"
     )
-    LOGGER.info(Table(COLUMNS, [row]).text())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ultralytics.engine.model import Model
 from ultralytics.nn.tasks import RTDETRDetectionModel
@@ -49,3 +49,9 @@ class RTDETR(Model):
         from ultralytics.models.rtdetr.predict import RTDETRPredictor
 
         return RTDETRPredictor
+
+    def benchmark(self, **options: Any) -> None:
+        """Measure all exports of the weights; options as in `yolo benchmark`, see docs/en/export.md."""
+        from ultralytics.models.benchmark import run_benchmark
+
+        run_benchmark(type(self), self.source, **options)
