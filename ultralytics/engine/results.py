@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 import torch
 
-from ultralytics.utils.errors import DataError, DeviceError, MissingPackageError
+from ultralytics.utils.checks import require
+from ultralytics.utils.errors import DeviceError
 from ultralytics.utils.files import safe_name
-from ultralytics.utils.ops import clip_boxes, xyxy2xywh
+from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xyxy2xywh, xyxy2xywhn
 from ultralytics.utils.plotting import Annotator, colors
+from ultralytics.utils.tables import Column, Table
 
 if TYPE_CHECKING:
     from typing import Self
@@ -31,8 +33,7 @@ Array = np.ndarray | torch.Tensor
 class _Detections:
     """Conversion and iteration, common to `Boxes` and `Results`; each returns a copy."""
 
-    def _map(self, function: Callable[[Array], Array]) -> Self:
-        raise NotImplementedError
+    _map: Callable[[Callable[[Array], Array]], Self]  # applies a function to the data of the boxes
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the boxes to another device or dtype; arguments as in `torch.Tensor.to`."""
@@ -61,21 +62,19 @@ class Boxes(_Detections):
         data: (n, 6) x1, y1, x2, y2 in pixels, score, class; or (n, 7) with a track id before the score.
         orig_shape: (height, width) of the image.
 
-    >>> boxes = Boxes(np.array([[10.0, 20, 50, 60, 0.9, 2]]), orig_shape=(100, 200))
-    >>> boxes.xywh.tolist(), boxes.xyxyn.tolist()
-    ([[30.0, 40.0, 40.0, 40.0]], [[0.05, 0.2, 0.25, 0.6]])
-    >>> boxes.conf.tolist(), boxes.cls.tolist()
-    ([0.9], [2.0])
+    Examples:
+        >>> boxes = Boxes(np.array([[10.0, 20, 50, 60, 0.9, 2]]), orig_shape=(100, 200))
+        >>> boxes.xywh.tolist(), boxes.xywhn.tolist()
+        ([[30.0, 40.0, 40.0, 40.0]], [[0.15, 0.4, 0.2, 0.4]])
+        >>> boxes.conf.tolist(), boxes.cls.tolist()
+        ([0.9], [2.0])
     """
 
     def __init__(self, data: Array, orig_shape: tuple[int, int]) -> None:
-        if not isinstance(data, (np.ndarray, torch.Tensor)):
-            raise TypeError(f"Boxes: got {type(data).__name__}, expected a tensor or array of shape (n, 6) or (n, 7)")
-        rows = data[None] if data.ndim == 1 else data
-        if rows.ndim != 2 or rows.shape[1] not in (6, 7):
+        self.data = data[None] if data.ndim == 1 else data
+        if self.data.ndim != 2 or self.data.shape[1] not in (6, 7):
             raise ValueError(f"Boxes: got shape {tuple(data.shape)}, expected (n, 6) or (n, 7)")
-        self.data = rows
-        self.orig_shape = (int(orig_shape[0]), int(orig_shape[1]))
+        self.orig_shape = tuple(orig_shape)
 
     @property
     def is_track(self) -> bool:
@@ -95,12 +94,13 @@ class Boxes(_Detections):
     @property
     def xyxyn(self) -> Array:
         """Left, top, right, bottom relative to the image's width and height (n, 4)."""
-        return self._normalize(self.xyxy)
+        return xywh2xyxy(self.xywhn)
 
     @property
     def xywhn(self) -> Array:
         """Center x, center y, width, height relative to the image's width and height (n, 4)."""
-        return self._normalize(self.xywh)
+        height, width = self.orig_shape
+        return xyxy2xywhn(self.xyxy, width, height)
 
     @property
     def conf(self) -> Array:
@@ -124,17 +124,12 @@ class Boxes(_Detections):
 
     def clipped(self) -> Boxes:
         """Return the boxes clipped at the border of the image."""
-        corners, rest = clip_boxes(self.xyxy, self.orig_shape), self.data[:, 4:]
-        concatenate = torch.cat if isinstance(self.data, torch.Tensor) else np.concatenate
-        return Boxes(concatenate((corners, rest), 1), self.orig_shape)
+        rows = deepcopy(self.data)
+        rows[:, :4] = clip_boxes(self.xyxy, self.orig_shape)
+        return Boxes(rows, self.orig_shape)
 
     def _map(self, function: Callable[[Array], Array]) -> Boxes:
         return Boxes(function(self.data), self.orig_shape)
-
-    def _normalize(self, pixels: Array) -> Array:
-        sides = [*self.orig_shape[::-1]] * 2  # width, height, width, height
-        tensor = isinstance(pixels, torch.Tensor)
-        return pixels / (pixels.new_tensor(sides) if tensor else np.array(sides, pixels.dtype))
 
     def __len__(self) -> int:
         return len(self.data)
@@ -156,31 +151,23 @@ class Results(_Detections):
         boxes: `Boxes`, or their data; none by default.
         speed: milliseconds of "preprocess", "inference" and "postprocess".
 
-    >>> rows = np.array([[10.0, 10, 50, 60, 0.9, 0], [70, 20, 90, 40, 0.6, 1]])
-    >>> result = Results(np.zeros((100, 100, 3), np.uint8), "a.jpg", {0: "bus", 1: "cat"}, rows)
-    >>> result.verbose(), len(result[result.boxes.conf > 0.7])
-    ('1 bus, 1 cat', 1)
-    >>> result.summary()[0]["box"]
-    {'x1': 10.0, 'y1': 10.0, 'x2': 50.0, 'y2': 60.0}
-    >>> result.plot().shape
-    (100, 100, 3)
+    Examples:
+        >>> rows = np.array([[10.0, 10, 50, 60, 0.9, 0], [70, 20, 90, 40, 0.6, 1]])
+        >>> result = Results(np.zeros((100, 100, 3), np.uint8), "a.jpg", {0: "bus", 1: "cat"}, rows)
+        >>> result.verbose(), len(result[result.boxes.conf > 0.7]), result.plot().shape
+        ('1 bus, 1 cat', 1, (100, 100, 3))
+        >>> result.summary()[0]["box"]
+        {'x1': 10.0, 'y1': 10.0, 'x2': 50.0, 'y2': 60.0}
     """
 
     masks = keypoints = probs = obb = None  # results of other tasks, for scripts that check them
+    keys = ("boxes",)
 
     def __init__(
-        self,
-        orig_img: np.ndarray,
-        path: str | os.PathLike,
-        names: Mapping[int, str] | Sequence[str],
-        boxes: Boxes | Array | None = None,
-        speed: Mapping[str, float] | None = None,
-    ) -> None:
-        if not isinstance(orig_img, np.ndarray) or orig_img.ndim != 3:
-            got = getattr(orig_img, "shape", type(orig_img).__name__)
-            raise ValueError(f"Results: orig_img is {got}, expected a numpy array (H, W, 3) in BGR order")
-        self.orig_img, self.path = orig_img, str(path)
-        self.orig_shape = orig_img.shape[:2]
+        self, orig_img: np.ndarray, path: str | os.PathLike, names: Mapping[int, str] | Sequence[str],
+        boxes: Boxes | Array | None = None, speed: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
+        self.orig_img, self.path, self.orig_shape = orig_img, str(path), orig_img.shape[:2]
         self.names = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
         self.speed = dict(speed or {"preprocess": None, "inference": None, "postprocess": None})
         self.save_dir: str | None = None  # the run folder, if any
@@ -188,52 +175,34 @@ class Results(_Detections):
 
     def update(self, boxes: Boxes | Array | None = None) -> None:
         """Replace the boxes; None removes them."""
-        if boxes is None:
-            boxes = np.zeros((0, 6), np.float32)
-        boxes = Boxes(boxes, self.orig_shape) if not isinstance(boxes, Boxes) else boxes
-        if boxes.orig_shape != self.orig_shape:
-            raise ValueError(f"Results: got boxes of an image {boxes.orig_shape}, expected {self.orig_shape}")
-        if unknown := {int(c) for c in boxes.cls.tolist()} - self.names.keys():
-            raise ValueError(f"Results: got boxes of classes {sorted(unknown)}, expected {sorted(self.names)}")
-        self.boxes = boxes
+        boxes = np.zeros((0, 6), np.float32) if boxes is None else boxes
+        self.boxes = boxes if isinstance(boxes, Boxes) else Boxes(boxes, self.orig_shape)
 
-    @property
-    def keys(self) -> list[str]:
-        """Kinds of results."""
-        return ["boxes"]
-
-    def new(self) -> Results:
-        """Return the image without boxes."""
-        return self._with(None)
+    def new(self, boxes: Boxes | None = None) -> Results:
+        """Return a copy with other boxes, by default without any."""
+        copy = Results(self.orig_img, self.path, self.names, boxes, self.speed)
+        copy.save_dir = self.save_dir
+        return copy
 
     def plot(
-        self,
-        conf: bool = True,
-        line_width: int | None = None,
-        labels: bool = True,
-        boxes: bool = True,
-        img: np.ndarray | None = None,
-        color_mode: str = "class",
-    ) -> np.ndarray:
+        self, conf: bool = True, line_width: int | None = None, labels: bool = True, boxes: bool = True,
+        img: np.ndarray | None = None, color_mode: Literal["class", "instance"] = "class",
+    ) -> np.ndarray:  # fmt: skip
         """Draw the detections on a copy of the image: (H, W, 3) uint8 BGR.
 
         Args:
             conf: add the scores to the labels.
             line_width: pixels; depends on the size of the image by default.
-            labels: draw class names.
-            boxes: draw the boxes.
             img: image to draw on instead.
-            color_mode: color by "class" or by "instance".
+            color_mode: color by class or by instance.
         """
-        if color_mode not in ("class", "instance"):
-            raise ValueError(f"plot: color_mode is {color_mode!r}, expected 'class' or 'instance'")
         canvas = Annotator(self.orig_img if img is None else img, line_width)
         rows = (self.boxes if boxes else self.boxes[:0]).clipped().numpy()
         for i in reversed(range(len(rows))):  # the best on top
-            name, score = self._label(rows, i)
-            text = f"{name} {score:.2f}" if conf else name
-            number = i if color_mode == "instance" else int(rows.cls[i])
-            canvas.box_label(rows.xyxy[i], text if labels else "", color=colors(number, bgr=True))
+            cls = int(rows.cls[i])
+            text = f"{self.names[cls]} {rows.conf[i]:.2f}" if conf else self.names[cls]
+            color = colors(i if color_mode == "instance" else cls, bgr=True)
+            canvas.box_label(rows.xyxy[i], text if labels else "", color)
         return canvas.result()
 
     def save(self, filename: str | os.PathLike | None = None, **plot_options: Any) -> str:
@@ -254,12 +223,11 @@ class Results(_Detections):
 
         Lines are `class cx cy w h [score] [track id]` in 0..1, clipped at the border; without detections it is empty.
         """
-        boxes = self.boxes.clipped().numpy()
         lines = []
-        for i, row in enumerate(boxes.xywhn):
-            numbers = [*row, *([boxes.conf[i]] if save_conf else [])]
-            track = [f"{int(boxes.id[i])}"] if boxes.is_track else []
-            lines.append(" ".join([f"{int(boxes.cls[i])}", *(f"{v:.6g}" for v in numbers), *track]))
+        for box in self.boxes.clipped().numpy():
+            numbers = [*box.xywhn[0], *(box.conf if save_conf else ())]
+            track = [int(box.id[0])] if box.is_track else []
+            lines.append(" ".join(map(str, [int(box.cls[0]), *(f"{number:.6g}" for number in numbers), *track])))
         file = Path(txt_file)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -267,37 +235,34 @@ class Results(_Detections):
 
     def save_crop(self, save_dir: str | os.PathLike, file_name: str | os.PathLike | None = None) -> list[str]:
         """Write the crop of each detection to `save_dir/<class>/<file_name>_<n>.jpg`, and return the paths."""
-        boxes = self.boxes.clipped().numpy()
         stem = str(file_name or Path(image_name(self.path)).stem).removesuffix(".jpg")
         files = []
-        for i, box in enumerate(boxes.xyxy):
-            left, top, right, bottom = (int(v) for v in (*np.floor(box[:2]), *np.ceil(box[2:])))
+        for number, box in enumerate(self.boxes.clipped().numpy(), 1):
+            left, top, right, bottom = (*np.floor(box.xyxy[0, :2]).astype(int), *np.ceil(box.xyxy[0, 2:]).astype(int))
             crop = self.orig_img[top:bottom, left:right]
             if crop.size:
-                files.append(Path(save_dir) / safe_name(self._label(boxes, i)[0]) / f"{stem}_{i + 1}.jpg")
+                files.append(Path(save_dir) / safe_name(self.names[int(box.cls[0])]) / f"{stem}_{number}.jpg")
                 write_image(files[-1], crop)
         return [str(file) for file in files]
 
     def verbose(self) -> str:
         """Return the number of detections by class: "3 circles, 1 star"."""
-        classes = [int(c) for c in self.boxes.cls.tolist()]
         parts = []
-        for cls in sorted(set(classes)):
-            count, name = classes.count(cls), self.names[cls]
+        for cls, count in sorted(Counter(self.boxes.cls.tolist()).items()):
+            name = self.names[int(cls)]
             plural = "" if count == 1 else "es" if name.endswith(("s", "x", "ch", "sh")) else "s"
             parts.append(f"{count} {name}{plural}")
         return ", ".join(parts) or "(no detections)"
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
         """Return a dictionary per detection: name, class, confidence, box {x1, y1, x2, y2} and, if any, track_id."""
-        boxes = self.boxes.numpy()
-        corners = boxes.xyxyn if normalize else boxes.xyxy
         rows = []
-        for i in range(len(boxes)):
-            name, score = self._label(boxes, i)
-            box = {k: round(float(v), decimals) for k, v in zip(("x1", "y1", "x2", "y2"), corners[i], strict=True)}
-            row = {"name": name, "class": int(boxes.cls[i]), "confidence": round(score, decimals), "box": box}
-            rows.append(row | ({"track_id": int(boxes.id[i])} if boxes.is_track else {}))
+        for box in self.boxes.numpy():
+            cls, corners = int(box.cls[0]), (box.xyxyn if normalize else box.xyxy)[0]
+            sides = {key: round(float(v), decimals) for key, v in zip(("x1", "y1", "x2", "y2"), corners, strict=True)}
+            score = round(float(box.conf[0]), decimals)
+            row = {"name": self.names[cls], "class": cls, "confidence": score, "box": sides}
+            rows.append(row | ({"track_id": int(box.id[0])} if box.is_track else {}))
         return rows
 
     def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
@@ -306,42 +271,27 @@ class Results(_Detections):
 
     def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
         """Return CSV with the columns name, class, confidence, x1, y1, x2, y2 and, if any, track_id."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._flat(normalize, decimals))
-        return text.getvalue()
+        return self._table(normalize, decimals).csv()
 
     def to_df(self, normalize: bool = False, decimals: int = 5) -> pandas.DataFrame:
         """Return the table of `to_csv` as a pandas data frame."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise MissingPackageError("to_df needs pandas, which is not installed: pip install pandas") from error
-        return pandas.DataFrame(self._flat(normalize, decimals), columns=self._columns())
+        table = self._table(normalize, decimals)
+        return require("pandas", "pandas", "to_df").DataFrame(table.rows, columns=table.titles)
 
-    def _columns(self) -> list[str]:
-        return ["name", "class", "confidence", "x1", "y1", "x2", "y2", *(["track_id"] if self.boxes.is_track else [])]
-
-    def _flat(self, normalize: bool, decimals: int) -> list[dict[str, Any]]:
-        return [{**row.pop("box"), **row} for row in self.summary(normalize, decimals)]
-
-    def _label(self, boxes: Boxes, i: int) -> tuple[str, float]:
-        return self.names[int(boxes.cls[i])], float(boxes.conf[i])
+    def _table(self, normalize: bool, decimals: int) -> Table:
+        track = ["track_id"] if self.boxes.is_track else []
+        titles = ["name", "class", "confidence", "x1", "y1", "x2", "y2", *track]
+        rows = [{**row, **row["box"]} for row in self.summary(normalize, decimals)]
+        return Table([Column(title) for title in titles], [[row[title] for title in titles] for row in rows])
 
     def _map(self, function: Callable[[Array], Array]) -> Results:
-        return self._with(self.boxes._map(function))
-
-    def _with(self, boxes: Boxes | None) -> Results:
-        copy = Results(self.orig_img, self.path, self.names, boxes, self.speed)
-        copy.save_dir = self.save_dir
-        return copy
+        return self.new(self.boxes._map(function))
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, index: int | slice | Sequence[int] | Array) -> Results:
-        return self._with(self.boxes[index])
+        return self.new(self.boxes[index])
 
     def __repr__(self) -> str:
         return f"Results({self.path}, {self.orig_shape[0]}x{self.orig_shape[1]}, {self.verbose()}, speed={self.speed})"
@@ -353,31 +303,16 @@ def image_name(path: str) -> str:
 
 
 def write_image(file: Path, image: np.ndarray) -> None:
-    """Write a BGR image, and create its folder; the suffix chooses the format. Non-ASCII paths work on Windows, too.
-
-    Raises DataError if the image cannot be written in this format.
-    """
-    try:
-        encoded, data = cv2.imencode(file.suffix or ".jpg", image)
-    except cv2.error as error:
-        raise DataError(f"{file}: no image format for suffix {file.suffix!r}; expected .jpg, .png or .bmp") from error
-    if not encoded:
-        raise DataError(f"{file}: an image {image.shape} cannot be written as {file.suffix}")
+    """Write a BGR image, and create its folder; the suffix chooses the format. Non-ASCII paths work on Windows, too."""
+    _, data = cv2.imencode(file.suffix or ".jpg", image)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data.tobytes())
 
 
 def show_image(title: str, image: np.ndarray, *, milliseconds: int) -> None:
-    """Show an image in a window until a key is pressed, at most `milliseconds` (0: without limit).
-
-    Raises DeviceError without a display.
-    """
-    hint = "use save=True to write the image instead"
+    """Show an image in a window until a key is pressed, at most `milliseconds` (0: without limit)."""
     # checked first, as the window library ends the process without a display
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise DeviceError(f"show: this machine has no display (DISPLAY is not set); {hint}")
-    try:
-        cv2.imshow(title, image)
-        cv2.waitKey(milliseconds)
-    except cv2.error as error:
-        raise DeviceError(f"show: OpenCV cannot open a window ({error.err}); {hint}") from error
+        raise DeviceError("show: this machine has no display (DISPLAY is not set); use save=True to write the image")
+    cv2.imshow(title, image)
+    cv2.waitKey(milliseconds)
