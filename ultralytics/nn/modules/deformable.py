@@ -35,9 +35,8 @@ def deformable_sampling(maps: list[Tensor], locations: Tensor, weights: Tensor) 
     """
     batch, queries, heads, _, _, _ = locations.shape
     # Queries are the innermost axis: grid_sample then reads whole rows of them.
-    grids = (
-        (2 * locations - 1).permute(3, 0, 2, 4, 1, 5).flatten(1, 2).contiguous()
-    )  # (levels, B * heads, points, Q, 2)
+    grids = 2 * locations - 1
+    grids = grids.permute(3, 0, 2, 4, 1, 5).flatten(1, 2).contiguous()  # (levels, B * heads, points, Q, 2)
     weights = weights.permute(3, 0, 2, 4, 1).flatten(1, 2).unsqueeze(2)  # (levels, B * heads, 1, points, Q)
     total = 0
     for level, grid, weight in zip(maps, grids, weights, strict=True):

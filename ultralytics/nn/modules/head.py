@@ -21,21 +21,9 @@ from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 
 DECODER_SETTINGS = {"num_queries": "nq", "num_denoising": "nd"}  # top-level YAML key: constructor argument
-DECODER_ARGUMENTS = (
-    "hd",
-    "nq",
-    "ndp",
-    "nh",
-    "ndl",
-    "d_ffn",
-    "dropout",
-    "act",
-    "eval_idx",
-    "nd",
-    "label_noise_ratio",
-    "box_noise_scale",
-    "learnt_init_query",
-)  # fmt: skip - of a row, after nc
+DECODER_ARGUMENTS = (  # of a row, after nc
+    "hd nq ndp nh ndl d_ffn dropout act eval_idx nd label_noise_ratio box_noise_scale learnt_init_query".split()
+)
 
 
 def _decoder(ctx: RowContext, nc: int, *args: Any) -> LayerSpec:
