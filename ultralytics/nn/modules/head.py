@@ -22,7 +22,8 @@ from ultralytics.utils.errors import ModelConfigError
 
 DECODER_SETTINGS = {"num_queries": "nq", "num_denoising": "nd"}  # top-level YAML key: constructor argument
 DECODER_ARGUMENTS = (  # of a row, after nc
-    "hd nq ndp nh ndl d_ffn dropout act eval_idx nd label_noise_ratio box_noise_scale learnt_init_query".split()
+    *("hd", "nq", "ndp", "nh", "ndl", "d_ffn", "dropout", "act", "eval_idx", "nd"),
+    *("label_noise_ratio", "box_noise_scale", "learnt_init_query"),
 )
 
 
