@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ultralytics.nn.formats.metadata import Metadata
-from ultralytics.nn.weights.names import coco_names
+from ultralytics.nn.weights.names import OFFICIAL_SIGNS
 from ultralytics.nn.weights.unpickle import Placeholder, read_objects
+from ultralytics.utils import LOGGER, PACKAGE_ROOT
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import WeightsError
-from ultralytics.utils.files import PickledClassesError, read_plain
+from ultralytics.utils.files import PickledClassesError, read_plain, read_yaml
 
 # Keys of files that hold a state_dict. The averaged weights (EMA, DINO's teacher) come first.
 WRAPPERS = ("ema", "model_ema", "teacher", "model", "student", "state_dict", "module", "params", "net", "weights")
 MAX_WRAPPERS = 4  # nested
 MAX_MODULES = 100_000
+MODULE_STATE = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+EMBEDDING = "decoder.denoising_class_embed.weight"  # of the official RT-DETR
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def read_weights(file: str | Path) -> Weights:
         WeightsError: the file is missing, damaged, of another kind, or has no tensors by name.
         MissingPackageError: the package safetensors is not installed and the file needs it.
 
-    Example:
+    Examples:
         >>> import tempfile, torch
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     torch.save({"model": torch.nn.Linear(3, 2).state_dict(), "epoch": 5}, f"{folder}/w.pt")
@@ -62,54 +65,50 @@ def read_weights(file: str | Path) -> Weights:
         >>> {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
         {'weight': (2, 3), 'bias': (2,)}
     """
-    if Path(file).suffix.lower() == ".safetensors":
-        return _read_safetensors(Path(file))
-    try:
-        content: Any = read_plain(file)
-    except PickledClassesError:
-        content = read_objects(file)
-    try:
-        tensors, attributes = _find_tensors(content)
-    except (TypeError, AttributeError, ValueError) as error:  # attributes that no module has
-        raise WeightsError(f"{file}: damaged or not a weights file ({error}).") from error
-    if not tensors:
+    read = _read_safetensors if Path(file).suffix.lower() == ".safetensors" else _read_torch
+    weights = read(Path(file))
+    if not weights.tensors:
         raise WeightsError(f"{file}: no tensors by name at the top level or under {', '.join(WRAPPERS)}")
-    tensors = {str(name).removeprefix("module."): value for name, value in tensors.items()}
-    top = content if isinstance(content, Mapping) else {}
-    names = _class_names(attributes.get("names", top.get("names"))) or coco_names(tensors)
-    model_yaml = attributes.get("yaml", top.get("model_yaml"))
-    return Weights(tensors, str(file), names, model_yaml if isinstance(model_yaml, Mapping) else None)
+    tensors = {name.removeprefix("module."): value for name, value in weights.tensors.items()}
+    weights = replace(weights, tensors=tensors)
+    return complete_official(weights) if any(OFFICIAL_SIGNS.match(name) for name in tensors) else weights
 
 
 def _read_safetensors(file: Path) -> Weights:
     library = require("safetensors", "safetensors", f"{file}: reading it")
     if not file.is_file():
-        raise WeightsError(f"{file}: {'is a folder' if file.is_dir() else 'no such weights file'}.")
+        raise WeightsError(f"{file}: no such weights file.")
     try:
         with library.safe_open(str(file), "pt") as opened:
-            tensors = {name.removeprefix("module."): opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             header = opened.metadata() or {}
     except library.SafetensorError as error:
         raise WeightsError(f"{file}: damaged or no safetensors file ({error}).") from error
-    except OSError as error:
-        raise WeightsError(f"{file}: cannot be read ({error.strerror or error}).") from error
-    if not tensors:
-        raise WeightsError(f"{file}: has no tensors.")
     if "model_yaml" not in header:
         return Weights(tensors, str(file))
     metadata = Metadata.from_text(header, file)
     return Weights(tensors, str(file), known_names(metadata.names), metadata.model_yaml)
 
 
-def _find_tensors(content: Any) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """Return the innermost tensors by name, and the attributes of the pickled module that holds them."""
+def _read_torch(file: Path) -> Weights:
+    try:
+        content: Any = read_plain(file)
+    except PickledClassesError:
+        content = read_objects(file)
+    top = content if isinstance(content, Mapping) else {}
+    names, model_yaml = top.get("names"), top.get("model_yaml")
     for _ in range(MAX_WRAPPERS):
         if isinstance(content, Mapping):
             content = next((content[key] for key in WRAPPERS if _has_content(content.get(key))), content)
     if isinstance(content, Placeholder):
-        return _module_tensors(content), content.state
+        names, model_yaml = content.state.get("names"), content.state.get("yaml")
+        try:
+            content = _module_tensors(content)
+        except (TypeError, AttributeError, ValueError) as error:  # attributes that no module has
+            raise WeightsError(f"{file}: damaged or not a weights file ({error}).") from error
     entries = content.items() if isinstance(content, Mapping) else ()
-    return {str(name): value for name, value in entries if isinstance(value, Tensor)}, {}
+    tensors = {str(name): value for name, value in entries if isinstance(value, Tensor)}
+    return Weights(tensors, str(file), _class_names(names), model_yaml if isinstance(model_yaml, Mapping) else None)
 
 
 def _has_content(value: Any) -> bool:
@@ -117,30 +116,23 @@ def _has_content(value: Any) -> bool:
 
 
 def _module_tensors(root: Placeholder) -> dict[str, Tensor]:
-    """Return the `state_dict()` of a pickled torch.nn.Module: its parameters and buffers, then those of its children.
-
-    Raises:
-        ValueError: it has too many modules, for example because one contains itself.
-    """
+    """Return the `state_dict()` of a pickled torch.nn.Module."""
     found: dict[str, Tensor] = {}
-    stack, count = [("", root)], 0
-    while stack:
+    stack = [("", root)]
+    for _ in range(MAX_MODULES):
+        if not stack:
+            return found
         prefix, module = stack.pop()
-        count += 1
-        if count > MAX_MODULES:
-            raise ValueError(f"{root.origin} has more than {MAX_MODULES} modules, or one that contains itself")
-        temporary = module.state.get("_non_persistent_buffers_set") or ()
-        values = {**(module.state.get("_parameters") or {}), **(module.state.get("_buffers") or {})}
-        for name, value in values.items():
-            if isinstance(value, Tensor) and name not in temporary:
-                found[f"{prefix}{name}"] = value
-        children = dict(module.state.get("_modules") or {}).items()
-        stack += [(f"{prefix}{name}.", child) for name, child in reversed(children) if isinstance(child, Placeholder)]
-    return found
+        parameters, buffers, children, temporary = (module.state.get(key) or {} for key in MODULE_STATE)
+        values = {**parameters, **{name: value for name, value in buffers.items() if name not in temporary}}
+        found.update((f"{prefix}{name}", value) for name, value in values.items() if isinstance(value, Tensor))
+        children = [(f"{prefix}{name}.", child) for name, child in children.items() if isinstance(child, Placeholder)]
+        stack += reversed(children)
+    raise ValueError(f"{root.origin} has more than {MAX_MODULES} modules, or one that contains itself")
 
 
 def _class_names(value: Any) -> dict[int, str] | None:
-    """Return class names by index from a mapping or a list, None if they are missing or just the default indices."""
+    """Return class names by index from a mapping or a list, None for anything else or the default indices."""
     names = dict(enumerate(value)) if isinstance(value, list | tuple) else value
     if not isinstance(names, Mapping) or not all(isinstance(k, int) and isinstance(v, str) for k, v in names.items()):
         return None
@@ -152,3 +144,19 @@ def known_names(names: Mapping[int, str] | None) -> dict[int, str] | None:
     if not names or all(str(name) == str(index) for index, name in names.items()):
         return None
     return dict(names)
+
+
+def complete_official(weights: Weights) -> Weights:
+    """Remove the embedding of 'no object' from an official RT-DETR, which no query uses, and add the names of COCO.
+
+    Its denoising embedding has one more row than classes. Its files have no class names; 80 classes are those of COCO.
+    """
+    tensors = dict(weights.tensors)
+    classes = next((len(value) for name, value in tensors.items() if name.endswith("enc_score_head.bias")), 0)
+    if EMBEDDING in tensors and classes:
+        tensors[EMBEDDING] = tensors[EMBEDDING][:classes]
+    if weights.names or classes != 80:
+        return replace(weights, tensors=tensors)
+    LOGGER.info(f"{weights.origin}: has 80 classes without names, which are taken for those of COCO")
+    names = read_yaml(PACKAGE_ROOT / "cfg" / "datasets" / "coco.yaml")["names"]
+    return replace(weights, tensors=tensors, names=dict(enumerate(names)))
