@@ -43,11 +43,6 @@ def test_latex_has_rules_and_a_label_without_spaces():
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
 
 
-def test_a_row_of_another_length_is_refused():
-    with pytest.raises(ValueError, match="row 2 has 1 cells, expected 2"):
-        Table((Column("a"), Column("b")), [("x", "y"), ("z",)])
-
-
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="LaTeX is not installed")
 def test_names_of_any_sign_compile(tmp_path):
     names = [r"50% & $x_1^2$ #{a}~b \ <c> | `d' \"e\"", "line\nbreak", "Straße"]
@@ -74,11 +69,5 @@ def test_read_csv_takes_padded_headings_and_refuses_what_is_none(tmp_path):
     file.write_text("epoch\n")
     with pytest.raises(UserError, match="has no rows"):
         read_csv(file)
-    file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="cannot be read as CSV"):
-        read_csv(file)
-    file.write_text("a\n" + "x" * 200_000)
-    with pytest.raises(UserError, match=r"cannot be read as CSV \(field larger"):
-        read_csv(file)
-    with pytest.raises(UserError, match=r"none\.csv: cannot be read as CSV"):
+    with pytest.raises(UserError, match=r"none\.csv: no such file"):
         read_csv(tmp_path / "none.csv")

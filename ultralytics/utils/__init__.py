@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 
 __version__ = "0.1.0"
 
@@ -47,15 +47,12 @@ class IterableSimpleNamespace(SimpleNamespace):
 
 
 COLORS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
-END = "\033[0m"
-CODES = MappingProxyType(
-    {
-        **{name: f"\033[{30 + number}m" for number, name in enumerate(COLORS)},
-        **{f"bright_{name}": f"\033[{90 + number}m" for number, name in enumerate(COLORS)},
-        "bold": "\033[1m",
-        "underline": "\033[4m",
-    }
-)
+CODES = {
+    **{name: f"\033[{30 + number}m" for number, name in enumerate(COLORS)},
+    **{f"bright_{name}": f"\033[{90 + number}m" for number, name in enumerate(COLORS)},
+    "bold": "\033[1m",
+    "underline": "\033[4m",
+}
 
 
 def colorstr(*words: str) -> str:
@@ -68,4 +65,4 @@ def colorstr(*words: str) -> str:
         '\\x1b[31m\\x1b[1merror\\x1b[0m'
     """
     *styles, text = words if len(words) > 1 else ("blue", "bold", *words)
-    return "".join(CODES[style] for style in styles) + f"{text}{END}"
+    return "".join(CODES[style] for style in styles) + f"{text}\033[0m"

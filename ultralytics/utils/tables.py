@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.files import write_text
+from ultralytics.utils.files import read_text, write_text
 
 ABSENT = "-"
 SUFFIXES = ("txt", "md", "tex", "csv")
 Cell = str | int | float | None
 
-_TEX = {
+_TEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}",
-}  # fmt: skip
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns, and rows of cells: texts, numbers, or None for unknown values.
-
-    Raises:
-        ValueError: the number of cells in a row is not the number of columns.
-    """
+    """Columns, and rows of as many cells: texts, numbers, or None for unknown values."""
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
-
-    def __post_init__(self) -> None:
-        for number, row in enumerate(self.rows, 1):
-            if len(row) != len(self.columns):
-                raise ValueError(f"table: row {number} has {len(row)} cells, expected {len(self.columns)}: {row!r}")
 
     @property
     def cells(self) -> list[list[str]]:
@@ -123,26 +114,15 @@ def write_tables(folder: Path, stem: str, *texts: str) -> list[Path]:
 
 def escape_latex(text: str) -> str:
     r"""Escape the special characters of LaTeX: `a_b & c` becomes `a\_b \& c`; line breaks become spaces."""
-    return "".join(_TEX.get(sign, sign) for sign in _one_line(text))
+    return _one_line(text).translate(_TEX)
 
 
 def read_csv(file: Path) -> list[dict[str, str]]:
-    """Read the rows of a CSV file as dictionaries; titles and cells are stripped.
-
-    Raises:
-        UserError: the file does not exist, is no text, or has no rows.
-    """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        rows = [
-            {str(key).strip(): (value or "").strip() for key, value in row.items() if isinstance(value, str | None)}
-            for row in csv.DictReader(io.StringIO(text))
-        ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file}: cannot be read as CSV ({error})") from error
+    """Read the rows of a CSV file as dictionaries; titles and cells are stripped. UserError if there are none."""
+    rows = list(csv.DictReader(io.StringIO(read_text(file, "CSV")), restkey=""))
     if not rows:
         raise UserError(f"{file}: has no rows, expected a line of titles and lines of values")
-    return rows
+    return [{key.strip(): (value or "").strip() for key, value in row.items() if key} for row in rows]
 
 
 def _width(text: str) -> int:

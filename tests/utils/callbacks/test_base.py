@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ultralytics.utils.callbacks import EVENTS, Callbacks
+from ultralytics.utils.callbacks import Callbacks
 from ultralytics.utils.errors import OptionError
 
 
@@ -16,8 +16,8 @@ def test_callbacks_run_in_order():
     extended.add("on_train_start", lambda source: seen.append(("third", source)))
     callbacks.run("on_train_start", "trainer")
     assert seen == [("first", "trainer"), ("second", "trainer")]
-    callbacks.clear()
-    assert not any(callbacks[event] for event in EVENTS)
+    callbacks.clear("on_train_start")
+    assert not callbacks["on_train_start"]
     assert len(extended["on_train_start"]) == 3
 
 

@@ -42,7 +42,7 @@ class Recorder(loggers.LoggerCallback):
 
     def __init__(self) -> None:
         self.is_open = self.has_warned = False
-        self._sides, self.calls, self.broken = [], [], set()
+        self.calls, self.broken = [], set()
 
     def _record(self, method: str, *arguments) -> None:
         self.calls.append((method, *arguments))
@@ -55,8 +55,11 @@ class Recorder(loggers.LoggerCallback):
     def log_metrics(self, values, epoch):
         self._record("log_metrics", values, epoch)
 
-    def log_result(self, metrics, images, weights):
-        self._record("log_result", metrics, [image.name for image in images], weights)
+    def log_summary(self, values):
+        self._record("log_summary", values)
+
+    def log_files(self, images, weights):
+        self._record("log_files", [image.name for image in images], weights)
 
     def close(self, outcome):
         self._record("close", outcome)
@@ -70,27 +73,26 @@ def recorder(monkeypatch):
 
 
 def test_run_is_logged_from_options_to_weights(train, recorder):
-    sides = []
-    look = {"on_train_batch_end": lambda trainer: sides.append(trainer.batch["img"].shape[-1])}
-    trainer = train("wandb", look, imgsz=128, multi_scale=True)
-    (_, _, project), (_, first, _), (_, second, epoch), result, close = recorder.calls
-    assert project == "mine"
-    assert trainer.model_size() == {"parameters": sum(parameter.numel() for parameter in trainer.model.parameters())}
+    trainer = train("wandb", imgsz=128)
+    (_, _, project), size, (_, first, _), (_, second, epoch), *result, close = recorder.calls
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    assert project == "mine" and size == ("log_summary", {"model/parameters": parameters})
     assert epoch == 2 and list(second) == [
         "time", "train/a_loss", "train/b_loss", "metrics/mAP50-95(B)", "val/a_loss", "val/b_loss",
-        "lr/pg0", "lr/pg1", "lr/pg2", "lr/pg3", "train/imgsz",
+        "lr/pg0", "lr/pg1", "lr/pg2", "lr/pg3",
     ]  # fmt: skip
-    assert first["metrics/mAP50-95(B)"] == 0.1 and second["train/imgsz"] == pytest.approx(sum(sides[3:]) / 3)
-    assert result == ("log_result", {"metrics/mAP50-95(B)": 0.1}, ["results.png"], trainer.best)
+    assert first["metrics/mAP50-95(B)"] == 0.1
+    assert result == [("log_summary", {"best/metrics/mAP50-95(B)": 0.1}), ("log_files", ["results.png"], trainer.best)]
     assert close == ("close", "finished")
 
 
 def test_failures_are_logged_once_and_training_continues(train, recorder, caplog):
-    recorder.broken = {"log_metrics", "log_result", "close"}
+    recorder.broken = {"log_metrics", "log_files", "close"}
     assert train("wandb").epoch == 2
     messages = [record.message for record in caplog.records if "loggers=wandb" in record.message]
     assert len(messages) == 1 and "log_metrics failed: ConnectionError: no route to host. Training" in messages[0]
-    assert [call[0] for call in recorder.calls] == ["start", "log_metrics", "log_metrics", "log_result", "close"]
+    methods = [method for method, *_ in recorder.calls]
+    assert methods == ["start", "log_summary", *["log_metrics"] * 2, "log_summary", "log_files", "close"]
 
 
 def test_logger_that_cannot_start_is_left_out(train, recorder, caplog):
@@ -111,7 +113,7 @@ def test_outcome_of_interrupted_and_failed_runs(train, recorder):
 def test_nan_metrics_are_left_out(train, recorder, monkeypatch):
     monkeypatch.setattr(TinyTrainer, "planned", (float("nan"),))
     train("wandb")
-    assert "metrics/mAP50-95(B)" not in recorder.calls[1][1] and "val/a_loss" in recorder.calls[1][1]
+    assert "metrics/mAP50-95(B)" not in recorder.calls[2][1] and "val/a_loss" in recorder.calls[2][1]
 
 
 def test_other_ranks_do_not_log(monkeypatch, recorder):
@@ -200,7 +202,7 @@ def test_tensorboard_event_file(train):
     pytest.importorskip("tensorboard")
     trainer = train("tensorboard")
     read = events(trainer.save_dir)
-    scalars = {"train/a_loss", "metrics/mAP50-95(B)", "val/b_loss", "lr/pg0", "train/imgsz", "time", "model/parameters"}
+    scalars = {"train/a_loss", "metrics/mAP50-95(B)", "val/b_loss", "lr/pg0", "time", "model/parameters"}
     assert scalars <= set(read.Tags()["scalars"])
     points = [(point.step, pytest.approx(point.value)) for point in read.Scalars("metrics/mAP50-95(B)")]
     assert points == [(1, 0.1), (2, 0.2)]

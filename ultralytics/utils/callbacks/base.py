@@ -36,36 +36,29 @@ class Callbacks:
             for function in [functions] if callable(functions) else functions:
                 self.add(event, function)
 
+    def __getitem__(self, event: str) -> list[Callback]:
+        if event not in self._attached:
+            raise OptionError(f"unknown event {event!r}{did_you_mean(event, EVENTS)}. Events: {', '.join(EVENTS)}.")
+        return self._attached[event]
+
     def add(self, event: str, function: Callback) -> None:
         """Attach `function` to `event`. Raises OptionError for an unknown event or if `function` is not callable."""
-        self._check_event(event)
         if not callable(function):
             raise OptionError(f"callback for {event!r}: expected a function, got {function!r}.")
-        self._attached[event].append(function)
+        self[event].append(function)
 
     def copy(self) -> Callbacks:
         """Return a copy, to which more functions can be added for one run."""
         return Callbacks(self._attached)
 
-    def clear(self, event: str | None = None) -> None:
-        """Detach all functions, or those of one event."""
-        if event is not None:
-            self._check_event(event)
-        for name in EVENTS if event is None else (event,):
-            self._attached[name].clear()
+    def clear(self, event: str) -> None:
+        """Detach all functions of an event."""
+        self[event].clear()
 
     def run(self, event: str, source: object) -> None:
         """Call every function attached to `event` with `source`; exceptions propagate."""
-        for function in self._attached[event]:
+        for function in self[event]:
             function(source)
-
-    def __getitem__(self, event: str) -> tuple[Callback, ...]:
-        self._check_event(event)
-        return tuple(self._attached[event])
-
-    def _check_event(self, event: str) -> None:
-        if event not in self._attached:
-            raise OptionError(f"unknown event {event!r}{did_you_mean(event, EVENTS)}. Events: {', '.join(EVENTS)}.")
 
 
 class CallbacksMixin:

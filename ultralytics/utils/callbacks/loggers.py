@@ -18,6 +18,7 @@ from PIL import Image
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks.base import Callbacks
 from ultralytics.utils.checks import require
+from ultralytics.utils.files import first_line
 
 
 class LoggerCallback:
@@ -33,18 +34,22 @@ class LoggerCallback:
     def __init__(self) -> None:
         self.package = require(self.name, self.requirement, f"loggers={self.name}")
         self.is_open = self.has_warned = False
-        self._sides: list[int] = []  # image sizes of the epoch's batches, in pixels
 
     def start(self, trainer: Any, project: str) -> None:
-        """Open a run named after the run folder, and record its options and model size."""
+        """Open a run named after the run folder, and record its options."""
         raise NotImplementedError
 
     def log_metrics(self, values: Mapping[str, float], epoch: int) -> None:
         """Record the metrics of an epoch, counting from 1."""
         raise NotImplementedError
 
-    def log_result(self, metrics: Mapping[str, float], images: Sequence[Path], weights: Path | None) -> None:
-        """Record the best weights, their metrics and the plots of the run, once, at the end."""
+    def log_summary(self, values: Mapping[str, float]) -> None:
+        """Record values of the whole run: `model/...` at the start, `best/...` at the end."""
+        raise NotImplementedError
+
+    def log_files(self, images: Sequence[Path], weights: Path | None) -> None:
+        """Record the plots of the run and its best weights, once, at the end."""
+        raise NotImplementedError
 
     def close(self, outcome: str) -> None:
         """Close the run; `outcome` is `finished`, `interrupted` or `failed`."""
@@ -55,7 +60,6 @@ class LoggerCallback:
     def attach(self, callbacks: Callbacks) -> None:
         """Add this logger's functions to the events of training."""
         callbacks.add("on_pretrain_routine_end", self._on_start)
-        callbacks.add("on_train_batch_end", lambda trainer: self._sides.append(trainer.batch["img"].shape[-1]))
         callbacks.add("on_fit_epoch_end", self._on_epoch)
         callbacks.add("teardown", self._on_end)  # plots are drawn in on_train_end
 
@@ -63,17 +67,17 @@ class LoggerCallback:
         project = Path(trainer.args.project).name if trainer.args.project else "ultralytics"
         self.is_open = True
         self.is_open = self.attempt(self.start, trainer, project)
+        self.attempt(self.log_summary, {f"model/{key}": value for key, value in trainer.model_size().items()})
 
     def _on_epoch(self, trainer: Any) -> None:
         values = {key: value for key, value in trainer.results_row().items() if key != "epoch"}
-        values["train/imgsz"] = sum(self._sides) / max(len(self._sides), 1)
-        self._sides.clear()
         self.attempt(self.log_metrics, _finite(values), trainer.epoch + 1)
 
     def _on_end(self, trainer: Any) -> None:
-        metrics = {key: value for key, value in trainer.metrics.items() if key.startswith("metrics/")}
+        best = {f"best/{key}": value for key, value in trainer.metrics.items() if key.startswith("metrics/")}
         images = sorted([*trainer.save_dir.glob("*.png"), *trainer.save_dir.glob("*.jpg")])
-        self.attempt(self.log_result, _finite(metrics), images, trainer.best if trainer.args.save else None)
+        self.attempt(self.log_summary, _finite(best))
+        self.attempt(self.log_files, images, trainer.best if trainer.args.save else None)
 
     def attempt(self, method: Callable[..., None], *arguments: object) -> bool:
         """Call a method if the run is open. Return whether that succeeded; only the first failure is logged."""
@@ -83,11 +87,11 @@ class LoggerCallback:
             method(*arguments)
             return True
         except Exception as error:  # trackers raise errors of any type; results.csv has all metrics
-            reason = (str(error).splitlines() or ["no message"])[0].rstrip(".")
             if not self.has_warned:
+                reason = f"{type(error).__name__}: {first_line(error)}".rstrip(".")
                 LOGGER.warning(
-                    f"loggers={self.name}: {method.__name__} failed: {type(error).__name__}: {reason}. Training "
-                    "continues; all metrics are in results.csv. Further failures of this logger are not logged."
+                    f"loggers={self.name}: {method.__name__} failed: {reason}. Training continues; all metrics are in "
+                    "results.csv. Further failures of this logger are not logged."
                 )
             self.has_warned = True
             return False
@@ -103,27 +107,21 @@ class TensorBoardLogger(LoggerCallback):
 
         # purge_step: a killed run may have logged epochs that are repeated after the resume
         self.writer = SummaryWriter(str(trainer.save_dir), purge_step=trainer.epoch + 1 if trainer.epoch else None)
-        self.epoch = trainer.epoch
-        if not trainer.epoch:
-            lines = yaml.safe_dump(trainer.args.to_dict(), sort_keys=False, allow_unicode=True).splitlines()
-            self.writer.add_text("options", "\n".join(f"    {line}" for line in lines))  # Markdown code block
-            for key, value in trainer.model_size().items():
-                self.writer.add_scalar(f"model/{key}", value, 0)
-        self.writer.flush()
+        lines = yaml.safe_dump(trainer.args.to_dict(), sort_keys=False, allow_unicode=True).splitlines()
+        self.writer.add_text("options", "\n".join(f"    {line}" for line in lines))  # Markdown code block
 
     def log_metrics(self, values: Mapping[str, float], epoch: int) -> None:
-        self.epoch = epoch
         for key, value in values.items():
             self.writer.add_scalar(key, value, epoch)
         self.writer.flush()  # so that a killed run keeps its metrics
 
-    def log_result(self, metrics: Mapping[str, float], images: Sequence[Path], weights: Path | None) -> None:
-        for key, value in metrics.items():
-            self.writer.add_scalar(f"best/{key}", value, self.epoch)
+    def log_summary(self, values: Mapping[str, float]) -> None:
+        self.log_metrics(values, 0)
+
+    def log_files(self, images: Sequence[Path], weights: Path | None) -> None:
         for file in images:
-            with Image.open(file) as image:
-                pixels = np.asarray(image.convert("RGB"))  # (H, W, 3)
-            self.writer.add_image(file.stem, pixels, self.epoch, dataformats="HWC")
+            pixels = np.asarray(Image.open(file).convert("RGB"))  # (H, W, 3)
+            self.writer.add_image(file.stem, pixels, dataformats="HWC")
 
     def close(self, outcome: str) -> None:
         self.writer.close()
@@ -141,13 +139,14 @@ class WandbLogger(LoggerCallback):
             dir=os.environ.get("WANDB_DIR") or str(trainer.save_dir),
             config=trainer.args.to_dict(),
         )
-        self.run.summary.update({f"model/{key}": value for key, value in trainer.model_size().items()})
 
     def log_metrics(self, values: Mapping[str, float], epoch: int) -> None:
         self.run.log(dict(values), step=epoch)
 
-    def log_result(self, metrics: Mapping[str, float], images: Sequence[Path], weights: Path | None) -> None:
-        self.run.summary.update({f"best/{key}": value for key, value in metrics.items()})
+    def log_summary(self, values: Mapping[str, float]) -> None:
+        self.run.summary.update(values)
+
+    def log_files(self, images: Sequence[Path], weights: Path | None) -> None:
         self.run.log({f"pictures/{file.stem}": self.package.Image(str(file)) for file in images})
         if weights is not None:
             artifact = self.package.Artifact(f"run-{self.run.id}-weights", type="model")
@@ -174,7 +173,6 @@ class MlflowLogger(LoggerCallback):
         params = [Param(key, str(value)[:500]) for key, value in trainer.args.to_dict().items()]
         for first in range(0, len(params), 100):  # 100 in a request at most
             self.client.log_batch(self.run_id, params=params[first : first + 100])
-        self.log_metrics({f"model/{key}": value for key, value in trainer.model_size().items()}, 0)
 
     def log_metrics(self, values: Mapping[str, float], epoch: int) -> None:
         now = int(time.time() * 1000)
@@ -182,11 +180,14 @@ class MlflowLogger(LoggerCallback):
         metrics = [self.metric(key, value, now, epoch) for key, value in named.items()]
         self.client.log_batch(self.run_id, metrics=metrics)
 
-    def log_result(self, metrics: Mapping[str, float], images: Sequence[Path], weights: Path | None) -> None:
-        self.log_metrics({f"best/{key}": value for key, value in metrics.items()}, 0)
-        files = [(file, "pictures") for file in images] + ([(weights, "weights")] if weights else [])
-        for file, folder in files:
-            self.client.log_artifact(self.run_id, str(file), folder)
+    def log_summary(self, values: Mapping[str, float]) -> None:
+        self.log_metrics(values, 0)
+
+    def log_files(self, images: Sequence[Path], weights: Path | None) -> None:
+        for file in images:
+            self.client.log_artifact(self.run_id, str(file), "pictures")
+        if weights is not None:
+            self.client.log_artifact(self.run_id, str(weights), "weights")
 
     def close(self, outcome: str) -> None:
         status = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
@@ -207,21 +208,20 @@ class ClearMLLogger(LoggerCallback):
             auto_connect_frameworks={"pytorch": False, "matplotlib": False, "tensorboard": False},
         )
         self.task.connect(trainer.args.to_dict(), name="options")
-        self._log_single_values("model", trainer.model_size())
-
-    def _log_single_values(self, prefix: str, values: Mapping[str, float]) -> None:
-        for key, value in values.items():
-            self.task.get_logger().report_single_value(f"{prefix}/{key}", value)
+        self.report = self.task.get_logger()
 
     def log_metrics(self, values: Mapping[str, float], epoch: int) -> None:
         for key, value in values.items():
             title, _, series = key.rpartition("/")
-            self.task.get_logger().report_scalar(title or series, series, value, iteration=epoch)
+            self.report.report_scalar(title or series, series, value, iteration=epoch)
 
-    def log_result(self, metrics: Mapping[str, float], images: Sequence[Path], weights: Path | None) -> None:
-        self._log_single_values("best", metrics)
+    def log_summary(self, values: Mapping[str, float]) -> None:
+        for key, value in values.items():
+            self.report.report_single_value(key, value)
+
+    def log_files(self, images: Sequence[Path], weights: Path | None) -> None:
         for file in images:
-            self.task.get_logger().report_image("pictures", file.stem, local_path=str(file))
+            self.report.report_image("pictures", file.stem, local_path=str(file))
         if weights is not None:
             self.task.upload_artifact("best", artifact_object=weights)
 
