@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -18,20 +17,11 @@ from torch import Tensor
 from ultralytics.utils import LOGGER
 from ultralytics.utils.files import increment_path
 from ultralytics.utils.ops import xywh2xyxy
+from ultralytics.utils.tables import read_csv
 
 if TYPE_CHECKING:  # matplotlib is slow to import
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = [
-    "Annotator",
-    "Colors",
-    "colors",
-    "feature_visualization",
-    "plot_images",
-    "plot_labels",
-    "plot_results",
-]
 
 Color = tuple[int, int, int]
 CELL, GAP = 128, 4  # pixels of a feature map on its page
@@ -43,23 +33,12 @@ def default_font() -> Path:
     """Return the file of DejaVu Sans (Latin, Greek, Cyrillic and more), which comes with matplotlib."""
     import matplotlib
 
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 
 
 def drawable(text: str) -> str:
     """Replace characters that no font of the system has by escapes such as `\\u732b`."""
-    missing = "".join(sorted({c for c in text if not _find_font(c)}))
-    if missing:
-        _warn_missing_font(missing)
-    return "".join(c.encode("ascii", "backslashreplace").decode() if c in missing else c for c in text)
-
-
-@cache
-def _warn_missing_font(characters: str) -> None:
-    LOGGER.warning(
-        f"plots: no font on this system can draw {characters!r}; escapes are drawn instead. "
-        "Install a font, for example `apt install fonts-noto-cjk`."
-    )
+    return "".join(c if _find_font(c) else c.encode("ascii", "backslashreplace").decode() for c in text)
 
 
 @cache
@@ -74,13 +53,17 @@ def _font_runs(text: str) -> list[tuple[str, Path]]:
 
 @cache
 def _find_font(character: str) -> Path | None:
-    """Find a font with a character, the default first; None if the system has none."""
+    """Find a font with a character, the default first; None, with a warning, if the system has none."""
     from matplotlib.font_manager import findSystemFonts
 
-    if character.isascii() or ord(character) in _charmap(default_font()):
-        return default_font()
-    fonts = (file for file in sorted(map(Path, findSystemFonts())) if ord(character) in _charmap(file))
-    return next(fonts, None)
+    for file in (default_font(), *sorted(map(Path, findSystemFonts()))):
+        if ord(character) in _charmap(file):
+            return file
+    LOGGER.warning(
+        f"plots: no font on this system can draw {character!r}; an escape is drawn instead. "
+        "Install a font, for example `apt install fonts-noto-cjk`."
+    )
+    return None
 
 
 @cache
@@ -202,10 +185,9 @@ def plot_images(
     for i, image in enumerate(pixels):
         annotator = Annotator(np.asarray(Image.fromarray(image).resize((cell_w, cell_h)))[..., ::-1])
         table = _label_rows(batch, i) if detections is None else detections[i].cpu().float()
-        for x1, y1, x2, y2, score, cls in reversed(table[table[:, 4] >= conf].tolist()):  # the best on top
+        for *box, score, cls in reversed(table[table[:, 4] >= conf].tolist()):  # the best on top
             text = names[int(cls)] if detections is None else f"{names[int(cls)]} {score:.2f}"
-            box = (x1 * cell_w / width, y1 * cell_h / height, x2 * cell_w / width, y2 * cell_h / height)
-            annotator.box_label(box, text, colors(int(cls), bgr=True))
+            annotator.box_label([side * scale for side in box], text, colors(int(cls), bgr=True))
         if "im_file" in batch:
             annotator.text((0, cell_h - annotator.font_size - 4), Path(batch["im_file"][i]).name)
         row, column = divmod(i, columns)
@@ -279,11 +261,8 @@ def save_figure(figure: Figure, path: Path) -> Path:
 def plot_results(file: str | Path) -> Path:
     """Draw results.csv into results.png beside it, train and val of a loss in one panel, and return the path."""
     file = Path(file)
-    with file.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream, skipinitialspace=True))
-    if not rows:
-        raise ValueError(f"{file}: got no rows, expected one for each epoch")
-    columns = {name.strip(): np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+    rows = read_csv(file)
+    columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
     panels: dict[str, dict[str, np.ndarray]] = {}
     for name, values in columns.items():
         group, _, rest = name.partition("/")
