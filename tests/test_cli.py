@@ -198,7 +198,7 @@ def test_options_are_parsed(words, given):
         (["--=3"], "name or value is missing"),
         (["epochs=3", "--epochs", "5"], "epochs: given twice (3 and '5')"),
         (["--batchsize", "3"], "unknown option 'batchsize'; did you mean 'batch'?"),
-        (["lr0=-1"], "lr0: expected a number > 0, got -1 (int)"),
+        (["lr0=-1"], "lr0: expected a number > 0, got -1.0 (float)"),
         (["epochs=many"], "epochs: expected an integer >= 1, got 'many' (str)"),
         (["iou=0.5"], "needs no NMS"),
         (["best.pt"], "write model=best.pt"),

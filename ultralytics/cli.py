@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ultralytics.cfg.options import DEFAULT_CFG_PATH, MODES, check_key, get_cfg, option_types, read_options
-from ultralytics.cfg.values import alternatives, check_value, is_switch, parse_value
+from ultralytics.cfg.values import alternatives, check_value, parse_value
 from ultralytics.utils import LOGGER, __version__, setup_logging
 from ultralytics.utils.errors import OptionError, UserError, did_you_mean
 from ultralytics.utils.files import resumed_weights, write_text
@@ -305,7 +305,7 @@ def parse_words(
 
 def _next_value(word: str, annotation: object, rest: list[str]) -> str:
     """Return the value after `--key`, removed from `rest`. A switch without a value is True."""
-    if is_switch(annotation):
+    if alternatives(annotation) == (bool,):
         return rest.pop(0) if rest and rest[0].lower() in ("true", "false") else "True"
     if not rest or rest[0].startswith("--"):
         raise OptionError(f"{word}: the value is missing; write {word} VALUE")

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from ultralytics.cfg.migrate import ALWAYS_OFF, RENAMED, RETIRED
-from ultralytics.cfg.options import DEFAULT_CFG_PATH, MODES, Options, check_key, default_values, get_cfg, schema
+from ultralytics.cfg.options import DEFAULT_CFG_PATH, Options, check_key, default_values, get_cfg
 from ultralytics.utils.errors import OptionError, UserError
 
 NAMES = [field.name for field in dataclasses.fields(Options)]
@@ -28,16 +28,6 @@ def test_default_yaml_describes_every_option():
             assert re.match(r"\w+: \S+ +# \S", line), f"no description: {line}"
     for name in re.findall(r"\b([a-z_0-9]+)=", YAML.replace("model=rtdetr", "")):
         assert name in NAMES or name == "cfg", f"default.yaml refers to the unknown option {name}"
-
-
-def test_schema_has_every_option_once():
-    rows = {row.name: row for row in schema()}
-    assert list(rows) == list(default_values())
-    assert all(row.section and row.description and set(row.modes) <= set(MODES) for row in rows.values())
-    assert rows["conf"].modes == ("val", "predict")
-    assert rows["patience"][:4] == ("Training", "patience", "an integer >= 0", 50)
-    assert "1.25 times imgsz" in rows["multi_scale"].description
-    assert "https://arxiv.org/abs/2409.08475" in rows["one_to_many"].description  # a continuation line
 
 
 def test_defaults_are_the_recipe_of_the_paper():

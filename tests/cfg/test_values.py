@@ -113,7 +113,7 @@ def test_errors_have_expected_and_actual_value(key, value, message):
         ("name", "none", None),
         ("model", "12", "12"),
         ("lr0", ".5", 0.5),
-        ("lr0", "1", 1),
+        ("lr0", "1", 1.0),
         ("epochs", "3.5", 3.5),
         ("epochs", "true", True),
         ("epochs", "many", "many"),
@@ -129,7 +129,7 @@ def test_errors_have_expected_and_actual_value(key, value, message):
         ("classes", "[3]", [3]),
         ("classes", "3", 3),
         ("imgsz", "320,640", [320, 640]),
-        ("imgsz", "[]", "[]"),
+        ("imgsz", "[]", []),
         ("lr0", "__import__('os')", "__import__('os')"),
     ],
 )

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ultralytics.cfg.options import schema
+from docs.hooks import schema
+from ultralytics.cfg.options import MODES, default_values
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -74,3 +75,13 @@ def test_the_site_builds_without_warnings(tmp_path):
     assert run.returncode == 0, run.stderr[-3000:]
     for page in ("index.html", "options/index.html", "zh/options/index.html", "api/index.html"):
         assert (tmp_path / page).stat().st_size > 10_000, page
+
+
+def test_schema_has_every_option_once():
+    rows = {row.name: row for row in schema()}
+    assert list(rows) == list(default_values())
+    assert all(row.section and row.description and set(row.modes) <= set(MODES) for row in rows.values())
+    assert rows["conf"].modes == ("val", "predict")
+    assert rows["patience"][:4] == ("Training", "patience", "an integer >= 0", 50)
+    assert "1.25 times imgsz" in rows["multi_scale"].description
+    assert "https://arxiv.org/abs/2409.08475" in rows["one_to_many"].description  # a continuation line

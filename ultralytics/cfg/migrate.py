@@ -5,44 +5,31 @@ Unsupported options are errors and never ignored, so that no result is reported 
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
-RENAMED = MappingProxyType(
-    {
-        "weights": "model",
-        "batch_size": "batch",
-        "bs": "batch",
-        "img": "imgsz",
-        "img_size": "imgsz",
-        "image_size": "imgsz",
-        "lr": "lr0",
-        "learning_rate": "lr0",
-        "num_workers": "workers",
-        "num_queries": "queries",
-        "nq": "queries",
-        "num_denoising": "denoising",
-        "nd": "denoising",
-        "grad_clip": "clip_grad",
-        "clip_max_norm": "clip_grad",
-        "conf_thres": "conf",
-        "conf_threshold": "conf",
-        "boxes": "show_boxes",
-        "view_img": "show",
-        "line_thickness": "line_width",
-        "frozen": "freeze",
-    }
-)
+_OTHER_NAMES = {
+    "model": "weights",
+    "batch": "batch_size bs",
+    "imgsz": "img img_size image_size",
+    "lr0": "lr learning_rate",
+    "workers": "num_workers",
+    "queries": "num_queries nq",
+    "denoising": "num_denoising nd",
+    "clip_grad": "grad_clip clip_max_norm",
+    "conf": "conf_thres conf_threshold",
+    "show_boxes": "boxes",
+    "show": "view_img",
+    "line_width": "line_thickness",
+    "freeze": "frozen",
+}
+RENAMED = {other: name for name, others in _OTHER_NAMES.items() for other in others.split()}
 
 # Options that may be given, but only as False.
-ALWAYS_OFF = MappingProxyType(
-    {
-        "rect": "RT-DETR resizes every image to a square of imgsz, in training and validation",
-        "augment": "RT-DETR has no test-time augmentation",
-    }
-)
+ALWAYS_OFF = {
+    "rect": "RT-DETR resizes every image to a square of imgsz, in training and validation",
+    "augment": "RT-DETR has no test-time augmentation",
+}
 
 # Assignments in published trainer examples that match the behavior here and are accepted.
-NO_EFFECT = MappingProxyType({"warmup_bias_lr": 0.0})
+NO_EFFECT = {"warmup_bias_lr": 0.0}
 
 _REASONS = {
     "RT-DETR predicts a set of objects and needs no NMS. For fewer boxes raise conf or lower max_det": (
@@ -72,4 +59,4 @@ _REASONS = {
     "use show_conf=False": "hide_conf",
     "RT-DETR is always end-to-end": "end2end",
 }
-RETIRED = MappingProxyType({name: reason for reason, names in _REASONS.items() for name in names.split()})
+RETIRED = {name: reason for reason, names in _REASONS.items() for name in names.split()}

@@ -5,16 +5,15 @@ An option is a field of `Options`; its annotation has the allowed values, `defau
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import FrozenInstanceError, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import FrozenInstanceError, asdict, dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, NamedTuple, get_type_hints
+from typing import Annotated, get_type_hints
 
 from ultralytics.cfg.migrate import ALWAYS_OFF, NO_EFFECT, RENAMED, RETIRED
-from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf, check_value, describe_values
+from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf, check_value
 from ultralytics.utils import PACKAGE_ROOT, setup_logging
 from ultralytics.utils.errors import OptionError, did_you_mean
 from ultralytics.utils.files import read_yaml
@@ -150,11 +149,9 @@ class Options:
         for key, reason in ALWAYS_OFF.items():
             if getattr(self, key):
                 raise OptionError(f"{key}: expected False, got True; {reason}")
-        for key in ("classes", "embed"):
-            if isinstance(getattr(self, key), int):
+        for key in ("classes", "embed", "modules"):
+            if isinstance(getattr(self, key), int | str):
                 setattr(self, key, [getattr(self, key)])
-        if isinstance(self.modules, str):
-            self.modules = [self.modules]
         if isinstance(self.imgsz, list):
             self._check_image_size(self.imgsz)
         if self.batch == -1 and self.mode in ("val", "predict", "export"):
@@ -184,8 +181,7 @@ class Options:
 
     def to_dict(self) -> dict[str, object]:
         """Return plain data for args.yaml, checkpoints and `get_cfg`; lists and mappings are copies."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {key: value.copy() if isinstance(value, (list, dict)) else value for key, value in values.items()}
+        return asdict(self)
 
 
 @cache
@@ -237,12 +233,10 @@ def resolve_options(cfg: ConfigLike, overrides: Mapping[str, object] | None, mod
 
 def read_options(source: str | Path | Mapping[str, object] | None) -> dict[str, object]:
     """Return the checked options of a YAML file or mapping, without defaults."""
-    if source is None:
-        return {}
-    if isinstance(source, Mapping):
-        return check_options(source)
     if isinstance(source, (str, Path)):
         return check_options(read_yaml(source), where=f"{source}: ")
+    if source is None or isinstance(source, Mapping):
+        return check_options(source or {})
     raise OptionError(f"cfg: expected a YAML file or a mapping of options, got {type(source).__name__}")
 
 
@@ -258,44 +252,10 @@ def check_options(given: Mapping[str, object], where: str = "") -> dict[str, obj
 
 def check_key(key: str) -> None:
     """Raise OptionError unless `key` is an option; suggest the new name, the alternative or the nearest name."""
-    if key in option_types():
-        return
     if key in RENAMED:
         raise OptionError(f"unknown option {key!r}; use {RENAMED[key]!r}")
     if key in RETIRED:
         raise OptionError(f"option {key!r} is not supported: {RETIRED[key]}")
-    raise OptionError(
-        f"unknown option {key!r}{did_you_mean(key, option_types()) or '; see `yolo cfg` for all options'}"
-    )
-
-
-class OptionRow(NamedTuple):
-    """One option of the generated options page."""
-
-    section: str
-    name: str
-    values: str
-    default: object
-    modes: tuple[str, ...]
-    description: str
-
-
-def schema() -> Iterator[OptionRow]:
-    """Yield every option in the order of default.yaml, with its section, modes and description from there.
-
-    Examples:
-        >>> next(row for row in schema() if row.name == "lrf").values
-        'a number in [0, 1]'
-    """
-    modes = rf"\(((?:{'|'.join(MODES)})(?:, \w+)*)\)"
-    title, shared = "", ""
-    text = re.sub(r"\n {10,}# ", " ", DEFAULT_CFG_PATH.read_text(encoding="utf-8"))  # join continuation lines
-    for line in text.splitlines():
-        if section := re.fullmatch(rf"# (.+) {modes} -+", line):
-            title, shared = section.groups()
-        elif option := re.fullmatch(rf"(\w+): \S+ +# (?:{modes} )?(.+)", line):
-            name, own, description = option.groups()
-            values = describe_values(option_types()[name])
-            yield OptionRow(
-                title, name, values, default_values()[name], tuple((own or shared).split(", ")), description
-            )
+    if key not in option_types():
+        hint = did_you_mean(key, option_types()) or "; see `yolo cfg` for all options"
+        raise OptionError(f"unknown option {key!r}{hint}")

@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import os
-import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Annotated, Union, get_args, get_origin
@@ -30,20 +30,19 @@ class Range:
     also: float | None = None
 
     def __str__(self) -> str:
+        text = f"in {'(' if self.open_low else '['}{self.low}, {self.high}{')' if self.open_high else ']'}"
         if self.high == math.inf:
             text = f"{'>' if self.open_low else '>='} {self.low}"
-        else:
-            text = f"in {'(' if self.open_low else '['}{self.low}, {self.high}{')' if self.open_high else ']'}"
         return text if self.also is None else f"{text} or {self.also}"
 
     def check(self, value: object) -> object:
         """Return `value`; raise ValueError if a number is out of range."""
+        open_ends = {self.low} if self.open_low else {self.high} if self.open_high else ()
         for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, (int, float)) and not isinstance(number, bool) and number != self.also:
-                above = number > self.low if self.open_low else number >= self.low
-                below = number < self.high if self.open_high else number <= self.high
-                if not (above and below):
-                    raise ValueError
+            if type(number) not in (int, float) or number == self.also:
+                continue
+            if not self.low <= number <= self.high or number in open_ends:
+                raise ValueError
         return value
 
 
@@ -60,17 +59,17 @@ class OneOf:
         """Return `value` in its canonical spelling; raise ValueError if it is not a choice."""
         if not isinstance(value, str):
             return value
-        by_lower = {choice.lower(): choice for choice in self.choices}
-        if value.lower() not in by_lower:
-            raise ValueError(did_you_mean(value, self.choices))
-        return by_lower[value.lower()]
+        for choice in self.choices:
+            if choice.lower() == value.lower():
+                return choice
+        raise ValueError(did_you_mean(value, self.choices))
 
 
 class SomeOf(OneOf):
     """Several allowed strings, given as a list or as 'a,b' and returned as a list without duplicates."""
 
     def __str__(self) -> str:
-        return "some of " + ", ".join(repr(choice) for choice in self.choices)
+        return super().__str__().replace("one of", "some of")
 
     def check(self, value: object) -> object:
         """Return the list of choices; raise ValueError if one is not allowed."""
@@ -89,7 +88,7 @@ class DeviceName:
         return None if value is None else normalize_device(value)
 
 
-Rule = Range | OneOf | DeviceName
+WORDS = {"true": True, "false": False, "null": None, "none": None, "~": None}
 _NO_MATCH = object()
 _NAMES = {
     int: "an integer",
@@ -110,22 +109,22 @@ def alternatives(annotation: object) -> tuple[object, ...]:
     return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
 
 
-def rules_of(annotation: object) -> tuple[Rule, ...]:
+def rules_of(annotation: object) -> tuple[Range | OneOf | DeviceName, ...]:
     """Return the rules attached to an annotation."""
-    return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    return getattr(annotation, "__metadata__", ())
 
 
 def describe_values(annotation: object) -> str:
     """Describe the allowed values: 'a number in [0, 1] or null'."""
-    kinds, rules = alternatives(annotation), rules_of(annotation)
-    for rule in rules:
-        if isinstance(rule, (SomeOf, DeviceName)):
-            return f"{rule} or null" if type(None) in kinds else str(rule)
     words = []
-    for kind in kinds:
+    rules = rules_of(annotation)
+    for kind in alternatives(annotation):
         ranges = [str(rule) for rule in rules if isinstance(rule, Range) and kind in (int, float)]
         choices = [str(rule) for rule in rules if isinstance(rule, OneOf) and kind is str]
         words.append(" ".join(choices or [_NAMES[kind], *ranges]))
+    for rule in rules:
+        if isinstance(rule, (SomeOf, DeviceName)):
+            words = [str(rule), *("null" for word in words if word == "null")]
     return " or ".join(words)
 
 
@@ -135,9 +134,8 @@ def check_value(key: str, value: object, annotation: object) -> object:
     NumPy numbers become Python numbers, an int is accepted as a float, paths become strings and tuples lists.
     Strings are not read as numbers; see `parse_value`.
     """
-    converted = (_convert(value, kind) for kind in alternatives(annotation))
-    plain = next((x for x in converted if x is not _NO_MATCH), _NO_MATCH)
-    hint = ""
+    kinds, hint = alternatives(annotation), ""
+    plain = _first_match(value, kinds)
     if plain is not _NO_MATCH:
         try:
             for rule in rules_of(annotation):
@@ -145,10 +143,16 @@ def check_value(key: str, value: object, annotation: object) -> object:
             return plain
         except ValueError as error:
             hint = str(error)
-    elif isinstance(value, str) and re.fullmatch(r"(?i)[-+]?\d*\.?\d+(e[-+]?\d+)?|true|false|none|null", value):
+    elif isinstance(value, str) and _first_match(parse_value(value, annotation), kinds) is not _NO_MATCH:
         hint = f"; write {key}={value} without quotes"
     text = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
     raise OptionError(f"{key}: expected {describe_values(annotation)}, got {text} ({type(value).__name__}){hint}")
+
+
+def _first_match(value: object, kinds: Iterable[object]) -> object:
+    """Return the value as the first type it fits, or `_NO_MATCH`."""
+    converted = (_convert(value, kind) for kind in kinds)
+    return next((x for x in converted if x is not _NO_MATCH), _NO_MATCH)
 
 
 def _convert(value: object, kind: object) -> object:
@@ -166,34 +170,17 @@ def _convert(value: object, kind: object) -> object:
     return items if items and _NO_MATCH not in items else _NO_MATCH
 
 
-_BOOLEANS = {"true": True, "false": False}
-
-
-def is_switch(annotation: object) -> bool:
-    """Return whether the only type is bool, so that `--key` alone means True."""
-    return alternatives(annotation) == (bool,)
-
-
 def parse_value(text: str, annotation: object) -> object:
     """Read text as one of the annotated types; text that fits none is returned unchanged, for `check_value` to refuse.
 
     Where strings are allowed, `007` stays a string, unless the annotation also has numbers.
     """
-    kinds, text = alternatives(annotation), text.strip()
-    word = text.lower()
-
-    def allowed(kind: object) -> bool:
-        return kind in kinds or str not in kinds
-
-    if allowed(type(None)) and word in ("null", "none", "~"):
-        return None
-    if allowed(bool) and word in _BOOLEANS:
-        return _BOOLEANS[word]
-    if allowed(int) and re.fullmatch(r"[-+]?\d+", text):
-        return int(text)
-    if allowed(float) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", word):
-        return float(text)
-    if allowed(list[int]) and re.fullmatch(r"\[.+\]|\(.+\)|.*,.*", text):  # 0,2 or [0, 2] or (0, 2)
-        items = [item.strip() for item in text.strip("[]()").removesuffix(",").split(",")]
-        return [int(item) for item in items] if all(re.fullmatch(r"\d+", item) for item in items) else text
-    return text
+    text = text.strip()
+    kinds = [kind for kind in alternatives(annotation) if kind is not str]
+    try:
+        value = WORDS[text.lower()] if text.lower() in WORDS else ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    if (match := _first_match(value, kinds)) is not _NO_MATCH:
+        return match
+    return text if str in alternatives(annotation) else value
