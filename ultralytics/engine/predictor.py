@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import cached_property
@@ -45,11 +46,9 @@ class BasePredictor(CallbacksMixin):
     network_class: type[DetectionModel] = DetectionModel  # built from the file in the option `model`
 
     def __init__(
-        self,
-        cfg: ConfigLike = None,
-        overrides: Mapping[str, object] | None = None,
+        self, cfg: ConfigLike = None, overrides: Mapping[str, object] | None = None,
         _callbacks: Callbacks | Mapping[str, Callback] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.args = args = resolve_options(cfg, overrides, "predict")
         if args.embed and args.visualize:
             raise OptionError("embed and visualize: use one of them per run")
@@ -62,16 +61,12 @@ class BasePredictor(CallbacksMixin):
     def __call__(
         self, source: Any = None, model: nn.Module | str | Path | None = None, stream: bool = False
     ) -> list[Results] | Iterator[Results] | list[Tensor]:
-        """Predict every frame of `source`, by default the option `source`.
+        """Return the `Results` of every frame, or with the option `embed` feature vectors, 1-d tensors.
 
         Args:
-            source: see `Model.predict`.
-            model: network, or its file; by default that of the previous call, or of the option `model`. It is moved to
-                the device of the options and set to eval mode.
+            source: see `Model.predict`; by default the option `source`.
+            model: network, or its file; by default that of the previous call, or of the option `model`.
             stream: return an iterator instead of a list.
-
-        Returns:
-            `Results`, or with the option `embed` feature vectors, 1-d tensors.
         """
         if model is not None or self.model is None:
             self.setup_model(resolve_network(model or self.args.model, self.network_class, self.args.modules))
@@ -98,7 +93,7 @@ class BasePredictor(CallbacksMixin):
         return [f.path for f in frames], [f.image for f in frames], None, [f.label for f in frames]
 
     def setup_model(self, model: nn.Module) -> None:
-        """Prepare a network: device, eval mode, input size, and a warm-up on CUDA."""
+        """Move a network to the device of the options, in eval mode, and warm it up on CUDA."""
         args = self.args
         self.device = select_device(args.device)
         if args.half and self.device.type != "cuda":
@@ -107,7 +102,7 @@ class BasePredictor(CallbacksMixin):
             model = for_inference(model, self.device)
         self.model = model.to(self.device).eval()
         self.network_call = compiled(self.model) if args.compile else self.model
-        self.stride = int(max(model.stride)) if hasattr(model, "stride") else 32
+        self.stride = int(max(model.stride))
         size = check_imgsz(args.imgsz, self.stride)
         self.imgsz = (size, size) if isinstance(size, int) else tuple(size)
         if unknown := sorted(set(args.classes or ()) - set(model.names)):
@@ -151,12 +146,10 @@ class BasePredictor(CallbacksMixin):
         raise NotImplementedError(f"{type(self).__name__} must implement postprocess(outputs, frames)")
 
     def _run(self, source: Source) -> Iterator[Results] | Iterator[Tensor]:
-        args = self.args
+        args, seconds, images = self.args, Counter(), 0
         folder = self.save_dir if ResultSaver.needs_folder(args) else None
-        saver = ResultSaver(args, folder)
-        total, images = Stopwatch(self.device), 0
         self.callbacks.run("on_predict_start", self)
-        with closing(iter(source)) as batches, closing(saver):
+        with closing(iter(source)) as batches, closing(ResultSaver(args, folder)) as saver:
             for self.frames in batches:
                 self.callbacks.run("on_predict_batch_start", self)
                 features = self.save_dir / "features" / saver.name(self.frames[0]) if args.visualize else None
@@ -170,25 +163,21 @@ class BasePredictor(CallbacksMixin):
                         self.results = list(outputs) if args.embed else self.postprocess(outputs, self.frames)
                 self.callbacks.run("on_predict_postprocess_end", self)
 
-                speed = watch.per_image(len(x))
+                speed, (height, width) = watch.per_image(len(x)), x.shape[2:]
                 for frame, result in zip(self.frames, self.results, strict=True):
                     if not args.embed:
                         result.speed, result.save_dir = dict(speed), folder and str(folder)
                         saver.save(result, frame)
-                    if args.verbose:
-                        found = f"vector of {len(result)}" if args.embed else result.verbose()
-                        height, width = x.shape[2:]
-                        LOGGER.info(f"{frame.label}: {height}x{width} {found}, {speed['inference']:.1f}ms")
+                    found = f"vector of {len(result)}" if args.embed else result.verbose()
+                    LOGGER.info(f"{frame.label}: {height}x{width} {found}, {speed['inference']:.1f}ms")
                 images += len(x)
-                for stage, seconds in watch.seconds.items():
-                    total.seconds[stage] += seconds
+                seconds.update(watch.seconds)
                 self.callbacks.run("on_predict_batch_end", self)
                 yield from self.results
         if not images:
             raise DataError(f"source: none of its {len(source)} images and videos could be read; see above")
-        if args.verbose:
-            speed = ", ".join(f"{ms:.1f}ms {stage}" for stage, ms in total.per_image(images).items())
-            LOGGER.info(f"Speed: {speed} per image, network input {tuple(x.shape)}")
+        speed = ", ".join(f"{1000 * total / images:.1f}ms {stage}" for stage, total in seconds.items())
+        LOGGER.info(f"Speed: {speed} per image, network input {tuple(x.shape)}")
         if folder:
             LOGGER.info(f"Results saved to {folder}")
         self.callbacks.run("on_predict_end", self)

@@ -43,12 +43,7 @@ class ResultSaver:
             result.save_crop(self.folder / "crops", numbered)
         if not (options.save or options.show):
             return
-        picture = result.plot(
-            conf=options.show_conf,
-            line_width=options.line_width,
-            labels=options.show_labels,
-            boxes=options.show_boxes,
-        )
+        picture = result.plot(options.show_conf, options.line_width, options.show_labels, options.show_boxes)
         if options.show:
             show_image(frame.path, picture, milliseconds=SHOW_MILLISECONDS if frame.kind == "image" else 1)
         if options.save and frame.kind == "image":
@@ -73,15 +68,15 @@ class ResultSaver:
         self._videos.clear()
 
     def _save_frame(self, stem: str, frame: Frame, picture: np.ndarray) -> None:
-        shape = picture.shape[1], picture.shape[0]
+        size = picture.shape[1::-1]  # width, height
         if stem not in self._videos:
             if frame.kind == "video":  # video files are read one by one: the previous one is complete
                 self.close()
             file = self.folder / f"{stem}.mp4"
-            video = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), frame.fps, shape)
+            video = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), frame.fps, size)
             if not video.isOpened():
                 raise DataError(f"{file}: OpenCV cannot write this video; use save=False save_txt=True, or images")
-            self._videos[stem] = (video, shape)
-        video, size = self._videos[stem]
+            self._videos[stem] = video, size
+        video, first_size = self._videos[stem]
         # a stream may change its resolution, but a video would drop the frame
-        video.write(picture if shape == size else cv2.resize(picture, size))
+        video.write(picture if size == first_size else cv2.resize(picture, first_size))
