@@ -29,6 +29,7 @@ PUBLIC_PATHS = {
     "ultralytics.cfg",
     "ultralytics.data.utils",
     "ultralytics.models.rtdetr",
+    "ultralytics.models.rtdetr.val",
     "ultralytics.models.utils.loss",
     "ultralytics.models.utils.ops",
     "ultralytics.utils.loss",

@@ -118,6 +118,6 @@ def test_requirements_agree_with_the_package_metadata():
 
 def test_rtdetr_does_not_import_what_only_some_modes_need():
     slow = ["scipy.optimize", "matplotlib", "pandas", "onnx", "onnxruntime", "openvino", "ultralytics.engine.exporter"]
-    slow += ["torch._dynamo", "sympy", "triton", "torchvision", "timm", "thop", "cv2", "ultralytics.engine.trainer"]
+    slow += ["torch._dynamo", "sympy", "triton", "torchvision", "timm", "thop", "ultralytics.engine.trainer"]
     code = f"import sys; from ultralytics import RTDETR; print([name for name in {slow} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

@@ -12,7 +12,7 @@ from torch import nn
 from tests.golden import inputs
 from ultralytics.cfg import get_cfg
 from ultralytics.engine.validator import BaseValidator
-from ultralytics.models.rtdetr.val import RTDETRValidator
+from ultralytics.models.rtdetr import RTDETRValidator
 from ultralytics.utils.errors import DataError, OptionError
 
 GOLDEN = Path(__file__).parents[1] / "golden"

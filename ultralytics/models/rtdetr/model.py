@@ -6,49 +6,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics.engine.model import Model
+from ultralytics.models.rtdetr.predict import RTDETRPredictor, RTDETRValidator
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
 if TYPE_CHECKING:
-    from ultralytics.models.rtdetr.predict import RTDETRPredictor
     from ultralytics.models.rtdetr.train import RTDETRTrainer
-    from ultralytics.models.rtdetr.val import RTDETRValidator
 
 
 class RTDETR(Model):
     """RT-DETR (https://arxiv.org/abs/2304.08069) from a model file or from weights.
 
-    >>> model = RTDETR("rtdetr-efficientvit-m0.yaml", verbose=False)
-    >>> model.names[0], len(model.names)
-    ('0', 80)
+    Examples:
+        >>> model = RTDETR("rtdetr-efficientvit-m0.yaml", verbose=False)
+        >>> model.names[0], len(model.names)
+        ('0', 80)
     """
 
     network_class = RTDETRDetectionModel
+    validator_class = RTDETRValidator
+    predictor_class = RTDETRPredictor
 
     def __init__(self, model: str | Path = "rtdetr-l.yaml", verbose: bool = True) -> None:
         super().__init__(model, verbose)
 
-    # Imported on first use: prediction needs no training code.
-
     @property
     def trainer_class(self) -> type[RTDETRTrainer]:
         """Class that trains, by default; `train(trainer=...)` takes another."""
-        from ultralytics.models.rtdetr.train import RTDETRTrainer
+        from ultralytics.models.rtdetr.train import RTDETRTrainer  # slow to import
 
         return RTDETRTrainer
-
-    @property
-    def validator_class(self) -> type[RTDETRValidator]:
-        """Class that validates, by default; `val(validator=...)` takes another."""
-        from ultralytics.models.rtdetr.val import RTDETRValidator
-
-        return RTDETRValidator
-
-    @property
-    def predictor_class(self) -> type[RTDETRPredictor]:
-        """Class that predicts, by default; `predict(predictor=...)` takes another."""
-        from ultralytics.models.rtdetr.predict import RTDETRPredictor
-
-        return RTDETRPredictor
 
     def benchmark(self, **options: Any) -> None:
         """Measure all exports of the weights; options as in `yolo benchmark`, see docs/en/export.md."""

@@ -1,4 +1,4 @@
-"""Prediction with RT-DETR: images are stretched to the network input, and there is no NMS."""
+"""Prediction and validation with RT-DETR: images are stretched to the network input, and there is no NMS."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ultralytics.data.images import stretch
 from ultralytics.data.streams import Frame
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.ops import xywh2xyxy
 
@@ -22,13 +23,10 @@ def select_detections(
     """Select the best (query, class) pairs of each image, as the official post-processor does.
 
     The scores of all queries and classes compete for as many places as there are queries, so a query may appear with
-    two classes. `conf` and `classes` apply afterwards.
+    two classes. `conf` (exclusive), `classes` and `max_det` apply afterwards.
 
     Args:
         y: (B, queries, 4 + nc), boxes cx, cy, w, h in 0..1 and class probabilities.
-        conf: minimum score (exclusive), 0..1.
-        max_det: maximum number of detections per image.
-        classes: class indices to keep; None keeps all.
 
     Returns:
         B tensors (n, 6): x1, y1, x2, y2 in 0..1 (not clipped), score, class; by descending score.
@@ -60,12 +58,31 @@ class RTDETRPredictor(BasePredictor):
 
     def postprocess(self, outputs: tuple[Tensor, object], frames: list[Frame]) -> list[Results]:
         """Select the best (query, class) pairs as boxes in pixels of each frame, not clipped."""
-        tables = select_detections(
-            outputs[0].float(), conf=self.conf, max_det=self.args.max_det, classes=self.args.classes
-        )
-        results = []
+        args, results = self.args, []
+        tables = select_detections(outputs[0].float(), conf=self.conf, max_det=args.max_det, classes=args.classes)
         for rows, frame in zip(tables, frames, strict=True):
             height, width = frame.image.shape[:2]
             rows[:, :4] *= rows.new_tensor([width, height, width, height])
             results.append(Results(frame.image, frame.path, self.model.names, rows))
         return results
+
+
+class RTDETRValidator(BaseValidator):
+    """Validator of RT-DETR models. `Model.val` uses it, or a subclass of it.
+
+    Examples:
+        >>> from ultralytics import RTDETR
+        >>> class ConfidentValidator(RTDETRValidator):
+        ...     def postprocess(self, outputs, batch):
+        ...         return [rows[rows[:, 4] > 0.5] for rows in super().postprocess(outputs, batch)]
+        >>> metrics = RTDETR("rtdetr-r18.yaml").val(ConfidentValidator, data="shapes.yaml")  # doctest: +SKIP
+    """
+
+    network_class = RTDETRDetectionModel
+
+    def postprocess(self, outputs: tuple[Tensor, object], batch: dict) -> list[Tensor]:
+        """Select the best (query, class) pairs of each image, boxes in pixels of the network input, not clipped."""
+        args, (height, width) = self.args, batch["img"].shape[2:]
+        tables = select_detections(outputs[0].float(), conf=self.conf, max_det=args.max_det, classes=args.classes)
+        scale = tables[0].new_tensor([width, height, width, height, 1, 0 if args.single_cls else 1])
+        return [(rows * scale).cpu() for rows in tables]

@@ -9,7 +9,7 @@ from torch import nn
 from ultralytics.data.recommend import recommend_options
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.losses.detr import LOSS_MAP
-from ultralytics.models.rtdetr.val import RTDETRValidator
+from ultralytics.models.rtdetr.predict import RTDETRValidator
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils import LOGGER
 
