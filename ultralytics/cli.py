@@ -6,7 +6,6 @@ is a string, `lr0=1e-4` a number, `device=0,1` two GPUs. Nothing is evaluated.
 
 from __future__ import annotations
 
-import errno
 import importlib
 import inspect
 import os
@@ -87,12 +86,6 @@ UNSUPPORTED = {
     "obb": "oriented boxes are not implemented",
     "settings": "there is no settings file; use options, see `yolo cfg`",
 }
-EXAMPLES = {
-    "train": "yolo train model=rtdetr-efficientvit-m0.yaml data=shapes.yaml",
-    "val": "yolo val model=runs/detect/train/weights/best.pt",
-    "predict": "yolo predict model=runs/detect/train/weights/best.pt source=image.jpg",
-    "export": "yolo export model=runs/detect/train/weights/best.pt format=onnx",
-}
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 SPACES = "write key=value without spaces around '=', for example epochs=72"
@@ -125,24 +118,21 @@ def split_mode(words: Sequence[str]) -> tuple[str, list[str]]:
     """Return the mode and the remaining words of `[detect] train ...` or `... mode=train ...`."""
     rest = list(words[1:] if words[:1] == ["detect"] else words)
     named = [word for word in rest if word.startswith(("mode=", "--mode="))]
-    if rest and rest[0] in MODES:
-        if named:
-            raise UserError(f"the mode is given twice: {rest[0]!r} and {named[0]!r}")
-        return rest[0], rest[1:]
-    expected = f"expected {', '.join(MODES)}; for example `{EXAMPLES['train']}`; see `yolo help`"
     if rest and "=" not in rest[0] and not rest[0].startswith("-"):
-        word = rest[0]
+        mode = rest.pop(0)
+        if named:
+            raise UserError(f"the mode is given twice: {mode!r} and {named[0]!r}")
     elif named:
-        word = named[0].partition("=")[2]
+        mode = named[0].partition("=")[2]
         rest.remove(named[0])
     else:
-        raise UserError(f"yolo: no mode given; {expected}")
-    if word in MODES:
-        return word, rest
-    if word in UNSUPPORTED:
-        raise UserError(f"yolo {word}: {UNSUPPORTED[word]}")
-    hint = did_you_mean(word, (*MODES, *COMMANDS, *TOOLS)) or f"; {expected}"
-    raise UserError(f"yolo: unknown command {word!r}{hint}")
+        raise UserError(f"yolo: no mode given; expected {', '.join(MODES)}; see `yolo help`")
+    if mode in MODES:
+        return mode, rest
+    if mode in UNSUPPORTED:
+        raise UserError(f"yolo {mode}: {UNSUPPORTED[mode]}")
+    hint = did_you_mean(mode, (*MODES, *COMMANDS, *TOOLS)) or f"; expected {', '.join(MODES)}; see `yolo help`"
+    raise UserError(f"yolo: unknown command {mode!r}{hint}")
 
 
 def run_mode(mode: str, given: dict[str, object]) -> None:
@@ -156,7 +146,8 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
         required["source"] = options.source
     for key, value in required.items():
         if value is None:
-            raise UserError(f"yolo {mode}: {key}= is missing; for example `{EXAMPLES[mode]}`")
+            example = next(line for line in HELP.splitlines() if line.startswith(f"  yolo {mode}"))
+            raise UserError(f"yolo {mode}: {key}= is missing; for example `{' '.join(example.split())}`")
     setup_logging(options.verbose)
     passed = {key: value for key, value in given.items() if key not in ("task", "mode", "model")}
 
@@ -211,24 +202,14 @@ def run_guarded(action: Callable[[], object]) -> int:
         action()
         sys.stdout.flush()
     except UserError as error:
-        return _fail(str(error))
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `yolo cfg | head`; devnull avoids a second error when Python closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        return _fail(
-            f"{error.filename or 'disk'}: no space left; files saved earlier are intact. Free space and resume"
-        )
     return 0
-
-
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return EXIT_USER_ERROR
 
 
 def parse_call(
@@ -245,9 +226,8 @@ def parse_call(
     types = {key: parameter.annotation for key, parameter in parameters.items()}
     required = [key for key, parameter in parameters.items() if parameter.default is parameter.empty]
     try:
-        given = parse_words(
-            words, types, aliases, next((k for k in types if alternatives(types[k]) == (list[str],)), None)
-        )
+        listing = next((key for key in types if alternatives(types[key]) == (list[str],)), None)
+        given = parse_words(words, types, aliases, listing)
         if missing := [key for key in required if key not in given]:
             raise OptionError(f"{missing[0]}= is missing")
         return given
@@ -274,26 +254,25 @@ def parse_words(
 
     Words without a key are collected in the list `positional`, or are an error.
     """
-    words, given, listed = list(words), {}, []
-    while words:
-        word = words.pop(0)
+    rest, given, listed = list(words), {}, []
+    while rest:
+        word = rest.pop(0)
         key, equals, text = word.removeprefix("--").partition("=")
-        dashed = word.startswith("--")
-        if not dashed and not equals:
+        if not equals and not word.startswith("--"):
             if positional is None:
-                raise OptionError(_explain_bare_word(word, words, types))
+                raise OptionError(f"cannot read {word!r}; {_correction(word, rest, types)}")
             listed.append(word)
             continue
         if not key or (equals and not text):
             raise OptionError(f"{word!r}: name or value is missing; {SPACES}")
-        key = key.strip().replace("-", "_")
+        key = key.replace("-", "_")
         key = (aliases or {}).get(key, key)
         if key not in types:
             if "cfg" in types:
                 check_key(key)
             raise OptionError(f"unknown argument {word!r}{did_you_mean(key, types)}")
         if not equals:
-            text = _next_value(word, types[key], words)
+            text = _next_value(word, types[key], rest)
         if key in given:
             raise OptionError(f"{key}: given twice ({given[key]!r} and {text!r})")
         value = text.split(",") if key == positional else parse_value(text, types[key])
@@ -312,18 +291,17 @@ def _next_value(word: str, annotation: object, rest: list[str]) -> str:
     return rest.pop(0)
 
 
-def _explain_bare_word(word: str, rest: Sequence[str], types: Mapping[str, object]) -> str:
+def _correction(word: str, rest: Sequence[str], types: Mapping[str, object]) -> str:
+    """Return what to write instead of a word without a key."""
     name = word.lstrip("-").rstrip(":").replace("-", "_")
     if rest and rest[0] == "=":
-        hint = SPACES
-    elif name in types:
-        hint = f"write {name}={rest[0] if rest and '=' not in rest[0] and not rest[0].startswith('-') else 'VALUE'}"
-    elif word in MODES:
-        hint = f"the mode is the first word: yolo {word} key=value ..."
-    elif word.endswith((".pt", ".pth")):
-        hint = f"write model={word}"
-    elif word.endswith((".yaml", ".yml")):
-        hint = f"write data={word} for a dataset or model={word} for a model"
-    else:
-        hint = "options are written key=value, for example epochs=72 or source=image.jpg"
-    return f"cannot read {word!r}; {hint}"
+        return SPACES
+    if name in types:
+        return f"write {name}={rest[0] if rest and '=' not in rest[0] and not rest[0].startswith('-') else 'VALUE'}"
+    if word in MODES:
+        return f"the mode is the first word: yolo {word} key=value ..."
+    if word.endswith((".pt", ".pth")):
+        return f"write model={word}"
+    if word.endswith((".yaml", ".yml")):
+        return f"write data={word} for a dataset or model={word} for a model"
+    return "options are written key=value, for example epochs=72 or source=image.jpg"

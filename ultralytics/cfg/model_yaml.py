@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,126 +34,91 @@ PYRAMID = r"P[1-9]"  # names of the backbone's maps by stride: P3 is 8, P4 is 16
 
 @dataclass(frozen=True)
 class Row:
-    """One layer of a model file.
+    """One layer of a model file."""
 
-    Attributes:
-        sources: layers it reads, as numbers (negative ones count back from this row), names of rows, or `P2` to `P5`
-            for the last map of the backbone at stride 4 to 32.
-        takes_list: whether they are written as a list; the module then gets a list, even of one map.
-        repeats: second column.
-        module: name of the module.
-        args: arguments, with 'None', 'True' and numbers in quotes converted to values.
-        section: `backbone` or `head`.
-        where: file and line, for messages.
-        name: fifth column, which later rows may use as a source; or None.
-    """
-
-    sources: tuple[int | str, ...]
-    takes_list: bool
+    sources: tuple[int | str, ...]  # layers it reads: numbers (negative ones count back), names of rows, or P2 to P5
+    takes_list: bool  # whether they are written as a list; the module then gets a list, even of one map
     repeats: int
     module: str
-    args: tuple[Any, ...]
-    section: str
-    where: str
-    name: str | None = None
+    args: tuple[Any, ...]  # 'None', 'True' and numbers in quotes are converted to values
+    section: str  # `backbone` or `head`
+    where: str  # file and line, for messages
+    name: str | None = None  # fifth column, which later rows may use as a source
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A parsed and checked model file.
-
-    Attributes:
-        rows: the layers in order.
-        nc: number of classes; None leaves it to the data set.
-        depth, width, max_channels: the selected scale.
-        activation: default activation of `Conv`, such as `nn.ReLU()`; or None.
-        settings: decoder settings given as top-level keys.
-        source: the content as plain data, from which the same model can be built.
-        name: file name, for messages.
-        ch: channels of the images.
-        names: class names by index, if the file has them.
-        modules: additional folders with module files.
-        from_checkpoint: whether a checkpoint recorded it, whose weights are loaded next.
-    """
+    """A parsed and checked model file."""
 
     rows: tuple[Row, ...]
-    nc: int | None
-    depth: float
+    nc: int | None  # number of classes; None leaves it to the data set
+    depth: float  # of the selected scale, as the next two
     width: float
     max_channels: float
-    activation: str | None
-    settings: Mapping[str, Any]
-    source: Mapping[str, Any]
-    name: str
-    ch: int = 3
-    names: Mapping[int, str] | None = None
-    modules: tuple[str, ...] = ()
-    from_checkpoint: bool = False
+    activation: str | None  # default of `Conv`, such as `nn.ReLU()`
+    settings: Mapping[str, Any]  # decoder settings given as top-level keys
+    source: Mapping[str, Any]  # the content as plain data, from which the same model can be built
+    name: str  # file name, for messages
+    ch: int = 3  # channels of the images
+    names: Mapping[int, str] | None = None  # class names by index
+    modules: tuple[str, ...] = ()  # additional folders with module files
+    from_checkpoint: bool = False  # whether a checkpoint recorded it, whose weights are loaded next
 
 
 def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
-    """Return the path of a model file and the scale in its name.
+    """Return the path of a model file and the scale in its name. Raises ModelConfigError if there is no such file.
 
     Args:
         name: a path, or the name of one of the package's files; `NAMEs.yaml` is scale `s` of `NAME.yaml`.
-
-    Raises:
-        ModelConfigError: there is no such file; the message has the nearest name.
     """
     path = Path(name)
     if path.is_dir():
         raise ModelConfigError(f"model {path}: is a folder, expected a .yaml file")
-    if path.is_file():
-        return path, None
     known = {p.name: p for p in MODELS_DIR.rglob("*.yaml")}
-    if path.name == str(name) and path.name in known:
-        return known[path.name], None
-    base = f"{path.stem[:-1]}{path.suffix}"  # the last letter may be a scale
-    for candidate in (path.with_name(base), known.get(base)):
-        if candidate is not None and candidate.is_file():
-            return candidate, path.stem[-1]
+    base = path.with_name(f"{path.stem[:-1]}{path.suffix}")  # the last letter may be a scale
+    for file, scale in ((path, None), (base, path.stem[-1:])):
+        if file.is_file():
+            return file, scale
+        if path.name == str(name) and file.name in known:
+            return known[file.name], scale
     raise ModelConfigError(
         f"model {str(name)!r}: no such file here, nor among the package's model files{did_you_mean(path.name, known)}"
     )
 
 
 def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
-    """Read a model file, or its content as plain data.
+    """Read a model file, or its content as plain data. Raises ModelConfigError if its form is wrong.
 
-    Raises:
-        ModelConfigError: the file cannot be found or read, or its form is wrong.
-
-    Example:
+    Examples:
         >>> spec = load_model_yaml("rtdetr-r18.yaml")
         >>> spec.rows[-1].module, spec.rows[-1].sources, spec.rows[-1].where
         ('RTDETRDecoder', (19, 22, 25), 'rtdetr-r18.yaml:43')
     """
-    scale, lines = None, None
     if isinstance(model, Mapping):
-        data, name = dict(model), str(model.get("yaml_file", "model"))
-        data.pop("yaml_file", None)
+        data, lines = dict(model), None
+        name = str(data.pop("yaml_file", "model"))
     else:
         path, scale = find_model_yaml(model)
         data, lines = _read(path)
         name = path.name
         if "modules" in data:
             data["modules"] = _resolve_folders(data["modules"], path.parent, name)
-    if scale is not None:
-        data["scale"] = scale
+        if scale is not None:
+            data["scale"] = scale
     rows = _rows(data, name, lines)
     depth, width, max_channels = _select_scale(data, name)
-    names, nc, ch = data.get("names"), data.get("nc"), data.get("ch", 3)
+    names = data.get("names")
     if isinstance(names, list):
         names = dict(enumerate(names))
     if names is not None and not isinstance(names, Mapping):
         raise ModelConfigError(f"{name}: names must be a list, or a mapping of numbers to names; got {names!r}")
-    for key, value in (("nc", nc), ("ch", ch)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ModelConfigError(f"{name}: {key} must be a whole number from 1, got {value!r}")
+    for key in ("nc", "ch"):
+        if data.get(key) is not None and (type(data[key]) is not int or data[key] < 1):
+            raise ModelConfigError(f"{name}: {key} must be a whole number from 1, got {data[key]!r}")
     return ModelSpec(
-        rows, nc, depth, width, max_channels, data.get("activation"),
+        rows, data.get("nc"), depth, width, max_channels, data.get("activation"),
         {key: data[key] for key in SETTINGS if data.get(key) is not None},
-        {**data, "yaml_file": name}, name, ch, names, tuple(data.get("modules") or ()),
+        {**data, "yaml_file": name}, name, data.get("ch", 3), names, tuple(data.get("modules") or ()),
         from_checkpoint=isinstance(model, Mapping) and "yaml_file" in model,
     )  # fmt: skip
 
@@ -181,17 +147,10 @@ def _rows(data: Mapping[str, Any], name: str, lines: Mapping[str, list[int]] | N
 
     A key that rows use as a module or argument is replaced by its value: `fusion: bifpn` in `[.., Fusion, [fusion]]`.
     """
-    cells = [
-        cell
-        for section in SECTIONS
-        for row in (data.get(section) if isinstance(data.get(section), list) else ())
-        if isinstance(row, list) and len(row) > 3 and isinstance(row[3], list)
-        for cell in (row[2], *row[3])
-    ]
-    known = (*KEYS, *SECTIONS, *SETTINGS)
-    values = {key: value for key, value in data.items() if key not in known and key in cells}
-    for key in data:
-        if key not in known and key not in values:
+    known, cells = (*KEYS, *SECTIONS, *SETTINGS), _strings([data.get(section) for section in SECTIONS])
+    values = {key: value for key, value in data.items() if key not in known}
+    for key in values:
+        if key not in cells:
             near = did_you_mean(key, known) or ";"
             raise ModelConfigError(f"{name}: unknown key {key!r}{near} known: {', '.join(known)}")
     rows: list[Row] = []
@@ -199,9 +158,9 @@ def _rows(data: Mapping[str, Any], name: str, lines: Mapping[str, list[int]] | N
     for section in SECTIONS:
         if not isinstance(data.get(section), list) or not data[section]:
             raise ModelConfigError(f"{name}: `{section}` must be a list of rows [from, repeats, module, args]")
-        for i, row_cells in enumerate(data[section]):
+        for i, columns in enumerate(data[section]):
             where = f"{name}:{lines[section][i]}" if lines else f"{name} {section} row {i}"
-            row = _parse_row(row_cells, section, where, values)
+            row = _parse_row(columns, section, where, values)
             if row.name in taken:
                 raise ModelConfigError(f"{where}: the name {row.name!r} is taken by {taken[row.name]}; choose another")
             if row.name is not None:
@@ -210,13 +169,17 @@ def _rows(data: Mapping[str, Any], name: str, lines: Mapping[str, list[int]] | N
     return tuple(rows)
 
 
+def _strings(value: Any) -> set[str]:
+    """Return the texts in nested lists."""
+    if isinstance(value, list):
+        return set().union(*map(_strings, value))
+    return {value} if isinstance(value, str) else set()
+
+
 def _parse_row(row: Any, section: str, where: str, values: Mapping[str, Any]) -> Row:
     """Check the form of one row."""
     if not isinstance(row, list) or len(row) not in (4, 5):
-        hint = "; without arguments the fourth is []" if isinstance(row, list) and len(row) == 3 else ""
-        raise ModelConfigError(
-            f"{where}: a row is [from, repeats, module, args] or, named, one more{hint}; got {row!r}"
-        )
+        raise ModelConfigError(f"{where}: a row is [from, repeats, module, args] or, named, one more; got {row!r}")
     sources, repeats, module, args, name = [*row, None][:5]
     if name is not None and not (isinstance(name, str) and name.isidentifier() and not re.fullmatch(PYRAMID, name)):
         raise ModelConfigError(f"{where}: a row's name is a word other than P1 to P9, got {name!r}")
@@ -238,12 +201,12 @@ def _select_scale(data: dict[str, Any], name: str) -> tuple[float, float, float]
     """Return depth, width and channel limit; of `scales`, those of `scale` or else the first."""
     scales = data.get("scales")
     if not scales:
-        return data.get("depth_multiple", 1.0), data.get("width_multiple", 1.0), data.get("max_channels", float("inf"))
+        return data.get("depth_multiple", 1.0), data.get("width_multiple", 1.0), data.get("max_channels", math.inf)
     scale = data["scale"] = data.get("scale") or next(iter(scales))  # published weights may have an empty one
     if scale not in scales:
         raise ModelConfigError(f"{name}: unknown scale {scale!r}; the file has {', '.join(map(str, scales))}")
     values = scales[scale]
-    if not isinstance(values, list) or len(values) != 3 or not all(isinstance(v, int | float) for v in values):
+    if not isinstance(values, list) or len(values) != 3:
         raise ModelConfigError(f"{name}: scale {scale!r} must be [depth, width, max_channels], got {values!r}")
     return tuple(values)
 
