@@ -124,7 +124,7 @@ def test_other_files_are_refused(exported, tmp_path):
         "plain.onnx": "no class names and image size in its metadata",
         "text.onnx": "onnxruntime cannot run it as an ONNX model",
         "none.onnx": "no such file",
-        "cut.torchscript": "not a TorchScript file, or its end is missing",
+        "cut.torchscript": "not a whole TorchScript file",
         "other.torchscript": "no class names",
         "best.pt": "expected an exported model",
     }.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats import ExportFormat, ExportSpec, Metadata, export_formats, get_format
 from ultralytics.nn.formats.compare import BOUNDS, Difference, compare
+from ultralytics.nn.parser import TRACE_SIZE
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
@@ -32,7 +32,6 @@ COMPARED = 4  # images
 CALIBRATED = 128  # images for int8; more hardly change the ranges
 FEW = 16  # images for int8, below which a warning is logged
 DRAWN_SIZE = 192  # pixels of a drawn image before it is stretched
-MEGABYTE = 1e6
 MARKS = {"float32": "", "float16": "_half", "int8": "_int8"}  # in the file name
 
 
@@ -50,7 +49,7 @@ class Exporter(CallbacksMixin):
         overrides: options that replace those of `cfg`.
         _callbacks: functions by event.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from ultralytics.nn.tasks import RTDETRDetectionModel
         >>> network = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml").eval()
@@ -84,14 +83,9 @@ class Exporter(CallbacksMixin):
         kind, source = self._check_format(), source or self.args.model or "model.pt"
         self.callbacks.run("on_export_start", self)
         spec = self._make_spec(model, kind, source)
-        metadata = spec.metadata
-        height, width = metadata.imgsz
-        shape = "any size and batch" if metadata.dynamic else f"{metadata.batch} x {height}x{width}"
-        LOGGER.info(f"Exporting {source} to {kind.name}, {metadata.precision}, {shape}")
-        started = time.perf_counter()
+        LOGGER.info(f"Exporting {source} to {kind.name}, {spec.metadata.precision}")
         self.file = kind.export(spec)
-        seconds = time.perf_counter() - started
-        LOGGER.info(f"{self.file}: {size_of(self.file) / MEGABYTE:.1f} MB, written in {seconds:.1f} s")
+        LOGGER.info(f"{self.file}: {size_of(self.file) / 1e6:.1f} MB")
         self._compare(spec, kind)
         self.callbacks.run("on_export_end", self)
         return str(self.file)
@@ -105,6 +99,8 @@ class Exporter(CallbacksMixin):
                 raise OptionError(f"{option} is not supported by format={kind.name}; supported: {supported}.")
         if self.args.int8 and self.args.half:
             raise OptionError("int8 and half: choose one of them; an int8 export keeps its head in float32")
+        if self.args.int8 and self.args.data is None:
+            raise OptionError("int8: needs images of the data set to calibrate; add data=my.yaml (its split= is used).")
         return kind
 
     def _make_spec(self, model: nn.Module, kind: ExportFormat, source: str) -> ExportSpec:
@@ -115,34 +111,27 @@ class Exporter(CallbacksMixin):
             network = for_inference(network) if options.accelerate else network.fuse()
         stride = int(max(model.stride))
         size = check_imgsz(options.imgsz, stride)
-        height, width = (size, size) if isinstance(size, int) else size
+        size = (size, size) if isinstance(size, int) else tuple(size)
         precision = "int8" if options.int8 else "float16" if options.half else "float32"
         metadata = Metadata(
             names=dict(model.names),
-            imgsz=(height, width),
+            imgsz=size,
             batch=options.batch,
             dynamic=options.dynamic,
             stride=stride,
             precision=precision,
             data=options.data if isinstance(options.data, str) else None,
             model_yaml=model.yaml if kind.load is None else None,
-            smallest=_smallest_side(network, (height, width), stride) if options.dynamic else 0,
+            smallest=_smallest_side(model, size, stride) if options.dynamic else 0,
         )
         path = Path(source)
         folder = Path() if path.suffix.lower() in (".yaml", ".yml") else path.parent
         file = folder / f"{path.stem}{MARKS[precision]}{kind.suffixes[0]}"
-        return ExportSpec(network, options, metadata, file, self._calibration((height, width)))
+        return ExportSpec(network, options, metadata, file, self._calibration(size) if options.int8 else None)
 
-    def _calibration(self, size: tuple[int, int]) -> Tensor | None:
-        """Load (N, 3, H, W) images for int8, N a multiple of the batch; None for other precisions."""
+    def _calibration(self, size: tuple[int, int]) -> Tensor:
+        """Load (N, 3, H, W) images for int8, N a multiple of the batch."""
         data, split, batch = self.args.data, self.args.split, self.args.batch
-        if not self.args.int8:
-            return None
-        if data is None:
-            raise OptionError(
-                "int8: needs images of the data set to calibrate activation ranges; add data=my.yaml (its split= is "
-                "used, val by default)."
-            )
         images = load_images(data, split, size, CALIBRATED)
         count = len(images) // batch * batch
         if not count:
@@ -161,8 +150,7 @@ class Exporter(CallbacksMixin):
             exported = AutoBackend(self.file, device)
         with torch.no_grad():
             expected, found = (network(images.to(device))[0] for network in (spec.network, exported))
-        precision = spec.metadata.precision
-        bounds = BOUNDS[precision]
+        precision, bounds = spec.metadata.precision, BOUNDS[spec.metadata.precision]
         self.difference = compare(expected, found, precision)
         LOGGER.info(f"PyTorch and {self.file.name} on {len(images)} {origin}: {self.difference}")
         if not self.difference.within(bounds):
@@ -186,12 +174,9 @@ class Exporter(CallbacksMixin):
 
 
 def load_images(data: str | Mapping, split: str, size: tuple[int, int], count: int, *, fetch: bool = True) -> Tensor:
-    """Load up to `count` evenly spaced images of a split as (N, 3, H, W), RGB in 0..1.
+    """Load up to `count` evenly spaced images of a split as (N, 3, H, W), RGB in 0..1, without unreadable ones.
 
-    Unreadable images are skipped with a warning. With `fetch` a missing data set is downloaded.
-
-    Raises:
-        DataError: the data set is missing, or none of its images is readable.
+    With `fetch` a missing data set is downloaded. Raises DataError if there is no readable image.
     """
     config = load_dataset_config(data, (split,), fetch=fetch)
     files = list_images(config.splits[split], config.root)
@@ -218,21 +203,19 @@ def _to_tensor(images: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(rgb)).float() / 255
 
 
-def _smallest_side(network: nn.Module, size: tuple[int, int], stride: int) -> int:
+def _smallest_side(model: nn.Module, size: tuple[int, int], stride: int) -> int:
     """Return the side of the smallest square image whose maps have a position for every query, as the trace needs.
 
     Raises:
         OptionError: images of `size` have too few positions.
     """
-    head, positions = network.model[-1], []
-    hook = head.register_forward_pre_hook(lambda _, inputs: positions.append(sum(x[0, 0].numel() for x in inputs[0])))
-    with torch.no_grad():
-        network(torch.zeros(1, 3, *size, device=next(network.parameters()).device))
-    hook.remove()
-    if positions[0] < head.num_queries:
+    head = model.model[-1]
+    maps = [model.layer_shapes[:-1][index][0] for index in head.f]  # (1, C, H, W) of an image of TRACE_SIZE
+    density = sum(math.prod(shape[2:]) for shape in maps) / TRACE_SIZE**2  # positions per pixel
+    positions = math.prod(size) * density
+    if positions < head.num_queries:
         raise OptionError(
-            f"dynamic: images of {size[0]}x{size[1]} have {positions[0]} positions for {head.num_queries} queries; "
+            f"dynamic: images of {size[0]}x{size[1]} have {positions:.0f} positions for {head.num_queries} queries; "
             "export with a larger imgsz, or train with fewer queries="
         )
-    side = math.sqrt(size[0] * size[1] * head.num_queries / positions[0])
-    return math.ceil(side / stride) * stride
+    return math.ceil(math.sqrt(head.num_queries / density) / stride) * stride

@@ -24,7 +24,7 @@ class AutoBackend(nn.Module):
         WeightsError: `weights` is not an exported model, or one of another kind.
         MissingPackageError: its runtime is not installed.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from ultralytics.engine.exporter import Exporter
         >>> from ultralytics.nn.tasks import RTDETRDetectionModel
@@ -63,19 +63,15 @@ class AutoBackend(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         """Compute (B, 3, H, W), RGB in 0..1 -> ((B, queries, 4 + classes), None), like a network in eval mode.
 
-        A model with a fixed batch runs in groups of that size; the last group is padded.
-
-        Raises:
-            DataError: the model does not accept images of this size.
+        A fixed batch runs in groups of that size; the last group is padded. Raises DataError for another image size.
         """
         if self.device != self._opened_on:
             self._open()
         self._check_size(*x.shape[2:])
-        if self.metadata.dynamic:
-            return self._per_class(self._run(x)).to(x.device), None
-        batch, outputs = self.metadata.batch, []
-        for group in x.split(batch):
-            padded = F.pad(group, (0, 0) * 3 + (0, batch - len(group)))  # (len(group), 3, H, W) -> (batch, 3, H, W)
+        size = len(x) if self.metadata.dynamic else self.metadata.batch
+        outputs = []
+        for group in x.split(size):
+            padded = F.pad(group, (0, 0) * 3 + (0, size - len(group)))  # (len(group), 3, H, W) -> (size, 3, H, W)
             outputs.append(self._run(padded)[: len(group)])
         return self._per_class(torch.cat(outputs)).to(x.device), None
 
@@ -92,12 +88,11 @@ class AutoBackend(nn.Module):
         self.metadata, self._run, self._opened_on = opened.metadata, opened.run, self.device
 
     def _check_size(self, height: int, width: int) -> None:
-        known, stride, smallest = self.metadata.imgsz, self.metadata.stride, self.metadata.smallest
-        if not self.metadata.dynamic and (height, width) != known:
-            option = known[0] if known[0] == known[1] else f"[{known[0]},{known[1]}]"
+        expected, stride, smallest = self.metadata.imgsz, self.metadata.stride, self.metadata.smallest
+        if not self.metadata.dynamic and (height, width) != expected:
             raise DataError(
-                f"{self.weights}: expected images of {known[0]}x{known[1]}, got {height}x{width}; use imgsz={option}, "
-                "or export with dynamic=True."
+                f"{self.weights}: expected images of {expected[0]}x{expected[1]}, got {height}x{width}; use imgsz="
+                f"[{expected[0]},{expected[1]}], or export with dynamic=True."
             )
         if height % stride or width % stride or height * width < smallest**2:
             raise DataError(

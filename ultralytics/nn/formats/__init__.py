@@ -1,7 +1,6 @@
 """Formats of exported models, one file each, with both directions: export and inference.
 
-A format is a module of this folder that defines `FORMAT = ExportFormat(...)`. There is no other list: the values of the
-option `format`, the error messages and `AutoBackend` come from these modules.
+A format is a module of this folder that defines `FORMAT = ExportFormat(...)`; there is no other list.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from ultralytics.utils.errors import OptionError, WeightsError, did_you_mean
 
 @cache
 def export_formats() -> dict[str, ExportFormat]:
-    """Import the modules of this folder and return their formats by name."""
+    """Return the formats of the modules of this folder by name."""
     modules = [importlib.import_module(f"{__name__}.{entry.name}") for entry in pkgutil.iter_modules(__path__)]
     return {module.FORMAT.name: module.FORMAT for module in modules if hasattr(module, "FORMAT")}
 
@@ -38,12 +37,7 @@ def find_format(path: str | Path) -> ExportFormat | None:
 
 
 def open_exported(path: str | Path, *, device: str = "cpu", threads: int = 1) -> RuntimeModel:
-    """Load an exported model into its runtime.
-
-    Args:
-        path: the file, or OpenVINO's folder.
-        device: "cpu" or "cuda:N".
-        threads: threads of the runtime on the CPU.
+    """Load an exported model, a file or OpenVINO's folder, into its runtime on "cpu" or "cuda:N".
 
     Raises:
         WeightsError: the file is missing, damaged, or of another kind of model.
@@ -52,8 +46,7 @@ def open_exported(path: str | Path, *, device: str = "cpu", threads: int = 1) ->
     """
     exported = find_format(path)
     if exported is None:
-        suffixes = [suffix for f in export_formats().values() if f.load is not None for suffix in f.suffixes]
-        raise WeightsError(f"{path}: expected an exported model, a name that ends in {', '.join(suffixes)}.")
+        raise WeightsError(f"{path}: expected an exported model; formats: {', '.join(export_formats())}.")
     if not Path(path).exists():
         raise WeightsError(f"{path}: no such file.")
     return exported.load(Path(path), device, threads)

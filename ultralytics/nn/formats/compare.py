@@ -14,12 +14,9 @@ CONFIDENT = 0.25  # int8 is compared on objects that would be shown; boxes of ot
 
 @dataclass(frozen=True)
 class Bounds:
-    """Accepted difference of a precision from PyTorch.
+    """Accepted difference of a precision from PyTorch, as in `Difference`.
 
-    Attributes:
-        boxes: largest difference of cx, cy, w, h, in 0..1 of the image.
-        scores: largest difference of a class probability.
-        swapped: share of queries that may have no match within these. One of each image may, except for int8.
+    `swapped` is the share of queries that may have no match. One of each image may, except for int8.
     """
 
     boxes: float
@@ -38,8 +35,7 @@ class Difference:
         boxes: largest difference of cx, cy, w, h, in 0..1 of the image.
         scores: largest difference of a class probability.
         queries: number of matched queries in all images.
-        swapped: number of queries without a match within the bounds. At the end of the top-k selection scores are
-            nearly equal, and either side may select another position.
+        swapped: number of queries without a match, as nearly equal scores at the end of the top-k selection swap.
     """
 
     boxes: float
@@ -60,16 +56,10 @@ class Difference:
 
 
 def compare(expected: Tensor, found: Tensor, precision: str) -> Difference:
-    """Match the queries of each image one to one by boxes and scores, and measure the remaining difference.
+    """Match the queries (B, queries, 4 + classes) of each image one to one, and measure the remaining difference.
 
-    Args:
-        expected: (B, queries, 4 + classes), of PyTorch.
-        found: the same of the exported model.
-        precision: a key of BOUNDS. Pairs outside these bounds count as swapped if they are few. For int8 only queries
-            with a PyTorch score of CONFIDENT or more count, or the best one of an image without any.
-
-    Raises:
-        WeightsError: the shapes differ.
+    Pairs outside the bounds of the precision count as swapped if they are few. For int8 only queries with a PyTorch
+    score of CONFIDENT or more count, or the best one of an image without any. Raises WeightsError for other shapes.
     """
     from scipy.optimize import linear_sum_assignment  # slow to import
 

@@ -24,7 +24,7 @@ class ExportSpec:
     Attributes:
         network: the detector in eval mode, float32, on the device of the format, fused if the format runs it.
         options: the options of the run.
-        metadata: what is written into the file.
+        metadata: properties to write into the file.
         file: path of the file to write.
         calibration: (N, 3, H, W) images for int8, N a multiple of the batch; None for other precisions.
     """
@@ -37,10 +37,9 @@ class ExportSpec:
 
     @property
     def example(self) -> Tensor:
-        """Random images (B, 3, H, W) to trace the network with."""
+        """Images (B, 3, H, W) to trace the network with."""
         device = next(self.network.parameters()).device
-        generator = torch.Generator().manual_seed(0)
-        return torch.rand(self.metadata.batch, 3, *self.metadata.imgsz, generator=generator).to(device)
+        return torch.zeros(self.metadata.batch, 3, *self.metadata.imgsz, device=device)
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,6 @@ class RuntimeModel:
     """An exported model in its runtime.
 
     Attributes:
-        metadata: content of the file besides the network.
         run: images (B, 3, H, W), float32 RGB in 0..1 -> (B, queries, 4 + classes), or (B, queries, 6) of newer
             published exporters: box, score, class. B is `metadata.batch` unless the model is dynamic.
     """
@@ -103,22 +101,13 @@ class ExportWrapper(nn.Module):
 
 
 @contextmanager
-def silence_tracing() -> Iterator[None]:
-    """Disable gradients and the tracing warnings of torch."""
-    with warnings.catch_warnings(), torch.no_grad():
-        for category in (torch.jit.TracerWarning, DeprecationWarning, FutureWarning):
-            warnings.simplefilter("ignore", category)
-        warnings.filterwarnings("ignore", module="torch.onnx")
-        yield
-
-
-@contextmanager
-def silence_logger(name: str | None = None) -> Iterator[None]:
-    """Limit a logger, by default the root logger, to errors."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def silence() -> Iterator[None]:
+    """Disable gradients, warnings, and log lines below errors, of which tracing and quantization write many."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)

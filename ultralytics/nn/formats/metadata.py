@@ -25,17 +25,13 @@ class Metadata:
     """Properties of an exported model.
 
     Attributes:
-        names: class names by index.
         imgsz: height and width of the images, in pixels.
-        batch: images per run.
         dynamic: whether any image size (multiples of `stride`) and any batch are accepted.
         stride: largest stride of the network, in pixels.
         precision: "float32", "float16" or "int8".
         data: the data set of the training, if known.
         model_yaml: content of the model file, if the format stores it.
-        version: version of the package that wrote the file.
-        smallest: side in pixels of the smallest square image of a dynamic model, the smallest with a position for
-            every query; 0 if unknown.
+        smallest: side in pixels of the smallest square image with a position for every query; 0 if unknown.
         pairs: whether the output is the (B, queries, 6) of newer published exporters: box, score, class.
     """
 
@@ -69,11 +65,7 @@ class Metadata:
 
     @classmethod
     def from_text(cls, entries: Mapping[str, Any], where: str | Path) -> Metadata:
-        """Parse the entries of a file, as texts or as values.
-
-        Raises:
-            WeightsError: the entries do not describe a detector, or lack what is needed to run it.
-        """
+        """Parse the entries of a file, as texts or as values. Raise WeightsError if they describe no detector."""
         if not {"names", "stride", "imgsz"} <= set(entries):
             raise WeightsError(
                 f"{where}: no class names and image size in its metadata; expected a model written by `yolo export` or "

@@ -12,14 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.nn.formats.export_spec import (
-    ExportFormat,
-    ExportSpec,
-    ExportWrapper,
-    RuntimeModel,
-    silence_logger,
-    silence_tracing,
-)
+from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec, ExportWrapper, RuntimeModel, silence
 from ultralytics.nn.formats.metadata import Metadata
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import DeviceError, OptionError, WeightsError
@@ -28,7 +21,6 @@ from ultralytics.utils.files import atomic_write, first_line
 OPSET = 17  # layer normalization; supported by every current runtime
 OLDEST_OPSET = 16  # grid sampling
 INPUT, OUTPUT = "images", "output0"
-TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 def export(spec: ExportSpec) -> Path:
@@ -48,7 +40,7 @@ def export(spec: ExportSpec) -> Path:
 
 
 def onnx_bytes(spec: ExportSpec, *, half: bool = False) -> bytes:
-    """Trace the network to an ONNX model without metadata, and return its serialized content."""
+    """Trace the network, and return the serialized ONNX model without metadata."""
     require("onnx", "onnx", "export to ONNX")
     opset = spec.options.opset or OPSET
     if opset < OLDEST_OPSET:
@@ -57,7 +49,7 @@ def onnx_bytes(spec: ExportSpec, *, half: bool = False) -> bytes:
     # Use the tracing exporter: torch's newer one needs another package, and older versions of torch have no choice.
     tracing = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     content = io.BytesIO()
-    with silence_tracing():
+    with silence():
         torch.onnx.export(
             ExportWrapper(spec.network, half=half), (spec.example,), content, input_names=[INPUT],
             output_names=[OUTPUT], opset_version=opset, dynamic_axes=axes, **tracing,
@@ -66,7 +58,7 @@ def onnx_bytes(spec: ExportSpec, *, half: bool = False) -> bytes:
 
 
 def head_prefix(spec: ExportSpec) -> str:
-    """Return the start of the names of the head's nodes. int8 excludes the head, whose boxes it would destroy."""
+    """Return the start of the names of the head's nodes. int8 would destroy the boxes of the head."""
     return f"/network/model.{len(spec.network.model) - 1}/"
 
 
@@ -82,7 +74,7 @@ def _quantize(model: Any, spec: ExportSpec) -> Any:
             return None if batch is None else {INPUT: batch.numpy()}
 
     head = [node.name for node in model.graph.node if node.name.startswith(head_prefix(spec))]
-    with tempfile.TemporaryDirectory() as folder, silence_logger():  # its recommendations are followed already
+    with tempfile.TemporaryDirectory() as folder, silence():
         float32, prepared, int8 = (str(Path(folder) / f"{name}.onnx") for name in ("float32", "prepared", "int8"))
         onnx.save(model, float32)
         quantization.shape_inference.quant_pre_process(float32, prepared, skip_symbolic_shape=True)
@@ -99,21 +91,17 @@ def load(path: Path, device: str, threads: int) -> RuntimeModel:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors
-    # The exceptions of onnxruntime have no base class of their own.
-    errors = [e for e in vars(runtime.capi.onnxruntime_pybind11_state).values() if isinstance(e, type)]
+    providers = _providers(runtime, device)
     try:
-        session = runtime.InferenceSession(str(path), options, providers=_providers(runtime, device))
-    except tuple(e for e in errors if issubclass(e, Exception)) as error:
+        session = runtime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # those of onnxruntime have no base class
         raise WeightsError(f"{path}: onnxruntime cannot run it as an ONNX model ({first_line(error)}).") from error
     metadata = Metadata.from_text(session.get_modelmeta().custom_metadata_map, path)
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or inputs[0].type not in TYPES or len(inputs[0].shape) != 4 or len(outputs) != 1:
-        got = ", ".join(f"{value.name} {value.type} {value.shape}" for value in (*inputs, *outputs))
-        raise WeightsError(f"{path}: expected one input (B, 3, H, W) of floats and one output, got {got}.")
-    name, dtype = inputs[0].name, TYPES[inputs[0].type]
+    images_input = session.get_inputs()[0]
+    dtype = np.float16 if images_input.type == "tensor(float16)" else np.float32  # float16 of published exporters
 
     def run(images: Tensor) -> Tensor:
-        (output,) = session.run(None, {name: images.cpu().numpy().astype(dtype, copy=False)})
+        output = session.run(None, {images_input.name: images.cpu().numpy().astype(dtype, copy=False)})[0]
         return torch.from_numpy(output).float()
 
     return RuntimeModel(metadata, run)

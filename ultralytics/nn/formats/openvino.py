@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
-from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec, RuntimeModel, silence_logger
+from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec, RuntimeModel, silence
 from ultralytics.nn.formats.metadata import Metadata
 from ultralytics.nn.formats.onnx import head_prefix, onnx_bytes
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import DeviceError, WeightsError
-from ultralytics.utils.files import first_line, read_yaml
+from ultralytics.utils.files import first_line, read_yaml, write_yaml
 
 METADATA_FILE = "metadata.yaml"
 SUFFIX = "_openvino_model"  # of the folder, as published exporters name it
@@ -26,20 +24,14 @@ SUFFIX = "_openvino_model"  # of the folder, as published exporters name it
 def export(spec: ExportSpec) -> Path:
     """Convert the ONNX model and write the folder of `spec`. With `half` the weights are stored in float16."""
     openvino = require("openvino", "openvino", "export to OpenVINO")
-    with tempfile.TemporaryDirectory() as scratch:
-        source, folder = Path(scratch) / "model.onnx", Path(scratch) / "folder"
-        source.write_bytes(onnx_bytes(spec))
-        model = openvino.convert_model(source)
-        if spec.options.int8:
-            model = _quantize(model, spec)
-        folder.mkdir()
-        name = f"{spec.file.name.removesuffix(SUFFIX)}.xml"
-        openvino.save_model(model, folder / name, compress_to_fp16=spec.options.half)
-        text = yaml.safe_dump(spec.metadata.as_text(), allow_unicode=True)
-        (folder / METADATA_FILE).write_text(text, encoding="utf-8")
-        shutil.rmtree(spec.file, ignore_errors=True)  # a previous export
-        spec.file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(str(folder), spec.file)
+    model = openvino.Core().read_model(onnx_bytes(spec))
+    if spec.options.int8:
+        model = _quantize(model, spec)
+    shutil.rmtree(spec.file, ignore_errors=True)  # a previous export
+    spec.file.mkdir(parents=True)
+    name = f"{spec.file.name.removesuffix(SUFFIX)}.xml"
+    openvino.save_model(model, spec.file / name, compress_to_fp16=spec.options.half)
+    write_yaml(spec.file / METADATA_FILE, spec.metadata.as_text())
     return spec.file
 
 
@@ -49,7 +41,7 @@ def _quantize(model: Any, spec: ExportSpec) -> Any:
     batches = spec.calibration.split(spec.metadata.batch)
     head = nncf.IgnoredScope(patterns=[f"^{re.escape(head_prefix(spec))}.*"], validate=False)
     dataset = nncf.Dataset(batches, lambda batch: batch.numpy())
-    with silence_logger("nncf"):  # it lists every node of the head
+    with silence():  # it lists every node of the head
         return nncf.quantize(model, dataset, subset_size=len(batches), ignored_scope=head)
 
 

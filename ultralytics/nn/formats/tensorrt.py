@@ -17,23 +17,15 @@ from ultralytics.utils.errors import DeviceError, UserError, WeightsError
 from ultralytics.utils.files import atomic_write
 
 GIB = 1 << 30
-MAX_METADATA = 10_000_000  # bytes
 MAX_BATCH = 16  # of a dynamic engine, unless `batch` is larger
 MIN_SIDE = 128  # pixels, of a dynamic engine; smaller images have fewer positions than the usual 300 queries
 
 
 def export(spec: ExportSpec) -> Path:
-    """Build an engine from the ONNX model and write the file of `spec`.
-
-    Raises:
-        MissingPackageError: TensorRT is not installed.
-        DeviceError: the network is not on a CUDA GPU.
-        UserError: TensorRT cannot build the engine.
-    """
+    """Build an engine from the ONNX model and write the file of `spec`. Raise UserError if TensorRT cannot."""
     tensorrt = require("tensorrt", "tensorrt>=10", "export to a TensorRT engine")
-    device = next(spec.network.parameters()).device
-    if device.type != "cuda":
-        raise DeviceError(f"format=engine: TensorRT builds on the CUDA GPU that runs the engine, got {device}")
+    if not next(spec.network.parameters()).is_cuda:
+        raise DeviceError("format=engine: TensorRT builds on the CUDA GPU that runs the engine; use device=0")
     logger = tensorrt.Logger(tensorrt.Logger.WARNING)
     builder = tensorrt.Builder(logger)
     # Strongly typed: precisions are those of the ONNX model, with the head in float32.
@@ -55,8 +47,8 @@ def export(spec: ExportSpec) -> Path:
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise UserError(
-            f"{spec.file}: TensorRT {tensorrt.__version__} could not build the engine, see its messages above. If "
-            "memory is short, try a smaller imgsz or batch, or set workspace= (GiB)."
+            f"{spec.file}: TensorRT {tensorrt.__version__} could not build the engine, see its messages above. "
+            "If memory is short, try a smaller imgsz or batch, or set workspace= (GiB)."
         )
     metadata = json.dumps(spec.metadata.as_text()).encode()
     with atomic_write(spec.file) as file:
@@ -82,11 +74,9 @@ def load(path: Path, device: str, threads: int) -> RuntimeModel:
 
 def split_engine(content: bytes, where: Path) -> tuple[dict[str, Any], bytes]:
     """Split the content of a file into metadata and engine. Raise WeightsError if there is no metadata."""
-    length = int.from_bytes(content[:4], "little")
+    end = 4 + int.from_bytes(content[:4], "little")
     try:
-        if not 2 <= length <= min(MAX_METADATA, len(content)):
-            raise ValueError("there is none")
-        return json.loads(content[4 : 4 + length]), content[4 + length :]
+        return json.loads(content[4:end]), content[end:]
     except ValueError as error:
         raise WeightsError(
             f"{where}: cannot read the metadata before the TensorRT engine ({error}); expected a file of "

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import warnings
-import zipfile
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec, ExportWrapper, RuntimeModel, silence_tracing
+from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec, ExportWrapper, RuntimeModel, silence
 from ultralytics.nn.formats.metadata import Metadata
 from ultralytics.utils.errors import WeightsError
 from ultralytics.utils.files import atomic_write, first_line
@@ -22,7 +20,7 @@ METADATA_ENTRY = "config.txt"  # as published exporters name it
 def export(spec: ExportSpec) -> Path:
     """Trace the network and write the file of `spec`."""
     content = io.BytesIO()
-    with silence_tracing():
+    with silence():
         traced = torch.jit.trace(ExportWrapper(spec.network, half=spec.options.half), spec.example, check_trace=False)
         torch.jit.save(traced, content, _extra_files={METADATA_ENTRY: json.dumps(spec.metadata.as_text())})
     with atomic_write(spec.file) as file:
@@ -32,24 +30,19 @@ def export(spec: ExportSpec) -> Path:
 
 def load(path: Path, device: str, threads: int) -> RuntimeModel:
     """Load a TorchScript file; see `open_exported`. `threads` are those of torch itself."""
-    if not zipfile.is_zipfile(path):
-        raise WeightsError(f"{path}: not a TorchScript file, or its end is missing.")
     entries = {METADATA_ENTRY: ""}
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch recommends torch.export
+        with silence():
             network = torch.jit.load(str(path), map_location=device, _extra_files=entries).eval()
-        metadata = Metadata.from_text(json.loads(entries[METADATA_ENTRY] or "{}"), path)
-    except RuntimeError as error:
-        raise WeightsError(f"{path}: not a TorchScript file ({first_line(error)}).") from error
-    except json.JSONDecodeError as error:
-        raise WeightsError(f"{path}: its {METADATA_ENTRY} is not JSON ({error}).") from error
+        content = json.loads(entries[METADATA_ENTRY] or "{}")
+    except (RuntimeError, json.JSONDecodeError) as error:
+        raise WeightsError(f"{path}: not a whole TorchScript file ({first_line(error)}).") from error
 
     def run(images: Tensor) -> Tensor:
         with torch.no_grad():
             return network(images.to(device)).float()
 
-    return RuntimeModel(metadata, run)
+    return RuntimeModel(Metadata.from_text(content, path), run)
 
 
 FORMAT = ExportFormat("torchscript", (".torchscript",), export, load)
