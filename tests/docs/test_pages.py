@@ -85,3 +85,9 @@ def test_schema_has_every_option_once():
     assert rows["patience"][:4] == ("Training", "patience", "an integer >= 0", 50)
     assert "1.25 times imgsz" in rows["multi_scale"].description
     assert "https://arxiv.org/abs/2409.08475" in rows["one_to_many"].description  # a continuation line
+
+
+def test_pages_named_in_the_code_exist():
+    files = [*(ROOT / "ultralytics").rglob("*.py"), *(ROOT / "ultralytics").rglob("*.yaml"), *ROOT.glob("*.py")]
+    named = {page for file in files for page in re.findall(r"(?:docs|benchmarks)/[\w/-]+\.md", file.read_text("utf-8"))}
+    assert named and not [page for page in named if not (ROOT / page).exists()]

@@ -1,6 +1,6 @@
 """Recommend training options from statistics of the data: few, crowded or tiny objects need other than the defaults.
 
-The defaults are those of the paper for COCO (118,000 images). docs/en/small-data.md lists the conditions.
+The defaults are those of the paper for COCO (118,000 images). docs/en/data.md lists the conditions.
 """
 
 from __future__ import annotations

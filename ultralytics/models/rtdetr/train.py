@@ -18,7 +18,7 @@ class RTDETRTrainer(BaseTrainer):
     """Train an RT-DETR on a detection data set: images are stretched to a square, never padded to a rectangle.
 
     Methods to override: `get_model`, `get_dataloader`, `build_dataset`, `get_validator`, `preprocess_batch`,
-    `build_optimizer`, `optimizer_step`, `validate`; see docs/en/interop.md.
+    `build_optimizer`, `optimizer_step`, `validate`; see docs/en/train.md.
 
     >>> trainer = RTDETRTrainer(overrides={"model": "rtdetr-r18.yaml", "data": "shapes.yaml", "epochs": 3})
     >>> trainer.add_callback("on_fit_epoch_end", lambda trainer: print(trainer.epoch, trainer.metrics))

@@ -1,7 +1,7 @@
 """Linear layers computed as 1x1 convolutions on AMD processors with AVX-512, where these are twice as fast.
 
 torch multiplies float32 matrices on x86 with MKL, which uses AVX-512 on Intel processors only. Convolutions use oneDNN,
-which has no such limit. Figures are in docs/en/performance.md.
+which has no such limit. Figures are in benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
