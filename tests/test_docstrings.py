@@ -9,7 +9,11 @@ import logging
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.interop.networks import NETWORK
+from tests.shapes import write_shapes
+from ultralytics.data.synthetic import NAMES
 from ultralytics.utils.errors import MissingPackageError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,8 +56,10 @@ PUBLIC = [
 
 @pytest.fixture(autouse=True)
 def temporary_folder(tmp_path, monkeypatch):
-    """Run every example in an empty folder, and keep the log out of its output."""
+    """Run every example beside a model file and a data YAML, and keep the log out of its output."""
     monkeypatch.chdir(tmp_path)
+    write_shapes(tmp_path, train=2, val=1)
+    Path("small.yaml").write_text(yaml.safe_dump({**NETWORK, "nc": len(NAMES)}))
     monkeypatch.setenv("ULTRALYTICS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(logging.getLogger("ultralytics"), "handlers", [logging.NullHandler()])
 

@@ -80,15 +80,14 @@ class Model(CallbacksMixin):
         suffix = Path(self.source).suffix.lower()
         if suffix in (".yaml", ".yml"):
             load_model_yaml(self.source)  # report errors of the file now, not at the first use
-        elif self.is_exported:
-            if not Path(self.source).exists():
-                raise WeightsError(f"{self.source}: no such file.")
         elif suffix in (".pt", ".safetensors"):
             self.checkpoint = load_model_weights(self.source)
-        else:
+        elif not self.is_exported:
             raise ModelConfigError(
                 f"model {self.source!r}: expected a model file (.yaml), weights (.pt) or an exported model"
             )
+        elif not Path(self.source).exists():
+            raise WeightsError(f"{self.source}: no such file.")
 
     @cached_property
     def model(self) -> nn.Module:
@@ -121,17 +120,12 @@ class Model(CallbacksMixin):
             trainer: a subclass of `RTDETRTrainer`.
             **options: see `yolo cfg`. `resume=True` resumes the run whose `last.pt` this model was built from.
 
-        >>> from tempfile import TemporaryDirectory
-        >>> from ultralytics import RTDETR
-        >>> from ultralytics.data.synthetic import NAMES, generate_shapes
-        >>> small = {"epochs": 1, "imgsz": 64, "batch": 2, "workers": 0, "plots": False, "verbose": False}
-        >>> names = {"names": list(NAMES)}
-        >>> with TemporaryDirectory() as folder:
-        ...     _ = generate_shapes(folder + "/shapes", images_train=2, images_val=2, size=64, seed=0)
-        ...     data = {"path": folder + "/shapes", "train": "images/train", "val": "images/val"}
-        ...     metrics = RTDETR("rtdetr-efficientvit-m0.yaml").train(data=data | names, project=folder, **small)
-        >>> 0 <= metrics.box.map <= 1
-        True
+        Examples:
+            >>> from ultralytics import RTDETR
+            >>> model, options = RTDETR("small.yaml"), {"imgsz": 64, "epochs": 1, "workers": 0, "plots": False}
+            >>> metrics = model.train(data="shapes.yaml", **options)
+            >>> 0 <= metrics.box.map <= 1, model.trainer.best.name
+            (True, 'best.pt')
         """
         self._require_weights("train")
         args = self._options("train", options, model=self.source)
@@ -159,11 +153,7 @@ class Model(CallbacksMixin):
 
         if not args.save:
             raise OptionError("save=False: training on several devices returns its weights in a file; remove it.")
-        network = None
-        if self._loaded:
-            state = {"model_yaml": self.model.yaml, "nc": self.model.nc, "names": self.names, "ema": None}
-            state["model"] = self.model.state_dict()
-            network = partial(load_network, state, self.network_class, self.modules)
+        network = partial(load_network, self._state(), self.network_class, self.modules) if self._loaded else None
         self.metrics, folder = launch(args, train_process, trainer_class, args, self.callbacks, network, given)
         self.trainer = trainer_class(args.replace(device="cpu"))  # not set up: holds the paths and metrics
         files = RunDir(folder)
@@ -183,16 +173,11 @@ class Model(CallbacksMixin):
             validator: a subclass of `RTDETRValidator`.
             **options: see `yolo cfg`.
 
-        >>> from tempfile import TemporaryDirectory
-        >>> from ultralytics import RTDETR
-        >>> from ultralytics.data.synthetic import generate_shapes
-        >>> model = RTDETR("rtdetr-efficientvit-m0.yaml", verbose=False)
-        >>> with TemporaryDirectory() as folder:
-        ...     _ = generate_shapes(folder + "/shapes", images_train=1, images_val=2, size=64, seed=0)
-        ...     data = {"path": folder + "/shapes", "val": "images/val", "names": model.names}
-        ...     metrics = model.val(data=data, imgsz=64, workers=0, plots=False, verbose=False)
-        >>> len(metrics.names), 0 <= metrics.box.map50 <= 1
-        (80, True)
+        Examples:
+            >>> from ultralytics import RTDETR
+            >>> metrics = RTDETR("small.yaml").val(data="shapes.yaml", imgsz=64, workers=0, plots=False)
+            >>> 0 <= metrics.box.map50 <= 1
+            True
         """
         args = self._options("val", options, model=self.source)
         validator = (validator or self.validator_class)(None, None, args, self.callbacks)
@@ -203,11 +188,7 @@ class Model(CallbacksMixin):
         return self.metrics
 
     def summary_table(self) -> SummaryTable:
-        """Return size, speed and accuracy in the last validation or training, for text, Markdown, LaTeX and CSV.
-
-        Raises:
-            UserError: there are no metrics yet.
-        """
+        """Return size, speed and accuracy in the last validation or training, for text, Markdown, LaTeX and CSV."""
         if self.metrics is None:
             raise UserError("summary_table: there are no metrics yet; call val(data='my.yaml') first")
         return summary_table(self.model, self.metrics, self.source, **self._validated)
@@ -223,12 +204,12 @@ class Model(CallbacksMixin):
             predictor: a subclass of `RTDETRPredictor`.
             **options: see `yolo cfg`.
 
-        >>> import numpy as np
-        >>> from ultralytics import RTDETR
-        >>> model = RTDETR("rtdetr-efficientvit-m0.yaml", verbose=False)
-        >>> (result,) = model.predict(np.zeros((48, 64, 3), np.uint8), imgsz=64, conf=0.0, verbose=False)
-        >>> result.orig_shape, result.boxes.xyxy.shape[1]
-        ((48, 64), 4)
+        Examples:
+            >>> import numpy as np
+            >>> from ultralytics import RTDETR
+            >>> (result,) = RTDETR("small.yaml").predict(np.zeros((48, 64, 3), np.uint8), imgsz=64, conf=0.0)
+            >>> result.orig_shape, len(result)
+            ((48, 64), 10)
         """
         named = source if isinstance(source, str) else None
         args = self._options("predict", {"batch": 1, "save": False, **options}, model=self.source, source=named)
@@ -240,27 +221,20 @@ class Model(CallbacksMixin):
     __call__ = predict
 
     def export(self, **options: Any) -> str:
-        """Export the network to another runtime and compare its outputs with PyTorch; see docs/en/export.md.
+        """Export the network to another runtime, compare its outputs with PyTorch, and return the path.
 
         Args:
             **options: `format` (default "onnx"), `imgsz`, `batch` (default 1), `dynamic`, `half`, `int8` with `data`,
-                and others; see `yolo cfg`.
-
-        Returns:
-            Path of the file, or of the folder for OpenVINO.
+                and others; see `yolo cfg` and docs/en/export.md.
 
         Raises:
             UserError: the format does not support an option, or the outputs differ.
 
-        >>> from pathlib import Path
-        >>> from tempfile import TemporaryDirectory
-        >>> from ultralytics import RTDETR
-        >>> with TemporaryDirectory() as folder:
-        ...     weights = folder + "/net.pt"
-        ...     RTDETR("rtdetr-efficientvit-m0.yaml", verbose=False).save(weights)
-        ...     file = RTDETR(weights).export(format="torchscript", imgsz=64, verbose=False)
-        ...     Path(file).name
-        'net.torchscript'
+        Examples:
+            >>> from ultralytics import RTDETR
+            >>> RTDETR("small.yaml").save("small.pt")
+            >>> RTDETR("small.pt").export(format="torchscript", imgsz=64)
+            'small.torchscript'
         """
         from ultralytics.engine.exporter import Exporter
 
@@ -284,10 +258,10 @@ class Model(CallbacksMixin):
     def info(self, imgsz: int = 640, detailed: bool = False, verbose: bool = True) -> ModelInfo:
         """Return the numbers of layers, parameters and gradients, and the GFLOPs at `imgsz`.
 
-        >>> from ultralytics import RTDETR
-        >>> info = RTDETR("rtdetr-efficientvit-m0.yaml").info(verbose=False)
-        >>> info.parameters > 5_000_000
-        True
+        Examples:
+            >>> from ultralytics import RTDETR
+            >>> RTDETR("small.yaml").info(imgsz=64, verbose=False).parameters
+            168894
         """
         self._require_weights("info")
         return self.model.info(imgsz=imgsz, detailed=detailed, verbose=verbose)
@@ -321,12 +295,15 @@ class Model(CallbacksMixin):
     def save(self, file: str | Path) -> None:
         """Save the network as weights (`.pt`). Raise UserError after `fuse`."""
         self._require_weights("save")
-        network = self.model
-        if network.fused:
+        if self.model.fused:
             raise UserError(f"{file}: a fused network cannot be saved; save before fuse(), or load the weights again")
-        state = {"model_yaml": network.yaml, "names": self.names, "nc": network.nc, "ema": None, "optimizer": None}
-        options = (self.checkpoint or {}).get("options")
-        save_checkpoint(file, {**state, "options": options, "model": network.state_dict()})
+        save_checkpoint(file, self._state() | {"options": (self.checkpoint or {}).get("options"), "optimizer": None})
+
+    def _state(self) -> dict[str, Any]:
+        """Return the content of a checkpoint with the current weights."""
+        network = self.model
+        state = {"model_yaml": network.yaml, "nc": network.nc, "names": network.names}
+        return {**state, "model": network.state_dict(), "ema": None}
 
     def _require_weights(self, method: str) -> None:
         if self.is_exported:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import run_dir, write_text
-from ultralytics.utils.ops import scale_boxes, xywh2xyxy
+from ultralytics.utils.ops import scale_boxes, xywh2xyxy, xyxy2ltwh
 from ultralytics.utils.plotting import plot_images
 from ultralytics.utils.torch_utils import Stopwatch, autocast, compiled, half_dtype, select_device
 
 DEFAULT_CONF = 0.001  # AP needs detections of low confidence
+CONFUSION_CONF = 0.25
 PLOTTED_BATCHES = 3
 
 
@@ -52,21 +54,15 @@ class BaseValidator(CallbacksMixin):
     network_class: type[DetectionModel] = DetectionModel  # built from the file in the option `model`
 
     def __init__(
-        self,
-        dataloader: Any = None,
-        save_dir: Path | None = None,
-        args: ConfigLike = None,
+        self, dataloader: Any = None, save_dir: Path | None = None, args: ConfigLike = None,
         _callbacks: Callbacks | Mapping[str, Callback] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.args = args = resolve_options(args, None, "val")
         if save_dir is not None:
             self.save_dir = Path(save_dir)
         self.dataloader = dataloader
         self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
         self.conf = DEFAULT_CONF if args.conf is None else args.conf
-        self.metrics: DetMetrics | None = None
-        self.loss_items: Tensor | None = None
-        self.predictions: list[dict] = []
 
     @cached_property
     def save_dir(self) -> Path:
@@ -76,31 +72,21 @@ class BaseValidator(CallbacksMixin):
     def __call__(
         self, model: nn.Module | str | Path | None = None, *, loss: bool = False, epoch: int | None = None
     ) -> DetMetrics:
-        """Validate `model`, which is moved to the device of the options and set to eval mode.
+        """Return the metrics of `model`; they are nan, with a warning, without any labeled object.
 
         Args:
             model: the network, or its file; by default that of the option `model`.
             loss: also compute `loss_items`.
             epoch: epoch of a training, from 0; logs one line, and skips predictions.json and the official COCO metrics.
-
-        Returns:
-            The metrics; nan, with a warning, without any labeled object.
         """
-        args = self.args
-        self.device = select_device(args.device)
-        if args.half and self.device.type != "cuda":
-            LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
-        model = resolve_network(model or args.model, self.network_class, args.modules)
-        if args.accelerate and not loss:  # in training the weights change between calls
-            model = for_inference(model, self.device)
-        model = model.to(self.device).eval()
+        args, self.final, self.predictions = self.args, epoch is None, []
+        model = self._setup_model(model or args.model, accelerate=args.accelerate and not loss)
         call = compiled(model) if args.compile else model
         if self.dataloader is None:
             self.dataloader = self.build_dataloader(model)
         self.dataset = self.dataloader.dataset
         self._check_classes(model)
-        self.metrics = DetMetrics(self.dataset.names, **({} if args.conf is None else {"confusion_conf": self.conf}))
-        self.predictions, self.final = [], epoch is None
+        self.metrics = DetMetrics(self.dataset.names, confusion_conf=CONFUSION_CONF if args.conf is None else args.conf)
         watch, losses = Stopwatch(self.device), []
         if args.plots or args.save_json:
             self.save_dir.mkdir(parents=True, exist_ok=True)
@@ -115,14 +101,14 @@ class BaseValidator(CallbacksMixin):
                 with watch("inference"):
                     outputs = self.inference(call, batch["img"])
                 if loss:
-                    losses.append(model.loss(batch, outputs)[1])
+                    losses.append(model.loss(batch, outputs)[1].cpu())
                 with watch("postprocess"):
                     detections = self.postprocess(outputs, batch)
                 self.update(detections, batch)
                 if args.plots and index < PLOTTED_BATCHES and not dist.rank():
                     for kind, shown in (("labels", None), ("pred", detections)):
                         path = self.save_dir / f"val_batch{index}_{kind}.jpg"
-                        plot_images(batch, path, self.dataset.names, detections=shown)
+                        plot_images(batch, path, self.names, detections=shown)
                 self.callbacks.run("on_val_batch_end", self)
         self._merge_ranks(losses, watch)
         self.metrics.process()
@@ -133,18 +119,26 @@ class BaseValidator(CallbacksMixin):
         self.callbacks.run("on_val_end", self)
         return self.metrics
 
+    def _setup_model(self, model: Any, *, accelerate: bool) -> nn.Module:
+        """Select the device; return the network on it, in eval mode."""
+        self.device = select_device(self.args.device)
+        if self.args.half and self.device.type != "cuda":
+            LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
+        model = resolve_network(model, self.network_class, self.args.modules)
+        # in training, with `loss`, the weights change between calls
+        return (for_inference(model, self.device) if accelerate else model).to(self.device).eval()
+
     # Methods for subclasses -------------------------------------------------------------------------------------------
 
     def build_dataloader(self, model: nn.Module) -> Any:
         """Build the batches of the options `data` and `split`."""
-        if self.args.data is None:
+        args = self.args
+        if args.data is None:
             raise OptionError("val: no data set given; write data=my.yaml (or data=shapes.yaml for the built-in one)")
-        config = load_dataset_config(self.args.data, (self.args.split,))
-        size = check_imgsz(self.args.imgsz, int(max(model.stride)))
-        dataset = build_dataset(self.args, config, self.args.split, training=False, imgsz=size)
-        return build_dataloader(
-            dataset, batch=self.args.batch, workers=self.args.workers, shuffle=False, seed=self.args.seed
-        )
+        config = load_dataset_config(args.data, (args.split,))
+        size = check_imgsz(args.imgsz, int(max(model.stride)))
+        dataset = build_dataset(args, config, args.split, training=False, imgsz=size)
+        return build_dataloader(dataset, batch=args.batch, workers=args.workers, shuffle=False, seed=args.seed)
 
     def preprocess(self, batch: dict) -> dict:
         """Move the batch to the device; images become float RGB in 0..1."""
@@ -181,41 +175,36 @@ class BaseValidator(CallbacksMixin):
     def _category_ids(self) -> list[int]:
         """COCO category id of each class: from the data set's JSON, else the class index."""
         stated = None if self.args.single_cls else self.dataset.category_ids
-        return list(stated or self.dataset.names)
+        return list(stated or self.names)
 
     def _coco_entries(self, rows: Tensor, batch: dict, i: int) -> list[dict]:
         """Convert the detections of image i to entries of a COCO results file, in pixels of the original image."""
         size, original = batch["img"].shape[2:], batch["ori_shape"][i]
         boxes = scale_boxes(size, rows[:, :4], original, ratio_pad=batch["ratio_pad"][i]).double()
-        boxes[:, 2:] -= boxes[:, :2]  # x1, y1, x2, y2 -> x, y, w, h
-        category_ids = self._category_ids
-        return [
-            {
-                "image_id": batch["image_id"][i],
-                "category_id": category_ids[int(cls)],
-                "bbox": [round(v, 3) for v in box],
-                "score": round(score, 6),
-            }
-            for box, (score, cls) in zip(boxes.tolist(), rows[:, 4:].tolist(), strict=True)
-        ]
+        boxes, ids = xyxy2ltwh(boxes).tolist(), self._category_ids
+        entries = []
+        for box, (score, cls) in zip(boxes, rows[:, 4:].tolist(), strict=True):
+            entry = {"image_id": batch["image_id"][i], "category_id": ids[int(cls)]}
+            entries.append({**entry, "bbox": [round(v, 3) for v in box], "score": round(score, 6)})
+        return entries
 
     def _merge_ranks(self, losses: list[Tensor], watch: Stopwatch) -> None:
         """Merge the results of all ranks, in the order of the images."""
-        parts = dist.gather((self.metrics, self.predictions, [items.cpu() for items in losses], watch.seconds))
+        parts = dist.gather((self.metrics, self.predictions, losses, watch.seconds))
         if len(parts) > 1:
-            metrics, predictions, by_rank, seconds = zip(*parts, strict=True)
+            metrics, predictions, losses, seconds = zip(*parts, strict=True)
             self.metrics = DetMetrics.merge(metrics, self.dataloader.batch_size)
-            self.predictions = [entry for part in predictions for entry in part]
+            self.predictions = list(chain(*predictions))
             watch.seconds = {stage: sum(part[stage] for part in seconds) for stage in watch.seconds}
-            losses = dist.interleave(by_rank)
+            losses = dist.interleave(losses)
         self.loss_items = torch.stack(losses).mean(0) if losses else None
 
     def _log(self) -> None:
         metrics = self.metrics
         if not metrics.labels.sum():
             LOGGER.warning(
-                f"{self.dataset.config.yaml_file or 'data'}, {self.dataset.split}: none of the {metrics.seen} images "
-                "has a labeled object, so precision, recall and AP are nan; check the label files"
+                f"{self._data}, {self.dataset.split}: none of the {metrics.seen} images has a labeled object, so "
+                "precision, recall and AP are nan; check the label files"
             )
         elif self.final:
             LOGGER.info(metrics.table(classes=self.args.verbose))
@@ -232,14 +221,12 @@ class BaseValidator(CallbacksMixin):
             metrics.box.plot(metrics.names, self.save_dir)
             for normalize in (False, True):
                 metrics.confusion_matrix.plot(normalize=normalize, save_dir=self.save_dir)
-        if not self.final:
-            return
-        if args.save_json:
+        if self.final and args.save_json:
             write_text(self.save_dir / "predictions.json", json.dumps(self.predictions))
-        if args.coco_eval and metrics.labels.sum():
+        if self.final and args.coco_eval and metrics.labels.sum():
             metrics.coco = self._official_metrics()
             LOGGER.info(str(metrics.coco))
-        if args.plots or args.save_json:
+        if self.final and (args.plots or args.save_json):
             LOGGER.info(f"Results saved to {self.save_dir}")
 
     def _official_metrics(self) -> CocoMetrics:
@@ -247,20 +234,22 @@ class BaseValidator(CallbacksMixin):
         dataset = self.dataset
         annotations = dataset.config.annotations.get(dataset.split)
         if annotations is None or self.args.single_cls or self.args.classes is not None:
-            annotations = coco_annotations(dataset.labels, dataset.names, self._category_ids)
+            annotations = coco_annotations(dataset.labels, self.names, self._category_ids)
         return evaluate_coco(annotations, self.predictions, [item.image_id for item in dataset.labels])
 
     def _check_classes(self, model: nn.Module) -> None:
         """Raise DataError if model and data set differ in the number of classes; warn if they differ in a name."""
-        where, names = self.dataset.config.yaml_file or "data", self.dataset.names
         if self.args.single_cls:
             return
-        if len(model.names) != len(names):
+        if len(model.names) != len(self.names):
             raise DataError(
-                f"{where}: has {len(names)} classes, the model {len(model.names)}; validate with the data set of its "
-                "training, or one with the same classes"
+                f"{self._data}: has {len(self.names)} classes, the model {len(model.names)}; validate with the data "
+                "set of its training, or one with the same classes"
             )
-        for index, name in names.items():
-            if model.names[index] != name:
-                LOGGER.warning(f"{where}: class {index} is {name!r}, but {model.names[index]!r} in the model")
-                return
+        if other := self.names.items() - model.names.items():
+            LOGGER.warning(f"{self._data}: the classes {dict(sorted(other))} have other names in the model")
+
+    @property
+    def _data(self) -> str:
+        """Data set in messages."""
+        return str(self.dataset.config.yaml_file or "data")
