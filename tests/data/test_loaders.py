@@ -31,8 +31,8 @@ def frames(source, **options):
     return [frame for batch in load_source(source, **options) for frame in batch]
 
 
-def names(source, **options):
-    return [frame.path.replace("\\", "/").rsplit("/", 1)[-1] for frame in frames(source, **options)]
+def names(source):
+    return [frame.path.replace("\\", "/").rsplit("/", 1)[-1] for frame in frames(source)]
 
 
 def reader_threads():
@@ -41,10 +41,9 @@ def reader_threads():
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("b.png", "a.jpg", "bild ü.png", "inner/c.png"):
+    for name in ("b.png", "a.jpg", "bild ü.png", "inner/c.png", "._a.jpg"):
         save(tmp_path / "images" / name)
     (tmp_path / "images" / "notes.md").write_text("no image")
-    save(tmp_path / "images" / "._a.jpg")
     return tmp_path / "images"
 
 
@@ -57,14 +56,15 @@ def video(tmp_path):
     return tmp_path / "clip.avi"
 
 
-def test_path_folder_glob_and_file_address(folder):
+def test_path_folder_and_glob(folder):
     assert names(folder / "a.jpg") == ["a.jpg"]
     assert names(str(folder)) == ["a.jpg", "b.png", "bild ü.png"]
     assert names(f"{folder}/*.png") == ["b.png", "bild ü.png"]
     assert names(f"{folder}/**/*.png") == ["b.png", "bild ü.png", "c.png"]
     assert [frame.label.split()[1] for frame in frames(folder)] == ["1/3", "2/3", "3/3"]
-    assert names((folder / "bild ü.png").as_uri()) == ["bild ü.png"]
     assert names(save(folder / "shot[1].png")) == ["shot[1].png"]  # not a glob
+    save(folder / "download.png").rename(folder / "download")
+    assert names(folder / "download") == ["download"]  # a single file is read by its content
 
 
 def test_lists(folder, monkeypatch, caplog):
@@ -73,29 +73,17 @@ def test_lists(folder, monkeypatch, caplog):
     listing.write_text("images/a.jpg\n# comment\n\nb.png\nmissing.png\n", encoding="utf-8")
     assert names(listing) == ["a.jpg", "b.png"]
     assert "line 5 skipped" in caplog.text and "missing.png" in caplog.text
-    (folder / "list.csv").write_text('a.jpg,cat\n"b.png",dog\n')
-    assert names(folder / "list.csv") == ["a.jpg", "b.png"]
-    (folder / "a.txt").write_text("b.txt\na.jpg\n")
-    (folder / "b.txt").write_text("a.txt\nb.png\n")
-    assert names(folder / "a.txt") == ["b.png", "a.jpg"]
-    assert "the list contains itself, or another list that contains it" in caplog.text
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_encodings_of_lists(folder, encoding, end):
-    (folder / "list.txt").write_bytes(end.join(("bild ü.png", "a.jpg", "")).encode(encoding))
-    assert names(folder / "list.txt") == ["bild ü.png", "a.jpg"]
+    (folder / "list.csv").write_bytes('\ufeffbild ü.png,cat\r\n"b.png",dog\r\n'.encode())
+    assert names(folder / "list.csv") == ["bild ü.png", "b.png"]
 
 
 def test_batches_and_mixed_sources(folder):
     source = [folder, picture(), Image.new("RGB", (9, 7)), [np.zeros((2, 5, 4, 3), np.uint8)]]
-    assert [len(batch) for batch in load_source(source, batch=4)] == [4, 3]
+    loaded = load_source(source, batch=4)
+    assert [len(batch) for batch in loaded] == [len(batch) for batch in loaded] == [4, 3] and len(loaded) == 7
     found = frames(source)
     assert [f.image.shape[:2] for f in found[3:]] == [(20, 30), (7, 9), (5, 4), (5, 4)]
     assert found[3].path == "image3.jpg"
-    loaded = load_source(source)
-    assert len(list(loaded)) == len(list(loaded)) == len(loaded) == 7  # can be iterated again
 
 
 def test_images_videos_and_gifs_in_order(tmp_path, video):
@@ -109,9 +97,8 @@ def test_images_videos_and_gifs_in_order(tmp_path, video):
 def test_arrays_are_bgr_and_pil_images_rgb(tmp_path):
     blue = np.zeros((4, 6, 3), np.uint8)
     blue[..., 0] = 255
-    sources = [blue, np.dstack([blue, blue[..., :1]]), Image.new("RGB", (6, 4), "blue"), Image.new("P", (6, 4))]
-    first, with_alpha, pil, _ = frames(sources)
-    assert (first.image == blue).all() and (with_alpha.image == blue).all() and (pil.image == blue).all()
+    sources = [blue, np.dstack([blue, blue[..., :1]]), Image.new("RGB", (6, 4), "blue")]
+    assert all((frame.image == blue).all() for frame in frames(sources))
     assert frames(np.full((4, 6), 7, np.uint8))[0].image.shape == (4, 6, 3)
     exif = Image.Exif()
     exif[0x0112] = 6  # camera held sideways
@@ -124,7 +111,7 @@ def test_arrays_are_bgr_and_pil_images_rgb(tmp_path):
 def test_tensors_are_kept_and_only_equal_shapes_share_a_batch():
     tensor = torch.rand(2, 3, 32, 64)
     got = list(load_source([tensor, torch.rand(3, 32, 32), picture()], batch=8))
-    assert [len(batch) for batch in got] == [2, 1, 1]
+    assert [len(batch) for batch in got] == [2, 1, 1] and not reader_threads()  # arrays need no thread
     assert (got[0][1].tensor == tensor[1]).all()
     expected = (tensor[1].permute(1, 2, 0).flip(-1) * 255).round()
     assert (torch.from_numpy(got[0][1].image) == expected).all()
@@ -134,7 +121,8 @@ def test_broken_files_are_skipped(folder, caplog):
     (folder / "aa.jpg").write_bytes((folder / "a.jpg").read_bytes()[:200])
     (folder / "broken.mp4").write_bytes(b"no video")
     assert names(folder) == ["a.jpg", "b.png", "bild ü.png"]
-    assert "aa.jpg" in caplog.text and "broken.mp4 cannot be opened" in caplog.text
+    assert names(folder / "notes.md") == []
+    assert all(text in caplog.text for text in ("aa.jpg", "broken.mp4 cannot be opened", "notes.md: is not an image"))
 
 
 @pytest.mark.parametrize(
@@ -143,20 +131,16 @@ def test_broken_files_are_skipped(folder, caplog):
         (None, "got None"),
         ("", "got ''"),
         (True, "got True"),
-        ([], "an empty list"),
+        ([], r"got \[\]"),
         ({"a": 1}, "a path, glob, camera number"),
-        ("x" * 5000, "source x+: "),
         ("{folder}/a.jpeg", "does not exist; did you mean 'a.jpg'"),
         ("{folder}/nowhere/a.jpg", "nowhere does not exist"),
         ("{folder}/*.bmp", "0 entries, no image or video among them; expected images .*jpg"),
-        ("{folder}/notes.md", "unknown file type '.md'"),
-        ("{folder}/utf16.txt", "utf16.txt: not text in UTF-8"),
-        ("{folder}/bad.csv", "bad.csv: not a readable table"),
+        ("{folder}/utf16.txt", "utf16.txt: not UTF-8 text"),
         (["{folder}/a.jpg", "0"], "1 live streams together with 1 files"),
         (["{folder}/a.jpg", np.zeros((4, 4, 3), np.float32)], "array of float32"),
-        (np.zeros((3, 4, 5), np.uint8), "5 channels"),
+        (np.zeros((3, 4, 5), np.uint8), r"uint8 \(3, 4, 5\)"),
         (Image.new("F", (4, 4)), r"PIL image .*floating-point"),
-        (np.zeros((0, 4, 3), np.uint8), "expected uint8"),
         (torch.zeros(1, 1, 32, 32), r"tensor of torch.float32 \(1, 1, 32, 32\)"),
         (torch.full((1, 3, 32, 32), 255.0), "values 255 to 255"),
         (torch.full((1, 3, 32, 32), float("nan")), "values nan"),
@@ -164,7 +148,6 @@ def test_broken_files_are_skipped(folder, caplog):
 )
 def test_invalid_sources(folder, source, message):
     (folder / "utf16.txt").write_bytes("a.jpg".encode("utf-16"))
-    (folder / "bad.csv").write_bytes(b'"a.jpg\n' + b"x" * 200_000)
     fill = lambda item: item.format(folder=folder) if isinstance(item, str) else item  # noqa: E731
     source = [fill(item) for item in source] if isinstance(source, list) else fill(source)
     with pytest.raises(DataError, match=message):
@@ -188,9 +171,13 @@ def test_read_ahead_is_ordered_and_bounded():
         for taken, item in enumerate(items):
             assert item == taken and len(log) <= taken + 1 + 4 + 1  # taken, waiting, and "closed"
     assert taken == 299 and log[-1] == "closed" and not reader_threads()
+    items = read_ahead(numbers(10**9, log), 4)
+    next(items)
+    del items  # closes it
+    assert not reader_threads() and log[-1] == "closed"
 
 
-@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt, SystemExit, MemoryError])
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
 def test_read_ahead_raises_after_the_items_before(error):
     log, seen = [], []
     with pytest.raises(error) as caught:
@@ -198,16 +185,6 @@ def test_read_ahead_raises_after_the_items_before(error):
             seen.append(item)
     assert seen == [0, 1, 2, 3] and log[-1] == "closed" and not reader_threads()
     assert any(entry.name == "numbers" for entry in caught.traceback)
-
-
-@pytest.mark.parametrize("taken", [0, 1, 7])
-def test_read_ahead_closed_early(taken):
-    log = []
-    items = read_ahead(numbers(10**9, log), 4)
-    for _ in range(taken):
-        next(items)
-    del items  # closes it
-    assert not reader_threads() and log[-1:] == (["closed"] if taken else [])
 
 
 class CountingNetwork(nn.Module):
@@ -239,8 +216,6 @@ def test_reader_ends_with_a_failed_network_and_an_early_exit(tmp_path, video, st
         assert reader_threads()
         break
     assert not reader_threads()
-    next(iter(load_source([picture()])))
-    assert not reader_threads()  # arrays need no thread
 
 
 def test_two_thousand_frames_in_constant_memory(tmp_path, video, monkeypatch):

@@ -2,7 +2,6 @@
 
 import contextlib
 import http.server
-import io
 import sys
 import threading
 import time
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ultralytics.data import loaders, streams
+from ultralytics.data import streams
 from ultralytics.data.loaders import load_source
 from ultralytics.utils.errors import DataError
 
@@ -57,7 +56,7 @@ def frames(source, **options):
     return [frame for batch in load_source(source, **options) for frame in batch]
 
 
-@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "MJPG"), (".mp4", "mp4v"), (".mkv", "mp4v")])
+@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "MJPG"), (".mp4", "mp4v")])
 def test_video_frames_in_order(tmp_path, caplog, suffix, codec):
     file = write_video(tmp_path / f"a{suffix}", 30, codec)
     found = frames(file, batch=4)
@@ -69,43 +68,29 @@ def test_video_frames_in_order(tmp_path, caplog, suffix, codec):
     assert [f.index for f in strided] == [1, 13, 25] and strided[0].fps == pytest.approx(25 / 12)
 
 
-@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "MJPG"), (".mkv", "mp4v"), (".mp4", "mp4v")])
-def test_truncated_video(tmp_path, caplog, suffix, codec):
-    whole = write_video(tmp_path / f"a{suffix}", 40, codec).read_bytes()
-    (tmp_path / f"a{suffix}").write_bytes(whole[: len(whole) // 2])
+def test_truncated_videos(tmp_path, caplog):
+    for suffix, codec in ((".avi", "MJPG"), (".mp4", "mp4v")):
+        whole = write_video(tmp_path / f"a{suffix}", 40, codec).read_bytes()
+        (tmp_path / f"a{suffix}").write_bytes(whole[: len(whole) // 2])
     cv2.imencode(".png", shade(1))[1].tofile(tmp_path / "b.png")
     *found, last = frames(tmp_path)
     assert last.path == str(tmp_path / "b.png")  # prediction continues
-    if suffix == ".mp4":  # its index is at the end
-        assert not found and "video 1/2 skipped" in caplog.text and "cannot be opened" in caplog.text
-    else:
-        assert 5 < len(found) < 30 and {f.kind for f in found} == {"video"}
-        assert f"a{suffix}: ended after {len(found)} of 40 frames; the file is truncated" in caplog.text
+    assert 5 < len(found) < 30 and {f.kind for f in found} == {"video"}
+    assert f"a.avi: ended after {len(found)} of 40 frames; the file is truncated" in caplog.text
+    assert "video 2/3 skipped" in caplog.text and "a.mp4 cannot be opened" in caplog.text  # its index is at the end
 
 
-def test_gifs(tmp_path):
+def test_gifs(tmp_path, caplog):
     found = frames(write_gif(tmp_path / "a.gif", (10, 60, 110, 160), duration=40), vid_stride=2)
     assert [int(f.image[0, 0, 0]) for f in found] == [10, 110]
     assert [f.index for f in found] == [1, 3] and {(f.kind, f.fps) for f in found} == {("video", 12.5)}
-    (frame,) = frames(write_gif(tmp_path / "b.gif", (60,)))
+    data = (tmp_path / "a.gif").read_bytes()
+    (tmp_path / "a.gif").write_bytes(data[: len(data) * 2 // 3])
+    (tmp_path / "b.gif").write_bytes(b"GIF89a")
+    write_gif(tmp_path / "c.gif", (60,))
+    *found, frame = frames(tmp_path)
+    assert 1 <= len(found) < 4 and "a.gif: ended at frame" in caplog.text and "image 2/3 skipped" in caplog.text
     assert frame.kind == "image" and (frame.image == 60).all()
-
-
-def test_damaged_gifs(tmp_path, caplog):
-    noise = [Image.fromarray(i) for i in np.random.default_rng(0).integers(0, 255, (6, 40, 40, 3), np.uint8)]
-    out = io.BytesIO()
-    noise[0].save(out, "GIF", save_all=True, append_images=noise[1:])
-    for name, data in (
-        ("a", out.getvalue()[: len(out.getvalue()) // 2]),
-        ("b", out.getvalue()[:200]),
-        ("c", b"GIF89a"),
-    ):
-        (tmp_path / f"{name}.gif").write_bytes(data)
-    write_gif(tmp_path / "d.gif", (60,))
-    found = frames(tmp_path)
-    assert 1 <= len(found) - 1 <= 5 and found[-1].path == str(tmp_path / "d.gif")
-    assert "a.gif: ended at frame" in caplog.text
-    assert "image 2/4 skipped" in caplog.text and "image 3/4 skipped" in caplog.text
 
 
 class Desktop:
@@ -130,7 +115,7 @@ class Desktop:
 @pytest.fixture
 def desktop(monkeypatch):
     package = ModuleType("mss")
-    package.ScreenShotError, package.MSS = RuntimeError, Desktop
+    package.MSS = Desktop
     monkeypatch.setitem(sys.modules, "mss", package)
     monkeypatch.setattr(streams, "SCREEN_FPS", 1000.0)
 
@@ -154,12 +139,11 @@ def test_screen_regions(desktop, source, corner, shape):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("screen 3", "monitor 3 cannot be captured"),
+        ("screen 3", "there is no monitor 3"),
         ("screen 1 150 0 100 50", "not within monitor 1 of 200x100"),
         ("screen 0 0 0 0 10", "not within monitor 0"),
         ("screen -1", "all whole numbers"),
         ("screen 1 2", r"expected screen \[monitor\]"),
-        ("screen ²", "all whole numbers"),
     ],
 )
 def test_invalid_screen_regions(desktop, source, message):
@@ -171,7 +155,6 @@ def test_screen_without_mss(monkeypatch):
     monkeypatch.setitem(sys.modules, "mss", None)
     with pytest.raises(DataError, match="pip install mss"):
         frames("screen")
-    assert not streams.is_screen("screens 1") and not streams.is_screen("screen.png") and not streams.is_screen(0)
 
 
 class Camera(http.server.ThreadingHTTPServer):
@@ -196,13 +179,12 @@ class Answer(http.server.BaseHTTPRequestHandler):
             self.server.leaving.wait(20)
         elif name == "picture":
             self.send_body(jpeg(90))
+        elif name == "locked" and self.headers.get("Authorization") == "Basic dXNlcjpzZWNyZXQ=":  # user:secret
+            self.send_body(jpeg(120))
         elif name == "locked":
-            if self.headers.get("Authorization") == "Basic dXNlcjpzZWNyZXQ=":  # user:secret
-                self.send_body(jpeg(120))
-            else:
-                self.send_response(401)
-                self.send_header("WWW-Authenticate", 'Basic realm="camera"')
-                self.end_headers()
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            self.end_headers()
         elif name == "short":
             self.send_body(jpeg(90), lacking=100)
         elif name == "broken":
@@ -269,13 +251,9 @@ def test_several_streams_one_of_which_ends(camera, tmp_path, caplog):
     assert "secret" not in caplog.text + "".join(f.path + f.label for batch in batches for f in batch)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_streams_that_never_open_or_crash(camera, monkeypatch):
+def test_stream_that_never_opens(camera):
     with pytest.raises(DataError, match=r"no stream gave a frame: stream 1/1 .*: cannot be opened.*check the address"):
         frames(f"{camera.url}/absent.mjpg")
-    monkeypatch.setattr(streams, "open_capture", None)
-    with pytest.raises(DataError, match="its reader failed"):
-        frames("9")
 
 
 def test_broken_frame_does_not_end_a_stream(camera, caplog):
@@ -284,18 +262,14 @@ def test_broken_frame_does_not_end_a_stream(camera, caplog):
     assert {50, 90} <= found and "broken data after frame 4, skipped" in caplog.text
 
 
-def test_silent_server_times_out(camera, monkeypatch):
-    monkeypatch.setattr(streams, "SILENT_SECONDS", 0.3)
-    monkeypatch.setattr(streams, "RECONNECTS", 1)
-    with pytest.raises(DataError, match=r"silent.mjpg: cannot be opened; gave up after 1 attempts"):
-        frames(f"{camera.url}/silent.mjpg")
-
-
-def test_stalled_stream_reconnects(camera, monkeypatch, caplog):
+def test_silent_server_times_out_and_stalled_stream_reconnects(camera, monkeypatch, caplog):
     monkeypatch.setattr(streams, "SILENT_SECONDS", 0.4)
     camera.connections["a"] = [[*shades(10), STALL], shades(50)]
     found = {shade_of(f) for f in frames(f"{camera.url}/a.mjpg", stream_buffer=True)}
     assert found == {10, 50} and "reconnecting" in caplog.text
+    monkeypatch.setattr(streams, "RECONNECTS", 1)
+    with pytest.raises(DataError, match=r"silent.mjpg: cannot be opened; gave up after 1 attempts"):
+        frames(f"{camera.url}/silent.mjpg")
 
 
 def test_leaving_streams_early_ends_their_readers(camera):
@@ -335,13 +309,10 @@ def test_picture_behind_a_password(camera, caplog):
     assert "Unauthorized" in caplog.text and "wrong" not in caplog.text
 
 
-def test_unreadable_addresses_are_skipped(camera, tmp_path, caplog, monkeypatch):
+def test_unreadable_addresses_are_skipped(camera, tmp_path, caplog):
     listing = tmp_path / "list.txt"
     rows = ("absent.jpg", "short.jpg", "broken.jpg", "absent.mp4", "picture.jpg")
     listing.write_text("".join(f"{camera.url}/{name}\n" for name in rows))
     assert [f.path for f in frames(listing)] == [f"{camera.url}/picture.jpg"]
-    assert "absent.jpg could not be read (Not Found)" in caplog.text
-    assert "short.jpg could not be read (the connection ended 100 bytes too early)" in caplog.text
-    assert "broken.jpg: is not an image" in caplog.text and "absent.mp4 cannot be opened" in caplog.text
-    monkeypatch.setattr(loaders, "ADDRESS_LIMIT", 100)
-    assert frames(f"{camera.url}/picture.jpg") == [] and "picture.jpg: more than" in caplog.text
+    assert "absent.jpg could not be read (Not Found)" in caplog.text and "absent.mp4 cannot be opened" in caplog.text
+    assert "100 bytes too early" in caplog.text and "broken.jpg: is not an image" in caplog.text

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
+import math
 import os
-import re
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ultralytics.utils.errors import DataError
 
@@ -25,10 +23,10 @@ IMAGE_SUFFIXES = tuple(f".{name}" for name in READABLE.split())
 GRAY = 114  # padding, the usual value in the field
 EXIF_ORIENTATION = 0x0112
 WHITE = (255, 255, 255, 255)
-# Exceptions of Pillow's readers for damaged files: each reader has its own code, and many index out of range.
-DAMAGED = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, LookupError, ArithmeticError, struct.error)
-# Sides in the header of Radiance, PAM and PFM files, which OpenCV decodes without a limit as low as Pillow's.
-HEADER_SIZE = re.compile(rb"[-+]Y (\d+) [-+]X (\d+)|WIDTH (\d+)\s+HEIGHT (\d+)|^PF\s+(\d+)\s+(\d+)")
+PILLOW_ERRORS = (  # of its readers for damaged files: each has its own code, and many index out of range
+    OSError, SyntaxError, ValueError, RuntimeError, EOFError, LookupError, ArithmeticError, struct.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -37,41 +35,26 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     Gray becomes three equal channels, 16 bits are reduced to the upper 8, and transparent pixels become white. Raises
     DataError for a truncated or foreign file, and before decoding for one with more pixels than twice Pillow's limit.
     """
-    return decode_image(path, _read_bytes(path))
+    return decode_image(path, read_bytes(path))
 
 
 def decode_image(path: str | os.PathLike, data: bytes) -> np.ndarray:
     """Decode an image in memory like `read_image`; `path` is its name in messages."""
-    if not _is_whole_jpeg(data):
-        return _decode_slowly(path, data)
-    _jpeg_header(path, data)  # raises for too many pixels
-    try:  # OpenCV is fast, but accepts truncated files silently; hence `_is_whole_jpeg`
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise DataError(f"{path}: cannot be decoded ({error.err}); replace or remove the file") from error
-    if image is None:
-        raise DataError(f"{path}: JPEG that cannot be decoded; replace or remove the file")
-    return image
+    if _is_whole_jpeg(data):
+        _jpeg_header(path, data)  # raises for too many pixels
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)  # fast, but accepts truncated files
+        if image is not None:
+            return image
+    return _decode_slowly(path, data)
 
 
 def probe_image(path: str | os.PathLike) -> tuple[int, int]:
     """Return the (height, width) of `read_image` by the cheapest check that detects truncated and foreign files."""
-    data = _read_bytes(path)
+    data = read_bytes(path)
     if not _is_whole_jpeg(data):
         return _decode_slowly(path, data).shape[:2]
     (width, height), orientation = _jpeg_header(path, data)
     return (width, height) if orientation >= 5 else (height, width)
-
-
-def is_image(data: bytes) -> bool:
-    """Check whether Pillow recognizes a file by its first bytes."""
-    try:
-        with Image.open(io.BytesIO(data)):
-            return True
-    except Image.DecompressionBombError:
-        return True
-    except DAMAGED:
-        return False
 
 
 def stretch(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -97,17 +80,16 @@ def letterbox(
     not enlarge small images. `center=False` pads right and below only.
     Returns the image, the scale factors (of width, of height), and the padding (left, top).
 
-    >>> padded, scale, pad = letterbox(np.zeros((50, 100, 3), np.uint8), 200)
-    >>> padded.shape, scale, pad
-    ((200, 200, 3), (2.0, 2.0), (0, 50))
+    Examples:
+        >>> padded, scale, pad = letterbox(np.zeros((50, 100, 3), np.uint8), 200)
+        >>> padded.shape, scale, pad
+        ((200, 200, 3), (2.0, 2.0), (0, 50))
     """
     target_h, target_w = (size, size) if isinstance(size, int) else size
     height, width = image.shape[:2]
     if scale_fill:
         return stretch(image, (target_h, target_w)), (target_w / width, target_h / height), (0, 0)
-    scale = min(target_h / height, target_w / width)
-    if not scale_up:
-        scale = min(scale, 1.0)
+    scale = min(target_h / height, target_w / width, math.inf if scale_up else 1.0)
     new_h, new_w = round(height * scale), round(width * scale)
     spare_h, spare_w = target_h - new_h, target_w - new_w
     if auto:
@@ -120,16 +102,12 @@ def letterbox(
     return padded, (scale, scale), (left, top)
 
 
-def _read_bytes(path: str | os.PathLike) -> bytes:
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Return the content of a file."""
     try:
-        data = Path(path).read_bytes()
-    except IsADirectoryError as error:
-        raise DataError(f"{path}: is a folder, expected an image file") from error
+        return Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    if not data:
-        raise DataError(f"{path}: is empty (0 bytes); replace or remove the file")
-    return data
 
 
 def _is_whole_jpeg(data: bytes) -> bool:
@@ -137,52 +115,36 @@ def _is_whole_jpeg(data: bytes) -> bool:
     return data[:3] == b"\xff\xd8\xff" and data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
 
 
-@contextmanager
-def _pillow_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turn exceptions of Pillow's readers into DataError."""
-    try:
-        yield
-    except Image.DecompressionBombError as error:
-        count = re.search(r"\d+", str(error))
-        raise _too_many_pixels(path, int(count[0]) if count else 0) from error
-    except DAMAGED as error:
-        raise DataError(f"{path}: damaged or truncated image ({error}); replace or remove the file") from error
-
-
 def _jpeg_header(path: str | os.PathLike, data: bytes) -> tuple[tuple[int, int], int]:
     """Return ((width, height) as stored, EXIF orientation 1 to 8)."""
-    with _pillow_errors(path), Image.open(io.BytesIO(data)) as image:
-        return image.size, image.getexif().get(EXIF_ORIENTATION, 1)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.size, image.getexif().get(EXIF_ORIENTATION, 1)
+    except PILLOW_ERRORS as error:
+        raise _unreadable(path, error) from error
 
 
 def _decode_slowly(path: str | os.PathLike, data: bytes) -> np.ndarray:
     """Decode with Pillow, which detects missing data, or with OpenCV if Pillow does not know the format."""
-    with _pillow_errors(path):
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                ImageOps.exif_transpose(image, in_place=True)  # avoids a second copy of a large image
-                return pillow_to_bgr(image)
-        except Image.UnidentifiedImageError:
-            pass
-    limit = Image.MAX_IMAGE_PIXELS and 2 * Image.MAX_IMAGE_PIXELS
-    if (header := HEADER_SIZE.search(data[:1024])) and limit:
-        first, second = (int(side) for side in header.groups() if side)
-        if first * second > limit:
-            raise _too_many_pixels(path, first * second)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise DataError(f"{path}: is not an image; replace or remove the file")
-    return image
+        with Image.open(io.BytesIO(data)) as image:
+            ImageOps.exif_transpose(image, in_place=True)  # avoids a second copy of a large image
+            return pillow_to_bgr(image)
+    except UnidentifiedImageError as error:
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:  # also for no data
+            image = None
+        if image is None:
+            raise DataError(f"{path}: is not an image ({len(data)} bytes); replace or remove the file") from error
+        return image
+    except PILLOW_ERRORS as error:
+        raise _unreadable(path, error) from error
 
 
-def _too_many_pixels(path: str | os.PathLike, count: int) -> DataError:
-    return DataError(
-        f"{path}: {count / 1e6:.0f} million pixels, at most {2 * Image.MAX_IMAGE_PIXELS / 1e6:.0f} are read; cut the "
-        "image into tiles, as objects would shrink to a few pixels at the network's input size"
-    )
+def _unreadable(path: str | os.PathLike, error: BaseException) -> DataError:
+    hint = "cut it into tiles" if isinstance(error, Image.DecompressionBombError) else "replace or remove the file"
+    return DataError(f"{path}: damaged, truncated or too large image ({error}); {hint}")
 
 
 def pillow_to_bgr(image: Image.Image) -> np.ndarray:
@@ -203,18 +165,16 @@ def to_bgr(image: np.ndarray | Image.Image) -> np.ndarray:
     if isinstance(image, Image.Image):
         try:
             return pillow_to_bgr(ImageOps.exif_transpose(image))  # reads the file only now
-        except DAMAGED as error:
+        except PILLOW_ERRORS as error:
             raise DataError(f"source: PIL image {getattr(image, 'filename', '')}: {error}") from error
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0:
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in (1, 3, 4) or image.size == 0:
         raise DataError(
             f"source: got an array of {image.dtype} {image.shape}, expected uint8 (H, W, 3) in BGR order; "
             "convert it, or use float RGB in 0..1 as a torch tensor (B, 3, H, W)"
         )
-    channels = 1 if image.ndim == 2 else image.shape[2]
     if channels == 3:
         return np.ascontiguousarray(image)
-    if channels not in (1, 4):
-        raise DataError(f"source: got an array {image.shape} with {channels} channels, expected 1, 3 or 4 (H, W, C)")
     return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR)
 
 

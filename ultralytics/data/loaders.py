@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import glob
-import io
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,32 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 import numpy as np
 import torch
 from PIL import Image
 
-from ultralytics.data.images import (
-    IMAGE_SUFFIXES,
-    check_tensor,
-    decode_image,
-    is_image,
-    read_image,
-    tensor_to_image,
-    to_bgr,
-)
+from ultralytics.data.images import IMAGE_SUFFIXES, check_tensor, decode_image, read_bytes, tensor_to_image, to_bgr
 from ultralytics.data.streams import Frame, gif_frames, is_screen, live_batches, public_address, video_frames
 from ultralytics.utils import LOGGER
 from ultralytics.utils.downloads import fetch
 from ultralytics.utils.errors import DataError, UserError, did_you_mean
+from ultralytics.utils.files import read_text
 
 T = TypeVar("T")
 END = object()
-VIDEO_SUFFIXES = (".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+VIDEO_SUFFIXES = (".asf", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 LIST_SUFFIXES = (".csv", ".streams", ".txt")
-ACCEPTED = f"images {' '.join(sorted(IMAGE_SUFFIXES))}, videos {' '.join(VIDEO_SUFFIXES)}"
-HEAD_BYTES = 1 << 16  # enough for Pillow to recognize a file
+ACCEPTED = f"images {' '.join(sorted(IMAGE_SUFFIXES))}, videos .gif {' '.join(VIDEO_SUFFIXES)}"
 AHEAD = 4  # frames to decode in advance; at least one batch
 ADDRESS_LIMIT = 1 << 29  # bytes of one image behind an address
 
@@ -46,7 +36,7 @@ ADDRESS_LIMIT = 1 << 29  # bytes of one image behind an address
 class Entry:
     """One part of a source: a path or address, a camera number, an array or a tensor."""
 
-    kind: Literal["image", "video", "stream", "array", "tensor"]
+    kind: Literal["image", "gif", "video", "stream", "array", "tensor"]
     value: Any
 
 
@@ -54,14 +44,13 @@ class Entry:
 class Source:
     """Iterable over batches of frames; every iteration starts from the beginning.
 
-    Files are decoded in a background thread, at most `ahead` frames (at least a batch) in advance.
+    Files are decoded in a background thread, some frames in advance.
     """
 
     entries: list[Entry]
     batch: int = 1
     vid_stride: int = 1
     stream_buffer: bool = False
-    ahead: int = AHEAD
 
     def __post_init__(self) -> None:
         live = sum(entry.kind == "stream" for entry in self.entries)
@@ -85,8 +74,8 @@ class Source:
             addresses = [entry.value for entry in self.entries]
             return live_batches(addresses, vid_stride=self.vid_stride, keep_all=self.stream_buffer)
         frames = self._frames()
-        if self.ahead and any(entry.kind in ("image", "video") for entry in self.entries):
-            frames = read_ahead(frames, max(self.ahead, self.batch))
+        if any(entry.kind not in ("array", "tensor") for entry in self.entries):
+            frames = read_ahead(frames, max(AHEAD, self.batch))
         return batches(frames, self.batch)
 
     def _frames(self) -> Generator[Frame, None, None]:
@@ -97,47 +86,42 @@ class Source:
             elif entry.kind == "array":
                 name = getattr(entry.value, "filename", "") or unnamed
                 yield Frame(to_bgr(entry.value), name, f"image {where} {name}")
+            elif entry.kind == "video":
+                yield from video_frames(entry.value, where, self.vid_stride)
             else:
                 try:
-                    yield from self._file_frames(entry, where)
+                    yield from self._image_frames(entry, where)
                 except UserError as error:
                     LOGGER.warning(f"image {where} skipped: {error}")
 
-    def _file_frames(self, entry: Entry, where: str) -> Iterator[Frame]:
+    def _image_frames(self, entry: Entry, where: str) -> Iterator[Frame]:
         name = public_address(entry.value)
-        is_gif, remote = Path(name).suffix.lower() == ".gif", "://" in str(entry.value)
-        if entry.kind == "video" and not is_gif:
-            yield from video_frames(entry.value, where, self.vid_stride)
-            return
-        content = fetch(str(entry.value), ADDRESS_LIMIT) if remote else entry.value
-        if is_gif:
-            yield from gif_frames(content, name, where, self.vid_stride)
+        data = fetch(entry.value, ADDRESS_LIMIT) if "://" in str(entry.value) else read_bytes(entry.value)
+        if entry.kind == "gif":
+            yield from gif_frames(data, name, where, self.vid_stride)
         else:
-            image = decode_image(name, content) if remote else read_image(content)
-            yield Frame(image, name, f"image {where} {name}")
+            yield Frame(decode_image(name, data), name, f"image {where} {name}")
 
 
-def load_source(
-    source: Any, *, batch: int = 1, vid_stride: int = 1, stream_buffer: bool = False, ahead: int = AHEAD
-) -> Source:
+def load_source(source: Any, *, batch: int = 1, vid_stride: int = 1, stream_buffer: bool = False) -> Source:
     """Return the frames of `source` in batches.
 
     Accepted: path of an image, video or folder; glob (`**` searches subfolders); .txt/.csv list of paths; .streams
     list of addresses; camera number; rtsp/http address; `screen` with a region; uint8 BGR array (H, W, 3); PIL image;
     float RGB tensor (B, 3, H, W) in 0..1; or a list of these. Raises DataError if it is missing or not supported.
 
-    >>> source = load_source([np.zeros((4, 6, 3), np.uint8)] * 3, batch=2)
-    >>> [[frame.path for frame in frames] for frames in source]
-    [['image0.jpg', 'image1.jpg'], ['image2.jpg']]
+    Examples:
+        >>> source = load_source([np.zeros((4, 6, 3), np.uint8)] * 3, batch=2)
+        >>> [[frame.path for frame in frames] for frames in source]
+        [['image0.jpg', 'image1.jpg'], ['image2.jpg']]
     """
-    return Source(find_entries(source), batch, vid_stride, stream_buffer, ahead)
+    return Source(find_entries(source), batch, vid_stride, stream_buffer)
 
 
 def read_ahead(items: Generator[T, None, None], ahead: int) -> Generator[T, None, None]:
     """Yield `items` in order while a thread makes up to `ahead` of them in advance.
 
-    An exception of `items` is raised after the items before it. Closing this generator ends the thread and closes
-    `items`.
+    An exception of `items` is raised after the items before it. Closing this generator ends the thread.
     """
     reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
     try:
@@ -151,39 +135,26 @@ def read_ahead(items: Generator[T, None, None], ahead: int) -> Generator[T, None
         items.close()
 
 
-def batches(frames: Generator[Frame, None, None], size: int) -> Iterator[list[Frame]]:
-    """Yield groups of up to `size` frames; tensors are grouped with tensors of the same shape only, to be stacked.
-
-    A full group is yielded without waiting for the next frame. Closing this generator closes `frames`.
-    """
+def batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
+    """Yield groups of up to `size` frames; tensors are grouped with tensors of the same shape only, to be stacked."""
 
     def shape(frame: Frame) -> torch.Size | None:
         return None if frame.tensor is None else frame.tensor.shape
 
     group: list[Frame] = []
-    try:
-        for frame in frames:
-            if group and shape(group[0]) != shape(frame):
-                yield group
-                group = []
-            group.append(frame)
-            del frame
-            if len(group) == size:
-                yield group
-                group = []
-        if group:
+    for frame in frames:
+        if len(group) == size or (group and shape(group[0]) != shape(frame)):
             yield group
-    finally:
-        frames.close()
+            group = []
+        group.append(frame)
+    if group:
+        yield group
 
 
 def find_entries(source: Any) -> list[Entry]:
     """Return the entries of a source of any accepted kind, in order."""
-    if isinstance(source, (list, tuple)):
-        entries = [entry for item in source for entry in find_entries(item)]
-        if not entries:
-            raise DataError("source: an empty list; expected at least one path, array, image or tensor")
-        return entries
+    if isinstance(source, (list, tuple)) and source:
+        return [entry for item in source for entry in find_entries(item)]
     if isinstance(source, np.ndarray):
         return [Entry("array", image) for image in (source if source.ndim == 4 else [source])]
     if isinstance(source, Image.Image):
@@ -198,24 +169,19 @@ def find_entries(source: Any) -> list[Entry]:
     raise DataError(f"source: got {source!r} ({type(source).__name__}), expected {expected}")
 
 
-def _text_entries(text: str, parents: tuple[Path, ...] = ()) -> list[Entry]:
-    """Return the entries of a path, glob or address; `parents` are the list files that contain it."""
+def _text_entries(text: str) -> list[Entry]:
+    """Return the entries of a path, glob or address."""
     if text.isdecimal() or is_screen(text):
         return [Entry("stream", int(text) if text.isdecimal() else text)]
-    if text.lower().startswith("file://"):
-        text = url2pathname(urlparse(text).path)
     if "://" in text:
         address = urlparse(text)
-        kind = _kind(address.path) if address.scheme in ("http", "https") else None
-        return [Entry(kind or "stream", text)]
+        return [Entry((address.scheme in ("http", "https") and _kind(address.path)) or "stream", text)]
     path = Path(text).expanduser()
-    try:
-        if path.is_dir():
-            return _group_entries(sorted(path.iterdir()), f"folder {path}")
-        if path.is_file():
-            return _file_entries(path, parents)
-    except OSError as error:  # too long a name, a folder without permission
-        raise DataError(f"source {text[:200]}: cannot be read ({error.strerror})") from error
+    if path.is_dir():
+        return _group_entries(sorted(path.iterdir()), f"folder {path}")
+    if path.is_file():
+        is_list = path.suffix.lower() in LIST_SUFFIXES
+        return _list_entries(path) if is_list else [Entry(_kind(path) or "image", path)]
     if any(mark in text for mark in "*?["):
         return _group_entries(sorted(map(Path, glob.glob(str(path), recursive=True))), f"pattern {text}")
     if not path.parent.is_dir():
@@ -223,9 +189,11 @@ def _text_entries(text: str, parents: tuple[Path, ...] = ()) -> list[Entry]:
     raise DataError(f"source {text}: does not exist{did_you_mean(path.name, (p.name for p in path.parent.iterdir()))}")
 
 
-def _kind(path: str | Path) -> Literal["image", "video"] | None:
+def _kind(path: str | Path) -> Literal["image", "gif", "video"] | None:
     suffix = Path(path).suffix.lower()
-    return "video" if suffix in VIDEO_SUFFIXES else "image" if suffix in IMAGE_SUFFIXES else None
+    if suffix in (".gif", *VIDEO_SUFFIXES):
+        return "gif" if suffix == ".gif" else "video"
+    return "image" if suffix in IMAGE_SUFFIXES else None
 
 
 def _group_entries(paths: list[Path], where: str) -> list[Entry]:
@@ -237,45 +205,21 @@ def _group_entries(paths: list[Path], where: str) -> list[Entry]:
     return entries
 
 
-def _file_entries(path: Path, parents: tuple[Path, ...]) -> list[Entry]:
-    """Return the entries of one file; its content is checked if the suffix is unknown."""
-    if path.suffix.lower() in LIST_SUFFIXES:
-        return _list_entries(path, parents)
-    kind = _kind(path)
-    if kind is None:
-        with path.open("rb") as file:
-            kind = "image" if is_image(file.read(HEAD_BYTES)) else None
-    if kind is None:
-        raise DataError(f"source {path}: unknown file type {path.suffix!r}; expected {ACCEPTED}, or a list .txt .csv")
-    return [Entry(kind, path)]
-
-
-def _list_entries(path: Path, parents: tuple[Path, ...]) -> list[Entry]:
+def _list_entries(path: Path) -> list[Entry]:
     """Return the entries of a list file: one path or address per row (.csv: first column); `#` starts a comment.
 
     Relative paths refer to the working folder, then to the folder of the list. Invalid rows are skipped with a warning.
     """
-    if path.resolve() in parents:
-        raise DataError(f"source {path}: the list contains itself, or another list that contains it")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = csv.reader(io.StringIO(text)) if path.suffix.lower() == ".csv" else ([s] for s in text.split("\n"))
-        names = [(number, row[0].strip()) for number, row in enumerate(rows, 1) if row and row[0].strip()]
-    except UnicodeDecodeError as error:
-        reason = f"{error.reason} at byte {error.start}"
-        raise DataError(f"source {path}: not text in UTF-8 ({reason}); save the list as UTF-8") from error
-    except csv.Error as error:
-        raise DataError(f"source {path}: not a readable table ({error})") from error
+    lines = read_text(path, "list", DataError).splitlines()
+    rows = csv.reader(lines) if path.suffix.lower() == ".csv" else ([line] for line in lines)
+    names = {number: row[0].strip() for number, row in enumerate(rows, 1) if row}
     entries = []
-    for number, name in names:
-        if name.startswith("#"):
+    for number, name in names.items():
+        if not name or name.startswith("#"):
             continue
+        beside = path.parent / name
         try:
-            beside = path.parent / name
-            text = str(beside) if beside.exists() and not Path(name).exists() else name
-            entries += _text_entries(text, (*parents, path.resolve()))
-        except OSError as error:
-            LOGGER.warning(f"{path}, line {number} skipped: {name[:200]} ({error.strerror})")
+            entries += _text_entries(str(beside) if beside.exists() and not Path(name).exists() else name)
         except DataError as error:
             LOGGER.warning(f"{path}, line {number} skipped: {error}")
     if not entries:

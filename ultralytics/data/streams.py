@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import atexit
 import io
-import queue
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,12 +18,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageSequence
 
-from ultralytics.data.images import DAMAGED, pillow_to_bgr
+from ultralytics.data.images import PILLOW_ERRORS, pillow_to_bgr
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, MissingPackageError, UserError
 
 DEFAULT_FPS = 30.0  # of cameras and files without a frame rate
-COUNT_ERROR = 0.01  # some containers store their duration, not their number of frames
 GIF_MILLISECONDS = 100  # per frame, if the file has no duration
 RECONNECTS = 3
 RECONNECT_SECONDS = 1.0  # before the first attempt; doubled for each further one
@@ -33,8 +30,7 @@ BUFFERED_FRAMES = 30
 IDLE_SECONDS = 0.005
 FAILED_GRABS = 3  # in a row before a video or a connection has ended: one broken packet is not the end
 SILENT_SECONDS = 10.0  # without an answer or a frame before a connection is lost
-CLOSE_SECONDS = 2.0
-EXIT_SECONDS = 15.0  # longer than a silent connection blocks
+CLOSE_SECONDS = 15.0  # longer than a silent connection blocks
 SCREEN = re.compile(r"screen(?: (\d+))?(?: (\d+ \d+ \d+ \d+))?", re.IGNORECASE | re.ASCII)
 SCREEN_FPS = 30.0
 
@@ -55,51 +51,35 @@ class Frame:
 def video_frames(address: str | Path, where: str, vid_stride: int = 1) -> Iterator[Frame]:
     """Yield every `vid_stride`-th frame of a video file or address; `where` is its place among the sources, "2/5".
 
-    Broken frames are skipped with a warning. A file that cannot be opened or is truncated is a warning, too.
+    A file that cannot be opened or is truncated is a warning.
     """
-    name = public_address(address)
+    name, count = public_address(address), 0
     capture = open_capture(str(address))
-    total, fps = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))), frame_rate(capture)
-    count = 0
-    try:
-        while grab_next(capture, f"video {where} {name}", count):
-            count += 1
-            if (count - 1) % vid_stride:
-                continue
-            decoded, image = capture.retrieve()
-            if decoded:
-                label = f"video {where} (frame {count}/{total or '?'}) {name}"
-                yield Frame(image, name, label, "video", count, fps / vid_stride)
-            else:
-                LOGGER.warning(f"video {where} {name}: frame {count} is broken, skipped")
-    finally:
-        capture.release()
+    total, fps = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))), frame_rate(capture) / vid_stride
+    for count, image in read_frames(capture, f"video {where} {name}", vid_stride):
+        yield Frame(image, name, f"video {where} (frame {count}/{total or '?'}) {name}", "video", count, fps)
     if not count:
         LOGGER.warning(f"video {where} skipped: {name} cannot be opened or has no readable frame")
-    elif count < total - max(1, COUNT_ERROR * total):
+    elif count < 0.99 * total - vid_stride:  # some containers store their duration, not their number of frames
         LOGGER.warning(f"video {where} {name}: ended after {count} of {total} frames; the file is truncated or damaged")
 
 
-def gif_frames(content: Path | bytes, name: str, where: str, vid_stride: int = 1) -> Iterator[Frame]:
+def gif_frames(data: bytes, name: str, where: str, vid_stride: int = 1) -> Iterator[Frame]:
     """Yield every `vid_stride`-th frame of a GIF, transparent parts in white; a single frame is an image.
 
     Raises DataError if the first frame is damaged. A later damaged frame ends the animation with a warning.
     """
     count = 0
     try:
-        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as animation:
-            animated = getattr(animation, "is_animated", False)
+        with Image.open(io.BytesIO(data)) as animation:
             for count, picture in enumerate(ImageSequence.Iterator(animation), 1):
-                if (count - 1) % vid_stride:
-                    continue
-                image = pillow_to_bgr(picture)
-                if animated:
+                if not animation.is_animated:
+                    yield Frame(pillow_to_bgr(picture), name, f"image {where} {name}")
+                elif (count - 1) % vid_stride == 0:
                     fps = 1000 / (picture.info.get("duration") or GIF_MILLISECONDS)
                     label = f"video {where} (frame {count}/?) {name}"
-                    yield Frame(image, name, label, "video", count, fps / vid_stride)
-                else:
-                    yield Frame(image, name, f"image {where} {name}")
-    except (*DAMAGED, Image.DecompressionBombError) as error:
+                    yield Frame(pillow_to_bgr(picture), name, label, "video", count, fps / vid_stride)
+    except PILLOW_ERRORS as error:
         if count <= 1:
             raise DataError(f"{name}: damaged or truncated image ({error}); replace or remove the file") from error
         LOGGER.warning(f"video {where} {name}: ended at frame {count} ({error}); the file is truncated or damaged")
@@ -108,7 +88,7 @@ def gif_frames(content: Path | bytes, name: str, where: str, vid_stride: int = 1
 class ScreenCapture:
     """Grab a screen region, `screen [monitor] [left top width height]`, with the methods of `cv2.VideoCapture`.
 
-    Monitor 0 (the default) is all monitors together. Raises DataError if there is no such monitor or region.
+    Monitor 0 (the default) is all monitors together.
     """
 
     def __init__(self, source: str) -> None:
@@ -116,16 +96,17 @@ class ScreenCapture:
             import mss
         except ImportError as error:
             raise MissingPackageError("source=screen needs the package mss: pip install mss") from error
-        number, region = SCREEN.fullmatch(source).groups()
-        try:
-            self.grabber = (mss.MSS if hasattr(mss, "MSS") else mss.mss)()  # mss.mss before 10.1
-            monitor = self.grabber.monitors[int(number or 0)]
-        except (mss.ScreenShotError, OSError, IndexError) as error:
-            raise DataError(f"source {source}: monitor {number or 0} cannot be captured ({error})") from error
+        if not (match := SCREEN.fullmatch(source)):
+            raise DataError(f"source {source!r}: expected screen [monitor] [left top width height], all whole numbers")
+        number, region = int(match[1] or 0), match[2]
+        self.grabber = mss.MSS() if hasattr(mss, "MSS") else mss.mss()  # mss.mss before 10.1
+        if number >= len(self.grabber.monitors):
+            raise DataError(f"source {source}: there is no monitor {number}")
+        monitor = self.grabber.monitors[number]
         width, height = monitor["width"], monitor["height"]
         x, y, w, h = map(int, region.split()) if region else (0, 0, width, height)
         if min(w, h) < 1 or x + w > width or y + h > height:
-            raise DataError(f"source {source}: the region is not within monitor {number or 0} of {width}x{height}")
+            raise DataError(f"source {source}: the region is not within monitor {number} of {width}x{height}")
         self.area = {"left": monitor["left"] + x, "top": monitor["top"] + y, "width": w, "height": h}
 
     def get(self, prop: int) -> float:
@@ -142,19 +123,12 @@ class ScreenCapture:
         self.grabber.close()
 
 
-Capture = cv2.VideoCapture | ScreenCapture
-
-
 def is_screen(address: str | int) -> bool:
-    """Check whether a source is a screen region. Raises DataError if the region is malformed."""
-    if str(address).lower().split()[:1] != ["screen"]:
-        return False
-    if not SCREEN.fullmatch(address):
-        raise DataError(f"source {address!r}: expected screen [monitor] [left top width height], all whole numbers")
-    return True
+    """Check whether a source is `screen`, with or without a region."""
+    return str(address).lower().split()[:1] == ["screen"]
 
 
-def open_capture(address: str | int) -> Capture:
+def open_capture(address: str | int) -> cv2.VideoCapture | ScreenCapture:
     """Open a camera, file, stream or screen region; network addresses time out after SILENT_SECONDS."""
     if is_screen(address):
         return ScreenCapture(address)
@@ -165,7 +139,7 @@ def open_capture(address: str | int) -> Capture:
     return cv2.VideoCapture(address, cv2.CAP_ANY, limits)
 
 
-def frame_rate(capture: Capture) -> float:
+def frame_rate(capture: cv2.VideoCapture | ScreenCapture) -> float:
     """Return the frames per second; DEFAULT_FPS if unknown, as for many cameras."""
     fps = capture.get(cv2.CAP_PROP_FPS)
     return fps if 0 < fps < 1000 else DEFAULT_FPS
@@ -176,17 +150,31 @@ def public_address(address: str | int | Path) -> str:
     return re.sub(r"//[^/@]*@", "//", str(address))
 
 
-def grab_next(capture: Capture, label: str, count: int) -> bool:
-    """Advance to the next frame after `count` ones, skipping broken ones with a warning; return False at the end."""
-    start = time.monotonic()
-    for failed in range(FAILED_GRABS):
-        if capture.grab():
+def read_frames(
+    capture: cv2.VideoCapture | ScreenCapture, label: str, vid_stride: int, count: int = 0
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield number and image of every `vid_stride`-th frame after the first `count` ones, and release the capture.
+
+    Broken frames are skipped with a warning.
+    """
+    failed, start = 0, time.monotonic()
+    try:
+        while failed < FAILED_GRABS and time.monotonic() - start < SILENT_SECONDS / 2:
+            if not capture.grab():
+                failed += 1
+                continue
             if failed:
                 LOGGER.warning(f"{label}: broken data after frame {count}, skipped")
-            return True
-        if time.monotonic() - start > SILENT_SECONDS / 2:  # a timeout, not a broken frame
-            break
-    return False
+            count += 1
+            if (count - 1) % vid_stride == 0:
+                decoded, image = capture.retrieve()
+                if decoded:
+                    yield count, image
+                else:
+                    LOGGER.warning(f"{label}: frame {count} is broken, skipped")
+            failed, start = 0, time.monotonic()
+    finally:
+        capture.release()
 
 
 class LiveReader:
@@ -195,35 +183,21 @@ class LiveReader:
     Only the newest frame is kept; with `keep_all` up to BUFFERED_FRAMES wait, and reading pauses when they are full.
     """
 
-    def __init__(self, address: str | int, *, label: str, vid_stride: int = 1, keep_all: bool = False) -> None:
+    def __init__(self, address: str | int, label: str, *, vid_stride: int = 1, keep_all: bool = False) -> None:
         self.address, self.label, self.vid_stride, self.keep_all = address, label, vid_stride, keep_all
-        self.failure = "its reader failed, see above"  # reason why it ended; kept if the thread crashes
+        self.frames: deque[Frame] = deque(maxlen=BUFFERED_FRAMES if keep_all else 1)  # when full, drops the oldest
         self.count = 0
+        self.failure = "its reader failed, see above"  # reason why it ended; kept if the thread crashes
         self.stopping = threading.Event()
-        self._frames: queue.Queue[Frame] = queue.Queue(BUFFERED_FRAMES if keep_all else 1)
-        self._thread = threading.Thread(target=self._run, name=label, daemon=True)
-        # A thread inside a decoder at interpreter exit would abort the process.
-        self._at_exit = atexit.register(partial(self.close, EXIT_SECONDS))
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, name=label, daemon=True)
+        atexit.register(self.close)  # a thread inside a decoder at interpreter exit would abort the process
+        self.thread.start()
 
-    @property
-    def ended(self) -> bool:
-        """Return whether the reader has stopped; frames may still wait."""
-        return not self._thread.is_alive()
-
-    def take(self) -> Frame | None:
-        """Return the next waiting frame, or None if there is none."""
-        with suppress(queue.Empty):
-            return self._frames.get_nowait()
-        return None
-
-    def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Stop reading and wait up to `seconds`; a read that blocks in a driver ends by its own timeout."""
+    def close(self) -> None:
+        """Stop reading, and wait for a read that blocks in a driver."""
         self.stopping.set()
-        if self._thread is not threading.current_thread():  # garbage collection may run in the reader's thread
-            self._thread.join(seconds)
-        if self.ended:
-            atexit.unregister(self._at_exit)
+        self.thread.join(CLOSE_SECONDS)
+        atexit.unregister(self.close)
 
     def _run(self) -> None:
         failures = 0
@@ -236,9 +210,9 @@ class LiveReader:
                 return
             failures = failures + 1 if self.count == before else 1
             if failures > RECONNECTS:
-                after = f"stopped after {self.count} frames" if self.count else "cannot be opened"
-                hint = "" if self.count else "; check the address, the network and the permissions of the camera"
-                self.failure = f"{after}; gave up after {RECONNECTS} attempts to reconnect{hint}"
+                end = f"stopped after {self.count} frames" if self.count else "cannot be opened"
+                hint = "check the address, the network and the permissions of the camera"
+                self.failure = f"{end}; gave up after {RECONNECTS} attempts to reconnect; {hint}"
                 return
             pause = RECONNECT_SECONDS * 2 ** (failures - 1)
             if self.count and self.count != before + 1:  # addresses that answer with single images are polled silently
@@ -249,27 +223,13 @@ class LiveReader:
         """Read until the connection ends or `stopping` is set."""
         capture = open_capture(self.address)
         fps, address = frame_rate(capture) / self.vid_stride, public_address(self.address)
-        try:
-            while not self.stopping.is_set() and grab_next(capture, self.label, self.count):
-                self.count += 1
-                if (self.count - 1) % self.vid_stride:
-                    continue
-                decoded, image = capture.retrieve()
-                if decoded:
-                    self._put(Frame(image, address, self.label, "stream", self.count, fps))
-                else:
-                    LOGGER.warning(f"{self.label}: frame {self.count} is broken, skipped")
-        finally:
-            capture.release()
-
-    def _put(self, frame: Frame) -> None:
-        """Queue a frame: wait for room with `keep_all`, else replace the older one."""
-        while not self.stopping.is_set():
-            try:
-                return self._frames.put(frame, timeout=0.1 if self.keep_all else 0)
-            except queue.Full:
-                if not self.keep_all:
-                    self.take()
+        for count, image in read_frames(capture, self.label, self.vid_stride, self.count):
+            while self.keep_all and len(self.frames) == BUFFERED_FRAMES and not self.stopping.wait(IDLE_SECONDS):
+                pass  # wait for room
+            if self.stopping.is_set():
+                break
+            self.count = count
+            self.frames.append(Frame(image, address, self.label, "stream", count, fps))
 
 
 def live_batches(
@@ -279,35 +239,26 @@ def live_batches(
 
     A stream that ends is a warning. Raises DataError if no stream gave a frame.
     """
-    readers = [
-        LiveReader(
-            a, label=f"stream {i}/{len(addresses)} {public_address(a)}", vid_stride=vid_stride, keep_all=keep_all
-        )
-        for i, a in enumerate(addresses, 1)
-    ]
-    any_frame, failures, active = False, [], list(readers)
+    labels = [f"stream {i}/{len(addresses)} {public_address(address)}" for i, address in enumerate(addresses, 1)]
+    options = {"vid_stride": vid_stride, "keep_all": keep_all}
+    readers = [LiveReader(address, label, **options) for address, label in zip(addresses, labels, strict=True)]
+    active, any_frame = list(readers), False
     try:
         while active:
-            batch = []
-            for reader in tuple(active):
-                ended = reader.ended  # before `take`: the last frames still count
-                if frame := reader.take():
-                    batch.append(frame)
-                elif ended:
-                    failures.append(f"{reader.label}: {reader.failure}")
-                    if any_frame or len(active) > 1:  # otherwise the exception has it
-                        LOGGER.warning(failures[-1])
+            ended = [reader for reader in active if not reader.thread.is_alive()]  # their last frames may still wait
+            batch = [reader.frames.popleft() for reader in active if reader.frames]
+            for reader in ended:
+                if not reader.frames:
+                    LOGGER.warning(f"{reader.label}: {reader.failure}")
                     active.remove(reader)
             if batch:
                 any_frame = True
                 yield batch
             else:
                 time.sleep(IDLE_SECONDS)
-            del batch, frame  # free them while waiting for the next ones
+            del batch  # free it while waiting for the next one
     finally:
-        for reader in readers:
-            reader.stopping.set()  # all first, so that they end at the same time
         for reader in readers:
             reader.close()
     if not any_frame:
-        raise DataError(f"no stream gave a frame: {'; '.join(failures)}")
+        raise DataError(f"no stream gave a frame: {'; '.join(f'{r.label}: {r.failure}' for r in readers)}")
