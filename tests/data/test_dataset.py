@@ -58,7 +58,7 @@ def test_caches_that_do_not_fit(build, monkeypatch, caplog):
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
     assert build(cache="ram").source._images is None
     assert not fill_disk_cache(build().labels)
-    assert "cache='ram' is disabled" in caplog.text and "cache='disk' is disabled" in caplog.text
+    assert "cache=ram is disabled" in caplog.text and "cache=disk is disabled" in caplog.text
 
 
 @pytest.mark.parametrize("pipeline", [{"mosaic": 1.0, "mixup": 1.0}, {"dense": 1.0}, {"mosaic": 0.0, "mixup": 1.0}])

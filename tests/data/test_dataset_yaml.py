@@ -40,7 +40,6 @@ def test_label_file(image, label):
     [
         ({"trian": "images"}, "unknown key 'trian'; did you mean 'train'"),
         ({"valid": "images"}, "unknown key 'valid'; did you mean 'val'"),
-        ({"nmaes": []}, "did you mean 'names'"),
         ({"annotations": {"tarin": "a.json"}}, "did you mean 'train'"),
         ({"annotations": "a.json"}, "annotations: expected"),
         ({"names": None}, "names is None"),
@@ -48,14 +47,9 @@ def test_label_file(image, label):
         ({"names": ["cat", False]}, r"names\[1\] is False; put the name in quotes"),
         ({"nc": 3}, "nc is 3, but names has 2"),
         ({"val": None}, "no `val:` entry"),
-        ({"val": 3}, "val: 3 is not a path"),
         ({"train": "picture"}, "train: 'picture' was not found: looked for .*picture.*data.yaml, images, labels"),
         ({"path": "/absent"}, "does not exist"),
-        ({"path": 3}, "path is 3"),
-        ({"val": "pictures", "generate": "cubes"}, "generate is 'cubes', expected shapes"),
         ({"val": "pictures", "download": "import os"}, "Programs in a YAML are not run"),
-        ({"val": "pictures", "download": {"files": [{"ulr": "x"}]}}, "did you mean 'url'"),
-        ({"val": "pictures", "download": {"files": [], "convert": "voc2"}}, "expected voc, visdrone"),
     ],
 )
 def test_mistakes(small_set, changes, message):
@@ -65,24 +59,14 @@ def test_mistakes(small_set, changes, message):
         load_dataset_config(file)
 
 
-def test_yaml_that_cannot_be_used(tmp_path, small_set):
+def test_files_that_cannot_be_used(small_set):
     with pytest.raises(DataError, match=r"no such file.*did you mean 'shapes'"):
         find_data_yaml("shape.yaml")
-    with pytest.raises(DataError, match=r"is a folder, expected a data YAML; did you mean '.*data.yaml'"):
+    with pytest.raises(DataError, match=r"is a folder, expected a data YAML such as '.*data.yaml'"):
         find_data_yaml(small_set)
-    (tmp_path / "bad.yaml").write_text("train: [a")
-    with pytest.raises(DataError, match=r"bad\.yaml, line 1: not valid YAML"):
-        load_dataset_config(tmp_path / "bad.yaml")
-    (tmp_path / "bad.yaml").write_text("just words")
-    with pytest.raises(DataError, match="got a str"):
-        load_dataset_config(tmp_path / "bad.yaml")
-
-
-def test_no_images_and_wrong_kinds_of_files(small_set):
-    (small_set / "empty").mkdir()
-    with pytest.raises(DataError, match=r"no images in .*empty; looked for files ending in .jpg"):
-        list_images([small_set / "empty"], small_set)
-    with pytest.raises(DataError, match=r"is a file, expected a folder of images or a \.txt list"):
+    with pytest.raises(DataError, match=r"no images in .*labels; looked for files ending in .jpg"):
+        list_images([small_set / "labels"], small_set)
+    with pytest.raises(DataError, match=r"000\.jpg: not UTF-8 text"):
         list_images([small_set / "images" / "000.jpg"], small_set)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ def image(boxes: int = 7, side: float = 0.2, shape: tuple[int, int] = (480, 640)
 def recommended(labels: list[ImageLabels], queries: int = 300, pretrained: bool = True, **options) -> dict[str, str]:
     """Return the recommendations by the first option of each line."""
     lines = recommend_options(labels, get_cfg(overrides=options), queries=queries, pretrained=pretrained)
-    found = {line.split("=")[0]: line for line in lines}
+    found = {re.split("[=:]", line)[0]: line for line in lines}
     assert len(found) == len(lines)
     return found
 
@@ -40,14 +41,11 @@ SCRATCH = {"pretrained": False}
         ([image(500), image(3)], {}, "queries", "queries=750 max_det=750: an image has 500 boxes, and 300 queries"),
         ([image(500), image(3)], {"max_det": 600}, "queries", "queries=750: "),
         ([image(40, crowd=15)], {"queries": 25}, "queries", None),  # crowd regions do not count
-        ([image(0)], {}, "queries", "queries=50: the busiest image has 0 boxes"),
-        ([image(1)] * 900, {}, "queries", "queries=50: the busiest image has 1 box;"),
-        ([image(20)] * 900, {}, "queries", "queries=100: the busiest image has 20 boxes"),
+        ([image(0)], {}, "queries", "queries=50: at most 0 boxes per image"),
+        ([image(20)] * 900, {}, "queries", "queries=100: "),
         ([image(31)] * 900, {}, "queries", None),
-        ([image(6)] * 900, {"queries": 60}, "queries", None),
         ([image(6)] * 1000, {}, "queries", None),
         ([image()] * 32, SCRATCH, "batch", "batch=4 nbs=4 epochs=375: 32 images at batch=16 nbs=16 give 144 opt"),
-        ([image()] * 32, {}, "batch", "batch=4 nbs=4 epochs=125: "),
         ([image()] * 32, {"batch": 4, "nbs": 4}, "epochs", "epochs=125: "),
         ([image()] * 128, {}, "batch", "batch=4 nbs=4: "),  # 32 x 72 epochs are enough
         ([image()] * 32, SCRATCH, "lr0", "lr0=0.0005 "),
@@ -61,13 +59,10 @@ SCRATCH = {"pretrained": False}
         ([image()] * 199, {"freeze": 1}, "freeze", None),
         ([image()] * 199, SCRATCH, "freeze", None),
         ([image(7, 10 / 1280, (960, 1280))], {}, "imgsz", "imgsz=1024: at 640 px 100% of the boxes are narrower"),
-        ([image(7, 4 / 4000, (3000, 4000))], {}, "imgsz", "imgsz=1280 and tiles: "),
-        ([image(7, 4 / 4000, (3000, 4000))], {"imgsz": 1280}, "cut the images into tiles: at 1280 px 100% of the boxes"
-         " are narrower than a cell of the finest feature map, 8 px; 8000 px would be needed", "cut"),
+        ([image(7, 4 / 4000, (3000, 4000))], {}, "cut the images into tiles", "cut the images into tiles: at 640 px"),
         ([image(7, 8 / 640)], {}, "imgsz", None),
         ([image(7, 0.3)] * 9 + [image(7, 10 / 1280)], {}, "imgsz", None),  # a tenth of the boxes
         ([image(shape=(16, 12))], {}, "imgsz", "imgsz=64: the images have 16 px; 640 px would only cost time"),
-        ([image(shape=(200, 150))], {}, "imgsz", "imgsz=416: "),
         ([image(shape=(320, 320))], {}, "imgsz", None),
         ([image(shape=(16, 16))], {"imgsz": 64}, "imgsz", None),
         ([image()] * 5000, {"epochs": 10}, "close_mosaic", "close_mosaic=2: 10 switches strong augmentation off"),
@@ -81,10 +76,6 @@ SCRATCH = {"pretrained": False}
 def test_recommendation(labels, options, key, start):
     line = recommended(labels, **options).get(key)
     assert line is None if start is None else line.startswith(start)
-
-
-def test_enlarged_images_have_no_more_detail():
-    assert recommended([image(7, 10 / 1280, (480, 640))])["imgsz"].endswith("(the images have no more detail)")
 
 
 def test_updates_per_epoch():

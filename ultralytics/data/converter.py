@@ -12,7 +12,7 @@ from ultralytics.data.images import probe_image
 from ultralytics.data.labels import read_coco_json
 from ultralytics.utils import LOGGER
 from ultralytics.utils.downloads import download, extract
-from ultralytics.utils.errors import DataError, did_you_mean
+from ultralytics.utils.errors import DataError
 
 COCO_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # of 1..90, without a category
 VISDRONE_CLASSES = 10  # categories 1..10; 0 is for ignored regions, 11 for other objects
@@ -37,19 +37,6 @@ def convert_coco(labels_dir: str | os.PathLike, save_dir: str | os.PathLike) -> 
 
     Class indices follow the category ids in ascending order; crowd regions are skipped. A data YAML can also use COCO
     json files directly (`annotations:`), without conversion.
-
-    >>> import json, tempfile
-    >>> coco = {
-    ...     "images": [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 50}],
-    ...     "categories": [{"id": 1, "name": "cat"}],
-    ...     "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 5, 20, 20]}],
-    ... }
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     length = Path(folder, "instances_val.json").write_text(json.dumps(coco))
-    ...     convert_coco(folder, folder)
-    ...     print(Path(folder, "labels", "val", "a.txt").read_text())
-    0 0.200000 0.300000 0.200000 0.400000
-    <BLANKLINE>
     """
     files = sorted(Path(labels_dir).glob("*.json"))
     if not files:
@@ -111,38 +98,30 @@ def convert_visdrone(root: str | os.PathLike, names: Sequence[str] = ()) -> None
         images.parent.mkdir(exist_ok=True)
         _move(source / "images", images)
         for file in sorted((source / "annotations").glob("*.txt")):
+            # left, top, width, height, considered, category, truncation, occlusion
+            rows = [map(int, line.split(",")[:6]) for line in file.read_text().splitlines()]
+            boxes = [(c - 1, x, y, x + w, y + h) for x, y, w, h, used, c in rows if used and 1 <= c <= VISDRONE_CLASSES]
             shape = probe_image(images / f"{file.stem}.jpg")
-            _write_rows(root / "labels" / name / file.name, _normalize(read_visdrone_file(file), shape))
-
-
-def read_visdrone_file(file: Path) -> list[Box]:
-    """Read rows of left, top, width, height, considered, category, truncation, occlusion."""
-    boxes = []
-    for number, line in enumerate(file.read_text().splitlines(), 1):
-        try:
-            left, top, width, height, considered, category = (int(word) for word in line.split(",")[:6])
-        except ValueError as error:
-            raise DataError(f"{file}:{number}: expected eight whole numbers, got {line!r}") from error
-        if considered and 1 <= category <= VISDRONE_CLASSES:
-            boxes.append((category - 1, left, top, left + width, top + height))
-    return boxes
+            _write_rows(root / "labels" / name / file.name, _normalize(boxes, shape))
 
 
 CONVERTERS: dict[str, Callable[[Path, Sequence[str]], None]] = {"voc": convert_voc, "visdrone": convert_visdrone}
 
 
-def fetch_dataset(root: Path, recipe: dict, names: Sequence[str], where: str) -> None:
+def fetch_dataset(root: Path, recipe: object, names: Sequence[str], where: str) -> None:
     """Download, unpack and convert a data set by the `download` entry of its YAML.
 
     `recipe` has `files`, a list of {url, into: folder below root, strip: skip the top folder}, and optionally
     `convert`, a key of CONVERTERS. The data set is made in a folder beside `root`, kept if interrupted and renamed at
     the end.
     """
-    _check_recipe(recipe, where)
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("files"), list):
+        expected = "expected `files:` with entries {url, into, strip}, and optionally `convert:` and `size:`"
+        raise DataError(f"{where}: download is {str(recipe)[:60]!r}; {expected}. Programs in a YAML are not run")
     if root.exists() and any(root.iterdir()):
         raise DataError(
             f"{where}: images are missing in {root}, but the folder is not empty, so nothing is downloaded into it; "
-            f"complete it, or move it away to download it again"
+            "complete it, or move it away to download it again"
         )
     LOGGER.info(f"{root} does not exist; downloading it as described in {where} ({recipe.get('size', 'unknown size')})")
     work = root.with_name(f"{root.name}.partial")
@@ -161,20 +140,6 @@ def fetch_dataset(root: Path, recipe: dict, names: Sequence[str], where: str) ->
     if root.exists():
         root.rmdir()
     os.replace(work, root)
-
-
-def _check_recipe(recipe: object, where: str) -> None:
-    """Raise DataError for an invalid recipe. Programs, as in older YAMLs, are not run."""
-    expected = "expected `files:` with entries {url, into, strip}, and optionally `convert:` and `size:`"
-    if not isinstance(recipe, dict) or not isinstance(recipe.get("files"), list):
-        raise DataError(f"{where}: download is {str(recipe)[:60]!r}; {expected}. Programs in a YAML are not run")
-    levels = [(recipe, ("files", "convert", "size")), *((entry, ("url", "into", "strip")) for entry in recipe["files"])]
-    for level, known in levels:
-        for key in level:
-            if key not in known:
-                raise DataError(f"{where}: download: unknown key {key!r}{did_you_mean(key, known)}; {expected}")
-    if recipe.get("convert") not in (None, *CONVERTERS):
-        raise DataError(f"{where}: download.convert is {recipe['convert']!r}, expected {', '.join(CONVERTERS)}")
 
 
 def _move(source: Path, target: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,10 +36,9 @@ def epoch_order(length: int, seed: int, epoch: int) -> np.ndarray:
 
 
 class MixingBuffer:
-    """Buffer of the last BUFFER samples of a shuffled epoch, to draw mixing partners from.
+    """Buffer of the last BUFFER samples of a shuffled epoch, a random part of the data set, to mix samples from.
 
-    Mixing within the buffer decodes each image once per epoch and worker, however often it is used. As the epoch is
-    shuffled, a buffer is a random part of the data set.
+    Mixing within the buffer decodes each image once per epoch and worker, however often it is used.
     """
 
     def __init__(self, length: int, seed: int):
@@ -82,11 +84,11 @@ class ImageSource:
     ):
         self.labels, self.imgsz, self.keep_ratio, self.max_side, self.seed = labels, imgsz, keep_ratio, max_side, seed
         # Epoch, and whether strong augmentation has ended; in shared memory, so that persistent workers see changes.
-        self._state = torch.zeros(2, dtype=torch.int64).share_memory_()
+        self.state = torch.zeros(2, dtype=torch.int64).share_memory_()
         self._buffer = MixingBuffer(len(labels), seed)
         self._images: list[np.ndarray] | None = None
         self._read = read_image
-        if cache in (True, "ram") and fits_in_memory(sum(h * w * 3 for h, w in map(self._load_shape, labels))):
+        if cache in (True, "ram") and _has_room("ram", map(self._load_shape, labels), available_memory()):
             with ThreadPoolExecutor(THREADS) as threads:
                 self._images = list(threads.map(self._resized, labels))
         elif cache == "disk" and fill_disk_cache(labels):
@@ -95,20 +97,12 @@ class ImageSource:
     @property
     def epoch(self) -> int:
         """Return the epoch, which seeds the random numbers."""
-        return int(self._state[0])
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._state[0] = epoch
+        return int(self.state[0])
 
     @property
     def augment_enabled(self) -> bool:
         """Return whether strong augmentation is on; it is off in the last `close_mosaic` epochs."""
-        return not self._state[1]
-
-    @augment_enabled.setter
-    def augment_enabled(self, enabled: bool) -> None:
-        self._state[1] = not enabled
+        return not self.state[1]
 
     def load(self, index: int) -> Sample:
         """Return sample `index` at network scale, without its crowd regions."""
@@ -126,7 +120,7 @@ class ImageSource:
         return [self.load(i) for i in self._buffer.draw(index, self.epoch, count, rng)]
 
     def _image(self, index: int) -> np.ndarray:
-        if self._images is not None:
+        if self._images is not None:  # cache='ram'
             return self._images[index]
         image = self._buffer.images.get(index)
         if image is None:
@@ -139,12 +133,10 @@ class ImageSource:
 
     def _load_shape(self, item: ImageLabels) -> tuple[int, int]:
         height, width = item.shape
-        if self.max_side is not None:
-            scale = min(1.0, self.max_side / max(height, width))
-        elif self.keep_ratio:
-            scale = self.imgsz / max(height, width)
-        else:
+        if self.max_side is None and not self.keep_ratio:
             return self.imgsz, self.imgsz
+        longest = self.imgsz if self.max_side is None else min(self.max_side, max(height, width))
+        scale = longest / max(height, width)
         return max(1, round(height * scale)), max(1, round(width * scale))
 
 
@@ -159,13 +151,9 @@ class DetectionDataset(Dataset):
     def __init__(
         self, config: DatasetConfig, scan: Scan, source: ImageSource, transforms: Transform, names: dict[int, str]
     ):
-        self.config, self.split, self.report, self.category_ids = (
-            config,
-            scan.report.split,
-            scan.report,
-            scan.category_ids,
-        )
-        self.source, self.transforms, self.labels, self.names = source, transforms, source.labels, names
+        self.config, self.split, self.names = config, scan.report.split, names
+        self.report, self.category_ids, self.labels = scan.report, scan.category_ids, source.labels
+        self.source, self.transforms = source, transforms
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -176,11 +164,11 @@ class DetectionDataset(Dataset):
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, which seeds the random numbers; call it before iterating."""
-        self.source.epoch = epoch
+        self.source.state[0] = epoch
 
     def close_mosaic(self) -> None:
         """End strong augmentation from the next epoch on."""
-        self.source.augment_enabled = False
+        self.source.state[1] = True
 
 
 YOLODataset = DetectionDataset
@@ -198,78 +186,55 @@ def select_labels(
         LOGGER.info(f"fraction={fraction}: using {count} of {len(labels)} images")
         labels = [labels[int(i)] for i in np.linspace(0, len(labels) - 1, count).round()]
     if classes is not None:
-        masks = [np.isin(item.cls, classes) for item in labels]
-        labels = [
-            replace(item, cls=item.cls[keep], boxes=item.boxes[keep], crowd=item.crowd[keep])
-            for item, keep in zip(labels, masks, strict=True)
-        ]
+        kept = [(item, np.isin(item.cls, classes)) for item in labels]
+        labels = [replace(item, cls=item.cls[k], boxes=item.boxes[k], crowd=item.crowd[k]) for item, k in kept]
     return [replace(item, cls=np.zeros_like(item.cls)) for item in labels] if single_cls else labels
 
 
-def available_memory() -> int | None:
-    """Return the bytes available without swapping, within the limit of a container; None if unknown."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return None
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        return min(available, limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
-    except (OSError, ValueError):  # no container, or "max"
-        return available
+def available_memory() -> float:
+    """Return the bytes available without swapping, within the limit of a container; infinite if unknown."""
+    available = math.inf
+    with suppress(OSError):
+        (line,) = re.findall(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
+        available = 1024 * int(line)
+        group = Path("/sys/fs/cgroup")
+        limit, used = (group / "memory.max").read_text().strip(), int((group / "memory.current").read_text())
+        return available if limit == "max" else min(available, int(limit) - used)
+    return available
 
 
-def fits_in_memory(needed: int) -> bool:
-    """Check that `needed` bytes of images fit in memory; warn if not."""
-    available = available_memory()
-    if available is None or needed < RESERVE * available:
+def _has_room(cache: str, shapes: Iterable[tuple[int, int]], free: float) -> bool:
+    """Check that decoded images of these (height, width) fit into `free` bytes; warn if not."""
+    needed = sum(height * width * 3 for height, width in shapes)
+    if needed <= RESERVE * free:
         return True
-    LOGGER.warning(
-        f"cache='ram' is disabled: the images need {needed / 1e9:.1f} GB of {available / 1e9:.1f} GB free memory; "
-        f"use cache='disk', a smaller imgsz or fraction"
-    )
+    LOGGER.warning(f"cache={cache} is disabled: the images need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
     return False
 
 
-def decoded_file(image: Path) -> Path:
-    """Return `a.jpg.npy`, the decoded copy of `a.jpg` for cache='disk'."""
-    return image.with_name(image.name + ".npy")
+def fill_disk_cache(labels: Sequence[ImageLabels]) -> bool:
+    """Write decoded copies, `a.jpg.npy`, of all images that have none. Return False if there is no room for them."""
+    missing = [item for item in labels if not _has_copy(item.file)]
+    if missing:
+        free = shutil.disk_usage(missing[0].file.parent).free
+        if not _has_room("disk", [item.shape for item in missing], free):
+            return False
+
+    def write(item: ImageLabels) -> None:
+        image = read_image(item.file)
+        with atomic_write(f"{item.file}.npy", shared=True) as stream:
+            np.save(stream, image)
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        list(threads.map(write, missing))
+    return True
 
 
 def read_decoded(image: Path) -> np.ndarray:
     """Read the decoded copy of an image; fall back to the image if the copy is missing or older."""
-    return np.load(decoded_file(image), allow_pickle=False) if _has_copy(image) else read_image(image)
-
-
-def fill_disk_cache(labels: Sequence[ImageLabels]) -> bool:
-    """Write decoded copies of all images that have none. Return False, with a warning, if that is not possible."""
-    missing = [item for item in labels if not _has_copy(item.file)]
-    if not missing:
-        return True
-    needed = sum(item.shape[0] * item.shape[1] * 3 for item in missing)
-    folder = missing[0].file.parent
-    free = shutil.disk_usage(folder).free
-    if needed > RESERVE * free:
-        LOGGER.warning(
-            f"cache='disk' is disabled: needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free in {folder}"
-        )
-        return False
-
-    def write(item: ImageLabels) -> None:
-        image = read_image(item.file)
-        with atomic_write(decoded_file(item.file), shared=True) as stream:
-            np.save(stream, image)
-
-    try:
-        with ThreadPoolExecutor(THREADS) as threads:
-            list(threads.map(write, missing))
-    except OSError as error:
-        LOGGER.warning(f"cache='disk' is disabled: cannot write to {folder} ({error.strerror})")
-        return False
-    return True
+    return np.load(f"{image}.npy") if _has_copy(image) else read_image(image)
 
 
 def _has_copy(image: Path) -> bool:
-    copy = decoded_file(image)
+    copy = Path(f"{image}.npy")
     return copy.exists() and copy.stat().st_mtime >= image.stat().st_mtime

@@ -11,8 +11,8 @@ from ultralytics.data import converter, synthetic
 from ultralytics.data.images import IMAGE_SUFFIXES
 from ultralytics.data.labels import read_coco_json
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, cache_dir
-from ultralytics.utils.errors import DataError, UserError, did_you_mean
-from ultralytics.utils.files import read_yaml
+from ultralytics.utils.errors import DataError, did_you_mean
+from ultralytics.utils.files import read_text, read_yaml
 
 DATASET_YAMLS = PACKAGE_ROOT / "cfg" / "datasets"
 SPLITS = ("train", "val", "test")
@@ -48,25 +48,25 @@ def load_dataset_config(
     A missing data set is generated or downloaded into the cache folder if its YAML describes how, unless `fetch` is
     False. `splits` are those that must exist. Raises DataError with the key and the path.
 
-    >>> config = load_dataset_config({"train": ".", "val": ".", "names": ["cat", "dog"]})
-    >>> config.nc, config.names
-    (2, {0: 'cat', 1: 'dog'})
+    Examples:
+        >>> config = load_dataset_config({"train": ".", "val": ".", "names": ["cat", "dog"]})
+        >>> config.nc, config.names
+        (2, {0: 'cat', 1: 'dog'})
     """
     file = None if isinstance(data, Mapping) else find_data_yaml(data)
     where, splits = str(file or "data"), tuple(splits)
-    content = dict(data) if file is None else _read_yaml(file)
-    _check_keys(content, KEYS, where, ignored=IGNORED_KEYS)
-    root = _find_root(file, content, where)
+    content = dict(data) if file is None else read_yaml(file)
+    _check_keys(content, KEYS, where)
     jsons = content.get("annotations") or {}
     if not isinstance(jsons, dict):
         raise DataError(f"{where}: annotations: expected `train: file.json` and `val: file.json`, got {jsons!r}")
     _check_keys(jsons, SPLITS, f"{where}: annotations")
-    annotations = {split: root / str(path) for split, path in jsons.items()}
-    if fetch:
-        _make_if_missing(root, content, splits, where)
-
-    entries = {split: _as_list(content[split]) for split in SPLITS if content.get(split)}
-    paths = {s: tuple(_resolve(root, e, f"{where}: {s}") for e in listed) for s, listed in entries.items()}
+    root = _find_root(file, content)
+    annotations = {split: root / path for split, path in jsons.items()}
+    entries = {s: v if isinstance(v, (list, tuple)) else [v] for s in SPLITS if (v := content.get(s))}
+    if fetch and not all((root / entry).exists() for split in splits for entry in entries.get(split, ())):
+        _make(root, content, where)
+    paths = {split: tuple(_resolve(root, entry) for entry in listed) for split, listed in entries.items()}
     for split in splits:
         if split not in paths:
             raise DataError(f"{where}: no `{split}:` entry, got {list(paths) or 'none'}; add its image folder")
@@ -88,9 +88,7 @@ def find_data_yaml(data: str | os.PathLike) -> Path:
     """Return the YAML file of a path or a bare name such as 'shapes.yaml'."""
     path = Path(data).expanduser()
     if path.is_dir():
-        inside = sorted(path.glob("*.yaml"))
-        hint = f"did you mean {str(inside[0])!r}?" if inside else "write one with train, val and names"
-        raise DataError(f"data={str(data)!r} is a folder, expected a data YAML; {hint}")
+        raise DataError(f"data={str(data)!r} is a folder, expected a data YAML such as {str(path / 'data.yaml')!r}")
     if path.is_file():
         return Path(os.path.abspath(path))
     built_in = {p.stem.lower(): p for p in DATASET_YAMLS.glob("*.yaml")}
@@ -103,13 +101,19 @@ def find_data_yaml(data: str | os.PathLike) -> Path:
 def list_images(sources: Iterable[Path], root: Path) -> list[Path]:
     """Return the image files below folders and in image lists, in order, without repeats.
 
-    Files in lists need not exist.
+    Lists are relative to their own folder, else to `root`. Files in lists need not exist.
     """
     found: dict[Path, None] = {}
     for source in sources:
-        if not source.is_dir() and source.suffix.lower() != ".txt":
-            raise DataError(f"{source}: is a file, expected a folder of images or a .txt list of image paths")
-        found.update(dict.fromkeys(_walk(source) if source.is_dir() else _read_list(source, root)))
+        if source.is_dir():
+            for parent, folders, files in os.walk(source, followlinks=True):
+                folders.sort()
+                images = [Path(parent, name) for name in sorted(files) if name.lower().endswith(IMAGE_SUFFIXES)]
+                found.update(dict.fromkeys(images))
+        else:
+            for line in filter(None, map(str.strip, read_text(source, "image list", DataError).splitlines())):
+                beside = source.parent / line
+                found[Path(os.path.abspath(beside if beside.exists() else root / line))] = None
     if not found:
         places = ", ".join(map(str, sources))
         raise DataError(f"no images in {places}; looked for files ending in {' '.join(IMAGE_SUFFIXES)}")
@@ -128,52 +132,26 @@ def label_file(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _walk(folder: Path) -> list[Path]:
-    images = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        images += [Path(parent, name) for name in sorted(files) if name.lower().endswith(IMAGE_SUFFIXES)]
-    return images
-
-
-def _read_list(file: Path, root: Path) -> list[Path]:
-    """Return the entries of an image list, relative to the list's folder, else to the root of the data set."""
-    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    nearby = [file.parent / line for line in lines]
-    return [Path(os.path.abspath(p if p.exists() else root / line)) for p, line in zip(nearby, lines, strict=True)]
-
-
-def _read_yaml(file: Path) -> dict:
-    try:
-        return read_yaml(file)
-    except UserError as error:
-        raise DataError(f"{error}; a data YAML has entries such as train, val and names") from error
-
-
-def _check_keys(content: Mapping, known: Iterable[str], where: str, ignored: Iterable[str] = ()) -> None:
+def _check_keys(content: Mapping, known: Iterable[str], where: str) -> None:
     for key in content:
-        if key not in known and key not in ignored:
+        if key not in (*known, *IGNORED_KEYS):
             hint = did_you_mean(key, known) or f"; known keys: {', '.join(known)}"
             raise DataError(f"{where}: unknown key {key!r}{hint}")
 
 
-def _find_root(file: Path | None, content: dict, where: str) -> Path:
+def _find_root(file: Path | None, content: dict) -> Path:
     """Return the folder `path`, searched beside the YAML, in the working folder and in the cache folder."""
-    base, path = file.parent if file else Path.cwd(), content.get("path")
-    if path is None:
+    base = file.parent if file else Path.cwd()
+    if content.get("path") is None:
         return base
-    if not isinstance(path, (str, os.PathLike)):
-        raise DataError(f"{where}: path is {path!r}, expected a folder")
-    path, cached = Path(path).expanduser(), cache_dir() / "datasets"
+    path, cached = Path(content["path"]).expanduser(), cache_dir() / "datasets"
     near = [Path.cwd() / "datasets"] if base == DATASET_YAMLS else [base, Path.cwd()]
     candidates = [folder / path for folder in (*near, cached)]  # an absolute path replaces the folder
     default = candidates[-1] if content.get("generate") or content.get("download") else candidates[0]
     return Path(os.path.abspath(next((c for c in candidates if c.is_dir()), default)))
 
 
-def _resolve(root: Path, entry: object, where: str) -> Path:
-    if not isinstance(entry, (str, os.PathLike)):
-        raise DataError(f"{where}: {entry!r} is not a path")
+def _resolve(root: Path, entry: str | os.PathLike) -> Path:
     path = Path(os.path.abspath(root / Path(entry).expanduser()))
     if not path.exists() and str(entry).startswith("../"):
         beside = Path(os.path.abspath(root / str(entry)[3:]))  # Roboflow's `../train/images` is beside the YAML
@@ -200,19 +178,12 @@ def _class_names(where: str, content: dict, jsons: list[Path]) -> dict[int, str]
     return {key: str(names[key]) for key in range(len(names))}
 
 
-def _make_if_missing(root: Path, content: dict, splits: tuple[str, ...], where: str) -> None:
-    """Generate or download the data set if a path of the splits is missing."""
-    if all((root / str(entry)).exists() for split in splits for entry in _as_list(content.get(split))):
-        return
-    if kind := content.get("generate"):
-        if kind not in synthetic.GENERATORS:
-            raise DataError(f"{where}: generate is {kind!r}, expected {', '.join(synthetic.GENERATORS)}")
-        LOGGER.info(f"Generating the {kind} data set in {root}")
-        synthetic.GENERATORS[kind](root)
-    elif recipe := content.get("download"):
+def _make(root: Path, content: dict, where: str) -> None:
+    """Generate or download the data set if its YAML describes how."""
+    if content.get("generate"):
+        LOGGER.info(f"Generating the {content['generate']} data set in {root}")
+        synthetic.generate_shapes(root)
+    elif content.get("download"):
         names = content.get("names") or ()
-        converter.fetch_dataset(root, recipe, list(names.values() if isinstance(names, dict) else names), where)
-
-
-def _as_list(value: object) -> list:
-    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+        names = list(names.values()) if isinstance(names, dict) else names
+        converter.fetch_dataset(root, content["download"], names, where)

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from ultralytics.data.dataset_yaml import DatasetConfig, label_file, list_images
 from ultralytics.data.images import probe_image
-from ultralytics.data.labels import CocoJson, ImageLabels, Problem, Rows, read_coco_json, read_yolo_file
-from ultralytics.utils import LOGGER, cache_dir
+from ultralytics.data.labels import ImageLabels, Problem, Rows, read_coco_json, read_yolo_file
+from ultralytics.utils import cache_dir
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.files import atomic_write
 
@@ -60,13 +60,14 @@ class DatasetReport:
         cls, split: str, labels: list[ImageLabels], names: dict[int, str], problems: list[Problem]
     ) -> DatasetReport:
         """Count the labels of a split."""
-        kept = [item.cls[~item.crowd] for item in labels]
-        boxes, images = np.zeros((2, len(names)), int)
-        for classes in kept:
+        boxes, images, empty = np.zeros(len(names), int), np.zeros(len(names), int), 0
+        for item in labels:
+            classes = item.cls[~item.crowd]
             np.add.at(boxes, classes, 1)
             images[np.unique(classes)] += 1
-        empty, crowd = sum(not len(classes) for classes in kept), sum(int(item.crowd.sum()) for item in labels)
-        counts = (tuple(boxes.tolist()), tuple(images.tolist()))
+            empty += not len(classes)
+        crowd = sum(int(item.crowd.sum()) for item in labels)
+        counts = tuple(boxes.tolist()), tuple(images.tolist())
         return cls(split, len(labels), empty, crowd, *counts, names, tuple(problems))
 
     @property
@@ -88,12 +89,10 @@ class DatasetReport:
     def check(self, where: str | Path) -> None:
         """Raise DataError for classes outside the names, and if no image can be used."""
         if self.of_kind("bad_class"):
-            names = ", ".join(f"{i}: {name}" for i, name in list(self.names.items())[:10])
-            names += ", ..." if len(self.names) > 10 else ""
+            names = textwrap.shorten(", ".join(f"{i}: {name}" for i, name in self.names.items()), 200)
             raise DataError(
-                f"{where}, {self.split}: {self.describe('bad_class')}\n"
-                f"names has {len(self.names)} classes ({names}); add the missing names to the data YAML or correct the "
-                "label files (classes count from 0)"
+                f"{where}, {self.split}: {self.describe('bad_class')}\nnames has {len(self.names)} classes ({names}); add "
+                "the missing names to the data YAML or correct the label files (classes count from 0)"
             )
         if not self.images:
             raise DataError(f"{where}, {self.split}: none of the images can be used: {self}")
@@ -101,21 +100,15 @@ class DatasetReport:
     def __str__(self) -> str:
         crowd = f", {self.crowd} crowd regions skipped" if self.crowd else ""
         lines = [f"{self.split}: {self.images} images, {self.boxes} boxes, {self.empty} images without boxes{crowd}"]
-        lines += self._class_table()
-        lines += [self.describe(kind) for kind in KINDS if self.of_kind(kind)]
-        return "\n".join(lines)
-
-    def _class_table(self) -> list[str]:
-        """Return lines of `name boxes/images`; classes without a box come last."""
-        counts = zip(self.names.values(), self.boxes_per_class, self.images_per_class, strict=True)
-        cells = [f"{name} {boxes}/{images}" for name, boxes, images in counts if boxes]
-        if not cells:
-            return []
-        rows = textwrap.wrap(", ".join(cells), 110, initial_indent="  ", subsequent_indent="  ")
-        absent = [name for i, name in self.names.items() if not self.boxes_per_class[i]]
-        more = f" and {len(absent) - 10} more" if len(absent) > 10 else ""
-        last = [f"  {len(absent)} classes without a box: {', '.join(absent[:10])}{more}"] if absent else []
-        return ["boxes/images of each class:", *rows, *last]
+        counts = list(zip(self.names.values(), self.boxes_per_class, self.images_per_class, strict=True))
+        if self.boxes:
+            cells = ", ".join(f"{name} {boxes}/{images}" for name, boxes, images in counts if boxes)
+            rows = textwrap.wrap(cells, 110, initial_indent="  ", subsequent_indent="  ")
+            lines += ["boxes/images of each class:", *rows]
+            if absent := [name for name, boxes, _ in counts if not boxes]:
+                shown = textwrap.shorten(", ".join(absent), 200, placeholder=" ...")
+                lines.append(f"  {len(absent)} classes without a box: {shown}")
+        return "\n".join([*lines, *(self.describe(kind) for kind in KINDS if self.of_kind(kind))])
 
 
 @dataclass(frozen=True)
@@ -151,10 +144,19 @@ def _scan_yolo(config: DatasetConfig, split: str) -> Labels:
 
 
 def _scan_coco(config: DatasetConfig, split: str, json_file: Path) -> tuple[Labels, tuple[int, ...]]:
-    coco = read_coco_json(json_file)
-    _check_categories(coco, config)
-    folders = config.splits[split]
-    files = [_find_listed(entry["file_name"], folders, config.root) for entry in coco.images]
+    coco, folders = read_coco_json(json_file), config.splits[split]
+    for index, (theirs, ours) in enumerate(zip_longest(coco.categories.values(), config.names.values())):
+        if theirs != ours:
+            raise DataError(
+                f"{json_file}: class {index}, by ascending category id, is {theirs!r}, but {ours!r} in the names of "
+                f"{config.yaml_file or 'the data'}; remove names to use those of the json"
+            )
+    if not coco.images:
+        raise DataError(f"{json_file}: its list of images is empty")
+
+    def find(name: str) -> Path:
+        candidates = [folder / name for folder in (*folders, config.root)]
+        return next((file for file in candidates if file.is_file()), candidates[0])
 
     def read(image: Path, entry: dict) -> Found:
         def read_rows(shape: tuple[int, int]) -> Rows:
@@ -167,15 +169,10 @@ def _scan_coco(config: DatasetConfig, split: str, json_file: Path) -> tuple[Labe
 
         return _labels(image, entry["id"], read_rows)
 
-    def read_all() -> Labels:
-        labels, problems = _in_threads(read, files, coco.images, split=split)
-        unlisted = sorted(coco.annotations.keys() - {entry["id"] for entry in coco.images}, key=str)
-        text = "boxes of image_id {}, which is not among the images"
-        return labels, problems + [Problem("malformed", json_file.name, text.format(i)) for i in unlisted]
-
+    files = [find(entry["file_name"]) for entry in coco.images]
     cache = json_file.with_name(f"{json_file.stem}-{_digest(folders)}.cache.npz")
     key = fingerprint([json_file, *files], list(coco.categories.values()))
-    return _cached(cache, key, read_all), tuple(coco.categories)
+    return _cached(cache, key, lambda: _in_threads(read, files, coco.images, split=split)), tuple(coco.categories)
 
 
 def _labels(image: Path, image_id: int | str, read_rows: Callable[[tuple[int, int]], Rows]) -> Found:
@@ -188,37 +185,18 @@ def _labels(image: Path, image_id: int | str, read_rows: Callable[[tuple[int, in
     return rows.labels(image, shape, image_id), rows.problems
 
 
-def _check_categories(coco: CocoJson, config: DatasetConfig) -> None:
-    for index, (theirs, ours) in enumerate(zip_longest(coco.categories.values(), config.names.values())):
-        if theirs != ours:
-            raise DataError(
-                f"{coco.path}: class {index}, by ascending category id, is {theirs!r}, but {ours!r} in the names of "
-                f"{config.yaml_file or 'the data'}; remove names to use those of the json"
-            )
-    if not coco.images:
-        raise DataError(f"{coco.path}: its list of images is empty")
-
-
-def _find_listed(name: str, folders: Sequence[Path], root: Path) -> Path:
-    """Return the file of an image listed in a json: in a folder of the split, else below the root."""
-    candidates = [folder / name for folder in folders] + [root / name]
-    return next((file for file in candidates if file.is_file()), candidates[0])
-
-
 def _in_threads(read: Callable[..., Found], *columns: Sequence, split: str) -> Labels:
     """Call `read` for each row of the columns in threads; collect labels and problems in order."""
-    total, labels, problems = len(columns[0]), [], []
+    total = len(columns[0])
     with ThreadPoolExecutor(THREADS) as threads:
         results = threads.map(read, *columns)
-        for item, found in tqdm(results, f"Reading {split} labels", total, disable=total < PROGRESS_FROM):
-            problems += found
-            labels += [] if item is None else [item]
-    return labels, problems
+        results = list(tqdm(results, f"Reading {split} labels", total, disable=total < PROGRESS_FROM))
+    return [item for item, _ in results if item], [problem for _, found in results for problem in found]
 
 
-def _digest(sources: Sequence[Path]) -> str:
+def _digest(paths: Sequence[Path]) -> str:
     """Return a short hash of the folders of a split, as two data sets may share a folder of labels."""
-    return hashlib.sha256("\n".join(map(str, sources)).encode()).hexdigest()[:8]
+    return hashlib.sha256("\n".join(map(str, paths)).encode()).hexdigest()[:8]
 
 
 def fingerprint(paths: Iterable[Path], *facts: object) -> str:
@@ -235,24 +213,12 @@ def fingerprint(paths: Iterable[Path], *facts: object) -> str:
 
 def _cached(file: Path, key: str, read: Callable[[], Labels]) -> Labels:
     """Return the labels in the cache `file` if they have this key, else read and cache them."""
-    folder = hashlib.sha256(str(file.parent).encode()).hexdigest()[:16]
-    places = (file, cache_dir() / "labels" / f"{folder}-{file.name}")  # the second for read-only data sets
-    for place in places:
-        if stored := _load_labels(place, key):
-            return stored
+    if not os.access(file.parent, os.W_OK):  # a read-only data set
+        file = cache_dir() / "labels" / f"{_digest([file.parent])}-{file.name}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+    if stored := _load_labels(file, key):
+        return stored
     labels, problems = read()
-    for place in places:
-        try:
-            _save_labels(place, key, labels, problems)
-            break
-        except OSError as error:
-            reason = error
-    else:
-        LOGGER.warning(f"The label cache could not be written ({reason}); labels will be read again next time")
-    return labels, problems
-
-
-def _save_labels(file: Path, key: str, labels: list[ImageLabels], problems: list[Problem]) -> None:
     head = {
         "key": key,
         "files": [str(item.file) for item in labels],
@@ -260,9 +226,6 @@ def _save_labels(file: Path, key: str, labels: list[ImageLabels], problems: list
         "problems": [asdict(problem) for problem in problems],
     }
     rows = [np.column_stack([item.cls, item.boxes, item.crowd]) for item in labels]  # (n, 6) each
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not file.parent.stat().st_mode & 0o222:  # root could write, but should not
-        raise PermissionError(f"{file.parent} is read-only")
     with atomic_write(file, shared=True) as stream:
         np.savez(
             stream,
@@ -271,21 +234,22 @@ def _save_labels(file: Path, key: str, labels: list[ImageLabels], problems: list
             counts=np.array([len(item.cls) for item in labels], np.int64),
             rows=np.concatenate([np.zeros((0, 6)), *rows]),
         )
+    return labels, problems
 
 
 def _load_labels(file: Path, key: str) -> Labels | None:
     """Return cached labels, or None if there are none with this key."""
     try:
         with np.load(file, allow_pickle=False) as stored:
-            head = json.loads(stored["head"].tobytes())
-            if head["key"] != key:
-                return None
-            tables = np.split(stored["rows"], np.cumsum(stored["counts"])[:-1]) if head["files"] else []
-            shapes = map(tuple, stored["shapes"].tolist())
+            head, shapes, counts, rows = (stored[name] for name in ("head", "shapes", "counts", "rows"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # absent or damaged
+    head = json.loads(head.tobytes())
+    if head["key"] != key:
+        return None
+    tables = np.split(rows, np.cumsum(counts)[:-1])
     labels = [
         ImageLabels(Path(f), shape, t[:, 0].astype(int), t[:, 1:5].astype(np.float32), t[:, 5].astype(bool), image_id)
-        for f, shape, t, image_id in zip(head["files"], shapes, tables, head["ids"], strict=True)
+        for f, shape, t, image_id in zip(head["files"], map(tuple, shapes.tolist()), tables, head["ids"], strict=False)
     ]
     return labels, [Problem(**problem) for problem in head["problems"]]
