@@ -86,7 +86,7 @@ def test_none_is_the_pipeline_of_validation():
     source = Source()
     for seed, after in enumerate(outputs(source, augmentation="none")):
         assert same(after, val_transforms(SIZE)(source.load(seed % 8), np.random.default_rng(0)))
-    with pytest.raises(OptionError, match=r"dense=0\.5 is not supported by augmentation=none"):
+    with pytest.raises(OptionError, match=r"dense=0\.5 needs augmentation=mosaic or official"):
         pipeline(source, augmentation="none", dense=0.5)
 
 

@@ -41,10 +41,9 @@ def mosaic_pipeline(options: Options, source: SampleSource, size: int) -> Compos
     affine = (options.degrees, options.translate, options.scale, options.shear, options.perspective)
     mosaic = Mosaic(source, size, options.mosaic, RandomPerspective(size, *affine))
     tile = Compose([Resize(size // 2), RandomPerspective(size // 2, *affine)])
-    combined = _with_grid(options, source, tile, mosaic, size)
     return Compose(
         [
-            combined,
+            _with_grid(options, source, tile, mosaic, size),
             MixUp(source, mosaic, options.mixup),
             RandomHSV(options.hsv_h, options.hsv_s, options.hsv_v),
             RandomFlip(options.flipud, vertical=True),
@@ -58,23 +57,16 @@ def official_pipeline(options: Options, source: SampleSource, size: int) -> Comp
 
     Tiles of a dense grid are not zoomed out, as the grid makes them smaller already.
     """
-    color, zoom, crop = (
-        RandomPhotometricDistort(p=0.5),
-        RandomZoomOut(0.5, max_side=DETAIL * size),
-        RandomIoUCrop(p=0.8),
-    )
-    augmented = WithAugmentation(source, Compose([color, zoom, crop]))
+    color, crop = RandomPhotometricDistort(p=0.5), RandomIoUCrop(p=0.8)
+    augmented = WithAugmentation(source, Compose([color, RandomZoomOut(0.5, max_side=DETAIL * size), crop]))
     whole = Compose([augmented, Resize(size), SanitizeBoundingBoxes(min_side=1)])
-    combined = _with_grid(options, source, Compose([color, crop]), whole, size)
-    return Compose([combined, RandomFlip(options.fliplr)])
+    return Compose([_with_grid(options, source, Compose([color, crop]), whole, size), RandomFlip(options.fliplr)])
 
 
 def no_augmentation(options: Options, source: SampleSource, size: int) -> Compose:
     """Build the pipeline of validation."""
     if options.dense:
-        raise OptionError(
-            f"dense={options.dense:g} is not supported by augmentation=none; use augmentation=mosaic or official"
-        )
+        raise OptionError(f"dense={options.dense:g} needs augmentation=mosaic or official, got augmentation=none")
     return val_transforms(size)
 
 

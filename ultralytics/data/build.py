@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 
 import cv2
@@ -34,29 +33,20 @@ def build_dataset(
 
     Raises DataError for classes outside the names, and if there are no usable images or no boxes to train on.
     """
-    scan, size, where = scan_split(config, split), imgsz or options.imgsz, config.yaml_file or "data"
+    size, where = imgsz or options.imgsz, config.yaml_file or "data"
+    scan = scan_split(config, split)
     scan.report.check(where)
     if unknown := [i for i in options.classes or () if i not in config.names]:
         raise DataError(f"classes={options.classes}: class {unknown[0]} is unknown; {where} has 0..{config.nc - 1}")
-    labels = select_labels(
-        scan.labels,
-        fraction=options.fraction if training else 1.0,
-        classes=options.classes,
-        single_cls=options.single_cls,
-    )
+    fraction = options.fraction if training else 1.0
+    labels = select_labels(scan.labels, fraction=fraction, classes=options.classes, single_cls=options.single_cls)
     LOGGER.info(str(scan.report))
-    if training and not any((~item.crowd).any() for item in labels):
+    if training and all(item.crowd.all() for item in labels):
         missing = scan.report.of_kind("missing_label")
         hint = f"{missing[0].where}: {missing[0].detail}" if missing else "see the report above, and the option classes"
         raise DataError(f"{where}: {split}: no boxes to train on in {len(labels)} images; {hint}")
-    source = ImageSource(
-        labels,
-        size,
-        keep_ratio=keep_ratio,
-        max_side=max_image_side(options, size) if training else None,
-        cache=options.cache,
-        seed=options.seed,
-    )
+    max_side = max_image_side(options, size) if training else None
+    source = ImageSource(labels, size, keep_ratio=keep_ratio, max_side=max_side, cache=options.cache, seed=options.seed)
     transforms = train_transforms(options, source, size) if training else val_transforms(size, keep_ratio=keep_ratio)
     return DetectionDataset(config, scan, source, transforms, {0: SINGLE_CLASS} if options.single_cls else config.names)
 
@@ -109,17 +99,16 @@ def build_dataloader(
 ) -> EpochLoader:
     """Build a loader of batches; they are the same for any number of workers. `batch` is per rank.
 
-    >>> from tempfile import TemporaryDirectory
-    >>> from ultralytics.cfg.options import get_cfg
-    >>> from ultralytics.data.dataset_yaml import load_dataset_config
-    >>> from ultralytics.data.synthetic import NAMES, generate_shapes
-    >>> with TemporaryDirectory() as root:
-    ...     generate_shapes(root, images_train=4, images_val=2)
-    ...     data = {"path": root, "train": "images/train", "val": "images/val", "names": list(NAMES)}
-    ...     dataset = build_dataset(get_cfg(), load_dataset_config(data), "train", training=True, imgsz=64)
-    ...     batch = next(iter(build_dataloader(dataset, batch=4, workers=0, shuffle=True)))
-    >>> batch["img"].shape
-    torch.Size([4, 3, 64, 64])
+    Examples:
+        >>> from ultralytics.cfg.options import get_cfg
+        >>> from ultralytics.data.dataset_yaml import load_dataset_config
+        >>> from ultralytics.data.synthetic import NAMES, generate_shapes
+        >>> generate_shapes("shapes", images_train=4, images_val=2)
+        >>> config = load_dataset_config({"path": "shapes", "train": "images/train", "names": list(NAMES)}, ["train"])
+        >>> dataset = build_dataset(get_cfg(), config, "train", training=True, imgsz=64)
+        >>> batch = next(iter(build_dataloader(dataset, batch=4, workers=0, shuffle=True)))
+        >>> batch["img"].shape
+        torch.Size([4, 3, 64, 64])
     """
     workers = min(workers, usable_cores() // min(dist.world_size(), usable_cores()))  # at most one per core
     sampler = EpochSampler(len(dataset), seed) if shuffle else BlockSampler(len(dataset), batch)
@@ -137,8 +126,6 @@ def build_dataloader(
 
 
 def _start_worker(worker: int) -> None:
-    if hasattr(os, "setpgrp"):
+    if hasattr(os, "setpgrp"):  # not on Windows
         os.setpgrp()  # Ctrl-C and a cluster's SIGTERM are handled by the trainer, which saves
-    else:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)  # one thread per worker

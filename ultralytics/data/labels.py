@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics.utils.errors import DataError
-from ultralytics.utils.files import read_json
+from ultralytics.utils.files import read_json, read_text
 
 SLACK = 1e-3  # fraction of a side by which rounded boxes may leave the image without a report
 REPAIRABLE = 0.05  # boxes that leave the image by up to this fraction are clipped, others skipped
@@ -82,9 +82,9 @@ def read_yolo_file(path: Path, nc: int) -> Rows:
     """Read rows of `class cx cy w h` or `class x1 y1 x2 y2 x3 y3 ...` (a polygon, replaced by its box), all in 0..1."""
     rows = Rows()
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        rows.report("malformed", str(path), f"not readable as text ({error}); whole file skipped")
+        text = read_text(path, error=DataError)
+    except DataError as error:
+        rows.report("malformed", str(path), str(error))
         return rows
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -111,11 +111,11 @@ def _parse_row(words: list[str]) -> tuple[int, tuple[float, float, float, float]
         raise ValueError(f"not a finite number in {' '.join(words[:5])!r}")
     if values[0] != int(values[0]):
         raise ValueError(f"class {words[0]} is not a whole number")
-    if len(words) == 5:
-        cx, cy, w, h = values[1:]
-        return int(values[0]), (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
-    xs, ys = values[1::2], values[2::2]
-    return int(values[0]), (min(xs), min(ys), max(xs), max(ys))
+    if len(words) > 5:  # a polygon
+        xs, ys = values[1::2], values[2::2]
+        return int(values[0]), (min(xs), min(ys), max(xs), max(ys))
+    cx, cy, w, h = values[1:]
+    return int(values[0]), (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def _queries(images: int, most: int, options: Options, queries: int) -> Iterator
     if most > queries:
         more = _round_up(1.5 * most, 50)
         max_det = f" max_det={more}" if options.max_det < most else ""
-        yield f"queries={more}{max_det}: an image has {most} boxes, and {queries} queries find at most {queries} objects"
+        yield f"queries={more}{max_det}: an image has {most} boxes, and {queries} queries find {queries} at most"
     elif images < FEW_IMAGES and queries > max(10 * most, fewer):
         yield f"queries={fewer}: at most {most} boxes per image; most of {queries} queries would only cost time"
 

@@ -91,8 +91,8 @@ class DatasetReport:
         if self.of_kind("bad_class"):
             names = textwrap.shorten(", ".join(f"{i}: {name}" for i, name in self.names.items()), 200)
             raise DataError(
-                f"{where}, {self.split}: {self.describe('bad_class')}\nnames has {len(self.names)} classes ({names}); add "
-                "the missing names to the data YAML or correct the label files (classes count from 0)"
+                f"{where}, {self.split}: {self.describe('bad_class')}\nnames has {len(self.names)} classes ({names}); "
+                "add the missing names to the data YAML or correct the label files (classes count from 0)"
             )
         if not self.images:
             raise DataError(f"{where}, {self.split}: none of the images can be used: {self}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -35,49 +36,35 @@ class Resize:
     """Stretch the image to (size, size)."""
 
     size: int
+    keep_ratio: ClassVar[bool] = False
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        height, width = sample.shape
-        image = stretch(sample.image, (self.size, self.size))
-        return _resized(sample, image, (self.size / height, self.size / width), (0, 0))
+        image, scale, pad = letterbox(sample.image, self.size, scale_fill=not self.keep_ratio)
+        if image.shape == sample.image.shape:
+            return sample
+        boxes = sample.boxes * np.float32(scale * 2) + np.float32(pad * 2)
+        ratio = (sample.ratio[0] * scale[1], sample.ratio[1] * scale[0])
+        return replace(sample, image=image, boxes=boxes, ratio=ratio, pad=pad)
 
 
 @dataclass(frozen=True)
-class LetterBox:
+class LetterBox(Resize):
     """Resize the image into (size, size), keep its aspect ratio, and pad it with gray.
 
-    >>> image, boxes = np.zeros((50, 100, 3), np.uint8), np.float32([[0, 0, 100, 50]])
-    >>> sample = Sample(image, boxes, np.zeros(1), "a.jpg", ori_shape=(50, 100), index=0)
-    >>> padded = LetterBox(200)(sample, np.random.default_rng(0))
-    >>> padded.shape, padded.pad, padded.boxes.tolist()
-    ((200, 200), (0, 50), [[0.0, 50.0, 200.0, 150.0]])
+    Examples:
+        >>> image, boxes = np.zeros((50, 100, 3), np.uint8), np.float32([[0, 0, 100, 50]])
+        >>> sample = Sample(image, boxes, np.zeros(1), "a.jpg", ori_shape=(50, 100), index=0)
+        >>> padded = LetterBox(200)(sample, np.random.default_rng(0))
+        >>> padded.shape, padded.pad, padded.boxes.tolist()
+        ((200, 200), (0, 50), [[0.0, 50.0, 200.0, 150.0]])
     """
 
-    size: int
-
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        image, (scale, _), pad = letterbox(sample.image, self.size)
-        return _resized(sample, image, (scale, scale), pad)
-
-
-def _resized(sample: Sample, image: np.ndarray, ratio: tuple[float, float], pad: tuple[int, int]) -> Sample:
-    """Return the sample with a resized and padded image; `ratio` is (height, width), `pad` (left, top)."""
-    if image.shape == sample.image.shape:
-        return sample
-    boxes = sample.boxes * np.float32((ratio[1], ratio[0]) * 2) + np.float32(pad * 2)
-    total = (sample.ratio[0] * ratio[0], sample.ratio[1] * ratio[1])
-    return replace(sample, image=image, boxes=boxes, ratio=total, pad=pad)
+    keep_ratio = True
 
 
 @dataclass(frozen=True)
 class RandomFlip:
-    """Mirror left-right or, with `vertical`, top-bottom with probability p.
-
-    >>> image, boxes = np.zeros((4, 6, 3), np.uint8), np.float32([[0, 1, 2, 3]])
-    >>> sample = Sample(image, boxes, np.zeros(1), "a.jpg", ori_shape=(4, 6), index=0)
-    >>> RandomFlip(p=1.0)(sample, np.random.default_rng(0)).boxes.tolist()
-    [[4.0, 1.0, 6.0, 3.0]]
-    """
+    """Mirror left-right or, with `vertical`, top-bottom with probability p."""
 
     p: float
     vertical: bool = False
@@ -86,10 +73,9 @@ class RandomFlip:
         if rng.random() >= self.p:
             return sample
         low, high = (1, 3) if self.vertical else (0, 2)
-        side = sample.shape[0 if self.vertical else 1]
         boxes = sample.boxes.copy()
-        boxes[:, low], boxes[:, high] = side - sample.boxes[:, high], side - sample.boxes[:, low]
-        return replace(sample, image=cv2.flip(sample.image, 0 if self.vertical else 1), boxes=boxes)
+        boxes[:, [low, high]] = sample.shape[1 - low] - sample.boxes[:, [high, low]]
+        return replace(sample, image=cv2.flip(sample.image, 1 - low), boxes=boxes)
 
 
 @dataclass(frozen=True)
@@ -160,10 +146,9 @@ def assemble(tiles: list[Tile], left: int, top: int, shape: tuple[int, int]) -> 
         x2, y2 = min(x + image.shape[1], left + width), min(y + image.shape[0], top + height)
         if x1 < x2 and y1 < y2:
             parts.append((y1 - top, x1 - left, image[y1 - y : y2 - y, x1 - x : x2 - x]))
-    covered = sum(part.shape[0] * part.shape[1] for *_, part in parts) == height * width
-    if covered and len(parts) == 1:
+    if len(parts) == 1 and parts[0][2].shape[:2] == shape:
         return parts[0][2]
-    canvas = np.empty((height, width, 3), np.uint8) if covered else np.full((height, width, 3), GRAY, np.uint8)
+    canvas = np.full((height, width, 3), GRAY, np.uint8)
     for y, x, part in parts:
         canvas[y : y + part.shape[0], x : x + part.shape[1]] = part
     return canvas
