@@ -20,7 +20,6 @@ from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats import ExportFormat, ExportSpec, Metadata, export_formats, get_format
 from ultralytics.nn.formats.compare import BOUNDS, Difference, compare
-from ultralytics.nn.parser import TRACE_SIZE
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
@@ -122,7 +121,7 @@ class Exporter(CallbacksMixin):
             precision=precision,
             data=options.data if isinstance(options.data, str) else None,
             model_yaml=model.yaml if kind.load is None else None,
-            smallest=_smallest_side(model, size, stride) if options.dynamic else 0,
+            smallest=_smallest_side(network, size, stride) if options.dynamic else 0,
         )
         path = Path(source)
         folder = Path() if path.suffix.lower() in (".yaml", ".yml") else path.parent
@@ -203,19 +202,20 @@ def _to_tensor(images: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(rgb)).float() / 255
 
 
-def _smallest_side(model: nn.Module, size: tuple[int, int], stride: int) -> int:
+def _smallest_side(network: nn.Module, size: tuple[int, int], stride: int) -> int:
     """Return the side of the smallest square image whose maps have a position for every query, as the trace needs.
 
     Raises:
         OptionError: images of `size` have too few positions.
     """
-    head = model.model[-1]
-    maps = [model.layer_shapes[:-1][index][0] for index in head.f]  # (1, C, H, W) of an image of TRACE_SIZE
-    density = sum(math.prod(shape[2:]) for shape in maps) / TRACE_SIZE**2  # positions per pixel
-    positions = math.prod(size) * density
-    if positions < head.num_queries:
+    head, positions = network.model[-1], []
+    hook = head.register_forward_pre_hook(lambda _, inputs: positions.append(sum(x[0, 0].numel() for x in inputs[0])))
+    with torch.no_grad():
+        network(torch.zeros(1, 3, *size, device=next(network.parameters()).device))
+    hook.remove()
+    if positions[0] < head.num_queries:
         raise OptionError(
-            f"dynamic: images of {size[0]}x{size[1]} have {positions:.0f} positions for {head.num_queries} queries; "
+            f"dynamic: images of {size[0]}x{size[1]} have {positions[0]} positions for {head.num_queries} queries; "
             "export with a larger imgsz, or train with fewer queries="
         )
-    return math.ceil(math.sqrt(head.num_queries / density) / stride) * stride
+    return math.ceil(math.sqrt(math.prod(size) * head.num_queries / positions[0]) / stride) * stride

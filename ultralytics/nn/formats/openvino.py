@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from pathlib import Path
@@ -24,7 +25,7 @@ SUFFIX = "_openvino_model"  # of the folder, as published exporters name it
 def export(spec: ExportSpec) -> Path:
     """Convert the ONNX model and write the folder of `spec`. With `half` the weights are stored in float16."""
     openvino = require("openvino", "openvino", "export to OpenVINO")
-    model = openvino.Core().read_model(onnx_bytes(spec))
+    model = openvino.convert_model(io.BytesIO(onnx_bytes(spec)))
     if spec.options.int8:
         model = _quantize(model, spec)
     shutil.rmtree(spec.file, ignore_errors=True)  # a previous export
