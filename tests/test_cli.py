@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import ultralytics
+from ultralytics import cli
 from ultralytics.cfg.options import DEFAULT_CFG_PATH, get_cfg
 from ultralytics.cli import main, parse_call, parse_options, run_guarded, run_script
 from ultralytics.utils.errors import DataError, OptionError
@@ -81,8 +82,7 @@ def test_mode_calls_the_model(line, call, calls):
         ("predict model=m.pt", "source= is missing; for example `yolo predict"),
         ("train model=m data=d epoch=3", "did you mean 'epochs'?"),
         ("train model=m data=d epochs 3", "write epochs=3"),
-        ("track model=m", "tracking is not implemented"),
-        ("segment train model=m", "segmentation is not implemented"),
+        ("track model=m", "yolo track: not implemented"),
         ("train model=m data=d task=segment", "task: expected one of 'detect'"),
         ("train model=m data=d imgsz=320,640", "write imgsz=640"),
         ("version 3", "yolo version: unexpected argument '3'"),
@@ -134,7 +134,7 @@ def test_copy_cfg_writes_a_usable_file_and_keeps_an_existing_one(tmp_path, monke
 
 
 def test_checks_command(monkeypatch, capsys):
-    monkeypatch.setattr("ultralytics.utils.checks.checks", lambda: print("report"))
+    monkeypatch.setitem(cli.COMMANDS, "checks", lambda: print("report"))
     assert main(["checks"]) == 0
     assert capsys.readouterr().out == "report\n"
 

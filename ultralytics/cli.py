@@ -16,6 +16,7 @@ from pathlib import Path
 from ultralytics.cfg.options import DEFAULT_CFG_PATH, MODES, check_key, get_cfg, option_types, read_options
 from ultralytics.cfg.values import alternatives, check_value, parse_value
 from ultralytics.utils import LOGGER, __version__, setup_logging
+from ultralytics.utils.checks import checks
 from ultralytics.utils.errors import OptionError, UserError, did_you_mean
 from ultralytics.utils.files import resumed_weights, write_text
 
@@ -78,14 +79,7 @@ TOOLS = {
     "xml2txt": "ultralytics.tools.xml2txt",
     "split": "ultralytics.tools.split",
 }
-UNSUPPORTED = {
-    "track": "tracking is not implemented; `yolo predict` detects objects in each frame of a video",
-    "segment": "segmentation is not implemented",
-    "classify": "classification is not implemented",
-    "pose": "pose estimation is not implemented",
-    "obb": "oriented boxes are not implemented",
-    "settings": "there is no settings file; use options, see `yolo cfg`",
-}
+UNSUPPORTED = ("track", "segment", "classify", "pose", "obb")  # tasks and modes of the published package
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 SPACES = "write key=value without spaces around '=', for example epochs=72"
@@ -130,7 +124,7 @@ def split_mode(words: Sequence[str]) -> tuple[str, list[str]]:
     if mode in MODES:
         return mode, rest
     if mode in UNSUPPORTED:
-        raise UserError(f"yolo {mode}: {UNSUPPORTED[mode]}")
+        raise UserError(f"yolo {mode}: not implemented; this package detects objects: {', '.join(MODES)}")
     hint = did_you_mean(mode, (*MODES, *COMMANDS, *TOOLS)) or f"; expected {', '.join(MODES)}; see `yolo help`"
     raise UserError(f"yolo: unknown command {mode!r}{hint}")
 
@@ -161,12 +155,6 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
         getattr(network, mode)(**passed)
 
 
-def _print_checks() -> None:
-    from ultralytics.utils.checks import checks
-
-    checks()
-
-
 def _copy_options() -> None:
     copy = Path("default_copy.yaml")
     if copy.exists():
@@ -175,10 +163,10 @@ def _copy_options() -> None:
     LOGGER.info(f"Saved {copy}; edit and use it: yolo train cfg={copy} model=... data=...")
 
 
-COMMANDS: dict[str, Callable[[], None]] = {
+COMMANDS: dict[str, Callable[[], object]] = {
     "help": lambda: print(HELP, end=""),
     "version": lambda: print(__version__),
-    "checks": _print_checks,
+    "checks": checks,
     "cfg": lambda: print(DEFAULT_CFG_PATH.read_text(encoding="utf-8"), end=""),
     "copy-cfg": _copy_options,
 }

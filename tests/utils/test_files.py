@@ -121,7 +121,7 @@ def test_yaml_errors_name_file_and_line(tmp_path, content, message):
 def test_missing_files_folders_and_invalid_json(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         read_yaml(tmp_path / "none.yaml")
-    with pytest.raises(UserError, match="is a folder; expected a YAML file"):
+    with pytest.raises(UserError, match="is a directory"):
         read_yaml(tmp_path)
     (tmp_path / "a.json").write_text('{"a": 1,\n "b" 2}')
     with pytest.raises(DataError, match=r"a\.json, line 2: not valid JSON"):

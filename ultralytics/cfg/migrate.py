@@ -36,27 +36,20 @@ _REASONS = {
         "iou agnostic_nms nms save_hybrid"
     ),
     "it is a loss weight of YOLO. Use loss_cls, loss_bbox and loss_giou": "box cls cls_pw dfl",
-    "it is for pose models; this package detects boxes": "pose kobj rle",
-    "it is for oriented boxes; this package detects upright boxes": "angle",
-    "it is for segmentation models; this package detects boxes": "overlap_mask mask_ratio retina_masks",
-    "it needs segmentation masks. Use mosaic or mixup": "copy_paste copy_paste_mode",
-    "it is for classification models. Use hsv_*, scale, mosaic or mixup": "auto_augment erasing crop_fraction",
+    "it is for other tasks; this package detects upright boxes": (
+        "pose kobj rle angle overlap_mask mask_ratio retina_masks copy_paste copy_paste_mode"
+    ),
+    "use hsv_*, degrees, translate, scale, shear, flipud, fliplr, mosaic and mixup": (
+        "auto_augment erasing crop_fraction cutmix bgr augmentations"
+    ),
     "the varifocal loss uses IoU targets, which label smoothing does not apply to": "label_smoothing",
     "RT-DETR warms up the learning rate by steps. Use warmup_iters": "warmup_epochs warmup_momentum warmup_bias_lr",
-    "use mosaic or mixup": "cutmix",
-    "images are always RGB. For color augmentation use hsv_h, hsv_s and hsv_v": "bgr",
     "RT-DETR is trained without dropout. Modules take it as an argument in the model YAML": "dropout",
-    "use hsv_*, degrees, translate, scale, shear, flipud, fliplr, mosaic and mixup": "augmentations",
     "tracking is not implemented. `yolo predict` detects objects in each frame of a video": "tracker persist",
-    "TensorFlow export is not implemented. See format in `yolo cfg`": "keras",
-    "it is for TorchScript on mobile. Exported models are always fused": "optimize",
-    "use int8=True or half=True": "quantize",
-    "ONNX models run in onnxruntime. Remove the option": "dnn",
+    "export has format, half, int8, dynamic and simplify": "keras optimize quantize dnn",
     "val and predict always report the time per image, and RTDETR(...).info() parameters and GFLOPs": "profile",
     "predict saves the annotated video; extract frames with ffmpeg": "save_frames",
-    "use save=False": "nosave",
-    "use show_labels=False": "hide_labels",
-    "use show_conf=False": "hide_conf",
+    "use save=False, show_labels=False or show_conf=False": "nosave hide_labels hide_conf",
     "RT-DETR is always end-to-end": "end2end",
 }
 RETIRED = {name: reason for reason, names in _REASONS.items() for name in names.split()}

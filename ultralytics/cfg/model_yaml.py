@@ -126,7 +126,7 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
     """Return the content of a YAML file, and the line of each row by section."""
     try:
-        text = read_text(path, "YAML")
+        text = read_text(path)
         data = parse_yaml(text, path.name)
     except UserError as error:
         hint = next((hint for sign, hint in YAML_HINTS.items() if sign in str(error)), "")

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, asdict, dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, get_type_hints
 
 from ultralytics.cfg.migrate import ALWAYS_OFF, NO_EFFECT, RENAMED, RETIRED
@@ -153,21 +152,18 @@ class Options:
             if isinstance(getattr(self, key), int | str):
                 setattr(self, key, [getattr(self, key)])
         if isinstance(self.imgsz, list):
-            self._check_image_size(self.imgsz)
+            self._check_sides(self.imgsz)
         if self.batch == -1 and self.mode in ("val", "predict", "export"):
             raise OptionError(f"batch=-1: automatic batch size is for train only; give a number for {self.mode}")
         self.__dict__["_frozen"] = True
 
-    def _check_image_size(self, sides: list[int]) -> None:
+    def _check_sides(self, sides: list[int]) -> None:
         if len(sides) != 2:
             raise OptionError(f"imgsz: expected an integer or [height, width], got {sides}")
         if sides[0] == sides[1]:
             self.imgsz = sides[0]
         elif self.mode in ("train", "val"):
-            raise OptionError(
-                f"imgsz: expected one integer for {self.mode}, got {sides}; RT-DETR trains and validates on squares: "
-                f"write imgsz={max(sides)}"
-            )
+            raise OptionError(f"imgsz: {self.mode} resizes images to squares, got {sides}; write imgsz={max(sides)}")
 
     def __setattr__(self, key: str, value: object) -> None:
         if "_frozen" not in self.__dict__:
@@ -187,13 +183,13 @@ class Options:
 @cache
 def option_types() -> Mapping[str, object]:
     """Return the annotation of every option, including its rules."""
-    return MappingProxyType(get_type_hints(Options, include_extras=True))
+    return get_type_hints(Options, include_extras=True)
 
 
 @cache
 def default_values() -> Mapping[str, object]:
     """Return the values of default.yaml."""
-    return MappingProxyType(read_yaml(DEFAULT_CFG_PATH))
+    return read_yaml(DEFAULT_CFG_PATH)
 
 
 ConfigLike = str | Path | Mapping[str, object] | Options | None
@@ -202,13 +198,9 @@ ConfigLike = str | Path | Mapping[str, object] | Options | None
 def get_cfg(cfg: ConfigLike = None, overrides: Mapping[str, object] | None = None) -> Options:
     """Resolve options from default.yaml, then `cfg` (a YAML file, mapping or Options), then `overrides`.
 
-    `overrides` may contain a file as `cfg`, as in `train(cfg='my.yaml', epochs=3)`.
-
-    Raises:
-        OptionError: an unknown option, or a value of the wrong type or range.
+    `overrides` may contain a file as `cfg`. Raises OptionError for an unknown option, or a wrong type or range.
 
     Examples:
-        >>> from ultralytics.cfg import get_cfg
         >>> options = get_cfg(overrides={"epochs": 12, "device": [0, 1]})
         >>> options.epochs, options.device, options.optimizer
         (12, '0,1', 'AdamW')

@@ -45,14 +45,12 @@ def atomic_write(path: str | Path, *, shared: bool = False) -> Iterator[BinaryIO
         raise
 
 
-def read_text(path: str | Path, kind: str = "text", error: type[UserError] = UserError) -> str:
-    """Return the content of a UTF-8 file; raise `error` if it is missing, a folder or not UTF-8."""
+def read_text(path: str | Path, error: type[UserError] = UserError) -> str:
+    """Return the content of a UTF-8 file; raise `error` if it cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError as cause:
-        raise error(f"{path}: no such file") from cause
-    except IsADirectoryError as cause:
-        raise error(f"{path}: is a folder; expected a {kind} file") from cause
+    except OSError as cause:
+        raise error(f"{path}: {cause.strerror.lower()}") from cause
     except UnicodeDecodeError as cause:
         raise error(f"{path}: not UTF-8 text (byte {cause.start}); save the file as UTF-8") from cause
 
@@ -60,14 +58,14 @@ def read_text(path: str | Path, kind: str = "text", error: type[UserError] = Use
 def read_json(path: str | Path, error: type[UserError] = UserError) -> object:
     """Return the value in a JSON file; raise `error` with file and line if it cannot be read."""
     try:
-        return json.loads(read_text(path, "JSON", error))
+        return json.loads(read_text(path, error))
     except json.JSONDecodeError as cause:
         raise error(f"{path}, line {cause.lineno}: not valid JSON: {cause.msg}") from cause
 
 
 def read_yaml(path: str | Path) -> dict:
     """Return the mapping in a YAML file, {} for an empty file; raise UserError with file and line."""
-    data = parse_yaml(read_text(path, "YAML"), str(path)) or {}
+    data = parse_yaml(read_text(path), str(path)) or {}
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected lines of the form `key: value`, got a {type(data).__name__}")
     return data
@@ -186,9 +184,7 @@ class PickledClassesError(WeightsError):
 def read_plain(path: str | Path) -> object:
     """Return the content of a file of `torch.save` on the CPU, if it is plain data.
 
-    Raises:
-        PickledClassesError: the file has pickled classes.
-        WeightsError: the file is missing, damaged, or not one of `torch.save`.
+    Raises PickledClassesError if it has pickled classes, and WeightsError if it is no readable file of `torch.save`.
     """
     import torch
 
@@ -205,37 +201,24 @@ def read_plain(path: str | Path) -> object:
             ) from error
         raise WeightsError(f"{path}: damaged or not a weights file ({first_line(error)}).") from error
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path}: damaged ({first_line(error)}).") from error
+        raise WeightsError(f"{path}: damaged or not a weights file ({first_line(error)}).") from error
 
 
 def check_torch_file(path: Path) -> None:
-    """Raise WeightsError unless the file looks like one of `torch.save`, of torch before or after 1.6."""
+    """Raise WeightsError unless the file starts as one of `torch.save`, of torch before or after 1.6."""
     if path.is_dir():
         raise WeightsError(f"{path}: is a folder, expected a weights file such as {path / 'best.pt'}.")
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file{'' if path.is_absolute() else f' in {Path.cwd()}'}.")
-    try:
-        with open(path, "rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}).") from error
-    if not head:
-        raise WeightsError(f"{path}: is empty, not a weights file; copy or download it again.")
-    if head[2:].startswith(OLD_MAGIC):
-        return
-    if head[:2] != b"PK":
+    with open(path, "rb") as file:
+        head = file.read(16)
+    if head[:2] != b"PK" and not head[2:].startswith(OLD_MAGIC):
         hint = "; is it a .safetensors file under another name?" if head[8:9] == b"{" else ""
         raise WeightsError(
             f"{path}: not a weights file: expected one of torch.save, it starts with {head[:4]!r}{hint}."
         )
-    if not zipfile.is_zipfile(path):  # the table of contents is at the end
+    if head[:2] == b"PK" and not zipfile.is_zipfile(path):  # the table of contents is at the end
         raise WeightsError(f"{path}: damaged, its end is missing; copy or download it again.")
-    with zipfile.ZipFile(path) as archive:
-        entries = {Path(entry).name for entry in archive.namelist()}
-    if "constants.pkl" in entries:
-        raise WeightsError(f"{path}: an exported TorchScript program; expected weights, a file of torch.save.")
-    if "data.pkl" not in entries:
-        raise WeightsError(f"{path}: a zip archive without a data.pkl; expected a file of torch.save.")
 
 
 def first_line(error: BaseException) -> str:

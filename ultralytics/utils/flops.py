@@ -30,23 +30,14 @@ IMAGE_SIZE = 640  # pixels, of published numbers
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Size of a model.
+    """Size of a model."""
 
-    Attributes:
-        layers: modules of the network, including containers.
-        parameters: all parameters.
-        gradients: parameters that require a gradient.
-        gflops: 1e9 multiplications and additions by thop: convolutions, linear layers, normalizations.
-        gflops_attention: the same by torch's counter: convolutions and all matrix products, including attention.
-        imgsz: (height, width) of the image.
-    """
-
-    layers: int
+    layers: int  # modules of the network, including containers
     parameters: int
-    gradients: int
-    gflops: float
-    gflops_attention: float
-    imgsz: tuple[int, int]
+    gradients: int  # parameters that require a gradient
+    gflops: float  # 1e9 multiplications and additions by thop: convolutions, linear layers, normalizations
+    gflops_attention: float  # the same by torch's counter: convolutions and all matrix products, including attention
+    imgsz: tuple[int, int]  # height, width
 
     def __str__(self) -> str:
         height, width = self.imgsz
@@ -59,7 +50,7 @@ class ModelInfo:
 def get_flops(model: nn.Module, imgsz: int | Sequence[int] = IMAGE_SIZE) -> float:
     """Return the GFLOPs of one image in eval mode by thop, times 2. Raises ModelConfigError if the forward fails.
 
-    Example:
+    Examples:
         >>> get_flops(nn.Conv2d(3, 8, kernel_size=1, bias=False), imgsz=100)  # 2 * 3 * 8 * 100 * 100 / 1e9
         0.00048
     """

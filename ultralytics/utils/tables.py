@@ -119,7 +119,7 @@ def escape_latex(text: str) -> str:
 
 def read_csv(file: Path) -> list[dict[str, str]]:
     """Read the rows of a CSV file as dictionaries; titles and cells are stripped. UserError if there are none."""
-    rows = list(csv.DictReader(io.StringIO(read_text(file, "CSV")), restkey=""))
+    rows = list(csv.DictReader(io.StringIO(read_text(file)), restkey=""))
     if not rows:
         raise UserError(f"{file}: has no rows, expected a line of titles and lines of values")
     return [{key.strip(): (value or "").strip() for key, value in row.items() if key} for row in rows]
