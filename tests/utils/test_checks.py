@@ -63,32 +63,17 @@ def test_missing_dependency_of_a_package_is_not_reported_as_the_package(tmp_path
     sys.modules.pop("half_there", None)
 
 
-def test_requirements_of_this_package_and_of_coco_have_versions_or_pip_commands(monkeypatch):
-    needs = ["torch>=2.4", 'pytest>=8.0; extra == "dev"', "faster-coco-eval>=1.6; extra == 'coco'", "opencv-python"]
-    installed = {"torch": "2.5.0+cpu", "opencv-python-headless": "4.9"}
-
-    def version(name):
-        if name not in installed:
-            raise checks.metadata.PackageNotFoundError(name)
-        return installed[name]
-
-    monkeypatch.setattr(checks.metadata, "requires", lambda name: needs)
-    monkeypatch.setattr(checks.metadata, "version", version)
-    assert checks.requirement_states() == {
-        "torch": "2.5.0+cpu (torch>=2.4)",
-        "faster-coco-eval": 'not installed: pip install "faster-coco-eval>=1.6"',
-        "opencv-python": "4.9 (opencv-python)",
-    }
-
-
 def test_checks_logs_what_it_returns(log):
     rows = checks.checks()
     assert {"ultralytics", "Python", "torch", "GPU", "processor", "free disk"} <= set(rows)
     for name, value in rows.items():
-        assert name in log.text
-        assert value in log.text
+        assert name in log.text and value in log.text
 
 
 def test_system_info_without_torch(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    assert checks.collect_system_info()["torch"] == "not installed: pip install torch torchvision"
+    def version(package):
+        raise checks.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(checks.metadata, "version", version)
+    info = checks.collect_system_info()
+    assert info["torch"] == "not installed" and "GPU" not in info

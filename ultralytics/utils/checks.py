@@ -15,6 +15,10 @@ from ultralytics.utils import LOGGER, PACKAGE_ROOT, __version__, setup_logging
 from ultralytics.utils.errors import MissingPackageError, OptionError
 
 GIB = 1024**3
+PACKAGES = (
+    "torch", "torchvision", "timm", "numpy", "scipy", "ultralytics-thop", "opencv-python", "opencv-python-headless",
+    "pillow", "matplotlib", "pyyaml", "faster-coco-eval", "onnx", "onnxruntime", "openvino",
+)  # fmt: skip
 
 
 def require(package: str, pip_name: str, purpose: str) -> ModuleType:
@@ -68,14 +72,14 @@ def usable_cores() -> int:
 def checks() -> dict[str, str]:
     """Log and return versions, processor, memory, disk, GPUs and packages; include it in bug reports."""
     setup_logging()
-    rows = {**collect_system_info(), **requirement_states()}
+    rows = collect_system_info()
     width = max(len(name) for name in rows)
     LOGGER.info("\n".join(f"{name:<{width}}  {value}" for name, value in rows.items()))
     return rows
 
 
 def collect_system_info() -> dict[str, str]:
-    """Return versions, processor, memory, disk and GPUs as text; what cannot be determined is left out."""
+    """Return versions, processor, memory, disk, GPUs and packages as text."""
     info = {
         "ultralytics": f"{__version__} ({PACKAGE_ROOT})",
         "Python": f"{platform.python_version()} ({sys.executable})",
@@ -83,13 +87,18 @@ def collect_system_info() -> dict[str, str]:
         "processor": f"{platform.processor() or platform.machine()}, {usable_cores()} usable cores",
         "free disk": f"{shutil.disk_usage(os.getcwd()).free / GIB:.1f} GB",
     }
-    if hasattr(os, "sysconf"):
+    if hasattr(os, "sysconf"):  # not on Windows
         info["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIB:.1f} GB"
-    try:
-        import torch
-    except ModuleNotFoundError:
-        return {**info, "torch": "not installed: pip install torch torchvision"}
-    info |= {"torch": torch.__version__, "GPU": "none available to torch; use device=cpu"}
+    for package in PACKAGES:
+        try:
+            info[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            info[package] = "not installed"
+    if info["torch"] == "not installed":
+        return info
+    import torch
+
+    info["GPU"] = "none available to torch; use device=cpu"
     if torch.cuda.is_available():
         cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         names = [f"{i}: {card.name}, {card.total_memory / GIB:.1f} GB" for i, card in enumerate(cards)]
@@ -97,29 +106,3 @@ def collect_system_info() -> dict[str, str]:
     elif torch.backends.mps.is_available():
         info["GPU"] = "Apple silicon; use device=mps"
     return info
-
-
-def requirement_states() -> dict[str, str]:
-    """Return version and requirement, or pip command, of each required package and of the extra `coco`.
-
-    Empty if this package runs from a source folder, since its requirements are then unknown.
-    """
-    try:
-        requirements = metadata.requires("ultralytics") or []
-    except metadata.PackageNotFoundError:
-        return {}
-    states = {}
-    for requirement in requirements:
-        need, _, condition = (part.strip() for part in requirement.partition(";"))
-        if "extra" not in condition or "coco" in condition:
-            name = re.split(r"[<>=!~ ]", need)[0]
-            version = _installed_version(name) or _installed_version(f"{name}-headless")  # OpenCV without a display
-            states[name] = f"{version} ({need})" if version else f'not installed: pip install "{need}"'
-    return states
-
-
-def _installed_version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

@@ -127,8 +127,9 @@ def share_state(module: nn.Module) -> None:
 def interleave(parts: Sequence[Sequence[T]], block: int = 1) -> list[T]:
     """Merge the parts of ranks that received blocks of `block` items round-robin.
 
-    >>> interleave([["a", "c"], ["b"]])
-    ['a', 'b', 'c']
+    Examples:
+        >>> interleave([["a", "c"], ["b"]])
+        ['a', 'b', 'c']
     """
     longest = max(map(len, parts))
     return [item for start in range(0, longest, block) for part in parts for item in part[start : start + block]]

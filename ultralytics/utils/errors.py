@@ -41,9 +41,6 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
         >>> did_you_mean("epoch", ["batch", "epochs"])
         "; did you mean 'epochs'?"
     """
-    names = [str(c) for c in candidates]
-    if exact := difflib.get_close_matches(str(word), names, n=1, cutoff=0.8):
-        return f"; did you mean {exact[0]!r}?"
-    by_lower = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(str(word).lower(), list(by_lower), n=1, cutoff=0.6)
+    by_lower = {str(candidate).lower(): str(candidate) for candidate in candidates}
+    near = difflib.get_close_matches(str(word).lower(), by_lower, n=1)
     return f"; did you mean {by_lower[near[0]]!r}?" if near else ""

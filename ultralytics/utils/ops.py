@@ -32,8 +32,9 @@ def xywh2xyxy(boxes: Boxes) -> Boxes:
 def xyxy2xywh(boxes: Boxes) -> Boxes:
     """Convert (..., 4) corners to center and size.
 
-    >>> xyxy2xywh(np.array([10.0, 20.0, 50.0, 60.0]))
-    array([30., 40., 40., 40.])
+    Examples:
+        >>> xyxy2xywh(np.array([10.0, 20.0, 50.0, 60.0]))
+        array([30., 40., 40., 40.])
     """
     left, top, right, bottom = _columns(boxes)
     return _stack([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top])
@@ -116,8 +117,9 @@ def scale_boxes(
 def box_iou(box1: Tensor, box2: Tensor, eps: float = 1e-7) -> Tensor:
     """Compute the IoU of all pairs of boxes, x1, y1, x2, y2: (N, 4), (M, 4) -> (N, M).
 
-    >>> box_iou(torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[0.0, 0, 10, 5], [20, 20, 30, 30]]))
-    tensor([[0.5000, 0.0000]])
+    Examples:
+        >>> box_iou(torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[0.0, 0, 10, 5], [20, 20, 30, 30]]))
+        tensor([[0.5000, 0.0000]])
     """
     low = torch.maximum(box1[:, None, :2], box2[None, :, :2])  # (N, M, 2)
     high = torch.minimum(box1[:, None, 2:], box2[None, :, 2:])  # (N, M, 2)

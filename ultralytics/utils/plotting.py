@@ -106,10 +106,11 @@ class Annotator:
         image: (H, W, 3) uint8 BGR.
         line_width: pixels; depends on the size of the image by default.
 
-    >>> annotator = Annotator(np.zeros((120, 160, 3), np.uint8))
-    >>> annotator.box_label((40, 50, 140, 110), "cat 0.91", color=(0, 200, 0))
-    >>> annotator.result()[80, 40]
-    array([  0, 200,   0], dtype=uint8)
+    Examples:
+        >>> annotator = Annotator(np.zeros((120, 160, 3), np.uint8))
+        >>> annotator.box_label((40, 50, 140, 110), "cat 0.91", color=(0, 200, 0))
+        >>> annotator.result()[80, 40]
+        array([  0, 200,   0], dtype=uint8)
     """
 
     def __init__(self, image: np.ndarray, line_width: int | None = None) -> None:
@@ -123,34 +124,28 @@ class Annotator:
 
     def box_label(self, box: Sequence[float], label: str = "", color: Color = (128, 128, 128)) -> None:
         """Draw a box (x1, y1, x2, y2 in pixels, clipped), with its label above, or inside without room above."""
-        x1, x2 = sorted(min(max(float(x), 0), self.canvas.width - 1) for x in (box[0], box[2]))
-        y1, y2 = sorted(min(max(float(y), 0), self.canvas.height - 1) for y in (box[1], box[3]))
+        x1, x2 = sorted(np.clip([float(box[0]), float(box[2])], 0, self.canvas.width - 1).tolist())
+        y1, y2 = sorted(np.clip([float(box[1]), float(box[3])], 0, self.canvas.height - 1).tolist())
         self.draw.rectangle((x1, y1, x2, y2), outline=color[::-1], width=self.line_width)
         if label:
-            width, height = self._text_size(label)
-            left = max(0, min(x1, self.canvas.width - width))
-            self.text((left, y1 - height if y1 >= height else y1), label, color)
+            self.text((x1, y1 - self.font_size - 4 if y1 >= self.font_size + 4 else y1), label, color)
 
     def text(self, position: tuple[float, float], text: str, color: Color = (64, 64, 64)) -> None:
-        """Write text on a background of `color` with its top left corner at `position`."""
-        (x, y), (width, height) = position, self._text_size(text)
+        """Write text on a background of `color` with its top left corner at `position`, moved left to fit in."""
+        runs = [(run, _load_font(file, self.font_size)) for run, file in _font_runs(text)]
+        width, height = math.ceil(sum(font.getlength(run) for run, font in runs)) + 4, self.font_size + 4
+        x, y = max(0, min(position[0], self.canvas.width - width)), position[1]
         self.draw.rectangle((x, y, x + width, y + height), fill=color[::-1])
         blue, green, red = color
         ink = "black" if 0.114 * blue + 0.587 * green + 0.299 * red > 150 else "white"
-        x += 2
-        for run, file in _font_runs(text):
-            font = _load_font(file, self.font_size)
+        for run, font in runs:
             # anchor 'lm': left, middle of the line, so that all labels have the same baseline
-            self.draw.text((x, y + height / 2), run, fill=ink, font=font, anchor="lm")
+            self.draw.text((x + 2, y + height / 2), run, fill=ink, font=font, anchor="lm")
             x += font.getlength(run)
 
     def result(self) -> np.ndarray:
         """Return the annotated image, (H, W, 3) uint8 BGR."""
         return np.asarray(self.canvas)[..., ::-1].copy()
-
-    def _text_size(self, text: str) -> tuple[int, int]:
-        width = sum(_load_font(file, self.font_size).getlength(run) for run, file in _font_runs(text))
-        return math.ceil(width) + 4, self.font_size + 4
 
 
 def plot_images(
@@ -216,15 +211,15 @@ def feature_visualization(x: Tensor, module_type: str, stage: int, save_dir: str
     low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
     pictures = colormaps["viridis"]((maps - low) / np.maximum(high - low, 1e-12), bytes=True)[..., :3]  # (n, H, W, 3)
     columns, (height, width) = min(8, len(maps)), maps.shape[1:]
-    cell_w, cell_h = (max(1, round(CELL * min(1, side))) for side in (width / height, height / width))
+    scale = CELL / max(height, width)
+    cell_w, cell_h = max(1, round(width * scale)), max(1, round(height * scale))
     page = Image.new("RGB", (columns * (cell_w + GAP), math.ceil(len(maps) / columns) * (cell_h + GAP)), "white")
     for i, picture in enumerate(pictures):
         row, column = divmod(i, columns)
         cell = Image.fromarray(picture).resize((cell_w, cell_h), Image.Resampling.NEAREST)
         page.paste(cell, (column * (cell_w + GAP), row * (cell_h + GAP)))
-    folder = Path(save_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = increment_path(folder / f"stage{stage}_{module_type.rsplit('.', 1)[-1]}_features.png")
+    Path(save_dir).mkdir(parents=True, exist_ok=True)
+    path = increment_path(Path(save_dir, f"stage{stage}_{module_type.rsplit('.', 1)[-1]}_features.png"))
     page.save(path)
     return path
 

@@ -23,11 +23,10 @@ EVENTS = (
 class Callbacks:
     """Functions attached to events, called in the order they were added.
 
-    >>> callbacks = Callbacks({"on_train_start": lambda trainer: print(f"training {trainer}")})
-    >>> callbacks.add("on_train_start", lambda trainer: print("second"))
-    >>> callbacks.run("on_train_start", "rtdetr-l")
-    training rtdetr-l
-    second
+    Examples:
+        >>> callbacks = Callbacks({"on_train_start": lambda trainer: print(f"training {trainer}")})
+        >>> callbacks.run("on_train_start", "rtdetr-l")
+        training rtdetr-l
     """
 
     def __init__(self, attached: Mapping[str, Callback | Iterable[Callback]] | None = None) -> None:
@@ -69,9 +68,10 @@ class CallbacksMixin:
     def add_callback(self, event: str, function: Callback) -> None:
         """Call `function` at an event such as `on_train_epoch_end`, after those already attached.
 
-        >>> from ultralytics import RTDETR
-        >>> model = RTDETR("rtdetr-r18.yaml")
-        >>> model.add_callback("on_fit_epoch_end", lambda trainer: print(trainer.epoch, trainer.metrics))
+        Examples:
+            >>> from ultralytics import RTDETR
+            >>> model = RTDETR("rtdetr-r18.yaml")
+            >>> model.add_callback("on_fit_epoch_end", lambda trainer: print(trainer.epoch, trainer.metrics))
         """
         self.callbacks.add(event, function)
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,7 @@ from ultralytics.utils.files import first_line
 class LoggerCallback:
     """Send the metrics of a training run to one experiment tracker.
 
-    Subclasses set `name` and `requirement` and implement the methods up to `close`, which may raise: the first failure
-    is logged as a warning and training continues.
+    Subclasses implement the methods up to `close`, which may raise: the first failure is logged and training continues.
     """
 
     name: str  # value of the option `loggers`, and the package to import
@@ -37,23 +35,18 @@ class LoggerCallback:
 
     def start(self, trainer: Any, project: str) -> None:
         """Open a run named after the run folder, and record its options."""
-        raise NotImplementedError
 
     def log_metrics(self, values: Mapping[str, float], epoch: int) -> None:
         """Record the metrics of an epoch, counting from 1."""
-        raise NotImplementedError
 
     def log_summary(self, values: Mapping[str, float]) -> None:
         """Record values of the whole run: `model/...` at the start, `best/...` at the end."""
-        raise NotImplementedError
 
     def log_files(self, images: Sequence[Path], weights: Path | None) -> None:
         """Record the plots of the run and its best weights, once, at the end."""
-        raise NotImplementedError
 
     def close(self, outcome: str) -> None:
         """Close the run; `outcome` is `finished`, `interrupted` or `failed`."""
-        raise NotImplementedError
 
     # Events -----------------------------------------------------------------------------------------------------------
 
@@ -231,7 +224,7 @@ class ClearMLLogger(LoggerCallback):
         self.task.close()
 
 
-LOGGERS = MappingProxyType({kind.name: kind for kind in (TensorBoardLogger, WandbLogger, MlflowLogger, ClearMLLogger)})
+LOGGERS = {kind.name: kind for kind in (TensorBoardLogger, WandbLogger, MlflowLogger, ClearMLLogger)}
 
 
 @contextmanager
