@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from ultralytics.utils.ops import bbox_iou, xywh2xyxy, xyxy2xywh
 
@@ -71,9 +72,8 @@ class TaskAlignedAssigner(nn.Module):
 
         Returns:
             target_labels (B, S), target_bboxes (B, S, 4), target_scores (B, S, num_classes), fg_mask (B, S), the
-            assigned predictions, and target_gt_idx (B, S). Labels and boxes are only valid where fg_mask is True;
-            scores are 0 elsewhere. The best prediction of a box has its largest overlap as score, the others in
-            proportion to their alignment.
+            assigned predictions, and target_gt_idx (B, S). Labels and boxes are only valid where fg_mask is True. The
+            best prediction of a box has its largest overlap as score, the others in proportion to their alignment.
         """
         n, (batch, positions) = gt_bboxes.shape[1], pd_scores.shape[:2]
         if n == 0:
@@ -134,19 +134,12 @@ def assign_dense(
         batch: cls (N,) long, bboxes (N, 4) cx, cy, w, h in 0..1, gt_groups: boxes per image.
 
     Returns:
-        Image, position and class of the K assigned predictions, each (K,); their boxes (K, 4), x1, y1, x2, y2 in 0..1;
-        their soft targets (K,).
+        Image, position and class of the K assigned predictions; their boxes (K, 4), corners in 0..1; soft targets.
     """
     # boxes of the batch -> (B, n, ...), padded to the largest number of boxes per image
-    device = batch["bboxes"].device
-    counts = torch.tensor(batch["gt_groups"], device=device)
-    image = torch.repeat_interleave(torch.arange(len(counts), device=device), counts)
-    slot = torch.arange(len(image), device=device) - (counts.cumsum(0) - counts)[image]
-    shape = (len(counts), max(batch["gt_groups"], default=0))
-    labels = torch.zeros((*shape, 1), dtype=torch.long, device=device)
-    boxes = torch.zeros((*shape, 4), device=device)
-    mask = torch.zeros((*shape, 1), dtype=torch.bool, device=device)
-    labels[image, slot, 0], boxes[image, slot], mask[image, slot, 0] = batch["cls"], xywh2xyxy(batch["bboxes"]), True
+    cls = batch["cls"][:, None]
+    columns = cls, xywh2xyxy(batch["bboxes"]), torch.ones_like(cls)
+    labels, boxes, mask = (pad_sequence(column.split(list(batch["gt_groups"])), True) for column in columns)
 
     # assignment in pixels
     scale = FINEST_STRIDE / dense.cell.repeat(2)

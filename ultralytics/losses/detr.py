@@ -32,8 +32,8 @@ class MatchedPredictions:
         boxes, targets: (K, 4), predicted and true boxes, cx, cy, w, h in 0..1.
         quality: (K,), target of the class loss in 0..1, the overlap by default.
         class_loss: key of `CLASS_LOSSES`.
-        normalizer: number of pairs per layer, at least 1; divides every term.
-        weight: (K,) weights of the pairs in the box terms, 1 by default.
+        normalizer: number of pairs per layer, at least 1.
+        weight: (K,), weights of the pairs in the box terms.
     """
 
     scores: Tensor
@@ -101,40 +101,30 @@ class RTDETRDetectionLoss(nn.Module):
         loss_class: key of `CLASS_LOSSES`; overrides `use_vfl` and `use_fl`.
         one_to_many: gain of the one-to-many branch, on top of the gains of its terms.
 
-    Raises:
-        OptionError: unknown `loss_class`.
-
-    >>> loss = RTDETRDetectionLoss(nc=2)
-    >>> boxes = torch.tensor([[0.3, 0.3, 0.2, 0.2], [0.7, 0.7, 0.4, 0.4]]).expand(2, 1, 2, 4)  # layers, images, queries
-    >>> batch = {"cls": torch.tensor([1]), "bboxes": boxes[0, 0, 1:], "gt_groups": [1]}
-    >>> terms = loss((boxes, torch.zeros(2, 1, 2, 2)), batch)
-    >>> round(terms["loss_class"].item(), 2), terms["loss_bbox"].item()
-    (0.88, 0.0)
+    Examples:
+        >>> loss = RTDETRDetectionLoss(nc=2)
+        >>> boxes = torch.tensor([[0.3, 0.3, 0.2, 0.2], [0.7, 0.7, 0.4, 0.4]]).expand(2, 1, 2, 4)  # (L, B, Q, 4)
+        >>> batch = {"cls": torch.tensor([1]), "bboxes": boxes[0, 0, 1:], "gt_groups": [1]}
+        >>> terms = loss((boxes, torch.zeros(2, 1, 2, 2)), batch)
+        >>> round(terms["loss_class"].item(), 2), terms["loss_bbox"].item()
+        (0.88, 0.0)
     """
 
     loss_map: Mapping[str, LossTerm] = LOSS_MAP
 
     def __init__(
-        self,
-        nc: int = 80,
-        loss_gain: Mapping[str, float] | None = None,
-        use_fl: bool = True,
-        use_vfl: bool = True,
-        gamma: float = 1.5,
-        alpha: float = 0.25,
-        matcher: HungarianMatcher | None = None,
-        loss_class: str | None = None,
-        one_to_many: float = 0.0,
-    ):
+        self, nc: int = 80, loss_gain: Mapping[str, float] | None = None, use_fl: bool = True, use_vfl: bool = True,
+        gamma: float = 1.5, alpha: float = 0.25, matcher: HungarianMatcher | None = None,
+        loss_class: str | None = None, one_to_many: float = 0.0,
+    ):  # fmt: skip
         super().__init__()
         self.loss_class = loss_class or ("vfl" if use_vfl else "focal" if use_fl else "bce")
         if self.loss_class not in CLASS_LOSSES:
             near = did_you_mean(self.loss_class, CLASS_LOSSES)
             raise OptionError(f"loss_class: expected {', '.join(CLASS_LOSSES)}, got {self.loss_class!r}{near}")
-        self.nc, self.gamma, self.alpha = nc, gamma, alpha
+        self.nc, self.gamma, self.alpha, self.one_to_many = nc, gamma, alpha, one_to_many
         self.loss_gain = {name: term.gain for name, term in self.loss_map.items()} | dict(loss_gain or {})
         self.matcher = matcher or HungarianMatcher()
-        self.one_to_many = one_to_many
         self.assigner = TaskAlignedAssigner(num_classes=nc)
 
     @classmethod
@@ -153,14 +143,9 @@ class RTDETRDetectionLoss(nn.Module):
         return torch.stack([terms[f"loss_{name}"].detach() for name in self.loss_map])
 
     def forward(
-        self,
-        preds: tuple[Tensor, Tensor],
-        batch: Mapping[str, Any],
-        dn_bboxes: Tensor | None = None,
-        dn_scores: Tensor | None = None,
-        dn_meta: Mapping[str, Any] | None = None,
-        dense: DensePrediction | None = None,
-    ) -> dict[str, Tensor]:
+        self, preds: tuple[Tensor, Tensor], batch: Mapping[str, Any], dn_bboxes: Tensor | None = None,
+        dn_scores: Tensor | None = None, dn_meta: Mapping[str, Any] | None = None, dense: DensePrediction | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """Compute all terms, multiplied by their gains.
 
         Args:
@@ -180,13 +165,12 @@ class RTDETRDetectionLoss(nn.Module):
         if self.training and world_size() > 1:
             counts = mean_over_ranks(boxes.new_tensor(counts)).tolist()
 
-        terms = self._layer_terms(self._gather(boxes, scores, batch, matches, counts[0]), "")
+        terms = self._layer_terms("", boxes, scores, batch, matches, counts[0])
         if dn_meta is None:
             terms |= {f"{name}_dn": boxes.new_zeros(()) for name in terms}
         else:
             dn_matches = [dn_match] * len(dn_bboxes)
-            matched = self._gather(dn_bboxes.float(), dn_scores.float(), batch, dn_matches, counts[1])
-            terms |= self._layer_terms(matched, "_dn")
+            terms |= self._layer_terms("_dn", dn_bboxes.float(), dn_scores.float(), batch, dn_matches, counts[1])
         return terms if dense is None else terms | self.dense_terms(dense, batch)
 
     def dense_terms(self, dense: DensePrediction, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -207,10 +191,12 @@ class RTDETRDetectionLoss(nn.Module):
             for name, term in self.loss_map.items()
         }
 
-    def _gather(
-        self, boxes: Tensor, scores: Tensor, batch: Mapping[str, Any], matches: list[list[Match]], count: float
-    ) -> MatchedPredictions:
-        """Gather the matched predictions of all layers; `count` is the number of pairs per layer."""
+    def _layer_terms(
+        self, suffix: str, boxes: Tensor, scores: Tensor, batch: Mapping[str, Any], matches: list[list[Match]],
+        count: float,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """Compute each term of the last layer, and its sum over the others; `count`: pairs per layer."""
+        # matched predictions of all layers
         rows = [
             (torch.full_like(query, layer), torch.full_like(query, image), query, gt)
             for layer, images in enumerate(matches)
@@ -221,18 +207,10 @@ class RTDETRDetectionLoss(nn.Module):
         # as in the reference implementation, a batch without boxes uses the focal loss
         kind = "focal" if self.loss_class == "vfl" and not count else self.loss_class
         overlap = bbox_iou(predicted.detach(), targets, xywh=True).squeeze(-1)
-        return MatchedPredictions(
-            scores=scores,
-            index=(layer, image, query, batch["cls"][gt]),
-            boxes=predicted,
-            targets=targets,
-            quality=torch.ones_like(overlap) if kind == "focal" else overlap,
-            class_loss=kind,
-            normalizer=max(count, 1),
-        )
+        quality = torch.ones_like(overlap) if kind == "focal" else overlap
+        index = layer, image, query, batch["cls"][gt]
+        matched = MatchedPredictions(scores, index, predicted, targets, quality, kind, normalizer=max(count, 1))
 
-    def _layer_terms(self, matched: MatchedPredictions, suffix: str) -> dict[str, Tensor]:
-        """Compute each term of the last layer, and its sum over the others."""
         terms = {}
         for name, term in self.loss_map.items():
             weighted = self.loss_gain[name] * term.function(self, matched)  # (L,)

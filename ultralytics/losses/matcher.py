@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import accumulate
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -21,19 +22,16 @@ class HungarianMatcher(nn.Module):
         use_fl: focal class cost; otherwise the negative probability of the class.
         alpha, gamma: parameters of the focal cost (https://arxiv.org/abs/1708.02002).
 
-    >>> logits = torch.tensor([[[0.0], [4.0]]])  # 1 image, 2 queries, 1 class
-    >>> queries = torch.tensor([[[0.2, 0.2, 0.1, 0.1], [0.5, 0.5, 0.4, 0.4]]])
-    >>> boxes, labels = torch.tensor([[0.5, 0.5, 0.5, 0.4]]), torch.tensor([0])
-    >>> HungarianMatcher()(queries, logits, boxes, labels, [1])
-    [(tensor([1]), tensor([0]))]
+    Examples:
+        >>> logits = torch.tensor([[[0.0], [4.0]]])  # 1 image, 2 queries, 1 class
+        >>> queries = torch.tensor([[[0.2, 0.2, 0.1, 0.1], [0.5, 0.5, 0.4, 0.4]]])
+        >>> boxes, labels = torch.tensor([[0.5, 0.5, 0.5, 0.4]]), torch.tensor([0])
+        >>> HungarianMatcher()(queries, logits, boxes, labels, [1])
+        [(tensor([1]), tensor([0]))]
     """
 
     def __init__(
-        self,
-        cost_gain: Mapping[str, float] | None = None,
-        use_fl: bool = True,
-        alpha: float = 0.25,
-        gamma: float = 2.0,
+        self, cost_gain: Mapping[str, float] | None = None, use_fl: bool = True, alpha: float = 0.25, gamma: float = 2.0
     ):
         super().__init__()
         self.cost_gain = dict(cost_gain or {"class": 2, "bbox": 5, "giou": 2})
@@ -63,19 +61,18 @@ class HungarianMatcher(nn.Module):
     ) -> list[list[Match]]:
         """Match as `forward`, for predictions (L, B, Q, ...) of L decoder layers, with one transfer to the CPU."""
         # cost of each query with the boxes of its own image only
-        costs, columns, first = [], [], 0
-        for image, count in enumerate(gt_groups):
-            columns.append(slice(first, first + count))
-            gt = gt_bboxes[columns[-1]], gt_cls[columns[-1]]
-            costs.append(self._cost(pred_bboxes[:, image], pred_scores[:, image], *gt))  # (L, Q, n)
-            first += count
-        cost = torch.cat(costs, -1).nan_to_num(nan=1e6, posinf=1e6, neginf=-1e6).double().cpu().numpy()  # (L, Q, N)
+        groups = list(gt_groups)
+        labels = zip(gt_bboxes.split(groups), gt_cls.split(groups), strict=True)
+        costs = [self._cost(pred_bboxes[:, i], pred_scores[:, i], *gt) for i, gt in enumerate(labels)]  # (L, Q, n)
+        cost = torch.cat(costs, -1).nan_to_num(nan=1e6, posinf=1e6, neginf=-1e6).double().cpu()  # (L, Q, N)
 
         # linear assignment per layer and image
         matches: list[list[Match]] = []
         for layer in cost:
-            pairs = [(linear_sum_assignment(layer[:, boxes]), boxes.start) for boxes in columns]
-            matches.append([(torch.from_numpy(q), torch.from_numpy(box) + start) for (q, box), start in pairs])
+            pairs = [linear_sum_assignment(image) for image in layer.split(groups, -1)]
+            starts = accumulate(groups[:-1], initial=0)
+            numbered = zip(pairs, starts, strict=True)
+            matches.append([(torch.from_numpy(query), torch.from_numpy(box) + n) for (query, box), n in numbered])
         return matches
 
     def _cost(self, boxes: Tensor, logits: Tensor, gt_bboxes: Tensor, gt_cls: Tensor) -> Tensor:
