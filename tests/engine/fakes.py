@@ -99,6 +99,9 @@ class TinyTrainer(BaseTrainer):
     def build_validator(self, *, plots):
         return TinyValidator(list(self.planned))
 
+    def model_size(self):
+        return {"parameters": sum(parameter.numel() for parameter in self.model.parameters())}
+
 
 def tiny_options(folder, **changes):
     """Options of a short run below `folder`."""

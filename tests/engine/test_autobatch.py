@@ -10,7 +10,7 @@ import torch
 from tests.engine.fakes import TinyTrainer, tiny_options
 from ultralytics.cfg import get_cfg
 from ultralytics.engine import autobatch
-from ultralytics.engine.autobatch import GB, choose_batch, fit_line, measured_batch, random_batch, trial_step
+from ultralytics.engine.autobatch import GB, choose_batch, measured_batch, random_batch, trial_step
 from ultralytics.losses.detr import RTDETRDetectionLoss
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils import dist
@@ -60,15 +60,6 @@ def test_one_image_does_not_fit():
         choose_batch(Memory(100, 100, limit=150), budget=100, images=10)
 
 
-def test_fit_line_is_least_squares():
-    points = [(1, 12), (2, 15), (4, 19), (8, 36)]
-    slope, base = torch.linalg.lstsq(
-        torch.tensor([[x, 1.0] for x, _ in points]), torch.tensor([[float(y)] for _, y in points])
-    ).solution.flatten()
-    assert fit_line(points) == pytest.approx((float(base), float(slope)), rel=1e-5)
-    assert fit_line([(1, 7)]) == (7, 0)
-
-
 def test_trial_step_does_not_change_the_model():
     model = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml", nc=3, overrides={"num_queries": 10})
     model.criterion = RTDETRDetectionLoss(nc=3)
@@ -108,7 +99,7 @@ def test_smallest_choice_of_all_ranks_is_used(monkeypatch, caplog, world, batch)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (9 * GB, 24 * GB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: GB)
     monkeypatch.setattr(autobatch, "random_batch", lambda *sizes: asked.append(sizes[:3]) or sizes[0])
-    monkeypatch.setattr(autobatch, "measure_step", lambda model, device, dtype, batch: memory(batch))
+    monkeypatch.setattr(autobatch, "step_memory", lambda model, device, dtype, batch: memory(batch))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(dist, "world_size", lambda: world)
     monkeypatch.setattr(dist, "gather", lambda batch: [batch, 50][:world])  # the other GPU is smaller

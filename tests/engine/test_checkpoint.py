@@ -32,7 +32,7 @@ def test_full_disk_keeps_the_previous_file(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # a write beyond it fails as on a full disk
     try:
-        with pytest.raises(UserError, match=r"last\.pt: cannot save .*File too large.*previous file is intact"):
+        with pytest.raises(UserError, match=r"last\.pt: cannot save .*File too large.*existing file is intact"):
             save_checkpoint(path, state(model={"big": torch.zeros(1_000_000)}))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -60,12 +60,11 @@ def test_objects_are_rejected_before_writing(tmp_path):
         (b"hello, this is text", "not a weights file"),
         (b"PK\x03\x04 and then nothing", "damaged"),
         ("truncated", "damaged"),
-        ({"w": torch.zeros(2), "b": torch.zeros(1)}, "plain state_dict of 2 tensors"),
-        ({"state_dict": {"w": torch.zeros(2)}, "step": 3}, "keys state_dict, step"),
+        ({"w": torch.zeros(2), "b": torch.zeros(1)}, "got a dict with w, b"),
+        ({"state_dict": {"w": torch.zeros(2)}, "step": 3}, "got a dict with state_dict, step"),
         ([1, 2], "got a list"),
         ({"model": torch.nn.Linear(1, 1)}, "pickled Python classes"),
         ({"format_version": 99}, "format 99, expected 1"),
-        ({"format_version": FORMAT_VERSION, "model": {}}, "incomplete checkpoint, model_yaml, names, nc, ema missing"),
     ],
 )
 def test_error_describes_the_file(tmp_path, content, message):
@@ -86,5 +85,5 @@ def test_error_describes_the_file(tmp_path, content, message):
 
 def test_legacy_torch_format_is_recognized(tmp_path):
     torch.save({"w": torch.zeros(2)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    with pytest.raises(WeightsError, match="plain state_dict of 1 tensors"):
+    with pytest.raises(WeightsError, match="got a dict with w"):
         load_checkpoint(tmp_path / "old.pt")

@@ -15,7 +15,7 @@ from tests.engine.fakes import QuietModel, TinyLoader, TinyTrainer, TinyValidato
 from tests.shapes import write_shapes
 from ultralytics import RTDETR
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.ddp import launch, train_process, unused_parameters
+from ultralytics.engine.ddp import launch, train_process
 from ultralytics.engine.train_state import TrainingInterrupted
 from ultralytics.utils import dist
 from ultralytics.utils.errors import OptionError, UserError
@@ -100,10 +100,9 @@ def test_killed_process_ends_the_run_with_a_readable_error(tmp_path):
     assert [row[0] for row in losses(tmp_path / "train")] == [1, 2, 3, 4]
 
 
-def test_error_of_all_ranks_is_logged_once(tmp_path, capfd):
-    with pytest.raises(UserError, match=r"Process [01] of the run ended with exit code 1"):
+def test_error_of_a_rank_is_raised(tmp_path):
+    with pytest.raises(UserError, match=r"Process [01] of the run failed: UserError: images\.yaml: no such file"):
         run_two(tmp_path, {"on_train_start": raise_on_every_rank})
-    assert capfd.readouterr().err.count("images.yaml: no such file") == 1
 
 
 def test_signal_to_one_rank_stops_all(tmp_path):
@@ -114,22 +113,14 @@ def test_signal_to_one_rank_stops_all(tmp_path):
 
 
 def test_unused_parameters_are_named(tmp_path, capfd):
-    torch.manual_seed(0)
-    model = WithUnusedLayer(tiny_options(tmp_path)).build_model()
-    assert unused_parameters(model, {"img": torch.rand(2, 3, 8, 8)}, torch.device("cpu")) == [
-        "spare.weight",
-        "spare.bias",
-    ]
-    assert all(p.grad is None for p in model.parameters())
     run_two(tmp_path, trainer=WithUnusedLayer, epochs=1)
     message = capfd.readouterr().err
     assert message.count("2 parameters take no part in the loss: spare.bias, spare.weight.") == 1
 
 
-def test_unfreezing_during_the_run_is_rejected(tmp_path, capfd):
-    with pytest.raises(UserError):
+def test_unfreezing_during_the_run_is_rejected(tmp_path):
+    with pytest.raises(UserError, match="so DDP does not average their gradients"):
         run_two(tmp_path, {"on_train_epoch_start": unfreeze}, freeze=1, epochs=2)
-    assert "so DDP does not average their gradients" in capfd.readouterr().err
 
 
 def test_arguments_that_cannot_be_pickled_are_rejected(tmp_path):
@@ -139,7 +130,7 @@ def test_arguments_that_cannot_be_pickled_are_rejected(tmp_path):
 
 def test_batch_must_be_a_multiple_of_the_ranks(tmp_path):
     model = RTDETR("rtdetr-efficientvit-m0.yaml")
-    with pytest.raises(UserError, match=r"Process [01]"):
+    with pytest.raises(UserError, match="batch=3: expected a multiple of 2"):
         model.train(data="shapes.yaml", batch=3, device=TWO, project=str(tmp_path), epochs=1)
 
 

@@ -56,7 +56,7 @@ def test_frozen_parameters_stay_in_their_group_and_train_once_unfrozen():
     norms = freeze_layers(model, [0, 1])
     assert [type(norm).__name__ for norm in norms] == ["BatchNorm2d", "LayerNorm"]
     groups = param_groups(model, lr=0.1, weight_decay=0.1, backbone_lr_ratio=1.0)
-    optimizer, weight = build_optimizer("adamw", groups, momentum=0.9), model.model[0][0].weight
+    optimizer, weight = build_optimizer("AdamW", groups, momentum=0.9), model.model[0][0].weight
     before = weight.clone()
     for frozen in (True, False):
         weight.requires_grad_(not frozen)
@@ -69,15 +69,9 @@ def test_frozen_parameters_stay_in_their_group_and_train_once_unfrozen():
         grouped(model)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("AdamW", "AdamW"), ("auto", "AdamW"), ("Adam", "Adam"), ("SGD", "SGD"), ("Lion", None)]
-)
+@pytest.mark.parametrize(("name", "kind"), [("AdamW", "AdamW"), ("auto", "AdamW"), ("Adam", "Adam"), ("SGD", "SGD")])
 def test_build_optimizer(name, kind):
     groups = param_groups(Network(), lr=0.1, weight_decay=0.01, backbone_lr_ratio=0.5)
-    if kind is None:
-        with pytest.raises(OptionError, match="optimizer='Lion': expected"):
-            build_optimizer(name, groups, momentum=0.9)
-        return
     optimizer = build_optimizer(name, groups, momentum=0.9)
     assert type(optimizer).__name__ == kind
     assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.05, 0.1, 0.1]
@@ -176,14 +170,13 @@ def test_statistics_of_frozen_norms_do_not_change():
 @pytest.mark.parametrize(
     ("freeze", "message"),
     [
-        (13, "no layer 12; the model has layers 0 to 11"),
-        ([99], "no layer 99"),
-        ("99", "no layer 99"),
+        (13, r"'12' matches no parameter; expected the index \(below 12\)"),
+        ([99], "'99' matches no"),
         ("model.12", "'model.12' matches no parameter; expected .*; did you mean 'model.2'?"),
         ("backbon", "did you mean 'backbone'"),
         ("stam", "did you mean 'stem'"),
         ("*.atn.*", "did you mean 'attn'"),
-        (["stem", "head"], r"freeze=\['stem', 'head'\]: 'head' matches no parameter"),
+        (["stem", "head"], "freeze: 'head' matches no parameter"),
         ("", "'' matches no parameter"),
     ],
     ids=str,

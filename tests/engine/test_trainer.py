@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from tests.engine.fakes import TinyModel, TinyTrainer, tiny_options
+from ultralytics.engine import train_setup
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.train_state import NonFiniteLossError, OutOfMemoryError, TrainingInterrupted
-from ultralytics.utils.errors import OptionError
+from ultralytics.engine.train_state import NonFiniteLossError, TrainingInterrupted
+from ultralytics.utils.errors import OptionError, UserError
 
 
 def run(folder, callbacks=None, trainer=TinyTrainer, **changes) -> TinyTrainer:
@@ -143,7 +144,7 @@ def test_first_non_finite_loss_rolls_back_and_halves_the_rate(tmp_path, caplog):
     rates = []
 
     def spoil(trainer):
-        if trainer.epoch == 1 and trainer.state.rate_scale == 1:
+        if trainer.epoch == 1 and trainer.rate_scale == 1:
             spoiled_loss(trainer, times=1)
 
     def note(trainer):
@@ -171,10 +172,8 @@ def test_non_finite_statistics_are_never_saved(tmp_path):
         assert all(value.isfinite().all() for part in ("model", "ema") for value in saved[part].values())
 
 
-def test_float16_overflow_skips_the_step(tmp_path, caplog):
-    class Half(TinyTrainer):
-        def mixed_precision(self):
-            return torch.float16  # as on a GPU without bfloat16
+def test_float16_overflow_skips_the_step(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(train_setup, "half_dtype", lambda device: torch.float16)  # as on a GPU without bfloat16
 
     def overflow(trainer):
         if trainer.epoch == 1 and trainer.batches_done == 0:
@@ -183,10 +182,10 @@ def test_float16_overflow_skips_the_step(tmp_path, caplog):
             )
 
     with caplog.at_level("INFO", logger="ultralytics"):
-        trainer = run(tmp_path, {"on_train_batch_start": overflow}, trainer=Half, amp=True)
+        trainer = run(tmp_path, {"on_train_batch_start": overflow}, amp=True)
     assert "mixed precision float16" in caplog.text
     assert "skipping step 4 (2 in all)" in caplog.text  # the scale that the scaler starts from is too large as well
-    assert (trainer.state.skipped, trainer.state.rate_scale, trainer.epoch) == (2, 1.0, 4)
+    assert (trainer.skipped, trainer.rate_scale, trainer.epoch) == (2, 1.0, 4)
     assert load_checkpoint(trainer.last)["scaler"]["scale"] < 2**16
 
 
@@ -264,17 +263,19 @@ def out_of_memory(trainer):
 
 
 def test_out_of_memory_is_explained_and_the_run_resumes_with_a_smaller_batch(tmp_path):
-    with pytest.raises(OutOfMemoryError) as caught:
+    with pytest.raises(UserError) as caught:
         run(tmp_path, {"on_train_batch_start": out_of_memory}, save_minutes=0)
     message, last = str(caught.value), tmp_path / "train" / "weights" / "last.pt"
-    assert message.startswith("Epoch 2, batch 2: cpu is out of memory with batch=2. Try a smaller batch (now 2; nbs=2")
+    assert message.startswith(
+        "Epoch 2, batch 2: cpu is out of memory with batch=2. Try a smaller batch, a smaller imgsz"
+    )
     assert message.endswith(f"To continue this run with a smaller batch: yolo train resume={last} batch=1")
     given = {"resume": str(last), "batch": 1}
     done, resumed = [], TinyTrainer(tiny_options(tmp_path, **given), overrides=given)
     resumed.add_callback("on_train_batch_start", lambda t: done.append((t.epoch, t.batches_done)))
     resumed.train()
     assert done[:5] == [(1, 2), (1, 3), (1, 4), (1, 5), (2, 0)] and (resumed.epoch, resumed.updates) == (4, 12)
-    with pytest.raises(OutOfMemoryError, match="Try a smaller imgsz"):
+    with pytest.raises(UserError, match=r"batch=1\. Try a smaller batch.*uses the device\.$"):
         run(tmp_path, {"on_train_batch_start": out_of_memory}, batch=1)
 
 

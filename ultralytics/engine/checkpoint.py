@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,13 +30,11 @@ from ultralytics.utils.files import (
 )
 
 FORMAT_VERSION = 1
-WEIGHT_KEYS = ("model_yaml", "names", "nc", "model", "ema")  # present in every checkpoint
 RESUME_KEYS = ("optimizer", "scheduler", "scaler", "loss_sum")  # needed only to resume
 TENSORS = ("model", "ema", "optimizer", "scheduler", "scaler")  # the keys that take memory
 MODEL_KEYS = {*KEYS, *SECTIONS, *SETTINGS, "yaml_file"} - {"modules"}  # `modules`: code on the machine of training
 
-# Options that may change on resume: the length of the run, where it runs, what it logs. `batch` is for the case that
-# memory ran out.
+# Options that may change on resume: the length of the run, where it runs, what it logs, `batch` if memory ran out
 MAY_CHANGE = (
     "epochs", "time", "patience", "device", "workers", "data", "cache", "save_period", "save_minutes",
     "plots", "verbose", "modules", "loggers", "batch",
@@ -62,18 +58,18 @@ class RunDir:
         write_yaml(self.folder / "args.yaml", options)
 
     def save(self, state: dict, *, best: bool, numbered: bool) -> None:
-        """Write last.pt and, as links to the same content, best.pt and epochN.pt (N from 1) if asked for.
+        """Write last.pt and, if asked for, best.pt and epochN.pt (N from 1) with the same content.
 
         last.pt is replaced at the end: a process killed in between resumes from the previous checkpoint.
         """
-        targets = {self.best: best, self.weights / f"epoch{state['epoch'] + 1}.pt": numbered, self.last: True}
-        first, *others = (path for path, is_written in targets.items() if is_written)
-        save_checkpoint(first, state)
-        for path in others:
-            link(first, path)
+        if best:
+            save_checkpoint(self.best, state)
+        if numbered:
+            save_checkpoint(self.weights / f"epoch{state['epoch'] + 1}.pt", state)
+        save_checkpoint(self.last, state)
 
     def strip_best(self) -> None:
-        """Reduce best.pt to the averaged weights, a quarter of the size. last.pt keeps everything."""
+        """Reduce best.pt to the averaged weights, a quarter of the size."""
         state = load_checkpoint(self.best)
         save_checkpoint(self.best, {**state, "model": state["ema"], **dict.fromkeys(RESUME_KEYS)})
 
@@ -88,15 +84,14 @@ class RunDir:
     def append_results(self, row: Mapping[str, float]) -> None:
         """Append an epoch to results.csv. A new column (validation began later) is empty in the rows before it."""
         short = {key: f"{value:.6g}" if isinstance(value, float) else str(value) for key, value in row.items()}
-        self._write_results([*self.read_results(), short])
+        self._write_results([*self._read_results(), short])
 
     def keep_results(self, epochs: int) -> None:
         """Keep the first `epochs` rows of results.csv; a resumed run repeats the others."""
         if self.results.exists():
-            self._write_results([row for row in self.read_results() if int(row["epoch"]) <= epochs])
+            self._write_results([row for row in self._read_results() if int(row["epoch"]) <= epochs])
 
-    def read_results(self) -> list[dict[str, str]]:
-        """Return the rows of results.csv; none if the file does not exist."""
+    def _read_results(self) -> list[dict[str, str]]:
         if not self.results.exists():
             return []
         with open(self.results, newline="", encoding="utf-8") as file:
@@ -108,23 +103,7 @@ class RunDir:
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        try:
-            write_text(self.results, text.getvalue())
-        except OSError as error:
-            raise UserError(
-                f"{self.results}: cannot write ({error.strerror}); the previous rows are intact."
-            ) from error
-
-
-def link(source: Path, target: Path) -> None:
-    """Make `target` a hard link of `source`, or a copy. Safe, as checkpoints are never changed in place."""
-    temporary = target.with_name(target.name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:  # no hard links on this file system (FAT, some network drives)
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
+        write_text(self.results, text.getvalue())
 
 
 # Save and load --------------------------------------------------------------------------------------------------------
@@ -139,79 +118,52 @@ def save_checkpoint(path: str | Path, state: dict) -> None:
     """
     state = {"format_version": FORMAT_VERSION, **state}
     _check_plain(state, "checkpoint")
-    path = Path(path)
-    before = "the previous file is intact" if path.exists() else "nothing was written"
     try:
         with atomic_write(path) as file:
             torch.save(state, file)
-    except (OSError, RuntimeError) as error:  # torch may wrap the OSError of a failed write
-        cause: BaseException = error
-        while not isinstance(cause, OSError) and (inner := cause.__cause__ or cause.__context__):
-            cause = inner
-        reason = getattr(cause, "strerror", None) or str(error).splitlines()[0]
+    except (OSError, RuntimeError) as error:  # torch hides the OSError of a failed write behind a RuntimeError
         raise UserError(
-            f"{path}: cannot save the checkpoint ({reason}); {before}. "
-            "Free some space or check the permissions of the folder, then resume."
+            f"{path}: cannot save the checkpoint ({error.__context__ or error}); an existing file is intact. Free some "
+            "space or check the permissions of the folder, then resume."
         ) from error
 
 
 def _check_plain(value: object, where: str) -> None:
     """Raise TypeError unless `value` is plain data: fail when saving, not when loading."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_plain(key, f"a key of {where}")
+    if isinstance(value, (dict, list, tuple)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             _check_plain(item, f"{where}[{key!r}]")
-    elif type(value) in (list, tuple):
-        for index, item in enumerate(value):
-            _check_plain(item, f"{where}[{index}]")
-    elif value is not None and type(value) not in (bool, int, float, str, torch.Tensor):
+    elif type(value) not in (type(None), bool, int, float, str, torch.Tensor):
         kind = type(value).__name__
         raise TypeError(f"{where} is a {kind}; checkpoints contain tensors, numbers, strings, lists, dicts")
 
 
 def load_checkpoint(path: str | Path) -> dict:
-    """Read a checkpoint of this package onto the CPU.
+    """Read a checkpoint of this package onto the CPU; WeightsError if it is something else, damaged or missing.
 
-    Raises:
-        WeightsError: the file is something else (named in the message), damaged or missing.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "tiny.pt"
-    >>> save_checkpoint(path, {"model_yaml": {}, "names": {0: "cat"}, "nc": 1, "model": {}, "ema": None})
-    >>> load_checkpoint(path)["names"]
-    {0: 'cat'}
-    >>> shutil.rmtree(path.parent)
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     save_checkpoint(f"{folder}/tiny.pt", {"names": {0: "cat"}})
+        ...     load_checkpoint(f"{folder}/tiny.pt")["names"]
+        {0: 'cat'}
     """
-    path = Path(path)
     state = read_plain(path)
     if not isinstance(state, dict) or "format_version" not in state:
+        keys = f" with {', '.join(map(str, list(state)[:4]))}" if isinstance(state, dict) else ""
         raise WeightsError(
-            f"{path}: expected a checkpoint written by this package, got {_describe(state)}. "
-            "Build the model from its YAML first and load these weights into it."
+            f"{path}: expected a checkpoint written by this package, got a {type(state).__name__}{keys}. Build the "
+            "model from its YAML first and load these weights into it."
         )
-    version = state["format_version"]
-    if version != FORMAT_VERSION:
-        raise WeightsError(f"{path}: checkpoint format {version}, expected {FORMAT_VERSION}; update the package.")
-    if missing := [key for key in WEIGHT_KEYS if key not in state]:
-        raise WeightsError(f"{path}: incomplete checkpoint, {', '.join(missing)} missing.")
+    if state["format_version"] != FORMAT_VERSION:
+        raise WeightsError(f"{path}: format {state['format_version']}, expected {FORMAT_VERSION}; update the package.")
     return state
-
-
-def _describe(state: object) -> str:
-    if not isinstance(state, dict):
-        return f"a {type(state).__name__}"
-    if state and all(isinstance(value, torch.Tensor) for value in state.values()):
-        return f"a plain state_dict of {len(state)} tensors"
-    return f"a dict with the keys {', '.join(map(str, list(state)[:8])) or '(none)'}"
 
 
 def load_model_weights(path: str | Path) -> dict:
     """Load a checkpoint, a published `.pt` that pickles a whole model, or an exported `.safetensors`.
 
-    The latter two return the WEIGHT_KEYS only: enough to use or train the model, not to resume its run.
-
-    Raises:
-        WeightsError: the file cannot be read, or does not contain its model YAML.
+    The latter two contain no run to resume. WeightsError if the file cannot be read or has no model YAML.
     """
     try:
         if Path(path).suffix.lower() != ".safetensors":
@@ -245,10 +197,7 @@ def load_network(
 
 
 def resolve_network(model: Any, network_class: type[DetectionModel], modules: Sequence[str] | None = None) -> nn.Module:
-    """Return a network as it is, that of a `Model`, or the network of a model file, weights or an exported model.
-
-    Raises OptionError for anything else.
-    """
+    """Return a network as it is, that of a `Model`, or the network of a model file, weights or an exported model."""
     if not isinstance(model, (nn.Module, str, Path)):
         model = getattr(model, "model", model)  # a `Model` holds its network
     if isinstance(model, nn.Module):
@@ -268,16 +217,13 @@ def resolve_network(model: Any, network_class: type[DetectionModel], modules: Se
 def resume_path(options: Options) -> Path:
     """Return the checkpoint to resume from: `resume=<file or run folder>`, else the weights given as `model`.
 
-    Raises:
-        OptionError: neither is a weights file; the message names the newest last.pt of the project.
+    OptionError names the newest last.pt of the project if there is neither.
     """
     if isinstance(options.resume, str):
         return Path(resumed_weights(options.resume))
     if options.model and options.model.endswith(".pt"):
         return Path(options.model)
-    raise OptionError(
-        f"resume=True: which run? Give its checkpoint, resume=.../weights/last.pt; {newest_run(options)}."
-    )
+    raise OptionError(f"resume=True: which run? Write resume=.../weights/last.pt; {newest_run(options)}.")
 
 
 def newest_run(options: Options) -> str:
@@ -288,11 +234,7 @@ def newest_run(options: Options) -> str:
 
 
 def find_checkpoint(path: Path) -> tuple[Path, dict]:
-    """Load the checkpoint at `path`; if it cannot be read, fall back to the newest readable one of its run.
-
-    Raises:
-        WeightsError: of `path`, if none can be read.
-    """
+    """Load the checkpoint at `path`; if it cannot be read, fall back to the newest readable one of its run."""
     try:
         return path, load_checkpoint(path)
     except WeightsError as error:
@@ -313,14 +255,13 @@ def resume_device(options: Options) -> str | None:
     if options.device is not None or not options.resume:
         return options.device
     _, checkpoint = find_checkpoint(resume_path(options))
-    return (checkpoint.get("options") or {}).get("device")
+    return checkpoint["options"]["device"] if checkpoint.get("options") else None
 
 
 def resume_options(checkpoint: Mapping[str, Any], path: Path, given: Mapping[str, object]) -> Options:
     """Return the options of the run in `checkpoint`, updated by those of `given` (by the user) that may change.
 
-    Raises:
-        OptionError: a given option differs and may not change, or the file has weights only.
+    OptionError if a given option differs and may not change, or if the file has weights only.
     """
     saved = checkpoint.get("options")
     if not saved or checkpoint.get("optimizer") is None:
@@ -336,9 +277,3 @@ def resume_options(checkpoint: Mapping[str, Any], path: Path, given: Mapping[str
                 f"{', '.join(MAY_CHANGE)}; for a different recipe start a new run from model={path}."
             )
     return options.replace(resume=str(path))
-
-
-def non_default_options(options: Options) -> dict[str, object]:
-    """Return the options that differ from the defaults: those that the user must have set."""
-    default = get_cfg().to_dict()
-    return {key: value for key, value in options.to_dict().items() if value != default[key]}

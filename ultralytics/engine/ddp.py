@@ -10,9 +10,8 @@ import pickle
 import signal
 import tempfile
 import time
-import zlib
+import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,40 +33,23 @@ if TYPE_CHECKING:
 
     from ultralytics.metrics.detection import DetMetrics
 
-# Messages of torch when another rank is gone: NCCL raises DistBackendError, gloo a plain RuntimeError.
-LOST_PEER = ("gloo", "Connection closed by peer", "Connection reset by peer", "NCCL")
-
-
-class ProcessLostError(UserError):
-    """Another process of the run has ended unexpectedly."""
-
 
 def batch_per_rank(batch: int) -> int:
     """Return the images per rank of a batch. Raises OptionError if it is not a multiple of the world size."""
     world = dist.world_size()
     if batch % world:
-        below = max(batch // world, 1) * world
-        raise OptionError(
-            f"batch={batch}: expected a multiple of {world}, as it is the batch of all {world} processes together; "
-            f"write batch={below} or batch={below + world}."
-        )
+        raise OptionError(f"batch={batch}: expected a multiple of {world}: the batch of all {world} processes together")
     return batch // world
-
-
-def sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
-    """Convert BatchNorm to SyncBatchNorm (option `sync_bn`). Raises OptionError unless on a CUDA device."""
-    if device.type != "cuda":
-        raise OptionError("sync_bn=True: torch synchronizes BatchNorm on CUDA devices only; leave it out.")
-    return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
 def wrap_ddp(model: nn.Module, batch: dict, device: torch.device) -> DistributedDataParallel:
     """Wrap the model for DDP; parameters that get no gradient from `batch` are named in a warning."""
-    unused = sorted(set().union(*dist.gather(unused_parameters(model, batch, device))))
+    twin = trial_step(model, device, None, batch)
+    unused = [name for name, p in twin.named_parameters() if p.requires_grad and p.grad is None]
+    unused = sorted(set().union(*dist.gather(unused)))
     if unused:
-        more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
         LOGGER.warning(
-            f"{len(unused)} parameters take no part in the loss: {', '.join(unused[:8])}{more}. DDP searches for them "
+            f"{len(unused)} parameters take no part in the loss: {', '.join(unused[:8])}. DDP searches for them "
             "at every step, which costs time; remove their modules, or freeze them (freeze=)."
         )
     network = DistributedDataParallel(
@@ -76,38 +58,18 @@ def wrap_ddp(model: nn.Module, batch: dict, device: torch.device) -> Distributed
         find_unused_parameters=bool(unused),
         gradient_as_bucket_view=True,
     )
-    network.trained = frozenset(name for name, p in model.named_parameters() if p.requires_grad)
+    network.frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
     return network
-
-
-def unused_parameters(model: nn.Module, batch: dict, device: torch.device) -> list[str]:
-    """Return the trainable parameters that get no gradient from the loss of a batch. The model is not changed."""
-    twin = trial_step(model, device, None, batch)
-    return [name for name, p in twin.named_parameters() if p.requires_grad and p.grad is None]
 
 
 def check_ddp_params(network: nn.Module) -> None:
     """Raise OptionError for parameters unfrozen after `wrap_ddp`: DDP would not average their gradients."""
-    if not isinstance(network, DistributedDataParallel):
-        return
-    names = [name for name, p in network.module.named_parameters() if p.requires_grad]
-    if unfrozen := [name for name in names if name not in network.trained]:
+    frozen = network.frozen if isinstance(network, DistributedDataParallel) else ()
+    if unfrozen := [name for name in frozen if network.module.get_parameter(name).requires_grad]:
         raise OptionError(
             f"{unfrozen[0]} and {len(unfrozen) - 1} more parameters were frozen when the run began, so DDP does not "
             "average their gradients. Unfreeze them on one device, or freeze by a callback from epoch 0 on."
         )
-
-
-def explain_lost_process(error: RuntimeError, last: Path | None) -> ProcessLostError | None:
-    """Turn the RuntimeError of a lost rank into a readable error; None for any other error."""
-    is_lost = isinstance(error, torch.distributed.DistError) or any(text in str(error) for text in LOST_PEER)
-    if dist.world_size() == 1 or not is_lost:
-        return None
-    if last is not None and last.exists():
-        advice = f"To resume from the last checkpoint: yolo train resume={last}"
-    else:
-        advice = "Nothing was saved yet; start again."
-    return ProcessLostError(f"Another process of this run has ended ({first_line(error)}), see above. {advice}")
 
 
 def train_process(
@@ -119,7 +81,7 @@ def train_process(
     """
     setup_logging(options.verbose)
     trainer = trainer_class(options, overrides, callbacks)
-    trainer.set_model(network and network())
+    trainer.model = network and network()
     return trainer.train(), trainer.save_dir
 
 
@@ -151,37 +113,36 @@ def launch(options: Options, function: Callable[..., Any], *arguments: Any) -> A
         )  # fmt: skip
         logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # tracebacks of the launcher itself
         try:
-            result = elastic_launch(config, _run_rank)(Path(logs), function, *arguments)[0]
+            result = elastic_launch(config, _run_rank)(function, *arguments)[0]
         except ChildFailedError as error:
-            raise UserError(
-                f"{_describe_failure(error)} To resume: yolo train resume=...; {newest_run(options)}."
-            ) from None
+            hint = f"To resume: yolo train resume=...; {newest_run(options)}."
+            raise UserError(f"{_describe_failure(error)} {hint}") from None
     if isinstance(result, TrainingInterrupted):
         raise result
     return result
 
 
-def _run_rank(folder: Path, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run the function; log a UserError as one line, and exit with a code so that the launcher ends the other ranks."""
+def _run_rank(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run the function in a process of the launcher, which ends the other ranks when this one fails."""
     try:
         return function(*arguments)
     except TrainingInterrupted as interruption:
         return interruption  # all ranks are interrupted; if one raised, the launcher would wait for its result forever
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except UserError as error:
-        # usually all ranks raise the same error: the one that creates the file logs it
-        with suppress(FileExistsError), open(folder / f"{zlib.crc32(str(error).encode())}", "x"):
-            LOGGER.error(str(error))
-        if isinstance(error, ProcessLostError):
-            time.sleep(5)  # until the launcher has noticed which rank ended first
-        raise SystemExit(1) from None
+    except UserError:
+        raise  # its message is shown by `launch`
+    except Exception:
+        time.sleep(5)  # often the consequence of a lost rank, which the launcher has to notice first
+        traceback.print_exc()
+        raise
 
 
 def _describe_failure(error: ChildFailedError) -> str:
     rank, failure = error.get_first_failure()
-    if failure.exitcode >= 0:
-        return f"Process {rank} of the run ended with exit code {failure.exitcode}; see its messages above."
-    name = signal.Signals(-failure.exitcode).name
-    hint = " (out of host memory?)" if name == "SIGKILL" else ""
-    return f"Process {rank} of the run was ended by {name}{hint}; the others were ended with it."
+    if failure.exitcode < 0:
+        name = signal.Signals(-failure.exitcode).name
+        hint = " (out of host memory?)" if name == "SIGKILL" else ""
+        return f"Process {rank} of the run was ended by {name}{hint}; the others were ended with it."
+    recorded = failure.message["message"] if isinstance(failure.message, dict) else f"exit code {failure.exitcode}"
+    return f"Process {rank} of the run failed: {recorded}"

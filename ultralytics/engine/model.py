@@ -136,7 +136,7 @@ class Model(CallbacksMixin):
         else:
             network = self.model.requires_grad_(True) if self._loaded else None  # EMA weights are frozen
             self.trainer = trainer_class(args, options, self.callbacks)
-            self.trainer.set_model(network)
+            self.trainer.model = network
             self.metrics = self.trainer.train()
             self.model, self._loaded = self.trainer.ema.ema, True
             args = self.trainer.args

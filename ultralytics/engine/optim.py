@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -22,9 +22,6 @@ def param_groups(model: nn.Module, *, lr: float, weight_decay: float, backbone_l
     As in the official RT-DETR configuration: norms, biases and other vectors (also tables of attention biases) have no
     weight decay, embeddings have; the backbone, the layers in `model.backbone_layers`, learns at `backbone_lr_ratio`
     of the rate. Frozen parameters are included: they have no gradient until a callback unfreezes them.
-
-    Raises:
-        OptionError: all parameters are frozen.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise OptionError("freeze: every parameter of the model is frozen, nothing is left to train.")
@@ -44,18 +41,13 @@ def param_groups(model: nn.Module, *, lr: float, weight_decay: float, backbone_l
 def build_optimizer(name: str, groups: list[dict], *, momentum: float) -> torch.optim.Optimizer:
     """Build 'AdamW', 'Adam', 'SGD' (Nesterov), or 'auto', which is AdamW: DETR-family detectors hardly learn with SGD.
 
-    `momentum` is the momentum of SGD and the first beta of Adam.
+    `momentum` is the momentum of SGD and the first beta of Adam. `fused` is one pass over all parameters instead of a
+    loop, on the CPU too.
     """
-    device = groups[0]["params"][0].device
-    fused = device.type in ("cpu", "cuda")  # one pass over all parameters instead of a loop, on the CPU too
-    match name.lower():
-        case "adamw" | "auto":
-            return torch.optim.AdamW(groups, betas=(momentum, 0.999), fused=fused)
-        case "adam":
-            return torch.optim.Adam(groups, betas=(momentum, 0.999), fused=fused)
-        case "sgd":
-            return torch.optim.SGD(groups, momentum=momentum, nesterov=momentum > 0, fused=fused)
-    raise OptionError(f"optimizer={name!r}: expected AdamW, Adam, SGD or auto.")
+    if name == "SGD":
+        return torch.optim.SGD(groups, momentum=momentum, nesterov=momentum > 0, fused=True)
+    adam = torch.optim.Adam if name == "Adam" else torch.optim.AdamW
+    return adam(groups, betas=(momentum, 0.999), fused=True)
 
 
 @dataclass(frozen=True)
@@ -91,7 +83,7 @@ class Schedule:
 
 
 def freeze_layers(model: nn.Module, freeze: int | str | Sequence[int | str] | None) -> list[nn.Module]:
-    """Freeze the parameters selected by the option `freeze`.
+    """Freeze the parameters selected by the option `freeze`. Raise OptionError if a part of it matches nothing.
 
     Args:
         model: has its layers in `model.model` and the indices of the backbone in `model.backbone_layers`.
@@ -101,54 +93,40 @@ def freeze_layers(model: nn.Module, freeze: int | str | Sequence[int | str] | No
 
     Returns:
         The normalization layers that are frozen entirely; keep them in eval mode to freeze their statistics, too.
-
-    Raises:
-        OptionError: no such layer, or nothing matches.
     """
     if freeze is None:
         return []
     if isinstance(freeze, str):
         freeze = [word.strip().strip("'\"") for word in freeze.strip().strip("[]").split(",")]
-    entries: Iterable[int | str] = range(freeze) if isinstance(freeze, int) else freeze
-    frozen = {name for entry in entries for name in _select(model, entry, freeze)}
+    entries = range(freeze) if isinstance(freeze, int) else freeze
+    frozen = {name for entry in entries for name in _select(model, str(entry))}
     for name, parameter in model.named_parameters():
         if name in frozen:
             parameter.requires_grad_(False)
     frozen_norms = []
-    for path, module in model.named_modules():
-        if isinstance(module, NORM_TYPES):
-            tensors = dict(module.named_parameters(recurse=False)) or dict(module.named_buffers(recurse=False))
-            if tensors and all(f"{path}.{name}" in frozen for name in tensors):
-                frozen_norms.append(module)
+    for path, norm in model.named_modules():
+        if isinstance(norm, NORM_TYPES):
+            own = dict(norm.named_parameters()) or dict(norm.named_buffers())  # without affine=True only statistics
+            if {f"{path}.{name}" for name in own} <= frozen:
+                frozen_norms.append(norm)
     return frozen_norms
 
 
-def _select(model: nn.Module, entry: int | str, freeze: object) -> list[str]:
+def _select(model: nn.Module, entry: str) -> list[str]:
     """Return the names of the parameters and buffers that an entry of `freeze` selects."""
-    names = [*dict(model.named_parameters()), *dict(model.named_buffers())]
-    layers = list(model.model)
-    layer_names = {layer.row_name: i for i, layer in enumerate(layers) if getattr(layer, "row_name", None)}
-    if isinstance(entry, int) or entry.isdigit():
-        if not 0 <= int(entry) < len(layers):
-            raise OptionError(f"freeze={freeze!r}: no layer {entry}; the model has layers 0 to {len(layers) - 1}.")
-        return _below(names, f"model.{int(entry)}")
-    if entry in layer_names:
-        return _below(names, f"model.{layer_names[entry]}")
+    layers = {str(index): f"model.{index}" for index in range(len(model.model))}
+    layers |= {layer.row_name: f"model.{i}" for i, layer in enumerate(model.model) if getattr(layer, "row_name", None)}
+    names = list(model.state_dict())
+    prefixes = [layers.get(entry, entry.rstrip("."))]
     if entry == "backbone":
-        return [name for index in sorted(model.backbone_layers) for name in _below(names, f"model.{index}")]
-    if any(sign in entry for sign in "*?["):
-        found = [name for name in names if fnmatchcase(name, entry)]
-        known = {word for name in names for word in name.split(".")}
-    else:
-        found = _below(names, entry.rstrip("."))
-        known = {*layer_names, "backbone", *(name for name, _ in model.named_modules() if name), *names}
-    if not found:
-        raise OptionError(
-            f"freeze={freeze!r}: {entry!r} matches no parameter; expected the index or name of a layer, `backbone`, a "
-            f"prefix (model.0.) or a pattern (*.attn.*) of parameter names{did_you_mean(entry.strip('*.'), known)}"
-        )
-    return found
-
-
-def _below(names: Iterable[str], module: str) -> list[str]:
-    return [name for name in names if name == module or name.startswith(f"{module}.")]
+        prefixes = [f"model.{index}" for index in model.backbone_layers]
+    found = [name for name in names if f"{name}.".startswith(tuple(f"{prefix}." for prefix in prefixes))]
+    found = found or [name for name in names if fnmatchcase(name, entry)]
+    if found or entry in layers:  # a layer may have no parameters
+        return found
+    known = {*layers, "backbone", *(path for path, _ in model.named_modules()), *names, *".".join(names).split(".")}
+    raise OptionError(
+        f"freeze: {entry!r} matches no parameter; expected the index (below {len(model.model)}) or name of a layer, "
+        "`backbone`, a prefix (model.0.) or a pattern (*.attn.*) of parameter names"
+        f"{did_you_mean(entry.strip('*.'), known)}"
+    )

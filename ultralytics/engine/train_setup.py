@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from ultralytics.cfg.options import ConfigLike, resolve_options
+from ultralytics.cfg.options import ConfigLike, default_values, resolve_options
 from ultralytics.data.build import EpochLoader, build_dataloader, build_dataset
 from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.engine import checkpoint as checkpoints
 from ultralytics.engine import train_log
 from ultralytics.engine.autobatch import default_batch, measured_batch
-from ultralytics.engine.ddp import batch_per_rank, sync_batchnorm, wrap_ddp
+from ultralytics.engine.ddp import batch_per_rank, wrap_ddp
 from ultralytics.engine.optim import Schedule, build_optimizer, freeze_layers, param_groups
 from ultralytics.engine.train_log import RunClock
-from ultralytics.engine.train_state import EarlyStopping, TrainState
+from ultralytics.engine.train_state import TrainState
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.nn.accelerate import for_training
 from ultralytics.nn.tasks import DetectionModel
@@ -38,6 +36,7 @@ from ultralytics.utils.torch_utils import (
     ModelEMA,
     accept_batches_of_one,
     compiled,
+    describe_device,
     half_dtype,
     init_seeds,
     select_device,
@@ -57,18 +56,7 @@ def multi_scale_sides(imgsz: int) -> range:
     return range(math.ceil(steps * 0.75) * STRIDE, math.floor(steps * 1.25) * STRIDE + 1, STRIDE)
 
 
-def resize_randomly(images: Tensor, imgsz: int, *place: int) -> Tensor:
-    """Resize (B, 3, H, W) to a random multi-scale side; `place` (seed, epoch, batch) is the seed, for exact resume."""
-    side = random.Random("/".join(map(str, place))).choice(multi_scale_sides(imgsz))
-    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
-
-
-def state_attribute(name: str) -> Any:
-    """Make `trainer.<name>` an alias of `trainer.state.<name>`."""
-    return property(lambda self: getattr(self.state, name), lambda self, value: setattr(self.state, name, value))
-
-
-class TrainerSetup(CallbacksMixin):
+class TrainerSetup(TrainState, CallbacksMixin):
     """Build data, model, optimizer and run folder of a training run from its options.
 
     A subclass sets `loss_names`, `model_class` and `validator_class`, and may override the methods that build.
@@ -83,20 +71,6 @@ class TrainerSetup(CallbacksMixin):
     model_class: type[DetectionModel]
     validator_class: type[BaseValidator]
 
-    epoch = state_attribute("epoch")  # from 0
-    batches_done = state_attribute("batches_done")  # of this epoch
-    updates = state_attribute("updates")  # optimizer steps
-    losses = state_attribute("losses")
-    metrics = state_attribute("metrics")
-    fitness = state_attribute("fitness")
-    best_fitness = state_attribute("best_fitness")
-    stopper = state_attribute("stopper")
-    stop_reason = state_attribute("stop_reason")
-    model = state_attribute("model")
-    ema = state_attribute("ema")
-    optimizer = state_attribute("optimizer")
-    scaler = state_attribute("scaler")
-
     def __init__(
         self,
         cfg: ConfigLike = None,
@@ -107,28 +81,19 @@ class TrainerSetup(CallbacksMixin):
     ) -> None:
         options = resolve_options(cfg, overrides, "train")
         self.checkpoint: dict | None = None  # to resume from, until it is loaded
-        self.save_dir: Path | None = None
-        self.best: Path | None = None
-        self.last: Path | None = None
         if options.resume:
             path, self.checkpoint = checkpoints.find_checkpoint(checkpoints.resume_path(options))
-            given = checkpoints.non_default_options(options) if overrides is None else overrides
-            options = checkpoints.resume_options(self.checkpoint, path, given)
-            if path.parent.name == "weights":  # continue in the same run folder
-                self.save_dir = path.parent.parent
-        self.args = options
-        self.epochs = options.epochs
+            defaults = default_values()
+            changed = {key: value for key, value in options.to_dict().items() if value != defaults[key]}
+            options = checkpoints.resume_options(self.checkpoint, path, changed if overrides is None else overrides)
+        super().__init__(options)
+        if options.resume and path.parent.name == "weights":  # continue in the same run folder
+            self.save_dir = path.parent.parent
         self.device = select_device(options.device)
         self.callbacks = _callbacks.copy() if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
-        loss_sum = torch.zeros(len(self.loss_names), device=self.device)
-        self.state = TrainState(EarlyStopping(options.patience), loss_sum)
-        self.set_model(model)
-        self.datasets: dict[str, DetectionDataset] = {}
-
-    def set_model(self, model: nn.Module | None) -> None:
-        """Set the network to continue from; None for a new one."""
         self.model = model
-        self.is_pretrained = model is not None
+        self.is_pretrained = False
+        self.datasets: dict[str, DetectionDataset] = {}
 
     def setup(self) -> None:
         """Build data, model, optimizer and run folder; the folder comes last, so that an error leaves no empty one."""
@@ -138,11 +103,13 @@ class TrainerSetup(CallbacksMixin):
         is_auto_batch = self.args.batch == -1
         if is_auto_batch:  # until the model is built and can be measured
             self.args = self.args.replace(batch=default_batch())
-        self.dtype = self.mixed_precision()
-        LOGGER.info(train_log.device_line(self.device, self.dtype, self.args.amp))
+        self.dtype = half_dtype(self.device) if self.args.amp else None
+        precision = str(self.dtype).removeprefix("torch.") if self.dtype else "off"
+        LOGGER.info(f"Device: {describe_device(self.device)} x {self.world_size}; mixed precision {precision}")
         with dist.main_first():
             self.train_loader, self.val_loader = self.load_data()
         self.model = self.build_model().to(self.device)
+        self.loss_sum = torch.zeros(len(self.loss_names), device=self.device)
         self.set_model_attributes()
         if self.args.accelerate:
             for_training(self.model)
@@ -152,12 +119,11 @@ class TrainerSetup(CallbacksMixin):
             self.args = self.args.replace(batch=batch)
             self.train_loader, self.val_loader = self.build_loaders()
         if self.args.sync_bn:
-            self.model = sync_batchnorm(self.model, self.device)
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.setup_optimizer()
         self.network = self.model
         if self.world_size > 1:
-            batch = self.preprocess_batch(next(iter(self.train_loader)))
-            self.network = wrap_ddp(self.model, batch, self.device)
+            self.network = wrap_ddp(self.model, self.preprocess_batch(next(iter(self.train_loader))), self.device)
         self.network_call = compiled(self.network) if self.args.compile else self.network
         self.setup_run_dir()
         LOGGER.info(
@@ -170,7 +136,7 @@ class TrainerSetup(CallbacksMixin):
     def load_data(self) -> tuple[EpochLoader, EpochLoader]:
         """Read the data YAML and return the training and validation loaders."""
         if self.args.data is None:
-            raise OptionError("data: which data set? Write data=shapes.yaml (built in), or the path of your data YAML.")
+            raise OptionError("data: which data set? Write data=shapes.yaml, or the path of your data YAML.")
         self.data = load_dataset_config(self.args.data, ("train", "val"))
         return self.build_loaders()
 
@@ -183,18 +149,14 @@ class TrainerSetup(CallbacksMixin):
     def get_dataloader(
         self, dataset_path: Paths, batch_size: int = 16, rank: int = 0, mode: str = "train"
     ) -> EpochLoader:
-        """Return a loader of the "train" or "val" images, shuffled for training; the data set is built only once.
-
-        An override may return another `EpochLoader`, with batches as from `DetectionDataset.collate`. `batch_size` is
-        the batch of this rank.
-        """
+        """Return a loader of the "train" or "val" images, shuffled for training, with `batch_size` images per rank."""
         if mode not in self.datasets:
             self.datasets[mode] = self.build_dataset(dataset_path, mode, batch_size)
         share = {"batch": batch_size, "workers": self.args.workers, "seed": self.args.seed}
         return build_dataloader(self.datasets[mode], shuffle=mode == "train", **share)
 
     def build_dataset(self, img_path: Paths, mode: str = "train", batch: int | None = None) -> DetectionDataset:
-        """Return the labeled images of `img_path`, augmented for "train". `batch` is for overrides that need it."""
+        """Return the labeled images of `img_path`, augmented for "train"."""
         paths = (Path(img_path),) if isinstance(img_path, (str, Path)) else tuple(img_path)
         config = replace(self.data, splits={**self.data.splits, mode: paths})
         return build_dataset(self.args, config, mode, training=mode == "train", imgsz=self.args.imgsz)
@@ -221,7 +183,6 @@ class TrainerSetup(CallbacksMixin):
         model.args = self.args
         model.criterion = model.init_criterion()
         self.loss_names = getattr(model.criterion, "loss_names", self.loss_names)
-        self.state.loss_sum = self.state.loss_sum.new_zeros(len(self.loss_names))
         model.info(detailed=True)
         self.disable_multi_scale_if_fixed(model)
         return model
@@ -244,6 +205,7 @@ class TrainerSetup(CallbacksMixin):
             architecture = options.model
         else:
             raise OptionError("model: which model? Write model=rtdetr-r18.yaml, or the path of your YAML or weights.")
+        self.is_pretrained = bool(options.pretrained and (weights or isinstance(options.pretrained, str)))
         model = self.get_model(architecture, weights if options.pretrained else None, verbose=False)
         if isinstance(options.pretrained, str):
             load_weights(model, options.pretrained, names=names)
@@ -258,7 +220,7 @@ class TrainerSetup(CallbacksMixin):
 
         Args:
             cfg: model YAML, or its content.
-            weights: weights to start from, for `load` of the network; None for random initialization.
+            weights: weights to start from; None for random initialization.
             verbose: log the layer table; the trainer does so later, when all weights are loaded.
         """
         names = dict(self.train_loader.dataset.names)
@@ -274,22 +236,18 @@ class TrainerSetup(CallbacksMixin):
 
     def starts_pretrained(self) -> bool:
         """Return whether the backbone has pretrained weights, which decides the default of `backbone_lr_ratio`."""
-        options = self.args
-        is_weights = bool(options.model) and Path(options.model).suffix == ".pt"
-        from_file = options.pretrained and (isinstance(options.pretrained, str) or is_weights)
         backbone = (self.model.model[i] for i in self.model.backbone_layers)
-        return bool(self.is_pretrained or from_file or any(getattr(layer, "pretrained", None) for layer in backbone))
+        return self.is_pretrained or any(getattr(layer, "pretrained", None) for layer in backbone)
 
     def disable_multi_scale_if_fixed(self, model: nn.Module) -> None:
         """Turn `multi_scale` off for a network that accepts images of one size only, with a warning."""
         sides = multi_scale_sides(self.args.imgsz)
-        for side in {sides[0], sides[-1]} - {self.args.imgsz} if self.args.multi_scale else ():
-            try:
+        try:
+            for side in {sides[0], sides[-1]} - {self.args.imgsz} if self.args.multi_scale else ():
                 run_copy(model, side, lambda twin, image: twin(image))
-            except ModelConfigError as error:
-                LOGGER.warning(f"multi_scale: turned off, as the network does not accept images of {side} px: {error}")
-                self.args = self.args.replace(multi_scale=False)
-                return
+        except ModelConfigError as error:
+            LOGGER.warning(f"multi_scale: turned off, as the network does not accept images of {side} px: {error}")
+            self.args = self.args.replace(multi_scale=False)
 
     def set_model_attributes(self) -> None:
         """Change the network on its device, before the optimizer is built and DDP wraps it."""
@@ -310,16 +268,13 @@ class TrainerSetup(CallbacksMixin):
 
     # Optimizer --------------------------------------------------------------------------------------------------------
 
-    def mixed_precision(self) -> torch.dtype | None:
-        """Return the 16-bit type of mixed precision, or None for float32."""
-        return half_dtype(self.device) if self.args.amp else None
-
     def setup_optimizer(self) -> None:
         """Freeze layers; build optimizer, schedule, gradient scaler and EMA."""
         if self.checkpoint is None:
             self.log_recommendations()
         self.frozen_norms = freeze_layers(self.model, self.args.freeze)
-        self.resolve_backbone_lr()
+        if self.args.backbone_lr_ratio is None:  # the paper's 0.1 for a pretrained backbone
+            self.args = self.args.replace(backbone_lr_ratio=0.1 if self.starts_pretrained() else 1.0)
         options = self.args
         self.accumulate = max(round(options.nbs / options.batch), 1)
         self.schedule = Schedule.from_options(options, math.ceil(len(self.train_loader) / self.accumulate))
@@ -335,18 +290,10 @@ class TrainerSetup(CallbacksMixin):
         per_step = options.batch * self.accumulate
         LOGGER.info(train_log.optimizer_line(options, self.model, groups, self.schedule, per_step))
 
-    def resolve_backbone_lr(self) -> None:
-        """Set `backbone_lr_ratio=null` to the paper's 0.1 for a pretrained backbone, else to 1."""
-        if self.args.backbone_lr_ratio is None:
-            self.args = self.args.replace(backbone_lr_ratio=0.1 if self.starts_pretrained() else 1.0)
-
     def build_optimizer(
         self, model: nn.Module, name: str, lr: float, momentum: float, decay: float, iterations: float
     ) -> torch.optim.Optimizer:
-        """Build the optimizer; the schedule multiplies the rate of each of its groups.
-
-        `iterations`, the optimizer steps of the run, are for overrides that choose by the length of the run.
-        """
+        """Build the optimizer for a run of so many steps; the schedule multiplies the rate of each of its groups."""
         groups = param_groups(model, lr=lr, weight_decay=decay, backbone_lr_ratio=self.args.backbone_lr_ratio)
         return build_optimizer(name, groups, momentum=momentum)
 
@@ -367,22 +314,18 @@ class TrainerSetup(CallbacksMixin):
         if self.checkpoint is not None:
             self.resume(self.checkpoint)
             self.checkpoint = None  # free it: model, EMA and optimizer state have been loaded from it
-        self.clock = RunClock(self.epochs, len(self.train_loader), self.state.seconds)
+        self.clock = RunClock(self.epochs, len(self.train_loader), self.seconds)
 
     def resume(self, saved: Mapping[str, Any]) -> None:
         """Continue an earlier run. Raises OptionError if it has no epochs left."""
         if saved["epoch"] + 1 >= self.epochs:
-            raise OptionError(
-                f"{self.args.resume}: this run has finished its {self.epochs} epochs; to continue, set more, such as "
-                f"epochs={self.epochs * 2}."
-            )
-        state = self.state
-        state.load_state_dict(saved)
+            raise OptionError(f"{self.args.resume}: this run has finished its {self.epochs} epochs; set more, epochs=.")
+        self.load_state_dict(saved)
         if (before := saved["options"]["batch"]) != self.args.batch:  # count the same images in batches of the new size
-            done, state.batches_done = state.batches_done, state.batches_done * before // self.args.batch
-            state.loss_sum *= state.batches_done / max(done, 1)
+            done, self.batches_done = self.batches_done, self.batches_done * before // self.args.batch
+            self.loss_sum *= self.batches_done / max(done, 1)
         if not self.best.exists():  # the checkpoint was moved away from its run: start a new best.pt
-            state.stopper.best_fitness, state.stopper.best_epoch = None, state.epoch - 1
+            self.stopper.best_fitness, self.stopper.best_epoch = None, self.epoch - 1
         if self.is_main:
-            self.files.keep_results(state.epoch)
-        LOGGER.info(f"Resuming {self.args.resume} in epoch {state.epoch + 1}, batch {state.batches_done + 1}")
+            self.files.keep_results(self.epoch)
+        LOGGER.info(f"Resuming {self.args.resume} in epoch {self.epoch + 1}, batch {self.batches_done + 1}")

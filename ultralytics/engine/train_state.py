@@ -7,9 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
@@ -32,10 +30,6 @@ class NonFiniteLossError(UserError):
     """The loss, the gradient or the weights became NaN or infinite, and a rollback did not help."""
 
 
-class OutOfMemoryError(UserError):
-    """The device has too little memory for the training."""
-
-
 class TrainingInterrupted(KeyboardInterrupt):
     """Training was interrupted and its state saved. The message contains the command to resume."""
 
@@ -53,13 +47,12 @@ class EarlyStopping:
 
         nan (no labels to validate on) is never an improvement; until there is a number, the newest epoch is the best.
         """
-        if math.isnan(fitness):
-            self.best_epoch = epoch if self.best_fitness is None else self.best_epoch
-            return self.best_fitness is None
-        if self.best_fitness is not None and fitness <= self.best_fitness:
-            return False
-        self.best_fitness, self.best_epoch = fitness, epoch
-        return True
+        if self.best_fitness is None:
+            self.best_fitness, self.best_epoch = None if math.isnan(fitness) else fitness, epoch
+            return True
+        if is_better := fitness > self.best_fitness:
+            self.best_fitness, self.best_epoch = fitness, epoch
+        return is_better
 
     def reason(self, epoch: int) -> str:
         """Return why to stop after this epoch; empty to continue."""
@@ -72,35 +65,33 @@ class EarlyStopping:
         )
 
 
-def time_limit_reason(elapsed: float, epoch_seconds: float, limit_hours: float | None) -> str:
-    """Return why to stop if another epoch would exceed the time limit; empty to continue. Times in seconds."""
-    if limit_hours is None or elapsed + epoch_seconds <= limit_hours * 3600:
-        return ""
-    return f"{elapsed / 3600:.2f} of time={limit_hours:g} hours used; another epoch takes {epoch_seconds / 3600:.2f}."
-
-
-@dataclass
 class TrainState:
-    """State of a run, which checkpoints save and restore, and which logs and callbacks read."""
+    """State of a run, which checkpoints save and restore, and which logs and callbacks read. The trainer extends it."""
 
-    stopper: EarlyStopping
+    model: nn.Module
+    ema: ModelEMA
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
     loss_sum: Tensor  # (losses,) sum over the batches of this epoch
-    epoch: int = 0  # current epoch, from 0
-    batches_done: int = 0  # batches of this epoch
-    updates: int = 0  # optimizer steps since the run began
-    skipped: int = 0  # optimizer steps that the gradient scaler skipped because of an overflow
-    rate_scale: float = 1.0  # factor on the learning rate; lowered by a rollback
-    losses: dict[str, float] = field(default_factory=dict)  # mean losses of the last epoch
-    metrics: dict[str, float] = field(default_factory=dict)  # of the last validation
-    fitness: float | None = None
-    best_fitness: float | None = None
-    seconds: float = 0.0  # of training when the last checkpoint was saved
-    stop_reason: str = ""  # why the run stops before its last epoch
-    # set when the run is set up
-    model: nn.Module | None = None
-    ema: ModelEMA | None = None
-    optimizer: torch.optim.Optimizer | None = None
-    scaler: torch.amp.GradScaler | None = None
+
+    def __init__(self, args: Options) -> None:
+        self.args = args
+        self.save_dir: Path | None = None
+        self.best: Path | None = None
+        self.last: Path | None = None
+        self.stopper = EarlyStopping(args.patience)
+        self.epochs = args.epochs
+        self.epoch = 0  # current epoch, from 0
+        self.batches_done = 0  # batches of this epoch
+        self.updates = 0  # optimizer steps since the run began
+        self.skipped = 0  # optimizer steps that the gradient scaler skipped because of an overflow
+        self.rate_scale = 1.0  # factor on the learning rate; lowered by a rollback
+        self.losses: dict[str, float] = {}  # mean losses of the last epoch
+        self.metrics: dict[str, float] = {}  # of the last validation
+        self.fitness: float | None = None
+        self.best_fitness: float | None = None
+        self.seconds = 0.0  # of training when the last checkpoint was saved
+        self.stop_reason = ""  # why the run stops before its last epoch
 
     @property
     def place(self) -> str:
@@ -112,7 +103,7 @@ class TrainState:
         """Mean losses over the batches of this epoch so far, (losses,)."""
         return self.loss_sum / max(self.batches_done, 1)
 
-    def state_dict(self, options: Options) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return a checkpoint: all that a resumed run needs to end bit-exactly like an uninterrupted one.
 
         Random states are not included: they are derived from seed, epoch and batch.
@@ -133,7 +124,7 @@ class TrainState:
             "best_fitness": self.stopper.best_fitness,
             "best_epoch": self.stopper.best_epoch,
             "seconds": self.seconds,
-            "options": options.to_dict(),
+            "options": self.args.to_dict(),
             "metrics": self.metrics,
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
@@ -151,7 +142,7 @@ class TrainState:
             self.scaler.load_state_dict(saved["scaler"])
         self.epoch, self.batches_done = saved["epoch"] + 1, saved["batches_done"]
         self.loss_sum = saved["loss_sum"].to(self.loss_sum.device, copy=True)
-        self.updates, self.rate_scale = saved["scheduler"]["updates"], saved["scheduler"].get("rate_scale", 1.0)
+        self.updates, self.rate_scale = saved["scheduler"]["updates"], saved["scheduler"]["rate_scale"]
         self.stopper.best_fitness, self.stopper.best_epoch = saved["best_fitness"], saved["best_epoch"]
         self.best_fitness, self.metrics, self.seconds = saved["best_fitness"], dict(saved["metrics"]), saved["seconds"]
 
@@ -159,62 +150,52 @@ class TrainState:
 def check_finite(value: Tensor, what: str, losses: Mapping[str, Tensor] | None = None) -> None:
     """Raise NonFinite on all ranks if the scalar `value` is not finite on one; `losses` are shown in the message."""
     finite = bool(torch.isfinite(value))  # no extra wait: the matcher has already synchronized with the device
-    if not dist.any_rank(not finite, value.device):
-        return
-    if finite:
-        raise NonFinite(f"{what} is not finite on another rank")
-    parts = ", ".join(f"{name} {loss:.3g}" for name, loss in (losses or {}).items())
-    raise NonFinite(f"{what} is {float(value.detach())}{f' ({parts})' if parts else ''}")
+    if dist.any_rank(not finite, value.device):
+        parts = ", ".join(f"{name} {loss:.3g}" for name, loss in (losses or {}).items())
+        where = " (on another rank)" if finite else ""
+        raise NonFinite(f"{what} is {float(value.detach())}{f' ({parts})' if parts else ''}{where}")
 
 
-def explain_oom(place: str, options: Options, device: torch.device, last: Path | None) -> OutOfMemoryError:
+def explain_oom(state: TrainState, device: torch.device) -> UserError:
     """Build the error for a device that ran out of memory, with the options to change and the command to resume."""
-    world = dist.world_size()
-    advice = [f"a smaller imgsz (now {options.imgsz}{', +25 % with multi_scale' if options.multi_scale else ''})"]
-    if options.batch > world:
-        advice.insert(0, f"a smaller batch (now {options.batch}; nbs={options.nbs} keeps the images per step)")
-    advice.append("fewer queries= or denoising=")
-    if device.type == "cuda" and not options.amp:
-        advice.append("amp=True")
+    options, world = state.args, dist.world_size()
     message = (
-        f"{place}: {device} is out of memory with batch={options.batch}{f' on {world} devices' if world > 1 else ''}. "
-        f"Try {', '.join(advice)} or a smaller model; check with nvidia-smi whether another program uses the device."
+        f"{state.place}: {device} is out of memory with batch={options.batch}. Try a smaller batch, a smaller imgsz "
+        f"(now {options.imgsz}), fewer queries= or denoising=, amp=True or a smaller model; check with nvidia-smi "
+        "whether another program uses the device."
     )
-    if last is not None and last.exists() and options.batch > world:
+    if options.batch > world and state.last and state.last.exists():
         smaller = max(options.batch // 2 // world, 1) * world
-        message += f" To continue this run with a smaller batch: yolo train resume={last} batch={smaller}"
-    return OutOfMemoryError(message)
+        message += f" To continue this run with a smaller batch: yolo train resume={state.last} batch={smaller}"
+    return UserError(message)
 
 
 class Interrupt:
-    """Signal handler that records the first Ctrl-C; the trainer checks it after each optimizer step."""
+    """Turn the first SIGINT (Ctrl-C) or SIGTERM (cluster) in a block into `requested`; the second one stops at once.
+
+    The trainer checks it after each optimizer step. Signals can be handled in the main thread only.
+    """
 
     def __init__(self) -> None:
         self.requested = False
-        self._first = 0.0  # time of the first signal, seconds
+        self._time = 0.0  # of the first signal, seconds
         self._process = os.getpid()
+        self._previous: dict[int, Any] = {}
 
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        """Record a signal; raise KeyboardInterrupt for the second one."""
+    def __enter__(self) -> Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a data worker, which has inherited the handler: the trainer decides
             return
         if not self.requested:
-            self.requested, self._first = True, time.monotonic()
+            self.requested, self._time = True, time.monotonic()
             LOGGER.warning("Interrupted: finishing this step, then saving. Press Ctrl-C again to stop at once.")
-        elif time.monotonic() - self._first > 1.0:  # sooner it is the same signal, forwarded by torchrun
+        elif time.monotonic() - self._time > 1.0:  # sooner it is the same signal, forwarded by torchrun
             raise KeyboardInterrupt
-
-
-@contextmanager
-def interruptible() -> Iterator[Interrupt]:
-    """Turn SIGINT (Ctrl-C) and SIGTERM (cluster) into a request while the block runs; main thread only."""
-    interrupt = Interrupt()
-    if threading.current_thread() is not threading.main_thread():  # only it may set signal handlers
-        yield interrupt
-        return
-    previous = {number: signal.signal(number, interrupt.handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupt
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.engine import train_log
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.ddp import check_ddp_params, explain_lost_process
+from ultralytics.engine.ddp import check_ddp_params
 from ultralytics.engine.train_log import EpochProgress
-from ultralytics.engine.train_setup import TrainerSetup, resize_randomly
+from ultralytics.engine.train_setup import TrainerSetup, multi_scale_sides
 from ultralytics.engine.train_state import (
+    Interrupt,
     NonFinite,
     NonFiniteLossError,
     TrainingInterrupted,
     check_finite,
     explain_oom,
-    interruptible,
-    time_limit_reason,
 )
 from ultralytics.nn.accelerate import restore
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks.loggers import run_loggers
+from ultralytics.utils.flops import get_flops
 from ultralytics.utils.torch_utils import autocast, deterministic_algorithms, init_seeds
 
 
@@ -45,17 +47,13 @@ class BaseTrainer(TrainerSetup):
 
         Raises:
             TrainingInterrupted: after Ctrl-C.
-            UserError: NonFiniteLossError, OutOfMemoryError, ProcessLostError, or errors of options, data and model.
+            UserError: NonFiniteLossError, too little memory, or errors of options, data and model.
         """
         with dist.process_group(self.device), run_loggers(self.args.loggers, self.callbacks):
             try:
                 return self.run()
             except torch.cuda.OutOfMemoryError as error:
-                raise explain_oom(self.state.place, self.args, self.device, self.last) from error
-            except RuntimeError as error:
-                if lost := explain_lost_process(error, self.last):
-                    raise lost from error
-                raise
+                raise explain_oom(self, self.device) from error
 
     def run(self) -> Any:
         """Run setup, all epochs and the final validation, on each rank."""
@@ -63,7 +61,7 @@ class BaseTrainer(TrainerSetup):
         self.setup()
         self.save_state()  # so that a run killed in its first epoch can be resumed
         self.callbacks.run("on_pretrain_routine_end", self)
-        with interruptible() as self.interrupt, deterministic_algorithms(self.args.deterministic):
+        with Interrupt() as self.interrupt, deterministic_algorithms(self.args.deterministic):
             self.callbacks.run("on_train_start", self)
             while self.epoch < self.epochs and not self.stop_reason:
                 try:
@@ -77,43 +75,41 @@ class BaseTrainer(TrainerSetup):
         for network in (self.model, self.ema.ema):
             restore(network)
         self.callbacks.run("on_train_end", self)
-        LOGGER.info(train_log.summary(self.state, self.args, self.files, self.elapsed))
+        LOGGER.info(train_log.summary(self, self.elapsed))
         self.callbacks.run("teardown", self)
         return result
 
     def train_epoch(self) -> None:
         """Train the remaining batches of an epoch. Raises NonFinite."""
-        state = self.state
         self.callbacks.run("on_train_epoch_start", self)
         self.model.train()
         check_ddp_params(self.network)
         for norm in self.frozen_norms:
             if not any(p.requires_grad for p in norm.parameters()):  # a callback may have unfrozen it
                 norm.eval()
-        with EpochProgress(self.loss_names, self.clock, state.epoch, state.batches_done, self.device) as progress:
+        with EpochProgress(self.loss_names, self.clock, self.epoch, self.batches_done, self.device) as progress:
             for batch in self.remaining_batches():
                 self.callbacks.run("on_train_batch_start", self)
                 self.batch = batch = self.preprocess_batch(batch)
                 self.training_step(batch)
-                losses = state.mean_losses.tolist() if progress.needs_losses else None
+                losses = self.mean_losses.tolist() if progress.needs_losses else None
                 progress.update(losses, len(batch["cls"]), len(batch["img"]), batch["img"].shape[-1])
                 self.callbacks.run("on_train_batch_end", self)
-                if self.is_update_due(state.batches_done - 1):
+                if self.is_update_due(self.batches_done - 1):
                     if self.args.save and time.perf_counter() - self.saved_at >= self.args.save_minutes * 60:
                         self.save_state()
                     if self.is_interrupted():
                         break
-        if state.batches_done < len(self.train_loader):
+        if self.batches_done < len(self.train_loader):
             self.stop_if_interrupted()
-        state.losses = dict(zip(self.loss_names, dist.mean_over_ranks(state.mean_losses).tolist(), strict=True))
-        state.loss_sum.zero_()
-        state.batches_done = 0
+        self.losses = dict(zip(self.loss_names, dist.mean_over_ranks(self.mean_losses).tolist(), strict=True))
+        self.loss_sum.zero_()
+        self.batches_done = 0
         self.callbacks.run("on_train_epoch_end", self)
 
     def training_step(self, batch: dict) -> None:
         """Run model, loss and backward on a batch; after the last batch of a group, update weights and EMA."""
-        state = self.state
-        is_update = self.is_update_due(state.batches_done)
+        is_update = self.is_update_due(self.batches_done)
         # DDP averages the gradients of the ranks in the last backward of a group only
         skip_sync = self.world_size > 1 and not is_update
         with self.network.no_sync() if skip_sync else nullcontext():
@@ -123,13 +119,13 @@ class BaseTrainer(TrainerSetup):
                 loss, items = self.network_call(batch)
             check_finite(loss, "the loss", dict(zip(self.loss_names, items, strict=True)))
             # backward: the mean over the batches of the group, scaled for float16
-            self.scaler.scale(loss / self.group_length(state.batches_done)).backward()
+            self.scaler.scale(loss / self.group_length(self.batches_done)).backward()
         if is_update:
             self.set_learning_rate()
             self.optimizer_step()
-            state.updates += 1
-        state.loss_sum += items
-        state.batches_done += 1
+            self.updates += 1
+        self.loss_sum += items
+        self.batches_done += 1
 
     def optimizer_step(self) -> None:
         """Clip the gradients, step the optimizer and update the EMA."""
@@ -144,28 +140,29 @@ class BaseTrainer(TrainerSetup):
         self.callbacks.run("on_before_zero_grad", self)
         self.optimizer.zero_grad(set_to_none=True)
         if self.scaler.get_scale() < scale:
-            self.state.skipped += 1
-            LOGGER.info(f"  float16 overflow: skipping step {self.updates + 1} ({self.state.skipped} in all)")
+            self.skipped += 1
+            LOGGER.info(f"  float16 overflow: skipping step {self.updates + 1} ({self.skipped} in all)")
         elif dist.any_rank(not self.ema.update(), self.device):
             raise NonFinite("a weight or statistic of the network is not finite after the step")
 
     def finish_epoch(self) -> None:
         """Validate, write results and checkpoint, and decide whether to stop."""
-        state, options = self.state, self.args
+        options = self.args
         is_best = not options.val  # without validation the newest weights count as the best
         if options.val:
-            state.metrics, state.fitness = self.validate()
-            is_best = state.stopper.update(state.epoch, state.fitness)
-            state.best_fitness = state.stopper.best_fitness
-            state.stop_reason = state.stopper.reason(state.epoch)
+            self.metrics, self.fitness = self.validate()
+            is_best = self.stopper.update(self.epoch, self.fitness)
+            self.best_fitness = self.stopper.best_fitness
+            self.stop_reason = self.stopper.reason(self.epoch)
         if self.is_main:
             self.files.append_results(self.results_row())
         self.callbacks.run("on_fit_epoch_end", self)
-        state.epoch += 1
-        if state.epoch < self.epochs and not state.stop_reason:
-            reason = time_limit_reason(self.elapsed, self.clock.epoch_seconds, options.time)
-            state.stop_reason = dist.from_main(reason)  # the clocks of the ranks differ
-        self.save_state(best=is_best, numbered=options.save_period > 0 and state.epoch % options.save_period == 0)
+        self.epoch += 1
+        if self.epoch < self.epochs and not self.stop_reason:
+            self.stop_reason = dist.from_main(
+                self.clock.time_limit_reason(options.time)
+            )  # the clocks of the ranks differ
+        self.save_state(best=is_best, numbered=options.save_period > 0 and self.epoch % options.save_period == 0)
         if options.save:
             self.callbacks.run("on_model_save", self)
 
@@ -208,8 +205,9 @@ class BaseTrainer(TrainerSetup):
         batch = {k: v.to(self.device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
         batch["img"] = batch["img"].float() / 255
         if self.args.multi_scale:
-            place = (self.args.seed, self.epoch, self.batches_done)
-            batch["img"] = resize_randomly(batch["img"], self.args.imgsz, *place)
+            seeded = random.Random(f"{self.args.seed}/{self.epoch}/{self.batches_done}")  # the same on all ranks
+            side = seeded.choice(multi_scale_sides(self.args.imgsz))
+            batch["img"] = F.interpolate(batch["img"], size=(side, side), mode="bilinear", align_corners=False)
         return batch
 
     def is_update_due(self, index: int) -> bool:
@@ -223,7 +221,7 @@ class BaseTrainer(TrainerSetup):
 
     def set_learning_rate(self) -> None:
         """Set the learning rate of every group for the next optimizer step."""
-        factor = self.schedule.factor(self.updates) * self.state.rate_scale
+        factor = self.schedule.factor(self.updates) * self.rate_scale
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
@@ -233,26 +231,26 @@ class BaseTrainer(TrainerSetup):
         """Save a checkpoint to resume from (`save=True`)."""
         self.saved_at = time.perf_counter()
         if self.is_main and self.args.save:
-            self.state.seconds = self.elapsed
-            self.files.save(self.state.state_dict(self.args), best=best, numbered=numbered)
+            self.seconds = self.elapsed
+            self.files.save(self.state_dict(), best=best, numbered=numbered)
 
     def rollback(self, error: NonFinite) -> None:
         """Return to the last checkpoint and halve the learning rate; raise NonFiniteLossError the second time."""
         rate = max(group["lr"] for group in self.optimizer.param_groups)
-        where = f"{self.state.place}: {error} at learning rate {rate:.2g}"
-        if self.state.rate_scale < 1 or not self.args.save:
+        where = f"{self.place}: {error} at learning rate {rate:.2g}"
+        if self.rate_scale < 1 or not self.args.save:
             file = self.files.save_batch(self.batch, self.rank)
             again = f"for the second time; the last good state is in {self.last}" if self.args.save else "(save=False)"
             raise NonFiniteLossError(
                 f"{where}, {again}. Look at the images and labels of the batch, saved in {file}; try a lower lr0 (now "
                 f"{self.args.lr0:g}){' or amp=False' if self.dtype else ''}."
             )
-        self.state.load_state_dict(dist.from_main(load_checkpoint(self.last) if self.is_main else None))
-        self.state.rate_scale = 0.5
+        self.load_state_dict(dist.from_main(load_checkpoint(self.last) if self.is_main else None))
+        self.rate_scale = 0.5
         if self.is_main:
             self.files.keep_results(self.epoch)
         LOGGER.warning(
-            f"{where}. Rolling back to the last checkpoint, {self.state.place.lower()}, with half the learning rate; "
+            f"{where}. Rolling back to the last checkpoint, {self.place.lower()}, with half the learning rate; "
             "the next non-finite value ends the run."
         )
 
@@ -267,16 +265,11 @@ class BaseTrainer(TrainerSetup):
             return
         if self.epoch < self.epochs and self.batches_done:  # between epochs it is saved already
             self.save_state()
-        message = train_log.interruption(self.state, self.args, self.files)
+        message = train_log.interruption(self)
         LOGGER.warning(message)
         raise TrainingInterrupted(message)
 
     # For callbacks and logs -------------------------------------------------------------------------------------------
-
-    @property
-    def criterion(self) -> nn.Module:
-        """Loss module of the model, called in its forward."""
-        return self.model.criterion
 
     @property
     def elapsed(self) -> float:
@@ -289,9 +282,15 @@ class BaseTrainer(TrainerSetup):
         return torch.tensor(list(self.losses.values()))
 
     def results_row(self) -> dict[str, float]:
-        """Return the row of results.csv for this epoch."""
-        return train_log.results_row(self.state, self.elapsed, self.optimizer)
+        """Return the row of results.csv for this epoch: losses, metrics and the learning rate of each group."""
+        row = {"epoch": self.epoch + 1, "time": round(self.elapsed, 1)}
+        row |= {f"train/{name}": value for name, value in self.losses.items()} | self.metrics
+        return row | {f"lr/pg{index}": group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
 
     def model_size(self) -> dict[str, float]:
-        """Return `parameters` and, if they can be counted, `GFLOPs` of the network that is saved."""
-        return train_log.model_size(self.ema.ema, self.args.imgsz)
+        """Return `parameters` and `GFLOPs` of the network that is saved."""
+        network = self.ema.ema
+        return {
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "GFLOPs": get_flops(network, self.args.imgsz),
+        }
