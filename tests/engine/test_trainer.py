@@ -183,7 +183,7 @@ def test_float16_overflow_skips_the_step(tmp_path, caplog, monkeypatch):
 
     with caplog.at_level("INFO", logger="ultralytics"):
         trainer = run(tmp_path, {"on_train_batch_start": overflow}, amp=True)
-    assert "mixed precision float16" in caplog.text
+    assert "mixed precision torch.float16" in caplog.text
     assert "skipping step 4 (2 in all)" in caplog.text  # the scale that the scaler starts from is too large as well
     assert (trainer.skipped, trainer.rate_scale, trainer.epoch) == (2, 1.0, 4)
     assert load_checkpoint(trainer.last)["scaler"]["scale"] < 2**16

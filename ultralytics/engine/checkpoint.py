@@ -82,25 +82,15 @@ class RunDir:
         return file
 
     def append_results(self, row: Mapping[str, float]) -> None:
-        """Append an epoch to results.csv. A new column (validation began later) is empty in the rows before it."""
-        short = {key: f"{value:.6g}" if isinstance(value, float) else str(value) for key, value in row.items()}
-        self._write_results([*self._read_results(), short])
-
-    def keep_results(self, epochs: int) -> None:
-        """Keep the first `epochs` rows of results.csv; a resumed run repeats the others."""
+        """Append an epoch to results.csv; rows from this epoch on, left by a run before its resume, are dropped."""
+        rows: list[Mapping[str, str]] = []
         if self.results.exists():
-            self._write_results([row for row in self._read_results() if int(row["epoch"]) <= epochs])
-
-    def _read_results(self) -> list[dict[str, str]]:
-        if not self.results.exists():
-            return []
-        with open(self.results, newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-
-    def _write_results(self, rows: list[dict[str, str]]) -> None:
-        columns = list(dict.fromkeys(key for row in reversed(rows) for key in row))  # the newest row has all of them
+            with open(self.results, newline="", encoding="utf-8") as file:
+                rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
+        rows.append({key: f"{value:.6g}" if isinstance(value, float) else str(value) for key, value in row.items()})
+        columns = dict.fromkeys(key for old in reversed(rows) for key in old)  # a new one is empty in the rows before
         text = io.StringIO()
-        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_text(self.results, text.getvalue())

@@ -72,38 +72,25 @@ def check_ddp_params(network: nn.Module) -> None:
         )
 
 
-def train_process(
-    trainer_class: Callable[..., Any], options: Options, callbacks: Any, network: Callable | None, overrides: dict
+def launch(
+    options: Options, trainer_class: Callable[..., Any], callbacks: Any, network: Callable | None, overrides: dict
 ) -> tuple[DetMetrics, Path]:
-    """Train in one of the processes of `launch`. Return the final metrics and the run folder.
+    """Train in one new process per device, with torchrun's launcher. Return the final metrics and the run folder.
 
-    `network` builds the model to continue from, if there is one.
-    """
-    setup_logging(options.verbose)
-    trainer = trainer_class(options, overrides, callbacks)
-    trainer.model = network and network()
-    return trainer.train(), trainer.save_dir
-
-
-def launch(options: Options, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in one new process per device, with torchrun's launcher. Return the result of rank 0.
-
-    Raises:
-        UserError: a process failed; the others are ended, too.
-        OptionError: function or arguments cannot be pickled.
+    `network` builds the model to continue from, if there is one. A failed process is a UserError and ends the others.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    arguments = (options, trainer_class, callbacks, network, overrides)
     processes = count_devices(options.device)
     try:
         pickle.dumps(arguments)
     except (AttributeError, TypeError, pickle.PicklingError) as error:
         raise OptionError(
-            f"device={options.device}: the arguments cannot be sent to {processes} processes: {first_line(error)}. "
-            "Define callbacks and trainer classes at the top level of a module; or start the script itself with "
-            f"`torchrun --nproc-per-node {processes} SCRIPT.py`."
+            f"device={options.device}: a callback or class cannot be sent to {processes} processes: {first_line(error)}. "
+            f"Define it at the top level of a module, or use `torchrun --nproc-per-node {processes} SCRIPT.py`."
         ) from error
     with tempfile.TemporaryDirectory(prefix="ultralytics-run-") as logs:
         config = LaunchConfig(
@@ -113,7 +100,7 @@ def launch(options: Options, function: Callable[..., Any], *arguments: Any) -> A
         )  # fmt: skip
         logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # tracebacks of the launcher itself
         try:
-            result = elastic_launch(config, _run_rank)(function, *arguments)[0]
+            result = elastic_launch(config, _train_rank)(*arguments)[0]
         except ChildFailedError as error:
             hint = f"To resume: yolo train resume=...; {newest_run(options)}."
             raise UserError(f"{_describe_failure(error)} {hint}") from None
@@ -122,10 +109,15 @@ def launch(options: Options, function: Callable[..., Any], *arguments: Any) -> A
     return result
 
 
-def _run_rank(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run the function in a process of the launcher, which ends the other ranks when this one fails."""
+def _train_rank(
+    options: Options, trainer_class: Callable[..., Any], callbacks: Any, network: Callable | None, overrides: dict
+) -> tuple[DetMetrics, Path] | TrainingInterrupted:
+    """Train in a process of the launcher, which ends the other ranks when this one fails."""
+    setup_logging(options.verbose)
     try:
-        return function(*arguments)
+        trainer = trainer_class(options, overrides, callbacks)
+        trainer.model = network and network()
+        return trainer.train(), trainer.save_dir
     except TrainingInterrupted as interruption:
         return interruption  # all ranks are interrupted; if one raised, the launcher would wait for its result forever
     except KeyboardInterrupt:

@@ -149,12 +149,12 @@ class Model(CallbacksMixin):
 
     def _train_ddp(self, args: Options, given: dict[str, Any], trainer_class: type[BaseTrainer]) -> None:
         """Train in one process per device; the best weights come back as a file."""
-        from ultralytics.engine.ddp import launch, train_process
+        from ultralytics.engine.ddp import launch
 
         if not args.save:
             raise OptionError("save=False: training on several devices returns its weights in a file; remove it.")
         network = partial(load_network, self._state(), self.network_class, self.modules) if self._loaded else None
-        self.metrics, folder = launch(args, train_process, trainer_class, args, self.callbacks, network, given)
+        self.metrics, folder = launch(args, trainer_class, self.callbacks, network, given)
         self.trainer = trainer_class(args.replace(device="cpu"))  # not set up: holds the paths and metrics
         files = RunDir(folder)
         self.trainer.save_dir, self.trainer.best, self.trainer.last = folder, files.best, files.last

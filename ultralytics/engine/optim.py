@@ -10,7 +10,6 @@ from fnmatch import fnmatchcase
 import torch
 from torch import nn
 
-from ultralytics.cfg.options import Options
 from ultralytics.utils.errors import OptionError, did_you_mean
 
 NORM_TYPES = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
@@ -54,19 +53,13 @@ def build_optimizer(name: str, groups: list[dict], *, momentum: float) -> torch.
 class Schedule:
     """Learning rate schedule: linear warm-up, then a decay to `lrf` along a line or half a cosine wave.
 
-    With `lrf=1` the rate is constant after the warm-up, as in the RT-DETR paper.
+    The RT-DETR paper has a constant rate after the warm-up, `lrf=1`.
     """
 
     total: int  # optimizer steps of the run
     warmup: int  # of these
     lrf: float = 1.0  # final factor
     cosine: bool = False
-
-    @classmethod
-    def from_options(cls, options: Options, steps_per_epoch: int) -> Schedule:
-        """Build the schedule of a run; the warm-up is at most a tenth of it."""
-        total = options.epochs * steps_per_epoch
-        return cls(total, min(options.warmup_iters, total // 10), options.lrf, options.cos_lr)
 
     def factor(self, update: int) -> float:
         """Return the factor on the initial learning rate for an optimizer step, counting from 0.

@@ -107,17 +107,13 @@ class EpochProgress:
         self._bar.update()
 
 
-def optimizer_line(
-    options: Options, model: nn.Module, groups: Sequence[dict], schedule: Schedule, per_step: int
-) -> str:
+def optimizer_line(options: Options, model: nn.Module, groups: Sequence[dict], schedule: Schedule) -> str:
     """Describe optimizer, schedule and the parameter group of each column lr/pgN of results.csv for the log."""
-    parameters = list(model.parameters())
-    trained, total = sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     names = ", ".join(f"lr/pg{index} {group['name']}" for index, group in enumerate(groups))
     return (
         f"{options.optimizer}: learning rate {options.lr0:g} (backbone x {options.backbone_lr_ratio:g}), "
-        f"{schedule.total} steps of {per_step} images, {schedule.warmup} of them warm-up; "
-        f"{trained:,} of {total:,} parameters are trained ({names})"
+        f"{schedule.total} steps, {schedule.warmup} of them warm-up; {trained:,} parameters are trained ({names})"
     )
 
 
@@ -146,8 +142,6 @@ def summary(state: TrainState, seconds: float) -> str:
     else:
         lines.append(f"Best epoch: {stopper.best_epoch + 1}, with mAP50-95 {stopper.best_fitness:.4f}.")
     lines += [f"In {state.save_dir}:", "  results.csv  metrics of every epoch"]
-    if options.plots:
-        lines.append("  *.png, *.jpg  curves, labels, first batches, predictions")
     if options.save:
         best = stopper.best_epoch + 1 if options.val else state.epoch
         lines += [f"  weights/best.pt  epoch {best}", f"  weights/last.pt  epoch {state.epoch}, to resume from"]

@@ -104,8 +104,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         if is_auto_batch:  # until the model is built and can be measured
             self.args = self.args.replace(batch=default_batch())
         self.dtype = half_dtype(self.device) if self.args.amp else None
-        precision = str(self.dtype).removeprefix("torch.") if self.dtype else "off"
-        LOGGER.info(f"Device: {describe_device(self.device)} x {self.world_size}; mixed precision {precision}")
+        LOGGER.info(f"{self.world_size} x {describe_device(self.device)}; mixed precision {self.dtype or 'off'}")
         with dist.main_first():
             self.train_loader, self.val_loader = self.load_data()
         self.model = self.build_model().to(self.device)
@@ -188,10 +187,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         return model
 
     def build_new_model(self, names: dict[int, str]) -> nn.Module:
-        """Build from the network, YAML or weights in `model`, and load `pretrained` and `backbone_weights`.
-
-        Class outputs are transferred by class name; what does not fit keeps its random initialization.
-        """
+        """Build from the network, YAML or weights in `model`, and load `pretrained` and `backbone_weights`."""
         options = self.args
         weights: Weights | None = None
         if self.model is not None:
@@ -216,13 +212,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
     def get_model(
         self, cfg: str | Path | Mapping[str, Any], weights: Weights | None = None, verbose: bool = True
     ) -> DetectionModel:
-        """Return a network for the classes of the data.
-
-        Args:
-            cfg: model YAML, or its content.
-            weights: weights to start from; None for random initialization.
-            verbose: log the layer table; the trainer does so later, when all weights are loaded.
-        """
+        """Return a network for the classes of the data, from a model YAML or its content, and from `weights` if any."""
         names = dict(self.train_loader.dataset.names)
         settings = {**self.model_settings(), "modules": self.args.modules}
         model = self.model_class(cfg, nc=len(names), verbose=verbose, overrides=settings)
@@ -277,9 +267,10 @@ class TrainerSetup(TrainState, CallbacksMixin):
             self.args = self.args.replace(backbone_lr_ratio=0.1 if self.starts_pretrained() else 1.0)
         options = self.args
         self.accumulate = max(round(options.nbs / options.batch), 1)
-        self.schedule = Schedule.from_options(options, math.ceil(len(self.train_loader) / self.accumulate))
+        steps = options.epochs * math.ceil(len(self.train_loader) / self.accumulate)
+        self.schedule = Schedule(steps, min(options.warmup_iters, steps // 10), options.lrf, options.cos_lr)
         rates = {"lr": options.lr0, "momentum": options.momentum, "decay": options.weight_decay}
-        self.optimizer = self.build_optimizer(self.model, options.optimizer, **rates, iterations=self.schedule.total)
+        self.optimizer = self.build_optimizer(self.model, options.optimizer, **rates, iterations=steps)
         groups = self.optimizer.param_groups
         for number, group in enumerate(groups):  # groups of an overridden build_optimizer may have neither
             group.setdefault("initial_lr", group["lr"])  # the schedule multiplies it
@@ -287,8 +278,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self.trainable = [parameter for group in groups for parameter in group["params"]]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.ema = ModelEMA(self.model, options.ema_decay, options.ema_warmup)
-        per_step = options.batch * self.accumulate
-        LOGGER.info(train_log.optimizer_line(options, self.model, groups, self.schedule, per_step))
+        LOGGER.info(train_log.optimizer_line(options, self.model, groups, self.schedule))
 
     def build_optimizer(
         self, model: nn.Module, name: str, lr: float, momentum: float, decay: float, iterations: float
@@ -326,6 +316,4 @@ class TrainerSetup(TrainState, CallbacksMixin):
             self.loss_sum *= self.batches_done / max(done, 1)
         if not self.best.exists():  # the checkpoint was moved away from its run: start a new best.pt
             self.stopper.best_fitness, self.stopper.best_epoch = None, self.epoch - 1
-        if self.is_main:
-            self.files.keep_results(self.epoch)
         LOGGER.info(f"Resuming {self.args.resume} in epoch {self.epoch + 1}, batch {self.batches_done + 1}")

@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -68,6 +67,7 @@ class EarlyStopping:
 class TrainState:
     """State of a run, which checkpoints save and restore, and which logs and callbacks read. The trainer extends it."""
 
+    device: torch.device
     model: nn.Module
     ema: ModelEMA
     optimizer: torch.optim.Optimizer
@@ -126,7 +126,6 @@ class TrainState:
             "seconds": self.seconds,
             "options": self.args.to_dict(),
             "metrics": self.metrics,
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -156,16 +155,15 @@ def check_finite(value: Tensor, what: str, losses: Mapping[str, Tensor] | None =
         raise NonFinite(f"{what} is {float(value.detach())}{f' ({parts})' if parts else ''}{where}")
 
 
-def explain_oom(state: TrainState, device: torch.device) -> UserError:
+def explain_oom(state: TrainState) -> UserError:
     """Build the error for a device that ran out of memory, with the options to change and the command to resume."""
-    options, world = state.args, dist.world_size()
+    batch, world = state.args.batch, dist.world_size()
     message = (
-        f"{state.place}: {device} is out of memory with batch={options.batch}. Try a smaller batch, a smaller imgsz "
-        f"(now {options.imgsz}), fewer queries= or denoising=, amp=True or a smaller model; check with nvidia-smi "
-        "whether another program uses the device."
+        f"{state.place}: {state.device} is out of memory with batch={batch}. Try a smaller batch, a smaller imgsz (now "
+        f"{state.args.imgsz}), fewer queries= or denoising=, amp=True or a smaller model."
     )
-    if options.batch > world and state.last and state.last.exists():
-        smaller = max(options.batch // 2 // world, 1) * world
+    if batch > world and state.last and state.last.exists():
+        smaller = max(batch // 2 // world, 1) * world
         message += f" To continue this run with a smaller batch: yolo train resume={state.last} batch={smaller}"
     return UserError(message)
 

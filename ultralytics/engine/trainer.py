@@ -40,8 +40,6 @@ class BaseTrainer(TrainerSetup):
     `best_fitness`, `save_dir`, `last`, `best`, `args`, `device`, `train_loader`, `validator`, `stopper`, ...
     """
 
-    # Run --------------------------------------------------------------------------------------------------------------
-
     def train(self) -> Any:
         """Train, and return the metrics of the final validation, which uses the best weights.
 
@@ -53,7 +51,7 @@ class BaseTrainer(TrainerSetup):
             try:
                 return self.run()
             except torch.cuda.OutOfMemoryError as error:
-                raise explain_oom(self, self.device) from error
+                raise explain_oom(self) from error
 
     def run(self) -> Any:
         """Run setup, all epochs and the final validation, on each rank."""
@@ -121,7 +119,9 @@ class BaseTrainer(TrainerSetup):
             # backward: the mean over the batches of the group, scaled for float16
             self.scaler.scale(loss / self.group_length(self.batches_done)).backward()
         if is_update:
-            self.set_learning_rate()
+            factor = self.schedule.factor(self.updates) * self.rate_scale
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
             self.optimizer_step()
             self.updates += 1
         self.loss_sum += items
@@ -159,9 +159,8 @@ class BaseTrainer(TrainerSetup):
         self.callbacks.run("on_fit_epoch_end", self)
         self.epoch += 1
         if self.epoch < self.epochs and not self.stop_reason:
-            self.stop_reason = dist.from_main(
-                self.clock.time_limit_reason(options.time)
-            )  # the clocks of the ranks differ
+            # the clocks of the ranks differ
+            self.stop_reason = dist.from_main(self.clock.time_limit_reason(options.time))
         self.save_state(best=is_best, numbered=options.save_period > 0 and self.epoch % options.save_period == 0)
         if options.save:
             self.callbacks.run("on_model_save", self)
@@ -219,12 +218,6 @@ class BaseTrainer(TrainerSetup):
         start = index - index % self.accumulate
         return min(self.accumulate, len(self.train_loader) - start)
 
-    def set_learning_rate(self) -> None:
-        """Set the learning rate of every group for the next optimizer step."""
-        factor = self.schedule.factor(self.updates) * self.rate_scale
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
     def save_state(self, *, best: bool = False, numbered: bool = False) -> None:
@@ -242,13 +235,10 @@ class BaseTrainer(TrainerSetup):
             file = self.files.save_batch(self.batch, self.rank)
             again = f"for the second time; the last good state is in {self.last}" if self.args.save else "(save=False)"
             raise NonFiniteLossError(
-                f"{where}, {again}. Look at the images and labels of the batch, saved in {file}; try a lower lr0 (now "
-                f"{self.args.lr0:g}){' or amp=False' if self.dtype else ''}."
+                f"{where}, {again}. Look at the batch, saved in {file}; try a lower lr0, amp=False."
             )
         self.load_state_dict(dist.from_main(load_checkpoint(self.last) if self.is_main else None))
         self.rate_scale = 0.5
-        if self.is_main:
-            self.files.keep_results(self.epoch)
         LOGGER.warning(
             f"{where}. Rolling back to the last checkpoint, {self.place.lower()}, with half the learning rate; "
             "the next non-finite value ends the run."
@@ -289,8 +279,5 @@ class BaseTrainer(TrainerSetup):
 
     def model_size(self) -> dict[str, float]:
         """Return `parameters` and `GFLOPs` of the network that is saved."""
-        network = self.ema.ema
-        return {
-            "parameters": sum(p.numel() for p in network.parameters()),
-            "GFLOPs": get_flops(network, self.args.imgsz),
-        }
+        parameters = sum(parameter.numel() for parameter in self.ema.ema.parameters())
+        return {"parameters": parameters, "GFLOPs": get_flops(self.ema.ema, self.args.imgsz)}
