@@ -15,7 +15,7 @@ from tests.engine.fakes import QuietModel, TinyLoader, TinyTrainer, TinyValidato
 from tests.shapes import write_shapes
 from ultralytics import RTDETR
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.ddp import launch, train_process
+from ultralytics.engine.ddp import launch
 from ultralytics.engine.train_state import TrainingInterrupted
 from ultralytics.utils import dist
 from ultralytics.utils.errors import OptionError, UserError
@@ -72,7 +72,7 @@ def unfreeze(trainer):
 
 def run_two(folder, callbacks=None, trainer=SharedTrainer, **changes):
     options = tiny_options(folder, device=TWO, **changes)
-    return launch(options, train_process, trainer, options, callbacks, None, {})
+    return launch(options, trainer, callbacks, None, {})
 
 
 def losses(folder: Path) -> list[list[float]]:
@@ -96,7 +96,7 @@ def test_killed_process_ends_the_run_with_a_readable_error(tmp_path):
     last = tmp_path / "train" / "weights" / "last.pt"
     assert load_checkpoint(last)["epoch"] == 0
     options = tiny_options(tmp_path, device=TWO, resume=str(last))
-    launch(options, train_process, SharedTrainer, options, None, None, {"device": TWO})
+    launch(options, SharedTrainer, None, None, {"device": TWO})
     assert [row[0] for row in losses(tmp_path / "train")] == [1, 2, 3, 4]
 
 

@@ -89,7 +89,7 @@ def launch(
         pickle.dumps(arguments)
     except (AttributeError, TypeError, pickle.PicklingError) as error:
         raise OptionError(
-            f"device={options.device}: a callback or class cannot be sent to {processes} processes: {first_line(error)}. "
+            f"device={options.device}: a callback or class cannot be sent to a process: {first_line(error)}. "
             f"Define it at the top level of a module, or use `torchrun --nproc-per-node {processes} SCRIPT.py`."
         ) from error
     with tempfile.TemporaryDirectory(prefix="ultralytics-run-") as logs:

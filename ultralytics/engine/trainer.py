@@ -234,9 +234,7 @@ class BaseTrainer(TrainerSetup):
         if self.rate_scale < 1 or not self.args.save:
             file = self.files.save_batch(self.batch, self.rank)
             again = f"for the second time; the last good state is in {self.last}" if self.args.save else "(save=False)"
-            raise NonFiniteLossError(
-                f"{where}, {again}. Look at the batch, saved in {file}; try a lower lr0, amp=False."
-            )
+            raise NonFiniteLossError(f"{where}, {again}. Look at the batch in {file}; try a lower lr0 or amp=False.")
         self.load_state_dict(dist.from_main(load_checkpoint(self.last) if self.is_main else None))
         self.rate_scale = 0.5
         LOGGER.warning(
