@@ -275,7 +275,7 @@ def test_out_of_memory_is_explained_and_the_run_resumes_with_a_smaller_batch(tmp
     resumed.add_callback("on_train_batch_start", lambda t: done.append((t.epoch, t.batches_done)))
     resumed.train()
     assert done[:5] == [(1, 2), (1, 3), (1, 4), (1, 5), (2, 0)] and (resumed.epoch, resumed.updates) == (4, 12)
-    with pytest.raises(UserError, match=r"batch=1\. Try a smaller batch.*uses the device\.$"):
+    with pytest.raises(UserError, match=r"batch=1\. Try a smaller batch.*smaller model\.$"):
         run(tmp_path, {"on_train_batch_start": out_of_memory}, batch=1)
 
 

@@ -64,8 +64,9 @@ class Schedule:
     def factor(self, update: int) -> float:
         """Return the factor on the initial learning rate for an optimizer step, counting from 0.
 
-        >>> [Schedule(total=12, warmup=2, lrf=0.5).factor(update) for update in (0, 1, 2, 7, 12)]
-        [0.5, 1.0, 1.0, 0.75, 0.5]
+        Examples:
+            >>> [Schedule(total=12, warmup=2, lrf=0.5).factor(update) for update in (0, 1, 2, 7, 12)]
+            [0.5, 1.0, 1.0, 0.75, 0.5]
         """
         if update < self.warmup:
             return (update + 1) / self.warmup

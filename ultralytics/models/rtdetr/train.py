@@ -20,9 +20,10 @@ class RTDETRTrainer(BaseTrainer):
     Methods to override: `get_model`, `get_dataloader`, `build_dataset`, `get_validator`, `preprocess_batch`,
     `build_optimizer`, `optimizer_step`, `validate`; see docs/en/train.md.
 
-    >>> trainer = RTDETRTrainer(overrides={"model": "rtdetr-r18.yaml", "data": "shapes.yaml", "epochs": 3})
-    >>> trainer.add_callback("on_fit_epoch_end", lambda trainer: print(trainer.epoch, trainer.metrics))
-    >>> trainer.train()  # doctest: +SKIP
+    Examples:
+        >>> trainer = RTDETRTrainer(overrides={"model": "rtdetr-r18.yaml", "data": "shapes.yaml", "epochs": 3})
+        >>> trainer.add_callback("on_fit_epoch_end", lambda trainer: print(trainer.epoch, trainer.metrics))
+        >>> trainer.train()  # doctest: +SKIP
     """
 
     loss_names = tuple(term.logged for term in LOSS_MAP.values())
@@ -41,13 +42,7 @@ class RTDETRTrainer(BaseTrainer):
 
     def log_recommendations(self) -> None:
         """Log options recommended for this data set."""
-        lines = recommend_options(
-            self.train_loader.dataset.labels,
-            self.args,
-            queries=self.model.model[-1].num_queries,
-            pretrained=self.starts_pretrained(),
-        )
-        if lines:
-            LOGGER.info(
-                "\n".join(["Recommended for this data set (nothing was changed):", *(f"  {line}" for line in lines)])
-            )
+        queries, pretrained = self.model.model[-1].num_queries, self.starts_pretrained()
+        labels = self.train_loader.dataset.labels
+        for line in recommend_options(labels, self.args, queries=queries, pretrained=pretrained):
+            LOGGER.info(f"Recommended for this data set: {line}")
