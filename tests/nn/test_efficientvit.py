@@ -13,6 +13,7 @@ import yaml
 from tests.golden.fill import value
 from tests.golden.inputs import image
 from ultralytics.cfg.model_yaml import find_model_yaml
+from ultralytics.nn.accelerate.conv_bn import fuse_layer
 from ultralytics.nn.Addmodules import EfficientViT as source
 from ultralytics.nn.plans import RowContext
 from ultralytics.nn.registry import REGISTRY
@@ -66,9 +67,7 @@ def test_a_map_smaller_than_a_window_is_attended_as_one_padded_window():
 def test_folding_is_exact():
     model, x = backbone(), torch.rand(1, 3, 96, 64)
     before = model(x)
-    for module in list(model.modules()):
-        if hasattr(module, "fold"):
-            module.fold()
+    fuse_layer(model, (x,))
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
     for old, new in zip(before, model(x), strict=True):
         torch.testing.assert_close(new, old, rtol=1e-4, atol=1e-4)

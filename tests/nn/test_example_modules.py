@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tests.golden.inputs import train_batch
 from ultralytics.cfg.model_yaml import MODELS_DIR
+from ultralytics.nn.accelerate.conv_bn import fuse_layer
 from ultralytics.nn.Addmodules import (  # noqa: F401 - registers them
     CARAFE,
     CoordinateAttention,
@@ -155,9 +156,7 @@ def test_it_draws_nothing_and_changes_nothing_after_it_is_built(case):
 def test_folding_is_exact(case):
     layer, x = build(case)[0].eval().double(), changed(inputs(case), torch.float64)
     expected = layer(x)
-    for module in list(layer.modules()):
-        if hasattr(module, "fold"):
-            module.fold()
+    fuse_layer(layer, (x,))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in layer.modules())
     torch.testing.assert_close(layer(x), expected, rtol=1e-9, atol=1e-9)
 

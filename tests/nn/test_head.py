@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from ultralytics.nn.accelerate.conv_bn import fuse_layer
 from ultralytics.nn.modules.deformable import MSDeformAttn
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.parser import build_module
@@ -82,8 +83,7 @@ def test_folding_removes_batch_norms_and_keeps_the_output():
             value.uniform_(0.5, 1.5)
     maps = [torch.rand(2, 16, 8, 8), torch.rand(2, 24, 4, 4)]
     before = head(maps)[1][3]  # class scores of the selected positions
-    head.fold()
-    head.fold()  # folding twice changes nothing
+    fuse_layer(head, (maps,))
     assert not any(isinstance(module, nn.BatchNorm2d) for module in head.modules())
     assert torch.allclose(head(maps)[1][3], before, atol=1e-5)
 

@@ -15,7 +15,7 @@ import torch
 import torch.utils.deterministic
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import normalize_device
@@ -239,11 +239,15 @@ def _train_again(norm: _BatchNorm, inputs: tuple[Tensor, ...], output: Tensor | 
 SINGLE_IMAGE_HOOKS = (_use_running_statistics, _train_again)
 
 
+@torch.no_grad()
 def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
-    """Fold `bn` into a convolution, or a transposed one without groups, in place, and return it without gradients."""
-    statistics = (bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias)
-    transpose = isinstance(conv, nn.ConvTranspose2d)
-    conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics, transpose=transpose)
+    """Fold `bn` in eval mode into a convolution, or a transposed one without groups, in place; return it.
+
+    Computed in float64. The convolution no longer requires gradients.
+    """
+    in_float64 = (deepcopy(module).double().eval() for module in (conv, bn))
+    fused = fuse_conv_bn_eval(*in_float64, isinstance(conv, nn.ConvTranspose2d)).to(conv.weight.dtype)
+    conv.weight, conv.bias = fused.weight, fused.bias
     return conv.requires_grad_(False)
 
 

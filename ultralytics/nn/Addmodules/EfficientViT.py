@@ -7,7 +7,6 @@ convolution of the stem has stride 1 here and 2 in the classifiers, which gives 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.conv import fold_batchnorm
 from ultralytics.nn.registry import register
 from ultralytics.nn.weights import load_matching, read_state_dict, rename_timm_key
 from ultralytics.utils.errors import ModelConfigError
@@ -37,32 +35,16 @@ class Conv2d_BN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.bn(self.c(x))
 
-    def fold(self) -> None:
-        """Fold the normalization into the convolution, for inference."""
-        if not isinstance(self.bn, nn.Identity):
-            self.c, self.bn = fold_batchnorm(self.c, self.bn), nn.Identity()
-
 
 class Residual(nn.Module):
     """x + m(x)."""
-
-    folded = False
 
     def __init__(self, m):
         super().__init__()
         self.m = m
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.m(x) if self.folded else x + self.m(x)
-
-    @torch.no_grad()
-    def fold(self) -> None:
-        """Fold the residual into the center of a depthwise convolution, for inference."""
-        if isinstance(self.m, Conv2d_BN) and self.m.c.groups == self.m.c.in_channels and not self.folded:
-            self.m.fold()
-            row, column = (side // 2 for side in self.m.c.kernel_size)
-            self.m.c.weight[:, 0, row, column] += 1
-            self.folded = True
+        return x + self.m(x)
 
 
 class FFN(nn.Module):
@@ -121,14 +103,6 @@ class CascadedGroupAttention(nn.Module):
         self.proj = nn.Sequential(nn.ReLU(inplace=True), Conv2d_BN(dim, dim, bn_weight_init=0))
         self.attention_biases = nn.Parameter(torch.zeros(heads, WINDOW * WINDOW))
         self.register_buffer("attention_bias_idxs", self._offset_index())
-        self.register_buffer("biases", None)  # of each pair of positions, after fold()
-
-    def fold(self) -> None:
-        """Gather the biases of all pairs of positions once, for inference."""
-        self.biases = self._biases().detach()
-
-    def _biases(self) -> Tensor:
-        return self.attention_biases[:, self.attention_bias_idxs]  # (heads, 49, 49)
 
     @staticmethod
     def _offset_index() -> Tensor:
@@ -139,17 +113,14 @@ class CascadedGroupAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend within windows: (B, C, 7, 7) -> (B, C, 7, 7)."""
-        biases = self._biases() if self.biases is None else self.biases
+        biases = self.attention_biases[:, self.attention_bias_idxs].unbind()  # (49, 49) per head
         outputs: list[Tensor] = []
         for qkv, dw, bias, part in zip(self.qkvs, self.dws, biases, x.chunk(len(self.qkvs), 1), strict=True):
             part = part + outputs[-1] if outputs else part  # the cascade
             q, k, v = qkv(part).split((KEY_DIM, KEY_DIM, self.value_dim), 1)
             q, k, v = dw(q).flatten(2), k.flatten(2), v.flatten(2)  # (B, C, 7, 7) -> (B, C, 49)
-            if self.biases is None:
-                attention = (q.transpose(1, 2) @ k * self.scale + bias).softmax(-1)  # (B, 49, 49)
-            else:  # one pass; not in training, where counters of FLOPs look for the product
-                attention = torch.baddbmm(bias, q.transpose(1, 2), k, alpha=self.scale).softmax(-1)
-            outputs.append((v @ attention.transpose(1, 2)).unflatten(2, (WINDOW, WINDOW)))
+            scores = torch.baddbmm(bias, q.transpose(1, 2), k, alpha=self.scale)  # q k / sqrt(d) + bias, (B, 49, 49)
+            outputs.append((v @ scores.softmax(-1).transpose(1, 2)).unflatten(2, (WINDOW, WINDOW)))
         return self.proj(torch.cat(outputs, 1))
 
 
@@ -260,41 +231,31 @@ class EfficientViT(nn.Module):
         load_matching(self, source, origin=str(file))
 
 
-CONFIGS: Mapping[str, dict] = {
-    "M0": {"embed_dim": (64, 128, 192), "depth": (1, 2, 3), "num_heads": (4, 4, 4), "kernels": (7, 5, 3, 3)},
-    "M1": {"embed_dim": (128, 144, 192), "depth": (1, 2, 3), "num_heads": (2, 3, 3), "kernels": (7, 5, 3, 3)},
-    "M2": {"embed_dim": (128, 192, 224), "depth": (1, 2, 3), "num_heads": (4, 3, 2), "kernels": (7, 5, 3, 3)},
-    "M3": {"embed_dim": (128, 240, 320), "depth": (1, 2, 3), "num_heads": (4, 3, 4), "kernels": (5, 5, 5, 5)},
-    "M4": {"embed_dim": (128, 256, 384), "depth": (1, 2, 3), "num_heads": (4, 4, 4), "kernels": (7, 5, 3, 3)},
-    "M5": {"embed_dim": (192, 288, 384), "depth": (1, 3, 4), "num_heads": (3, 3, 4), "kernels": (7, 5, 3, 3)},
-}
-
-
 @register(plans.backbone(64, 64, 128, 192))
 def EfficientViT_M0(pretrained: str | None = None, frozen_stages: int = 0) -> EfficientViT:
-    return EfficientViT(**CONFIGS["M0"], pretrained=pretrained, frozen_stages=frozen_stages)
+    return EfficientViT((64, 128, 192), (1, 2, 3), (4, 4, 4), (7, 5, 3, 3), pretrained, frozen_stages)
 
 
 @register(plans.backbone(128, 128, 144, 192))
 def EfficientViT_M1(pretrained: str | None = None, frozen_stages: int = 0) -> EfficientViT:
-    return EfficientViT(**CONFIGS["M1"], pretrained=pretrained, frozen_stages=frozen_stages)
+    return EfficientViT((128, 144, 192), (1, 2, 3), (2, 3, 3), (7, 5, 3, 3), pretrained, frozen_stages)
 
 
 @register(plans.backbone(128, 128, 192, 224))
 def EfficientViT_M2(pretrained: str | None = None, frozen_stages: int = 0) -> EfficientViT:
-    return EfficientViT(**CONFIGS["M2"], pretrained=pretrained, frozen_stages=frozen_stages)
+    return EfficientViT((128, 192, 224), (1, 2, 3), (4, 3, 2), (7, 5, 3, 3), pretrained, frozen_stages)
 
 
 @register(plans.backbone(128, 128, 240, 320))
 def EfficientViT_M3(pretrained: str | None = None, frozen_stages: int = 0) -> EfficientViT:
-    return EfficientViT(**CONFIGS["M3"], pretrained=pretrained, frozen_stages=frozen_stages)
+    return EfficientViT((128, 240, 320), (1, 2, 3), (4, 3, 4), (5, 5, 5, 5), pretrained, frozen_stages)
 
 
 @register(plans.backbone(128, 128, 256, 384))
 def EfficientViT_M4(pretrained: str | None = None, frozen_stages: int = 0) -> EfficientViT:
-    return EfficientViT(**CONFIGS["M4"], pretrained=pretrained, frozen_stages=frozen_stages)
+    return EfficientViT((128, 256, 384), (1, 2, 3), (4, 4, 4), (7, 5, 3, 3), pretrained, frozen_stages)
 
 
 @register(plans.backbone(192, 192, 288, 384))
 def EfficientViT_M5(pretrained: str | None = None, frozen_stages: int = 0) -> EfficientViT:
-    return EfficientViT(**CONFIGS["M5"], pretrained=pretrained, frozen_stages=frozen_stages)
+    return EfficientViT((192, 288, 384), (1, 3, 4), (3, 3, 4), (7, 5, 3, 3), pretrained, frozen_stages)

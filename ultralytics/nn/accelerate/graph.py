@@ -9,22 +9,6 @@ from torch import nn
 
 from ultralytics.nn.parser import TRACE_SIZE, layer_numbers, layer_sources
 
-LAYER_ATTRIBUTES = (
-    "i",
-    "f",
-    "num_slots",
-    "unpack_inputs",
-    "type",
-    "np",
-    "arguments",
-    "repeats",
-    "assumed",
-    "where",
-    "in_backbone",
-    "row_name",
-    "row_module",
-)  # fmt: skip - of a built layer, copied to its replacement
-
 
 class LayerGraph:
     """Layers in the order of the forward pass, and the numbers of the maps that each reads; -1 is the image.
@@ -39,23 +23,23 @@ class LayerGraph:
         self.channels = network.yaml["ch"]
         self.shapes = dict(zip(self.layers, network.layer_shapes, strict=True))
         self.sources: dict[nn.Module, list[int]] = {layer: list(layer_sources(layer)) for layer in self.layers}
-        self.takes_list = {layer: isinstance(layer.f, list) for layer in self.layers}
 
     def producer(self, number: int) -> nn.Module | None:
         """Return the layer that produces map `number`; None for the image."""
         return next((layer for layer in self.layers if number in layer_numbers(layer)), None)
 
     def map_shape(self, number: int) -> tuple[int, ...]:
-        """Return (B, C, H, W) of map `number` at the traced size, of the image for -1."""
+        """Return (C, H, W) of map `number` at the traced size, of the image for -1."""
         layer = self.producer(number)
         if layer is None:
-            return (1, self.channels, TRACE_SIZE, TRACE_SIZE)
-        return self.shapes[layer][number - layer.i - 1 if layer.num_slots > 1 else 0]
+            return (self.channels, TRACE_SIZE, TRACE_SIZE)
+        return self.shapes[layer][number - layer.i - 1 if layer.num_slots > 1 else 0][1:]
 
-    def example_input(self, layer: nn.Module) -> tuple[Any, ...]:
-        """Return arguments for a call of `layer` on the meta device."""
-        maps = [torch.empty(self.map_shape(number), device="meta") for number in self.sources[layer]]
-        if not self.takes_list[layer]:
+    def example_input(self, layer: nn.Module, images: int) -> tuple[Any, ...]:
+        """Return arguments for a call of `layer`: zeros for a number of images."""
+        like = next(layer.parameters(), torch.empty(0))
+        maps = [like.new_zeros(images, *self.map_shape(number)) for number in self.sources[layer]]
+        if not isinstance(layer.f, list):
             return (maps[0],)
         return tuple(maps) if layer.unpack_inputs else (maps,)
 
@@ -65,17 +49,16 @@ class LayerGraph:
 
     def replace(self, old: nn.Module, new: nn.Module, sources: list[int]) -> None:
         """Replace `old` by `new`, which takes a list of maps and keeps the number."""
-        for name in LAYER_ATTRIBUTES:
-            setattr(new, name, getattr(old, name))
-        new.unpack_inputs = False
+        vars(new).update({**vars(old), **vars(new)})  # what the parser added
+        new.f, new.unpack_inputs = sources, False
         self.layers[self.layers.index(old)] = new
-        self.sources[new], self.takes_list[new], self.shapes[new] = sources, True, self.shapes.pop(old)
-        del self.sources[old], self.takes_list[old]
+        self.sources[new], self.shapes[new] = sources, self.shapes[old]
+        del self.sources[old]
 
     def remove(self, layer: nn.Module) -> None:
         """Remove a layer that no other layer reads."""
         self.layers.remove(layer)
-        del self.sources[layer], self.takes_list[layer], self.shapes[layer]
+        del self.sources[layer]
 
     def write_to(self, network: nn.Module) -> None:
         """Write layers, connections and shapes to `network`."""
@@ -84,7 +67,7 @@ class LayerGraph:
         for layer in self.layers:
             read = [-1 if number == before else number for number in self.sources[layer]]
             kept.update(number for number in read if number >= 0)
-            layer.f = read if self.takes_list[layer] else read[0]
+            layer.f = read if isinstance(layer.f, list) else read[0]
             before = layer.i
         network.model = nn.Sequential(*self.layers)
         network.save = sorted(kept)

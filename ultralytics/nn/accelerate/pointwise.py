@@ -87,7 +87,7 @@ def _split_over_concat(graph: LayerGraph, source: int, weight: Tensor) -> list[P
     if type(concat) is not Concat or concat.d != 1 or not graph.reads_once(source):
         return whole
     sources = graph.sources[concat]
-    channels = [graph.map_shape(s)[1] for s in sources]
+    channels = [graph.map_shape(s)[0] for s in sources]
     parts = [_absorb(graph, Part(s, w)) for s, w in zip(sources, weight.split(channels, 1), strict=True)]
     if not any(part.absorbed for part in parts):
         return whole
@@ -137,7 +137,7 @@ class SplitConvolution(nn.Module):
             total = nn.functional.interpolate(total, scale_factor=float(scale), mode="nearest")
         for conv, level, scale in zip(self.convs[1:], maps[1:], self.scales[1:], strict=True):
             add_upsampled(total, conv(level), scale)  # in place: no other layer reads the first
-        return nn.functional.silu(total, inplace=True) if type(self.act) is nn.SiLU else self.act(total)
+        return self.act(total)
 
 
 def add_upsampled(total: Tensor, y: Tensor, scale: int) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
 from ultralytics.nn.modules.argument_checks import require_multiple
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
+from ultralytics.utils.torch_utils import fuse_conv_and_bn
 
 # In place: each follows a batch norm or a sum, which do not need their own output for the gradient.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -35,22 +37,16 @@ def autopad(k: int | Sequence[int], p: int | Sequence[int] | None = None, d: int
     return (d * (k - 1) + 1) // 2 if isinstance(k, int) else [autopad(side, None, d) for side in k]
 
 
-def point_padding(
-    where: str, k: int | Sequence[int], p: int | Sequence[int] | None = None, d: int = 1
-) -> tuple[int, ...]:
+def point_padding(where: str, k: int | Sequence[int], p: int | Sequence[int] | None, d: int) -> tuple[int, ...]:
     """Return the padding of a 1x1 convolution whose output has the size that kernel `k`, `p` and `d` give.
 
-    Raises:
-        ModelConfigError: there is none: the kernel is even, or it shrinks the map.
+    Raises ModelConfigError if there is none: the kernel is even, or it shrinks the map.
     """
-    given = autopad(k, p, d)
-    sides = (k, k) if isinstance(k, int) else tuple(k)
-    paddings = (given, given) if isinstance(given, int) else tuple(given)
+    sides, paddings = ([v, v] if isinstance(v, int) else v for v in (k, autopad(k, p, d)))
     rest = tuple(padding - d * (side // 2) for side, padding in zip(sides, paddings, strict=True))
     if min(rest) < 0 or any(side % 2 == 0 for side in sides):
         raise ModelConfigError(
-            f"{where}: the 1x1 branch needs an odd k and p of at least d * (k // 2) to match the k x k branch, "
-            f"got k={k}, p={p}, d={d}"
+            f"{where}: the 1x1 branch needs an odd k and p of at least d * (k // 2), got k={k}, p={p}, d={d}"
         )
     return rest
 
@@ -58,8 +54,7 @@ def point_padding(
 def activation(act: bool | str | nn.Module | None, default: nn.Module | None = None) -> nn.Module:
     """Build the module for an `act` argument: True for `default`, False or None for identity, a name, or a module.
 
-    Raises:
-        ModelConfigError: unknown name or type.
+    Raises ModelConfigError for an unknown name or type.
     """
     if isinstance(act, nn.Module):
         return act
@@ -69,38 +64,20 @@ def activation(act: bool | str | nn.Module | None, default: nn.Module | None = N
         return nn.Identity()
     if isinstance(act, str) and act.lower() in ACTIVATIONS:
         return ACTIVATIONS[act.lower()]()
-    near = did_you_mean(act, ACTIVATIONS) if isinstance(act, str) else ""
-    raise ModelConfigError(
-        f"act: expected False, None, a module or one of {', '.join(ACTIVATIONS)}"
-        f"{', or True for the default' if default is not None else ''}, got {act!r}{near}"
-    )
-
-
-def in_place(act: nn.Module) -> nn.Module:
-    """Return the activation in its in-place form if it has one, for inference directly after a convolution."""
-    if getattr(act, "inplace", None) is not False:
-        return act
-    act = copy.copy(act)  # it may be shared with other layers
-    act.inplace = True
-    return act
-
-
-def batchnorm_affine(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Compute the scale and offset per channel that `bn` applies in eval mode, in float64."""
-    scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-    return scale, bn.bias.double() - bn.running_mean.double() * scale
+    names = ", ".join(ACTIVATIONS) + (", or True for the default" if default is not None else "")
+    near = did_you_mean(str(act), ACTIVATIONS)
+    raise ModelConfigError(f"act: expected False, None, a module or one of {names}, got {act!r}{near}")
 
 
 @torch.no_grad()
-def fold_batchnorm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
-    """Compute one convolution for `bn(conv(x))` in eval mode, in float64."""
-    scale, offset = batchnorm_affine(bn)
-    folded = nn.Conv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups
-    ).to(conv.weight)
-    folded.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
-    folded.bias.copy_(offset if conv.bias is None else offset + conv.bias.double() * scale)
-    return folded.requires_grad_(False)
+def sum_of_branches(*branches: tuple[nn.Conv2d, nn.BatchNorm2d]) -> nn.Conv2d:
+    """Compute one convolution for the sum of bn(conv(x)) in eval mode; kernels are centered in the first one's."""
+    first, *others = (fuse_conv_and_bn(copy.deepcopy(conv), bn) for conv, bn in branches)
+    for other in others:
+        rows, columns = ((a - b) // 2 for a, b in zip(first.kernel_size, other.kernel_size, strict=True))
+        first.weight += F.pad(other.weight, (columns, columns, rows, rows))
+        first.bias += other.bias
+    return first
 
 
 @register(plans.conv)
@@ -121,12 +98,6 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.bn(self.conv(x)))
-
-    def fold(self) -> None:
-        """Fold the batch norm into the convolution, for inference."""
-        if not isinstance(self.bn, nn.Identity):
-            self.conv, self.bn = fold_batchnorm(self.conv, self.bn), nn.Identity()
-            self.act = in_place(self.act)
 
 
 @register(plans.conv)
@@ -154,8 +125,8 @@ class LightConv(nn.Module):
 class RepConv(nn.Module):
     """Sum of a 3x3 and a 1x1 convolution in training, one 3x3 convolution after folding.
 
-    RepVGG, https://arxiv.org/abs/2101.03697. `bn` adds the identity branch if size and channels stay. `deploy` has no
-    effect, as in the published class: fold() merges the branches. The `activation` of a model file does not apply.
+    RepVGG, https://arxiv.org/abs/2101.03697. `bn` adds the identity branch if size and channels stay. As in the
+    published class, `deploy` has no effect, and the `activation` of a model file does not apply.
     """
 
     default_act = nn.SiLU()
@@ -169,31 +140,19 @@ class RepConv(nn.Module):
         self.act = activation(act, self.default_act)
 
     def forward(self, x: Tensor) -> Tensor:
-        if hasattr(self, "conv"):  # after fold()
-            return self.act(self.conv(x))
         summed = self.conv1(x) + self.conv2(x)
         return self.act(summed if self.bn is None else summed + self.bn(x))
 
-    @torch.no_grad()
     def fold(self) -> None:
-        """Merge all branches into one convolution, for inference."""
-        if hasattr(self, "conv"):
-            return
-        wide, point = (
-            branch.conv if isinstance(branch.bn, nn.Identity) else fold_batchnorm(branch.conv, branch.bn)
-            for branch in (self.conv1, self.conv2)
-        )
-        row, column = (side // 2 for side in wide.kernel_size)
-        wide.weight[:, :, row, column] += point.weight[:, :, 0, 0]
-        wide.bias += point.bias
+        """Merge all branches into one `Conv`, for inference."""
+        branches = [(branch.conv, branch.bn) for branch in (self.conv1, self.conv2)]
         if self.bn is not None:
-            scale, offset = batchnorm_affine(self.bn)
-            channels = torch.arange(wide.out_channels, device=scale.device)
-            wide.weight[channels, channels % (wide.in_channels // wide.groups), row, column] += scale.to(wide.weight)
-            wide.bias += offset.to(wide.bias)
-            self.bn = None
+            identity = copy.deepcopy(self.conv2.conv)
+            nn.init.dirac_(identity.weight, identity.groups)
+            branches.append((identity, self.bn))
+        self.conv, self.bn = sum_of_branches(*branches), nn.Identity()
         del self.conv1, self.conv2
-        self.conv, self.act = wide, in_place(self.act)
+        self.__class__ = Conv
 
 
 @register(plans.conv)
@@ -205,17 +164,15 @@ class Conv2(Conv):
         self.cv2 = nn.Conv2d(c1, c2, 1, s, point_padding("Conv2", k, p, d), groups=g, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        summed = self.conv(x) + self.cv2(x) if hasattr(self, "cv2") else self.conv(x)
-        return self.act(self.bn(summed))
+        return self.act(self.bn(self.conv(x) + self.cv2(x)))
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Merge both convolutions and the batch norm, for inference."""
-        if hasattr(self, "cv2"):
-            row, column = (side // 2 for side in self.conv.kernel_size)
-            self.conv.weight[:, :, row, column] += self.cv2.weight[:, :, 0, 0]
-            del self.cv2
-        super().fold()
+        """Merge both convolutions into those of one `Conv`, for inference."""
+        row, column = (side // 2 for side in self.conv.kernel_size)
+        self.conv.weight[:, :, row, column] += self.cv2.weight[:, :, 0, 0]
+        del self.cv2
+        self.__class__ = Conv
 
 
 @register(plans.conv)
@@ -232,18 +189,6 @@ class ConvTranspose(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.bn(self.conv_transpose(x)))
-
-    @torch.no_grad()
-    def fold(self) -> None:
-        """Fold the batch norm into the convolution, for inference."""
-        if isinstance(self.bn, nn.Identity):
-            return
-        scale, offset = batchnorm_affine(self.bn)
-        weight = self.conv_transpose.weight  # (c1, c2, k, k)
-        weight.copy_(weight.double() * scale.view(1, -1, 1, 1))
-        self.conv_transpose.bias = nn.Parameter(offset.to(weight))
-        self.conv_transpose.requires_grad_(False)
-        self.bn = nn.Identity()
 
 
 @register(plans.conv)
@@ -350,11 +295,6 @@ class ConvNormLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.norm(self.conv(x)))
-
-    def fold(self) -> None:
-        """Fold the batch norm into the convolution, for inference."""
-        if not isinstance(self.norm, nn.Identity):
-            self.conv, self.norm = fold_batchnorm(self.conv, self.norm), nn.Identity()
 
 
 @register(plans.concat)

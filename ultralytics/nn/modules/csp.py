@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
 from ultralytics.nn.modules.argument_checks import require_multiple, require_same
-from ultralytics.nn.modules.conv import Conv, DWConv, GhostConv, RepConv, batchnorm_affine, fold_batchnorm
+from ultralytics.nn.modules.conv import Conv, DWConv, GhostConv, RepConv, sum_of_branches
 from ultralytics.nn.modules.transformer import TransformerBlock
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
@@ -210,18 +209,6 @@ class BottleneckCSP(nn.Module):
         y = torch.cat((self.cv3(self.m(self.cv1(x))), self.cv2(x)), 1)  # (B, 2 c_, H, W)
         return self.cv4(self.act(self.bn(y)))
 
-    @torch.no_grad()
-    def fold(self) -> None:
-        """Fold each half of the normalization into the convolution before it, for inference."""
-        if isinstance(self.bn, nn.Identity):
-            return
-        scales, offsets = (values.chunk(2) for values in batchnorm_affine(self.bn))
-        for conv, scale, offset in zip((self.cv3, self.cv2), scales, offsets, strict=True):
-            conv.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
-            conv.bias = nn.Parameter(offset.to(conv.weight))
-            conv.requires_grad_(False)
-        self.bn = nn.Identity()
-
 
 @register(plans.conv)
 class SCDown(nn.Module):
@@ -245,21 +232,14 @@ class RepVGGDW(nn.Module):
         self.dim, self.act = ed, nn.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.conv(x) + self.conv1(x) if hasattr(self, "conv1") else self.conv(x))
+        return self.act(self.conv(x) + self.conv1(x))
 
-    @torch.no_grad()
     def fold(self) -> None:
-        """Merge both branches into one convolution, for inference."""
-        if not hasattr(self, "conv1"):
-            return
-        wide, small = (
-            branch.conv if isinstance(branch.bn, nn.Identity) else fold_batchnorm(branch.conv, branch.bn)
-            for branch in (self.conv, self.conv1)
-        )
-        wide.weight += F.pad(small.weight, (2, 2, 2, 2))
-        wide.bias += small.bias
+        """Merge both branches into one `Conv`, for inference."""
+        branches = ((branch.conv, branch.bn) for branch in (self.conv, self.conv1))
+        self.conv, self.bn = sum_of_branches(*branches), nn.Identity()
         del self.conv1
-        self.conv = wide
+        self.__class__ = Conv
 
 
 class CIB(nn.Module):

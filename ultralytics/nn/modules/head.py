@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -11,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn.modules.argument_checks import require_whole
-from ultralytics.nn.modules.conv import fold_batchnorm
 from ultralytics.nn.modules.deformable import DeformableTransformerDecoder, DeformableTransformerDecoderLayer
 from ultralytics.nn.modules.denoising import get_cdn_group
 from ultralytics.nn.modules.one_to_many import OneToManyHead
@@ -21,22 +21,16 @@ from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 
 DECODER_SETTINGS = {"num_queries": "nq", "num_denoising": "nd"}  # top-level YAML key: constructor argument
-DECODER_ARGUMENTS = (  # of a row, after nc
-    *("hd", "nq", "ndp", "nh", "ndl", "d_ffn", "dropout", "act", "eval_idx", "nd"),
-    *("label_noise_ratio", "box_noise_scale", "learnt_init_query"),
-)
 
 
 def _decoder(ctx: RowContext, nc: int, *args: Any) -> LayerSpec:
     """Plan a row `[nc, hd, nq, ...]`; top-level settings of the model file replace arguments."""
     ctx.require_once()
-    if len(args) > len(DECODER_ARGUMENTS):
-        names = ", ".join(DECODER_ARGUMENTS)
-        raise ModelConfigError(f"it takes nc and up to {len(DECODER_ARGUMENTS)} more ({names}), got {len(args)} more")
-    kwargs = dict(zip(DECODER_ARGUMENTS, args, strict=False))
-    settings = {arg: ctx.settings.get(key) for key, arg in DECODER_SETTINGS.items()}
-    kwargs.update({arg: value for arg, value in settings.items() if value is not None})
-    return LayerSpec((nc, ctx.inputs), nc, kwargs=kwargs)
+    names = list(inspect.signature(RTDETRDecoder).parameters)[2:]  # after nc and ch
+    if len(args) > len(names):
+        raise ModelConfigError(f"it takes nc and up to {len(names)} more ({', '.join(names)}), got {len(args)} more")
+    settings = {arg: value for key, arg in DECODER_SETTINGS.items() if (value := ctx.settings.get(key)) is not None}
+    return LayerSpec((nc, ctx.inputs), nc, kwargs=dict(zip(names, args, strict=False)) | settings)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager:
@@ -143,12 +137,6 @@ class RTDETRDecoder(nn.Module):
             self.one_to_many = OneToManyHead(self.hidden_dim, self.nc).to(weight.device, weight.dtype)
         elif present and not on:
             del self.one_to_many
-
-    def fold(self) -> None:
-        """Fold the batch norms of the input projections into their convolutions, for inference."""
-        for projection in self.input_proj:
-            if not isinstance(projection[1], nn.Identity):
-                projection[0], projection[1] = fold_batchnorm(*projection), nn.Identity()
 
     def forward(self, x: list[Tensor], batch: dict[str, Any] | None = None) -> tuple | Tensor:
         """Decode feature maps.
