@@ -119,8 +119,8 @@ class CascadedGroupAttention(nn.Module):
             part = part + outputs[-1] if outputs else part  # the cascade
             q, k, v = qkv(part).split((KEY_DIM, KEY_DIM, self.value_dim), 1)
             q, k, v = dw(q).flatten(2), k.flatten(2), v.flatten(2)  # (B, C, 7, 7) -> (B, C, 49)
-            scores = torch.baddbmm(bias, q.transpose(1, 2), k, alpha=self.scale)  # q k / sqrt(d) + bias, (B, 49, 49)
-            outputs.append((v @ scores.softmax(-1).transpose(1, 2)).unflatten(2, (WINDOW, WINDOW)))
+            attention = (q.transpose(1, 2) @ k * self.scale + bias).softmax(-1)  # (B, 49, 49)
+            outputs.append((v @ attention.transpose(1, 2)).unflatten(2, (WINDOW, WINDOW)))
         return self.proj(torch.cat(outputs, 1))
 
 
