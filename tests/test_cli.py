@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import runpy
 import subprocess
@@ -12,9 +11,8 @@ from pathlib import Path
 import pytest
 
 import ultralytics
-from ultralytics import cli
 from ultralytics.cfg.options import DEFAULT_CFG_PATH, get_cfg
-from ultralytics.cli import main, parse_call, parse_options, run_guarded, run_script
+from ultralytics.cli import main, parse_call, parse_options, run_guarded
 from ultralytics.utils.errors import DataError, OptionError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,20 +45,13 @@ def calls(monkeypatch):
 @pytest.mark.parametrize(
     ("line", "call"),
     [
-        (
-            "detect train model=m.yaml data=my.yaml epochs=72 imgsz=640 batch=4",
-            ("train", "m.yaml", {"data": "my.yaml", "epochs": 72, "imgsz": 640, "batch": 4}),
-        ),
+        ("detect train model=m.yaml data=d.yaml epochs=72", ("train", "m.yaml", {"data": "d.yaml", "epochs": 72})),
         ("train model=m.yaml data=d.yaml device=0", ("train", "m.yaml", {"data": "d.yaml", "device": "0"})),
         ("model=m.yaml mode=train data=d.yaml task=detect", ("train", "m.yaml", {"data": "d.yaml"})),
         ("train resume=last.pt", ("train", "last.pt", {"resume": "last.pt"})),
         ("train model=last.pt resume=True", ("train", "last.pt", {"resume": True})),
         ("val --model best.pt --plots False", ("val", "best.pt", {"plots": False})),
-        ("predict model=b.pt source=0", ("predict", "b.pt", {"source": 0, "stream": True, "save": True})),
-        (
-            "predict model=b.pt source=a.jpg save=False",
-            ("predict", "b.pt", {"source": "a.jpg", "stream": True, "save": False}),
-        ),
+        ("predict model=b.pt source=0 save=False", ("predict", "b.pt", {"source": 0, "stream": True, "save": False})),
     ],
 )
 def test_mode_calls_the_model(line, call, calls):
@@ -73,18 +64,12 @@ def test_mode_calls_the_model(line, call, calls):
     [
         ("trian model=m.yaml", "yolo: unknown command 'trian'; did you mean 'train'?"),
         ("xyz", "expected train, val, predict, export; see `yolo help`"),
-        ("mode=trian model=m", "did you mean 'train'?"),
         ("detect", "yolo: no mode given; expected train, val"),
-        ("model=m.yaml", "yolo: no mode given"),
         ("train mode=val model=m", "the mode is given twice"),
         ("train", "model= is missing; for example `yolo train model="),
         ("train model=m.yaml", "data= is missing; for example `yolo train"),
         ("predict model=m.pt", "source= is missing; for example `yolo predict"),
-        ("train model=m data=d epoch=3", "did you mean 'epochs'?"),
-        ("train model=m data=d epochs 3", "write epochs=3"),
         ("track model=m", "yolo track: not implemented"),
-        ("train model=m data=d task=segment", "task: expected one of 'detect'"),
-        ("train model=m data=d imgsz=320,640", "write imgsz=640"),
         ("version 3", "yolo version: unexpected argument '3'"),
         ("train cfg=nope.yaml", "nope.yaml: no such file"),
     ],
@@ -99,9 +84,8 @@ def test_user_errors_are_one_line_and_exit_code_2(line, message, calls, capsys):
 @pytest.mark.parametrize(
     ("line", "code", "output"),
     [
-        ("version", 0, f"{ultralytics.__version__}\n"),
+        ("", 0, "yolo [detect] train|val|predict|export key=value"),
         ("--version", 0, f"{ultralytics.__version__}\n"),
-        ("-h", 0, "yolo [detect] train|val|predict|export key=value"),
         ("cfg", 0, "# Every option of train, val, predict and export"),
         ("train model=m.yaml data=d.yaml imgsz=x", 2, "error: imgsz: expected an integer >= 32 or a list of integers"),
     ],
@@ -112,11 +96,6 @@ def test_commands_and_option_errors_do_not_import_torch(line, code, output, tmp_
     command = [sys.executable, "-c", program, *line.split()]
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (run.returncode, (run.stdout + run.stderr)[: len(output)]) == (code, output)
-
-
-def test_no_arguments_print_help(capsys):
-    assert main([]) == 0
-    assert "yolo [detect]" in capsys.readouterr().out
 
 
 def test_copy_cfg_writes_a_usable_file_and_keeps_an_existing_one(tmp_path, monkeypatch, calls, capsys):
@@ -133,19 +112,6 @@ def test_copy_cfg_writes_a_usable_file_and_keeps_an_existing_one(tmp_path, monke
     assert calls == [("train", "m.yaml", {"epochs": 3, "data": "d.yaml", "batch": 2})]
 
 
-def test_checks_command(monkeypatch, capsys):
-    monkeypatch.setitem(cli.COMMANDS, "checks", lambda: print("report"))
-    assert main(["checks"]) == 0
-    assert capsys.readouterr().out == "report\n"
-
-
-def raising(error: BaseException):
-    def action():
-        raise error
-
-    return action
-
-
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
@@ -154,15 +120,11 @@ def raising(error: BaseException):
     ],
 )
 def test_exit_codes(error, code, line, capsys):
-    assert run_guarded(raising(error)) == code
-    captured = capsys.readouterr()
-    assert captured.err.startswith(line) and captured.err.count("\n") == 1 and captured.out == ""
+    def action():
+        raise error
 
-
-@pytest.mark.parametrize("error", [ZeroDivisionError(), PermissionError(errno.EACCES, "denied")])
-def test_other_errors_keep_their_traceback(error):
-    with pytest.raises(type(error)):
-        run_guarded(raising(error))
+    assert run_guarded(action) == code
+    assert capsys.readouterr() == ("", line)
 
 
 @pytest.mark.parametrize(
@@ -186,20 +148,14 @@ def test_options_are_parsed(words, given):
     ("words", "message"),
     [
         (["epochs", "72"], "cannot read 'epochs'; write epochs=72"),
-        (["epochs"], "write epochs=VALUE"),
-        (["epochs:", "72"], "write epochs=72"),
-        (["-epochs", "72"], "write epochs=72"),
         (["epochs", "=", "72"], "without spaces around '='"),
         (["epochs=", "72"], "without spaces around '='"),
         (["--epochs"], "--epochs: the value is missing; write --epochs VALUE"),
-        (["--epochs", "--batch", "3"], "--epochs: the value is missing"),
-        (["--epochs="], "name or value is missing"),
         (["--=3"], "name or value is missing"),
         (["epochs=3", "--epochs", "5"], "epochs: given twice (3 and '5')"),
         (["--batchsize", "3"], "unknown option 'batchsize'; did you mean 'batch'?"),
         (["lr0=-1"], "lr0: expected a number > 0, got -1.0 (float)"),
         (["epochs=many"], "epochs: expected an integer >= 1, got 'many' (str)"),
-        (["iou=0.5"], "needs no NMS"),
         (["best.pt"], "write model=best.pt"),
         (["coco.yaml"], "write data=coco.yaml for a dataset"),
         (["bus.jpg"], "for example epochs=72"),
@@ -228,8 +184,6 @@ def tool(runs: list[str], size: int = 3, half: bool = False, names: str | None =
     [
         (["a", "b/c", "size=4"], {"runs": ["a", "b/c"], "size": 4}),
         (["runs=a,b", "--size", "4", "--half"], {"runs": ["a", "b"], "size": 4, "half": True}),
-        (["--half", "False", "a"], {"half": False, "runs": ["a"]}),
-        (["--half", "a", "--names=x,y"], {"half": True, "runs": ["a"], "names": "x,y"}),
         (["a", "--many", "5"], {"runs": ["a"], "size": 5}),
     ],
 )
@@ -307,18 +261,3 @@ def test_scripts_call_the_model(script, line, call):
 def test_scripts_print_errors_and_help(script, line, code, message, capsys):
     assert script(line) == (code, [])
     assert message in "".join(capsys.readouterr())
-
-
-def test_run_script_passes_the_arguments_of_a_tool(monkeypatch):
-    got = []
-    monkeypatch.setattr(sys, "argv", ["tools/get_FPS.py", "--many", "2", "a"])
-    with pytest.raises(SystemExit) as exited:
-        run_script(lambda **_: None, "usage")
-    assert exited.value.code == 2  # options only, and `many` is none
-
-    def command(runs: list[str], size: int = 3) -> None:
-        got.append((runs, size))
-
-    with pytest.raises(SystemExit) as exited:
-        run_script(command, "usage", {"many": "size"})
-    assert (exited.value.code, got) == (0, [(["a"], 2)])

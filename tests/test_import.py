@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import ultralytics
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Runs in a fresh interpreter; audit hooks report every file opened for writing and every socket.
@@ -73,8 +75,7 @@ def test_import_has_no_effects_and_needs_no_torch(module, tmp_path):
     folder = tmp_path / "home"
     folder.mkdir()
     seen = imported(module, folder=folder)
-    assert seen["noticed"] == []
-    assert seen["environment"] == []
+    assert seen["noticed"] == seen["environment"] == []
     heavy = {"torch", "torchvision", "numpy", "cv2", "matplotlib", "scipy", "timm", "PIL"} & set(seen["modules"])
     assert not heavy
 
@@ -89,30 +90,21 @@ def test_no_module_has_effects_when_imported(tmp_path):
         "torch torch.utils.data torchvision numpy cv2 matplotlib.figure scipy.optimize timm thop PIL.Image yaml tqdm"
     )
     seen = imported(*modules, folder=folder, after=libraries)
-    assert seen["noticed"] == []
-    assert seen["environment"] == []
-    assert seen["patched"] == []
+    assert seen["noticed"] == seen["environment"] == seen["patched"] == []
 
 
 def test_public_names_resolve_lazily():
-    import ultralytics
-
     assert callable(ultralytics.checks)
     assert set(ultralytics.__all__) <= set(dir(ultralytics))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = ultralytics.nothing
 
 
-def test_version_agrees_with_the_package_metadata():
-    import ultralytics
-
+def test_version_and_requirements_agree_with_the_package_metadata():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f'\nversion = "{ultralytics.__version__}"\n' in text
-
-
-def test_requirements_agree_with_the_package_metadata():
     wanted = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
-    block = (ROOT / "pyproject.toml").read_text().partition("dependencies = [")[2].partition("]")[0]
+    block = text.partition("dependencies = [")[2].partition("]")[0]
     assert wanted == [line.strip().strip('",') for line in block.strip().splitlines()]
 
 
