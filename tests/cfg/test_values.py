@@ -70,7 +70,7 @@ def test_a_torch_device_is_accepted():
         ("freeze", [], "freeze: expected"),
         ("rect", True, "rect: expected False, got True; RT-DETR resizes every image"),
         ("task", "segment", "task: expected one of 'detect'"),
-        ("batch", 0, ">= 1 or -1, got 0"),
+        ("batch", 0, "batch=0: expected a number >= 1, or -1 (automatic) in training"),
         ("loggers", "tensorbord", "'clearml' or null, got 'tensorbord' (str); did you mean 'tensorboard'?"),
         ("loggers", ["comet"], "loggers: expected some of 'tensorboard', 'wandb', 'mlflow', 'clearml'"),
     ],

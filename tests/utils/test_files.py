@@ -49,15 +49,7 @@ def test_resumed_weights_of_a_file_or_a_folder(tmp_path):
 
 
 def test_safe_name():
-    assert safe_name("rtsp://a:1/b?c") == "rtsp___a_1_b_c"
-    assert safe_name("..") == "_"
-
-
-def test_written_file_has_the_usual_permissions(tmp_path):
-    file = write_text(tmp_path / "new" / "a.txt", "línea\n")
-    assert file.read_bytes() == "línea\n".encode()
-    (tmp_path / "plain").touch()
-    assert file.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert safe_name("rtsp://a:1/b?c") == "rtsp___a_1_b_c" and safe_name("..") == "_"
 
 
 def test_failed_write_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path, monkeypatch):

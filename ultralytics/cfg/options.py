@@ -40,7 +40,7 @@ class Options:
     modules: str | list[str] | None
     # Common
     imgsz: Annotated[int | list[int], Range(32)]
-    batch: Annotated[int, Range(1, also=-1)]
+    batch: Annotated[int, Range(-1)]  # -1: as many as fit into the memory
     device: Annotated[int | str | list[int] | None, DeviceName()]
     workers: Count
     half: bool
@@ -153,8 +153,8 @@ class Options:
                 setattr(self, key, [getattr(self, key)])
         if isinstance(self.imgsz, list):
             self._check_sides(self.imgsz)
-        if self.batch == -1 and self.mode in ("val", "predict", "export"):
-            raise OptionError(f"batch=-1: automatic batch size is for train only; give a number for {self.mode}")
+        if self.batch == 0 or (self.batch == -1 and self.mode in ("val", "predict", "export")):
+            raise OptionError(f"batch={self.batch}: expected a number >= 1, or -1 (automatic) in training")
         self.__dict__["_frozen"] = True
 
     def _check_sides(self, sides: list[int]) -> None:

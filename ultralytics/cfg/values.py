@@ -21,27 +21,23 @@ from ultralytics.utils.errors import OptionError, did_you_mean
 
 @dataclass(frozen=True)
 class Range:
-    """Allowed range of a number, or of each number in a list; other types pass. `also` is one more allowed value."""
+    """Allowed range of a number, or of each number in a list; other types pass."""
 
     low: float
     high: float = math.inf
     open_low: bool = False
     open_high: bool = False
-    also: float | None = None
 
     def __str__(self) -> str:
-        text = f"in {'(' if self.open_low else '['}{self.low}, {self.high}{')' if self.open_high else ']'}"
         if self.high == math.inf:
-            text = f"{'>' if self.open_low else '>='} {self.low}"
-        return text if self.also is None else f"{text} or {self.also}"
+            return f"{'>' if self.open_low else '>='} {self.low}"
+        return f"in {'(' if self.open_low else '['}{self.low}, {self.high}{')' if self.open_high else ']'}"
 
     def check(self, value: object) -> object:
         """Return `value`; raise ValueError if a number is out of range."""
         open_ends = {self.low} if self.open_low else {self.high} if self.open_high else ()
         for number in value if isinstance(value, list) else [value]:
-            if type(number) not in (int, float) or number == self.also:
-                continue
-            if not self.low <= number <= self.high or number in open_ends:
+            if type(number) in (int, float) and (not self.low <= number <= self.high or number in open_ends):
                 raise ValueError
         return value
 
@@ -116,8 +112,7 @@ def rules_of(annotation: object) -> tuple[Range | OneOf | DeviceName, ...]:
 
 def describe_values(annotation: object) -> str:
     """Describe the allowed values: 'a number in [0, 1] or null'."""
-    words = []
-    rules = rules_of(annotation)
+    rules, words = rules_of(annotation), []
     for kind in alternatives(annotation):
         ranges = [str(rule) for rule in rules if isinstance(rule, Range) and kind in (int, float)]
         choices = [str(rule) for rule in rules if isinstance(rule, OneOf) and kind is str]

@@ -164,11 +164,15 @@ def half_dtype(device: torch.device) -> torch.dtype | None:
 def compiled(network: nn.Module) -> Callable[..., Any]:
     """Return `network` wrapped in torch.compile; exported models, which have no parameters, are returned unchanged.
 
-    Compilation takes a minute or more at the first call, and again for other image sizes.
+    Compilation takes a minute or more at the first call, and again for other image sizes. If it fails, torch logs why
+    and continues in eager mode.
     """
     if next(network.parameters(), None) is None:
         LOGGER.warning("compile=True has no effect on an exported model")
         return network
+    import torch._dynamo
+
+    torch._dynamo.config.suppress_errors = True
     # By default, compiled code has its own random numbers, and a seed would not reproduce an eager run.
     return torch.compile(network, options={"fallback_random": True})
 
