@@ -80,7 +80,7 @@ BROKEN = {
             "self.bn = nn.BatchNorm2d(c)\n\n    def fold(self):\n"
             "        self.bn.running_var += self.bn.eps",
             "return self.bn(x)",
-            "fold\\(\\) changes the output",
+            "fold() changes the output",
         ),
     },
     "onnx": {"ExportsAnother": ("", "return x * (2 if torch.jit.is_tracing() else 3)", "branch on values")},
@@ -121,29 +121,19 @@ def test_a_broken_module_fails_one_check(check, name, reason, folder):
     report = check_module(name, modules=[folder], skip=[] if check == "onnx" else ["onnx"])
     assert torch.equal(torch.get_rng_state(), state)
     assert [result.check for result in report.failed] == [check], report.table()
-    assert f"{name}.py:" in report[check].place
-    with pytest.raises(UserError, match=f"{name}: 1 of {len(report.results)} checks failed: {check}: .*(?:{reason})"):
-        report.raise_if_failed()
+    assert reason in report[check].reason and f"{name}.py" in report[check].reason
 
 
 def test_an_error_in_forward_names_its_line(folder):
-    place = check_module("FixedSize", modules=[folder], skip=["onnx"])["sizes"].place
-    line = int(place.rpartition(":")[2])
+    reason = check_module("FixedSize", modules=[folder], skip=["onnx"])["sizes"].reason
+    line = int(reason.rpartition(":")[2].rstrip(")"))
     assert (folder / "FixedSize.py").read_text().splitlines()[line - 1].strip() == "return x + self.p"
 
 
 def test_inputs_are_inferred():
-    def setup(name, **given):
-        return check_module(name, skip=[check for check in CHECKS if check != "shapes"], **given)
-
-    assert "image 3x64x64" in setup("EfficientViT_M0").setup
-    report = setup("Concat")
-    assert "input 64x32x32, 64x32x32" in report.setup and report["shapes"].reason == "128 channels"
-    assert "args [64]" in setup("Conv").setup
-    assert (
-        "8x16x16, 4x32x32"
-        in setup("CARAFEFuse" if "CARAFEFuse" in NAMES else "Concat", inputs=[(8, 16, 16), (4, 32, 32)]).setup
-    )
+    for name, inputs in {"EfficientViT_M0": "image 3x64x64", "Concat": "64x32x32, 64x32x32", "Conv": "[64]"}.items():
+        report = check_module(name, skip=[check for check in CHECKS if check != "shapes"])
+        assert inputs in report.setup and report["shapes"].status == "passed"
 
 
 def test_small_maps_keep_the_ratio_of_the_sides():
@@ -168,7 +158,7 @@ def test_command_prints_the_table_and_fails(folder, capsys):
     command("Conv", args="[16, 3, 2]", channels=8, size=16)
     shown = capsys.readouterr().out
     assert shown.startswith("Conv (") and "args [16, 3, 2], input 8x16x16" in shown and "16x8x8" in shown
-    with pytest.raises(UserError, match=r"1 of 10 checks failed: inference: .*WritesIntoInput\.py:\d+"):
+    with pytest.raises(UserError, match="1 of 10 checks failed: inference"):
         command("WritesIntoInput", modules=str(folder))
     assert "FAILED  inference" in capsys.readouterr().out
 
@@ -184,5 +174,3 @@ def test_unknown_names_are_errors():
         check_module("Conv", skip=("size",))
     with pytest.raises(UserError, match="no module 'Convv'; did you mean 'Conv'"):
         check_module("Convv")
-    with pytest.raises(UserError, match="one multiple"):
-        check_module("Concat", inputs=[(8, 16, 16), (8, 24, 24)])

@@ -78,15 +78,9 @@ def test_without_a_folder_the_package_s_own_is_used(working_folder, monkeypatch)
     ("module", "message"),
     [
         ("my-net", "is no name for a Python class"),
-        ("2Net", "is no name for a Python class"),
         ("class", "is no name for a Python class"),
-        ("../Net", "is no name for a Python class"),
         ("__init__", "is no name for a Python class"),
         ("_Net", "is no name for a Python class"),
-        ("nn", "uses this name for something else"),
-        ("super", "uses this name for something else"),
-        ("null", "reads this word as a value"),
-        ("yes", "reads this word as a value"),
         ("Conv", "defines a module of this name"),
         ("EfficientViT_M0", "defines a module of this name"),
     ],
@@ -107,5 +101,3 @@ def test_nothing_is_overwritten(working_folder):
     with pytest.raises(UserError, match=r"Other\.py: exists already"):
         command("Other", "conv", folder="here")
     assert not Path("rtdetr-other.yaml").exists()
-    with pytest.raises(UserError, match="is a file; folder= names the folder"):
-        command("Fine", "conv", folder="rtdetr-taken.yaml")

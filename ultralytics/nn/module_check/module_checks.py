@@ -7,26 +7,24 @@ import importlib.util
 import inspect
 import io
 import math
-import re
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ultralytics.nn.accelerate.conv_bn import fuse_layer
 from ultralytics.nn.module_check.module_under_test import FAILURES, ModuleUnderTest, format_shapes
-from ultralytics.utils.flops import output_shapes
 
 EXACT = 1e-6  # relative difference of the same computation, up to the order of sums
 ROUNDING = 1e-4  # relative difference of an equivalent computation in float32
 STRIDES = (2, 4, 8, 16, 32)  # of a backbone's maps
 OPSET = 17  # grid sampling and layer normalization; supported by all current runtimes
-ONNX_PACKAGES = ("onnx", "onnxruntime")
 
 # Sides of the coarsest map; those of an image are 32 times as large. Square, odd, oblong and small ones.
 MAP_SIDES = ((32, 32), (31, 33), (7, 20), (5, 3), (2, 2))
@@ -41,6 +39,31 @@ class NotApplicable(Exception):
     """The check does not apply to this module, or cannot run on this machine; the message is the reason."""
 
 
+@contextmanager
+def within(where: str) -> Iterator[None]:
+    """Turn whatever the module raises within the block into CheckFailed with `where` in front."""
+    try:
+        yield
+    except FAILURES as error:
+        raise CheckFailed(f"{where}: {error if isinstance(error, CheckFailed) else describe(error)}") from error
+
+
+def describe(error: BaseException) -> str:
+    """Return type and message of an error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def require_close(found: Sequence[Tensor], expected: Sequence[Tensor], limit: float, what: str) -> float:
+    """Return the largest difference relative to the largest expected value; CheckFailed if it exceeds `limit`."""
+    gap = 0.0 if [t.shape for t in found] == [t.shape for t in expected] else math.inf
+    for a, b in zip(found, expected, strict=False):
+        if gap < math.inf:
+            gap = max(gap, ((a.double() - b.double()).abs().max() / b.double().abs().max().clamp_min(1e-12)).item())
+    if not gap <= limit:  # also nan
+        raise CheckFailed(what.format(f"{gap:.1e} (relative)"))
+    return gap
+
+
 def check_builds(module: ModuleUnderTest) -> str:
     """Build the module and run it once; the channels that its plan states must be those of its outputs."""
     layer = module.build()
@@ -53,39 +76,31 @@ def check_shapes(module: ModuleUnderTest) -> str:
     channels = ", ".join(str(shape[0]) for shape in layer.outputs)
     if not module.is_image or len(layer.outputs) == 1:
         return f"{channels} channels"
-    side = 8 * max(STRIDES)
-    strides = []
-    for _, _, height, width in output_shapes(layer, [(1, 3, side, side)], False, module.entry.name):
-        stride = side // height
-        if stride not in STRIDES or (height, width) != (side // stride,) * 2:
-            raise CheckFailed(f"map {height}x{width} of an image {side}x{side}; expected a stride of {STRIDES}")
-        strides.append(stride)
+    sides = [tuple(y.shape[2:]) for y in module.evaluate(layer, module.inputs(base=(8, 8)))]
+    strides = [256 // height for height, _ in sides]
+    for stride, map_sides in zip(strides, sides, strict=True):
+        if stride not in STRIDES or map_sides != (256 // stride,) * 2:
+            raise CheckFailed(f"map {format_shapes([map_sides])} of an image 256x256; expected a stride of {STRIDES}")
     if strides != sorted(strides):
         raise CheckFailed(f"strides {strides}; expected the finest map first")
     return f"{channels} channels at strides {', '.join(map(str, strides))}"
 
 
 def check_sizes(module: ModuleUnderTest) -> str:
-    """Check that it accepts any input size, and that its outputs grow with the inputs."""
+    """Check that it accepts any input size, and that its outputs grow with the inputs, up to one pixel."""
     layer = module.build()
     bases = IMAGE_SIDES if module.is_image else MAP_SIDES
     reference: list[tuple[int, ...]] = []  # output shapes for the first size
     for base in bases:
         size = format_shapes(module.shapes(base))
-        outputs = _run(lambda base=base: module.evaluate(layer, module.inputs(base=base)), f"with {size}")
-        found = [tuple(y.shape[1:]) for y in outputs]
+        with within(f"with {size}"):
+            found = [tuple(y.shape[1:]) for y in module.evaluate(layer, module.inputs(base=base))]
         reference = reference or found
-        ratios = [side / first for side, first in zip(base, bases[0], strict=True)]
-        expected = [(c, *(math.ceil(s * r) for s, r in zip(hw, ratios, strict=True))) for c, *hw in reference]
-        if len(found) != len(expected) or not all(map(_is_close, found, expected)):
+        scale = (1, base[0] / bases[0][0], base[1] / bases[0][1])
+        expected = [tuple(math.ceil(n * s) for n, s in zip(shape, scale, strict=True)) for shape in reference]
+        if len(found) != len(expected) or np.any(np.abs(np.subtract(found, expected)) > (0, 1, 1)):
             raise CheckFailed(f"with {size} it returns {format_shapes(found)}, expected {format_shapes(expected)}")
-    return ", ".join("x".join(map(str, module.shapes(base)[-1][1:])) for base in bases)
-
-
-def _is_close(found: Sequence[int], expected: Sequence[int]) -> bool:
-    """Return True if the channels are equal and the sides differ by one at most."""
-    same = len(found) == len(expected) and found[0] == expected[0]
-    return same and all(abs(a - b) <= 1 for a, b in zip(found[1:], expected[1:], strict=True))
+    return ", ".join(format_shapes([module.shapes(base)[-1][1:]]) for base in bases)
 
 
 @torch.no_grad()
@@ -94,16 +109,17 @@ def check_inference(module: ModuleUnderTest) -> str:
     layer = module.build().eval()
     inputs = module.inputs(2)
     torch.manual_seed(0)
-    both = [y.clone() for y in _run(lambda: module.run(layer, inputs), "eval mode, batch 2")]
-    changed = [i for i, (x, y) in enumerate(zip(inputs, module.inputs(2), strict=True)) if not torch.equal(x, y)]
-    if changed:
-        raise CheckFailed(f"forward overwrites its input {changed[0]}, which other layers may read")
+    with within("eval mode, batch 2"):
+        both = [y.clone() for y in module.run(layer, inputs)]
+    for i, (x, y) in enumerate(zip(inputs, module.inputs(2), strict=True)):
+        if not torch.equal(x, y):
+            raise CheckFailed(f"forward overwrites its input {i}, which other layers may read")
     torch.manual_seed(1)
-    if (gap := difference(module.evaluate(layer, inputs), both)) > EXACT:
-        raise CheckFailed(f"a second run on the same input differs by {gap:.1e} (relative); is dropout active?")
+    again = module.evaluate(layer, inputs)
+    require_close(again, both, EXACT, "a second run on the same input differs by {}; is dropout active?")
     alone = [module.evaluate(layer, [x[i : i + 1] for x in inputs]) for i in range(2)]
-    if (gap := difference(both, [torch.cat(images) for images in zip(*alone, strict=True)])) > ROUNDING:
-        raise CheckFailed(f"the output for an image differs by {gap:.1e} (relative) with the other image of the batch")
+    alone = [torch.cat(images) for images in zip(*alone, strict=True)]
+    require_close(both, alone, ROUNDING, "the output for an image differs by {} with the other image of the batch")
     return "repeatable, images independent, inputs unchanged"
 
 
@@ -116,10 +132,10 @@ def check_backward(module: ModuleUnderTest) -> str:
     parameters = {name: p for name, p in layer.named_parameters() if p.requires_grad}
     for batch in (1, 2):
         layer.zero_grad()
-        inputs = _run(lambda batch=batch: backward(module, layer, batch), f"training mode, batch {batch}")
+        with within(f"training mode, batch {batch}"):
+            inputs = backward(module, layer, batch)
     if unreached := [name for name, p in parameters.items() if p.grad is None]:
-        more = f" and {len(unreached) - 3} more" if len(unreached) > 3 else ""
-        raise CheckFailed(f"no gradient reaches {', '.join(unreached[:3])}{more}; use it in forward, or delete it")
+        raise CheckFailed(f"no gradient reaches {', '.join(unreached[:3])}; use it in forward, or delete it")
     for name, tensor in [*parameters.items(), *(("its input", x) for x in inputs)]:
         if tensor.grad is not None and not tensor.grad.isfinite().all():
             raise CheckFailed(f"the gradient of {name} is not finite")
@@ -132,56 +148,43 @@ def backward(module: ModuleUnderTest, layer: nn.Module, batch: int = 2) -> list[
     """Run forward and backward, and return the inputs with their gradients."""
     inputs = [x.requires_grad_() for x in module.inputs(batch)]
     outputs = module.run(layer, [x * 1 for x in inputs])  # not a leaf, like a map in a network
+    require_finite(outputs)
+    # random weights: the plain sum of a normalized map has no gradient
+    generator = torch.Generator().manual_seed(1)
+    sum((y * torch.randn(y.shape, generator=generator)).sum() for y in outputs).backward()
+    return inputs
+
+
+def require_finite(outputs: Sequence[Tensor]) -> None:
+    """Raise CheckFailed if a value is inf or nan."""
     if not all(y.isfinite().all() for y in outputs):
         raise CheckFailed("the output is not finite")
-    # random weights: the plain sum of a normalized map has no gradient
-    total = sum((y * torch.randn(y.shape, generator=torch.Generator().manual_seed(1))).sum() for y in outputs)
-    if not total.requires_grad:
-        raise CheckFailed("its output has no gradient")
-    total.backward()
-    return inputs
 
 
 def check_precision(module: ModuleUnderTest) -> str:
     """Check float16, bfloat16 and autocast after a float32 run; autocast in training mode as well."""
-    cases: list[tuple[str, torch.dtype, Callable[[], AbstractContextManager]]] = [
-        ("float16", torch.float16, nullcontext),
-        ("bfloat16", torch.bfloat16, nullcontext),
-        ("autocast", torch.float32, lambda: torch.autocast("cpu", torch.bfloat16)),
-    ]
-    notes = []
-    for name, dtype, context in cases:
+    for dtype in (torch.float16, torch.bfloat16):
         layer = module.build()
         module.evaluate(layer, module.inputs())  # tensors cached in float32 must not break the next run
-        inputs = [x.to(dtype) for x in module.inputs()]
-        try:
-            with context():
-                outputs = module.evaluate(layer.to(dtype), inputs)
-                if name == "autocast":
-                    outputs += module.run(layer.train(), module.inputs(2))
-        except FAILURES as error:
-            if isinstance(error, RuntimeError) and re.search(r"not implemented for '(Half|BFloat16)'", str(error)):
-                notes.append(f"{name}: not supported by torch on this CPU")
-                continue
-            raise CheckFailed(f"{name}: {describe(error)}") from error
-        if name != "autocast" and {y.dtype for y in outputs} != {dtype}:
-            raise CheckFailed(f"{name}: its output is {', '.join(str(y.dtype) for y in outputs)}")
-        if not all(y.isfinite().all() for y in outputs):
-            raise CheckFailed(f"{name}: the output is not finite")
-        notes.append(name)
-    return ", ".join(notes)
+        with within(str(dtype).removeprefix("torch.")):
+            outputs = module.evaluate(layer.to(dtype), [x.to(dtype) for x in module.inputs()])
+            require_finite(outputs)
+            if {y.dtype for y in outputs} != {dtype}:
+                raise CheckFailed(f"its output is {', '.join(str(y.dtype) for y in outputs)}")
+    layer = module.build()
+    with within("autocast"), torch.autocast("cpu", torch.bfloat16):
+        require_finite(module.evaluate(layer, module.inputs()) + module.run(layer.train(), module.inputs(2)))
+    return "float16, bfloat16, autocast"
 
 
 def check_copies(module: ModuleUnderTest) -> str:
     """Check that `deepcopy` works after a training step, as for EMA, and that the copy gives the same output."""
     layer = module.build().train()
     backward(module, layer)
-    try:
+    with within("deepcopy (does it keep a tensor of its forward as attribute?)"):
         twin = copy.deepcopy(layer)
-    except FAILURES as error:
-        raise CheckFailed(f"deepcopy: {describe(error)}; does it keep a tensor of its forward as attribute?") from error
-    if (gap := difference(*(module.evaluate(each, module.inputs()) for each in (twin, layer)))) > EXACT:
-        raise CheckFailed(f"the output of the copy differs by {gap:.1e} (relative)")
+    found, expected = (module.evaluate(each, module.inputs()) for each in (twin, layer))
+    require_close(found, expected, EXACT, "the output of the copy differs by {}")
     return "deepcopy gives the same output"
 
 
@@ -198,11 +201,9 @@ def check_weights(module: ModuleUnderTest) -> str:
         raise CheckFailed(f"{new[0]} exists only after a run, so it cannot be loaded; create it in the constructor")
     module.evaluate(twin, module.inputs())  # whatever it caches must follow the loaded weights
     twin.load_state_dict(torch.load(file, weights_only=True))
-    if (gap := difference(module.evaluate(twin, module.inputs()), expected)) > EXACT:
-        raise CheckFailed(
-            f"the output after loading differs by {gap:.1e} (relative); make all it needs parameters or buffers, and "
-            "do not cache tensors computed from them"
-        )
+    remedy = "make all it needs parameters or buffers, and do not cache tensors computed from them"
+    found = module.evaluate(twin, module.inputs())
+    require_close(found, expected, EXACT, f"the output after loading differs by {{}}; {remedy}")
     return f"{len(layer.state_dict())} tensors, the same output after loading"
 
 
@@ -223,8 +224,7 @@ def check_fold(module: ModuleUnderTest) -> str:
     expected = module.evaluate(layer, module.inputs())
     inputs = module.inputs()
     fuse_layer(layer, (inputs,) if len(inputs) > 1 and not layer.unpack_inputs else tuple(inputs))
-    if (gap := difference(module.evaluate(layer, module.inputs()), expected)) > ROUNDING:
-        raise CheckFailed(f"fold() changes the output by {gap:.1e} (relative); expected at most {ROUNDING:.0e}")
+    gap = require_close(module.evaluate(layer, module.inputs()), expected, ROUNDING, "fold() changes the output by {}")
     return f"output changes by {gap:.1e} (relative)"
 
 
@@ -241,7 +241,7 @@ class _Flat(nn.Module):
 
 def check_onnx(module: ModuleUnderTest) -> str:
     """Export to ONNX, and compare onnxruntime with PyTorch on another input than the traced one."""
-    if missing := [package for package in ONNX_PACKAGES if importlib.util.find_spec(package) is None]:
+    if missing := [package for package in ("onnx", "onnxruntime") if importlib.util.find_spec(package) is None]:
         raise NotApplicable(f"{' and '.join(missing)} not installed: pip install {' '.join(missing)}")
     import onnxruntime
 
@@ -258,32 +258,16 @@ def check_onnx(module: ModuleUnderTest) -> str:
         used = {node.name for node in session.get_inputs()}  # unused inputs are dropped
         feed = {name: x.numpy() for name, x in zip(names, other, strict=True) if name in used}
         found = [torch.from_numpy(y) for y in session.run(None, feed)]
-    if (gap := difference(found, module.evaluate(layer.layer, other))) > ROUNDING:
-        raise CheckFailed(f"onnxruntime differs by {gap:.1e} (relative); does forward branch on values or sizes?")
+    expected = module.evaluate(layer.layer, other)
+    question = "does forward branch on values or sizes?"
+    gap = require_close(found, expected, ROUNDING, f"onnxruntime differs by {{}}; {question}")
     return f"opset {OPSET}, differs by {gap:.1e} (relative)"
 
 
-def _run(action: Callable[[], list[Tensor]], where: str) -> list[Tensor]:
-    """Return the result of an action; CheckFailed with `where` in front if a module fails."""
-    try:
-        return action()
-    except FAILURES as error:
-        reason = str(error) if isinstance(error, CheckFailed) else describe(error)
-        raise CheckFailed(f"{where}: {reason}") from error
-
-
-def difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """Return the largest difference relative to the largest expected value; inf for other shapes or nan."""
-    if [t.shape for t in found] != [t.shape for t in expected]:
-        return math.inf
-    worst = 0.0
-    for a, b in zip(found, expected, strict=True):
-        gap = ((a.double() - b.double()).abs().max() / b.double().abs().max().clamp_min(1e-12)).item()
-        worst = max(worst, math.inf if math.isnan(gap) else gap)
-    return worst
-
-
-def describe(error: BaseException) -> str:
-    """Return type and message of an error in one line of at most 200 characters."""
-    text = " ".join(str(error).split()) or "no message"
-    return f"{type(error).__name__}: {text if len(text) <= 200 else text[:197] + '...'}"
+CHECKS = {
+    check.__name__.removeprefix("check_"): check
+    for check in (
+        check_builds, check_shapes, check_sizes, check_inference, check_backward, check_precision, check_copies,
+        check_weights, check_fold, check_onnx,
+    )
+}  # fmt: skip

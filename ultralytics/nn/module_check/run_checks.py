@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,64 +10,29 @@ from typing import Annotated, Any, Literal
 import torch
 
 from ultralytics.cfg.values import Range
-from ultralytics.nn.module_check import module_checks
-from ultralytics.nn.module_check.module_checks import CheckFailed, NotApplicable, describe
+from ultralytics.nn.module_check.module_checks import CHECKS, CheckFailed, NotApplicable, describe
 from ultralytics.nn.module_check.module_under_test import FAILURES, ModuleUnderTest, find_module, line_of_error
 from ultralytics.utils.errors import UserError, did_you_mean
 from ultralytics.utils.files import parse_yaml
 
-# A check is skipped if `builds` failed, those that compare outputs also if `inference` did.
-CHECKS: dict[str, Callable[[ModuleUnderTest], str]] = {
-    "builds": module_checks.check_builds,
-    "shapes": module_checks.check_shapes,
-    "sizes": module_checks.check_sizes,
-    "inference": module_checks.check_inference,
-    "backward": module_checks.check_backward,
-    "precision": module_checks.check_precision,
-    "copies": module_checks.check_copies,
-    "weights": module_checks.check_weights,
-    "fold": module_checks.check_fold,
-    "onnx": module_checks.check_onnx,
-}
-COMPARES = ("copies", "weights", "fold", "onnx")
+NEED_INFERENCE = ("copies", "weights", "fold", "onnx")  # they compare outputs
 MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
 
 
 @dataclass(frozen=True)
 class Result:
-    """Outcome of one check.
-
-    Attributes:
-        check: name of the check.
-        status: passed, failed or skipped.
-        reason: one line.
-        place: `FILE:LINE` to look at if it failed, or "".
-    """
+    """Outcome of one check; the reason is one line, with file and line of the module if it failed."""
 
     check: str
     status: Literal["passed", "failed", "skipped"]
     reason: str
-    place: str = ""
-
-    @property
-    def suffix(self) -> str:
-        """Place in parentheses, if known."""
-        return f" ({self.place})" if self.place else ""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Outcome of all checks of a module.
-
-    Attributes:
-        module: name of the module.
-        origin: file that defines it.
-        setup: arguments and inputs.
-        results: one for each check, in the order of CHECKS.
-    """
+    """Outcome of all checks of a module; `setup` has its file, arguments and inputs."""
 
     module: str
-    origin: str
     setup: str
     results: tuple[Result, ...]
 
@@ -83,14 +46,8 @@ class Report:
 
     def table(self) -> str:
         """Return one line for each check."""
-        rows = [f"{MARKS[r.status]:<6}  {r.check:<9}  {r.reason}{r.suffix}" for r in self.results]
-        return "\n".join([f"{self.module} ({self.origin}), {self.setup}", *rows])
-
-    def raise_if_failed(self) -> None:
-        """Raise UserError with the failed checks, if there are any."""
-        if self.failed:
-            reasons = "; ".join(f"{r.check}: {r.reason}{r.suffix}" for r in self.failed)
-            raise UserError(f"{self.module}: {len(self.failed)} of {len(self.results)} checks failed: {reasons}")
+        rows = [f"{MARKS[result.status]:<6}  {result.check:<9}  {result.reason}" for result in self.results]
+        return "\n".join([f"{self.module} {self.setup}", *rows])
 
 
 def check_module(
@@ -98,7 +55,6 @@ def check_module(
     args: Sequence[Any] | None = None,
     channels: int = 64,
     size: int = 32,
-    inputs: Sequence[tuple[int, int, int]] | None = None,
     modules: Sequence[str | Path] = (),
     skip: Collection[str] = (),
 ) -> Report:
@@ -109,7 +65,6 @@ def check_module(
         args: arguments of the row; by default none, or `[channels]` if the plan requires output channels.
         channels: of each input map. Backbones are detected and get an image.
         size: sides of the input maps in pixels; those of an image are at least 64.
-        inputs: (C, H, W) of each input, for a module that requires particular ones.
         modules: further folders with module files.
         skip: names of checks to leave out.
 
@@ -129,16 +84,16 @@ def check_module(
             raise UserError(f"skip: no check {word!r}{did_you_mean(word, CHECKS)}; checks: {', '.join(CHECKS)}")
     results: dict[str, Result] = {}
     with torch.random.fork_rng(devices=[]):
-        module, error = find_module(name, args, channels, size, inputs, [str(folder) for folder in modules])
+        module, error = find_module(name, args, channels, size, [str(folder) for folder in modules])
         for check in CHECKS:
             if check not in skip:
                 results[check] = _run_check(check, module, error, results)
-    return Report(name, _relative(module.entry.origin), str(module), tuple(results.values()))
+    return Report(name, f"({module.entry.origin}), {module}", tuple(results.values()))
 
 
 def _run_check(check: str, module: ModuleUnderTest, error: BaseException | None, earlier: dict[str, Result]) -> Result:
     """Run one check; `error` is that of building the module. Whatever a user's module raises is a failed check."""
-    for needed in ("builds", "inference") if check in COMPARES else ("builds",):
+    for needed in ("builds", "inference") if check in NEED_INFERENCE else ("builds",):
         if needed in earlier and earlier[needed].status == "failed":
             return Result(check, "skipped", f"needs {needed}, which failed")
     try:
@@ -149,23 +104,8 @@ def _run_check(check: str, module: ModuleUnderTest, error: BaseException | None,
         return Result(check, "skipped", str(reason))
     except FAILURES as failure:
         reason = " ".join(str(failure).split()) if isinstance(failure, CheckFailed | UserError) else describe(failure)
-        origin = module.entry.origin
-        line = line_of_error(failure, origin) or _line_of_definition(module.entry.build, origin)
-        return Result(check, "failed", reason, f"{_relative(origin)}:{line}" if line else "")
-
-
-def _line_of_definition(build: Callable[..., Any], file: str) -> int | None:
-    """Return the line where a class or function of the file begins; None if it has no source file."""
-    try:
-        return inspect.getsourcelines(build)[1] if inspect.getsourcefile(build) == file else None
-    except (OSError, TypeError):
-        return None
-
-
-def _relative(origin: str) -> str:
-    """Return a path relative to the working folder if the file is below it."""
-    path = Path(origin)
-    return os.path.relpath(path) if path.is_absolute() and path.is_relative_to(Path.cwd()) else origin
+        line = line_of_error(failure, module.entry.origin)
+        return Result(check, "failed", f"{reason} ({module.entry.origin}{f':{line}' if line else ''})")
 
 
 def command(
@@ -192,4 +132,6 @@ def command(
         raise UserError(f"args: expected a list as in a row of a model YAML, such as args=[64,3,2]; got {args!r}")
     report = check_module(module, values, channels, size, modules=[modules] if modules else [])
     print(report.table())
-    report.raise_if_failed()
+    if report.failed:
+        names = ", ".join(result.check for result in report.failed)
+        raise UserError(f"{module}: {len(report.failed)} of {len(report.results)} checks failed: {names}")
