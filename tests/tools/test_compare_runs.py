@@ -61,7 +61,7 @@ def test_runs_of_one_name_get_different_names(runs):
     ("words", "message"),
     [
         ((), "yolo table: runs= is missing"),
-        (("runs/none",), "runs/none: no such folder; expected the folder of a validation"),
+        (("runs/none",), "runs/none: no summary_table.csv in it; expected the folder of a validation"),
         (("runs",), "runs: no summary_table.csv in it; expected the folder of a validation"),
         (("runs/val", "names=a,b"), "names: expected 1, one for each run, got 2"),
         (("wrong.csv",), "wrong.csv: no column 'Model'; expected a summary_table.csv"),

@@ -1,7 +1,9 @@
 """`yolo inspect`: files, errors, and a picture in which no edge crosses a box."""
 
+from itertools import pairwise
+
 import pytest
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.text import Annotation
 
 from ultralytics.nn.summary import inspect_model
 from ultralytics.nn.tasks import DetectionModel
@@ -29,18 +31,21 @@ def test_a_model_file_and_weights(yolo, tmp_path, model_file, weights):
 @pytest.mark.parametrize("name", ["rtdetr-efficientvit-m0.yaml", "rtdetr-efficientvit-m0-bifpn.yaml", "rtdetr-l.yaml"])
 def test_no_edge_of_the_picture_crosses_a_box(name):
     result = inspect_model(load_network(name, meta=True))
-    axes = draw_graph(result, name).axes[0]
-    boxes = [p.get_bbox() for p in axes.patches if isinstance(p, FancyBboxPatch)]
+    figure = draw_graph(result, name)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    texts = [text for text in axes.texts if text.get_bbox_patch()]
+    boxes = [text.get_bbox_patch().get_window_extent() for text in texts]
+    centers = [axes.transData.transform(text.get_position()) for text in texts]
     assert len(boxes) == len(result.rows) + 1
     assert len(axes.lines) == sum(len(row.sources) for row in result.rows)
-    for a in (b for b in boxes):
-        assert sum(a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 and b.y0 < a.y1 for b in boxes) == 1, "boxes overlap"
-    for line in axes.lines:
-        (xs, ys) = line.get_data()
-        for x0, y0, x1, y1 in zip(xs, ys, xs[1:], ys[1:], strict=False):
+    for line, arrow in zip(axes.lines, (t for t in axes.texts if isinstance(t, Annotation)), strict=True):
+        points = axes.transData.transform([*line.get_xydata(), arrow.xy])
+        for (x0, y0), (x1, y1) in pairwise(points):
             x0, x1, y0, y1 = *sorted((x0, x1)), *sorted((y0, y1))
-            assert not any(x0 < b.x1 - 1e-9 and b.x0 + 1e-9 < x1 and b.y0 < y0 < b.y1 for b in boxes)
-            assert not any(b.x0 < x0 < b.x1 and y0 < b.y1 and b.y0 < y1 for b in boxes if x0 == x1)
+            crossed = [box for box in boxes if x0 < box.x1 and x1 > box.x0 and y0 < box.y1 and y1 > box.y0]
+            assert all(any(box.contains(*end) for end in (points[0], points[-1])) for box in crossed)
+    assert len({tuple(center) for center in centers}) == len(boxes)
 
 
 def test_names_in_other_scripts(tmp_path):

@@ -49,8 +49,6 @@ def test_every_model_of_the_package_can_be_built():
     assert compare_with_reference(table.rows) == len(GOLDEN)
 
 
-def test_folders_without_models(tmp_path):
-    with pytest.raises(DataError, match="no such folder"):
-        measure_models(tmp_path / "none")
+def test_a_folder_without_models(tmp_path):
     with pytest.raises(DataError, match=r"no \.yaml files"):
-        measure_models(tmp_path)
+        measure_models(tmp_path / "none")

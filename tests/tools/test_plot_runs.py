@@ -51,14 +51,14 @@ def test_the_pictures(yolo, runs):
 @pytest.mark.parametrize(
     ("content", "words", "message"),
     [
-        (OURS, ("a/none",), "a/none: expected the folder of a training with results.csv in it"),
+        (OURS, ("a/none",), "a/none: no results.csv in it; expected the folder of a training"),
         (OURS, (), "yolo plot-results: runs= is missing"),
         (OURS, ("a/train", "a/train"), "'train' is given twice"),
         (OURS, ("a/train", "names=x,y"), "names: expected 1, one for each run, got 2: x, y"),
         (OURS, ("a/train", "runs=b"), "runs: given twice, as runs= and as 'a/train'"),
-        (OURS.replace("1.2", "1.2x"), ("a/train",), "line 3: train/giou_loss is '1.2x', expected a number"),
-        ("a,b\n1,2\n", ("a/train",), "no column 'epoch' among a, b"),
-        ("epoch,b\n1,2\n", ("a/train",), "no columns metrics/..., train/... or val/...; got epoch, b"),
+        (OURS.replace("1.2", "1.2x"), ("a/train",), "could not convert string to float: '1.2x', expected numbers"),
+        ("a,b\n1,2\n", ("a/train",), "expected columns epoch, and metrics/"),
+        ("epoch,b\n1,2\n", ("a/train",), "expected columns epoch, and metrics/"),
         ("", ("a/train",), "has no rows"),
     ],
 )

@@ -72,12 +72,12 @@ def test_labels_of_another_folder(yolo, folder):
     [
         (("images=all/images", "save=my", "train=0.5"), "train=0.5 val=0.1 test=0.1 sum to 0.7, expected 1"),
         (("images=all/images", "save=my", "train=1.5"), "train: expected a number in [0, 1], got 1.5"),
-        (("images=none", "save=my"), "none: no such folder"),
+        (("images=none", "save=my"), "none: no such file"),
         (("images=all/labels", "save=my"), "no images in"),
         (("images=all/images", "save=all"), "save='all': already exists and is not empty; nothing is overwritten"),
         (("images=all/images", "save=my", "mode=list", "labels=all/labels"), "drop labels="),
         (("images=all/images", "save=my", "mode=move"), "mode: expected one of 'copy', 'list'"),
-        (("images=all/images", "save=my", "labels=nowhere"), "nowhere: no such folder"),
+        (("images=all/images", "save=my", "labels=nowhere"), "labels='nowhere': no such folder"),
     ],
 )
 def test_errors(yolo, folder, words, message):
@@ -88,4 +88,4 @@ def test_errors(yolo, folder, words, message):
 def test_two_images_with_one_label_file(yolo, folder):
     shutil.copy(folder / "all/images/00002.jpg", folder / "all/images/00002.png")
     code, text = yolo("split", *WORDS, "save=my")
-    assert code == 2 and "both would have the label file 00002.txt" in text
+    assert code == 2 and "both have the label file 00002.txt" in text

@@ -3,52 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
+from textwrap import shorten
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from ultralytics.nn.parser import layer_sources, unread_layers
+from ultralytics.nn.parser import layer_numbers, layer_sources, unread_layers
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.flops import IMAGE_SIZE, ModelInfo, count_operations, flatten_tensors, model_size, run_copy
 from ultralytics.utils.tables import Cell, Column, Table
 
 Shape = tuple[int, ...]
-KINDS = ("backbone", "convolution", "attention", "fusion", "sampling", "other", "head")
 IMAGE = -1  # the image, among the sources of a row
 CHANNEL_STEP = 8  # channels per GPU instruction in half precision
-ARGUMENTS_WIDTH = 40  # characters in the table; layers.csv has all of them
-
-_ATTENTION_WORDS = ("attention", "attn", "aifi", "transformer", "mhsa")  # in class names
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
-_SIZE_QUERIES = {Tensor.numel, Tensor.nelement, Tensor.size, Tensor.dim, Tensor.shape.__get__, Tensor.ndim.__get__}
+ATTENTION_WORDS = ("attention", "attn", "aifi", "transformer", "mhsa")  # in class names
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
+SIZE_QUERIES = {Tensor.numel, Tensor.nelement, Tensor.size, Tensor.dim, Tensor.shape.__get__, Tensor.ndim.__get__}
 
 
-@dataclass(frozen=True)
+@dataclass
 class LayerRow:
     """One layer as built. Shapes have no batch axis: (C, H, W) for a map.
 
     Attributes:
         index: number in the model file; the last of five for a layer with several outputs.
         written: `from` of the row, such as `-1` or `[-1, 12]`.
-        sources: absolute numbers of the maps it reads; IMAGE is the image.
-        numbers: number of each output.
-        name: name of the row, or None.
+        sources, numbers: of the maps that it reads and returns; IMAGE is the image.
         module: class name, with ` x3` for three copies in sequence.
-        arguments: constructor arguments.
         assumed: how its arguments were inferred if the module did not register itself, else "".
         inputs, outputs: shapes; of the last layer only the predictions.
         strides: image height / map height of each output; None if it is no map.
-        parameters: number of parameters.
         flops: multiplications and additions for one image by torch's counter.
-        kind: one of KINDS.
-        in_backbone: True if it is listed under `backbone`.
-        where: file and line.
+        kind: backbone, convolution, attention, fusion, sampling, other or head.
         unread: parameters that forward does not use in eval mode; empty for the last layer.
         single_value: batch normalizations with one value per channel and image; empty for the last layer.
     """
@@ -75,30 +66,12 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Layer table of a model.
-
-    Attributes:
-        rows: layers in order.
-        info: totals; `info.gflops` by thop, `info.gflops_attention` by torch's counter, the sum of the rows' `flops`.
-        warnings: likely mistakes, in the order of the layers.
-        image: (C, H, W) of the image.
-    """
+    """Layer table of a model: rows, totals, likely mistakes in the order of the layers, and (C, H, W) of the image."""
 
     rows: tuple[LayerRow, ...]
     info: ModelInfo
     warnings: tuple[str, ...]
     image: Shape
-
-
-@dataclass
-class _Run:
-    """What a layer did in one forward pass."""
-
-    inputs: list[Shape]
-    outputs: list[Shape]
-    flops: int
-    unread: tuple[str, ...] = ()
-    single_value: tuple[str, ...] = ()
 
 
 def inspect_model(model: DetectionModel, imgsz: int = IMAGE_SIZE) -> Inspection:
@@ -115,9 +88,8 @@ def inspect_model(model: DetectionModel, imgsz: int = IMAGE_SIZE) -> Inspection:
         >>> len(inspection.rows), inspection.info.parameters, inspection.warnings
         (20, 11008848, ())
     """
-    runs, gflops = run_copy(model, imgsz, _run_layers)
-    rows = tuple(_row(layer, run, imgsz, is_head=run is runs[-1]) for layer, run in zip(model.model, runs, strict=True))
-    return Inspection(rows, model_size(model, gflops, imgsz), tuple(find_warnings(rows)), runs[0].inputs[0])
+    rows, gflops = run_copy(model, imgsz, _run_layers)
+    return Inspection(tuple(rows), model_size(model, gflops, imgsz), tuple(find_warnings(rows)), rows[0].inputs[0])
 
 
 class _ParameterReads(TorchFunctionMode):
@@ -130,21 +102,22 @@ class _ParameterReads(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict | None = None
     ) -> Any:
-        if function not in _SIZE_QUERIES:
+        if function not in SIZE_QUERIES:
             used = flatten_tensors([*args, *(kwargs or {}).values()])
             self.ids.update(id(tensor) for tensor in used if isinstance(tensor, nn.Parameter))
         return function(*args, **(kwargs or {}))
 
 
-def _run_layers(twin: nn.Module, image: Tensor) -> tuple[list[_Run], tuple[float, float]]:
-    """Run a copy of the model and record each layer, and GFLOPs of the model by thop and by torch."""
+def _run_layers(twin: nn.Module, image: Tensor) -> tuple[list[LayerRow], tuple[float, float]]:
+    """Run a copy of the model, and return a row for each layer, and GFLOPs of the model by thop and by torch."""
     counter, reads = FlopCounterMode(display=False), _ParameterReads()
-    runs: list[_Run] = []
+    rows: list[LayerRow] = []
     single: set[nn.Module] = set()
 
     def record(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        flops = counter.get_total_flops() - sum(run.flops for run in runs)
-        runs.append(_Run(_shapes(inputs), _shapes(output), flops))
+        shapes = [tuple(tuple(t.shape[1:]) for t in flatten_tensors(value)) for value in (inputs, output)]
+        flops = counter.get_total_flops() - sum(row.flops for row in rows)
+        rows.append(_row(layer, *shapes, flops, image.shape[2], is_head=layer is twin.model[-1]))
 
     def record_single(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if inputs[0].shape[0] == 1 and inputs[0].shape[2:].numel() == 1:
@@ -156,56 +129,51 @@ def _run_layers(twin: nn.Module, image: Tensor) -> tuple[list[_Run], tuple[float
             norm.register_forward_pre_hook(record_single)
     with reads:
         gflops = count_operations(twin, image, counter)
-    for layer, run in zip(twin.model[:-1], runs, strict=False):  # the head has parts for training only
-        run.single_value = tuple(name for name, module in layer.named_modules() if module in single)
-        if not any(isinstance(m, torch.jit.ScriptModule) for m in layer.modules()):  # reads are invisible there
-            run.unread = tuple(name for name, p in layer.named_parameters() if id(p) not in reads.ids)
-    return runs, gflops
+    for layer, row in zip(twin.model[:-1], rows, strict=False):  # the head has parts for training only
+        row.unread = tuple(name for name, p in layer.named_parameters() if id(p) not in reads.ids)
+        row.single_value = tuple(name for name, module in layer.named_modules() if module in single)
+    return rows, gflops
 
 
-def _shapes(value: Any) -> list[Shape]:
-    return [tuple(tensor.shape[1:]) for tensor in flatten_tensors(value)]
-
-
-def _row(layer: nn.Module, run: _Run, imgsz: int, is_head: bool) -> LayerRow:
-    outputs = run.outputs[:1] if is_head else run.outputs
+def _row(
+    layer: nn.Module, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...], flops: int, side: int, is_head: bool
+) -> LayerRow:
+    outputs = outputs[:1] if is_head else outputs
     copies = f" x{layer.repeats}" if layer.repeats > 1 else ""
     return LayerRow(
         index=layer.i,
         written=str(layer.f),
         sources=layer_sources(layer),
-        numbers=tuple(range(layer.i - len(outputs) + 1, layer.i + 1)) if layer.num_slots > 1 else (layer.i,),
+        numbers=layer_numbers(layer)[-len(outputs) :],
         name=layer.row_name,
         module=layer.row_module.removeprefix("torch.").removeprefix("nn.") + copies,
         arguments=layer.arguments,
         assumed=layer.assumed,
-        inputs=tuple(run.inputs),
-        outputs=tuple(outputs),
-        strides=tuple(imgsz / shape[1] if len(shape) == 3 else None for shape in outputs),
+        inputs=inputs,
+        outputs=outputs,
+        strides=tuple(side / shape[1] if len(shape) == 3 else None for shape in outputs),
         parameters=layer.np,
-        flops=run.flops,
-        kind="head" if is_head else _kind(layer, run),
+        flops=flops,
+        kind="head" if is_head else _kind(layer, inputs, outputs),
         in_backbone=layer.in_backbone,
         where=layer.where,
-        unread=run.unread,
-        single_value=run.single_value,
     )
 
 
-def _kind(layer: nn.Module, run: _Run) -> str:
-    """Return the first of KINDS that fits a layer before the head."""
+def _kind(layer: nn.Module, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> str:
+    """Return the first of the kinds that fits a layer before the head."""
     names = {type(module).__name__.lower() for module in layer.modules()}
     if layer.num_slots > 1:
         return "backbone"
-    if len(run.inputs) > 1:
+    if len(inputs) > 1:
         return "fusion"
-    if any(word in name for word in _ATTENTION_WORDS for name in names):
+    if any(word in name for word in ATTENTION_WORDS for name in names):
         return "attention"
     if layer.in_backbone:
         return "backbone"
-    if run.inputs and run.outputs and run.inputs[0][1:] != run.outputs[0][1:]:
+    if inputs and outputs and inputs[0][1:] != outputs[0][1:]:
         return "sampling"
-    return "convolution" if any(isinstance(module, _CONVOLUTIONS) for module in layer.modules()) else "other"
+    return "convolution" if any(isinstance(module, CONVOLUTIONS) for module in layer.modules()) else "other"
 
 
 def find_warnings(rows: Sequence[LayerRow]) -> list[str]:
@@ -245,12 +213,11 @@ def _row_warnings(row: LayerRow) -> Iterator[str]:
 def _head_warnings(rows: Sequence[LayerRow]) -> Iterator[str]:
     stride_of = {n: s for row in rows for n, s in zip(row.numbers, row.strides, strict=False)}
     strides = [stride_of.get(source) for source in rows[-1].sources]
-    if None in strides or all(abs(later / earlier - 2) <= 0.25 for earlier, later in pairwise(strides)):
-        return
-    yield (
-        f"its input maps have strides {', '.join(f'{s:g}' for s in strides)}; expected each twice the one before, such "
-        "as 8, 16, 32: check the layer numbers in its `from`"
-    )
+    if None not in strides and any(abs(later / earlier - 2) > 0.25 for earlier, later in pairwise(strides)):
+        yield (
+            f"its input maps have strides {', '.join(f'{s:g}' for s in strides)}; expected each twice the one before, "
+            "such as 8, 16, 32: check the layer numbers in its `from`"
+        )
 
 
 def layer_table(inspection: Inspection) -> str:
@@ -267,16 +234,14 @@ def layer_table(inspection: Inspection) -> str:
     flops = sum(row.flops for row in rows)
     cells: list[list[Cell]] = []
     for row in rows:
-        short = row.arguments if len(row.arguments) <= ARGUMENTS_WIDTH else f"{row.arguments[: ARGUMENTS_WIDTH - 3]}..."
-        for n, (shape, stride) in enumerate(zip(row.outputs, row.strides, strict=True)):
-            line = [row.index, row.written, row.name or "", row.module + "*" * bool(row.assumed), short]
-            line += [shape_text(shape), "" if stride is None else stride, row.parameters]
-            line += [_percent(row.parameters, info.parameters), row.flops / 1e9, _percent(row.flops, flops)]
-            cells.append(line if n == 0 else [cell if 5 <= i <= 6 else "" for i, cell in enumerate(line)])
+        line = [row.index, row.written, row.name or "", row.module + "*" * bool(row.assumed)]
+        line.append(shorten(row.arguments, 40, placeholder="..."))  # layers.csv has all of them
+        costs = [row.parameters, percent(row.parameters, info.parameters), row.flops / 1e9, percent(row.flops, flops)]
+        for shape, stride in zip(row.outputs, row.strides, strict=True):
+            cells.append([*line, shape_text(shape), "" if stride is None else stride, *costs])
+            line, costs = [""] * len(line), [""] * len(costs)
     cells.append([*[""] * 7, info.parameters, "", flops / 1e9, ""])
-    kept = [i for i in range(len(columns)) if columns[i].title != "name" or any(row.name for row in rows)]
-    table = Table([columns[i] for i in kept], [[line[i] for i in kept] for line in cells])
-    lines = [table.text(), f"{len(rows)} rows, {info}"]
+    lines = [Table(columns, cells).text(), f"{len(rows)} rows, {info}"]
     if assumed := [row for row in rows if row.assumed]:
         lines.append("* the module did not register itself; its arguments were inferred:")
         lines += [f"  {row.where}: layer {row.index} {row.module}: {row.assumed}" for row in assumed]
@@ -284,24 +249,15 @@ def layer_table(inspection: Inspection) -> str:
 
 
 def layers_csv(inspection: Inspection) -> str:
-    """Return one CSV line per layer; several maps are separated by semicolons."""
-    titles = (
-        "layer", "from", "sources", "name", "module", "arguments", "kind", "section", "inputs", "outputs", "strides",
-        "parameters", "parameters_percent", "flops", "flops_percent", "assumed", "where",
-    )  # fmt: skip
-    flops = sum(row.flops for row in inspection.rows)
-    lines = [
-        (
-            row.index, row.written, ";".join("image" if s == IMAGE else str(s) for s in row.sources), row.name,
-            row.module, row.arguments, row.kind, "backbone" if row.in_backbone else "head",
-            ";".join(map(shape_text, row.inputs)), ";".join(map(shape_text, row.outputs)),
-            ";".join("" if stride is None else f"{stride:g}" for stride in row.strides),
-            row.parameters, _percent(row.parameters, inspection.info.parameters),
-            row.flops, _percent(row.flops, flops), row.assumed, row.where,
-        )
-        for row in inspection.rows
-    ]  # fmt: skip
-    return Table([Column(title) for title in titles], lines).csv()
+    """Return one CSV line per layer with all fields of `LayerRow`; several values are separated by semicolons."""
+
+    def text(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return ";".join(shape_text(v) if isinstance(v, tuple) else "" if v is None else str(v) for v in value)
+        return value
+
+    names = [field.name for field in fields(LayerRow)]
+    return Table([Column(n) for n in names], [[text(getattr(row, n)) for n in names] for row in inspection.rows]).csv()
 
 
 def shape_text(shape: Shape) -> str:
@@ -309,5 +265,6 @@ def shape_text(shape: Shape) -> str:
     return "x".join(map(str, shape))
 
 
-def _percent(part: int, whole: int) -> float | str:
-    return round(100 * part / whole, 1) if whole else ""
+def percent(part: float, whole: float) -> float | None:
+    """Return the share in percent; None if the whole is 0."""
+    return 100 * part / whole if whole else None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ultralytics.data.labels import read_coco_json
 from ultralytics.metrics.coco_eval import evaluate_coco
+from ultralytics.tools.common import check_new
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.files import read_json, write_text
@@ -19,8 +20,7 @@ MEANINGS = {
     "ARs": "AR, small", "ARm": "AR, medium", "ARl": "AR, large",
 }  # fmt: skip
 NO_OBJECTS = -1  # COCO's value of a metric without objects
-RESULT_FORM = "image_id, category_id, bbox [x, y, width, height] in pixels, and score"
-RESULT_KEYS = {"image_id": int | str, "category_id": int | str, "bbox": list, "score": int | float}
+KEYS = {"image_id": int | str, "category_id": int | str, "bbox": list, "score": int | float}
 
 
 def command(annotations: str, predictions: str, save: str | None = None) -> None:
@@ -31,31 +31,25 @@ def command(annotations: str, predictions: str, save: str | None = None) -> None
         predictions: list of {image_id, category_id, bbox [x, y, width, height], score}, as written by
             `yolo val save_json=True`.
         save: json file to write the metrics to; it must not exist.
-
-    Raises:
-        UserError: a file cannot be read or is of another kind, or their image or category ids differ.
-        MissingPackageError: faster-coco-eval is not installed.
     """
+    if save:
+        check_new(save)
     truth_file, found_file = Path(annotations), Path(predictions)
-    if save and Path(save).exists():
-        raise DataError(f"save={save!r}: already exists; nothing is overwritten, choose another name")
     truth = read_coco_json(truth_file)
     found = read_predictions(found_file)
     for field, known in (("image_id", {image["id"] for image in truth.images}), ("category_id", {*truth.categories})):
         if foreign := sorted({entry[field] for entry in found} - known, key=str):
-            expected = ", ".join(repr(i) for i in sorted(known, key=str)[:5])
             raise DataError(
-                f"{found_file}: {field} {foreign[0]!r} and {len(foreign) - 1} more are not in {truth_file}, which has "
-                f"{expected}; make both from the same data set, `yolo yolo2coco data=...` and `yolo val data=...`"
+                f"{found_file}: {field} {foreign[0]!r} and {len(foreign) - 1} more are not in {truth_file}; make both "
+                "from the same data set, `yolo yolo2coco data=...` and `yolo val data=...`"
             )
     metrics = evaluate_coco(truth_file, found)
     rows = [(key, None if value == NO_OBJECTS else value, MEANINGS[key]) for key, value in metrics.stats.items()]
     per_class = [(truth.categories[category], value) for category, value in metrics.per_class.items()]
-    images = len({entry["image_id"] for entry in found})
     LOGGER.info(
         f"{Table((Column('Figure'), Column('Value', '.4f'), Column('Meaning')), rows).text()}\n\n"
         f"{Table((Column('Class'), Column('AP', '.4f')), per_class).text()}\n\n"
-        f"{len(found)} detections on {images} of {len(truth.images)} images"
+        f"{len(found)} detections on {len({entry['image_id'] for entry in found})} of {len(truth.images)} images"
     )
     if save:
         content = {"stats": metrics.stats, "per_class": dict(per_class)}
@@ -67,16 +61,10 @@ def read_predictions(file: Path) -> list[dict]:
     """Read the entries of a COCO results file. Raise DataError if it is none."""
     entries = read_json(file, DataError)
     if not isinstance(entries, list):
-        got = f"an object with {', '.join(list(entries)[:4])}" if isinstance(entries, dict) else type(entries).__name__
-        raise DataError(f"{file}: expected a list of detections, as written by `yolo val save_json=True`; got {got}")
+        raise DataError(f"{file}: expected a list of detections, as written by `yolo val save_json=True`")
     for number, entry in enumerate(entries):
-        for key, kinds in RESULT_KEYS.items():
-            value = entry.get(key) if isinstance(entry, dict) else None
-            if not isinstance(value, kinds) or (key == "bbox" and not _is_box(value)):
-                got = f"{key} is {value!r}" if isinstance(entry, dict) and key in entry else f"no {key}"
-                raise DataError(f"{file}: detection {number}: {got}; expected {RESULT_FORM}")
+        fits = isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in KEYS.items())
+        if not fits or [isinstance(v, int | float) for v in entry["bbox"]] != [True] * 4:
+            expected = "image_id, category_id, bbox [x, y, width, height] in pixels, and score"
+            raise DataError(f"{file}: detection {number} is {entry}; expected {expected}")
     return entries
-
-
-def _is_box(value: list) -> bool:
-    return len(value) == 4 and all(isinstance(v, int | float) for v in value)

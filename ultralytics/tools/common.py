@@ -1,4 +1,4 @@
-"""Shared by the tools: models, result folders, names of runs, class names, and output folders for labels."""
+"""Shared by the tools: models, result folders, files and names of runs, class names, and messages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ultralytics.data.dataset_yaml import label_file, list_images
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, UserError
 from ultralytics.utils.files import read_text, run_dir
@@ -23,12 +24,7 @@ def tool_dir(tool: str, project: str | None, name: str | None, default: str) -> 
 
 
 def open_detector(model: str, modules: str | None = None, *, exported: bool = False) -> RTDETR:
-    """Open a model YAML, weights (.pt) or, with `exported`, an exported model.
-
-    Raises:
-        ModelConfigError, WeightsError: it cannot be found or read.
-        UserError: it is an exported model, and `exported` is False.
-    """
+    """Open a model YAML, weights (.pt) or, with `exported`, an exported model. Raise UserError if that fails."""
     from ultralytics.models.rtdetr.model import RTDETR
 
     detector = RTDETR(model)
@@ -51,9 +47,7 @@ def load_network(
         meta: build the network of a model YAML without data, if its modules allow that.
 
     Raises:
-        ModelConfigError: the model YAML cannot be found or built.
-        WeightsError: the weights cannot be read.
-        UserError: nc is given for weights, or it is an exported model, and `exported` is False.
+        UserError: the model cannot be read or built, or nc is given for weights.
     """
     import torch
 
@@ -63,47 +57,60 @@ def load_network(
             raise UserError(f"nc={nc}: {model} has weights for a fixed number of classes; leave nc= out")
         return detector.model
     build = partial(detector.network_class, model, nc=nc, overrides={"modules": detector.modules})
-    if not meta:
-        return build()
-    try:
-        with torch.device("meta"):
-            return build()
-    except ModelConfigError:  # a constructor may read values of tensors, which "meta" lacks; other errors occur again
-        return build()
+    if meta:
+        try:
+            with torch.device("meta"):
+                return build()
+        except ModelConfigError:  # a constructor may read values of tensors, which "meta" lacks
+            pass  # other errors occur again below
+    return build()
 
 
-def run_names(runs: Sequence[str | Path], folders: Sequence[Path], names: Sequence[str] | str | None) -> list[str]:
-    """Return a name for each run: those given, else the shortest ends of the folders' paths that differ.
+def find_runs(
+    runs: Sequence[str | Path], names: Sequence[str] | str | None, file: str, expected: str
+) -> dict[str, Path]:
+    """Return the `file` of each run by the run's name: a given one, else the shortest end of its path that differs.
 
     Raises:
-        OptionError: there are not as many names as runs.
+        DataError: a run is neither such a file nor a folder that has it; `expected` describes the folder.
+        OptionError: two runs have one name, or there are not as many names as runs.
     """
-    names = names.split(",") if isinstance(names, str) else names
-    if names is not None and len(names) != len(runs):
-        raise OptionError(f"names: expected {len(runs)}, one for each run, got {len(names)}: {', '.join(names)}")
+    files = [Path(run) if Path(run).is_file() else Path(run) / file for run in runs]
+    for run, path in zip(runs, files, strict=True):
+        if not path.is_file():
+            raise DataError(f"{run}: no {file} in it; expected {expected}")
     if names is None:
-        parts, depth = [folder.resolve().parts for folder in folders], 1
+        parts, depth = [path.parent.resolve().parts for path in files], 1
         while len({p[-depth:] for p in parts}) < len(set(parts)):
             depth += 1
         names = ["/".join(p[-depth:]) for p in parts]
-    return list(names)
+    names = names.split(",") if isinstance(names, str) else names
+    if len(names) != len(runs):
+        raise OptionError(f"names: expected {len(runs)}, one for each run, got {len(names)}: {', '.join(names)}")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise OptionError(f"runs: {twice[0]!r} is given twice; give different ones, or names=a,b")
+    return dict(zip(names, files, strict=True))
 
 
 def read_classes(classes: str | None) -> dict[int, str]:
     """Read class names by index from a text file with one name per line, or from `cat,dog`."""
     if classes is None:
         raise OptionError("classes= is missing; give a text file with one name per line, or the names: classes=cat,dog")
-    file, names = Path(classes), classes.split(",")
-    if file.suffix == ".txt":
-        if not file.is_file():
-            raise DataError(f"classes={classes!r}: no such file; expected a text file with one name per line")
-        names = read_text(file, error=DataError).rstrip().splitlines()  # an empty line would shift the indices
+    names = classes.split(",")
+    if classes.endswith(".txt"):
+        names = read_text(classes, error=DataError).rstrip().splitlines()  # an empty line would shift the indices
     names = [name.strip() for name in names]
-    if "" in names or not names:
-        raise DataError(f"classes={classes!r}: name {names.index('') + 1 if names else 1} is empty")
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise DataError(f"classes={classes!r}: {twice[0]!r} is given twice")
+    if "" in names or len(set(names)) < len(names):
+        raise DataError(f"classes={classes!r}: expected names that differ and are not empty, got {', '.join(names)}")
     return dict(enumerate(names))
+
+
+def list_labeled(images: Path, labels: str | None) -> list[tuple[Path, Path]]:
+    """List the images of a folder, each with the path of its label file: below `labels`, or images/... -> labels/..."""
+    if labels and not Path(labels).is_dir():
+        raise DataError(f"labels={labels!r}: no such folder")
+    found = list_images([images], images)
+    return [(i, Path(labels, i.relative_to(images)).with_suffix(".txt") if labels else label_file(i)) for i in found]
 
 
 def check_empty(save: str) -> Path:
@@ -116,16 +123,15 @@ def check_empty(save: str) -> Path:
     return target
 
 
-def check_folders(*folders: Path | None) -> None:
-    """Raise DataError if a folder does not exist; None is skipped."""
-    for folder in folders:
-        if folder is not None and not folder.is_dir():
-            raise DataError(f"{folder}: no such folder")
+def check_new(file: str | Path) -> None:
+    """Raise DataError if a file exists."""
+    if Path(file).exists():
+        raise DataError(f"save={str(file)!r}: already exists; nothing is overwritten, choose another name")
 
 
-def log_problems(messages: Sequence[str], limit: int = 10) -> None:
-    """Log the first messages as warnings, and the number of the others."""
-    for message in messages[:limit]:
+def log_problems(messages: Sequence[str]) -> None:
+    """Log the first ten messages as warnings, and the number of the others."""
+    for message in messages[:10]:
         LOGGER.warning(message)
-    if len(messages) > limit:
-        LOGGER.warning(f"... and {len(messages) - limit} more")
+    if len(messages) > 10:
+        LOGGER.warning(f"... and {len(messages) - 10} more")

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ultralytics.metrics.summary_table import STEM
-from ultralytics.tools.common import run_names, tool_dir
+from ultralytics.tools.common import find_runs, tool_dir
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.tables import Column, Table, read_csv
 
 FILE = f"{STEM}.csv"
-COPIED = ("Params (M)", "GFLOPs", "FPS", "FPS (model)")  # columns of FILE
 CONDITIONS = ("Size (px)", "Batch")  # of the validation
-COMPARED = ("mAP50", "mAP50-95")  # shown with the difference to the first run
+NUMBERS = ("Params (M)", "GFLOPs", "FPS", "FPS (model)", "mAP50", "mAP50-95")
 COLUMNS = (
     Column("Run"), Column("Model"), Column("Size (px)", "d"), Column("Params (M)", ".3f"), Column("GFLOPs", ".2f"),
     Column("FPS", ".1f"), Column("FPS (model)", ".1f"), Column("mAP50", ".3f"), Column("diff. mAP50", "+.3f"),
@@ -30,11 +29,7 @@ def command(
     Args:
         runs: folders of validations or trainings, or their summary CSV files.
         names: one for each run; the folders' names by default.
-        project: folder of the results, `runs/table` by default.
-        name: folder in it, `ablation` by default; numbered when taken.
-
-    Raises:
-        UserError: a run has no table, or there are not as many names as runs.
+        project, name: folder of the results, `runs/table/ablation` by default; numbered when taken.
     """
     table = compare_runs(runs, names)
     LOGGER.info(table.text())
@@ -44,43 +39,31 @@ def command(
 
 
 def compare_runs(runs: Sequence[str | Path], names: Sequence[str] | str | None = None) -> Table:
-    """Return a row for each run: size, speed, mAP50, mAP50-95, and the differences to the first run.
-
-    Raises:
-        UserError: see `command`.
-    """
-    files = [Path(run) if Path(run).is_file() else Path(run) / FILE for run in runs]
-    for run, file in zip(runs, files, strict=True):
-        if not file.is_file():
-            problem = f"no {FILE} in it" if Path(run).is_dir() else "no such folder"
-            raise DataError(
-                f"{run}: {problem}; expected the folder of a validation (`yolo val model=...` with plots on, the "
-                "default) or of a finished training"
-            )
-    labels = run_names(runs, [file.parent for file in files], names)
-    totals = [_read_totals(file) for file in files]
+    """Return a row for each run: size, speed, mAP50, mAP50-95, and the differences to the first run."""
+    expected = "the folder of a validation (`yolo val model=...` with plots on, the default) or of a finished training"
+    totals = {label: _read_totals(file) for label, file in find_runs(runs, names, FILE, expected).items()}
+    first = next(iter(totals.values()))
     for key in CONDITIONS:
-        values = list(dict.fromkeys(row[key] for row in totals))
+        values = list(dict.fromkeys(row[key] for row in totals.values()))
         if len(values) > 1:
             LOGGER.warning(f"the runs differ in {key}: {', '.join(map(str, values))}; FPS depend on it")
     rows = []
-    for label, row in zip(labels, totals, strict=True):
-        compared = []
-        for key in COMPARED:
-            known = rows and row[key] is not None and totals[0][key] is not None
-            compared += [row[key], row[key] - totals[0][key] if known else None]
-        rows.append((label, row["Model"], row["Size (px)"], *(row[key] for key in COPIED), *compared))
+    for label, row in totals.items():
+        cells = {"Run": label, **row}
+        for key in ("mAP50", "mAP50-95"):
+            known = row is not first and None not in (row[key], first[key])
+            cells[f"diff. {key}"] = row[key] - first[key] if known else None
+        rows.append([cells[column.title] for column in COLUMNS])
     return Table(COLUMNS, rows)
 
 
 def _read_totals(file: Path) -> dict[str, str | float | int | None]:
     """Read the first row, `all`, of a summary CSV."""
     row = read_csv(file)[0]
-    if missing := [key for key in ("Model", *CONDITIONS, *COPIED, *COMPARED) if key not in row]:
-        raise DataError(f"{file}: no column {missing[0]!r}; expected a {FILE} written by `yolo val`")
+    kinds = {"Model": str, **dict.fromkeys(CONDITIONS, int), **dict.fromkeys(NUMBERS, float)}
     try:
-        numbers = {key: float(row[key]) if row[key] else None for key in (*COPIED, *COMPARED)}
-        conditions = {key: int(row[key]) if row[key] else None for key in CONDITIONS}
+        return {key: kind(row[key]) if row[key] else None for key, kind in kinds.items()}
+    except KeyError as error:
+        raise DataError(f"{file}: no column {error}; expected a {FILE} written by `yolo val`") from error
     except ValueError as error:
         raise DataError(f"{file}: expected numbers in its first row ({error}); validate again") from error
-    return {"Model": row["Model"], **conditions, **numbers}

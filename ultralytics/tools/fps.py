@@ -45,17 +45,11 @@ def command(
 
     Args:
         model: weights (.pt), an exported model, or a model YAML (random weights take the same time).
-        imgsz: side of the images in pixels.
         batch, warmup, repeats: images in one run, runs that are not timed, and timed runs.
-        device: see `yolo cfg`.
         half: 16-bit mixed precision, on CUDA only.
         accelerate: rewrite the network for inference, as predict does (see `nn.accelerate`).
         fuse: with accelerate=False, fold batch norms into convolutions only.
         nc: number of classes in place of the model YAML's.
-        modules: a folder with module files.
-
-    Raises:
-        UserError: the model cannot be built, or the device does not exist or has no half precision.
     """
     place = select_device(device)
     dtype = half_dtype(place) if half else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +29,6 @@ from ultralytics.utils.files import increment_path
 # selects other queries for such an image, so the scores cannot be compared.
 METHODS = {name: name for name in ("GradCAM", "XGradCAM", "HiResCAM", "LayerCAM", "EigenCAM", "EigenGradCAM")}
 METHODS |= {"GradCAM++": "GradCAMPlusPlus", "GradCAMPlusPlus": "GradCAMPlusPlus"}
-STRENGTH = 0.5  # share of the map's colors in the picture
 
 
 def command(
@@ -50,7 +49,6 @@ def command(
     """Draw class-activation maps of the detections in each image, into `project`/`name`.
 
     Args:
-        model: weights (.pt).
         source: image, folder, pattern and so on, as for `yolo predict`.
         layers: numbers or names of rows, such as 16,19,22, whose maps are averaged; by default those the head reads.
         method: how the maps are computed. EigenCAM ignores the detections.
@@ -59,20 +57,11 @@ def command(
         classes: explain only these class indices.
         draw: also draw the boxes of the detections.
         imgsz: side of the network input in pixels; that of the training by default.
-        device: see `yolo cfg`.
-        modules: a folder with module files.
-        project: folder of the pictures, `runs/heatmap` by default.
-        name: folder in it, the model's name by default; numbered when taken.
-
-    Raises:
-        UserError: the model or source cannot be read, a layer does not exist, or no image has a detection.
-        MissingPackageError: grad-cam is not installed.
     """
     require("pytorch_grad_cam", "grad-cam", "heatmap")
     detector = open_detector(model, modules)
     trained = (detector.checkpoint or {}).get("options") or {}
-    given = {"imgsz": imgsz or trained.get("imgsz"), "conf": conf, "classes": classes, "device": device}
-    given = {key: value for key, value in given.items() if value is not None}
+    given = {"imgsz": imgsz or trained.get("imgsz") or 640, "conf": conf, "classes": classes, "device": device}
     predictor = detector.predictor_class(get_cfg(overrides={"mode": "predict", "accelerate": False, **given}))
     predictor.setup_model(detector.model)
     numbers = map_numbers(predictor.model, layers.split(",") if layers else None)
@@ -87,8 +76,7 @@ def command(
             drawn += 1
     if not drawn:
         raise DataError(f"{source}: none of {seen} images has a detection above conf={conf:g}; lower conf")
-    maps = ", ".join(map(str, numbers))
-    LOGGER.info(f"{folder}: {drawn} of {seen} images drawn by {method}, of the maps {maps}")
+    LOGGER.info(f"{folder}: {drawn} of {seen} images drawn by {method}, of the maps {', '.join(map(str, numbers))}")
 
 
 def _draw_frame(
@@ -106,7 +94,7 @@ def _draw_frame(
         best = output[0, :, 4:].max().item()
         LOGGER.warning(f"{frame.label}: no detection above conf={predictor.conf:g} (best score {best:.2f}); skipped")
         return None
-    heat = activation_maps(tapped, images, detection_target(pairs, boxes=boxes), method)
+    heat = activation_map(tapped, images, pairs, method, boxes=boxes)
     if not heat.max() > 0:  # also nan
         LOGGER.warning(f"{frame.label}: the map of {method} is zero everywhere; try another method or other layers")
     LOGGER.info(f"{frame.label}: {result.verbose()}")
@@ -123,26 +111,21 @@ class TappedDetector(nn.Module):
     def __init__(self, network: DetectionModel, numbers: Sequence[int]) -> None:
         super().__init__()
         self.network = network
-        self.taps = nn.ModuleList(nn.Identity() for _ in numbers)
-        self._tap_of = dict(zip(numbers, self.taps, strict=True))
+        self.taps = nn.ModuleDict({str(number): nn.Identity() for number in numbers})
+        for layer in network.model:
+            if set(layer_numbers(layer)) & set(numbers):
+                layer.register_forward_hook(self._tap_output)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, queries, 4 + nc)."""
-        tapped = [layer for layer in self.network.model if set(layer_numbers(layer)) & set(self._tap_of)]
-        hooks = [layer.register_forward_hook(self._tap_output) for layer in tapped]
-        try:
-            return self.network(x)[0]
-        finally:
-            for hook in hooks:
-                hook.remove()
+        return self.network(x)[0]
 
     def _tap_output(self, layer: nn.Module, _inputs: Any, output: Any) -> Any:
         """Pass the maps through their taps. They are cloned, since later layers may change maps in place."""
         maps = list(output) if layer.num_slots > 1 else [output]
-        numbers = range(layer.i - len(maps) + 1, layer.i + 1)  # the last ones of the layer's numbers
-        maps = [
-            self._tap_of[n](m.clone()).clone() if n in self._tap_of else m for n, m in zip(numbers, maps, strict=True)
-        ]
+        for i, number in enumerate(layer_numbers(layer)[-len(maps) :]):
+            if str(number) in self.taps:
+                maps[i] = self.taps[str(number)](maps[i].clone()).clone()
         return maps if layer.num_slots > 1 else maps[0]
 
 
@@ -150,69 +133,51 @@ def map_numbers(network: DetectionModel, layers: Sequence[str] | None = None) ->
     """Return the numbers of maps for numbers or names of rows, by default of the maps that the head reads.
 
     Raises:
-        OptionError: a layer does not exist, or no later row reads its map.
+        OptionError: a layer does not exist, or no later row reads its map, so that it explains nothing.
     """
     rows = list(network.model)
     if layers is None:
         return list(layer_sources(rows[-1]))
-    names = {row.row_name: row.i for row in rows[:-1] if row.row_name}
-    read = {number for row in rows for number in layer_sources(row)}
+    names = {row.row_name: row.i for row in rows if row.row_name}
+    used = sorted({number for row in rows for number in layer_sources(row) if number >= 0})
     chosen: list[int] = []
-    for word in (str(layer).strip() for layer in layers):
+    for word in map(str.strip, layers):
         number = names.get(word, int(word) if word.isdecimal() else None)
-        if number is None or number > rows[-2].i:
-            known = f"rows with names: {', '.join(names)}" if names else "no row has a name"
+        if number not in used:
             raise OptionError(
-                f"layers: no layer {word!r} before the head{did_you_mean(word, names)}; expected numbers from 0 to "
-                f"{rows[-2].i}, see `yolo inspect` ({known})"
+                f"layers: no later layer reads {word!r}{did_you_mean(word, names)}; expected one of "
+                f"{', '.join(map(str, used))}, or a name of a row: {', '.join(names)}"
             )
-        if number not in read:
-            used = ", ".join(map(str, sorted(n for n in read if n >= 0)))
-            raise OptionError(f"layers: no later row reads map {number}, so it explains nothing; used maps: {used}")
         chosen.append(number)
     return list(dict.fromkeys(chosen))
 
 
-def detection_target(pairs: Tensor, *, boxes: bool = False) -> Callable[[Tensor], Tensor]:
-    """Return a function from one image's output (queries, 4 + nc) to the number to explain.
-
-    It sums the scores of the (query, class) `pairs` (n, 2) and, with `boxes`, cx, cy, w and h of their queries.
-    """
-
-    def total(output: Tensor) -> Tensor:
-        query, cls = pairs.unbind(1)
-        return output[query, 4 + cls].sum() + (output[query, :4].sum() if boxes else 0)
-
-    return total
-
-
-def activation_maps(
-    tapped: TappedDetector, images: Tensor, target: Callable[[Tensor], Tensor], method: str = "GradCAM++"
+def activation_map(
+    tapped: TappedDetector, images: Tensor, pairs: Tensor, method: str = "GradCAM++", *, boxes: bool = False
 ) -> np.ndarray:
     """Compute a class-activation map: (H, W) float32 in 0..1, the mean over the tapped maps.
 
     Args:
         tapped: on the device of the image, in eval mode.
         images: (1, 3, H, W) in 0..1.
-        target: see `detection_target`.
+        pairs: (n, 2) query and class of the scores to explain.
         method: a key of METHODS.
-
-    Raises:
-        MissingPackageError: grad-cam is not installed.
+        boxes: also explain cx, cy, w and h of the queries.
     """
+    query, cls = pairs.unbind(1)
+
+    def total(output: Tensor) -> Tensor:  # (queries, 4 + nc)
+        return output[query, 4 + cls].sum() + (output[query, :4].sum() if boxes else 0)
+
     package = require("pytorch_grad_cam", "grad-cam", "heatmap")
-    maker = getattr(package, METHODS[method])(model=tapped, target_layers=list(tapped.taps))
-    try:
-        with torch.enable_grad():
-            return maker(input_tensor=images, targets=[target])[0]
-    finally:
-        maker.activations_and_grads.release()
+    cam = getattr(package, METHODS[method])(model=tapped, target_layers=list(tapped.taps.values()))
+    with torch.enable_grad():
+        return cam(input_tensor=images, targets=[total])[0]
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """Blend an image (H, W, 3) uint8 BGR with a map (h, w) in 0..1: blue at 0, red at 1."""
-    from matplotlib import colormaps  # slow to import
+    from pytorch_grad_cam.utils.image import show_cam_on_image
 
-    heat = stretch(heat.astype(np.float32), image.shape[:2])
-    colors = colormaps["jet"](np.clip(heat, 0, 1))[..., 2::-1] * 255  # (H, W, 4) RGBA -> (H, W, 3) BGR
-    return np.round((1 - STRENGTH) * image + STRENGTH * colors).astype(np.uint8)
+    heat = stretch(heat.astype(np.float32), image.shape[:2]).clip(0, 1)
+    return show_cam_on_image(image.astype(np.float32) / 255, heat)

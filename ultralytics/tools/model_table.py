@@ -33,15 +33,8 @@ def command(
 
     Args:
         folder: with subfolders; the package's own models by default.
-        imgsz: side of the image in pixels.
         nc: number of classes in place of the files'.
-        sort: gflops, parameters or name; the smallest first.
-        modules: a folder with module files.
-        project: folder of the results, `runs/models` by default.
-        name: folder in it, the name of `folder` by default; numbered when taken.
-
-    Raises:
-        UserError: there is no such folder, or no YAML in it.
+        sort: the smallest first.
     """
     root = Path(folder) if folder else MODELS_DIR
     table, failures = measure_models(root, imgsz=imgsz, nc=nc, sort=sort, modules=modules)
@@ -61,16 +54,10 @@ def command(
 def measure_models(
     root: Path, *, imgsz: int = 640, nc: int | None = None, sort: str = "gflops", modules: str | None = None
 ) -> tuple[Table, Table]:
-    """Measure every *.yaml and *.yml in a folder, and return the table of sizes and the table of failures.
-
-    Raises:
-        DataError: there is no such folder, or no YAML in it.
-    """
-    if not root.is_dir():
-        raise DataError(f"folder={str(root)!r}: no such folder; expected one with model YAMLs")
+    """Measure every *.yaml and *.yml in a folder, and return the table of sizes and the table of failures."""
     files = sorted(file for suffix in ("*.yaml", "*.yml") for file in root.rglob(suffix))
     if not files:
-        raise DataError(f"folder={str(root)!r}: no .yaml files in it or below; expected model YAMLs")
+        raise DataError(f"folder={str(root)!r}: no .yaml files; expected a folder with model YAMLs")
     rows, failures = [], []
     for file in files:
         try:

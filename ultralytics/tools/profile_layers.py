@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
+import numpy as np
 import torch
+from torch import nn
 
 from ultralytics.cfg.values import DeviceName, OneOf, Range
-from ultralytics.nn.summary import Inspection, inspect_model, shape_text
+from ultralytics.nn.summary import Inspection, inspect_model, percent, shape_text
 from ultralytics.tools.common import load_network, tool_dir
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.tables import Column, Table
 from ultralytics.utils.torch_utils import clock, describe_device, select_device
-
-if TYPE_CHECKING:
-    from ultralytics.nn.tasks import DetectionModel
 
 ORDERS = {"layer": 0, "parameters": 4, "flops": 6, "time": 8}  # column of the table
 COLUMNS = (
@@ -41,76 +40,53 @@ def command(
     """Show the cost of each layer, and write it to `project`/`name` as profile.txt, .md, .tex and .csv.
 
     Args:
-        model: weights (.pt) or a model YAML.
-        imgsz: side of the images in pixels.
-        batch: images in one run.
-        device: see `yolo cfg`.
-        warmup: runs that are not timed.
-        repeats: timed runs, of which the mean is shown.
-        sort: layer, parameters, flops or time; the most expensive first.
+        batch, warmup, repeats: images in one run, runs that are not timed, and timed runs.
+        sort: the most expensive first; `layer` is the order of the model.
         nc: number of classes in place of the model YAML's.
-        modules: a folder with module files.
-        project: folder of the results, `runs/profile` by default.
-        name: folder in it, the model's name by default; numbered when taken.
-
-    Raises:
-        UserError: the model cannot be built, or fails at this size.
     """
     place = select_device(device)
     network = load_network(model, nc, modules)
     size = check_imgsz(imgsz, int(max(network.stride)))
     inspection = inspect_model(network, size)
-    times = layer_times(network, imgsz=size, batch=batch, device=place, warmup=warmup, repeats=repeats)
+    times = layer_times(network, torch.rand(batch, 3, size, size), place, warmup, repeats)
     table = profile_table(inspection, times, sort)
-    LOGGER.info(
-        f"{table.text()}\n{inspection.info}\n{describe_device(place)}; times of a batch of {batch}, means of {repeats} "
-        f"runs after {warmup} warmup runs; parameters and FLOPs of one image"
-    )
     folder = tool_dir("profile", project, name, Path(model).stem)
     table.write(folder, "profile", f"Layers of {Path(model).stem} at {size} pixels.")
-    LOGGER.info(f"{folder}: profile.txt, .md, .tex, .csv written")
+    LOGGER.info(
+        f"{table.text()}\n{inspection.info}\n{describe_device(place)}; times of a batch of {batch}, means of {repeats} "
+        f"runs after {warmup} warmup runs; parameters and FLOPs of one image\n"
+        f"{folder}: profile.txt, .md, .tex, .csv written"
+    )
 
 
+@torch.no_grad()
 def layer_times(
-    network: DetectionModel, *, imgsz: int, device: torch.device, batch: int = 1, warmup: int = 5, repeats: int = 20
+    network: nn.Module, images: torch.Tensor, device: torch.device, warmup: int, repeats: int
 ) -> list[float]:
     """Return the mean milliseconds of each layer of `network.model` in eval mode.
 
     A GPU is synchronized before and after each layer, so the sum exceeds the time of a run.
     """
-    network = network.to(device).eval()
-    starts: dict[Any, float] = {}
-    seconds = dict.fromkeys(network.model, 0.0)
+    network, images = network.to(device).eval(), images.to(device)
+    times: dict[nn.Module, list[float]] = {layer: [] for layer in network.model}
 
-    def before(layer: Any, _inputs: Any) -> None:
-        starts[layer] = clock(device)
+    def add_time(layer: nn.Module, *_: object) -> None:
+        times[layer].append(clock(device))
 
-    def after(layer: Any, _inputs: Any, _output: Any) -> None:
-        seconds[layer] += clock(device) - starts[layer]
-
-    hooks = [layer.register_forward_pre_hook(before) for layer in network.model]
-    hooks += [layer.register_forward_hook(after) for layer in network.model]
-    images = torch.rand(batch, 3, imgsz, imgsz, device=device)
-    try:
-        with torch.no_grad():
-            for run in range(warmup + repeats):
-                if run == warmup:
-                    seconds = dict.fromkeys(network.model, 0.0)
-                network(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return [1000 * total / repeats for total in seconds.values()]
+    hooks = [layer.register_forward_pre_hook(add_time) for layer in network.model]
+    hooks += [layer.register_forward_hook(add_time) for layer in network.model]
+    for _ in range(warmup + repeats):
+        network(images)
+    for hook in hooks:
+        hook.remove()
+    seconds = np.diff([values[2 * warmup :] for values in times.values()])[:, ::2]  # (layers, repeats)
+    return (1000 * seconds.mean(1)).tolist()
 
 
 def profile_table(inspection: Inspection, times: list[float], sort: str = "layer") -> Table:
     """Return a table with a row for each layer and one for the sum. `sort` is a key of ORDERS."""
     parameters = sum(row.parameters for row in inspection.rows)
     flops, total = sum(row.flops for row in inspection.rows), sum(times)
-
-    def percent(part: float, whole: float) -> float | None:
-        return 100 * part / whole if whole else None
-
     rows = [
         (
             str(row.index), row.name or "", row.module, ", ".join(map(shape_text, row.outputs)), row.parameters,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from contextlib import suppress
 from pathlib import Path
 
 from ultralytics.data.converter import read_voc_xml
@@ -10,8 +11,6 @@ from ultralytics.tools.common import check_empty, log_problems, read_classes
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.files import write_text
-
-CLASSES = "classes.txt"
 
 
 def command(xml: str, save: str, classes: str | None = None) -> None:
@@ -24,63 +23,49 @@ def command(xml: str, save: str, classes: str | None = None) -> None:
         save: the folder to write to; it must be empty or not exist.
         classes: text file with one class name per line, or cat,dog, in the order of the class indices; by default all
             names that occur, sorted. They are written to `save`/classes.txt.
-
-    Raises:
-        UserError: there are no annotations, `save` has files, or no file could be read.
     """
-    root, target = Path(xml), check_empty(save)
-    files = sorted(root.rglob("*.xml")) if root.is_dir() else []
+    target, files = check_empty(save), sorted(Path(xml).rglob("*.xml"))
     if not files:
         raise DataError(f"xml={xml!r}: no folder with .xml files; expected Pascal VOC annotations")
     names = list(read_classes(classes).values()) if classes else find_names(files)
-    written, boxes, failed = 0, 0, []
+    rows_of: dict[Path, list[str]] = {}
+    failed = []
     for file in files:
         try:
-            rows = yolo_rows(file, names)
+            rows_of[file] = yolo_rows(file, names)
         except DataError as error:
             failed.append(str(error))
-            continue
-        write_text(target / file.relative_to(root).with_suffix(".txt"), "".join(f"{row}\n" for row in rows))
-        written, boxes = written + 1, boxes + len(rows)
-    log_problems(failed)
-    if not written:
+    if not rows_of:
         raise DataError(f"xml={xml!r}: none of {len(files)} files could be converted; the first: {failed[0]}")
-    write_text(target / CLASSES, "".join(f"{name}\n" for name in names))
+    for file, rows in rows_of.items():
+        write_text(target / file.relative_to(xml).with_suffix(".txt"), "".join(f"{row}\n" for row in rows))
+    write_text(target / "classes.txt", "".join(f"{name}\n" for name in names))
+    log_problems(failed)
     LOGGER.info(
-        f"{target}: {written} label files with {boxes} boxes, {len(failed)} annotations not converted; "
-        f"{len(names)} classes: {', '.join(names)} ({CLASSES})"
+        f"{target}: {len(rows_of)} label files with {sum(map(len, rows_of.values()))} boxes, {len(failed)} annotations "
+        f"not converted; {len(names)} classes: {', '.join(names)} (classes.txt)"
     )
 
 
 def find_names(files: list[Path]) -> list[str]:
-    """Return the class names in annotations, sorted. Files that are no XML are skipped: `yolo_rows` reports them."""
+    """Return the class names in annotations, sorted."""
     names: set[str] = set()
     for file in files:
-        try:
-            tree = ElementTree.parse(file)
-        except (ElementTree.ParseError, OSError):
-            continue
-        names.update(name for item in tree.iter("object") if (name := (item.findtext("name") or "").strip()))
-    return sorted(names)
+        with suppress(ElementTree.ParseError):  # `yolo_rows` reports it
+            names |= {(item.findtext("name") or "").strip() for item in ElementTree.parse(file).iter("object")}
+    return sorted(names - {""})
 
 
 def yolo_rows(file: Path, names: list[str]) -> list[str]:
-    """Return the lines `class cx cy w h` of an annotation, with boxes clipped to the image.
-
-    Raises:
-        DataError: it is no Pascal VOC annotation, has another class, no image size, or a box without area.
-    """
+    """Return the lines `class cx cy w h` of an annotation, with boxes clipped to the image."""
     (height, width), boxes = read_voc_xml(file, names)
-    if height < 1 or width < 1:
-        raise DataError(f"{file}: the image's size is {width} x {height}; expected <size> with width and height")
     rows = []
     for cls, x1, y1, x2, y2 in boxes:
-        left, top, right, bottom = max(x1, 0) / width, max(y1, 0) / height, min(x2 / width, 1), min(y2 / height, 1)
+        left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
         if right <= left or bottom <= top:
             raise DataError(
-                f"{file}: the box {x1 + 1:g}, {y1 + 1:g}, {x2:g}, {y2:g} of {names[cls]!r} has no area in an image of "
-                f"{width} x {height}"
+                f"{file}: a box of {names[cls]!r} has no area in the image, whose size is {width} x {height}"
             )
-        numbers = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
-        rows.append(f"{cls} {' '.join(f'{value:.6f}' for value in numbers)}")
+        box = ((left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height)
+        rows.append(f"{cls} {' '.join(f'{value:.6f}' for value in box)}")
     return rows

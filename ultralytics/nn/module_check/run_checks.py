@@ -118,14 +118,9 @@ def command(
     """Print the table of a module's checks; exit with code 2 if one fails.
 
     Args:
-        module: name, as in a row of a model YAML.
-        args: arguments of the row as written there, such as `[64, 3, 2]`.
-        channels: of each input map.
-        size: sides of the input maps in pixels.
+        module, args: name and arguments as in a row of a model YAML, such as `[64, 3, 2]`.
+        channels, size: channels of each input map, and its sides in pixels.
         modules: a folder with module files.
-
-    Raises:
-        UserError: a check failed.
     """
     values = None if args is None else parse_yaml(args, "args")
     if args is not None and not isinstance(values, list):

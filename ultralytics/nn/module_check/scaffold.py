@@ -30,9 +30,6 @@ def command(module: str, kind: Annotated[str, OneOf(*KINDS)], folder: str | None
         module: name of the new class, such as MyNet.
         kind: what it is a starting point for.
         folder: where the module file goes, created if missing; None for the package's own folder.
-
-    Raises:
-        UserError: the name is invalid or taken, or one of the files exists. Then nothing is written.
     """
     target = ADDMODULES if folder is None else Path(folder).expanduser()
     file, model = target / f"{module}.py", Path(f"rtdetr-{module.lower()}.yaml")
