@@ -109,7 +109,7 @@ def test_box_score_class_outputs_become_class_scores(tmp_path):
 def test_the_output_of_another_kind_of_model_is_refused(tmp_path):
     pytest.importorskip("onnxruntime")
     file = write_onnx(tmp_path / "yolo.onnx", [1, 84, 8400], PUBLISHED)
-    with pytest.raises(WeightsError, match=r"yolo\.onnx: gives \(1, 84, 8400\), expected \(images, queries, 6\)"):
+    with pytest.raises(WeightsError, match=r"yolo\.onnx: got output \(1, 84, 8400\), expected \(images, queries, 6\)"):
         AutoBackend(file)(torch.ones(1, 3, 320, 320))
 
 

@@ -47,16 +47,6 @@ class Exporter(CallbacksMixin):
         cfg: the options, a YAML file or mapping of some, or None for the defaults.
         overrides: options that replace those of `cfg`.
         _callbacks: functions by event.
-
-    Examples:
-        >>> import tempfile
-        >>> from ultralytics.nn.tasks import RTDETRDetectionModel
-        >>> network = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml").eval()
-        >>> exporter = Exporter(overrides={"format": "safetensors", "imgsz": 64, "batch": 1})
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = exporter(network, f"{folder}/m0.pt")
-        >>> exporter.file.name, exporter.difference.boxes < 1e-3
-        ('m0.safetensors', True)
     """
 
     def __init__(
@@ -126,69 +116,51 @@ class Exporter(CallbacksMixin):
         path = Path(source)
         folder = Path() if path.suffix.lower() in (".yaml", ".yml") else path.parent
         file = folder / f"{path.stem}{MARKS[precision]}{kind.suffixes[0]}"
-        return ExportSpec(network, options, metadata, file, self._calibration(size) if options.int8 else None)
-
-    def _calibration(self, size: tuple[int, int]) -> Tensor:
-        """Load (N, 3, H, W) images for int8, N a multiple of the batch."""
-        data, split, batch = self.args.data, self.args.split, self.args.batch
-        images = load_images(data, split, size, CALIBRATED)
-        count = len(images) // batch * batch
-        if not count:
-            raise DataError(f"{data}, {split}: {len(images)} images for int8, expected at least batch={batch}.")
-        if count < FEW:
-            LOGGER.warning(f"{data}, {split}: int8 is calibrated on {count} images; use a hundred or more")
-        return images[:count]
+        images = calibration_images(options.data, options.split, size, options.batch) if options.int8 else None
+        return ExportSpec(network, options, metadata, file, images)
 
     def _compare(self, spec: ExportSpec, kind: ExportFormat) -> None:
         """Run both on the same images. Raise ExportMismatchError outside the bounds of the precision."""
-        images, origin = self._comparison_images(spec)
         device = next(spec.network.parameters()).device
         if kind.load is None:
             exported = load_network(load_model_weights(self.file), type(spec.network)).to(device)
         else:
             exported = AutoBackend(self.file, device)
+        images = drawn_images(COMPARED, spec.metadata.imgsz)
+        if spec.calibration is not None:
+            images = spec.calibration[:COMPARED]
         with torch.no_grad():
             expected, found = (network(images.to(device))[0] for network in (spec.network, exported))
-        precision, bounds = spec.metadata.precision, BOUNDS[spec.metadata.precision]
+        precision = spec.metadata.precision
         self.difference = compare(expected, found, precision)
-        LOGGER.info(f"PyTorch and {self.file.name} on {len(images)} {origin}: {self.difference}")
-        if not self.difference.within(bounds):
+        LOGGER.info(f"PyTorch and {self.file.name} on {len(images)} images: {self.difference}")
+        if not self.difference.within(BOUNDS[precision]):
             raise ExportMismatchError(
-                f"{self.file}: differs from PyTorch: {self.difference}; expected at most {bounds.boxes:g} and "
-                f"{bounds.scores:g} for {precision}. The file is kept; validate it (`yolo val model="
-                f"{self.file} data=...`) before use, or export in float32."
+                f"{self.file}: differs from PyTorch: {self.difference}; expected {BOUNDS[precision]} for {precision}. "
+                "The file is kept; validate it (yolo val) before use, or export in float32."
             )
 
-    def _comparison_images(self, spec: ExportSpec) -> tuple[Tensor, str]:
-        """Return images of the data set if it is available, else drawn images, and a description."""
-        if spec.calibration is not None:
-            return spec.calibration[:COMPARED], "images of the calibration"
-        if self.args.data is not None:
-            try:
-                images = load_images(self.args.data, self.args.split, spec.metadata.imgsz, COMPARED, fetch=False)
-                return images, f"images of {self.args.data}"
-            except DataError as error:
-                LOGGER.info(f"comparing on drawn images, the data set is not available ({error})")
-        return drawn_images(COMPARED, spec.metadata.imgsz), "drawn images"
 
+def calibration_images(data: str | Mapping, split: str, size: tuple[int, int], batch: int) -> Tensor:
+    """Load evenly spaced images of a split as (N, 3, H, W), RGB in 0..1, N a multiple of the batch.
 
-def load_images(data: str | Mapping, split: str, size: tuple[int, int], count: int, *, fetch: bool = True) -> Tensor:
-    """Load up to `count` evenly spaced images of a split as (N, 3, H, W), RGB in 0..1, without unreadable ones.
-
-    With `fetch` a missing data set is downloaded. Raises DataError if there is no readable image.
+    Raises:
+        DataError: fewer readable images than `batch`.
     """
-    config = load_dataset_config(data, (split,), fetch=fetch)
+    config = load_dataset_config(data, (split,))
     files = list_images(config.splits[split], config.root)
-    chosen = [files[i * len(files) // count] for i in range(count)] if len(files) > count else files
     images = []
-    for file in chosen:
+    for file in files[:: math.ceil(len(files) / CALIBRATED)]:
         try:
             images.append(stretch(read_image(file), size))
         except DataError as error:
             LOGGER.warning(f"skipped: {error}")
-    if not images:
-        raise DataError(f"{data}, {split}: {len(files)} image files, none of which can be read.")
-    return _to_tensor(images)
+    count = len(images) // batch * batch
+    if not count:
+        raise DataError(f"{data}, {split}: {len(images)} readable images for int8, expected at least batch={batch}.")
+    if count < FEW:
+        LOGGER.warning(f"{data}, {split}: int8 is calibrated on {count} images; use a hundred or more")
+    return _to_tensor(images[:count])
 
 
 def drawn_images(count: int, size: tuple[int, int]) -> Tensor:

@@ -22,7 +22,6 @@ class AutoBackend(nn.Module):
 
     Raises:
         WeightsError: `weights` is not an exported model, or one of another kind.
-        MissingPackageError: its runtime is not installed.
 
     Examples:
         >>> import tempfile
@@ -88,27 +87,22 @@ class AutoBackend(nn.Module):
         self.metadata, self._run, self._opened_on = opened.metadata, opened.run, self.device
 
     def _check_size(self, height: int, width: int) -> None:
-        expected, stride, smallest = self.metadata.imgsz, self.metadata.stride, self.metadata.smallest
-        if not self.metadata.dynamic and (height, width) != expected:
-            raise DataError(
-                f"{self.weights}: expected images of {expected[0]}x{expected[1]}, got {height}x{width}; use imgsz="
-                f"[{expected[0]},{expected[1]}], or export with dynamic=True."
-            )
-        if height % stride or width % stride or height * width < smallest**2:
-            raise DataError(
-                f"{self.weights}: expected images with sides that are multiples of {stride}, of at least "
-                f"{smallest}x{smallest}, got {height}x{width}."
-            )
+        known, stride, smallest = self.metadata.imgsz, self.metadata.stride, self.metadata.smallest
+        if not self.metadata.dynamic and (height, width) != known:
+            expected = f"{known[0]}x{known[1]}; use imgsz=[{known[0]},{known[1]}], or export with dynamic=True"
+        elif height % stride or width % stride or height * width < smallest**2:
+            expected = f"sides that are multiples of {stride}, of at least {smallest}x{smallest}"
+        else:
+            return
+        raise DataError(f"{self.weights}: got images of {height}x{width}, expected {expected}.")
 
     def _per_class(self, y: Tensor) -> Tensor:
         """Return (B, queries, 4 + classes), also from the (B, queries, 6) of newer published exporters."""
         nc = len(self.metadata.names)
-        if y.ndim == 3 and y.shape[2] == 4 + nc and not (self.metadata.pairs and nc == 2):
-            return y
-        if y.ndim != 3 or y.shape[2] != 6:
-            raise WeightsError(
-                f"{self.weights}: gives {tuple(y.shape)}, expected (images, queries, {4 + nc}) of an RT-DETR."
-            )
-        boxes, score, label = y.split((4, 1, 1), 2)
-        scores = y.new_zeros(*y.shape[:2], nc).scatter(2, label.long().clamp(0, nc - 1), score)
-        return torch.cat((boxes, scores), 2)
+        if y.ndim == 3 and y.shape[2] == 6 and (self.metadata.pairs or nc != 2):
+            boxes, score, label = y.split((4, 1, 1), 2)
+            scores = y.new_zeros(*y.shape[:2], nc).scatter(2, label.long().clamp(0, nc - 1), score)
+            return torch.cat((boxes, scores), 2)
+        if y.ndim != 3 or y.shape[2] != 4 + nc:
+            raise WeightsError(f"{self.weights}: got output {tuple(y.shape)}, expected (images, queries, {4 + nc}).")
+        return y
