@@ -111,8 +111,9 @@ class Exporter(CallbacksMixin):
             precision=precision,
             data=options.data if isinstance(options.data, str) else None,
             model_yaml=model.yaml if kind.load is None else None,
-            smallest=_smallest_side(network, size, stride) if options.dynamic else 0,
         )
+        if options.dynamic:
+            _check_positions(network, size)
         path = Path(source)
         folder = Path() if path.suffix.lower() in (".yaml", ".yml") else path.parent
         file = folder / f"{path.stem}{MARKS[precision]}{kind.suffixes[0]}"
@@ -174,20 +175,15 @@ def _to_tensor(images: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(rgb)).float() / 255
 
 
-def _smallest_side(network: nn.Module, size: tuple[int, int], stride: int) -> int:
-    """Return the side of the smallest square image whose maps have a position for every query, as the trace needs.
-
-    Raises:
-        OptionError: images of `size` have too few positions.
-    """
+def _check_positions(network: nn.Module, size: tuple[int, int]) -> None:
+    """Raise OptionError if the maps of images of `size` have fewer positions than queries, as tracing fixes both."""
     head, positions = network.model[-1], []
-    hook = head.register_forward_pre_hook(lambda _, inputs: positions.append(sum(x[0, 0].numel() for x in inputs[0])))
+    hook = head.register_forward_pre_hook(lambda _, inputs: positions.extend(x[0, 0].numel() for x in inputs[0]))
     with torch.no_grad():
         network(torch.zeros(1, 3, *size, device=next(network.parameters()).device))
     hook.remove()
-    if positions[0] < head.num_queries:
+    if sum(positions) < head.num_queries:
         raise OptionError(
-            f"dynamic: images of {size[0]}x{size[1]} have {positions[0]} positions for {head.num_queries} queries; "
+            f"dynamic: images of {size[0]}x{size[1]} have {sum(positions)} positions for {head.num_queries} queries; "
             "export with a larger imgsz, or train with fewer queries="
         )
-    return math.ceil(math.sqrt(math.prod(size) * head.num_queries / positions[0]) / stride) * stride

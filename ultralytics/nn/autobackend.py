@@ -87,11 +87,11 @@ class AutoBackend(nn.Module):
         self.metadata, self._run, self._opened_on = opened.metadata, opened.run, self.device
 
     def _check_size(self, height: int, width: int) -> None:
-        known, stride, smallest = self.metadata.imgsz, self.metadata.stride, self.metadata.smallest
+        known, stride = self.metadata.imgsz, self.metadata.stride
         if not self.metadata.dynamic and (height, width) != known:
             expected = f"{known[0]}x{known[1]}; use imgsz=[{known[0]},{known[1]}], or export with dynamic=True"
-        elif height % stride or width % stride or height * width < smallest**2:
-            expected = f"sides that are multiples of {stride}, of at least {smallest}x{smallest}"
+        elif height % stride or width % stride:
+            expected = f"sides that are multiples of {stride}"
         else:
             return
         raise DataError(f"{self.weights}: got images of {height}x{width}, expected {expected}.")

@@ -22,7 +22,7 @@ def test_metadata_precede_the_engine():
 
 @pytest.mark.parametrize("broken", [b"", b"\x01", b"\xff\xff\xff\x7fabc", content(b"{not json}"), content(b"")])
 def test_other_files_are_refused(broken):
-    with pytest.raises(WeightsError, match=r"x\.engine: cannot read the metadata before the TensorRT engine"):
+    with pytest.raises(WeightsError, match=r"x\.engine: not a file of `yolo export format=engine`"):
         split_engine(broken, Path("x.engine"))
 
 

@@ -153,14 +153,6 @@ def test_timm_backbone_loads_flattened_names(name):
     assert {kept.split(".")[1] for kept in report.left} <= {"head", "fc"}
 
 
-def test_averaged_weights_are_preferred(small):
-    backbone = {n.removeprefix("model.0."): v for n, v in small.state_dict().items() if n.startswith("model.0.")}
-    source = {f"student.{n}": torch.zeros_like(v) for n, v in backbone.items()}
-    source |= {f"teacher.{n}": torch.ones_like(v) for n, v in backbone.items()}
-    load_backbone(small, Weights(source, "dino.pth"))
-    assert small.state_dict()["model.0.patch_embed.0.c.weight"].unique().tolist() == [1.0]
-
-
 def test_other_classifiers_are_refused(small):
     with pytest.raises(WeightsError, match=r"net.pth: none of its 1 tensors fits RTDETRDetectionModel.*'fc.weight'"):
         load_backbone(small, Weights({"fc.weight": torch.ones(3, 3)}, "net.pth"))

@@ -49,10 +49,8 @@ class Difference:
 
     def __str__(self) -> str:
         swapped = f"; {self.swapped} more were selected by one side only" if self.swapped else ""
-        return (
-            f"boxes differ by up to {self.boxes:.1e} of the image, scores by {self.scores:.1e} "
-            f"({self.queries} queries{swapped})"
-        )
+        queries = f"({self.queries} queries{swapped})"
+        return f"boxes differ by up to {self.boxes:.1e} of the image, scores by {self.scores:.1e} {queries}"
 
 
 def compare(expected: Tensor, found: Tensor, precision: str) -> Difference:
@@ -68,8 +66,8 @@ def compare(expected: Tensor, found: Tensor, precision: str) -> Difference:
         raise WeightsError(f"the exported model gives {tuple(found.shape)}, expected {tuple(expected.shape)}")
     pairs = []
     for ours, theirs in zip(expected.double().cpu(), found.double().cpu(), strict=True):
-        cost = torch.cdist(ours[:, :4], theirs[:, :4], p=1) + torch.cdist(ours[:, 4:], theirs[:, 4:], p=1)
-        rows, columns = linear_sum_assignment(torch.nan_to_num(cost, nan=1e6, posinf=1e6).numpy())
+        cost = torch.nan_to_num(torch.cdist(ours, theirs, p=1), nan=1e6, posinf=1e6)
+        rows, columns = linear_sum_assignment(cost.numpy())
         gap = torch.nan_to_num((ours[rows] - theirs[columns]).abs(), nan=torch.inf)
         if precision == "int8":
             score = ours[rows, 4:].amax(1)

@@ -23,9 +23,6 @@ class ExportSpec:
 
     Attributes:
         network: the detector in eval mode, float32, on the device of the format, fused if the format runs it.
-        options: the options of the run.
-        metadata: properties to write into the file.
-        file: path of the file to write.
         calibration: (N, 3, H, W) images for int8, N a multiple of the batch; None for other precisions.
     """
 
@@ -62,7 +59,6 @@ class ExportFormat:
     Attributes:
         name: value of the option `format`.
         suffixes: ends of file or folder names that `load` reads; `export` writes the first one.
-        export: write the file of a spec and return its path.
         load: open a path on a device ("cpu" or "cuda:N") with a number of threads; None for a file of weights only,
             whose network is not fused.
         int8, half, dynamic: whether the format supports these options.

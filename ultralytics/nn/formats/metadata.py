@@ -14,10 +14,7 @@ from ultralytics.utils import __version__
 from ultralytics.utils.errors import WeightsError
 
 TASK = "detect"
-OUTPUT = (
-    "RT-DETR: images (B, 3, H, W), RGB in 0..1 -> (B, queries, 4 + classes): cx, cy, w, h in 0..1 of the image, "
-    "then a probability for each class; no NMS"
-)
+OUTPUT = "RT-DETR: RGB images in 0..1 -> (B, queries, 4 + classes): cx, cy, w, h in 0..1, class probabilities; no NMS"
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,6 @@ class Metadata:
         precision: "float32", "float16" or "int8".
         data: the data set of the training, if known.
         model_yaml: content of the model file, if the format stores it.
-        smallest: side in pixels of the smallest square image with a position for every query; 0 if unknown.
         pairs: whether the output is the (B, queries, 6) of newer published exporters: box, score, class.
     """
 
@@ -44,7 +40,6 @@ class Metadata:
     data: str | None = None
     model_yaml: Mapping[str, Any] | None = None
     version: str = __version__
-    smallest: int = 0
     pairs: bool = False
 
     def as_text(self) -> dict[str, str]:
@@ -59,7 +54,7 @@ class Metadata:
             "batch": str(self.batch),
             "imgsz": str(list(self.imgsz)),
             "names": str(dict(self.names)),
-            "args": str(arguments | ({"smallest": self.smallest} if self.dynamic else {})),
+            "args": str(arguments),
         }
         return entries | ({"model_yaml": json.dumps(self.model_yaml)} if self.model_yaml is not None else {})
 
@@ -74,14 +69,13 @@ class Metadata:
         if entries.get("task", TASK) != TASK:
             raise WeightsError(f"{where}: its task is {entries['task']}, expected {TASK}.")
         try:
-            names, size = _parse(entries["names"]), _parse(entries["imgsz"])
-            size = size if isinstance(size, list | tuple) else [size, size]
+            names, (height, width) = _parse(entries["names"]), _parse(entries["imgsz"])
             arguments = _parse(entries.get("args", "{}")) or {}
             published = "int8" if arguments.get("int8") else "float16" if arguments.get("half") else "float32"
             yaml = entries.get("model_yaml")
             return cls(
                 names={int(index): str(name) for index, name in names.items()},
-                imgsz=(int(size[0]), int(size[-1])),
+                imgsz=(int(height), int(width)),
                 batch=int(entries.get("batch", 1)),
                 dynamic=bool(_parse(entries.get("dynamic", arguments.get("dynamic", False)))),
                 stride=int(entries["stride"]),
@@ -89,10 +83,9 @@ class Metadata:
                 data=arguments.get("data"),
                 model_yaml=json.loads(yaml) if yaml else None,
                 version=str(entries.get("version", "unknown")),
-                smallest=int(arguments.get("smallest", 0)),
                 pairs="head" in entries,  # this key and that output came with the same version
             )
-        except (ValueError, SyntaxError, TypeError, AttributeError, IndexError) as error:
+        except (ValueError, SyntaxError, TypeError, AttributeError) as error:
             raise WeightsError(f"{where}: cannot parse its metadata ({error}).") from error
 
 

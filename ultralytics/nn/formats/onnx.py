@@ -31,9 +31,7 @@ def export(spec: ExportSpec) -> Path:
         model = require("onnxslim", "onnxslim", "export with simplify=True").slim(model)
     if spec.options.int8:
         model = _quantize(model, spec)
-    del model.metadata_props[:]
-    for key, value in spec.metadata.as_text().items():
-        model.metadata_props.add(key=key, value=value)
+    onnx.helper.set_model_props(model, spec.metadata.as_text())
     with atomic_write(spec.file) as file:
         file.write(model.SerializeToString())
     return spec.file
@@ -111,9 +109,7 @@ def _providers(runtime: Any, device: str) -> list[Any]:
     if not device.startswith("cuda"):
         return ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" not in runtime.get_available_providers():
-        raise DeviceError(
-            f"device={device}: this onnxruntime has no CUDA; use device=cpu, or pip install onnxruntime-gpu"
-        )
+        raise DeviceError(f"device={device}: onnxruntime has no CUDA; use device=cpu, or pip install onnxruntime-gpu")
     return [("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0)}), "CPUExecutionProvider"]
 
 

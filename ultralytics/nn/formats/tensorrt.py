@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec, RuntimeModel
 from ultralytics.nn.formats.metadata import Metadata
-from ultralytics.nn.formats.onnx import INPUT, onnx_bytes
+from ultralytics.nn.formats.onnx import INPUT, OUTPUT, onnx_bytes
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import DeviceError, UserError, WeightsError
 from ultralytics.utils.files import atomic_write
@@ -46,10 +46,8 @@ def export(spec: ExportSpec) -> Path:
         config.add_optimization_profile(profile)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise UserError(
-            f"{spec.file}: TensorRT {tensorrt.__version__} could not build the engine, see its messages above. "
-            "If memory is short, try a smaller imgsz or batch, or set workspace= (GiB)."
-        )
+        hint = "see its messages; if memory is short, try a smaller imgsz or batch, or set workspace= (GiB)"
+        raise UserError(f"{spec.file}: TensorRT {tensorrt.__version__} could not build the engine, {hint}.")
     metadata = json.dumps(spec.metadata.as_text()).encode()
     with atomic_write(spec.file) as file:
         file.write(len(metadata).to_bytes(4, "little") + metadata + bytes(engine))
@@ -65,11 +63,21 @@ def load(path: Path, device: str, threads: int) -> RuntimeModel:
         raise DeviceError(f"{path}: a TensorRT engine runs on a CUDA GPU, got device={device}; use device=0.")
     loaded = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.WARNING)).deserialize_cuda_engine(engine)
     if loaded is None:
-        raise WeightsError(
-            f"{path}: TensorRT {tensorrt.__version__} cannot open it. An engine needs the GPU and the version that "
-            "built it; export it again on this machine."
-        )
-    return RuntimeModel(metadata, _Runner(tensorrt, loaded, torch.device(device)))
+        version = f"TensorRT {tensorrt.__version__}"
+        raise WeightsError(f"{path}: {version} on this GPU cannot open it; export it again on this machine.")
+    context = loaded.create_execution_context()
+
+    def run(images: Tensor) -> Tensor:
+        """Run on torch's memory and current stream. Input and output are float32, also with `half`."""
+        images = images.to(device).contiguous()
+        context.set_input_shape(INPUT, tuple(images.shape))
+        output = torch.empty(tuple(context.get_tensor_shape(OUTPUT)), device=device)
+        context.set_tensor_address(INPUT, images.data_ptr())
+        context.set_tensor_address(OUTPUT, output.data_ptr())
+        context.execute_async_v3(torch.cuda.current_stream(images.device).cuda_stream)
+        return output
+
+    return RuntimeModel(metadata, run)
 
 
 def split_engine(content: bytes, where: Path) -> tuple[dict[str, Any], bytes]:
@@ -78,31 +86,7 @@ def split_engine(content: bytes, where: Path) -> tuple[dict[str, Any], bytes]:
     try:
         return json.loads(content[4:end]), content[end:]
     except ValueError as error:
-        raise WeightsError(
-            f"{where}: cannot read the metadata before the TensorRT engine ({error}); expected a file of "
-            "`yolo export format=engine`."
-        ) from error
-
-
-class _Runner:
-    """Run an engine on torch's memory and current stream."""
-
-    def __init__(self, tensorrt: Any, engine: Any, device: torch.device):
-        self.context, self.device = engine.create_execution_context(), device
-        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        self.input, self.output = sorted(names, key=lambda n: engine.get_tensor_mode(n) != tensorrt.TensorIOMode.INPUT)
-        half = {name: engine.get_tensor_dtype(name) == tensorrt.DataType.HALF for name in names}
-        self.dtypes = {name: torch.float16 if half[name] else torch.float32 for name in names}
-
-    def __call__(self, images: Tensor) -> Tensor:
-        images = images.to(self.device, self.dtypes[self.input]).contiguous()
-        self.context.set_input_shape(self.input, tuple(images.shape))
-        shape = tuple(self.context.get_tensor_shape(self.output))
-        output = torch.empty(shape, dtype=self.dtypes[self.output], device=self.device)
-        self.context.set_tensor_address(self.input, images.data_ptr())
-        self.context.set_tensor_address(self.output, output.data_ptr())
-        self.context.execute_async_v3(torch.cuda.current_stream(self.device).cuda_stream)
-        return output.float()
+        raise WeightsError(f"{where}: not a file of `yolo export format=engine`, no metadata ({error}).") from error
 
 
 FORMAT = ExportFormat("engine", (".engine",), export, load, needs_gpu=True)

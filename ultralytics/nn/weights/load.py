@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn.weights.names import (
-    AVERAGES,
     OWN_NAMES,
     NamingScheme,
     backbone_schemes,
@@ -35,12 +34,7 @@ Fitted = tuple[Tensor | None, str]  # a tensor and its change in words ('' for n
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Classes with the same name.
-
-    Attributes:
-        rows: for each class of the model the class in the file; None for no such class.
-        file_classes: number of classes in the file.
-    """
+    """Classes with the same name: `rows` has for each class of the model the class in the file, or None."""
 
     rows: tuple[int | None, ...]
     file_classes: int
@@ -70,7 +64,10 @@ class ClassMap:
 
 
 def fit(name: str, value: Tensor, target: Tensor | None, classes: ClassMap | None = None) -> Fitted:
-    """Return the tensor in the shape of `target`, the model's tensor of this name, or None if it cannot fit."""
+    """Return the tensor in the shape of `target`, the model's tensor of this name.
+
+    Attention biases are interpolated, depthwise kernels padded with zeros or cropped, rows of classes matched by name.
+    """
     if target is None:
         return None, "no such name in the model"
     if classes is not None and CLASS_ROWS.search(name):
@@ -91,8 +88,7 @@ def _mismatch(value: Tensor, target: Tensor) -> str:
 def _resize_biases(value: Tensor, target: Tensor) -> Fitted:
     """Interpolate attention biases by |dy|, |dx|, (heads, side * side), to a window of another size.
 
-    Ends are aligned: the last windows of the published classifiers are smaller at a coarser stride, and their ends span
-    the same pixels as those of the larger window.
+    Ends are aligned: the last windows of the published classifiers are smaller, but span the same pixels.
     """
     heads, old, new = len(target), math.isqrt(value.shape[-1]), math.isqrt(target.shape[-1])
     if value.shape != (heads, old * old) or target.shape != (heads, new * new):
@@ -160,12 +156,10 @@ def load_matching(
 ) -> LoadReport:
     """Load every tensor that fits a tensor of the model with the same name, and log a report.
 
-    Attention biases of another shape are interpolated, depthwise kernels are padded with zeros (or cropped, with a
-    warning), and rows of classes are matched by name. Anything else of another shape is left.
-
     Args:
         origin: source of the tensors, for messages.
         scheme: mapping from names in the file to names in the model.
+        classes: if both have class names, for tensors with one row per class.
         within: names of the model's tensors to load; None for all.
 
     Raises:
@@ -223,10 +217,8 @@ def _check_fitting(fitting: Mapping[str, Tensor], left: Mapping[str, str], origi
         )
     broken = [name for name, value in weights.items() if not torch.isfinite(value).all()]
     if broken:
-        raise WeightsError(
-            f"{origin}: {len(broken)} of its tensors are not finite, the first is {broken[0]}. The training that wrote "
-            "it has diverged; use an earlier checkpoint."
-        )
+        where = f"{len(broken)} of its tensors are not finite, the first is {broken[0]}"
+        raise WeightsError(f"{origin}: {where}. The training that wrote it has diverged; use an earlier checkpoint.")
 
 
 def match_epsilon(model: nn.Module, tensors: dict[str, Tensor], eps: float | None) -> list[str]:
@@ -254,7 +246,6 @@ def load_weights(
     classes are matched by class names if the file and the model have names.
 
     Args:
-        model: the network to load into.
         weights: a file, or the result of `read_weights`.
         names: class names of the model, by default its own.
 
@@ -298,15 +289,12 @@ def load_backbone(model: nn.Module, weights: str | Path | Weights) -> LoadReport
 def _best_scheme(
     schemes: Iterable[NamingScheme], tensors: Mapping[str, Tensor], target: Mapping[str, Tensor]
 ) -> NamingScheme:
-    """Return the scheme, with the file's prefix, by which most tensors fit the target.
+    """Return the scheme, with the file's prefix, by which most tensors fit the target; of equals the shortest prefix."""
 
-    Of equals, averaged weights win, then the shortest prefix, then the first scheme.
-    """
-
-    def score(scheme: NamingScheme) -> tuple[int, bool, int]:
+    def score(scheme: NamingScheme) -> tuple[int, int]:
         names = {scheme(name): value for name, value in tensors.items() if value.is_floating_point()}
         fitting = sum(fit(name, value, target.get(name))[0] is not None for name, value in names.items())
-        return fitting, any(word in scheme.prefix for word in AVERAGES), -len(scheme.prefix)
+        return fitting, -len(scheme.prefix)
 
     prefixes = common_prefixes(tensors, share=0.15)
     return max((replace(scheme, prefix=prefix) for scheme in schemes for prefix in prefixes), key=score)

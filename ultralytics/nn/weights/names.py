@@ -84,7 +84,6 @@ EFFICIENTVIT_TIMM: Rules = (
     (r"\.conv\.weight$", r".c.weight"),
 )
 MSRA_HEAD = re.compile(r"(^|\.)head\.l\.weight$")
-AVERAGES = ("ema", "teacher")  # prefixes of the better of two sets of weights in a file
 DEPTH = 4  # words of a prefix of names, such as `model.backbone.0.body.`
 
 

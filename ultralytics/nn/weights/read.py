@@ -27,14 +27,7 @@ EMBEDDING = "decoder.denoising_class_embed.weight"  # of the official RT-DETR
 
 @dataclass(frozen=True)
 class Weights:
-    """Content of a weights file.
-
-    Attributes:
-        tensors: tensors by their names in the file.
-        origin: the file, for messages.
-        names: class names by index, if the file has them.
-        model_yaml: content of the model YAML, if the file has it.
-    """
+    """Content of a weights file; `origin` is the file, for messages, and `names` are the classes."""
 
     tensors: Mapping[str, Tensor]
     origin: str
@@ -132,7 +125,7 @@ def _module_tensors(root: Placeholder) -> dict[str, Tensor]:
 
 
 def _class_names(value: Any) -> dict[int, str] | None:
-    """Return class names by index from a mapping or a list, None for anything else or the default indices."""
+    """Return class names by index from a mapping or a list, else None."""
     names = dict(enumerate(value)) if isinstance(value, list | tuple) else value
     if not isinstance(names, Mapping) or not all(isinstance(k, int) and isinstance(v, str) for k, v in names.items()):
         return None
@@ -147,10 +140,7 @@ def known_names(names: Mapping[int, str] | None) -> dict[int, str] | None:
 
 
 def complete_official(weights: Weights) -> Weights:
-    """Remove the embedding of 'no object' from an official RT-DETR, which no query uses, and add the names of COCO.
-
-    Its denoising embedding has one more row than classes. Its files have no class names; 80 classes are those of COCO.
-    """
+    """Name the 80 classes of an official RT-DETR, and remove 'no object', the last row of its denoising embedding."""
     tensors = dict(weights.tensors)
     classes = next((len(value) for name, value in tensors.items() if name.endswith("enc_score_head.bias")), 0)
     if EMBEDDING in tensors and classes:

@@ -81,12 +81,7 @@ class _PlaceholderClass(type):
 
 
 class Placeholder(metaclass=_PlaceholderClass):
-    """An object of a class that is not imported.
-
-    Attributes:
-        origin: full name of the class.
-        state: attributes of the object.
-    """
+    """An object of a class that is not imported: the full name of the class, and the object's attributes."""
 
     origin = ""
 
@@ -147,18 +142,8 @@ class _DataUnpickler(pickle.Unpickler):
 
 
 def read_objects(path: str | Path) -> Any:
-    """Read a file of `torch.save` with placeholders for objects.
-
-    Raises:
-        WeightsError: it cannot be read, or asks for something that a weights file does not need.
-    """
-    path = Path(path)
-    check_torch_file(path)
-    if not zipfile.is_zipfile(path):
-        raise WeightsError(
-            f"{path}: holds pickled Python classes in the format of torch before 1.6, which is not supported; save its "
-            "state_dict in its original environment."
-        )
+    """Read a file of `torch.save` with placeholders for objects. Raise WeightsError if it is refused or damaged."""
+    check_torch_file(Path(path))
     try:
         with zipfile.ZipFile(path) as archive:
             return _DataUnpickler(archive).load()
