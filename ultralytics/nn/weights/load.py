@@ -289,7 +289,7 @@ def load_backbone(model: nn.Module, weights: str | Path | Weights) -> LoadReport
 def _best_scheme(
     schemes: Iterable[NamingScheme], tensors: Mapping[str, Tensor], target: Mapping[str, Tensor]
 ) -> NamingScheme:
-    """Return the scheme, with the file's prefix, by which most tensors fit the target; of equals the shortest prefix."""
+    """Return the scheme, with the file's prefix, by which most tensors fit the target."""
 
     def score(scheme: NamingScheme) -> tuple[int, int]:
         names = {scheme(name): value for name, value in tensors.items() if value.is_floating_point()}
