@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ultralytics.data.build import BlockSampler, EpochSampler, build_dataloader
+from ultralytics.data.build import EpochSampler, block_indices, build_dataloader
 from ultralytics.data.images import read_image
 from ultralytics.utils import dist
 from ultralytics.utils.errors import DataError
@@ -91,6 +91,6 @@ def test_samplers_distribute_round_robin(three_ranks):
     shares = three_ranks(lambda: EpochSampler(7, seed=0))
     assert [len(share) for share in shares] == [3, 3, 3]
     assert [index for row in zip(*shares, strict=True) for index in row] == [*joint, *joint[:2]]
-    shares = three_ranks(lambda: BlockSampler(11, batch=2))
+    shares = three_ranks(lambda: block_indices(11, batch=2))
     assert shares == [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10]]
     assert dist.interleave(shares, block=2) == list(range(11))

@@ -114,7 +114,7 @@ def test_not_an_image(tmp_path, content, message):
         read_image(tmp_path / "a.jpg")
 
 
-BY_PILLOW = "jpg JPEG jfif png apng bmp dib webp tif tiff jp2 avif ppm pnm tga pcx ico sgi qoi dds gif"
+BY_PILLOW = "jpg JPEG jfif png apng bmp dib webp tif tiff jp2 avif ppm pnm tga pcx ico sgi qoi dds"
 BY_OPENCV = "pam ras sr hdr pic jpe"
 
 

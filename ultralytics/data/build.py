@@ -71,18 +71,10 @@ class EpochSampler(Sampler[int]):
         return iter(order[mine[self.start :]].tolist())
 
 
-class BlockSampler(Sampler[int]):
-    """All indices in order, in blocks of `batch` distributed round-robin over the ranks, without repeats."""
-
-    def __init__(self, length: int, batch: int):
-        starts = range(dist.rank() * batch, length, dist.world_size() * batch)
-        self.indices = [index for start in starts for index in range(start, min(start + batch, length))]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.indices)
+def block_indices(length: int, batch: int) -> list[int]:
+    """Return the indices of this rank in order: blocks of `batch`, distributed round-robin without repeats."""
+    starts = range(dist.rank() * batch, length, dist.world_size() * batch)
+    return [index for start in starts for index in range(start, min(start + batch, length))]
 
 
 class EpochLoader(DataLoader):
@@ -111,7 +103,7 @@ def build_dataloader(
         torch.Size([4, 3, 64, 64])
     """
     workers = min(workers, usable_cores() // min(dist.world_size(), usable_cores()))  # at most one per core
-    sampler = EpochSampler(len(dataset), seed) if shuffle else BlockSampler(len(dataset), batch)
+    sampler = EpochSampler(len(dataset), seed) if shuffle else block_indices(len(dataset), batch)
     return EpochLoader(
         dataset,
         batch_size=batch,

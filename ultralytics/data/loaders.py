@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlparse
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 
 from ultralytics.data.images import IMAGE_SUFFIXES, check_tensor, decode_image, read_bytes, tensor_to_image, to_bgr
-from ultralytics.data.streams import Frame, gif_frames, is_screen, live_batches, public_address, video_frames
+from ultralytics.data.streams import Frame, is_screen, live_batches, public_address, video_frames
 from ultralytics.utils import LOGGER
 from ultralytics.utils.downloads import fetch
 from ultralytics.utils.errors import DataError, UserError, did_you_mean
@@ -25,9 +26,9 @@ from ultralytics.utils.files import read_text
 
 T = TypeVar("T")
 END = object()
-VIDEO_SUFFIXES = (".asf", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+VIDEO_SUFFIXES = (".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 LIST_SUFFIXES = (".csv", ".streams", ".txt")
-ACCEPTED = f"images {' '.join(sorted(IMAGE_SUFFIXES))}, videos .gif {' '.join(VIDEO_SUFFIXES)}"
+ACCEPTED = f"images {' '.join(sorted(IMAGE_SUFFIXES))}, videos {' '.join(VIDEO_SUFFIXES)}"
 AHEAD = 4  # frames to decode in advance; at least one batch
 ADDRESS_LIMIT = 1 << 29  # bytes of one image behind an address
 
@@ -36,7 +37,7 @@ ADDRESS_LIMIT = 1 << 29  # bytes of one image behind an address
 class Entry:
     """One part of a source: a path or address, a camera number, an array or a tensor."""
 
-    kind: Literal["image", "gif", "video", "stream", "array", "tensor"]
+    kind: Literal["image", "video", "stream", "array", "tensor"]
     value: Any
 
 
@@ -72,11 +73,13 @@ class Source:
     def __iter__(self) -> Iterator[list[Frame]]:
         if self.endless:
             addresses = [entry.value for entry in self.entries]
-            return live_batches(addresses, vid_stride=self.vid_stride, keep_all=self.stream_buffer)
+            yield from live_batches(addresses, vid_stride=self.vid_stride, keep_all=self.stream_buffer)
+            return
         frames = self._frames()
         if any(entry.kind not in ("array", "tensor") for entry in self.entries):
             frames = read_ahead(frames, max(AHEAD, self.batch))
-        return batches(frames, self.batch)
+        while group := list(islice(frames, self.batch)):
+            yield group
 
     def _frames(self) -> Generator[Frame, None, None]:
         for position, entry in enumerate(self.entries, 1):
@@ -89,18 +92,12 @@ class Source:
             elif entry.kind == "video":
                 yield from video_frames(entry.value, where, self.vid_stride)
             else:
+                name, remote = public_address(entry.value), "://" in str(entry.value)
                 try:
-                    yield from self._image_frames(entry, where)
+                    data = fetch(entry.value, ADDRESS_LIMIT) if remote else read_bytes(entry.value)
+                    yield Frame(decode_image(name, data), name, f"image {where} {name}")
                 except UserError as error:
                     LOGGER.warning(f"image {where} skipped: {error}")
-
-    def _image_frames(self, entry: Entry, where: str) -> Iterator[Frame]:
-        name = public_address(entry.value)
-        data = fetch(entry.value, ADDRESS_LIMIT) if "://" in str(entry.value) else read_bytes(entry.value)
-        if entry.kind == "gif":
-            yield from gif_frames(data, name, where, self.vid_stride)
-        else:
-            yield Frame(decode_image(name, data), name, f"image {where} {name}")
 
 
 def load_source(source: Any, *, batch: int = 1, vid_stride: int = 1, stream_buffer: bool = False) -> Source:
@@ -133,22 +130,6 @@ def read_ahead(items: Generator[T, None, None], ahead: int) -> Generator[T, None
     finally:
         reader.shutdown(cancel_futures=True)
         items.close()
-
-
-def batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
-    """Yield groups of up to `size` frames; tensors are grouped with tensors of the same shape only, to be stacked."""
-
-    def shape(frame: Frame) -> torch.Size | None:
-        return None if frame.tensor is None else frame.tensor.shape
-
-    group: list[Frame] = []
-    for frame in frames:
-        if len(group) == size or (group and shape(group[0]) != shape(frame)):
-            yield group
-            group = []
-        group.append(frame)
-    if group:
-        yield group
 
 
 def find_entries(source: Any) -> list[Entry]:
@@ -189,11 +170,9 @@ def _text_entries(text: str) -> list[Entry]:
     raise DataError(f"source {text}: does not exist{did_you_mean(path.name, (p.name for p in path.parent.iterdir()))}")
 
 
-def _kind(path: str | Path) -> Literal["image", "gif", "video"] | None:
+def _kind(path: str | Path) -> Literal["image", "video"] | None:
     suffix = Path(path).suffix.lower()
-    if suffix in (".gif", *VIDEO_SUFFIXES):
-        return "gif" if suffix == ".gif" else "video"
-    return "image" if suffix in IMAGE_SUFFIXES else None
+    return "video" if suffix in VIDEO_SUFFIXES else "image" if suffix in IMAGE_SUFFIXES else None
 
 
 def _group_entries(paths: list[Path], where: str) -> list[Entry]:

@@ -1,9 +1,8 @@
-"""Frames of videos, GIFs, cameras, network streams and the screen."""
+"""Frames of videos, cameras, network streams and the screen."""
 
 from __future__ import annotations
 
 import atexit
-import io
 import re
 import threading
 import time
@@ -16,14 +15,11 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageSequence
 
-from ultralytics.data.images import PILLOW_ERRORS, pillow_to_bgr
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, MissingPackageError, UserError
 
 DEFAULT_FPS = 30.0  # of cameras and files without a frame rate
-GIF_MILLISECONDS = 100  # per frame, if the file has no duration
 RECONNECTS = 3
 RECONNECT_SECONDS = 1.0  # before the first attempt; doubled for each further one
 BUFFERED_FRAMES = 30
@@ -62,27 +58,6 @@ def video_frames(address: str | Path, where: str, vid_stride: int = 1) -> Iterat
         LOGGER.warning(f"video {where} skipped: {name} cannot be opened or has no readable frame")
     elif count < 0.99 * total - vid_stride:  # some containers store their duration, not their number of frames
         LOGGER.warning(f"video {where} {name}: ended after {count} of {total} frames; the file is truncated or damaged")
-
-
-def gif_frames(data: bytes, name: str, where: str, vid_stride: int = 1) -> Iterator[Frame]:
-    """Yield every `vid_stride`-th frame of a GIF, transparent parts in white; a single frame is an image.
-
-    Raises DataError if the first frame is damaged. A later damaged frame ends the animation with a warning.
-    """
-    count = 0
-    try:
-        with Image.open(io.BytesIO(data)) as animation:
-            for count, picture in enumerate(ImageSequence.Iterator(animation), 1):
-                if not animation.is_animated:
-                    yield Frame(pillow_to_bgr(picture), name, f"image {where} {name}")
-                elif (count - 1) % vid_stride == 0:
-                    fps = 1000 / (picture.info.get("duration") or GIF_MILLISECONDS)
-                    label = f"video {where} (frame {count}/?) {name}"
-                    yield Frame(pillow_to_bgr(picture), name, label, "video", count, fps / vid_stride)
-    except PILLOW_ERRORS as error:
-        if count <= 1:
-            raise DataError(f"{name}: damaged or truncated image ({error}); replace or remove the file") from error
-        LOGGER.warning(f"video {where} {name}: ended at frame {count} ({error}); the file is truncated or damaged")
 
 
 class ScreenCapture:
