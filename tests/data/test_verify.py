@@ -15,12 +15,11 @@ def test_report(build, small_set):
     (labels / "002.txt").write_text("")
     (images / "003.jpg").write_bytes((images / "003.jpg").read_bytes()[:300])
     report = build().report
-    counts = {kind: len(report.of_kind(kind)) for kind in ("malformed", "out_of_range", "missing_label", "corrupt")}
-    assert counts == {"malformed": 2, "out_of_range": 1, "missing_label": 1, "corrupt": 1}
-    assert (report.images, report.boxes, report.empty) == (5, 5, 3)
-    text = str(report)
-    for part in ("5 images, 5 boxes, 3 images without boxes", "000.txt:2", "are these pixels", "003.jpg: ", "cat 3/2"):
-        assert part in text
+    for part in (
+        "train: 5 images, 5 boxes, 3 images without boxes", "cat 3/2, dog 2/2", "2 malformed rows", "000.txt:2: not a fin",
+        "1 boxes outside the image", "are these pixels", "1 images without a label", "1 missing or unreadable", "003.jpg: ",
+    ):  # fmt: skip
+        assert part in report
 
 
 def test_class_outside_the_names(build, small_set):
@@ -33,7 +32,7 @@ def test_listed_images_that_do_not_exist(build, small_set):
     (small_set / "train.txt").write_text("images/000.jpg\nimages/999.jpg\n")
     (small_set / "data.yaml").write_text("train: train.txt\nval: images\nnames: [cat, dog]\n")
     dataset = build()
-    assert len(dataset) == 1 and "999.jpg: cannot be read (No such file" in str(dataset.report)
+    assert len(dataset) == 1 and "999.jpg: cannot be read (No such file" in dataset.report
 
 
 def test_label_cache_detects_changes(build, small_set, monkeypatch):
@@ -41,13 +40,13 @@ def test_label_cache_detects_changes(build, small_set, monkeypatch):
     assert len(list(small_set.glob("*.cache.npz"))) == 1
     with monkeypatch.context() as patch:
         patch.setattr("ultralytics.data.verify.probe_image", None)  # would fail if anything were read again
-        assert build().report.boxes == 12
+        assert "12 boxes" in build().report
     (small_set / "labels" / "000.txt").write_text("0 0.5 0.5 0.2 0.2\n1 0.2 0.2 0.1 0.1\n")
-    assert build().report.boxes == 13
+    assert "13 boxes" in build().report
     (small_set / "images" / "005.jpg").unlink()
-    assert build().report.boxes == 10
+    assert "10 boxes" in build().report
     next(small_set.glob("*.cache.npz")).write_bytes(b"damaged")
-    assert build().report.boxes == 10
+    assert "10 boxes" in build().report
 
 
 def test_label_cache_of_a_read_only_data_set(build, small_set, cache_folder, monkeypatch):
@@ -82,7 +81,7 @@ def test_coco(build, coco_set):
         assert batch["image_id"] == [10, 11, 12]
         assert batch["cls"].flatten().tolist() == [1, 0] and batch["batch_idx"].tolist() == [0, 1]
         torch.testing.assert_close(batch["bboxes"], torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.25, 0.5, 0.5, 1.0]]))
-        assert dataset.labels[1].crowd.tolist() == [True, False] and dataset.report.crowd == 1
+        assert dataset.labels[1].crowd.tolist() == [True, False] and "1 crowd regions" in dataset.report
     content = json.loads((coco_set / "a.json").read_text())
     content["annotations"] = [{**entry, "iscrowd": 1} for entry in content["annotations"]]
     (coco_set / "a.json").write_text(json.dumps(content))

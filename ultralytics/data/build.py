@@ -35,14 +35,14 @@ def build_dataset(
     """
     size, where = imgsz or options.imgsz, config.yaml_file or "data"
     scan = scan_split(config, split)
-    scan.report.check(where)
+    scan.check(where)
     if unknown := [i for i in options.classes or () if i not in config.names]:
         raise DataError(f"classes={options.classes}: class {unknown[0]} is unknown; {where} has 0..{config.nc - 1}")
     fraction = options.fraction if training else 1.0
     labels = select_labels(scan.labels, fraction=fraction, classes=options.classes, single_cls=options.single_cls)
-    LOGGER.info(str(scan.report))
+    LOGGER.info(str(scan))
     if training and all(item.crowd.all() for item in labels):
-        missing = scan.report.of_kind("missing_label")
+        missing = scan.of_kind("missing_label")
         hint = f"{missing[0].where}: {missing[0].detail}" if missing else "see the report above, and the option classes"
         raise DataError(f"{where}: {split}: no boxes to train on in {len(labels)} images; {hint}")
     max_side = max_image_side(options, size) if training else None

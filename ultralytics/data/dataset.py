@@ -151,8 +151,8 @@ class DetectionDataset(Dataset):
     def __init__(
         self, config: DatasetConfig, scan: Scan, source: ImageSource, transforms: Transform, names: dict[int, str]
     ):
-        self.config, self.split, self.names = config, scan.report.split, names
-        self.report, self.category_ids, self.labels = scan.report, scan.category_ids, source.labels
+        self.config, self.split, self.names = config, scan.split, names
+        self.report, self.category_ids, self.labels = str(scan), scan.category_ids, source.labels
         self.source, self.transforms = source, transforms
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
@@ -18,14 +19,13 @@ from tqdm import tqdm
 
 from ultralytics.data.dataset_yaml import DatasetConfig, label_file, list_images
 from ultralytics.data.images import probe_image
-from ultralytics.data.labels import ImageLabels, Problem, Rows, read_coco_json, read_yolo_file
+from ultralytics.data.labels import CocoJson, ImageLabels, Problem, Rows, read_coco_json, read_yolo_file
 from ultralytics.utils import cache_dir
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.files import atomic_write
 
 LABEL_CACHE_VERSION = 2  # increase it when the interpretation of label files changes
 MAX_LISTED = 5  # findings of one kind to list; others are only counted
-PROGRESS_FROM = 2000  # images; smaller splits are scanned without a progress bar
 THREADS = min(8, os.cpu_count() or 1)
 KINDS = {
     "corrupt": "missing or unreadable images (skipped)",
@@ -39,41 +39,17 @@ KINDS = {
 }
 
 Labels = tuple[list[ImageLabels], list[Problem]]
-Found = tuple[ImageLabels | None, list[Problem]]
 
 
 @dataclass(frozen=True)
-class DatasetReport:
-    """Counts and problems of one split; `str()` returns a table."""
+class Scan:
+    """Labels of all readable images of a split, and problems; `str()` returns a table."""
 
     split: str
-    images: int
-    empty: int  # images without boxes, with or without a label file
-    crowd: int  # crowd regions, which are not trained on
-    boxes_per_class: tuple[int, ...]
-    images_per_class: tuple[int, ...]
     names: dict[int, str]
-    problems: tuple[Problem, ...]
-
-    @classmethod
-    def from_labels(
-        cls, split: str, labels: list[ImageLabels], names: dict[int, str], problems: list[Problem]
-    ) -> DatasetReport:
-        """Count the labels of a split."""
-        boxes, images, empty = np.zeros(len(names), int), np.zeros(len(names), int), 0
-        for item in labels:
-            classes = item.cls[~item.crowd]
-            np.add.at(boxes, classes, 1)
-            images[np.unique(classes)] += 1
-            empty += not len(classes)
-        crowd = sum(int(item.crowd.sum()) for item in labels)
-        counts = tuple(boxes.tolist()), tuple(images.tolist())
-        return cls(split, len(labels), empty, crowd, *counts, names, tuple(problems))
-
-    @property
-    def boxes(self) -> int:
-        """Return the number of boxes without crowd regions."""
-        return sum(self.boxes_per_class)
+    labels: list[ImageLabels]
+    problems: list[Problem]
+    category_ids: tuple[int, ...] | None  # COCO category id of each class, for labels from a json
 
     def of_kind(self, kind: str) -> list[Problem]:
         """Return the problems of one kind, a key of KINDS."""
@@ -94,108 +70,105 @@ class DatasetReport:
                 f"{where}, {self.split}: {self.describe('bad_class')}\nnames has {len(self.names)} classes ({names}); "
                 "add the missing names to the data YAML or correct the label files (classes count from 0)"
             )
-        if not self.images:
+        if not self.labels:
             raise DataError(f"{where}, {self.split}: none of the images can be used: {self}")
 
     def __str__(self) -> str:
-        crowd = f", {self.crowd} crowd regions skipped" if self.crowd else ""
-        lines = [f"{self.split}: {self.images} images, {self.boxes} boxes, {self.empty} images without boxes{crowd}"]
-        counts = list(zip(self.names.values(), self.boxes_per_class, self.images_per_class, strict=True))
-        if self.boxes:
-            cells = ", ".join(f"{name} {boxes}/{images}" for name, boxes, images in counts if boxes)
-            rows = textwrap.wrap(cells, 110, initial_indent="  ", subsequent_indent="  ")
+        present = [item.cls[~item.crowd] for item in self.labels]
+        boxes, images = np.zeros(len(self.names), int), np.zeros(len(self.names), int)
+        for classes in present:
+            np.add.at(boxes, classes, 1)
+            images[np.unique(classes)] += 1
+        empty, crowd = sum(not len(classes) for classes in present), sum(item.crowd.sum() for item in self.labels)
+        skipped = f", {crowd} crowd regions skipped" if crowd else ""
+        lines = [f"{self.split}: {len(present)} images, {boxes.sum()} boxes, {empty} images without boxes{skipped}"]
+        if boxes.any():
+            cells = [f"{name} {boxes[i]}/{images[i]}" for i, name in self.names.items() if boxes[i]]
+            rows = textwrap.wrap(", ".join(cells), 110, initial_indent="  ", subsequent_indent="  ")
             lines += ["boxes/images of each class:", *rows]
-            if absent := [name for name, boxes, _ in counts if not boxes]:
+            if absent := [name for i, name in self.names.items() if not boxes[i]]:
                 shown = textwrap.shorten(", ".join(absent), 200, placeholder=" ...")
                 lines.append(f"  {len(absent)} classes without a box: {shown}")
         return "\n".join([*lines, *(self.describe(kind) for kind in KINDS if self.of_kind(kind))])
 
 
-@dataclass(frozen=True)
-class Scan:
-    """Labels of all readable images of a split, and the report."""
-
-    labels: list[ImageLabels]
-    report: DatasetReport
-    category_ids: tuple[int, ...] | None  # COCO category id of each class, for labels from a json
-
-
 def scan_split(config: DatasetConfig, split: str) -> Scan:
     """Read the YOLO text files or the COCO json of a split, or its label cache if no file has changed."""
-    if config.annotations.get(split):
-        (labels, problems), categories = _scan_coco(config, split, config.annotations[split])
+    folders, categories = config.splits[split], None
+    if json_file := config.annotations.get(split):
+        coco = _read_matching_json(json_file, config)
+        images = [_find_image(entry["file_name"], (*folders, config.root)) for entry in coco.images]
+        readers = [partial(_coco_rows, coco, entry) for entry in coco.images]
+        ids, categories = [entry["id"] for entry in coco.images], tuple(coco.categories)
+        files, place = [json_file, *images], json_file.with_suffix("")
     else:
-        (labels, problems), categories = _scan_yolo(config, split), None
-    return Scan(labels, DatasetReport.from_labels(split, labels, config.names, problems), categories)
+        images = list_images(folders, config.root)
+        texts = [label_file(image) for image in images]
+        readers = [partial(_yolo_rows, text, config.nc) for text in texts]
+        ids = [int(image.stem) if image.stem.isdecimal() else image.stem for image in images]
+        files, place = [*images, *texts], texts[0].parent
+    # Two data sets may share a folder of labels.
+    cache = place.with_name(f"{place.name}-{_digest(*folders)}.cache.npz")
+    if not os.access(cache.parent, os.W_OK):  # a read-only data set
+        cache = cache_dir() / "labels" / f"{_digest(cache.parent)}-{cache.name}"
+    key = fingerprint(files, *config.names.values())
+    if not (found := _load_labels(cache, key)):
+        found = _read_all(images, ids, readers, split)
+        _save_labels(cache, key, *found)
+    return Scan(split, config.names, *found, categories)
 
 
-def _scan_yolo(config: DatasetConfig, split: str) -> Labels:
-    images = list_images(config.splits[split], config.root)
-    files = [label_file(image) for image in images]
-
-    def read(image: Path, file: Path) -> Found:
-        missing = Rows(problems=[Problem("missing_label", str(image), f"looked for {file}")])
-        image_id = int(image.stem) if image.stem.isdecimal() else image.stem
-        return _labels(image, image_id, lambda _: read_yolo_file(file, config.nc) if file.is_file() else missing)
-
-    cache = files[0].parent.with_name(f"{files[0].parent.name}-{_digest(config.splits[split])}.cache.npz")
-    key = fingerprint([*images, *files], config.nc)
-    return _cached(cache, key, lambda: _in_threads(read, images, files, split=split))
+def _yolo_rows(file: Path, nc: int, image: Path, shape: tuple[int, int]) -> Rows:
+    if file.is_file():
+        return read_yolo_file(file, nc)
+    return Rows(problems=[Problem("missing_label", str(image), f"looked for {file}")])
 
 
-def _scan_coco(config: DatasetConfig, split: str, json_file: Path) -> tuple[Labels, tuple[int, ...]]:
-    coco, folders = read_coco_json(json_file), config.splits[split]
+def _coco_rows(coco: CocoJson, entry: dict, image: Path, shape: tuple[int, int]) -> Rows:
+    given = (entry.get("height", shape[0]), entry.get("width", shape[1]))
+    rows = coco.rows(entry["id"], given)
+    if shape != given:
+        text = f"is {shape[1]} x {shape[0]}, but {given[1]} x {given[0]} in the json; boxes were scaled"
+        rows.report("size", str(image), text)
+    return rows
+
+
+def _read_matching_json(file: Path, config: DatasetConfig) -> CocoJson:
+    """Read a COCO json, and check that its categories are the names of the data set."""
+    coco = read_coco_json(file)
     for index, (theirs, ours) in enumerate(zip_longest(coco.categories.values(), config.names.values())):
         if theirs != ours:
             raise DataError(
-                f"{json_file}: class {index}, by ascending category id, is {theirs!r}, but {ours!r} in the names of "
+                f"{file}: class {index}, by ascending category id, is {theirs!r}, but {ours!r} in the names of "
                 f"{config.yaml_file or 'the data'}; remove names to use those of the json"
             )
     if not coco.images:
-        raise DataError(f"{json_file}: its list of images is empty")
-
-    def find(name: str) -> Path:
-        candidates = [folder / name for folder in (*folders, config.root)]
-        return next((file for file in candidates if file.is_file()), candidates[0])
-
-    def read(image: Path, entry: dict) -> Found:
-        def read_rows(shape: tuple[int, int]) -> Rows:
-            given = (entry.get("height", shape[0]), entry.get("width", shape[1]))
-            rows = coco.rows(entry["id"], given)
-            if shape != given:
-                text = f"is {shape[1]} x {shape[0]}, but {given[1]} x {given[0]} in the json; boxes were scaled"
-                rows.report("size", str(image), text)
-            return rows
-
-        return _labels(image, entry["id"], read_rows)
-
-    files = [find(entry["file_name"]) for entry in coco.images]
-    cache = json_file.with_name(f"{json_file.stem}-{_digest(folders)}.cache.npz")
-    key = fingerprint([json_file, *files], list(coco.categories.values()))
-    return _cached(cache, key, lambda: _in_threads(read, files, coco.images, split=split)), tuple(coco.categories)
+        raise DataError(f"{file}: its list of images is empty")
+    return coco
 
 
-def _labels(image: Path, image_id: int | str, read_rows: Callable[[tuple[int, int]], Rows]) -> Found:
-    """Return the labels of an image, read for its (height, width), and problems; None for an unreadable image."""
-    try:
-        shape = probe_image(image)
-    except DataError as error:
-        return None, [Problem("corrupt", str(image), str(error).removeprefix(f"{image}: "))]
-    rows = read_rows(shape)
-    return rows.labels(image, shape, image_id), rows.problems
+def _find_image(name: str, folders: Sequence[Path]) -> Path:
+    return next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)
 
 
-def _in_threads(read: Callable[..., Found], *columns: Sequence, split: str) -> Labels:
-    """Call `read` for each row of the columns in threads; collect labels and problems in order."""
-    total = len(columns[0])
+def _read_all(images: list[Path], ids: list[int | str], readers: list[Callable[..., Rows]], split: str) -> Labels:
+    """Read labels and problems of all images in threads; `readers` take an image and its (height, width)."""
+
+    def read(image: Path, image_id: int | str, read_rows: Callable[..., Rows]) -> Labels:
+        try:
+            shape = probe_image(image)
+        except DataError as error:
+            return [], [Problem("corrupt", str(image), str(error).removeprefix(f"{image}: "))]
+        rows = read_rows(image, shape)
+        return [rows.labels(image, shape, image_id)], rows.problems
+
     with ThreadPoolExecutor(THREADS) as threads:
-        results = threads.map(read, *columns)
-        results = list(tqdm(results, f"Reading {split} labels", total, disable=total < PROGRESS_FROM))
-    return [item for item, _ in results if item], [problem for _, found in results for problem in found]
+        found = threads.map(read, images, ids, readers)
+        found = list(tqdm(found, f"Reading {split} labels", len(images), delay=1))
+    return [item for items, _ in found for item in items], [item for _, items in found for item in items]
 
 
-def _digest(paths: Sequence[Path]) -> str:
-    """Return a short hash of the folders of a split, as two data sets may share a folder of labels."""
+def _digest(*paths: Path) -> str:
     return hashlib.sha256("\n".join(map(str, paths)).encode()).hexdigest()[:8]
 
 
@@ -211,14 +184,7 @@ def fingerprint(paths: Iterable[Path], *facts: object) -> str:
     return digest.hexdigest()
 
 
-def _cached(file: Path, key: str, read: Callable[[], Labels]) -> Labels:
-    """Return the labels in the cache `file` if they have this key, else read and cache them."""
-    if not os.access(file.parent, os.W_OK):  # a read-only data set
-        file = cache_dir() / "labels" / f"{_digest([file.parent])}-{file.name}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-    if stored := _load_labels(file, key):
-        return stored
-    labels, problems = read()
+def _save_labels(file: Path, key: str, labels: list[ImageLabels], problems: list[Problem]) -> None:
     head = {
         "key": key,
         "files": [str(item.file) for item in labels],
@@ -226,6 +192,7 @@ def _cached(file: Path, key: str, read: Callable[[], Labels]) -> Labels:
         "problems": [asdict(problem) for problem in problems],
     }
     rows = [np.column_stack([item.cls, item.boxes, item.crowd]) for item in labels]  # (n, 6) each
+    file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file, shared=True) as stream:
         np.savez(
             stream,
@@ -234,7 +201,6 @@ def _cached(file: Path, key: str, read: Callable[[], Labels]) -> Labels:
             counts=np.array([len(item.cls) for item in labels], np.int64),
             rows=np.concatenate([np.zeros((0, 6)), *rows]),
         )
-    return labels, problems
 
 
 def _load_labels(file: Path, key: str) -> Labels | None:

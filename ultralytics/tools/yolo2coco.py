@@ -43,7 +43,7 @@ def command(
         config = load_dataset_config(data, (split,))
         scan = scan_split(config, split)
         names, found = config.names, scan.labels
-        problems = [f"{problem.where}: {problem.detail}" for problem in scan.report.problems]
+        problems = [f"{problem.where}: {problem.detail}" for problem in scan.problems]
     else:
         names = read_classes(classes)
         found, problems = read_folder(Path(images), labels, len(names))
