@@ -60,10 +60,8 @@ def test_mistakes(small_set, changes, message):
 
 
 def test_files_that_cannot_be_used(small_set):
-    with pytest.raises(DataError, match=r"no such file.*did you mean 'shapes'"):
+    with pytest.raises(DataError, match=r"no file .*did you mean 'shapes'"):
         find_data_yaml("shape.yaml")
-    with pytest.raises(DataError, match=r"is a folder, expected a data YAML such as '.*data.yaml'"):
-        find_data_yaml(small_set)
     with pytest.raises(DataError, match=r"no images in .*labels; looked for files ending in .jpg"):
         list_images([small_set / "labels"], small_set)
     with pytest.raises(DataError, match=r"000\.jpg: not UTF-8 text"):

@@ -137,7 +137,7 @@ def test_broken_files_are_skipped(folder, caplog):
         ("{folder}/nowhere/a.jpg", "nowhere does not exist"),
         ("{folder}/*.bmp", "0 entries, no image or video among them; expected images .*jpg"),
         ("{folder}/utf16.txt", "utf16.txt: not UTF-8 text"),
-        (["{folder}/a.jpg", "0"], "1 live streams together with 1 files"),
+        (["{folder}/a.jpg", "0"], "1 live streams, which never end, with 1 files"),
         (["{folder}/a.jpg", np.zeros((4, 4, 3), np.float32)], "array of float32"),
         (np.zeros((3, 4, 5), np.uint8), r"uint8 \(3, 4, 5\)"),
         (Image.new("F", (4, 4)), r"PIL image .*floating-point"),

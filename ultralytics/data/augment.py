@@ -15,7 +15,7 @@ from ultralytics.data.transforms.mix import GridMosaic, MixUp, Mosaic
 from ultralytics.data.transforms.sample import Compose, SampleSource, Transform, WithAugmentation
 from ultralytics.utils.errors import OptionError
 
-DETAIL = 2  # times imgsz: longest side in the official pipeline, so that a crop of 0.3 of it has at least 0.6 imgsz
+DETAIL = 2  # times imgsz: longest side before the official pipeline, which crops parts of at least 0.3 of a side
 
 
 def train_transforms(options: Options, source: SampleSource, imgsz: int | None = None) -> Compose:
@@ -26,14 +26,6 @@ def train_transforms(options: Options, source: SampleSource, imgsz: int | None =
 def val_transforms(imgsz: int, *, keep_ratio: bool = False) -> Compose:
     """Build the pipeline of validation: stretch to (imgsz, imgsz) or, with `keep_ratio`, letterbox."""
     return Compose([LetterBox(imgsz) if keep_ratio else Resize(imgsz)])
-
-
-def max_image_side(options: Options, imgsz: int) -> int | None:
-    """Return the longest side to load images at while keeping their aspect ratio; None resizes to imgsz.
-
-    The official pipeline crops before it resizes, so its images keep more detail than the network sees.
-    """
-    return DETAIL * imgsz if options.augmentation == "official" else None
 
 
 def mosaic_pipeline(options: Options, source: SampleSource, size: int) -> Compose:

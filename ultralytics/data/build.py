@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from ultralytics.cfg.options import Options
-from ultralytics.data.augment import max_image_side, train_transforms, val_transforms
+from ultralytics.data.augment import DETAIL, train_transforms, val_transforms
 from ultralytics.data.dataset import SINGLE_CLASS, DetectionDataset, ImageSource, epoch_order, select_labels
 from ultralytics.data.dataset_yaml import DatasetConfig
 from ultralytics.data.verify import scan_split
@@ -45,7 +45,7 @@ def build_dataset(
         missing = scan.of_kind("missing_label")
         hint = f"{missing[0].where}: {missing[0].detail}" if missing else "see the report above, and the option classes"
         raise DataError(f"{where}: {split}: no boxes to train on in {len(labels)} images; {hint}")
-    max_side = max_image_side(options, size) if training else None
+    max_side = DETAIL * size if training and options.augmentation == "official" else None
     source = ImageSource(labels, size, keep_ratio=keep_ratio, max_side=max_side, cache=options.cache, seed=options.seed)
     transforms = train_transforms(options, source, size) if training else val_transforms(size, keep_ratio=keep_ratio)
     return DetectionDataset(config, scan, source, transforms, {0: SINGLE_CLASS} if options.single_cls else config.names)

@@ -87,15 +87,13 @@ check_det_dataset = load_dataset_config
 def find_data_yaml(data: str | os.PathLike) -> Path:
     """Return the YAML file of a path or a bare name such as 'shapes.yaml'."""
     path = Path(data).expanduser()
-    if path.is_dir():
-        raise DataError(f"data={str(data)!r} is a folder, expected a data YAML such as {str(path / 'data.yaml')!r}")
     if path.is_file():
         return Path(os.path.abspath(path))
     built_in = {p.stem.lower(): p for p in DATASET_YAMLS.glob("*.yaml")}
     if path.parent == Path(".") and path.suffix in ("", ".yaml", ".yml") and path.stem.lower() in built_in:
         return built_in[path.stem.lower()]
     hint = did_you_mean(path.stem, built_in) or f"; built-in ones are {', '.join(sorted(built_in))}"
-    raise DataError(f"data={str(data)!r}: no such file (looked for {Path(os.path.abspath(path))}){hint}")
+    raise DataError(f"data={str(data)!r}: expected a data YAML, found no file {Path(os.path.abspath(path))}{hint}")
 
 
 def list_images(sources: Iterable[Path], root: Path) -> list[Path]:
@@ -160,11 +158,10 @@ def _resolve(root: Path, entry: str | os.PathLike) -> Path:
 
 
 def _class_names(where: str, content: dict, jsons: list[Path]) -> dict[int, str]:
-    """Return names as {0: ..., 1: ...} from the YAML, else from the smallest json."""
+    """Return names as {0: ..., 1: ...} from the YAML, else from a json."""
     names = content.get("names")
     if names is None and jsons:
-        smallest = min(jsons, key=lambda p: p.stat().st_size if p.is_file() else 0)
-        names = list(read_coco_json(smallest).categories.values())
+        names = list(read_coco_json(jsons[-1]).categories.values())  # the last split is usually the smallest
     if not names or not isinstance(names, (list, dict)):
         raise DataError(f"{where}: names is {names!r}, expected a list of class names or a mapping 0: name, 1: name")
     names = dict(enumerate(names)) if isinstance(names, list) else names

@@ -79,11 +79,6 @@ def letterbox(
     `auto` pads only to the next multiple of `stride`. `scale_fill` stretches instead of padding. `scale_up=False` does
     not enlarge small images. `center=False` pads right and below only.
     Returns the image, the scale factors (of width, of height), and the padding (left, top).
-
-    Examples:
-        >>> padded, scale, pad = letterbox(np.zeros((50, 100, 3), np.uint8), 200)
-        >>> padded.shape, scale, pad
-        ((200, 200, 3), (2.0, 2.0), (0, 50))
     """
     target_h, target_w = (size, size) if isinstance(size, int) else size
     height, width = image.shape[:2]

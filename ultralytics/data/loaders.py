@@ -56,10 +56,7 @@ class Source:
     def __post_init__(self) -> None:
         live = sum(entry.kind == "stream" for entry in self.entries)
         if 0 < live < len(self):
-            raise DataError(
-                f"source: {live} live streams together with {len(self) - live} files or images; streams never end, so "
-                "use only streams"
-            )
+            raise DataError(f"source: {live} live streams, which never end, with {len(self) - live} files or images")
 
     @property
     def endless(self) -> bool:
@@ -105,7 +102,7 @@ def load_source(source: Any, *, batch: int = 1, vid_stride: int = 1, stream_buff
 
     Accepted: path of an image, video or folder; glob (`**` searches subfolders); .txt/.csv list of paths; .streams
     list of addresses; camera number; rtsp/http address; `screen` with a region; uint8 BGR array (H, W, 3); PIL image;
-    float RGB tensor (B, 3, H, W) in 0..1; or a list of these. Raises DataError if it is missing or not supported.
+    float RGB tensor (B, 3, H, W) in 0..1; or a list of these. Raises DataError for others.
 
     Examples:
         >>> source = load_source([np.zeros((4, 6, 3), np.uint8)] * 3, batch=2)

@@ -195,7 +195,6 @@ class LiveReader:
             self.stopping.wait(pause)
 
     def _read_connection(self) -> None:
-        """Read until the connection ends or `stopping` is set."""
         capture = open_capture(self.address)
         fps, address = frame_rate(capture) / self.vid_stride, public_address(self.address)
         for count, image in read_frames(capture, self.label, self.vid_stride, self.count):

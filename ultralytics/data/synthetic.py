@@ -30,13 +30,6 @@ def generate_shapes(
 
     Images are `size` ± 1/6 pixels high and wide. The data set is made in a temporary folder that is renamed at the end,
     so several processes may start at the same time. Raises DataError if `root` has other content.
-
-    Examples:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     generate_shapes(Path(folder, "shapes"), images_train=2, images_val=1)
-        ...     sorted(path.name for path in Path(folder, "shapes", "images", "train").iterdir())
-        ['00000.jpg', '00001.jpg']
     """
     root, counts = Path(root), {"train": images_train, "val": images_val}
     facts = {"kind": "shapes", "version": VERSION, **counts, "size": size, "seed": seed}

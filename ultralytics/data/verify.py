@@ -142,8 +142,6 @@ def _read_matching_json(file: Path, config: DatasetConfig) -> CocoJson:
                 f"{file}: class {index}, by ascending category id, is {theirs!r}, but {ours!r} in the names of "
                 f"{config.yaml_file or 'the data'}; remove names to use those of the json"
             )
-    if not coco.images:
-        raise DataError(f"{file}: its list of images is empty")
     return coco
 
 

@@ -49,15 +49,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class LetterBox(Resize):
-    """Resize the image into (size, size), keep its aspect ratio, and pad it with gray.
-
-    Examples:
-        >>> image, boxes = np.zeros((50, 100, 3), np.uint8), np.float32([[0, 0, 100, 50]])
-        >>> sample = Sample(image, boxes, np.zeros(1), "a.jpg", ori_shape=(50, 100), index=0)
-        >>> padded = LetterBox(200)(sample, np.random.default_rng(0))
-        >>> padded.shape, padded.pad, padded.boxes.tolist()
-        ((200, 200), (0, 50), [[0.0, 50.0, 200.0, 150.0]])
-    """
+    """Resize the image into (size, size), keep its aspect ratio, and pad it with gray."""
 
     keep_ratio = True
 
