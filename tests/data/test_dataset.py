@@ -85,18 +85,6 @@ def test_mixing_partners_are_near_in_the_order_of_the_epoch(length):
         assert drawn == MixingBuffer(length, seed=4).draw(index, 2, 200, np.random.default_rng(index))
 
 
-def test_buffer_keeps_images_only_while_they_are_needed():
-    length = 5 * BUFFER
-    buffer, most = MixingBuffer(length, seed=0), 0
-    buffer.keep(3, np.zeros(1))
-    assert not buffer.images  # nothing has been mixed
-    for position, index in enumerate(epoch_order(length, 0, 0).tolist()):
-        buffer.draw(index, 0, 3, np.random.default_rng(position))
-        buffer.keep(index, np.zeros(1))
-        most = max(most, len(buffer.images))
-    assert BUFFER <= most <= BUFFER + 1
-
-
 def test_mosaics_decode_each_image_about_once(build, monkeypatch):
     dataset = build(training=True, mosaic=1.0, mixup=1.0)
     sampler, reads, read = EpochSampler(6, seed=0), [], dataset.source._read

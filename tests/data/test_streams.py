@@ -21,12 +21,8 @@ SIZE = (48, 64)
 STALL = b"stall"  # instead of a frame: nothing more is sent, and the connection stays open
 
 
-def shade(value):
-    return np.full((*SIZE, 3), value, np.uint8)
-
-
 def jpeg(value) -> bytes:
-    return cv2.imencode(".jpg", shade(value))[1].tobytes()
+    return cv2.imencode(".jpg", np.full((*SIZE, 3), value, np.uint8))[1].tobytes()
 
 
 def shades(*values):
@@ -37,7 +33,7 @@ def shade_of(frame):
     return round(float(frame.image.mean()) / 10) * 10
 
 
-def write_video(path, count=40, codec="MJPG"):
+def write_video(path, count, codec):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 25, SIZE[::-1])
     noise = np.random.default_rng(0).integers(0, 30, (count, *SIZE, 3), np.uint8)
     for number in range(count):
@@ -50,9 +46,8 @@ def frames(source, **options):
     return [frame for batch in load_source(source, **options) for frame in batch]
 
 
-@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "MJPG"), (".mp4", "mp4v")])
-def test_video_frames_in_order(tmp_path, caplog, suffix, codec):
-    file = write_video(tmp_path / f"a{suffix}", 30, codec)
+def test_video_frames_in_order(tmp_path, caplog):
+    file = write_video(tmp_path / "a.avi", 30, "MJPG")
     found = frames(file, batch=4)
     means = [float(frame.image.mean()) for frame in found]
     assert [f.index for f in found] == list(range(1, 31)) and means == sorted(means)
@@ -66,9 +61,9 @@ def test_truncated_videos(tmp_path, caplog):
     for suffix, codec in ((".avi", "MJPG"), (".mp4", "mp4v")):
         whole = write_video(tmp_path / f"a{suffix}", 40, codec).read_bytes()
         (tmp_path / f"a{suffix}").write_bytes(whole[: len(whole) // 2])
-    cv2.imencode(".png", shade(1))[1].tofile(tmp_path / "b.png")
+    (tmp_path / "b.jpg").write_bytes(jpeg(1))
     *found, last = frames(tmp_path)
-    assert last.path == str(tmp_path / "b.png")  # prediction continues
+    assert last.path == str(tmp_path / "b.jpg")  # prediction continues
     assert 5 < len(found) < 30 and {f.kind for f in found} == {"video"}
     assert f"a.avi: ended after {len(found)} of 40 frames; the file is truncated" in caplog.text
     assert "video 2/3 skipped" in caplog.text and "a.mp4 cannot be opened" in caplog.text  # its index is at the end
@@ -113,7 +108,6 @@ def desktop(monkeypatch):
     ("source", "corner", "shape"),
     [
         ("screen", (0, 0), (100, 300)),
-        ("screen 2", (200, 0), (80, 100)),
         ("screen 10 20 30 40", (10, 20), (40, 30)),
         ("Screen 2 10 20 30 40", (210, 20), (40, 30)),
     ],
@@ -130,8 +124,6 @@ def test_screen_regions(desktop, source, corner, shape):
     [
         ("screen 3", "there is no monitor 3"),
         ("screen 1 150 0 100 50", "not within monitor 1 of 200x100"),
-        ("screen 0 0 0 0 10", "not within monitor 0"),
-        ("screen -1", "all whole numbers"),
         ("screen 1 2", r"expected screen \[monitor\]"),
     ],
 )
@@ -164,20 +156,15 @@ class Camera(http.server.ThreadingHTTPServer):
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         name = self.path.strip("/").split(".")[0]
+        bodies = {"picture": jpeg(90), "short": jpeg(90), "broken": b"no picture", "locked": jpeg(120)}
         if name == "silent":
             self.server.leaving.wait(20)
-        elif name == "picture":
-            self.send_body(jpeg(90))
-        elif name == "locked" and self.headers.get("Authorization") == "Basic dXNlcjpzZWNyZXQ=":  # user:secret
-            self.send_body(jpeg(120))
-        elif name == "locked":
+        elif name == "locked" and self.headers.get("Authorization") != "Basic dXNlcjpzZWNyZXQ=":  # user:secret
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="camera"')
             self.end_headers()
-        elif name == "short":
-            self.send_body(jpeg(90), lacking=100)
-        elif name == "broken":
-            self.send_body(b"no picture")
+        elif name in bodies:
+            self.send_body(bodies[name], lacking=100 if name == "short" else 0)
         elif self.server.connections.get(name):
             self.send_stream(self.server.connections[name].pop(0))
         else:
@@ -240,11 +227,6 @@ def test_several_streams_one_of_which_ends(camera, tmp_path, caplog):
     assert "secret" not in caplog.text + "".join(f.path + f.label for batch in batches for f in batch)
 
 
-def test_stream_that_never_opens(camera):
-    with pytest.raises(DataError, match=r"no stream gave a frame: stream 1/1 .*: cannot be opened.*check the address"):
-        frames(f"{camera.url}/absent.mjpg")
-
-
 def test_broken_frame_does_not_end_a_stream(camera, caplog):
     camera.connections["a"] = [[*shades(50), b"no picture", jpeg(70)[:300], *shades(90)]]
     found = {shade_of(f) for f in frames(f"{camera.url}/a.mjpg", stream_buffer=True)}
@@ -257,7 +239,9 @@ def test_silent_server_times_out_and_stalled_stream_reconnects(camera, monkeypat
     found = {shade_of(f) for f in frames(f"{camera.url}/a.mjpg", stream_buffer=True)}
     assert found == {10, 50} and "reconnecting" in caplog.text
     monkeypatch.setattr(streams, "RECONNECTS", 1)
-    with pytest.raises(DataError, match=r"silent.mjpg: cannot be opened; gave up after 1 attempts"):
+    with pytest.raises(
+        DataError, match=r"no stream gave a frame: .*silent.mjpg: cannot be opened; gave up after 1 att"
+    ):
         frames(f"{camera.url}/silent.mjpg")
 
 
@@ -282,26 +266,19 @@ def test_slow_consumer_gets_the_newest_frame_or_all_frames(camera):
     assert every == list(range(1, len(every) + 1)) and len(every) >= 75
 
 
-def test_address_of_a_single_picture(camera, caplog):
-    (frame,) = frames(f"{camera.url}/picture.jpg?size=large")
-    assert shade_of(frame) == 90 and frame.kind == "image"
-    with closing(iter(load_source(f"{camera.url}/picture"))) as batches:  # no suffix: a stream, polled
+def test_pictures_behind_addresses(camera, tmp_path, caplog):
+    names = ["absent.jpg", "short.jpg", "broken.jpg", "absent.mp4", "picture.jpg?size=large"]
+    rows = [f"{camera.url}/{name}" for name in names]
+    rows += [camera.url.replace("//", f"//user:{password}@") + "/locked.jpg" for password in ("wrong", "secret")]
+    (tmp_path / "list.txt").write_text("\n".join(rows))
+    picture, locked = frames(tmp_path / "list.txt")
+    assert (shade_of(picture), shade_of(locked)) == (90, 120) and {picture.kind, locked.kind} == {"image"}
+    for text in ("Not Found", "100 bytes too early", "is not an image", "absent.mp4 cannot", "Unauthorized"):
+        assert text in caplog.text
+    assert "wrong" not in caplog.text and "secret" not in caplog.text + locked.path + locked.label
+
+
+def test_address_that_answers_with_single_pictures_is_polled(camera, caplog):
+    with closing(iter(load_source(f"{camera.url}/picture"))) as batches:
         assert [shade_of(frame) for _ in range(4) for frame in next(batches)] == [90] * 4
     assert "reconnecting" not in caplog.text
-
-
-def test_picture_behind_a_password(camera, caplog):
-    address = camera.url.replace("//", "//user:secret@")
-    (frame,) = frames(f"{address}/locked.jpg")
-    assert shade_of(frame) == 120 and "secret" not in frame.path + frame.label
-    assert frames(f"{address.replace('secret', 'wrong')}/locked.jpg") == []
-    assert "Unauthorized" in caplog.text and "wrong" not in caplog.text
-
-
-def test_unreadable_addresses_are_skipped(camera, tmp_path, caplog):
-    listing = tmp_path / "list.txt"
-    rows = ("absent.jpg", "short.jpg", "broken.jpg", "absent.mp4", "picture.jpg")
-    listing.write_text("".join(f"{camera.url}/{name}\n" for name in rows))
-    assert [f.path for f in frames(listing)] == [f"{camera.url}/picture.jpg"]
-    assert "absent.jpg could not be read (Not Found)" in caplog.text and "absent.mp4 cannot be opened" in caplog.text
-    assert "100 bytes too early" in caplog.text and "broken.jpg: is not an image" in caplog.text

@@ -41,11 +41,6 @@ def test_adjustments_match_torchvision(picture, name, factor):
     assert (ours - as_rgb(picture).int()).abs().float().mean() > 3 or factor == 1.0
 
 
-def test_permuted_channels(picture):
-    changed = color.permute_channels(picture, [2, 0, 1])
-    assert np.array_equal(changed, picture[..., [2, 0, 1]]) and changed.flags.c_contiguous
-
-
 def test_strengths_have_the_distribution_of_torchvision(picture):
     transform, rng = RandomPhotometricDistort(p=0.5), np.random.default_rng(0)
     ours = [{adjust.__name__: value for adjust, value in transform.draw(rng)} for _ in range(2000)]
@@ -59,16 +54,6 @@ def test_strengths_have_the_distribution_of_torchvision(picture):
         np.testing.assert_allclose(np.quantile(a, quantiles), np.quantile(b, quantiles), atol=0.06 * np.ptp(b))
     permuted = sum("permute_channels" in d for d in ours) - sum(d["channel_permutation"] is not None for d in theirs)
     assert abs(permuted) < 160 and len({tuple(d.get("permute_channels", ())) for d in ours}) == 7  # six orders, or none
-
-
-def test_contrast_is_adjusted_before_or_after_the_others():
-    rng, first = np.random.default_rng(0), []
-    for _ in range(400):
-        steps = [adjust.__name__ for adjust, _ in RandomPhotometricDistort(p=1.0).draw(rng)]
-        assert steps[0] == "adjust_brightness" and steps[-1] == "permute_channels" and len(steps) == 5
-        first.append(steps.index("adjust_contrast") == 1)
-        assert first[-1] or steps.index("adjust_contrast") == 3
-    assert 150 < sum(first) < 250
 
 
 def test_photometric_distort_changes_neither_boxes_nor_its_input(picture):

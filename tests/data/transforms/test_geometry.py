@@ -58,11 +58,6 @@ def test_resize_records_ratio_and_padding():
         np.testing.assert_allclose(restored, before.boxes, atol=1e-4)
 
 
-def test_perspective_without_strength_changes_nothing():
-    before = sample()
-    assert RandomPerspective(SIZE)(before, np.random.default_rng(0)) is before
-
-
 @pytest.mark.parametrize(
     ("box", "kept"),
     [
