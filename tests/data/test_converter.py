@@ -17,9 +17,8 @@ VOC_XML = """<annotation><size><width>100</width><height>50</height><depth>3</de
 
 
 def test_coco_numbers():
-    ids = converter.coco80_to_coco91_class()
+    ids, back = converter.coco80_to_coco91_class(), converter.coco91_to_coco80_class()
     assert len(ids) == 80 and ids[0] == 1 and ids[11] == 13 and ids[79] == 90
-    back = converter.coco91_to_coco80_class()
     assert len(back) == 91 and [back[i - 1] for i in ids] == list(range(80)) and back[11] is None
 
 

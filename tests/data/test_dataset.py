@@ -61,16 +61,6 @@ def test_caches_that_do_not_fit(build, monkeypatch, caplog):
     assert "cache=ram is disabled" in caplog.text and "cache=disk is disabled" in caplog.text
 
 
-@pytest.mark.parametrize("pipeline", [{"mosaic": 1.0, "mixup": 1.0}, {"dense": 1.0}, {"mosaic": 0.0, "mixup": 1.0}])
-def test_training_samples_are_well_formed(build, pipeline):
-    dataset = build(training=True, **pipeline)
-    for epoch in range(10):
-        dataset.set_epoch(epoch)
-        x, y, w, h = DetectionDataset.collate([dataset[i] for i in range(6)])["bboxes"].T
-        low, high = torch.cat([x - w / 2, y - h / 2]), torch.cat([x + w / 2, y + h / 2])
-        assert (low > -1e-6).all() and (high < 1 + 1e-6).all() and (torch.cat([w, h]) > 2 / 64).all()
-
-
 @pytest.mark.parametrize("length", [1, 5, BUFFER, 3 * BUFFER])
 def test_mixing_partners_are_near_in_the_order_of_the_epoch(length):
     order = epoch_order(length, seed=4, epoch=2)

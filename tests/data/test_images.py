@@ -47,16 +47,9 @@ def test_letterbox_agrees_with_the_reference():
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_exif_orientation(tmp_path, orientation, suffix):
-    stored = {  # how the file must hold the upright picture for each orientation
-        1: RGB,
-        2: RGB[:, ::-1],
-        3: RGB[::-1, ::-1],
-        4: RGB[::-1],
-        5: RGB.transpose(1, 0, 2),
-        6: np.rot90(RGB, 1),
-        7: RGB[::-1, ::-1].transpose(1, 0, 2),
-        8: np.rot90(RGB, -1),
-    }[orientation]
+    turned = RGB if orientation < 5 else RGB.transpose(1, 0, 2)  # how the file must hold the upright picture
+    flips = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (-1, 1), 7: (-1, -1), 8: (1, -1)}.get(orientation, (1, 1))
+    stored = turned[:: flips[0], :: flips[1]]
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = save(stored, tmp_path / f"a{suffix}", exif=exif)

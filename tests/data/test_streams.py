@@ -119,17 +119,14 @@ def test_screen_regions(desktop, source, corner, shape):
     assert (frame.kind, frame.path, frame.label) == ("stream", source, f"stream 1/1 {source}")
 
 
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
+def test_invalid_screen_regions(desktop):
+    for source, message in (
         ("screen 3", "there is no monitor 3"),
         ("screen 1 150 0 100 50", "not within monitor 1 of 200x100"),
         ("screen 1 2", r"expected screen \[monitor\]"),
-    ],
-)
-def test_invalid_screen_regions(desktop, source, message):
-    with pytest.raises(DataError, match=message):
-        frames(source)
+    ):
+        with pytest.raises(DataError, match=message):
+            frames(source)
 
 
 def test_screen_without_mss(monkeypatch):

@@ -35,19 +35,6 @@ def test_mosaic(shape):
     assert placed.cls.tolist() == [0] and placed.shape == (SIZE, SIZE)
 
 
-@pytest.mark.parametrize("affine", [{"translate": 0.3, "scale": 0.5}, {"scale": 0.9}, {"degrees": 9, "scale": 0.3}])
-def test_mosaic_assembles_only_the_visible_part(affine):
-    place = RandomPerspective(SIZE, **affine)
-    source = FakeSource([(30, 20, 60, 50), (40, 10, 80, 30), (10, 10, 30, 50)], (60, SIZE))
-    for seed in range(20):
-        shown = Mosaic(source, SIZE, p=1.0, affine=place)(source.load(0), np.random.default_rng(seed))
-        rng = np.random.default_rng(seed)
-        whole = whole_canvas(source)(source.load(0), np.random.default_rng(seed))
-        rng.random(), rng.integers(3, size=3), rng.integers(SIZE // 2, SIZE + SIZE // 2 + 1, size=2)  # as in mosaic
-        placed = place(whole, rng)
-        assert np.array_equal(shown.image, placed.image) and np.array_equal(shown.boxes, placed.boxes)
-
-
 def test_mixup():
     source = FakeSource([(30, 20, 60, 50), (40, 10, 80, 30)])
     mixup = MixUp(source, lambda other, rng: other, p=1.0)
