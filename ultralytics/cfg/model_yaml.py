@@ -72,12 +72,10 @@ def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
         name: a path, or the name of one of the package's files; `NAMEs.yaml` is scale `s` of `NAME.yaml`.
     """
     path = Path(name)
-    if path.is_dir():
-        raise ModelConfigError(f"model {path}: is a folder, expected a .yaml file")
     known = {p.name: p for p in MODELS_DIR.rglob("*.yaml")}
     base = path.with_name(f"{path.stem[:-1]}{path.suffix}")  # the last letter may be a scale
     for file, scale in ((path, None), (base, path.stem[-1:])):
-        if file.is_file():
+        if file.exists():
             return file, scale
         if path.name == str(name) and file.name in known:
             return known[file.name], scale
@@ -101,8 +99,9 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
         path, scale = find_model_yaml(model)
         data, lines = _read(path)
         name = path.name
-        if "modules" in data:
-            data["modules"] = _resolve_folders(data["modules"], path.parent, name)
+        if folders := data.get("modules"):  # relative to the file
+            folders = folders if isinstance(folders, list) else [folders]
+            data["modules"] = [str((path.parent / Path(str(folder)).expanduser()).resolve()) for folder in folders]
         if scale is not None:
             data["scale"] = scale
     rows = _rows(data, name, lines)
@@ -132,8 +131,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
         hint = next((hint for sign, hint in YAML_HINTS.items() if sign in str(error)), "")
         raise ModelConfigError(f"{error}{hint}") from error
     if not isinstance(data, dict):
-        found = "an empty file" if data is None else f"a {type(data).__name__}"
-        raise ModelConfigError(f"{path.name}: expected keys such as `nc`, `backbone`, `head`; got {found}")
+        raise ModelConfigError(f"{path.name}: expected keys such as `nc`, `backbone`, `head`; got {data!r}")
     lines = {
         key.value: [row.start_mark.line + 1 for row in value.value]
         for key, value in yaml.compose(text, Loader=yaml.SafeLoader).value
@@ -147,12 +145,11 @@ def _rows(data: Mapping[str, Any], name: str, lines: Mapping[str, list[int]] | N
 
     A key that rows use as a module or argument is replaced by its value: `fusion: bifpn` in `[.., Fusion, [fusion]]`.
     """
-    known, cells = (*KEYS, *SECTIONS, *SETTINGS), _strings([data.get(section) for section in SECTIONS])
+    known, cells = (*KEYS, *SECTIONS, *SETTINGS), repr([data.get(section) for section in SECTIONS])
     values = {key: value for key, value in data.items() if key not in known}
-    for key in values:
-        if key not in cells:
-            near = did_you_mean(key, known) or ";"
-            raise ModelConfigError(f"{name}: unknown key {key!r}{near} known: {', '.join(known)}")
+    if unused := [key for key in values if repr(key) not in cells]:
+        near = did_you_mean(unused[0], known) or ";"
+        raise ModelConfigError(f"{name}: unknown key {unused[0]!r}{near} known: {', '.join(known)}")
     rows: list[Row] = []
     taken: dict[str, str] = {}
     for section in SECTIONS:
@@ -167,13 +164,6 @@ def _rows(data: Mapping[str, Any], name: str, lines: Mapping[str, list[int]] | N
                 taken[row.name] = where
             rows.append(row)
     return tuple(rows)
-
-
-def _strings(value: Any) -> set[str]:
-    """Return the texts in nested lists."""
-    if isinstance(value, list):
-        return set().union(*map(_strings, value))
-    return {value} if isinstance(value, str) else set()
 
 
 def _parse_row(row: Any, section: str, where: str, values: Mapping[str, Any]) -> Row:
@@ -209,14 +199,6 @@ def _select_scale(data: dict[str, Any], name: str) -> tuple[float, float, float]
     if not isinstance(values, list) or len(values) != 3:
         raise ModelConfigError(f"{name}: scale {scale!r} must be [depth, width, max_channels], got {values!r}")
     return tuple(values)
-
-
-def _resolve_folders(value: Any, base: Path, name: str) -> list[str]:
-    """Return the folders of the key `modules` as absolute paths; relative ones start at the file's folder."""
-    folders = value if isinstance(value, list) else [value]
-    if not all(isinstance(folder, str) for folder in folders):
-        raise ModelConfigError(f"{name}: modules must be a folder or a list of folders, got {value!r}")
-    return [str((base / Path(folder).expanduser()).resolve()) for folder in folders]
 
 
 def _literal(value: Any) -> Any:

@@ -7,6 +7,8 @@ import inspect
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,6 @@ from ultralytics.utils.flops import Shape, output_shapes, takes_each_map
 
 SLOTS = 5  # layer numbers of a backbone with several outputs, one for each stride: 2, 4, 8, 16, 32
 TRACE_SIZE = 640  # pixels; image size at which shapes are measured, as for published FLOPs
-BUILD_ERRORS = (
-    TypeError, ValueError, AssertionError, RuntimeError, LookupError, ArithmeticError, AttributeError, ImportError,
-    NotImplementedError, OSError,
-)  # fmt: skip
 UNREAD = (
     "no layer reads its output; name it in the `from` of a later row or delete the row. Were rows inserted before it? "
     "Each raises the numbers after it by one"
@@ -36,14 +34,9 @@ DEAD_END = "only unused layers read its output; connect them to the head or dele
 
 
 def build_layers(spec: ModelSpec, nc: int, ch: int) -> tuple[nn.Sequential, list[int], list[list[Shape]]]:
-    """Build every row of a model file.
+    """Build every row of a model file; raise ModelConfigError with file, line, layer and module if one fails.
 
-    Returns:
-        The layers, the sorted numbers of those that a later row reads by number, and the output shapes of each layer
-        for an image of TRACE_SIZE.
-
-    Raises:
-        ModelConfigError: a row cannot be built or run; the message names file, line, layer and module.
+    Return the layers, the numbers of those that a later row reads by number, and the output shapes of each at TRACE_SIZE.
     """
     builder = _Builder(spec, nc, ch)
     with _default_activation(spec.activation, spec.name):
@@ -60,7 +53,7 @@ def build_module(
     takes_list: bool | None = None,
     modules: Sequence[str] = (),
 ) -> nn.Module:
-    """Build a single row.
+    """Build a single row; the layer has `outputs`, (C, H, W) of each map. Raise ModelConfigError if it does not run.
 
     Args:
         name: module, as a row names it.
@@ -69,25 +62,13 @@ def build_module(
         repeats: the row's second column.
         takes_list: whether it gets its maps as a list; by default if there are several.
         modules: additional folders with module files.
-
-    Returns:
-        The layer with `outputs`, (C, H, W) of each map, and `stated`, the channels of its plan (None: measured).
-
-    Raises:
-        ModelConfigError: it cannot be built, or does not run on these inputs.
     """
     takes_list = len(inputs) > 1 if takes_list is None else takes_list
     row = Row((-1,) * len(inputs), takes_list, repeats, name, tuple(args), "head", name)
-    folders = module_folders(modules)
-    context = RowContext(
-        inputs=tuple(c for c, _, _ in inputs),
-        repeats=repeats,
-        sizes=tuple((h, w) for _, h, w in inputs),
-        takes_list=takes_list,
-        find=lambda name: resolve_module(name, folders=folders),
-    )
-    layer, shapes, stated = _build_row(row, name, context, folders)
-    layer.outputs, layer.stated = [shape[1:] for shape in shapes], stated
+    channels, sizes = tuple(c for c, _, _ in inputs), tuple((h, w) for _, h, w in inputs)
+    context = RowContext(channels, repeats, sizes=sizes, takes_list=takes_list)
+    layer, shapes, _ = _build_row(row, name, context, module_folders(modules))
+    layer.outputs = [shape[1:] for shape in shapes]
     return layer
 
 
@@ -113,28 +94,22 @@ class _Builder:
         inputs = [self.image if s < 0 else self.maps[s] for s in sources]
         context = RowContext(
             inputs=tuple(shape[1] for shape in inputs),
-            repeats=max(round(row.repeats * spec.depth), 1) if row.repeats > 1 else row.repeats,
+            repeats=max(round(row.repeats * spec.depth), 1) if row.repeats > 1 else 1,
             nc=self.nc,
             width=spec.width,
             max_channels=spec.max_channels,
             settings=spec.settings,
             sizes=tuple(shape[2:] for shape in inputs),
             takes_list=row.takes_list,
-            find=lambda name: resolve_module(name, where, self.folders),
             from_checkpoint=spec.from_checkpoint,
         )
         layer, shapes, stated = _build_row(row, where, context, self.folders)
         several = isinstance(stated, tuple) or (stated is None and len(shapes) > 1)
-        if several and number and row.section != "backbone":
+        limit = SLOTS if row.section == "backbone" or number == 0 else 1
+        if several and len(shapes) > limit:
             raise ModelConfigError(
-                f"{where}: gives {len(shapes)} outputs {[s[1:] for s in shapes]}; only a backbone may, a layer of the "
-                f"head has to return one map"
-            )
-        if several and len(shapes) > SLOTS:
-            raise ModelConfigError(f"{where}: gives {len(shapes)} outputs, expected at most {SLOTS}")
-        if row is not spec.rows[-1] and (flat := next((s for s in shapes if len(s) != 4), None)) is not None:
-            raise ModelConfigError(
-                f"{where}: gives {flat[1:]} for an image, which is no map (C, H, W); only the last row, the head, may"
+                f"{where}: gives {len(shapes)} outputs {[s[1:] for s in shapes]}, expected at most {limit}; "
+                "only a backbone may have several"
             )
         # several outputs are right-aligned in the five slots
         self.maps.extend([*[None] * (SLOTS - len(shapes)), *shapes] if several else shapes[:1])
@@ -163,8 +138,7 @@ class _Builder:
         if self.maps[absolute] is None:
             full = [i for i, shape in enumerate(self.maps) if shape is not None]
             raise ModelConfigError(
-                f"{where} reads from {source}, an empty slot of the backbone "
-                f"(it has fewer than {SLOTS} outputs); layers with an output: {full}"
+                f"{where} reads from {source}, an empty slot of the backbone; layers with an output: {full}"
             )
         return absolute
 
@@ -172,16 +146,13 @@ class _Builder:
         if source in self.names:
             return self.names[source]
         if re.fullmatch(PYRAMID, source):
-            stride = 2 ** int(source[1])
-            strides = {
-                number: round(TRACE_SIZE / self.maps[number][2])
-                for layer in self.layers if layer.in_backbone
-                for number in layer_numbers(layer) if self.maps[number] is not None
-            }  # fmt: skip
-            if stride in strides.values():
-                return max(number for number in strides if strides[number] == stride)
-            known = sorted(set(strides.values()))
-            raise ModelConfigError(f"{where} reads {source}, stride {stride}; the backbone's maps have {known}")
+            numbers = [n for layer in self.layers if layer.in_backbone for n in layer_numbers(layer) if self.maps[n]]
+            strides = {round(TRACE_SIZE / self.maps[n][2]): n for n in numbers}  # of equal strides the last map
+            if (stride := 2 ** int(source[1])) not in strides:
+                raise ModelConfigError(
+                    f"{where} reads {source}, stride {stride}; the backbone's maps have {[*strides]}"
+                )
+            return strides[stride]
         later = next((row.where for row in self.spec.rows if row.name == source), None)
         if later is not None:
             raise ModelConfigError(f"{where} reads {source!r}, which comes only later ({later}); put that row first")
@@ -193,21 +164,25 @@ def _build_row(
     row: Row, where: str, context: RowContext, folders: Sequence[Path]
 ) -> tuple[nn.Module, list[Shape], int | tuple[int, ...] | None]:
     """Return the layer, its output shapes, and the channels that its plan states."""
+    context = replace(context, find=partial(resolve_module, folders=folders))
     module = resolve_module(row.module, row.where, folders)
     args = tuple(context.nc if arg == "nc" else arg for arg in row.args)
+    how = ""
     if module.plan is None:
         spec, layer, shapes, how = _infer(module, args, where, context, folders)
     else:
-        check_call(module.plan, (context, *args), f"{where}: its arguments are", skip=1)
+        check_call(module.plan, (context, *args), {}, f"{where}: its arguments are", hidden=1)
         try:
-            spec, how = module.plan(context, *args), ""
-        except BUILD_ERRORS as error:
-            kind = "" if isinstance(error, ModelConfigError) else f"{type(error).__name__}: "
-            raise ModelConfigError(f"{where}: its arguments {list(args)} cannot be used: {kind}{error}") from error
-        spec = without_pretrained(module.build, spec) if context.from_checkpoint else spec
-        layer = _construct(module, spec, where)
-        shapes = _run(layer, spec, context, where)
-        _check_stated(spec.out, shapes, where)
+            spec = module.plan(context, *args)
+        except Exception as error:  # a user's plan may fail in any way
+            raise ModelConfigError(f"{where}: its arguments {list(args)} cannot be used: {_reason(error)}") from error
+        layer, shapes = _construct(module, spec, context, where)
+        real = tuple(shape[1] for shape in shapes)
+        stated = spec.out if isinstance(spec.out, tuple) else (spec.out,)
+        if spec.out is not None and len(shapes[0]) == 4 and real != stated:
+            raise ModelConfigError(
+                f"{where}: its plan states outputs of {stated} channels, its forward gives {[s[1:] for s in shapes]}"
+            )
     first = layer[0] if spec.copies > 1 else layer
     layer.type = f"{type(first).__module__}.{type(first).__qualname__}"
     layer.np = sum(p.numel() for p in layer.parameters())
@@ -219,43 +194,33 @@ def _build_row(
 def _infer(
     module: RegisteredModule, args: tuple[Any, ...], where: str, context: RowContext, folders: Sequence[Path]
 ) -> tuple[LayerSpec, nn.Module, list[Shape], str]:
-    """Build an unregistered module by the likeliest reading of its row that builds and runs.
-
-    Returns:
-        The call, the layer, its output shapes, and a description of how the call was inferred.
-
-    Raises:
-        ModelConfigError: none does; the message is that of the first reading.
-    """
+    """Return the first call that builds and runs, its layer, its output shapes, and how the call was inferred."""
     first_error, first_guess = None, None
     with_classes = tuple(_find_class(arg, context) for arg in args)  # some constructors look the name up themselves
     readings = [args] if with_classes == args else [args, with_classes]
     is_torch = module.origin == "torch.nn"
-    for guess in (guess for reading in readings for guess in candidates(module.build, context, reading)):
+    for spec, how in (guess for reading in readings for guess in candidates(module.build, context, reading)):
         state = torch.get_rng_state()  # a failed attempt must not change the weights of the next
-        spec = without_pretrained(module.build, guess.spec) if context.from_checkpoint else guess.spec
         try:
-            layer = _construct(module, spec, where)
-            shapes = _run(layer, spec, context, where)
+            layer, shapes = _construct(module, spec, context, where)
             if any(len(shape) != 4 for shape in shapes) and not takes_classes(module.build):
                 raise ModelConfigError(f"{where}: returns shapes {shapes}; expected maps (B, C, H, W)")
         except ModelConfigError as error:
-            first_error, first_guess = first_error or error, first_guess or guess
+            first_error, first_guess = first_error or error, first_guess or (spec, how)
             torch.set_rng_state(state)
-        else:
-            channels = [shape[1] for shape in shapes if len(shape) == 4]
-            line = "" if is_torch else decorator(spec, context, args, channels)
-            how = "" if is_torch and spec.args == args else guess.how
-            return spec, layer, shapes, f"{how}: {line}" if line else how
+            continue
+        line = "" if is_torch else decorator(spec, context, args, [shape[1] for shape in shapes if len(shape) == 4])
+        how = "" if is_torch and spec.args == args else how
+        return spec, layer, shapes, f"{how}: {line}" if line else how
     if first_guess is None:
         raise ModelConfigError(
             f"{where}: its constructor takes {inspect.signature(module.build)}, which does not fit the row's arguments "
-            f"{list(args)} with inputs of {list(context.inputs)} channels; give {module.name} a plan: "
-            "@register(plans.conv) or one of your own"
+            f"{list(args)} with inputs of {list(context.inputs)} channels; decorate it: @register(PLAN)"
         )
+    spec, how = first_guess
     blocks = (why_missing(arg, folders) for arg in args if isinstance(arg, str) and arg[:1].isupper())
-    line = decorator(first_guess.spec, context, args) or "@register(PLAN)"
-    advice = "" if is_torch else f"; its arguments were inferred ({first_guess.how}): {line} makes them explicit"
+    line = decorator(spec, context, args) or "@register(PLAN)"
+    advice = "" if is_torch else f"; its arguments were inferred ({how}): {line} makes them explicit"
     raise ModelConfigError(f"{first_error}{next(filter(None, blocks), '')}{advice}") from first_error
 
 
@@ -269,32 +234,33 @@ def _find_class(arg: Any, context: RowContext) -> Any:
         return arg
 
 
-def _construct(module: RegisteredModule, spec: LayerSpec, where: str) -> nn.Module:
-    check_call(module.build, spec.args, f"{where}: its constructor takes", kwargs=spec.kwargs)
-    shown = ", ".join(map(repr, spec.args))
+def _construct(
+    module: RegisteredModule, spec: LayerSpec, context: RowContext, where: str
+) -> tuple[nn.Module, list[Shape]]:
+    """Return the layer and its output shapes for the row's inputs; an error ends with what to change."""
+    check_call(module.build, spec.args, spec.kwargs, f"{where}: its constructor takes")
+    call = f"{where}({', '.join(map(repr, spec.args))})"
+    spec = without_pretrained(module.build, spec) if context.from_checkpoint else spec
     try:
-        copies = [module.build(*spec.args, **spec.kwargs) for _ in range(spec.copies)]
-    except ModelConfigError as error:
-        raise ModelConfigError(f"{where}: {error}") from error
-    except BUILD_ERRORS as error:
-        raise ModelConfigError(f"{where}({shown}) cannot be built: {type(error).__name__}: {error}") from error
-    if not isinstance(copies[0], nn.Module):
-        raise ModelConfigError(f"{where}: {module.name} gives a {type(copies[0]).__name__}; expected a torch.nn.Module")
-    empty = next(
-        (f"{name} is empty, {tuple(p.shape)}" for name, p in copies[0].named_parameters() if not p.numel()), ""
-    )
-    if empty:  # torch builds it without an error
-        raise ModelConfigError(f"{where}({shown}): its parameter {empty}; is a divisor larger than the channels?")
-    return copies[0] if len(copies) == 1 else nn.Sequential(*copies)
-
-
-def _run(layer: nn.Module, spec: LayerSpec, context: RowContext, where: str) -> list[Shape]:
-    """Return the output shapes of a layer for the row's inputs; an error ends with what to change."""
+        copies = nn.Sequential(*(module.build(*spec.args, **spec.kwargs) for _ in range(spec.copies)))
+    except Exception as error:  # a user's constructor may fail in any way
+        raise ModelConfigError(f"{call} cannot be built: {_reason(error)}") from error
+    for name, parameter in copies.named_parameters():
+        if not parameter.numel():  # torch builds it without an error
+            raise ModelConfigError(
+                f"{call}: its parameter {name.partition('.')[2]} is empty, {tuple(parameter.shape)}; is a divisor "
+                "larger than the channels?"
+            )
+    layer = copies if spec.copies > 1 else copies[0]
     inputs = [(1, c, *size) for c, size in zip(context.inputs, context.sizes, strict=True)]
     try:
-        return output_shapes(layer, inputs, context.takes_list, where, known=context.from_checkpoint)
+        return layer, output_shapes(layer, inputs, context.takes_list, where, known=context.from_checkpoint)
     except ModelConfigError as error:
         raise ModelConfigError(f"{error}{_remedy(layer, spec, context, inputs)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, ModelConfigError) else f"{type(error).__name__}: {error}"
 
 
 def _remedy(layer: nn.Module, spec: LayerSpec, ctx: RowContext, inputs: list[Shape]) -> str:
@@ -309,8 +275,9 @@ def _remedy(layer: nn.Module, spec: LayerSpec, ctx: RowContext, inputs: list[Sha
     if not ctx.takes_list and runs(layer, inputs, True):
         return "; it takes a list of maps: write the numbers in brackets, [[a, b], 1, ...]"
     if ctx.takes_list and runs(layer, inputs[:1], False):
-        several = "to concatenate several, put Concat before it" if len(inputs) > 1 else "without brackets"
-        return f"; it takes one map, not a list: write one number for `from`; {several}"
+        return (
+            "; it takes one map, not a list: write one number for `from`; to concatenate several, put Concat before it"
+        )
     if len(set(ctx.sizes)) > 1:
         sizes = " and ".join(dict.fromkeys(f"{h}x{w}" for h, w in ctx.sizes))
         return f"; its inputs have different sizes, {sizes}: make them equal with nn.Upsample or a stride of 2"
@@ -321,20 +288,7 @@ def _remedy(layer: nn.Module, spec: LayerSpec, ctx: RowContext, inputs: list[Sha
             f"; {spec.copies} copies run in sequence, each built for {ctx.c1} input channels: make its output "
             f"channels {ctx.c1}, or write 1 in the second column"
         )
-    if len(set(ctx.inputs)) > 1:
-        return f"; its inputs have {' and '.join(map(str, ctx.inputs))} channels: it may need equal ones"
     return ""
-
-
-def _check_stated(stated: int | tuple[int, ...] | None, shapes: list[Shape], where: str) -> None:
-    """Compare the channels that a plan states with the measured ones."""
-    if isinstance(stated, tuple):
-        real = tuple(shape[1] for shape in shapes)
-        if real != stated:
-            raise ModelConfigError(f"{where}: its plan states outputs of {stated} channels, its forward gives {real}")
-    elif stated is not None and len(shapes[0]) == 4 and (len(shapes) > 1 or shapes[0][1] != stated):
-        real = [shape[1:] for shape in shapes]
-        raise ModelConfigError(f"{where}: its plan states one map of {stated} channels, its forward gives {real}")
 
 
 def layer_numbers(layer: nn.Module) -> tuple[int, ...]:
@@ -352,11 +306,7 @@ def layer_sources(layer: nn.Module) -> tuple[int, ...]:
 def unread_layers(numbers: Sequence[Sequence[int]], sources: Sequence[Sequence[int]]) -> Iterator[tuple[int, str]]:
     """Yield the position of each layer that does not lead to the last one, and what to do about it; the last first.
 
-    Of a backbone, one used map is enough.
-
-    Args:
-        numbers: the numbers of each layer.
-        sources: the numbers that each layer reads.
+    `numbers` are those of each layer, `sources` those that it reads. Of a backbone, one used map is enough.
     """
     useful = {len(numbers) - 1}
     read_at_all = {source for row in sources for source in row}
@@ -370,18 +320,13 @@ def unread_layers(numbers: Sequence[Sequence[int]], sources: Sequence[Sequence[i
 @contextmanager
 def _default_activation(text: str | None, name: str) -> Iterator[None]:
     """Let `Conv` use the activation of a model file, such as `nn.ReLU()`, while the file is built."""
-    if text is None:
-        yield
-        return
-    match = re.fullmatch(r"(?:torch\.)?(?:nn\.)?(\w+)(?:\((.*)\))?", str(text).strip())
-    kind = getattr(nn, match[1], None) if match else None
-    if kind is None:
-        raise ModelConfigError(f"{name}: activation {text!r} is not a layer of torch.nn, such as nn.ReLU()")
+    before = Conv.default_act
     try:
-        chosen = kind(*(ast.literal_eval(f"({match[2]},)") if match[2] else ()))
-    except (ValueError, SyntaxError, TypeError) as error:
-        raise ModelConfigError(f"{name}: activation {text!r} cannot be built: {error}") from error
-    before, Conv.default_act = Conv.default_act, chosen
+        if text is not None:
+            layer, values = re.fullmatch(r"(?:torch\.)?(?:nn\.)?(\w+)(?:\((.*)\))?", str(text)).groups()
+            Conv.default_act = getattr(nn, layer)(*(ast.literal_eval(f"({values},)") if values else ()))
+    except (AttributeError, TypeError, ValueError, SyntaxError) as error:
+        raise ModelConfigError(f"{name}: activation {text!r} is not a layer of torch.nn, such as nn.ReLU()") from error
     try:
         yield
     finally:

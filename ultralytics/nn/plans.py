@@ -1,7 +1,6 @@
 """Plans: how a row of a model file becomes a constructor call.
 
-A plan is a function of the row's surroundings and the row's arguments: its parameters after `ctx` are the grammar of
-the row's last column. Most modules share one of the five plans below.
+Its parameters after `ctx` are the grammar of the row's last column. Most modules share one of the five plans below.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ class RowContext:
     """What a plan may use besides the row's arguments.
 
     Attributes:
-        inputs: channels of each input feature map.
+        inputs: channels of each input map.
         repeats: second column of the row, multiplied by the depth of the scale.
         nc: number of classes.
         width: channel multiplier of the scale.
         max_channels: channel limit of the scale, applied before `width`.
         settings: top-level keys that configure the decoder, such as `num_queries`.
-        sizes: (height, width) of each input feature map, for an image of 640 x 640.
+        sizes: (height, width) of each input map, for an image of 640 x 640.
         takes_list: whether the row lists its inputs in brackets.
         find: returns a module by its name, for rows that name one among their arguments.
         from_checkpoint: whether a checkpoint's weights are loaded next, so pretrained ones are not needed.
@@ -47,11 +46,7 @@ class RowContext:
         return self.inputs[0]
 
     def scaled(self, channels: int) -> int:
-        """Return output channels limited to `max_channels`, times `width`, rounded up to a multiple of 8.
-
-        Raises:
-            ModelConfigError: `channels` is not a number above 0.
-        """
+        """Return output channels limited to `max_channels`, times `width`, rounded up to a multiple of 8."""
         if not isinstance(channels, int | float) or channels <= 0:
             raise ModelConfigError(f"output channels must be a number above 0, got {channels!r}")
         if channels == self.nc:
@@ -59,11 +54,7 @@ class RowContext:
         return max(8, -int(-min(channels, self.max_channels) * self.width // 8) * 8)
 
     def require_once(self) -> None:
-        """Refuse repeats, for a module that cannot be repeated.
-
-        Raises:
-            ModelConfigError: the second column of the row is not 1.
-        """
+        """Raise ModelConfigError if the second column of the row is not 1."""
         if self.repeats != 1:
             raise ModelConfigError(
                 f"it cannot be repeated; write 1 in the second column of the row, got {self.repeats}"
@@ -93,29 +84,22 @@ PlanFunction = Callable[..., LayerSpec]
 def conv(ctx: RowContext, c2: int, *args: Any) -> LayerSpec:
     """Read `[c2, k, s, ...]` for a constructor `(c1, c2, k, s, ...)`; repeats are modules in sequence.
 
-    >>> conv(RowContext(inputs=(64,)), 128, 3, 2)
-    LayerSpec(args=(64, 128, 3, 2), out=128, copies=1, kwargs={})
+    Examples:
+        >>> conv(RowContext(inputs=(64,)), 128, 3, 2)
+        LayerSpec(args=(64, 128, 3, 2), out=128, copies=1, kwargs={})
     """
     c2 = ctx.scaled(c2)
     return LayerSpec((ctx.c1, c2, *args), c2, copies=ctx.repeats)
 
 
 def csp(ctx: RowContext, c2: int, *args: Any) -> LayerSpec:
-    """Read `[c2, ...]` for a constructor `(c1, c2, n, ...)` that repeats its inner block itself.
-
-    >>> csp(RowContext(inputs=(64,), repeats=3), 128, True)
-    LayerSpec(args=(64, 128, 3, True), out=128, copies=1, kwargs={})
-    """
+    """Read `[c2, ...]` for a constructor `(c1, c2, n, ...)` that repeats its inner block itself."""
     c2 = ctx.scaled(c2)
     return LayerSpec((ctx.c1, c2, ctx.repeats, *args), c2)
 
 
 def channel_preserving(ctx: RowContext, *args: Any) -> LayerSpec:
-    """Read `[...]` for a constructor `(channels, ...)` whose output has the channels of its input, such as attention.
-
-    >>> channel_preserving(RowContext(inputs=(64,)), 16)
-    LayerSpec(args=(64, 16), out=64, copies=1, kwargs={})
-    """
+    """Read `[...]` for a constructor `(channels, ...)` whose output has the channels of its input, as in attention."""
     return LayerSpec((ctx.c1, *args), ctx.c1, copies=ctx.repeats)
 
 

@@ -17,8 +17,8 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -44,51 +44,36 @@ PUBLISHED = frozenset({
 
 @dataclass(frozen=True)
 class RegisteredModule:
-    """A class or factory function that a row may name.
-
-    Attributes:
-        name: name in the model file.
-        build: the constructor.
-        plan: how its rows are read; None if it is not registered and `nn/signatures.py` infers it.
-        origin: file that defines it.
-        overridable: whether a user's file that defines the same name replaces it.
-    """
+    """A class or factory function that a row may name."""
 
     name: str
     build: Callable[..., nn.Module]
-    plan: PlanFunction | None
-    origin: str
-    overridable: bool = False
+    plan: PlanFunction | None  # how its rows are read; None if it is not registered and `nn/signatures.py` infers it
+    origin: str  # file that defines it
+    overridable: bool = False  # whether a user's file that defines the same name replaces it
+
+    @property
+    def stem(self) -> str:
+        """Return the name of the file without its suffix."""
+        return Path(self.origin).stem
 
 
 class Registry(dict[str, RegisteredModule]):
-    """Registered modules by name. Registering a name from two files is an error."""
+    """Registered modules by name; `local` gets those of a user's folder, which hold for the models that name it."""
 
-    _collected: dict[str, RegisteredModule] | None = None
-
-    @contextmanager
-    def collect(self) -> Iterator[dict[str, RegisteredModule]]:
-        """Collect registrations made inside the block into a separate dict, so they stay local to one model."""
-        self._collected = {}
-        try:
-            yield self._collected
-        finally:
-            self._collected = None
+    local: dict[str, RegisteredModule] | None = None
 
     def add(self, module: RegisteredModule) -> None:
-        """Register a module; importing the same file again replaces it.
+        """Register a module; raise ModelConfigError if another file has registered its name.
 
-        Raises:
-            ModelConfigError: another file has registered this name.
+        Importing the same file again replaces it.
         """
-        target = self if self._collected is None else self._collected
+        target = self if self.local is None else self.local
         for present in (self.get(module.name), target.get(module.name)):
             if present and present.origin != module.origin and not present.overridable:
                 if module.overridable:
                     return
-                raise ModelConfigError(
-                    f"module {module.name!r} is defined twice: {present.origin} and {module.origin}; rename one"
-                )
+                raise _defined_twice(module.name, present, module)
         target[module.name] = module
 
 
@@ -103,7 +88,7 @@ def register(plan: PlanFunction, name: str | None = None, overridable: bool = Fa
         name: name in model files; the class's own by default.
         overridable: let a user's file that defines the same name replace it.
 
-    Example:
+    Examples:
         >>> from ultralytics.nn import plans
         >>> from ultralytics.nn.registry import register
         >>> @register(plans.channel_preserving)
@@ -134,10 +119,8 @@ def resolve_module(name: str, where: str = "", folders: Sequence[Path] | None = 
     """Return the module that a row names: `Class`, `file.Class`, or `nn.Class` for a layer of torch.
 
     Folders are searched in their order. Registered modules come before unregistered ones, except that a folder's own
-    class replaces ours if the folder's `__init__.py` imports it and the published package has no such name.
-
-    Raises:
-        ModelConfigError: no module has this name, or several files define it; the message names the nearest, or them.
+    class replaces ours if the folder's `__init__.py` imports it and the published package has no such name. Raise
+    ModelConfigError, starting with `where`, if no module has this name, or several files define it.
     """
     prefix = f"{where}: " if where else ""
     if name.startswith(("nn.", "torch.nn.")):
@@ -150,9 +133,10 @@ def resolve_module(name: str, where: str = "", folders: Sequence[Path] | None = 
     registered = next((f.registered[name] for f in imported if name in f.registered), REGISTRY.get(name))
     try:
         if registered is not None and not registered.overridable:
-            found = next(filter(None, (_replacement(registered, folder) for folder in imported)), registered)
+            found = (_replacement(registered, folder) for folder in imported)
         else:
-            found = next(filter(None, (_definition(name, folder) for folder in imported)), registered)
+            found = (_definition(name, folder) for folder in imported)
+        found = next(filter(None, found), registered)
     except ModelConfigError as error:
         raise ModelConfigError(f"{prefix}{error}") from None
     if found is None:
@@ -165,56 +149,38 @@ def resolve_module(name: str, where: str = "", folders: Sequence[Path] | None = 
 
 @dataclass
 class Folder:
-    """An imported module folder.
+    """An imported module folder."""
 
-    Attributes:
-        package: the package that its files were imported into; has the names that its `__init__.py` imports.
-        registered: modules that its files registered; those of `nn/Addmodules` are in REGISTRY instead.
-        definitions: classes and functions by name, one for each file that defines it.
-        failures: files that could not be imported, with the reason.
-        gathered: files from which `__init__.py` imports.
-    """
-
-    package: ModuleType
-    registered: dict[str, RegisteredModule] = field(default_factory=dict)
-    definitions: dict[str, list[RegisteredModule]] = field(default_factory=dict)
-    failures: dict[Path, str] = field(default_factory=dict)
-    gathered: set[Path] = field(default_factory=set)
+    package: ModuleType  # the package of its files; has the names that its `__init__.py` imports
+    registered: dict[str, RegisteredModule] = field(default_factory=dict)  # those of `nn/Addmodules` are in REGISTRY
+    definitions: dict[str, list[RegisteredModule]] = field(default_factory=dict)  # by name, one for each file
+    failures: dict[Path, str] = field(default_factory=dict)  # files that could not be imported, with the reason
+    gathered: set[Path] = field(default_factory=set)  # files from which `__init__.py` imports
 
 
 def module_folders(extra: Sequence[str | Path] = ()) -> tuple[Path, ...]:
-    """Return the folders to search: `extra`, those of the environment variable, and `nn/Addmodules`.
-
-    Raises:
-        ModelConfigError: one of them does not exist.
-    """
-    named = [(folder, "modules") for folder in extra]
-    named += [(folder, f"${VARIABLE}") for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder]
-    folders = []
-    for folder, origin in named:
-        path = Path(folder).expanduser().resolve()
+    """Return the folders to search: `extra`, those of the environment variable, and `nn/Addmodules`."""
+    named = [*extra, *filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))]
+    folders = [Path(folder).expanduser().resolve() for folder in named]
+    for path in folders:
         if not path.is_dir():
-            raise ModelConfigError(f"{origin}: {folder} is not a folder; name the folder that holds the module files")
-        folders.append(path)
+            raise ModelConfigError(
+                f"{path} is not a folder; check modules=, `modules:` in the model file and ${VARIABLE}"
+            )
     return tuple(dict.fromkeys([*folders, ADDMODULES]))
 
 
 @cache
 def import_folder(path: Path) -> Folder:
-    """Import every file of a folder once, without what it prints.
-
-    A file that cannot be imported is logged and skipped.
-
-    Raises:
-        ModelConfigError: two files register a module of one name.
-    """
+    """Import every file of a folder once, without what it prints; log and skip files that cannot be imported."""
     folder = Folder(_make_package(path))
-    if path == ADDMODULES:
-        _import_files(folder, path)
-    else:
+    if path != ADDMODULES:
         import_folder(ADDMODULES)  # first: its modules are registered for all models
-        with REGISTRY.collect() as folder.registered:
-            _import_files(folder, path)
+        REGISTRY.local = folder.registered
+    try:
+        _import_files(folder, path)
+    finally:
+        REGISTRY.local = None
     for file, reason in folder.failures.items():
         LOGGER.warning(f"{file}: not imported: {reason}")
     return folder
@@ -238,47 +204,41 @@ def why_missing(name: str, folders: Sequence[Path]) -> str:
 def _definition(name: str, folder: Folder) -> RegisteredModule | None:
     """Return the class or function of a folder by its name or `file.name`.
 
-    Raises:
-        ModelConfigError: several files define it, and neither `__init__.py` nor `__all__` decides.
+    Raise ModelConfigError if several files define it, and neither `__init__.py` nor `__all__` decides.
     """
     stem, _, bare = name.rpartition(".")
-    found = [d for d in folder.definitions.get(bare, ()) if stem in ("", Path(d.origin).stem)]
+    found = [d for d in folder.definitions.get(bare, ()) if stem in ("", d.stem)]
     found = [d for d in found if not d.overridable] or found
-    imported = getattr(folder.package, bare, None)  # by `__init__.py`
-    exported = [
-        d for d in found
-        if bare in (Path(d.origin).stem, *getattr(sys.modules[d.build.__module__], "__all__", ()))
-    ]  # fmt: skip
-    found = [d for d in found if d.build is imported] or exported or found
+    imported = [d for d in found if d.build is getattr(folder.package, bare, None)]  # by `__init__.py`
+    exported = [d for d in found if bare in (d.stem, *getattr(sys.modules[d.build.__module__], "__all__", ()))]
+    found = imported or exported or found
     if len({inspect.getsource(d.build) for d in found}) > 1:
-        files = " and ".join(d.origin for d in found)
-        raise ModelConfigError(
-            f"module {name!r} is defined twice: {files}; rename one, or write {Path(found[0].origin).stem}.{bare} in "
-            "the row"
-        )
+        raise _defined_twice(name, *found)
     return found[0] if found else None
 
 
 def _replacement(ours: RegisteredModule, folder: Folder) -> RegisteredModule | None:
     """Return the unregistered class of a folder that a row means instead of `ours`, which has the same name.
 
-    Raises:
-        ModelConfigError: a file is named after its class of this name, or the file that `__init__.py` imports it from
-            failed; using `ours` would build another module than the user expects.
+    Raise ModelConfigError if a file is named after its class of this name, or the file that `__init__.py` imports it
+    from failed: using `ours` would build another module than the user expects.
     """
     name = ours.name
     own = [d for d in folder.definitions.get(name, ()) if d.plan is None]
     imported = next((d for d in own if d.build is getattr(folder.package, name, None)), None)
-    if imported is None and (namesake := next((d for d in own if Path(d.origin).stem == name), None)):
-        raise ModelConfigError(
-            f"module {name!r} is defined twice: {ours.origin} and {namesake.origin}; rename one, or write "
-            f"{name}.{name} in the row"
-        )
-    if imported is None and name not in PUBLISHED:
-        for file, reason in folder.failures.items():
-            if file in folder.gathered and name in _names_in_text(file, exported=True):
-                raise ModelConfigError(f"module {name!r}: {file} defines it but was not imported: {reason}")
-    return None if name in PUBLISHED else imported
+    if imported is None and (namesake := next((d for d in own if d.stem == name), None)):
+        raise _defined_twice(name, ours, namesake)
+    if name in PUBLISHED:
+        return None
+    for file in folder.gathered & folder.failures.keys() if imported is None else ():
+        if name in _names_in_text(file, exported=True):
+            raise ModelConfigError(f"module {name!r}: {file} was not imported: {folder.failures[file]}")
+    return imported
+
+
+def _defined_twice(name: str, *found: RegisteredModule) -> ModelConfigError:
+    files = " and ".join(module.origin for module in found)
+    return ModelConfigError(f"module {name!r} is defined twice: {files}; rename one, or write FILE.{name} in the row")
 
 
 def _make_package(path: Path) -> ModuleType:
@@ -286,17 +246,15 @@ def _make_package(path: Path) -> ModuleType:
     name = f"{PARENT}.{path.name}"
     if path == ADDMODULES and name in sys.modules:
         return sys.modules[name]
-    if name in sys.modules:
-        is_other = list(getattr(sys.modules[name], "__path__", ())) != [str(path)]
-    else:
-        is_other = path != ADDMODULES and path.name.isidentifier() and importlib.util.find_spec(name) is not None
-    if is_other or not path.name.isidentifier():
-        name = f"{name.replace('-', '_')}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    is_name = path.name.isidentifier()
+    present = importlib.util.find_spec(name) if is_name and path != ADDMODULES else None
+    if not is_name or (present and list(present.submodule_search_locations or ()) != [str(path)]):
+        digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+        name = f"{PARENT}.{re.sub(r'[^a-zA-Z0-9]', '_', path.name)}_{digest}"
     for old in [module for module in sys.modules if f"{module}.".startswith(f"{name}.")]:
         del sys.modules[old]  # imported before a file was added
     spec = importlib.util.spec_from_file_location(name, path / "__init__.py", submodule_search_locations=[str(path)])
-    package = importlib.util.module_from_spec(spec)
-    sys.modules[name] = package
+    package = sys.modules[name] = importlib.util.module_from_spec(spec)
     setattr(sys.modules[PARENT], name.rpartition(".")[2], package)
     return package
 
@@ -307,14 +265,12 @@ def _import_files(folder: Folder, path: Path) -> None:
     if (path / "__init__.py").is_file():
         _bind_package_names(folder, path, modules)
         modules |= _import_all(folder, [*folder.failures])  # they may import what `__init__.py` provides
-    plans = {module.build: module for module in (*REGISTRY.values(), *folder.registered.values())}
+    registered = {module.build: module for module in (*REGISTRY.values(), *folder.registered.values())}
     for file, module in sorted(modules.items()):
         for name, value in vars(module).items():
             is_builder = inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, nn.Module))
             if is_builder and not name.startswith("_") and value.__module__ == module.__name__:
-                known = plans.get(value)
-                plan, overridable = (known.plan, known.overridable) if known else (None, False)
-                found = RegisteredModule(name, value, plan, str(file), overridable)
+                found = registered.get(value) or RegisteredModule(name, value, None, str(file))
                 folder.definitions.setdefault(name, []).append(found)
 
 
@@ -326,7 +282,7 @@ def _import_all(folder: Folder, files: Sequence[Path]) -> dict[Path, ModuleType]
     modules, empty = {}, []
     reasons: dict[Path, str] = {}
     pending, before = list(files), None
-    while pending and pending != before:
+    while pending != before:
         before, pending = pending, []
         for file in before:
             name = f"{folder.package.__name__}.{file.stem}"
@@ -338,7 +294,7 @@ def _import_all(folder: Folder, files: Sequence[Path]) -> dict[Path, ModuleType]
             except ModelConfigError:
                 raise  # two modules of one name: the message names the files
             except (Exception, SystemExit) as error:  # a user's file may fail in any way; it is reported
-                origin, reason = _explain(error, file, folder.package.__name__)
+                origin, reason = _explain(error, file)
                 folder.failures[file] = reasons.setdefault(file, reason)
                 if origin == file:
                     sys.modules[name] = ModuleType(name)
@@ -366,23 +322,17 @@ def _bind_package_names(folder: Folder, path: Path, modules: dict[Path, ModuleTy
                     setattr(folder.package, alias.asname or name, values[name])
 
 
-def _explain(error: BaseException, file: Path, package: str) -> tuple[Path, str]:
+def _explain(error: BaseException, file: Path) -> tuple[Path, str]:
     """Return the file of the folder in which an import error arose, and its reason for a user."""
     places = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
         places.append((Path(error.filename), error.lineno))  # a file that cannot be parsed has no frame
     origin, line = next((place for place in reversed(places) if place[0].parent == file.parent), (file, None))
-    if not isinstance(error, ModuleNotFoundError) or not error.name:
-        text = error.msg if isinstance(error, SyntaxError) else error
-        position = f" ({'' if origin == file else f'{origin.name}, '}line {line})" if line else ""
-        return origin, f"{type(error).__name__}: {text}{position}"
-    missing, _, stem = error.name.rpartition(".")
-    if missing == package:
-        return origin, f"there is no {stem}.py beside it"
-    top = error.name.partition(".")[0]
-    if top == PARENT.partition(".")[0]:
-        return origin, f"this package has no {error.name}"
-    return origin, f"it needs the package {top!r} (pip install {top})"
+    top = (getattr(error, "name", None) or PARENT).partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and top != PARENT.partition(".")[0]:
+        return origin, f"it needs the package {top!r} (pip install {top})"
+    text = error.msg if isinstance(error, SyntaxError) else error
+    return origin, f"{type(error).__name__}: {text} ({origin.name}, line {line})"
 
 
 def _names_in_text(file: Path, exported: bool = False) -> set[str]:

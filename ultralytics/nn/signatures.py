@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ultralytics.nn import plans
@@ -25,9 +25,7 @@ INPUT = re.compile(
 )
 OUTPUT = re.compile(rf"c2|cout|oups?|outs?|nout|planes|embeddim|(?:ou|out|output){_CHANNELS}|{_CHANNELS}out")
 REPEATS = re.compile("n|count")  # always in the second column of the row
-NOT_REPEATS = re.compile(
-    "k|ks|kernel(?:size)?|s|stride|p|pad(?:ding)?|g|groups?|d|dilation(?:rate)?|e|ratio|scale(?:factor)?"
-)
+NOT_REPEATS = re.compile("ks?|kernel(size)?|s|stride|p|pad(ding)?|g|groups?|d|dilation(rate)?|e|ratio|scale(factor)?")
 CLASSES = re.compile("nc|numclass(?:es)?")
 LENGTH = re.compile("length|n|nl|num|nin|numin|(?:n|num)inputs|inputnum|numlevels")
 HEIGHT, WIDTH = re.compile("h|height|hin|fmaph"), re.compile("w|width|win|fmapw")
@@ -49,23 +47,11 @@ PARTS: dict[str, tuple[str, Callable[[RowContext, tuple[Any, ...]], Sequence[Any
 }
 
 
-@dataclass(frozen=True)
-class Guess:
-    """One way to read a row, and a description of where its arguments come from."""
+def candidates(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> Iterator[tuple[LayerSpec, str]]:
+    """Yield constructor calls for a row, the likeliest first, with a description of where their arguments come from.
 
-    spec: LayerSpec
-    how: str
-
-
-def candidates(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> Iterator[Guess]:
-    """Yield constructor calls for a row, the likeliest first; each once, and only those that the signature accepts.
-
-    Args:
-        build: class or factory function.
-        ctx: surroundings of the row.
-        args: the row's arguments.
+    Each call is yielded once, and only if the signature accepts it.
     """
-    signature = inspect.signature(build)
     several = ctx.takes_list and len(ctx.inputs) > 1
     seen: list[LayerSpec] = []
     for pattern in (_several_inputs if several else _one_input)(build, ctx, args):
@@ -75,34 +61,30 @@ def candidates(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]
         used = [(words, values(ctx, args)) for words, values in map(PARTS.get, parts)]
         call = tuple(value for _, values in used for value in values)
         copies = 1 if several or "n" in parts or "nc" in parts else ctx.repeats
-        for kwargs in _missing_arguments(signature, call, ctx):
+        for kwargs in _missing_arguments(inspect.signature(build), call, ctx):
             spec = LayerSpec(call, None, copies, kwargs)
             if spec not in seen:
                 seen.append(spec)
                 how = [words for words, values in used if values]
                 how += [f"{name}={value} by name" for name, value in kwargs.items()]
-                yield Guess(spec, ", ".join(how) or "no arguments")
+                yield spec, ", ".join(how) or "no arguments"
 
 
-def decorator(spec: LayerSpec, ctx: RowContext, args: tuple[Any, ...], out: Sequence[int] | None = None) -> str:
+def decorator(spec: LayerSpec, ctx: RowContext, args: tuple[Any, ...], out: Sequence[int] = ()) -> str:
     """Return the line that makes an inferred call explicit, such as `@register(plans.conv)`, or '' if no plan fits.
 
-    Args:
-        spec: the inferred call.
-        ctx: surroundings of the row.
-        args: the row's arguments.
-        out: channels of each output, where they were measured.
+    `out` are the channels of each output, if they were measured.
     """
     fitting = [plans.concat] if len(ctx.inputs) > 1 else [plans.conv, plans.csp, plans.channel_preserving]
     stock = {f"plans.{plan.__name__}": plan for plan in fitting}
-    if out is not None and len(out) > 1:
+    if len(out) > 1:
         stock = {f"plans.backbone({', '.join(map(str, out))})": plans.backbone(*out)}
     for name, plan in stock.items():
         try:
             planned = plan(ctx, *args)
         except (ModelConfigError, TypeError):  # the row does not fit this plan
             continue
-        measured = planned.out if out is None else out[0] if len(out) == 1 else tuple(out)
+        measured = tuple(out) if len(out) > 1 else out[0] if out else planned.out
         if planned == replace(spec, out=measured):
             return f"@register({name})"
     return ""
@@ -110,96 +92,74 @@ def decorator(spec: LayerSpec, ctx: RowContext, args: tuple[Any, ...], out: Sequ
 
 def takes_classes(build: Callable[..., Any]) -> bool:
     """Check whether a constructor starts with the number of classes, as those of heads do."""
-    names = _names(build)
-    return bool(names) and CLASSES.fullmatch(names[0]) is not None
+    return CLASSES.fullmatch([*_names(build), ""][0]) is not None
 
 
 def without_pretrained(build: Callable[..., Any], spec: LayerSpec) -> LayerSpec:
     """Remove the pretrained weights that a row names: a checkpoint has its own, and their file may be gone."""
-    signature = inspect.signature(build)
-    try:
-        bound = signature.bind(*spec.args, **spec.kwargs)
-    except TypeError:  # `check_call` raises it with a message
-        return spec
+    bound = inspect.signature(build).bind(*spec.args, **spec.kwargs)
     for name in {"pretrained", "weights"} & set(bound.arguments):
-        if signature.parameters[name].default in (None, False, ""):
-            bound.arguments[name] = signature.parameters[name].default
+        if bound.signature.parameters[name].default in (None, False, ""):
+            bound.arguments[name] = bound.signature.parameters[name].default
     return replace(spec, args=bound.args, kwargs=bound.kwargs)
 
 
 def check_call(
-    function: Any, args: Sequence[Any], intro: str, kwargs: Mapping[str, Any] | None = None, skip: int = 0
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], intro: str, hidden: int = 0
 ) -> None:
-    """Check that arguments fit a signature, whose first `skip` parameters are hidden from the user.
-
-    Raises:
-        ModelConfigError: they do not; the message starts with `intro` and shows the signature.
-    """
+    """Raise ModelConfigError, starting with `intro`, if arguments do not fit a signature; show it without `hidden`."""
+    signature = inspect.signature(function)
     try:
-        signature = inspect.signature(function)
-    except ValueError:  # a built-in without a signature: the call itself raises
-        return
-    try:
-        signature.bind(*args, **(kwargs or {}))
+        signature.bind(*args, **kwargs)
     except TypeError as error:
-        bare = [p.replace(annotation=p.empty) for p in list(signature.parameters.values())[skip:]]
+        bare = [p.replace(annotation=p.empty) for p in list(signature.parameters.values())[hidden:]]
         shown = ", ".join("..." if p.kind is p.VAR_POSITIONAL else str(p) for p in bare)
-        given = [*args[skip:], *(f"{k}={v}" for k, v in (kwargs or {}).items())]
+        given = [*args[hidden:], *(f"{k}={v}" for k, v in kwargs.items())]
         raise ModelConfigError(f"{intro} ({shown}), got {given}: {error}") from None
 
 
 def show_call(build: Callable[..., Any], spec: LayerSpec) -> str:
     """Return the arguments of a constructor call with their names: `c1=64, c2=128, k=3`."""
-    signature = inspect.signature(build)
-    parts = []
-    for name, value in signature.bind(*spec.args, **spec.kwargs).arguments.items():
-        kind = signature.parameters[name].kind
-        if kind is inspect.Parameter.VAR_POSITIONAL:
-            parts += [_show(v) for v in value]
-        else:
-            named = value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
-            parts += [f"{k}={_show(v)}" for k, v in named.items()]
-    return ", ".join(parts)
-
-
-def _show(value: Any) -> str:
-    return value.__name__ if inspect.isclass(value) else str(value)
+    bound = inspect.signature(build).bind(*spec.args, **spec.kwargs)
+    names = [p.name for p in _positional(build)]
+    unnamed = [(None, value) for value in bound.args[len(names) :]]
+    pairs = [*zip(names, bound.args, strict=False), *unnamed, *bound.kwargs.items()]
+    shown = [(name, value.__name__ if inspect.isclass(value) else value) for name, value in pairs]
+    return ", ".join(f"{name}={value}" if name else str(value) for name, value in shown)
 
 
 def _one_input(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> Iterator[str]:
     """Yield call patterns of a module with one input."""
-    parameters = list(inspect.signature(build).parameters.values())
     first, second = [*_names(build), "", ""][:2]
+    defaults = [p.default for p in inspect.signature(build).parameters.values()]
     of_torch = build.__module__.startswith("torch.nn")  # such rows usually write all arguments
-    given = args[0] if args and type(args[0]) is int else None
-    is_channels = [type(arg) is int and arg >= MIN_CHANNELS for arg in args]
+    given, following = [arg if type(arg) is int else None for arg in (*args, None, None)[:2]]
+    is_channels = given is not None and given >= MIN_CHANNELS
     if CLASSES.fullmatch(first) and INPUT.fullmatch(second):  # a head that takes a list of maps
         yield "nc channels rest"
     if INPUT.fullmatch(first) and OUTPUT.fullmatch(second):
-        n = " n" if _takes_repeats(parameters, ctx.repeats) else ""
-        if given == ctx.c1 and is_channels[1:2] == [True] and args[1] % 8 == 0:
+        n = " n" if _takes_repeats(build, ctx.repeats) else ""
+        if given == ctx.c1 and following and following >= MIN_CHANNELS and following % 8 == 0:
             yield "row"
         elif given is not None:
             yield f"c1 c2{n} rest"
-        elif not args and parameters[1].default is not parameters[1].empty:
+        elif not args and defaults[1] is not inspect.Parameter.empty:
             yield "c1"
         else:
             yield f"c1 c1{n} row"
-    elif of_torch and INPUT.fullmatch(first) and not args:
+    elif INPUT.fullmatch(first) and of_torch and not args:
         yield "c1"
     elif INPUT.fullmatch(first) and not of_torch:
         if given == ctx.c1 or ctx.inputs == (3,):  # a backbone is built from its row alone
             yield "row"
-        if is_channels[:1] == [True] and ctx.scaled(given) == ctx.c1:
+        if is_channels and ctx.scaled(given) == ctx.c1:
             yield "c1 rest"
         yield "c1 row"
-    elif (
-        first and not (of_torch or args) and parameters[0].default is False
-    ):  # other parsers give channels to each such module
-        yield "c1"
+    elif first and not of_torch and not args and defaults[0] is False:
+        yield "c1"  # other parsers give channels to each such module
     yield "row"
     if not of_torch:
-        yield from ("c1 row", "c1 c2 rest", "c1 c1 row") if is_channels[:1] == [True] else ("c1 row", "c1 c1 row")
+        yield from ("c1 row", "c1 c2 rest", "c1 c1 row") if is_channels else ("c1 row", "c1 c1 row")
 
 
 def _several_inputs(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> Iterator[str]:
@@ -217,7 +177,7 @@ def _several_inputs(build: Callable[..., Any], ctx: RowContext, args: tuple[Any,
             yield "count"
     if INPUT.fullmatch(first) or first.endswith(("list", "lists")):
         if (OUTPUT.fullmatch(second) or INPUT.fullmatch(second)) and given is not None:
-            n = " n" if _takes_repeats(list(inspect.signature(build).parameters.values()), ctx.repeats) else ""
+            n = " n" if _takes_repeats(build, ctx.repeats) else ""
             yield from (f"channels c2{n} rest", f"sum c2{n} rest")
         if given in ctx.inputs:
             yield "row"
@@ -242,8 +202,8 @@ def _missing_arguments(signature: inspect.Signature, call: tuple[Any, ...], ctx:
     free = [p for p in free if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     missing = [p.name for p in free if p.default is p.empty]
     sizes = [p.name for p in free if any(kind.fullmatch(_plain(p.name)) for kind in (HEIGHT, WIDTH, SIZE))]
-    for names in [missing, list(dict.fromkeys([*missing, *sizes]))] if set(sizes) - set(missing) else [missing]:
-        for square in (False, True) if sizes and ctx.sizes else (False,):
+    for names in (missing, dict.fromkeys([*missing, *sizes])):
+        for square in (False, True):
             values = {name: _value(_plain(name), ctx, square) for name in names}
             if None not in values.values():
                 yield values
@@ -251,30 +211,34 @@ def _missing_arguments(signature: inspect.Signature, call: tuple[Any, ...], ctx:
 
 def _value(name: str, ctx: RowContext, square: bool) -> Any:
     """Return the value for a parameter of that name, or None if the name is not recognized."""
-    height, width = ctx.sizes[0] if ctx.sizes else (None, None)
+    height, width = ctx.sizes[0]
     if HEIGHT.fullmatch(name):
         return height
     if WIDTH.fullmatch(name):
         return width
-    if SIZE.fullmatch(name) and height is not None:
+    if SIZE.fullmatch(name):
         return height if square else (height, width)
     if INPUT.fullmatch(name) or OUTPUT.fullmatch(name):
         return ctx.c1
     return ctx.nc if CLASSES.fullmatch(name) else None
 
 
-def _takes_repeats(parameters: list[inspect.Parameter], repeats: int) -> bool:
+def _takes_repeats(build: Callable[..., Any], repeats: int) -> bool:
     """Check whether the third parameter takes the repeats: by its name, or as a 1 by default that is no kernel etc."""
-    if len(parameters) < 3:
-        return False
-    name, default = _plain(parameters[2].name), parameters[2].default
-    by_default = repeats > 1 and type(default) is int and default == 1 and not NOT_REPEATS.fullmatch(name)
-    return REPEATS.fullmatch(name) is not None or by_default
+    for parameter in [*inspect.signature(build).parameters.values()][2:3]:
+        name, default = _plain(parameter.name), parameter.default
+        by_default = repeats > 1 and type(default) is int and default == 1 and not NOT_REPEATS.fullmatch(name)
+        return by_default or REPEATS.fullmatch(name) is not None
+    return False
+
+
+def _positional(build: Callable[..., Any]) -> list[inspect.Parameter]:
+    parameters = inspect.signature(build).parameters.values()
+    return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
 def _names(build: Callable[..., Any]) -> list[str]:
-    parameters = inspect.signature(build).parameters.values()
-    return [_plain(p.name) for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [_plain(p.name) for p in _positional(build)]
 
 
 def _plain(name: str) -> str:
