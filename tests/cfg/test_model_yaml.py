@@ -53,8 +53,8 @@ def test_plain_data_builds_the_same(folder):
 def test_the_error_for_a_missing_file_suggests_the_nearest(tmp_path):
     with pytest.raises(ModelConfigError, match=r"did you mean 'rtdetr-efficientvit-m0\.yaml'"):
         find_model_yaml("rtdetr-eficientvit-m0.yaml")
-    with pytest.raises(ModelConfigError, match=r"is a folder, expected a \.yaml file"):
-        find_model_yaml(tmp_path)
+    with pytest.raises(ModelConfigError, match="is a folder; expected a YAML file"):
+        load_model_yaml(tmp_path)
 
 
 def test_names_may_be_a_list():

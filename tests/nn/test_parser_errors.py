@@ -27,55 +27,45 @@ head:
 ROWS = [
     # names
     ("- [-1, 1, Cnv, [64]]", ["net.yaml:10: no module 'Cnv'", "did you mean 'Conv'?"]),
-    ("- [-1, 1, concat, [1]]", ["no module 'concat'", "did you mean 'Concat'?"]),
     ("- [-1, 1, nn.Upsampl, [None, 2]]", ["torch.nn has no layer 'nn.Upsampl'", "did you mean 'Upsample'?"]),
     ("- [-1, 1, Qwertz, []]", ["no module 'Qwertz'", "looked in", "nn/Addmodules. Name its folder by modules=FOLDER"]),
     # from
     ("- [9, 1, Conv, [64]]", ["net.yaml:10: layer 5 Conv", "reads from 9", "only 0 to 4 exist before it"]),
-    ("- [5, 1, Conv, [64]]", ["layer 5 Conv", "reads from 5", "only 0 to 4 exist before it"]),
     ("- [-9, 1, Conv, [64]]", ["layer 5 Conv", "reads from -9", "only 0 to 4 exist before it"]),
     ("- [1.5, 1, Conv, [64]]", ["net.yaml:10: `from` must be a layer number, a name, or a list of these", "got 1.5"]),
-    ("- [[], 1, Conv, [64]]", ["`from` must be a layer number", "got []"]),
-    ("- [[[2, 3]], 1, Concat, [1]]", ["`from` must be a layer number", "got [[2, 3]]"]),
-    ("- [p4, 1, Conv, [64]]", ["layer 5 Conv reads 'p4'", "no row's name", "did you mean 'P4'?"]),
+    ("- [p4, 1, Conv, [64]]", ["layer 5 Conv reads 'p4'", "no earlier row has this name", "did you mean 'P4'?"]),
     ("- [P5, 1, Conv, [64]]", ["layer 5 Conv reads P5, stride 32", "the backbone's maps have [2, 4, 8, 16]"]),
-    ("- [y, 1, Conv, [32]]\n  - [-1, 1, Conv, [32], y]", ["reads 'y', which comes only later (net.yaml:11)"]),
+    ("- [y, 1, Conv, [32]]\n  - [-1, 1, Conv, [32], y]", ["reads 'y', but no earlier row has this name"]),
     ("- [-1, 1, Concat, [1]]", ["layer 5 Concat fails on inputs [(1, 32, 40, 40)]", "it takes a list of maps"]),
     ("- [[-1, 3], 1, Conv, [32]]", ["layer 5 Conv fails on inputs", "it takes one map", "put Concat before it"]),
     ("- [[2, 3], 1, Concat, [1]]", ["Concat fails on inputs", "different sizes, 80x80 and 40x40", "nn.Upsample"]),
     # form of the row
     ("- [-1, 1, Conv]", ["net.yaml:10: a row is [from, repeats, module, args]", "got [-1, 1, 'Conv']"]),
-    ("- [-1, 1, Conv, [64], a, b]", ["a row is [from, repeats, module, args] or, named, one more", "'a', 'b'"]),
     ("- [-1 1, Conv, [32]]", ["a row is [from, repeats, module, args]", "'-1 1'"]),
     ("- [-1, 0, Conv, [64]]", ["net.yaml:10: repeats must be a whole number from 1, got 0"]),
-    ("- [-1, Conv, 1, [64]]", ["repeats must be a whole number from 1, got 'Conv'"]),
     ("- [-1, 1, 5, [64]]", ["the third column is the module's name, got 5"]),
     ("- [-1, 1, Conv, 64]", ["the fourth column is the list of Conv's arguments, got 64"]),
     ("- [-1, 1, Conv, [32], p3]", ["net.yaml:10: the name 'p3' is taken by net.yaml:6", "choose another"]),
     ("- [-1, 1, Conv, [32], P3]", ["a row's name is a word other than P1 to P9, got 'P3'"]),
     # arguments
-    ("- [-1, 1, Conv, []]", ["layer 5 Conv: its arguments are (c2, ...), got []", "missing a required argument: 'c2'"]),
+    (
+        "- [-1, 1, Conv, []]",
+        ["layer 5 Conv: its arguments are (c2, *args), got []", "missing a required argument: 'c2'"],
+    ),
     ("- [-1, 1, Conv, [64, 3, 1, None, 1, 1, True, 9, 9]]", ["its constructor takes (c1, c2, k=1, s=1", "too many"]),
     ("- [-1, 1, Conv, [sixty]]", ["layer 5 Conv", "output channels must be a number above 0, got 'sixty'"]),
-    ("- [-1, 1, Conv, [-64]]", ["layer 5 Conv", "output channels must be a number above 0, got -64"]),
     ("- [-1, 1, Conv, [64, 3, 0]]", ["layer 5 Conv fails on inputs", "non-positive stride is not supported"]),
     ("- [-1, 1, Conv, [32, 3, 1, None, 5]]", ["layer 5 Conv(32, 32, 3, 1, None, 5) cannot be built", "by groups"]),
-    ("- [-1, 1, AIFI, [64, 7]]", ["layer 5 AIFI: num_heads=7: channels must be a multiple of 7, got 32"]),
-    ("- [-1, 1, nn.Upsample, [None, 2, nearst]]", ["layer 5 nn.Upsample fails", "got nearst"]),
-    ("- [-1, 1, nn.Conv2d, [32, 32, 99]]", ["layer 5 nn.Conv2d fails", "(40 x 40)", "greater than actual input size"]),
-    ("- [-1, 1, nn.BatchNorm2d, [48]]", ["layer 5 nn.BatchNorm2d fails", "should contain 32 elements not 48"]),
     (
-        "- [-1, 2, Blocks, [64, BasicBlock, 2, False]]",
-        ["layer 5 Blocks", "number of blocks, stage 2 to 5", "stage False"],
+        "- [-1, 1, AIFI, [64, 7]]",
+        ["layer 5 AIFI(32, 64, 7) cannot be built: num_heads=7: channels must be a multiple of 7, got 32"],
     ),
+    ("- [-1, 1, nn.Conv2d, [32, 32, 99]]", ["layer 5 nn.Conv2d fails", "(40 x 40)", "greater than actual input size"]),
     ("- [2, 2, Conv, [64]]", ["2 copies run in sequence, each built for 16 input channels", "second column"]),
-    ("- [-1, 1, EfficientViT_M0, [a, b, c]]", ["its constructor takes (pretrained=None, frozen_stages=0)", "too many"]),
-    ("- [-1, 1, EfficientViT_M0, [null, 7]]", ["frozen_stages must be 0 to 4, got 7"]),
     ("- [-1, 1, EfficientViT_M0, []]", ["it is a backbone, which reads the image", "make it the first row"]),
     ("- [-1, 1, RTDETRDecoder, [nc, 32]]", ["layer 5 RTDETRDecoder fails", "it takes a list of maps"]),
-    ("- [[2, 3], 1, RTDETRDecoder, [nc, 32]]", ["gives (300, 7) for an image", "only the last row, the head, may"]),
+    ("- [[2, 3], 1, RTDETRDecoder, [nc, 32]]", ["returns shapes [(1, 300, 7)", "only the last row may"]),
     # the module itself
-    ("- [-1, 1, Raises, []]", ["layer 5 Raises(32) cannot be built: ValueError: dim must be a multiple of 7"]),
     ("- [-1, 1, Heads, [7]]", ["layer 5 Heads(32, 7) cannot be built", "dim 32 should be divided by num_heads 7"]),
     (
         "- [-1, 1, Reduced, [64]]",
@@ -83,20 +73,17 @@ ROWS = [
     ),
     ("- [-1, 1, NoSuper, []]", ["layer 5 NoSuper(32) cannot be built", "before Module.__init__() call"]),
     ("- [-1, 1, NoForward, []]", ["layer 5 NoForward fails", 'missing the required "forward" function']),
-    ("- [-1, 1, not_a_module, []]", ["not_a_module gives a int", "expected a torch.nn.Module"]),
     ("- [-1, 1, GivesTuple, []]", ["layer 5 GivesTuple: returns shapes [(1, 32, 40, 40), ()]", "expected maps"]),
     ("- [-1, 1, GivesDict, []]", ["layer 5 GivesDict: its forward returns a dict", "expected a map (B, C, H, W)"]),
-    ("- [-1, 1, GivesNone, []]", ["layer 5 GivesNone: its forward returns a NoneType", "expected a map"]),
     ("- [-1, 1, Tokens, []]", ["layer 5 Tokens: returns shapes [(1, 1600, 32)]", "expected maps (B, C, H, W)"]),
     ("- [-1, 1, Levels, []]", ["layer 5 Levels: gives 2 outputs", "only a backbone may"]),
     ("- [-1, 1, DeepMismatch, []]", ["DeepMismatch fails", "to have 32 channels, but got 16", "(Faulty.py, line "]),
-    (
-        "- [-1, 1, Fixed, []]",
-        ["layer 5 Fixed fails on inputs [(1, 32, 40, 40)]", "(40) must match", "(Faulty.py, line "],
-    ),
-    ("- [-1, 1, StatesWrong, []]", ["its plan states one map of 32 channels, its forward gives [(8, 40, 40)]"]),
+    ("- [-1, 1, StatesWrong, []]", ["its plan states outputs of (32,) channels, its forward gives [(8, 40, 40)]"]),
     ("- [-1, 1, Rearranged, []]", ["Needs.py defines it but was not imported", "pip install package_nobody_has"]),
-    ("- [-1, 1, Syntax, []]", ["Syntax.py defines it but was not imported: SyntaxError: expected ':' (line 4)"]),
+    (
+        "- [-1, 1, Syntax, []]",
+        ["Syntax.py defines it but was not imported: SyntaxError: expected ':' (Syntax.py, line 4)"],
+    ),
     # YAML
     ("-\t[-1, 1, Conv, [32]]", ["net.yaml, line 10: not valid YAML", "indent with spaces, not tabs"]),
     (" - [-1, 1, Conv, [32]]", ["line 10: not valid YAML", "start with `- ` in the same column"]),
@@ -106,26 +93,19 @@ ROWS = [
 
 # A change of the file, and the answer.
 FILES = [
-    (("[nc, 32, 10, 2, 4, 1]", "[]"), ["layer 5 RTDETRDecoder: its arguments are (nc, ...), got []", "argument: 'nc'"]),
-    (("[nc, 32, 10", "[nc, 30, 10"), ["layer 5 RTDETRDecoder: 4 heads: channels must be a multiple of 4, got 30"]),
     (("[nc, 32, 10", "[nc, 32, 0"), ["RTDETRDecoder", "nq must be a whole number from 1, got 0"]),
-    (("[[2, 3], 1, RT", "[2, 1, RT"), ["RTDETRDecoder fails", "write the numbers in brackets"]),
-    (("RTDETRDecoder, [nc, 32, 10, 2, 4, 1]", "WeightedNothing, []"), ["no module 'WeightedNothing'"]),
     (("[[2, 3], 1, RTDETRDecoder, [nc, 32, 10, 2, 4, 1]]", "[2, 1, Conv, [8]]"), ["the last layer of an RT-DETR is"]),
     (("head:", "haed:"), ["net.yaml: unknown key 'haed'", "did you mean 'head'?"]),
-    (("nc: 3", "n_c: 3"), ["net.yaml: unknown key 'n_c'", "did you mean 'nc'?"]),
     (("nc: 3", "nc: three"), ["net.yaml: nc must be a whole number from 1, got 'three'"]),
-    (("nc: 3", "nc: 0"), ["net.yaml: nc must be a whole number from 1, got 0"]),
     (("nc: 3", "nc：3"), ["not valid YAML", "line 1 has a full-width '：', write ':'"]),
     (("nc: 3", "nc: 3\nnc: 4"), ["net.yaml, line 2: not valid YAML: duplicate key 'nc'"]),
     (("nc: 3", "nc: 3\nscale: q\nscales: {l: [1, 1, 1024]}"), ["unknown scale 'q'; the file has l"]),
     (("nc: 3", "nc: 3\nscales: {l: [1, 1]}"), ["scale 'l' must be [depth, width, max_channels], got [1, 1]"]),
     (("nc: 3", "nc: 3\nactivation: nn.Rellu()"), ["activation 'nn.Rellu()' is not a layer of torch.nn"]),
-    (("nc: 3", "nc: 3\nactivation: nn.ReLU(x)"), ["activation 'nn.ReLU(x)' cannot be built"]),
-    (("MODULES", "nowhere"), ["nowhere is not a folder", "name the folder that holds the module files"]),
+    (("nc: 3", "nc: 3\nactivation: nn.ReLU(x)"), ["activation 'nn.ReLU(x)' is not a layer of torch.nn"]),
+    (("MODULES", "nowhere"), ["nowhere is not a folder", "check modules="]),
     (("- [-1, 1, Conv, [16, 3, 2]] # 0", "- [3, 1, Conv, [16]]"), ["layer 0 Conv reads from 3", "reads the image: -1"]),
-    (("- [-1, 1, Conv, [16, 3, 2]] # 0", "- [-1, 1, StatesTwo, []]"), ["states outputs of (16, 32)", "gives (16, 24)"]),
-    (("head:\n", "head:\n  - [P3, 1, EfficientViT_M0, []]\n"), ["make it the first row"]),
+    (("- [-1, 1, Conv, [16, 3, 2]] # 0", "- [-1, 1, StatesTwo, []]"), ["states outputs of (16, 32)", "gives [(16, 80"]),
     (("- [-1, 1, Conv, [16, 3, 2]] # 0\n", "- [-1, 1, EfficientViT_M0, []]\n  - [0, 1, Conv, [8]]\n"), ["empty slot"]),
 ]  # fmt: skip
 
@@ -137,9 +117,8 @@ def test_a_wrong_row(row, answer, tmp_path):
 
 def test_a_row_that_was_put_in_and_later_numbers_that_were_not_raised(tmp_path, caplog):
     rows = FILE.replace("ROW", "- [-1, 1, Conv, [32, 1]] # put in\n  - [-1, 1, Conv, [32, 1]] # 5")
-    (tmp_path / "modules").mkdir()
     file = tmp_path / "net.yaml"
-    file.write_text(rows.replace("MODULES", str(tmp_path / "modules")))
+    file.write_text(rows.replace("MODULES", "."))
     model = RTDETRDetectionModel(str(file))
     with caplog.at_level("WARNING", logger="ultralytics"):
         model.info(64, verbose=False)
@@ -155,9 +134,7 @@ def test_a_wrong_file(change, answer, tmp_path):
 @pytest.mark.parametrize("text", ["", "- 1\n", "nc: 3\nbackbone: {a: 1}\nhead: []\n"])
 def test_a_file_of_another_form(text, tmp_path):
     (tmp_path / "net.yaml").write_text(text)
-    with pytest.raises(
-        ModelConfigError, match=r"^net\.yaml: (expected keys such as|`backbone` must be a list of rows)"
-    ):
+    with pytest.raises(ModelConfigError, match=r"^net\.yaml: (expected keys|`backbone` must be a list of rows)"):
         RTDETRDetectionModel(tmp_path / "net.yaml")
 
 

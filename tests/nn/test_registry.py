@@ -83,7 +83,7 @@ def test_folders_of_the_variable_are_searched_first(tmp_path, monkeypatch):
     assert build_module("Mine").outputs == [(64, 32, 32)]
     assert resolve_module("SepConv").origin.endswith("conv.py")
     monkeypatch.setenv(VARIABLE, "no/such/folder")
-    with pytest.raises(ModelConfigError, match=r"ULTRALYTICS_MODULES: no/such/folder is not a folder"):
+    with pytest.raises(ModelConfigError, match=r"no/such/folder is not a folder; .*ULTRALYTICS_MODULES"):
         resolve_module("Conv")
 
 
@@ -130,7 +130,7 @@ def test_our_module_does_not_replace_one_that_failed_to_import(tmp_path):
         ResNet="import a_package_that_nobody_has\nclass ConvNormLayer: pass\nclass Conv: pass",
         Other="import another_one\n__all__ = ['Mine']\nclass ADown: pass\nclass Mine: pass",
     )
-    with pytest.raises(ModelConfigError, match=r"'ConvNormLayer': .*ResNet\.py defines it but was not imported"):
+    with pytest.raises(ModelConfigError, match=r"'ConvNormLayer': .*ResNet\.py was not imported"):
         build_module("ConvNormLayer", [64, 3, 1, 1, "relu"], modules=[tmp_path])
     assert build_module("Conv", [64], modules=[tmp_path]).type == "ultralytics.nn.modules.conv.Conv"
     assert build_module("ADown", [64], modules=[tmp_path]).outputs == [(64, 16, 16)]  # a helper, not in its `__all__`
@@ -166,11 +166,10 @@ def test_two_definitions_of_a_name_are_an_error_that_names_both_files(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("def broken(:", "SyntaxError: .* \\(line 1\\)"),
-        ("x = 1\n1 / 0", "ZeroDivisionError: division by zero \\(line 2\\)"),
-        ("import sys; sys.exit(3)", "SystemExit: 3 \\(line 1\\)"),
-        ("from ultralytics.nn.nowhere import X", "this package has no ultralytics.nn.nowhere"),
-        ("from .conv import X", "there is no conv.py beside it"),
+        ("def broken(:", "SyntaxError: .* \\(bad.py, line 1\\)"),
+        ("x = 1\n1 / 0", "ZeroDivisionError: division by zero \\(bad.py, line 2\\)"),
+        ("import sys; sys.exit(3)", "SystemExit: 3 \\(bad.py, line 1\\)"),
+        ("from .conv import X", "ModuleNotFoundError: No module named 'ultralytics.nn..*.conv' \\(bad.py, line 1\\)"),
     ],
 )
 def test_reasons_of_failed_imports(tmp_path, text, reason):

@@ -1,11 +1,32 @@
-"""DetectionModel and RTDETRDetectionModel: sizes, settings, loss."""
+"""DetectionModel and RTDETRDetectionModel: sizes, settings, loss, and modules outside the package in training."""
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+import yaml
 
 from tests.nn.test_parser import small
+from ultralytics import RTDETR
 from ultralytics.cfg.options import get_cfg
+from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.nn.tasks import RTDETRDetectionModel
+
+OUTSIDE = """
+from torch import nn
+class OutsideGate(nn.Module):
+    def __init__(self, channels, reduction=4):
+        super().__init__()
+        self.fc = nn.Conv2d(channels, channels, 1, groups=reduction)
+    def forward(self, x):
+        return x * self.fc(x).sigmoid()
+"""
+QUICK = {"imgsz": 64, "batch": 2, "epochs": 1, "queries": 10, "denoising": 4, "device": "cpu", "plots": False}
+IMAGE = np.zeros((64, 64, 3), np.uint8)
 
 SIZES = {  # millions of parameters and GFLOPs at 640, nc=80
     "efficientvit-m0": (11.009, 30.02), "efficientvit-m1": (11.661, 34.88), "efficientvit-m2": (12.856, 37.06),
@@ -48,3 +69,52 @@ def test_the_loss_is_built_from_the_options_of_the_run():
     model.args = get_cfg(overrides={"loss_bbox": 3.0, "loss_class": "mal"})
     criterion = model.init_criterion()
     assert (criterion.loss_gain["bbox"], criterion.loss_class, criterion.nc) == (3.0, "mal", 3)
+
+
+@pytest.fixture
+def outside(tmp_path) -> tuple[Path, Path, dict]:
+    """A module folder, a model file that needs it, and options of a short training."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "OutsideGate.py").write_text(OUTSIDE)
+    (tmp_path / "net.yaml").write_text(yaml.safe_dump(small([-1, 1, "OutsideGate", [8]], nc=6)))
+    generate_shapes(tmp_path / "shapes", images_train=4, images_val=2, size=64, seed=0)
+    data = {"path": str(tmp_path / "shapes"), "train": "images/train", "val": "images/val", "names": list(NAMES)}
+    return folder, tmp_path / "net.yaml", {"data": data, "modules": str(folder), "project": str(tmp_path), **QUICK}
+
+
+def test_weights_of_a_training_know_their_module_folder(tmp_path, outside):
+    folder, file, options = outside
+    model = RTDETR(file)
+    model.train(**options, workers=1)
+    load = f"from ultralytics import RTDETR; import numpy as np; m = RTDETR({str(model.trainer.last)!r})\n"
+    predict = load + "m.predict(np.zeros((64, 64, 3), np.uint8)); print('predicted')\n"
+    assert run(predict).stdout.endswith("predicted\n")
+    assert run(load + "m.train(resume=True, epochs=2); print('resumed')").stdout.endswith("resumed\n")
+    exported = run(load + "print(m.export(format='torchscript', imgsz=64))").stdout.strip()
+
+    moved = shutil.move(folder, tmp_path / "moved")
+    assert run(predict.replace(str(model.trainer.last), exported)).stdout.endswith("predicted\n")  # needs no folder
+    gone = run(predict).stderr
+    assert f"module folder {folder}, recorded with the model, is gone" in gone and "no module 'OutsideGate'" in gone
+    assert run(predict.replace("np.uint8)", f"np.uint8), modules={str(moved)!r}")).stdout.endswith("predicted\n")
+
+
+def test_every_process_of_a_distributed_run_finds_the_folder(outside):
+    _, file, options = outside
+    model = RTDETR(file)
+    model.train(**{**options, "device": "cpu,cpu", "workers": 0})
+    assert type(model.model.model[3]).__name__ == "OutsideGate"
+    assert len(model.predict(IMAGE, conf=0.0)[0].boxes) == 10
+
+
+def test_a_model_file_may_name_its_folder(outside):
+    folder, file, _ = outside
+    file.write_text("modules: mine\n" + file.read_text())
+    model = RTDETR(file)
+    assert model.model.yaml["modules"] == [str(folder)]
+    assert len(model.predict(IMAGE, imgsz=64)) == 1
+
+
+def run(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)

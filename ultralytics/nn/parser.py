@@ -36,7 +36,7 @@ DEAD_END = "only unused layers read its output; connect them to the head or dele
 def build_layers(spec: ModelSpec, nc: int, ch: int) -> tuple[nn.Sequential, list[int], list[list[Shape]]]:
     """Build every row of a model file; raise ModelConfigError with file, line, layer and module if one fails.
 
-    Return the layers, the numbers of those that a later row reads by number, and the output shapes of each at TRACE_SIZE.
+    Return the layers, the numbers of those that a later row reads by number, and the output shapes of each.
     """
     builder = _Builder(spec, nc, ch)
     with _default_activation(spec.activation, spec.name):
@@ -111,6 +111,8 @@ class _Builder:
                 f"{where}: gives {len(shapes)} outputs {[s[1:] for s in shapes]}, expected at most {limit}; "
                 "only a backbone may have several"
             )
+        if row is not spec.rows[-1] and any(len(shape) != 4 for shape in shapes):
+            raise ModelConfigError(f"{where}: returns shapes {shapes}; only the last row may return other than maps")
         # several outputs are right-aligned in the five slots
         self.maps.extend([*[None] * (SLOTS - len(shapes)), *shapes] if several else shapes[:1])
         layer.i = len(self.maps) - 1
@@ -137,9 +139,7 @@ class _Builder:
             raise ModelConfigError(f"{where} reads from {source}, but {known}")
         if self.maps[absolute] is None:
             full = [i for i, shape in enumerate(self.maps) if shape is not None]
-            raise ModelConfigError(
-                f"{where} reads from {source}, an empty slot of the backbone; layers with an output: {full}"
-            )
+            raise ModelConfigError(f"{where} reads from {source}, an empty slot; layers with an output: {full}")
         return absolute
 
     def _resolve_name(self, source: str, where: str) -> int:
@@ -153,11 +153,10 @@ class _Builder:
                     f"{where} reads {source}, stride {stride}; the backbone's maps have {[*strides]}"
                 )
             return strides[stride]
-        later = next((row.where for row in self.spec.rows if row.name == source), None)
-        if later is not None:
-            raise ModelConfigError(f"{where} reads {source!r}, which comes only later ({later}); put that row first")
         names = [*self.names, *(f"P{i}" for i in range(2, 6))]
-        raise ModelConfigError(f"{where} reads {source!r}, which is no row's name{did_you_mean(source, names)}")
+        raise ModelConfigError(
+            f"{where} reads {source!r}, but no earlier row has this name{did_you_mean(source, names)}"
+        )
 
 
 def _build_row(

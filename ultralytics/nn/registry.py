@@ -52,11 +52,6 @@ class RegisteredModule:
     origin: str  # file that defines it
     overridable: bool = False  # whether a user's file that defines the same name replaces it
 
-    @property
-    def stem(self) -> str:
-        """Return the name of the file without its suffix."""
-        return Path(self.origin).stem
-
 
 class Registry(dict[str, RegisteredModule]):
     """Registered modules by name; `local` gets those of a user's folder, which hold for the models that name it."""
@@ -90,13 +85,11 @@ def register(plan: PlanFunction, name: str | None = None, overridable: bool = Fa
 
     Examples:
         >>> from ultralytics.nn import plans
-        >>> from ultralytics.nn.registry import register
         >>> @register(plans.channel_preserving)
         ... class Scale(nn.Module):
         ...     def __init__(self, channels, factor=2.0):
         ...         super().__init__()
         ...         self.factor = factor
-        ...
         ...     def forward(self, x):
         ...         return x * self.factor
         >>> from ultralytics.nn.parser import build_module
@@ -207,10 +200,12 @@ def _definition(name: str, folder: Folder) -> RegisteredModule | None:
     Raise ModelConfigError if several files define it, and neither `__init__.py` nor `__all__` decides.
     """
     stem, _, bare = name.rpartition(".")
-    found = [d for d in folder.definitions.get(bare, ()) if stem in ("", d.stem)]
+    found = [d for d in folder.definitions.get(bare, ()) if stem in ("", Path(d.origin).stem)]
     found = [d for d in found if not d.overridable] or found
     imported = [d for d in found if d.build is getattr(folder.package, bare, None)]  # by `__init__.py`
-    exported = [d for d in found if bare in (d.stem, *getattr(sys.modules[d.build.__module__], "__all__", ()))]
+    exported = [
+        d for d in found if bare in (Path(d.origin).stem, *getattr(sys.modules[d.build.__module__], "__all__", ()))
+    ]
     found = imported or exported or found
     if len({inspect.getsource(d.build) for d in found}) > 1:
         raise _defined_twice(name, *found)
@@ -226,7 +221,7 @@ def _replacement(ours: RegisteredModule, folder: Folder) -> RegisteredModule | N
     name = ours.name
     own = [d for d in folder.definitions.get(name, ()) if d.plan is None]
     imported = next((d for d in own if d.build is getattr(folder.package, name, None)), None)
-    if imported is None and (namesake := next((d for d in own if d.stem == name), None)):
+    if imported is None and (namesake := next((d for d in own if Path(d.origin).stem == name), None)):
         raise _defined_twice(name, ours, namesake)
     if name in PUBLISHED:
         return None
@@ -280,7 +275,6 @@ def _import_all(folder: Folder, files: Sequence[Path]) -> dict[Path, ModuleType]
     Backbones of forks gather blocks from many files, and need the packages of few.
     """
     modules, empty = {}, []
-    reasons: dict[Path, str] = {}
     pending, before = list(files), None
     while pending != before:
         before, pending = pending, []
@@ -295,7 +289,7 @@ def _import_all(folder: Folder, files: Sequence[Path]) -> dict[Path, ModuleType]
                 raise  # two modules of one name: the message names the files
             except (Exception, SystemExit) as error:  # a user's file may fail in any way; it is reported
                 origin, reason = _explain(error, file)
-                folder.failures[file] = reasons.setdefault(file, reason)
+                folder.failures.setdefault(file, reason)  # the first one is the cause
                 if origin == file:
                     sys.modules[name] = ModuleType(name)
                     empty.append(name)

@@ -112,10 +112,9 @@ def check_call(
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        bare = [p.replace(annotation=p.empty) for p in list(signature.parameters.values())[hidden:]]
-        shown = ", ".join("..." if p.kind is p.VAR_POSITIONAL else str(p) for p in bare)
-        given = [*args[hidden:], *(f"{k}={v}" for k, v in kwargs.items())]
-        raise ModelConfigError(f"{intro} ({shown}), got {given}: {error}") from None
+        shown = [p.replace(annotation=p.empty) for p in signature.parameters.values()][hidden:]
+        given = f"{list(args[hidden:])} {kwargs or ''}".strip()
+        raise ModelConfigError(f"{intro} {inspect.Signature(shown)}, got {given}: {error}") from None
 
 
 def show_call(build: Callable[..., Any], spec: LayerSpec) -> str:

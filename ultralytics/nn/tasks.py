@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.cfg.model_yaml import SETTINGS, load_model_yaml
+from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.cfg.options import Options
 from ultralytics.nn.accelerate.conv_bn import fuse
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.parser import TRACE_SIZE, build_layers, layer_numbers, layer_sources, unread_layers
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import ModelConfigError, did_you_mean
+from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.flops import ModelInfo, model_info
 from ultralytics.utils.torch_utils import initialize_weights
 
@@ -34,7 +34,7 @@ class DetectionModel(nn.Module):
         fused: whether `fuse` was called; the parameters then differ from those of the model file.
         args: options of the training run, set by the trainer; None elsewhere.
 
-    Example:
+    Examples:
         >>> model = DetectionModel("rtdetr-r18.yaml", nc=3)
         >>> model.model[0].type, model.stride.item()
         ('ultralytics.nn.modules.conv.ConvNormLayer', 32.0)
@@ -51,28 +51,27 @@ class DetectionModel(nn.Module):
         verbose: bool = False,
         overrides: Mapping[str, Any] | None = None,
     ):
-        """Build the layers.
+        """Build the layers; raise ModelConfigError if the file or a row of it is wrong.
 
         Args:
             cfg: model file, its name, or its content.
-            ch: channels of the images; overrides the file's (3 by default).
-            nc: number of classes; overrides the file's.
+            ch: channels of the images, instead of the file's (3 by default).
+            nc: number of classes, instead of the file's.
             verbose: log the layer table.
-            overrides: top-level settings that replace the file's, such as `num_queries`; None keeps the file's. The
-                folders of `modules` are added to the file's.
-
-        Raises:
-            ModelConfigError: the file or a row of it is wrong.
+            overrides: settings that replace the file's, such as `num_queries`, where not None; and folders of
+                `modules`, which are added to the file's.
         """
         super().__init__()
         spec = load_model_yaml(cfg)
-        overrides = {key: value for key, value in (overrides or {}).items() if value is not None}
-        added = [str(Path(folder).expanduser().resolve()) for folder in overrides.pop("modules", ())]
-        if unknown := set(overrides) - set(SETTINGS):
-            key = min(unknown)
-            raise ModelConfigError(f"unknown model setting {key!r}{did_you_mean(key, SETTINGS)}")
-        folders = tuple(dict.fromkeys([*added, *_existing(spec.modules, from_checkpoint=isinstance(cfg, Mapping))]))
-        spec = replace(spec, settings={**spec.settings, **overrides}, modules=folders)
+        settings = {key: value for key, value in (overrides or {}).items() if value is not None}
+        added = [str(Path(folder).expanduser().resolve()) for folder in settings.pop("modules", ())]
+        gone = [folder for folder in spec.modules if spec.from_checkpoint and not Path(folder).is_dir()]
+        if gone:
+            LOGGER.warning(
+                f"module folder {gone[0]}, recorded with the model, is gone; where it is now: modules=FOLDER"
+            )
+        folders = tuple(dict.fromkeys([*added, *(folder for folder in spec.modules if folder not in gone)]))
+        spec = replace(spec, settings={**spec.settings, **settings}, modules=folders)
         self.nc, ch = nc or spec.nc or 80, ch or spec.ch
         self.yaml = {**spec.source, **spec.settings, "nc": self.nc, "ch": ch}
         if folders:
@@ -135,21 +134,20 @@ class DetectionModel(nn.Module):
         """
         if embed is not None:
             return self._embed(x, set(embed))
-        hook = None
-        if visualize:
+
+        def draw(layer: nn.Module, output: Any) -> None:
             from ultralytics.utils.plotting import feature_visualization
 
-            def hook(layer: nn.Module, output: Any) -> None:
-                for n, feature in enumerate(output if isinstance(output, list) else [output]):
-                    if isinstance(feature, Tensor) and feature.ndim == 4:
-                        feature_visualization(feature, f"{layer.type}_{n}", layer.i, Path(visualize))
+            for n, feature in enumerate(output if isinstance(output, list) else [output]):
+                if isinstance(feature, Tensor) and feature.ndim == 4:
+                    feature_visualization(feature, f"{layer.type}_{n}", layer.i, Path(visualize))
 
-        return self._run_layers(x, batch, hook)
+        return self._run_layers(x, batch, draw if visualize else None)
 
     def _embed(self, x: Tensor, numbers: set[int]) -> tuple[Tensor, ...]:
         if unknown := numbers - {layer.i for layer in self.model[:-1]}:
             raise ModelConfigError(
-                f"embed: no layer {min(unknown)}; layers before the head go up to {self.model[-2].i}"
+                f"embed: no layer {min(unknown)}; the layers before the head go up to {self.model[-2].i}"
             )
         vectors: list[Tensor] = []
 
@@ -166,13 +164,10 @@ class DetectionModel(nn.Module):
         raise NotImplementedError
 
     def load(self, weights: Any) -> None:
-        """Load the weights that match, and log a report.
+        """Load the weights that match, and log a report; raise WeightsError if none does.
 
         Args:
             weights: a weights file, a result of `read_weights`, or another network.
-
-        Raises:
-            WeightsError: the file cannot be read, or nothing in it matches.
         """
         from ultralytics.nn.weights import Weights, known_names, load_weights
 
@@ -201,10 +196,7 @@ class DetectionModel(nn.Module):
         return model_info(self, imgsz=imgsz, detailed=detailed, verbose=verbose)
 
     def table(self) -> str:
-        """Return the layer table: number, sources, parameters, module, output shapes and constructor arguments.
-
-        Below it are the arguments that were inferred, of modules without a plan.
-        """
+        """Return the layer table, and below it the arguments that were inferred, of modules without a plan."""
         lines = [f"{'':>3} {'from':>14} {'params':>11}  {'module':<52} {'output':<16} arguments"]
         notes = []
         for layer, shapes in zip(self.model, self.layer_shapes, strict=True):
@@ -224,7 +216,7 @@ class RTDETRDetectionModel(DetectionModel):
 
     In eval mode a call returns (y, extras), y (B, queries, 4 + nc): boxes cx, cy, w, h in 0..1 and class probabilities.
 
-    Example:
+    Examples:
         >>> model = RTDETRDetectionModel("rtdetr-r18.yaml", nc=3).eval()
         >>> y, extras = model(torch.zeros(1, 3, 128, 128))
         >>> y.shape
@@ -289,18 +281,10 @@ class RTDETRDetectionModel(DetectionModel):
 def parse_model(cfg: str | Path | Mapping[str, Any], ch: int = 3, nc: int | None = None) -> tuple[nn.Sequential, list]:
     """Return the layers of a model file, and the numbers of those that later ones read; see `nn/parser.py`.
 
-    Example:
+    Examples:
         >>> layers, save = parse_model("rtdetr-r18.yaml")
         >>> len(layers), layers[0].arguments
         (27, 'c1=3, c2=32, k=3, s=2, p=None, bias=False, act=relu')
     """
     spec = load_model_yaml(cfg)
     return build_layers(spec, nc or spec.nc or 80, ch)[:2]
-
-
-def _existing(folders: Sequence[str], from_checkpoint: bool) -> list[str]:
-    """Return the module folders of a model file; those that a checkpoint recorded only if they still exist."""
-    if from_checkpoint and (gone := [folder for folder in folders if not Path(folder).is_dir()]):
-        LOGGER.warning(f"module folder {gone[0]}, recorded with the model, is gone; where it is now: modules=FOLDER")
-        return [folder for folder in folders if folder not in gone]
-    return list(folders)

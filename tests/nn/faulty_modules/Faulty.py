@@ -4,15 +4,6 @@ from torch import nn
 import torch
 
 
-class Raises(nn.Module):
-    def __init__(self, dim):
-        super().__init__()
-        raise ValueError("dim must be a multiple of 7")
-
-    def forward(self, x):
-        return x
-
-
 class GivesTuple(nn.Module):
     def __init__(self, dim):
         super().__init__()
@@ -29,11 +20,6 @@ class GivesDict(nn.Module):
 
     def forward(self, x):
         return {"out": self.c(x)}
-
-
-class GivesNone(nn.Module):
-    def forward(self, x):
-        pass
 
 
 class Tokens(nn.Module):
@@ -64,15 +50,6 @@ class Levels(nn.Module):
         return [self.a(x), x]
 
 
-class Fixed(nn.Module):
-    def __init__(self, dim):
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(1, dim, 7, 7))
-
-    def forward(self, x):
-        return x + self.bias
-
-
 class NoForward(nn.Module):
     def __init__(self, dim):
         super().__init__()
@@ -101,7 +78,3 @@ class Reduced(nn.Module):
 
     def forward(self, x):
         return self.b(self.a(x))
-
-
-def not_a_module(dim):
-    return 3
