@@ -33,7 +33,7 @@ class {name}(nn.Module):
 # check that fails -> module -> statements of __init__, statements of forward, and what the reason has
 BROKEN = {
     "builds": {
-        "WrongChannels": ("self.conv = nn.Conv2d(c, args[0] + 8, 1)", "return self.conv(x)", "states one map of 64"),
+        "WrongChannels": ("self.conv = nn.Conv2d(c, args[0] + 8, 1)", "return self.conv(x)", "plan states outputs"),
         "NoSuchLayer": ("self.conv = nn.Conv9d(c, c, 1)", "return self.conv(x)", "no attribute 'Conv9d'"),
     },
     "shapes": {
