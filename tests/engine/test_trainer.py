@@ -54,7 +54,7 @@ def test_same_seed_gives_the_same_weights(tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{}, {"nbs": 4}, {"cos_lr": True, "lrf": 0.1, "multi_scale": True, "imgsz": 64}])
-@pytest.mark.parametrize("stop_after", [1, 3, 4, 6, 7])
+@pytest.mark.parametrize("stop_after", [1, 3, 4, 8])
 def test_resume_after_interruption_is_bit_exact(tmp_path, stop_after, changes):
     whole = run(tmp_path, name="whole", **changes)
     seen = []
@@ -71,16 +71,9 @@ def test_resume_after_interruption_is_bit_exact(tmp_path, stop_after, changes):
     resumed = TinyTrainer(tiny_options(tmp_path, resume=str(last)), overrides={"workers": 0})
     resumed.train()
     assert done["epoch"] < 3
-    assert resumed.save_dir == last.parent.parent
     assert same_state(load_checkpoint(whole.last), load_checkpoint(resumed.last))
     without_time = [{k: v for k, v in row.items() if k != "time"} for row in rows(whole)]
     assert [{k: v for k, v in row.items() if k != "time"} for row in rows(resumed)] == without_time
-
-
-def test_ctrl_c_handler_is_restored(tmp_path):
-    before = signal.getsignal(signal.SIGINT)
-    run(tmp_path, epochs=1)
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_resume_of_a_finished_run_needs_more_epochs(tmp_path):
@@ -289,28 +282,11 @@ def test_resume_from_a_moved_checkpoint(tmp_path):
     assert load_checkpoint(resumed.best)["epoch"] == 2
 
 
-def test_order_of_events(tmp_path):
-    events = ("on_train_start", "on_train_epoch_start", "on_train_batch_end", "on_fit_epoch_end", "on_model_save")
-    seen = []
-    run(tmp_path, {event: lambda _, event=event: seen.append(event) for event in events}, epochs=1)
-    assert seen == [
-        "on_train_start", "on_train_epoch_start", *["on_train_batch_end"] * 3, "on_fit_epoch_end", "on_model_save",
-    ]  # fmt: skip
-
-
 def test_multi_scale_sizes(tmp_path):
     sizes = set()
     run(tmp_path, {"on_train_batch_end": lambda trainer: sizes.add(trainer.batch["img"].shape[-1])},
         imgsz=128, multi_scale=True, epochs=20)  # fmt: skip
     assert sizes == {96, 128, 160}
-
-
-def test_missing_device_leaves_no_folder(tmp_path):
-    if torch.cuda.is_available():
-        pytest.skip("there is a CUDA device")
-    with pytest.raises(ValueError, match="no CUDA device is available"):
-        run(tmp_path, device="0")
-    assert not list(tmp_path.iterdir())
 
 
 def test_best_contains_only_averaged_weights(tmp_path):

@@ -14,7 +14,6 @@ from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.torch_utils import autocast
 
-DEFAULT_BATCH = 16  # without a GPU
 MEMORY_SHARE = 0.7  # of the free memory; the rest is for fragmentation, crowded images and other programs
 MEASURED_BATCHES = (1, 2, 4, 8, 16)
 GB = 1024**3
@@ -41,9 +40,8 @@ def choose_batch(measure: Callable[[int], int], *, budget: int, images: int) -> 
 
 
 def default_batch() -> int:
-    """Return the default batch, rounded down to a multiple of the number of ranks."""
-    world = dist.world_size()
-    return max(DEFAULT_BATCH // world, 1) * world
+    """Return the batch without a GPU: 16, rounded down to a multiple of the number of ranks."""
+    return max(16 // dist.world_size(), 1) * dist.world_size()
 
 
 def measured_batch(

@@ -141,10 +141,8 @@ def load_checkpoint(path: str | Path) -> dict:
     state = read_plain(path)
     if not isinstance(state, dict) or "format_version" not in state:
         keys = f" with {', '.join(map(str, list(state)[:4]))}" if isinstance(state, dict) else ""
-        raise WeightsError(
-            f"{path}: expected a checkpoint written by this package, got a {type(state).__name__}{keys}. Build the "
-            "model from its YAML first and load these weights into it."
-        )
+        found = f"a {type(state).__name__}{keys}; to load its tensors, build the model from its YAML first"
+        raise WeightsError(f"{path}: expected a checkpoint of this package, got {found}.")
     if state["format_version"] != FORMAT_VERSION:
         raise WeightsError(f"{path}: format {state['format_version']}, expected {FORMAT_VERSION}; update the package.")
     return state

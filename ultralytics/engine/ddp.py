@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-import signal
 import tempfile
 import time
 import traceback
@@ -29,8 +28,6 @@ from ultralytics.utils.files import first_line
 from ultralytics.utils.torch_utils import count_devices
 
 if TYPE_CHECKING:
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-
     from ultralytics.metrics.detection import DetMetrics
 
 
@@ -102,8 +99,10 @@ def launch(
         try:
             result = elastic_launch(config, _train_rank)(*arguments)[0]
         except ChildFailedError as error:
-            hint = f"To resume: yolo train resume=...; {newest_run(options)}."
-            raise UserError(f"{_describe_failure(error)} {hint}") from None
+            rank, failure = error.get_first_failure()
+            reason = failure.message["message"] if isinstance(failure.message, dict) else failure.message
+            advice = f"To resume: yolo train resume=...; {newest_run(options)}."
+            raise UserError(f"Process {rank} of the run failed and ended the others: {reason}. {advice}") from None
     if isinstance(result, TrainingInterrupted):
         raise result
     return result
@@ -128,13 +127,3 @@ def _train_rank(
         time.sleep(5)  # often the consequence of a lost rank, which the launcher has to notice first
         traceback.print_exc()
         raise
-
-
-def _describe_failure(error: ChildFailedError) -> str:
-    rank, failure = error.get_first_failure()
-    if failure.exitcode < 0:
-        name = signal.Signals(-failure.exitcode).name
-        hint = " (out of host memory?)" if name == "SIGKILL" else ""
-        return f"Process {rank} of the run was ended by {name}{hint}; the others were ended with it."
-    recorded = failure.message["message"] if isinstance(failure.message, dict) else f"exit code {failure.exitcode}"
-    return f"Process {rank} of the run failed: {recorded}"

@@ -251,12 +251,6 @@ class TrainerSetup(TrainState, CallbacksMixin):
         """Return the validator of this run."""
         return self.validator_class(self.test_loader, self.save_dir, self.args, self.callbacks)
 
-    def build_validator(self, *, plots: bool) -> BaseValidator:
-        """Return the validator with `plots` on or off; `validator(model, loss=True)` returns metrics."""
-        validator = self.get_validator()
-        validator.args = validator.args.replace(mode="val", plots=plots)
-        return validator
-
     # Optimizer --------------------------------------------------------------------------------------------------------
 
     def setup_optimizer(self) -> None:
@@ -301,7 +295,8 @@ class TrainerSetup(TrainState, CallbacksMixin):
             self.files.create(self.args.to_dict())
             if self.args.plots:
                 train_log.add_plots(self.callbacks)
-        self.validator = self.build_validator(plots=False)
+        self.validator = self.get_validator()
+        self.validator.args = self.validator.args.replace(mode="val", plots=False)  # plots are drawn at the end
         if self.checkpoint is not None:
             self.resume(self.checkpoint)
             self.checkpoint = None  # free it: model, EMA and optimizer state have been loaded from it

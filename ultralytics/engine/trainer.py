@@ -73,7 +73,7 @@ class BaseTrainer(TrainerSetup):
         for network in (self.model, self.ema.ema):
             restore(network)
         self.callbacks.run("on_train_end", self)
-        LOGGER.info(train_log.summary(self, self.elapsed))
+        LOGGER.info(train_log.summary(self, self.clock.elapsed))
         self.callbacks.run("teardown", self)
         return result
 
@@ -96,10 +96,7 @@ class BaseTrainer(TrainerSetup):
                 if self.is_update_due(self.batches_done - 1):
                     if self.args.save and time.perf_counter() - self.saved_at >= self.args.save_minutes * 60:
                         self.save_state()
-                    if self.is_interrupted():
-                        break
-        if self.batches_done < len(self.train_loader):
-            self.stop_if_interrupted()
+                    self.stop_if_interrupted()
         self.losses = dict(zip(self.loss_names, dist.mean_over_ranks(self.mean_losses).tolist(), strict=True))
         self.loss_sum.zero_()
         self.batches_done = 0
@@ -182,7 +179,7 @@ class BaseTrainer(TrainerSetup):
             self.ema.ema.load_state_dict(load_checkpoint(self.best)["ema"])
         dist.share_state(self.ema.ema)
         LOGGER.info(f"Validating {self.best if self.args.save else 'the last weights'}")
-        self.validator = self.build_validator(plots=self.args.plots)
+        self.validator.args = self.validator.args.replace(plots=self.args.plots)
         result = self.validator(self.ema.ema)
         self.metrics.update({key: float(value) for key, value in result.results_dict.items() if key != "fitness"})
         return result
@@ -224,7 +221,7 @@ class BaseTrainer(TrainerSetup):
         """Save a checkpoint to resume from (`save=True`)."""
         self.saved_at = time.perf_counter()
         if self.is_main and self.args.save:
-            self.seconds = self.elapsed
+            self.seconds = self.clock.elapsed
             self.files.save(self.state_dict(), best=best, numbered=numbered)
 
     def rollback(self, error: NonFinite) -> None:
@@ -242,14 +239,9 @@ class BaseTrainer(TrainerSetup):
             "the next non-finite value ends the run."
         )
 
-    def is_interrupted(self) -> bool:
-        """Return whether any rank received Ctrl-C or SIGTERM."""
-        self.interrupt.requested = dist.any_rank(self.interrupt.requested, self.device)
-        return self.interrupt.requested
-
     def stop_if_interrupted(self) -> None:
-        """After Ctrl-C, save the state and raise TrainingInterrupted with the command to resume."""
-        if not self.is_interrupted():
+        """If any rank received Ctrl-C or SIGTERM, save the state and raise TrainingInterrupted."""
+        if not dist.any_rank(self.interrupt.requested, self.device):
             return
         if self.epoch < self.epochs and self.batches_done:  # between epochs it is saved already
             self.save_state()
@@ -260,18 +252,13 @@ class BaseTrainer(TrainerSetup):
     # For callbacks and logs -------------------------------------------------------------------------------------------
 
     @property
-    def elapsed(self) -> float:
-        """Seconds of training, including those before a resume."""
-        return self.clock.elapsed
-
-    @property
     def tloss(self) -> Tensor:
         """Mean losses of the last epoch, (losses,), in the order of `loss_names`."""
         return torch.tensor(list(self.losses.values()))
 
     def results_row(self) -> dict[str, float]:
         """Return the row of results.csv for this epoch: losses, metrics and the learning rate of each group."""
-        row = {"epoch": self.epoch + 1, "time": round(self.elapsed, 1)}
+        row = {"epoch": self.epoch + 1, "time": round(self.clock.elapsed, 1)}
         row |= {f"train/{name}": value for name, value in self.losses.items()} | self.metrics
         return row | {f"lr/pg{index}": group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
 
