@@ -20,11 +20,7 @@ GB = 1024**3
 
 
 def choose_batch(measure: Callable[[int], int], *, budget: int, images: int) -> int:
-    """Return the largest batch in 1..`images` whose training step needs at most `budget` bytes.
-
-    `measure(batch)` returns the bytes of a step, or raises torch.cuda.OutOfMemoryError. UserError if one image does not
-    fit.
-    """
+    """Return the largest batch in 1..`images` whose training step needs at most `budget` bytes by `measure(batch)`."""
     needed: dict[int, int] = {}  # bytes by batch
     try:
         for batch in MEASURED_BATCHES:
@@ -47,18 +43,14 @@ def default_batch() -> int:
 def measured_batch(
     model: nn.Module, dataset: DetectionDataset, device: torch.device, dtype: torch.dtype | None, side: int
 ) -> int:
-    """Return the batch of all ranks together for images of `side` px; the default if the device is not a GPU.
-
-    Measured with as many boxes per image as the most crowded one of `dataset` has. The smallest choice of all ranks
-    is used.
-    """
+    """Return the batch of all ranks together for images of `side` px; the default if the device is not a GPU."""
     world, batch = dist.world_size(), default_batch()
     if device.type != "cuda":
         LOGGER.info(f"batch=-1: memory is measured on CUDA devices only; using batch={batch} on {device}.")
         return batch
     free, _ = torch.cuda.mem_get_info(device)
     free += torch.cuda.memory_reserved(device)  # memory cached by torch is free, too; the model is measured with a step
-    boxes = max(len(item.cls) for item in dataset.labels)
+    boxes = max(len(item.cls) for item in dataset.labels)  # of the most crowded image
 
     def measure(images: int) -> int:
         return step_memory(model, device, dtype, random_batch(images, side, boxes, model.nc, device))
@@ -66,7 +58,7 @@ def measured_batch(
     with dist.alone():  # one rank may run out of memory earlier than the others
         mine = choose_batch(measure, budget=int(free * MEMORY_SHARE), images=max(len(dataset) // world, 1))
     torch.cuda.empty_cache()
-    batch = min(dist.gather(mine)) * world
+    batch = min(dist.gather(mine)) * world  # the smallest choice of all ranks
     LOGGER.info(f"batch=-1: using batch={batch} for {MEMORY_SHARE:.0%} of {free / GB:.1f} GB at {side} px.")
     return batch
 

@@ -26,7 +26,6 @@ from ultralytics.utils.files import (
     read_plain,
     resumed_weights,
     write_text,
-    write_yaml,
 )
 
 FORMAT_VERSION = 1
@@ -52,21 +51,13 @@ class RunDir:
         self.best = self.weights / "best.pt"
         self.results = folder / "results.csv"
 
-    def create(self, options: Mapping[str, object]) -> None:
-        """Create the folders and write args.yaml."""
-        self.weights.mkdir(parents=True, exist_ok=True)
-        write_yaml(self.folder / "args.yaml", options)
-
     def save(self, state: dict, *, best: bool, numbered: bool) -> None:
-        """Write last.pt and, if asked for, best.pt and epochN.pt (N from 1) with the same content.
-
-        last.pt is replaced at the end: a process killed in between resumes from the previous checkpoint.
-        """
+        """Write last.pt and, if asked for, best.pt and epochN.pt (N from 1) with the same content."""
         if best:
             save_checkpoint(self.best, state)
         if numbered:
             save_checkpoint(self.weights / f"epoch{state['epoch'] + 1}.pt", state)
-        save_checkpoint(self.last, state)
+        save_checkpoint(self.last, state)  # at the end: a process killed before resumes from the previous one
 
     def strip_best(self) -> None:
         """Reduce best.pt to the averaged weights, a quarter of the size."""
@@ -100,12 +91,7 @@ class RunDir:
 
 
 def save_checkpoint(path: str | Path, state: dict) -> None:
-    """Write `state` to `path` atomically, with the format version.
-
-    Raises:
-        UserError: the file cannot be written; an existing file stays as it is.
-        TypeError: `state` contains a type that `load_checkpoint` would reject.
-    """
+    """Write `state` to `path` atomically, with the format version; UserError if it cannot be written."""
     state = {"format_version": FORMAT_VERSION, **state}
     _check_plain(state, "checkpoint")
     try:
@@ -119,13 +105,12 @@ def save_checkpoint(path: str | Path, state: dict) -> None:
 
 
 def _check_plain(value: object, where: str) -> None:
-    """Raise TypeError unless `value` is plain data: fail when saving, not when loading."""
+    """Raise TypeError for what `load_checkpoint` would reject: fail when saving, not when loading."""
     if isinstance(value, (dict, list, tuple)):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             _check_plain(item, f"{where}[{key!r}]")
     elif type(value) not in (type(None), bool, int, float, str, torch.Tensor):
-        kind = type(value).__name__
-        raise TypeError(f"{where} is a {kind}; checkpoints contain tensors, numbers, strings, lists, dicts")
+        raise TypeError(f"{where} is a {type(value).__name__}; expected tensors, numbers, strings, lists, dicts")
 
 
 def load_checkpoint(path: str | Path) -> dict:
@@ -174,10 +159,7 @@ def load_model_weights(path: str | Path) -> dict:
 def load_network(
     checkpoint: Mapping[str, Any], network_class: type[DetectionModel], modules: Sequence[str] | None = None
 ) -> DetectionModel:
-    """Build the network of a checkpoint in eval mode, with the averaged weights (EMA) where the file has them.
-
-    `modules` are folders of module files, in addition to those that the checkpoint names.
-    """
+    """Build the network of a checkpoint in eval mode, with the averaged weights (EMA) where the file has them."""
     network = network_class(checkpoint["model_yaml"], nc=checkpoint["nc"], overrides={"modules": modules})
     network.load_state_dict(checkpoint["ema"] or checkpoint["model"])
     network.names = dict(checkpoint["names"])
@@ -203,10 +185,7 @@ def resolve_network(model: Any, network_class: type[DetectionModel], modules: Se
 
 
 def resume_path(options: Options) -> Path:
-    """Return the checkpoint to resume from: `resume=<file or run folder>`, else the weights given as `model`.
-
-    OptionError names the newest last.pt of the project if there is neither.
-    """
+    """Return the checkpoint to resume from: `resume=<file or run folder>`, else the weights given as `model`."""
     if isinstance(options.resume, str):
         return Path(resumed_weights(options.resume))
     if options.model and options.model.endswith(".pt"):
@@ -247,10 +226,7 @@ def resume_device(options: Options) -> str | None:
 
 
 def resume_options(checkpoint: Mapping[str, Any], path: Path, given: Mapping[str, object]) -> Options:
-    """Return the options of the run in `checkpoint`, updated by those of `given` (by the user) that may change.
-
-    OptionError if a given option differs and may not change, or if the file has weights only.
-    """
+    """Return the options of the run in `checkpoint`, updated by those of `given` (by the user) that may change."""
     saved = checkpoint.get("options")
     if not saved or checkpoint.get("optimizer") is None:
         raise OptionError(f"{path}: contains weights only, no run to resume; use it as model= to start a new run.")

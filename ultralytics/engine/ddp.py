@@ -74,7 +74,7 @@ def launch(
 ) -> tuple[DetMetrics, Path]:
     """Train in one new process per device, with torchrun's launcher. Return the final metrics and the run folder.
 
-    `network` builds the model to continue from, if there is one. A failed process is a UserError and ends the others.
+    `network` builds the model to continue from, if there is one.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

@@ -40,8 +40,7 @@ def param_groups(model: nn.Module, *, lr: float, weight_decay: float, backbone_l
 def build_optimizer(name: str, groups: list[dict], *, momentum: float) -> torch.optim.Optimizer:
     """Build 'AdamW', 'Adam', 'SGD' (Nesterov), or 'auto', which is AdamW: DETR-family detectors hardly learn with SGD.
 
-    `momentum` is the momentum of SGD and the first beta of Adam. `fused` is one pass over all parameters instead of a
-    loop, on the CPU too.
+    `momentum` is the momentum of SGD and the first beta of Adam.
     """
     if name == "SGD":
         return torch.optim.SGD(groups, momentum=momentum, nesterov=momentum > 0, fused=True)
@@ -51,10 +50,7 @@ def build_optimizer(name: str, groups: list[dict], *, momentum: float) -> torch.
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate schedule: linear warm-up, then a decay to `lrf` along a line or half a cosine wave.
-
-    The RT-DETR paper has a constant rate after the warm-up, `lrf=1`.
-    """
+    """Learning rate schedule: linear warm-up, then a decay to `lrf` (1 in the paper) along a line or half a cosine."""
 
     total: int  # optimizer steps of the run
     warmup: int  # of these
@@ -62,12 +58,7 @@ class Schedule:
     cosine: bool = False
 
     def factor(self, update: int) -> float:
-        """Return the factor on the initial learning rate for an optimizer step, counting from 0.
-
-        Examples:
-            >>> [Schedule(total=12, warmup=2, lrf=0.5).factor(update) for update in (0, 1, 2, 7, 12)]
-            [0.5, 1.0, 1.0, 0.75, 0.5]
-        """
+        """Return the factor on the initial learning rate for an optimizer step, counting from 0."""
         if update < self.warmup:
             return (update + 1) / self.warmup
         done = min((update - self.warmup) / max(self.total - self.warmup, 1), 1.0)

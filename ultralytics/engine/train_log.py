@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,6 @@ from ultralytics.engine.train_state import TrainState
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callbacks
 from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
-
-
-def format_seconds(seconds: float) -> str:
-    """Return `0:42`, `12:05` or `3:07:00`."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 class RunClock:
@@ -97,8 +91,8 @@ class EpochProgress:
         if losses is not None:
             speed = self._images / max(time.perf_counter() - self._started, 1e-9)
             shown = [f"{name} {value:.3f}" for name, value in zip(self.names, losses, strict=True)]
-            shown += [f"left {format_seconds(self.clock.left(self.epoch, self.done))}", f"{speed:.1f} img/s"]
-            shown += [f"{boxes} boxes", f"{size}px"]
+            left = timedelta(seconds=round(self.clock.left(self.epoch, self.done)))
+            shown += [f"left {left}", f"{speed:.1f} img/s", f"{boxes} boxes", f"{size}px"]
             if self.device.type == "cuda":
                 shown.append(f"{torch.cuda.memory_reserved(self.device) / 1e9:.1f}G")
             self._text = "  ".join(shown)
@@ -135,7 +129,7 @@ def summary(state: TrainState, seconds: float) -> str:
     options, stopper = state.args, state.stopper
     epochs = f"{state.epoch} of {state.epochs} epochs" if state.stop_reason else f"{state.epoch} epochs"
     stopped = f" Stopped early: {state.stop_reason}" if state.stop_reason else ""
-    lines = [f"Finished {epochs} in {format_seconds(seconds)}.{stopped}"]
+    lines = [f"Finished {epochs} in {timedelta(seconds=round(seconds))}.{stopped}"]
     if stopper.best_fitness is None:
         why = "the validation images have no labels" if options.val else "val=False"
         lines.append(f"Best epoch: unknown ({why}); best.pt is the last one.")

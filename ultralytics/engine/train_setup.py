@@ -30,7 +30,7 @@ from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import DataError, ModelConfigError, OptionError
-from ultralytics.utils.files import run_dir
+from ultralytics.utils.files import run_dir, write_yaml
 from ultralytics.utils.flops import run_copy
 from ultralytics.utils.torch_utils import (
     ModelEMA,
@@ -163,7 +163,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
 
     @property
     def test_loader(self) -> EpochLoader:
-        """Validation loader."""
+        """Validation loader, by its name in `get_validator`."""
         return self.val_loader
 
     # Model ------------------------------------------------------------------------------------------------------------
@@ -292,7 +292,8 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self.files = checkpoints.RunDir(self.save_dir)
         self.best, self.last = self.files.best, self.files.last
         if self.is_main:
-            self.files.create(self.args.to_dict())
+            self.files.weights.mkdir(parents=True, exist_ok=True)
+            write_yaml(self.save_dir / "args.yaml", self.args.to_dict())
             if self.args.plots:
                 train_log.add_plots(self.callbacks)
         self.validator = self.get_validator()

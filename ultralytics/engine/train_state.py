@@ -42,10 +42,7 @@ class EarlyStopping:
         self.best_epoch = -1
 
     def update(self, epoch: int, fitness: float) -> bool:
-        """Record the fitness of an epoch (from 0). Return True if it is the best so far.
-
-        nan (no labels to validate on) is never an improvement; until there is a number, the newest epoch is the best.
-        """
+        """Record the fitness of an epoch (from 0), nan without labels. Return True if it is the best so far."""
         if self.best_fitness is None:
             self.best_fitness, self.best_epoch = None if math.isnan(fitness) else fitness, epoch
             return True
@@ -104,10 +101,7 @@ class TrainState:
         return self.loss_sum / max(self.batches_done, 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a checkpoint: all that a resumed run needs to end bit-exactly like an uninterrupted one.
-
-        Random states are not included: they are derived from seed, epoch and batch.
-        """
+        """Return a checkpoint, to end bit-exactly as uninterrupted; random states derive from seed, epoch and batch."""
         return {
             "model_yaml": self.model.yaml,
             "names": self.model.names,
@@ -169,10 +163,7 @@ def explain_oom(state: TrainState) -> UserError:
 
 
 class Interrupt:
-    """Turn the first SIGINT (Ctrl-C) or SIGTERM (cluster) in a block into `requested`; the second one stops at once.
-
-    The trainer checks it after each optimizer step. Signals can be handled in the main thread only.
-    """
+    """Turn the first SIGINT (Ctrl-C) or SIGTERM (cluster) in a block into `requested`; the second one stops at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -181,7 +172,7 @@ class Interrupt:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():  # only it can handle signals
             self._previous = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}
         return self
 

@@ -41,12 +41,7 @@ class BaseTrainer(TrainerSetup):
     """
 
     def train(self) -> Any:
-        """Train, and return the metrics of the final validation, which uses the best weights.
-
-        Raises:
-            TrainingInterrupted: after Ctrl-C.
-            UserError: NonFiniteLossError, too little memory, or errors of options, data and model.
-        """
+        """Train, and return the metrics of the best weights. Raises TrainingInterrupted after Ctrl-C."""
         with dist.process_group(self.device), run_loggers(self.args.loggers, self.callbacks):
             try:
                 return self.run()
@@ -106,8 +101,7 @@ class BaseTrainer(TrainerSetup):
         """Run model, loss and backward on a batch; after the last batch of a group, update weights and EMA."""
         is_update = self.is_update_due(self.batches_done)
         # DDP averages the gradients of the ranks in the last backward of a group only
-        skip_sync = self.world_size > 1 and not is_update
-        with self.network.no_sync() if skip_sync else nullcontext():
+        with self.network.no_sync() if self.world_size > 1 and not is_update else nullcontext():
             # forward: preds = model.predict(images, targets); loss, items = model.criterion(preds, targets).
             # A single call of the model (`DetectionModel.loss`), so that DDP and torch.compile wrap all of it
             with autocast(self.device, self.dtype):
@@ -144,9 +138,8 @@ class BaseTrainer(TrainerSetup):
 
     def finish_epoch(self) -> None:
         """Validate, write results and checkpoint, and decide whether to stop."""
-        options = self.args
-        is_best = not options.val  # without validation the newest weights count as the best
-        if options.val:
+        is_best = not self.args.val  # without validation the newest weights count as the best
+        if self.args.val:
             self.metrics, self.fitness = self.validate()
             is_best = self.stopper.update(self.epoch, self.fitness)
             self.best_fitness = self.stopper.best_fitness
@@ -157,9 +150,9 @@ class BaseTrainer(TrainerSetup):
         self.epoch += 1
         if self.epoch < self.epochs and not self.stop_reason:
             # the clocks of the ranks differ
-            self.stop_reason = dist.from_main(self.clock.time_limit_reason(options.time))
-        self.save_state(best=is_best, numbered=options.save_period > 0 and self.epoch % options.save_period == 0)
-        if options.save:
+            self.stop_reason = dist.from_main(self.clock.time_limit_reason(self.args.time))
+        self.save_state(best=is_best, numbered=self.args.save_period > 0 and self.epoch % self.args.save_period == 0)
+        if self.args.save:
             self.callbacks.run("on_model_save", self)
 
     def validate(self) -> tuple[dict[str, float], float]:
@@ -212,7 +205,7 @@ class BaseTrainer(TrainerSetup):
 
     def group_length(self, index: int) -> int:
         """Return the number of batches whose gradients are accumulated with batch `index`."""
-        start = index - index % self.accumulate
+        start = index // self.accumulate * self.accumulate
         return min(self.accumulate, len(self.train_loader) - start)
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
