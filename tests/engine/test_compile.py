@@ -7,6 +7,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from tests.engine.test_model import QUICK
 from tests.shapes import write_shapes
@@ -22,8 +23,6 @@ ROWS = {
 @pytest.mark.slow
 def test_compiled_network_equals_the_plain_one(tmp_path, caplog, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    import yaml
-
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(ROWS))
     data = write_shapes(tmp_path / "data", train=6, val=3)
     options = {**QUICK, "data": str(data), "plots": False, "exist_ok": True, "multi_scale": False}

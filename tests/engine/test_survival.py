@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
+from tests.shapes import write_shapes
 from ultralytics import RTDETR
-from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.utils.files import os as files
 
@@ -60,12 +59,7 @@ def train_until_killed(data: str, folder: str, event: str, number: str, workers:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> str:
-    root = tmp_path_factory.mktemp("data") / "shapes"
-    generate_shapes(root, images_train=6, images_val=2, size=64, seed=0)
-    file = root.parent / "shapes.yaml"
-    names = dict(enumerate(NAMES))
-    file.write_text(yaml.safe_dump({"path": str(root), "train": "images/train", "val": "images/val", "names": names}))
-    return str(file)
+    return str(write_shapes(tmp_path_factory.mktemp("data"), train=6, val=2))
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +82,10 @@ def outcome(folder: Path) -> tuple[dict, list[dict]]:
         ("on_train_batch_end", 5, 0),
         ("replace", 6, 2),
         ("group", 4, 2),
-        pytest.param("on_train_batch_start", 1, 0, marks=pytest.mark.slow),
         pytest.param("on_train_batch_end", 3, 2, marks=pytest.mark.slow),
-        pytest.param("optimizer_step", 4, 0, marks=pytest.mark.slow),
         pytest.param("on_val_batch_end", 2, 0, marks=pytest.mark.slow),
         pytest.param("on_fit_epoch_end", 2, 0, marks=pytest.mark.slow),
         pytest.param("on_model_save", 1, 0, marks=pytest.mark.slow),
-        pytest.param("fsync", 3, 0, marks=pytest.mark.slow),
         pytest.param("fsync", 9, 0, marks=pytest.mark.slow),
         pytest.param("replace", 10, 0, marks=pytest.mark.slow),
     ],

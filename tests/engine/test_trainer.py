@@ -10,7 +10,7 @@ import signal
 import pytest
 import torch
 
-from tests.engine.fakes import TinyModel, TinyTrainer, tiny_options
+from tests.engine.fakes import TinyTrainer, tiny_options
 from ultralytics.engine import train_setup
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.train_state import NonFiniteLossError, TrainingInterrupted
@@ -23,6 +23,11 @@ def run(folder, callbacks=None, trainer=TinyTrainer, **changes) -> TinyTrainer:
     return built
 
 
+def resume(folder, checkpoint, **changes) -> TinyTrainer:
+    given = {"resume": checkpoint if checkpoint is True else str(checkpoint), **changes}
+    return TinyTrainer(tiny_options(folder, **given), overrides=given)
+
+
 def same_state(first: dict, second: dict) -> bool:
     same_weights = all(
         torch.equal(first[part][name], second[part][name]) for part in ("model", "ema") for name in first[part]
@@ -32,7 +37,7 @@ def same_state(first: dict, second: dict) -> bool:
 
 
 def rows(trainer: TinyTrainer) -> list[dict[str, str]]:
-    return list(csv.DictReader(trainer.files.results.open()))
+    return [{k: v for k, v in row.items() if k != "time"} for row in csv.DictReader(trainer.files.results.open())]
 
 
 def test_files_of_a_run(tmp_path):
@@ -68,19 +73,18 @@ def test_resume_after_interruption_is_bit_exact(tmp_path, stop_after, changes):
         run(tmp_path, {"on_train_batch_end": press_ctrl_c}, name="cut", **changes)
     last = tmp_path / "cut" / "weights" / "last.pt"
     done = load_checkpoint(last)
-    resumed = TinyTrainer(tiny_options(tmp_path, resume=str(last)), overrides={"workers": 0})
+    resumed = resume(tmp_path, last)
     resumed.train()
     assert done["epoch"] < 3
     assert same_state(load_checkpoint(whole.last), load_checkpoint(resumed.last))
-    without_time = [{k: v for k, v in row.items() if k != "time"} for row in rows(whole)]
-    assert [{k: v for k, v in row.items() if k != "time"} for row in rows(resumed)] == without_time
+    assert rows(resumed) == rows(whole)
 
 
 def test_resume_of_a_finished_run_needs_more_epochs(tmp_path):
     trainer = run(tmp_path, epochs=2)
     with pytest.raises(OptionError, match="has finished its 2 epochs"):
-        TinyTrainer(tiny_options(tmp_path, resume=str(trainer.last)), overrides={}).train()
-    longer = TinyTrainer(tiny_options(tmp_path, resume=str(trainer.last)), overrides={"epochs": 3})
+        resume(tmp_path, trainer.last).train()
+    longer = resume(tmp_path, trainer.last, epochs=3)
     longer.train()
     assert [row["epoch"] for row in rows(longer)] == ["1", "2", "3"]
 
@@ -91,8 +95,7 @@ def test_resume_keeps_the_options_of_the_run(tmp_path):
     # Of plain options, what differs from the defaults must have been written by the user.
     with pytest.raises(OptionError, match=r"lr0=0\.01: a resumed run keeps its lr0=0\.02"):
         TinyTrainer(tiny_options(tmp_path, resume=True, model=weights, lr0=0.01))
-    given = {"resume": True, "model": weights, "epochs": 5, "lr0": 0.02}
-    resumed = TinyTrainer(tiny_options(tmp_path, **given), overrides=given)
+    resumed = resume(tmp_path, True, model=weights, epochs=5, lr0=0.02)
     assert (resumed.args.lr0, resumed.args.epochs, resumed.args.batch) == (0.02, 5, 2)
 
 
@@ -203,37 +206,21 @@ def test_resume_falls_back_to_the_newest_readable_checkpoint(tmp_path, damage, c
         trainer.last.write_bytes(content[:2000])
     else:
         trainer.last.unlink()
-    given = {"resume": str(trainer.last), "epochs": 4}
     with caplog.at_level("WARNING", logger="ultralytics"):
-        resumed = TinyTrainer(tiny_options(tmp_path, **given), overrides=given)
+        resumed = resume(tmp_path, trainer.last, epochs=4)
     assert "epoch2.pt, epoch 2" in caplog.text
     resumed.train()
     assert [row["epoch"] for row in rows(resumed)] == ["1", "2", "3", "4"]
 
 
 def test_gradient_accumulation_groups(tmp_path):
-    class Quiet(TinyTrainer):
+    class Five(TinyTrainer):
         batches = 5
 
-    trainer = run(tmp_path, trainer=Quiet, epochs=1, nbs=4)
+    trainer = run(tmp_path, trainer=Five, epochs=1, nbs=4, close_mosaic=1)
     assert [trainer.is_update_due(i) for i in range(5)] == [False, True, False, True, True]
     assert [trainer.group_length(i) for i in range(5)] == [2, 2, 2, 2, 1]
-    assert (trainer.updates, trainer.schedule.total) == (3, 3)
-
-
-def test_close_mosaic(tmp_path):
-    trainer = run(tmp_path, close_mosaic=2)
-    assert len(trainer.train_loader.closed) == 2
-
-
-def test_frozen_layers_do_not_change(tmp_path):
-    torch.manual_seed(0)
-    model = TinyModel()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    trainer = TinyTrainer(tiny_options(tmp_path, freeze=1, epochs=1), model=model)
-    trainer.train()
-    moved = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
-    assert moved == ["model.1.weight", "model.1.bias"]
+    assert (trainer.updates, trainer.schedule.total, len(trainer.train_loader.closed)) == (3, 3, 1)
 
 
 def test_without_validation_the_last_weights_are_best(tmp_path):
@@ -263,8 +250,7 @@ def test_out_of_memory_is_explained_and_the_run_resumes_with_a_smaller_batch(tmp
         "Epoch 2, batch 2: cpu is out of memory with batch=2. Try a smaller batch, a smaller imgsz"
     )
     assert message.endswith(f"To continue this run with a smaller batch: yolo train resume={last} batch=1")
-    given = {"resume": str(last), "batch": 1}
-    done, resumed = [], TinyTrainer(tiny_options(tmp_path, **given), overrides=given)
+    done, resumed = [], resume(tmp_path, last, batch=1)
     resumed.add_callback("on_train_batch_start", lambda t: done.append((t.epoch, t.batches_done)))
     resumed.train()
     assert done[:5] == [(1, 2), (1, 3), (1, 4), (1, 5), (2, 0)] and (resumed.epoch, resumed.updates) == (4, 12)
@@ -274,19 +260,10 @@ def test_out_of_memory_is_explained_and_the_run_resumes_with_a_smaller_batch(tmp
 
 def test_resume_from_a_moved_checkpoint(tmp_path):
     trainer = run(tmp_path, epochs=2)
-    moved = shutil.copy(trainer.last, tmp_path / "moved.pt")
-    given = {"resume": str(moved), "epochs": 3}
-    resumed = TinyTrainer(tiny_options(tmp_path, **given), overrides=given)
+    resumed = resume(tmp_path, shutil.copy(trainer.last, tmp_path / "moved.pt"), epochs=3)
     resumed.train()
     assert resumed.save_dir == tmp_path / "train2"
     assert load_checkpoint(resumed.best)["epoch"] == 2
-
-
-def test_multi_scale_sizes(tmp_path):
-    sizes = set()
-    run(tmp_path, {"on_train_batch_end": lambda trainer: sizes.add(trainer.batch["img"].shape[-1])},
-        imgsz=128, multi_scale=True, epochs=20)  # fmt: skip
-    assert sizes == {96, 128, 160}
 
 
 def test_best_contains_only_averaged_weights(tmp_path):
