@@ -115,7 +115,7 @@ def test_arguments_that_cannot_be_pickled_are_rejected(tmp_path):
 
 def test_batch_must_be_a_multiple_of_the_ranks(tmp_path):
     model = RTDETR("rtdetr-efficientvit-m0.yaml")
-    with pytest.raises(UserError, match="Process [01] of the run failed .*batch=3: expected a multiple of 2"):
+    with pytest.raises(UserError, match=r"Process [01] of the run failed .*batch=3: expected a multiple of 2"):
         model.train(data="shapes.yaml", batch=3, device=TWO, project=str(tmp_path), epochs=1)
 
 
