@@ -22,7 +22,7 @@ def exported(tmp_path_factory):
     return weights, RTDETR(weights).export(format="torchscript", imgsz=64, batch=2)
 
 
-def write_onnx(file: Path, outputs: list[int], entries: dict, kind: int = 1) -> Path:
+def write_onnx(file: Path, outputs: list[int], entries: dict) -> Path:
     """A model whose output (1, 2, n) is the mean of the image times a constant, with metadata."""
     onnx = pytest.importorskip("onnx")
     helper = onnx.helper
@@ -33,8 +33,8 @@ def write_onnx(file: Path, outputs: list[int], entries: dict, kind: int = 1) -> 
             helper.make_node("Mul", ["mean", "table"], ["output0"]),
         ],
         "model",
-        [helper.make_tensor_value_info("images", kind, [1, 3, 320, 320])],
-        [helper.make_tensor_value_info("output0", kind, outputs)],
+        [helper.make_tensor_value_info("images", 1, [1, 3, 320, 320])],
+        [helper.make_tensor_value_info("output0", 1, outputs)],
         [onnx.numpy_helper.from_array(table, "table")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -52,12 +52,7 @@ def test_images_run_in_groups_of_the_fixed_batch(exported):
         expected = network(images)[0]
     assert extras is None and found.shape == (5, 12, 7)
     assert torch.allclose(found, expected, atol=1e-5)
-
-
-def test_it_has_the_attributes_of_a_network(exported):
-    backend = AutoBackend(exported[1]).to("cpu").eval()
-    assert list(backend.names.values()) == ["cat", "Hund", "鸟"] and backend.stride.tolist() == [32]
-    assert backend.device == torch.device("cpu") and backend.fused
+    assert list(backend.names.values()) == ["cat", "Hund", "鸟"] and backend.stride.tolist() == [32] and backend.fused
 
 
 def test_validation_and_prediction_match_the_network(exported, tmp_path):
@@ -78,22 +73,6 @@ def test_validation_and_prediction_match_the_network(exported, tmp_path):
     assert torch.allclose(ours, theirs, atol=1e-2)
 
 
-def test_threads_are_passed_to_the_runtime(tmp_path, monkeypatch):
-    runtime = pytest.importorskip("onnxruntime")
-    seen = []
-    real = runtime.InferenceSession
-
-    def session(path, options, providers):
-        seen.append(options.intra_op_num_threads)
-        return real(path, options, providers=providers)
-
-    monkeypatch.setattr(runtime, "InferenceSession", session)
-    file = write_onnx(tmp_path / "m.onnx", [1, 2, 6], PUBLISHED)
-    AutoBackend(file, threads=3)
-    AutoBackend(file)
-    assert seen == [3, torch.get_num_threads()]
-
-
 def test_box_score_class_outputs_become_class_scores(tmp_path):
     pytest.importorskip("onnxruntime")
     names = str({i: str(i) for i in range(20)})
@@ -104,10 +83,6 @@ def test_box_score_class_outputs_become_class_scores(tmp_path):
     assert y[0, 0, 4 + 5] == 4 and y[0, 1, 4 + 11] == 10 and y[0, :, 4:].count_nonzero() == 2
     two = write_onnx(tmp_path / "two.onnx", [1, 2, 6], {k: v for k, v in PUBLISHED.items() if k != "head"})
     assert AutoBackend(two)(torch.ones(1, 3, 320, 320))[0].shape == (1, 2, 6)  # two classes: boxes and both scores
-
-
-def test_the_output_of_another_kind_of_model_is_refused(tmp_path):
-    pytest.importorskip("onnxruntime")
     file = write_onnx(tmp_path / "yolo.onnx", [1, 84, 8400], PUBLISHED)
     with pytest.raises(WeightsError, match=r"yolo\.onnx: got output \(1, 84, 8400\), expected \(images, queries, 6\)"):
         AutoBackend(file)(torch.ones(1, 3, 320, 320))
@@ -137,12 +112,12 @@ def test_other_files_are_refused(exported, tmp_path):
 def test_incomplete_openvino_folders_are_refused(tmp_path):
     pytest.importorskip("openvino")
     folder = tmp_path / "x_openvino_model"
-    folder.mkdir()
-    with pytest.raises(WeightsError, match=r"expected a folder with one \.xml and its \.bin, found 0"):
-        AutoBackend(folder)
-    (folder / "x.xml").write_text("<net/>")
-    with pytest.raises(WeightsError, match=r"has no metadata\.yaml"):
-        AutoBackend(folder)
-    (folder / "metadata.yaml").write_text(json.dumps(Metadata({0: "a"}, (64, 64)).as_text()))
-    with pytest.raises(WeightsError, match=r"x\.xml: OpenVINO cannot run it"):
-        AutoBackend(folder)
+    for name, content, message in (
+        ("readme", "", r"expected a folder with one \.xml and its \.bin, found 0"),
+        ("x.xml", "<net/>", r"has no metadata\.yaml"),
+        ("metadata.yaml", json.dumps(Metadata({0: "a"}, (64, 64)).as_text()), r"x\.xml: OpenVINO cannot run it"),
+    ):
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(content)
+        with pytest.raises(WeightsError, match=message):
+            AutoBackend(folder)

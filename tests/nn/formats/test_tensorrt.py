@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.nn.formats.test_metadata import OURS
-from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats.tensorrt import split_engine
-from ultralytics.utils.errors import DeviceError, MissingPackageError, WeightsError
+from ultralytics.utils.errors import WeightsError
 
 
 def content(metadata: bytes, engine: bytes = b"engine") -> bytes:
@@ -24,11 +23,3 @@ def test_metadata_precede_the_engine():
 def test_other_files_are_refused(broken):
     with pytest.raises(WeightsError, match=r"x\.engine: not a file of `yolo export format=engine`"):
         split_engine(broken, Path("x.engine"))
-
-
-def test_a_missing_gpu_or_package_is_an_error(tmp_path):
-    (tmp_path / "x.engine").write_bytes(content(json.dumps(OURS.as_text()).encode()))
-    with pytest.raises((MissingPackageError, DeviceError), match=r"pip install \"tensorrt>=10\"|runs on a CUDA GPU"):
-        AutoBackend(tmp_path / "x.engine")
-    with pytest.raises(WeightsError, match="no such file"):
-        AutoBackend(tmp_path / "none.engine")
