@@ -39,14 +39,9 @@ class ExportMismatchError(UserError):
 
 
 class Exporter(CallbacksMixin):
-    """Export a network.
+    """Export a network, with the options of `cfg`, replaced by `overrides`.
 
     Callbacks: on_export_start and on_export_end, with the exporter as argument. It has `file` and `difference`.
-
-    Args:
-        cfg: the options, a YAML file or mapping of some, or None for the defaults.
-        overrides: options that replace those of `cfg`.
-        _callbacks: functions by event.
     """
 
     def __init__(
@@ -65,9 +60,7 @@ class Exporter(CallbacksMixin):
 
         Raises:
             OptionError: the format does not support the options.
-            DataError: there are no images to calibrate int8.
             ExportMismatchError: boxes or scores of the exported model differ from PyTorch.
-            MissingPackageError: a package of the format is not installed.
         """
         kind, source = self._check_format(), source or self.args.model or "model.pt"
         self.callbacks.run("on_export_start", self)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ultralytics.nn.weights import load_matching
-from ultralytics.nn.weights.load import ClassMap, fit
+from ultralytics.nn.weights.load import fit, match_classes
 from ultralytics.nn.weights.names import NamingScheme
 from ultralytics.utils.errors import WeightsError
 
@@ -88,7 +88,7 @@ def test_attention_biases_are_interpolated_with_aligned_ends():
     ["decoder.enc_score_head.weight", "model.9.dec_score_head.2.bias", "model.9.one_to_many.score.layers.1.bias"],
 )
 def test_class_rows_are_matched_by_name(name):
-    classes = ClassMap.by_names({0: "Cat", 1: "dog", 2: "traffic_light"}, {0: "traffic light", 1: "horse", 2: "cat"})
+    classes = match_classes({0: "Cat", 1: "dog", 2: "traffic_light"}, {0: "traffic light", 1: "horse", 2: "cat"})
     target = torch.zeros(3, 4) if name.endswith("weight") else torch.zeros(3)
     value = torch.tensor([1.0, 2.0, 3.0]).view(-1, *[1] * (target.ndim - 1)).expand_as(target)
     moved, how = fit(name, value, target, classes)
@@ -98,9 +98,7 @@ def test_class_rows_are_matched_by_name(name):
 
 def test_class_rows_with_other_counts_or_no_common_class():
     value, name = torch.tensor([[1.0], [2.0]]), "denoising_class_embed.weight"
-    fewer, other, same = (
-        ClassMap.by_names({0: "cat", 1: "dog"}, n) for n in ({0: "dog"}, {0: "x"}, {0: "Cat", 1: "dog"})
-    )
+    fewer, other, same = (match_classes({0: "cat", 1: "dog"}, n) for n in ({0: "dog"}, {0: "x"}, {0: "Cat", 1: "dog"}))
     assert fit(name, value, torch.zeros(1, 1), fewer)[0].tolist() == [[2.0]]
     assert fit(name, value, torch.zeros(1, 1), other) == (None, "the model has none of the file's classes")
     assert fit(name, value, torch.zeros(2, 1), same) == (value, "")

@@ -41,8 +41,6 @@ def open_exported(path: str | Path, *, device: str = "cpu", threads: int = 1) ->
 
     Raises:
         WeightsError: the file is missing, damaged, or of another kind of model.
-        MissingPackageError: the runtime is not installed.
-        DeviceError: the runtime cannot use the device.
     """
     exported = find_format(path)
     if exported is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,13 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultralytics.nn.weights.names import (
-    OWN_NAMES,
-    NamingScheme,
-    backbone_schemes,
-    common_prefixes,
-    detector_schemes,
-)
+from ultralytics.nn.weights.names import OWN_NAMES, NamingScheme, backbone_schemes, common_prefixes, detector_schemes
 from ultralytics.nn.weights.read import Weights, known_names, read_weights
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import WeightsError
@@ -32,38 +26,17 @@ LISTED = 8  # names of each kind in the log
 Fitted = tuple[Tensor | None, str]  # a tensor and its change in words ('' for none), or None and the reason
 
 
-@dataclass(frozen=True)
-class ClassMap:
-    """Classes with the same name: `rows` has for each class of the model the class in the file, or None."""
+def match_classes(source: Mapping[int, str], target: Mapping[int, str]) -> list[int | None]:
+    """Return for each class of the model the class in the file with its name: case, `_`, `-` and spaces are ignored."""
 
-    rows: tuple[int | None, ...]
-    file_classes: int
+    def plain(name: str) -> str:
+        return re.sub(r"[\s_-]+", " ", str(name)).strip().casefold()
 
-    @classmethod
-    def by_names(cls, source: Mapping[int, str], target: Mapping[int, str]) -> ClassMap:
-        """Match classes of the file and the model. Case, `_`, `-` and spaces make no difference."""
-
-        def plain(name: str) -> str:
-            return re.sub(r"[\s_-]+", " ", str(name)).strip().casefold()
-
-        indices = {plain(name): index for index, name in reversed(source.items())}
-        return cls(tuple(indices.get(plain(name)) for name in target.values()), len(source))
-
-    def apply(self, value: Tensor, target: Tensor) -> Fitted:
-        """Copy the rows of common classes into the model's tensor."""
-        if (len(value), len(target)) != (self.file_classes, len(self.rows)) or value.shape[1:] != target.shape[1:]:
-            return None, _mismatch(value, target)
-        if self.rows == tuple(range(self.file_classes)):
-            return value, ""
-        ours = [index for index, row in enumerate(self.rows) if row is not None]
-        if not ours:
-            return None, "the model has none of the file's classes"
-        result = target.detach().clone().to(value.dtype)
-        result[ours] = value[[self.rows[index] for index in ours]]
-        return result, f"{len(ours)} of {len(self.rows)} classes by name"
+    indices = {plain(name): index for index, name in reversed(source.items())}
+    return [indices.get(plain(name)) for name in target.values()]
 
 
-def fit(name: str, value: Tensor, target: Tensor | None, classes: ClassMap | None = None) -> Fitted:
+def fit(name: str, value: Tensor, target: Tensor | None, classes: Sequence[int | None] | None = None) -> Fitted:
     """Return the tensor in the shape of `target`, the model's tensor of this name.
 
     Attention biases are interpolated, depthwise kernels padded with zeros or cropped, rows of classes matched by name.
@@ -71,7 +44,7 @@ def fit(name: str, value: Tensor, target: Tensor | None, classes: ClassMap | Non
     if target is None:
         return None, "no such name in the model"
     if classes is not None and CLASS_ROWS.search(name):
-        return classes.apply(value, target)
+        return _move_classes(value, target, classes)
     if value.shape == target.shape:
         return value, ""
     if name.endswith("attention_biases"):
@@ -79,6 +52,21 @@ def fit(name: str, value: Tensor, target: Tensor | None, classes: ClassMap | Non
     if value.ndim == target.ndim == 4 and value.shape[:2] == target.shape[:2] and target.shape[1] == 1:
         return _resize_kernel(value, target)
     return None, _mismatch(value, target)
+
+
+def _move_classes(value: Tensor, target: Tensor, classes: Sequence[int | None]) -> Fitted:
+    """Copy the rows of common classes into the model's tensor."""
+    ours = [index for index, row in enumerate(classes) if row is not None]
+    theirs = [classes[index] for index in ours]
+    if not ours:
+        return None, "the model has none of the file's classes"
+    if len(target) != len(classes) or len(value) <= max(theirs) or value.shape[1:] != target.shape[1:]:
+        return None, _mismatch(value, target)
+    if value.shape == target.shape and ours == theirs and len(ours) == len(target):
+        return value, ""
+    result = target.detach().clone().to(value.dtype)
+    result[ours] = value[theirs]
+    return result, f"{len(ours)} of {len(target)} classes by name"
 
 
 def _mismatch(value: Tensor, target: Tensor) -> str:
@@ -151,7 +139,7 @@ def load_matching(
     *,
     origin: str = "weights",
     scheme: NamingScheme = OWN_NAMES,
-    classes: ClassMap | None = None,
+    classes: Sequence[int | None] | None = None,
     within: Iterable[str] | None = None,
 ) -> LoadReport:
     """Load every tensor that fits a tensor of the model with the same name, and log a report.
@@ -159,7 +147,7 @@ def load_matching(
     Args:
         origin: source of the tensors, for messages.
         scheme: mapping from names in the file to names in the model.
-        classes: if both have class names, for tensors with one row per class.
+        classes: result of `match_classes`, for tensors with one row per class.
         within: names of the model's tensors to load; None for all.
 
     Raises:
@@ -178,8 +166,9 @@ def load_matching(
         if text:
             resized[ours] = text
     _check_fitting(fitting, left, origin, f"{type(model).__name__}, which has {len(state)}")
-    for name in scheme.implied.keys() - fitting.keys():
-        fitting[name], resized[name] = scheme.implied[name], "set to the identity: the file's network has no layer here"
+    implied = {name: value for name, value in scheme.implied.items() if name not in fitting}
+    fitting.update(implied)
+    resized.update(dict.fromkeys(implied, "set to the identity: the file's network has no layer here"))
     notes = [scheme.title, *match_epsilon(model, fitting, scheme.norm_eps)]
     if scheme.prefix != scheme.base:
         notes.append(f"names in the file start with {scheme.prefix!r}, names in the model with {scheme.base!r}")
@@ -261,7 +250,7 @@ def load_weights(
     """
     weights = weights if isinstance(weights, Weights) else read_weights(weights)
     ours = known_names(model.names if names is None else names)
-    classes = ClassMap.by_names(weights.names, ours) if weights.names and ours else None
+    classes = match_classes(weights.names, ours) if weights.names and ours else None
     scheme = _best_scheme(detector_schemes(model), weights.tensors, model.state_dict())
     return load_matching(model, weights.tensors, origin=weights.origin, scheme=scheme, classes=classes)
 

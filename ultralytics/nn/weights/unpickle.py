@@ -69,26 +69,21 @@ REBUILD: Mapping[str, Callable[..., Any]] = {
 }
 
 
-class _PlaceholderClass(type):
-    """A name in a pickle. Calling it runs a function of this file, never what the name refers to."""
-
-    def __call__(cls, *args: Any) -> Any:
-        if cls.origin in REBUILD:
-            return REBUILD[cls.origin](*args)
-        if not DATA.fullmatch(cls.origin):
-            raise RefusedError(f"to call {cls.origin}")
-        return cls.__new__(cls)
-
-
-class Placeholder(metaclass=_PlaceholderClass):
-    """An object of a class that is not imported: the full name of the class, and the object's attributes."""
+class Placeholder:
+    """An object, or a call, of a name that is not imported: its full name, and the attributes of the object."""
 
     origin = ""
 
-    def __new__(cls, *_: Any, **__: Any) -> Placeholder:
+    def __new__(cls, *args: Any, **_: Any) -> Any:
+        if cls.origin in REBUILD:
+            return REBUILD[cls.origin](*args)
         placeholder = object.__new__(cls)
         placeholder.state = {}
         return placeholder
+
+    def __init__(self, *_: Any) -> None:  # by a call, not when the unpickler creates an object
+        if not DATA.fullmatch(self.origin):
+            raise RefusedError(f"to call {self.origin}")
 
     def __setstate__(self, state: Any) -> None:
         for part in state if isinstance(state, tuple) else (state,):  # (attributes, slots) of a class with slots
@@ -128,7 +123,7 @@ class _DataUnpickler(pickle.Unpickler):
         if not allowed and (package in sys.stdlib_module_names or package == "torch"):
             raise RefusedError(f"for {origin}")
         if origin not in self.classes:
-            self.classes[origin] = _PlaceholderClass(name.rpartition(".")[2], (Placeholder,), {"origin": origin})
+            self.classes[origin] = type(name.rpartition(".")[2], (Placeholder,), {"origin": origin})
         return self.classes[origin]
 
     def persistent_load(self, pid: Any) -> Tensor:
