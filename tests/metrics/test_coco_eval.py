@@ -71,7 +71,7 @@ def test_images_with_one_id_are_refused():
 
 def test_the_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
-    with pytest.raises(MissingPackageError, match="pip install faster-coco-eval"):
+    with pytest.raises(MissingPackageError, match='pip install "faster-coco-eval"'):
         evaluate_coco({}, [])
 
 

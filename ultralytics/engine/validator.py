@@ -192,11 +192,11 @@ class BaseValidator(CallbacksMixin):
         """Merge the results of all ranks, in the order of the images."""
         parts = dist.gather((self.metrics, self.predictions, losses, watch.seconds))
         if len(parts) > 1:
-            metrics, predictions, losses, seconds = zip(*parts, strict=True)
+            metrics, predictions, by_rank, seconds = zip(*parts, strict=True)
             self.metrics = DetMetrics.merge(metrics, self.dataloader.batch_size)
             self.predictions = list(chain(*predictions))
             watch.seconds = {stage: sum(part[stage] for part in seconds) for stage in watch.seconds}
-            losses = dist.interleave(losses)
+            losses = list(chain(*by_rank))
         self.loss_items = torch.stack(losses).mean(0) if losses else None
 
     def _log(self) -> None:

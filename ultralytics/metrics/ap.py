@@ -51,9 +51,8 @@ def ap_per_class(tp: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_
 
     Args:
         tp: (N, T) bool, whether a prediction is a true positive at each IoU threshold.
-        conf: (N,) confidence of the predictions.
-        pred_cls: (N,) class of the predictions.
-        target_cls: (M,) class of every label.
+        conf, pred_cls: (N,) of the predictions.
+        target_cls: (M,) of the labels.
     """
     labels = np.bincount(target_cls.astype(int))
     classes = np.flatnonzero(labels)
@@ -76,17 +75,12 @@ def ap_per_class(tp: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_
             if t == 0:
                 prec_values[row] = np.interp(CURVE_X, x, y)
 
-    f1_curve = f1_score(p_curve, r_curve)
+    f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + 1e-16)
     best = _smooth(f1_curve.mean(0)).argmax() if len(classes) else 0
     p, r, f1 = p_curve[:, best], r_curve[:, best], f1_curve[:, best]
     true = (r * labels[classes]).round()
     false = (true / (p + 1e-16) - true).round()
     return ClassCurves(true, false, p, r, f1, ap, classes, p_curve, r_curve, f1_curve, CURVE_X, prec_values)
-
-
-def f1_score(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
-    """Compute the harmonic mean of precision and recall; 0 where both are 0."""
-    return 2 * precision * recall / (precision + recall + 1e-16)
 
 
 def _smooth(curve: np.ndarray, width: int = 101) -> np.ndarray:

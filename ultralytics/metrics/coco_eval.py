@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ultralytics.utils.errors import DataError, MissingPackageError
+from ultralytics.utils.checks import require
+from ultralytics.utils.errors import DataError
 from ultralytics.utils.files import read_json
 
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -38,16 +37,9 @@ def evaluate_coco(
         predictions: entries of a COCO results file: image_id, category_id, bbox (x, y, w, h in pixels), score.
         image_ids: images to evaluate; all images of the annotations by default.
 
-    Raises:
-        MissingPackageError: faster-coco-eval is not installed.
-        DataError: two images have the same id.
+    Raises DataError if two images have the same id.
     """
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster
-    except ImportError as error:
-        raise MissingPackageError(
-            "coco_eval: needs the package faster-coco-eval; install it with `pip install faster-coco-eval`"
-        ) from error
+    package = require("faster_coco_eval", "faster-coco-eval", "coco_eval")
     content = annotations if isinstance(annotations, dict) else read_json(annotations, DataError)
     # image ids may be strings; the package needs numbers
     ids = [image["id"] for image in content["images"]]
@@ -60,22 +52,20 @@ def evaluate_coco(
         return [{**entry, field: number[entry[field]]} for entry in entries]
 
     images, objects = renumber(content["images"], "id"), renumber(content["annotations"], "image_id")
-    truth = COCO({**content, "images": images, "annotations": objects})
-    found = COCO({**truth.dataset, "annotations": []})
+    truth = package.COCO({**content, "images": images, "annotations": objects})
+    found = package.COCO({**truth.dataset, "annotations": []})
     if predictions:
         found = truth.loadRes(renumber(predictions, "image_id"))
-    evaluation = COCOeval_faster(truth, found, iouType="bbox", print_function=lambda *_: None)
+    evaluation = package.COCOeval_faster(truth, found, iouType="bbox", print_function=lambda *_: None)
     evaluation.params.imgIds = sorted(number.values() if image_ids is None else (number[i] for i in image_ids))
     evaluation.run()
-    precision = evaluation.eval["precision"][
-        :, :, :, 0, -1
-    ]  # (thresholds, recalls, classes): all areas, 100 detections
+    precision = evaluation.eval["precision"][..., 0, -1]  # (thresholds, recalls, classes): all areas, 100 detections
     per_class = {
         int(category): float(precision[:, :, k].mean())
         for k, category in enumerate(evaluation.params.catIds)
         if precision[:, :, k].max() > -1
     }
-    return CocoMetrics(dict(zip(STATS, np.asarray(evaluation.stats[: len(STATS)]).tolist(), strict=True)), per_class)
+    return CocoMetrics(dict(zip(STATS, map(float, evaluation.stats), strict=False)), per_class)
 
 
 def coco_annotations(labels: Sequence[Any], names: dict[int, str], category_ids: Sequence[int] | None = None) -> dict:
@@ -90,13 +80,8 @@ def coco_annotations(labels: Sequence[Any], names: dict[int, str], category_ids:
         images.append({"id": item.image_id, "file_name": item.file.name, "height": height, "width": width})
         for cls, (cx, cy, w, h), crowd in zip(item.cls, item.boxes.astype(float), item.crowd, strict=True):
             w, h = w * width, h * height
-            annotations.append({
-                "id": len(annotations) + 1,
-                "image_id": item.image_id,
-                "category_id": category_ids[int(cls)],
-                "bbox": [cx * width - w / 2, cy * height - h / 2, w, h],
-                "area": w * h,
-                "iscrowd": int(crowd),
-            })  # fmt: skip
+            entry = {"id": len(annotations) + 1, "image_id": item.image_id, "category_id": category_ids[int(cls)]}
+            box = [cx * width - w / 2, cy * height - h / 2, w, h]
+            annotations.append({**entry, "bbox": box, "area": w * h, "iscrowd": int(crowd)})
     categories = [{"id": category_ids[cls], "name": name} for cls, name in names.items()]
     return {"images": images, "annotations": annotations, "categories": categories}

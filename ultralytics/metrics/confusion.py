@@ -60,25 +60,24 @@ class ConfusionMatrix:
         """
         table = self.normalized() if normalize else self.matrix
         labels = np.array([drawable(name) for name in (*self.names.values(), "background")])
-        if many := len(labels) > MANY_CLASSES:
+        inches, font = 0.5, 10  # of a cell
+        if len(labels) > MANY_CLASSES:
             present = self.matrix.sum(0) + self.matrix.sum(1) > 0
             table, labels = table[present][:, present], labels[present]
-        size, font = (max(6.0, 2.5 + 0.26 * len(labels)), 8) if many else (max(6.0, 2.5 + 0.5 * len(labels)), 10)
+            inches, font = 0.3, 7
+        size = max(6.0, 2.5 + inches * len(labels))
         figure = new_figure(size + 1, size)
         axes = figure.subplots()
         image = axes.imshow(np.ma.masked_equal(table, 0), cmap="Blues", vmin=0, vmax=1 if normalize else None)
         figure.colorbar(image, ax=axes, shrink=0.8)
         axes.set_xticks(range(len(labels)), labels, rotation=90 if len(labels) > 6 else 0, fontsize=font)
         axes.set_yticks(range(len(labels)), labels, fontsize=font)
-        if many:
-            axes.grid(alpha=0.15)  # leads the eye to the names
-        dark = 0.5 if normalize else table.max(initial=0) / 2
         for row, column in zip(*np.nonzero(table), strict=True):
             value = table[row, column]
-            text = f"{100 * value:.0f}" if normalize and many else f"{value:.2f}" if normalize else f"{value:.0f}"
-            ink = "white" if value > dark else "black"
-            axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=6 if many else font)
-        unit = f"{'%' if many else 'share'} of each true class" if normalize else "objects"
+            ink = "white" if value > table.max() / 2 else "black"
+            text = f"{value:.2f}" if normalize else f"{value:.0f}"
+            axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=font)
+        unit = "share of each true class" if normalize else "objects"
         axes.set(xlabel="True", ylabel="Predicted")
         axes.set_title(f"Confusion matrix ({unit}; confidence {self.conf:g}, IoU {self.iou:g})", fontsize=11)
         return save_figure(figure, Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png")

@@ -28,7 +28,7 @@ class BoxMetrics:
     Attributes:
         ap_class_index: (C,) class of each row.
         p, r, f1: (C,) at the confidence of the highest mean F1.
-        all_ap: (C, 10) AP at IoU 0.50 to 0.95; ap, (C,), is its mean; ap50 and ap75, (C,), are two of its columns.
+        all_ap: (C, 10) AP at IoU 0.50 to 0.95; ap is its mean, ap50 and ap75 are two of its columns, (C,) each.
         mp, mr, map50, map75, map: means over the classes.
         maps: (nc,) ap by class; classes without labels have the mean.
         curves: all of `ap_per_class`.
@@ -96,12 +96,13 @@ class DetMetrics:
         seen: number of images.
         coco: official COCO metrics, if requested.
 
-    >>> metrics = DetMetrics({0: "cat"})
-    >>> boxes = torch.tensor([[10.0, 10, 50, 50], [60, 60, 90, 90]])
-    >>> detections = torch.cat((boxes, torch.tensor([[0.9, 0], [0.8, 0]])), 1)  # x1, y1, x2, y2, score, class
-    >>> metrics.add_image(detections, boxes[:1], torch.tensor([0]))
-    >>> round(metrics.process().box.map50, 3)
-    0.995
+    Examples:
+        >>> metrics = DetMetrics({0: "cat"})
+        >>> boxes = torch.tensor([[10.0, 10, 50, 50], [60, 60, 90, 90]])
+        >>> detections = torch.cat((boxes, torch.tensor([[0.9, 0], [0.8, 0]])), 1)  # x1, y1, x2, y2, score, class
+        >>> metrics.add_image(detections, boxes[:1], torch.tensor([0]))
+        >>> round(metrics.process().box.map50, 3)
+        0.995
     """
 
     keys = ("metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)")
@@ -114,7 +115,7 @@ class DetMetrics:
         self.seen = 0
         self.coco: CocoMetrics | None = None
         self.box: BoxMetrics
-        self._parts: list[MatchedDetections] = []
+        self._parts: list[MatchedDetections] = []  # of the batches
 
     def add_image(self, detections: Tensor, true_boxes: Tensor, true_cls: Tensor) -> None:
         """Add one image as `add_batch`: (n, 6), (m, 4), (m,)."""
@@ -129,28 +130,29 @@ class DetMetrics:
             true_boxes: (m, 4) x1, y1, x2, y2 on the same scale.
             true_cls: (m,)
         """
-        nc, counts = len(self.names), np.array([len(rows) for rows in detections])
-        owner, labels = (tensor.cpu().numpy().astype(np.int64) for tensor in (image, true_cls))
+        nc = len(self.names)
+        image, labels = (tensor.cpu().numpy().astype(np.int64) for tensor in (image, true_cls))
         rows, boxes = torch.cat(tuple(detections)).float().cpu(), true_boxes.float().cpu()
-        self._parts.append(match_detections(counts, rows, owner, boxes, labels, self.confusion_matrix))
+        owner = np.repeat(np.arange(len(detections)), [len(found) for found in detections]) + self.seen
+        self._parts.append(match_detections(owner, rows, image + self.seen, boxes, labels, self.confusion_matrix))
         self.labels += np.bincount(labels, minlength=nc)
-        self.images += np.bincount(np.unique(owner * nc + labels) % nc, minlength=nc)
-        self.seen += len(counts)
+        self.images += np.bincount(np.unique(image * nc + labels) % nc, minlength=nc)
+        self.seen += len(detections)
 
     @property
     def matched(self) -> MatchedDetections:
         """Detections of all images so far."""
-        self._parts = [concatenate(self._parts)]
-        return self._parts[0]
+        return concatenate(self._parts)
 
     @classmethod
     def merge(cls, parts: Sequence[DetMetrics], block: int) -> DetMetrics:
         """Merge the metrics of all ranks, which received blocks of `block` images in turn."""
         merged = cls(parts[0].names, confusion_conf=parts[0].confusion_matrix.conf)
         merged._parts = [merge_ranks([part.matched for part in parts], block)]
-        merged.confusion_matrix.matrix = sum(part.confusion_matrix.matrix for part in parts)
-        merged.images, merged.labels = sum(part.images for part in parts), sum(part.labels for part in parts)
-        merged.seen = sum(part.seen for part in parts)
+        for part in parts:
+            merged.confusion_matrix.matrix += part.confusion_matrix.matrix
+            merged.images, merged.labels = merged.images + part.images, merged.labels + part.labels
+            merged.seen += part.seen
         return merged
 
     def process(self) -> DetMetrics:

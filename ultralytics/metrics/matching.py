@@ -9,41 +9,30 @@ import numpy as np
 from torch import Tensor
 
 from ultralytics.metrics.confusion import ConfusionMatrix
-from ultralytics.utils.dist import interleave
 from ultralytics.utils.ops import bbox_iou
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 
 
 class MatchedDetections(NamedTuple):
-    """N detections of I images, in the order of the images, after matching.
+    """N detections in the order of their images, after matching."""
 
-    Attributes:
-        counts: (I,) detections per image.
-        tp: (N, 10) bool, whether a detection is a true positive at each of IOU_THRESHOLDS.
-        conf: (N,) float32.
-        cls: (N,) int64.
-    """
-
-    counts: np.ndarray
-    tp: np.ndarray
-    conf: np.ndarray
-    cls: np.ndarray
+    image: np.ndarray  # (N,) int64
+    tp: np.ndarray  # (N, 10) bool, whether a detection is a true positive at each of IOU_THRESHOLDS
+    conf: np.ndarray  # (N,) float32
+    cls: np.ndarray  # (N,) int64
 
 
 def match_detections(
-    counts: np.ndarray, rows: Tensor, image: np.ndarray, boxes: Tensor, cls: np.ndarray, confusion: ConfusionMatrix
+    owner: np.ndarray, rows: Tensor, image: np.ndarray, boxes: Tensor, cls: np.ndarray, confusion: ConfusionMatrix
 ) -> MatchedDetections:
     """Match the detections of a batch with labels of their class, and add them to `confusion`.
 
     Args:
-        counts: (I,) detections per image.
-        rows: (N, 6) x1, y1, x2, y2, score, class; by image, then descending score.
-        image: (M,) image of each label, 0 to I - 1.
-        boxes, cls: (M, 4) x1, y1, x2, y2 and (M,) class of the labels.
+        owner, rows: (N,) image and (N, 6) x1, y1, x2, y2, score, class; by image, then descending score.
+        image, boxes, cls: (M,) image, (M, 4) x1, y1, x2, y2 and (M,) class of the labels.
         confusion: counts matches whatever their class.
     """
-    owner = np.repeat(np.arange(len(counts)), counts)  # (N,)
     conf, pred_cls = rows[:, 4].numpy(), rows[:, 5].numpy().astype(np.int64)
 
     # true positives: pairs of the same image and class
@@ -59,7 +48,7 @@ def match_detections(
     found = np.full(len(confident), -1)
     found[detection] = label
     confusion.count(found, pred_cls[confident], cls)
-    return MatchedDetections(counts, tp, conf.copy(), pred_cls)
+    return MatchedDetections(owner, tp, conf.copy(), pred_cls)
 
 
 def _overlaps(rows: Tensor, boxes: Tensor, candidate: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -105,17 +94,14 @@ def _match_greedily(prediction: np.ndarray, label: np.ndarray) -> tuple[np.ndarr
 
 
 def concatenate(parts: Sequence[MatchedDetections]) -> MatchedDetections:
-    """Concatenate the images of several parts."""
+    """Concatenate the detections of several parts."""
     none = np.zeros(0, np.int64)
     empty = MatchedDetections(none, np.zeros((0, len(IOU_THRESHOLDS)), bool), none.astype(np.float32), none)
     return MatchedDetections(*map(np.concatenate, zip(empty, *parts, strict=True)))
 
 
 def merge_ranks(parts: Sequence[MatchedDetections], block: int) -> MatchedDetections:
-    """Merge the images of all ranks, which received blocks of `block` images in turn, in their original order."""
-    images = []
-    for part in parts:
-        ends = np.cumsum(part.counts)[:-1]
-        columns = (np.split(column, ends) for column in (part.tp, part.conf, part.cls))
-        images.append(list(zip(part.counts[:, None], *columns, strict=True)) if len(part.counts) else [])
-    return concatenate([MatchedDetections(*image) for image in interleave(images, block)])
+    """Merge the detections of all ranks, which received blocks of `block` images in turn, by image."""
+    merged, rank = concatenate(parts), np.repeat(np.arange(len(parts)), [len(part.conf) for part in parts])
+    order = np.lexsort((merged.image, rank, merged.image // block))
+    return MatchedDetections(*(column[order] for column in merged))

@@ -79,13 +79,9 @@ class SummaryTable:
 def summary_table(
     network: nn.Module, metrics: DetMetrics, source: str, *, imgsz: int, batch: int | None
 ) -> SummaryTable:
-    """Build the table of a validated network. GFLOPs that cannot be counted are left out, with a warning.
+    """Build the table of a network from its validation (`metrics`, `imgsz`, `batch`) and its file `source`.
 
-    Args:
-        network: the network; an exported model has no parameters and GFLOPs.
-        metrics: result of its validation.
-        source: its weights, exported model or model file.
-        imgsz, batch: side of the images in pixels, and images per batch, in that validation.
+    GFLOPs that cannot be counted are left out, with a warning. An exported model has no parameters.
     """
     file = Path(source)
     parameters = sum(p.numel() for p in network.parameters())
@@ -97,12 +93,6 @@ def summary_table(
             LOGGER.warning(f"summary table: the GFLOPs cannot be counted: {error}")
     model_file = (getattr(network, "yaml", None) or {}).get("yaml_file")
     has_size = file.suffix not in (".yaml", ".yml") and file.exists()
-    return SummaryTable.build(
-        metrics,
-        name=Path(model_file or file).stem,
-        imgsz=imgsz,
-        batch=batch,
-        parameters=parameters or None,
-        gflops=gflops,
-        file_bytes=size_of(file) if has_size else None,
-    )
+    facts = {"name": Path(model_file or file).stem, "parameters": parameters or None, "gflops": gflops}
+    file_bytes = size_of(file) if has_size else None
+    return SummaryTable.build(metrics, imgsz=imgsz, batch=batch, file_bytes=file_bytes, **facts)
