@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
@@ -122,14 +122,3 @@ def share_state(module: nn.Module) -> None:
     if world_size() > 1:
         for tensor in module.state_dict().values():
             dist.broadcast(tensor, 0)
-
-
-def interleave(parts: Sequence[Sequence[T]], block: int = 1) -> list[T]:
-    """Merge the parts of ranks that received blocks of `block` items round-robin.
-
-    Examples:
-        >>> interleave([["a", "c"], ["b"]])
-        ['a', 'b', 'c']
-    """
-    longest = max(map(len, parts))
-    return [item for start in range(0, longest, block) for part in parts for item in part[start : start + block]]
