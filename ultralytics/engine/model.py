@@ -12,16 +12,7 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.cfg.options import Options, get_cfg
-from ultralytics.engine.checkpoint import (
-    TENSORS,
-    RunDir,
-    load_checkpoint,
-    load_model_weights,
-    load_network,
-    resolve_network,
-    resume_device,
-    save_checkpoint,
-)
+from ultralytics.engine import checkpoint as checkpoints
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.metrics.summary_table import SummaryTable, summary_table
 from ultralytics.nn.formats import find_format
@@ -81,7 +72,7 @@ class Model(CallbacksMixin):
         if suffix in (".yaml", ".yml"):
             load_model_yaml(self.source)  # report errors of the file now, not at the first use
         elif suffix in (".pt", ".safetensors"):
-            self.checkpoint = load_model_weights(self.source)
+            self.checkpoint = checkpoints.load_model_weights(self.source)
         elif not self.is_exported:
             raise ModelConfigError(
                 f"model {self.source!r}: expected a model file (.yaml), weights (.pt) or an exported model"
@@ -93,9 +84,9 @@ class Model(CallbacksMixin):
     def model(self) -> nn.Module:
         """Network, built on first use; an `AutoBackend` for an exported model."""
         if self.checkpoint is None:
-            return resolve_network(self.source, self.network_class, self.modules)
-        network = load_network(self.checkpoint, self.network_class, self.modules)
-        self.checkpoint = {key: value for key, value in self.checkpoint.items() if key not in TENSORS}  # free memory
+            return checkpoints.resolve_network(self.source, self.network_class, self.modules)
+        network = checkpoints.load_network(self.checkpoint, self.network_class, self.modules)
+        self.checkpoint = {**self.checkpoint, **dict.fromkeys(checkpoints.TENSORS)}  # free memory
         return network
 
     @property
@@ -130,7 +121,7 @@ class Model(CallbacksMixin):
         self._require_weights("train")
         args = self._options("train", options, model=self.source)
         trainer_class = trainer or self.trainer_class
-        if not started_by_torchrun() and count_devices(device := resume_device(args)) > 1:
+        if not started_by_torchrun() and count_devices(device := checkpoints.resume_device(args)) > 1:
             args = args.replace(device=device)
             self._train_ddp(args, options, trainer_class)
         else:
@@ -153,10 +144,11 @@ class Model(CallbacksMixin):
 
         if not args.save:
             raise OptionError("save=False: training on several devices returns its weights in a file; remove it.")
-        network = partial(load_network, self._state(), self.network_class, self.modules) if self._loaded else None
+        state = self._state() if self._loaded else None
+        network = state and partial(checkpoints.load_network, state, self.network_class, self.modules)
         self.metrics, folder = launch(args, trainer_class, self.callbacks, network, given)
         self.trainer = trainer_class(args.replace(device="cpu"))  # not set up: holds the paths and metrics
-        files = RunDir(folder)
+        files = checkpoints.RunDir(folder)
         self.trainer.save_dir, self.trainer.best, self.trainer.last = folder, files.best, files.last
         self.trainer.metrics = self.metrics.results_dict
         self._use_checkpoint(files.best)
@@ -164,7 +156,7 @@ class Model(CallbacksMixin):
 
     def _use_checkpoint(self, file: Path) -> None:
         self.source, self._loaded = str(file), False
-        self.checkpoint = load_checkpoint(file)
+        self.checkpoint = checkpoints.load_checkpoint(file)
 
     def val(self, validator: type[BaseValidator] | None = None, **options: Any) -> DetMetrics:
         """Validate, by default on the data set that the weights were trained on.
@@ -297,7 +289,8 @@ class Model(CallbacksMixin):
         self._require_weights("save")
         if self.model.fused:
             raise UserError(f"{file}: a fused network cannot be saved; save before fuse(), or load the weights again")
-        save_checkpoint(file, self._state() | {"options": (self.checkpoint or {}).get("options"), "optimizer": None})
+        options = (self.checkpoint or {}).get("options")
+        checkpoints.save_checkpoint(file, {**self._state(), "options": options, "optimizer": None})
 
     def _state(self) -> dict[str, Any]:
         """Return the content of a checkpoint with the current weights."""

@@ -17,19 +17,12 @@ FINEST_STRIDE = 8.0  # pixels per cell of the finest map, the unit of the assign
 
 
 class DensePrediction(NamedTuple):
-    """Predictions of the one-to-many branch at S positions; coordinates are relative to the image, 0..1.
+    """Predictions of the one-to-many branch at S positions; coordinates are relative to the image, 0..1."""
 
-    Attributes:
-        boxes: (B, S, 4), x1, y1, x2, y2, possibly outside the image.
-        scores: (B, S, nc), logits.
-        points: (S, 2), x and y of the positions.
-        cell: (2,), width and height of a cell of the finest map.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    points: Tensor
-    cell: Tensor
+    boxes: Tensor  # (B, S, 4), x1, y1, x2, y2, possibly outside the image
+    scores: Tensor  # (B, S, nc), logits
+    points: Tensor  # (S, 2), x and y of the positions
+    cell: Tensor  # (2,), width and height of a cell of the finest map
 
 
 class TaskAlignedAssigner(nn.Module):
@@ -39,12 +32,9 @@ class TaskAlignedAssigner(nn.Module):
     the box with the highest overlap. Negative overlaps count as 0.
 
     Args:
-        topk: maximum number of predictions per box.
-        num_classes: number of classes.
         alpha, beta: exponents of the class score and of the overlap.
         stride: strides of the maps. Sides shorter than the second stride are extended to it in the candidate test, so
             that a box between two anchor points is not lost.
-        eps: avoids divisions by 0.
     """
 
     def __init__(

@@ -24,26 +24,16 @@ from ultralytics.utils.ops import bbox_iou, xyxy2xywh
 
 @dataclass(frozen=True)
 class MatchedPredictions:
-    """Predictions of L layers and the boxes they are matched to, K pairs of all layers together.
+    """Predictions of L layers and the boxes they are matched to, K pairs of all layers together."""
 
-    Attributes:
-        scores: (L, B, Q, nc), logits of all queries.
-        index: layer, image, query and true class of each pair, each (K,); indexes `scores`.
-        boxes, targets: (K, 4), predicted and true boxes, cx, cy, w, h in 0..1.
-        quality: (K,), target of the class loss in 0..1, the overlap by default.
-        class_loss: key of `CLASS_LOSSES`.
-        normalizer: number of pairs per layer, at least 1.
-        weight: (K,), weights of the pairs in the box terms.
-    """
-
-    scores: Tensor
-    index: tuple[Tensor, Tensor, Tensor, Tensor]
-    boxes: Tensor
-    targets: Tensor
-    quality: Tensor
-    class_loss: str
-    normalizer: float | Tensor
-    weight: Tensor | float = 1.0
+    scores: Tensor  # (L, B, Q, nc), logits of all queries
+    index: tuple[Tensor, Tensor, Tensor, Tensor]  # layer, image, query, class of each pair, (K,); indexes `scores`
+    boxes: Tensor  # (K, 4), cx, cy, w, h in 0..1
+    targets: Tensor  # (K, 4), the same of the true boxes
+    quality: Tensor  # (K,), target of the class loss in 0..1, the overlap by default
+    class_loss: str  # key of `CLASS_LOSSES`
+    normalizer: float | Tensor  # number of pairs per layer, at least 1
+    weight: Tensor | float = 1.0  # (K,), of the pairs in the box terms
 
     def sum_layers(self, values: Tensor) -> Tensor:
         """Sum the weighted values of the pairs by layer and normalize: (K,) -> (L,)."""
@@ -71,12 +61,12 @@ def l1_loss(criterion: RTDETRDetectionLoss, matched: MatchedPredictions) -> Tens
 
 
 class LossTerm(NamedTuple):
-    """A line of `LOSS_MAP`: the function, its default gain, its name in the logs, the option that sets the gain."""
+    """A line of `LOSS_MAP`."""
 
     function: Callable[[RTDETRDetectionLoss, MatchedPredictions], Tensor]
-    gain: float
-    logged: str
-    option: str | None = None
+    gain: float  # by default
+    logged: str  # name in the logs
+    option: str | None = None  # that sets the gain
 
 
 LOSS_MAP = {
@@ -93,11 +83,9 @@ class RTDETRDetectionLoss(nn.Module):
     auxiliary: matched and weighted in the same way, and summed in the `_aux` terms.
 
     Args:
-        nc: number of classes.
         loss_gain: weights of the terms, keys as in `loss_map`; the map's gains by default.
         use_vfl, use_fl: varifocal loss; otherwise focal loss, or BCE without `use_fl`.
         alpha, gamma: parameters of the classification loss.
-        matcher: matches queries and boxes.
         loss_class: key of `CLASS_LOSSES`; overrides `use_vfl` and `use_fl`.
         one_to_many: gain of the one-to-many branch, on top of the gains of its terms.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,9 @@ class DetMetrics:
     """
 
     keys = ("metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)")
+    fitness = property(attrgetter("box.map"), doc="Criterion of the best epoch: mAP50-95.")
+    maps, ap_class_index = property(attrgetter("box.maps")), property(attrgetter("box.ap_class_index"))
+    mean_results, class_result = property(attrgetter("box.mean_results")), property(attrgetter("box.class_result"))
 
     def __init__(self, names: dict[int, str], confusion_conf: float = 0.25) -> None:
         self.names = names
@@ -163,32 +167,9 @@ class DetMetrics:
         return self
 
     @property
-    def fitness(self) -> float:
-        """Criterion of the best epoch: mAP50-95."""
-        return self.box.map
-
-    @property
-    def maps(self) -> np.ndarray:
-        """AP over IoU 0.50 to 0.95 (nc,); classes without labels have the mean."""
-        return self.box.maps
-
-    @property
-    def ap_class_index(self) -> np.ndarray:
-        """Classes that have labels."""
-        return self.box.ap_class_index
-
-    @property
     def results_dict(self) -> dict[str, float]:
         """Means under their names in results.csv, and the fitness."""
         return {**dict(zip(self.keys, self.box.mean_results(), strict=True)), "fitness": self.fitness}
-
-    def mean_results(self) -> list[float]:
-        """Return mean precision, recall, mAP50 and mAP50-95."""
-        return self.box.mean_results()
-
-    def class_result(self, row: int) -> tuple[float, float, float, float]:
-        """Return precision, recall, AP50 and AP50-95 of the class `ap_class_index[row]`."""
-        return self.box.class_result(row)
 
     def summary(self) -> list[dict[str, str | int | float]]:
         """Return a row `all` with totals and means, and a row for each class with labels, for a table or JSON."""
