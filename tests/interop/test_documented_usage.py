@@ -20,9 +20,8 @@ from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.losses.detr import RTDETRDetectionLoss
 from ultralytics.models.rtdetr import RTDETRPredictor, RTDETRTrainer, RTDETRValidator
 from ultralytics.nn.tasks import RTDETRDetectionModel
-from ultralytics.utils import LOGGER, RANK, colorstr
+from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.errors import OptionError
-from ultralytics.utils.torch_utils import unwrap_model
 
 
 @pytest.fixture(scope="module")
@@ -215,38 +214,6 @@ def test_a_callback_unfreezes_what_freeze_froze(home, options):
     assert counts == [0, 3]  # the statistics of its normalization, too
 
 
-def test_build_optimizer_with_rates_by_section(home, options):
-    class Mine(RTDETRTrainer):
-        backbone_lr_ratio = 0.1
-
-        def build_optimizer(self, model, name="auto", lr=0.001, momentum=0.9, decay=1e-5, iterations=1e5):
-            self.args.warmup_bias_lr = 0.0
-            plain = unwrap_model(model)
-            count = len(plain.yaml["backbone"])
-            norms = tuple(kind for key, kind in nn.__dict__.items() if "Norm" in key)
-            groups = {}
-            for path, module in plain.named_modules():
-                for own, parameter in module.named_parameters(recurse=False):
-                    place = f"{path}.{own}".split(".")
-                    section = "backbone" if place[1].isdigit() and int(place[1]) < count else "head"
-                    vector = "bias" in own or isinstance(module, norms)
-                    groups.setdefault((section, vector), []).append(parameter)
-            rate = {"backbone": lr * self.backbone_lr_ratio, "head": lr}
-            LOGGER.info(f"{colorstr('optimizer:')} {sorted(groups)}")
-            rows = [
-                {"params": p, "lr": rate[s], "weight_decay": 0.0 if v else decay, "param_group": f"{s} {v}"}
-                for (s, v), p in groups.items()
-            ]
-            return torch.optim.AdamW(rows, betas=(momentum, 0.999))
-
-    model = RTDETR(home / "tiny.yaml")
-    model.train(trainer=Mine, **{**options, "lr0": 0.01, "lrf": 1.0})
-    rates = {group["param_group"]: group["lr"] for group in model.trainer.optimizer.param_groups}
-    assert rates == pytest.approx(
-        {"backbone False": 1e-3, "backbone True": 1e-3, "head False": 0.01, "head True": 0.01}
-    )
-
-
 def test_optimizer_step_with_custom_clipping(home, options):
     class Mine(RTDETRTrainer):
         rates = ()
@@ -266,36 +233,6 @@ def test_optimizer_step_with_custom_clipping(home, options):
     model.train(trainer=Mine, **given)
     assert model.trainer.updates == model.trainer.ema.updates == 3
     assert model.trainer.rates == pytest.approx((0.01, 0.007, 0.004))  # scheduled: 1 - 0.9 * update / 3
-
-
-def test_set_model_attributes(home, options):
-    class Mine(RTDETRTrainer):
-        def set_model_attributes(self):
-            super().set_model_attributes()
-            self.checked = (self.world_size, next(self.model.parameters()).device.type)
-            self.model.note = "mine"
-
-    model = RTDETR(home / "tiny.yaml")
-    model.train(trainer=Mine, **options)
-    assert model.trainer.checked == (1, "cpu")
-    assert model.trainer.model.note == "mine"
-
-
-def test_freezing_by_a_callback_for_the_first_epochs(home, options):
-    def freeze(trainer):
-        if trainer.epoch == 0:
-            trainer.before = trainer.model.model[0].conv.weight.detach().clone()
-        for parameter in trainer.model.model[0].parameters():
-            parameter.requires_grad = trainer.epoch > 0
-
-    moved = []
-    model = RTDETR(home / "tiny.yaml")
-    model.add_callback("on_train_epoch_start", freeze)
-    model.add_callback(
-        "on_train_epoch_end", lambda t: moved.append(not torch.equal(t.before, t.model.model[0].conv.weight))
-    )
-    model.train(**{**options, "epochs": 2})
-    assert moved == [False, True]
 
 
 def test_attributes_for_on_model_save(home, options):

@@ -11,7 +11,15 @@ from torch import nn
 
 from ultralytics.nn import plans
 from ultralytics.nn.registry import REGISTRY, RegisteredModule
-from ultralytics.nn.summary import Inspection, LayerRow, find_warnings, inspect_model, layer_table, layers_csv
+from ultralytics.nn.summary import (
+    Inspection,
+    LayerRow,
+    find_warnings,
+    inspect_model,
+    layer_report,
+    layer_table,
+    layers_csv,
+)
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.flops import model_info
@@ -124,11 +132,6 @@ def test_warnings_of_models(head, texts, monkeypatch):
     assert len(found) == len(texts) and all(text in warning for text, warning in zip(texts, found, strict=True))
 
 
-def test_one_map_of_a_backbone_is_enough():
-    backbone = row(4, (-1,), numbers=(2, 3, 4), strides=(8, 16, 32), outputs=((64, 80, 80),) * 3)
-    assert find_warnings([backbone, row(5, (3,))]) == []
-
-
 def test_uneven_channels_are_reported_where_they_first_occur():
     uneven = {"outputs": ((20, 80, 80),)}
     rows = [row(0, (-1,)), row(1, (0,), **uneven), row(2, (1,), inputs=uneven["outputs"], **uneven), row(3, (2,))]
@@ -147,19 +150,25 @@ def test_strides_of_the_inputs_of_the_head(strides, warned):
 
 
 def test_the_table():
-    lines = layer_table(inspected("rtdetr-efficientvit-m0.yaml")).splitlines()
-    assert "GFLOPs (torch)" in lines[0]
-    assert lines[1].split()[:2] == ["4", "-1"] and "64x80x80" in lines[1]
-    assert [line.split() for line in lines[2:5]] == [["64x80x80", "8"], ["128x40x40", "16"], ["192x20x20", "32"]]
-    assert lines[-2].split() == ["11,008,848", "29.652"]
+    lines = layer_report(inspected("rtdetr-efficientvit-m0.yaml")).splitlines()
+    assert lines[1].split()[:2] == ["4", "-1"] and "64x80x80 64x80x80 128x40x40 192x20x20  8 8 16 32" in lines[1]
+    assert lines[-2].split() == ["sum", "11,008,848", "29.652"]
     assert lines[-1].startswith("20 rows, ") and "30.02 GFLOPs at 640x640 by thop" in lines[-1]
-    assert max(map(len, lines)) < 160
+    assert max(map(len, lines)) < 180
+
+
+def test_the_most_expensive_first():
+    result = inspected("rtdetr-efficientvit-m0.yaml")
+    rows = layer_table(result, [1.0, 7.0, 3.0, *[0.0] * 17], "time").rows
+    assert [row[11] for row in rows[:3]] == [7.0, 3.0, 1.0] and rows[-1][11] == 11.0
+    by_parameters = [row[7] for row in layer_table(result, sort="parameters").rows[:-1]]
+    assert by_parameters == sorted(by_parameters, reverse=True) and sum(by_parameters) == 11008848
 
 
 def test_the_table_has_names_inferred_arguments_and_warnings():
     rows = (row(0, (-1,), name="stem"), row(1, (0,), assumed="c1 from the input", arguments="c1=1, " * 20))
     result = replace(inspected("rtdetr-efficientvit-m0.yaml"), rows=rows, warnings=("x.yaml:2: layer 1: odd",))
-    text = layer_table(result)
+    text = layer_report(result)
     assert "stem" in text and "Conv*" in text and "c1=1,..." in text
     assert "  x.yaml:2: layer 1 Conv: c1 from the input" in text
     assert text.endswith("warning: x.yaml:2: layer 1: odd")

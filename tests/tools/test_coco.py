@@ -74,16 +74,13 @@ def test_problems_are_reported_and_other_files_converted(yolo, tmp_path, images)
     ("words", "message"),
     [
         ((), "give either data=my.yaml, or images=FOLDER classes=classes.txt"),
-        (("data=a.yaml", "images=b"), "give either"),
         (("data=a.yaml", "classes=b,c"), "give either data=my.yaml, or images=FOLDER"),
         (("images=b",), "classes= is missing"),
         (("images=b", "classes=c.txt"), "c.txt: no such file"),
         (("images=b", "classes=cat,,dog"), "expected names that differ and are not empty"),
-        (("images=b", "classes=cat,dog,cat"), "expected names that differ"),
         (("images=b", "classes=cat"), "b: no such file"),
         (("images=twice", "classes=cat"), "both would have the id 1"),
         (("data=a.yaml", "save=there.json"), "there.json': already exists; nothing is overwritten"),
-        (("data=a.yaml", "split=tset"), "did you mean 'test'?"),
     ],
 )
 def test_errors_of_yolo2coco(yolo, tmp_path, images, words, message):
@@ -108,14 +105,9 @@ TRUTH = {
     [
         (TRUTH, [ENTRY | {"image_id": "a"}], "image_id 'a' and 0 more are not in truth.json"),
         (TRUTH, [ENTRY | {"category_id": 0}], "category_id 0 and 0 more are not in truth.json"),
-        (
-            TRUTH,
-            TRUTH,
-            "expected a list of detections, as written by `yolo val save_json=True`",
-        ),
+        (TRUTH, TRUTH, "expected a list of detections, as written by `yolo val save_json=True`"),
         (TRUTH, [{"image_id": 1}], "detection 0 is {'image_id': 1}; expected image_id"),
         (TRUTH, [ENTRY | {"bbox": [1, 2]}], "expected image_id, category_id, bbox"),
-        (TRUTH, [ENTRY | {"image_id": [1]}], "expected image_id, category_id, bbox"),
         (TRUTH, [ENTRY | {"score": "0.5"}], "expected image_id, category_id, bbox"),
         ({"images": []}, [ENTRY], "not a COCO detection file: it has no annotations, categories"),
     ],

@@ -25,13 +25,7 @@ def runs(tmp_path):
 def test_rows_are_runs_and_differences_are_to_the_first(runs):
     table = compare_runs([runs / "val", runs / "val2" / "summary_table.csv"])
     first, second = (dict(zip(table.titles, row, strict=True)) for row in table.rows)
-    assert (first["Run"], first["Model"], first["Params (M)"], first["GFLOPs"], first["FPS"]) == (
-        "val",
-        "base",
-        10,
-        30,
-        100,
-    )
+    assert [first[key] for key in ("Run", "Model", "Params (M)", "GFLOPs", "FPS")] == ["val", "base", 10, 30, 100]
     assert (second["Run"], second["Params (M)"], second["GFLOPs"]) == ("val2", 12.5, None)
     assert first["mAP50"] == pytest.approx(CASES[2]["map50"], abs=1e-9) and first["diff. mAP50"] is None
     assert second["mAP50-95"] == pytest.approx(CASES[0]["map"], abs=1e-9)

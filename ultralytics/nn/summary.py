@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from textwrap import shorten
 from typing import Any
 
@@ -220,28 +220,41 @@ def _head_warnings(rows: Sequence[LayerRow]) -> Iterator[str]:
         )
 
 
-def layer_table(inspection: Inspection) -> str:
-    """Return the layer table, the totals, inferred arguments and warnings as text.
+ORDERS = {"layer": 0, "parameters": 7, "flops": 9, "time": 11}  # column of the table
 
-    GFLOPs of layers are by torch's counter, which includes attention. A layer with several outputs has a line for each.
+
+def layer_table(inspection: Inspection, times: Sequence[float] = (), sort: str = "layer") -> Table:
+    """Return a row for each layer and one for the sum; with the milliseconds of each layer if given.
+
+    GFLOPs of layers are by torch's counter, which includes attention. Sorted by a key of ORDERS, the greatest first.
     """
-    rows, info = inspection.rows, inspection.info
-    columns = (
-        Column("", "d"), Column("from", "d"), Column("name"), Column("module"), Column("arguments"),
-        Column("output", "d"), Column("stride", "g"), Column("parameters", ",d"), Column("%", ".1f"),
-        Column("GFLOPs (torch)", ".3f"), Column("%", ".1f"),
-    )  # fmt: skip
-    flops = sum(row.flops for row in rows)
-    cells: list[list[Cell]] = []
-    for row in rows:
-        line = [row.index, row.written, row.name or "", row.module + "*" * bool(row.assumed)]
-        line.append(shorten(row.arguments, 40, placeholder="..."))  # layers.csv has all of them
-        costs = [row.parameters, percent(row.parameters, info.parameters), row.flops / 1e9, percent(row.flops, flops)]
-        for shape, stride in zip(row.outputs, row.strides, strict=True):
-            cells.append([*line, shape_text(shape), "" if stride is None else stride, *costs])
-            line, costs = [""] * len(line), [""] * len(costs)
-    cells.append([*[""] * 7, info.parameters, "", flops / 1e9, ""])
-    lines = [Table(columns, cells).text(), f"{len(rows)} rows, {info}"]
+    columns = [
+        Column("layer", "d"), Column("from", "d"), Column("name"), Column("module"), Column("arguments"),
+        Column("output", "d"), Column("stride", "d"), Column("parameters", ",d"), Column("%", ".1f"),
+        Column("GFLOPs (torch)", ".3f"), Column("%", ".1f"), Column("Time (ms)", ".3f"), Column("%", ".1f"),
+    ]  # fmt: skip
+    rows: list[list[Cell]] = []
+    costs = [(row.parameters, row.flops / 1e9, time) for row, time in zip_longest(inspection.rows, times, fillvalue=0)]
+    sums = [sum(values) for values in zip(*costs, strict=True)]
+    for row, values in zip(inspection.rows, costs, strict=True):
+        arguments = shorten(row.arguments, 40, placeholder="...")  # layers.csv has all of them
+        strides = " ".join(f"{stride:g}" for stride in row.strides if stride)
+        cells = [row.index, row.written, row.name or "", row.module + "*" * bool(row.assumed), arguments]
+        cells += [" ".join(map(shape_text, row.outputs)), strides]
+        for value, total in zip(values, sums, strict=True):
+            cells += [value, 100 * value / total if total else 0]
+        rows.append(cells)
+    if sort != "layer":
+        rows.sort(key=lambda row: -row[ORDERS[sort]])
+    rows.append(["sum", *[""] * 6, *(cell for total in sums for cell in (total, ""))])
+    shown = len(columns) if times else -2
+    return Table(columns[:shown], [row[:shown] for row in rows])
+
+
+def layer_report(inspection: Inspection) -> str:
+    """Return the layer table, the totals, inferred arguments and warnings as text."""
+    rows = inspection.rows
+    lines = [layer_table(inspection).text(), f"{len(rows)} rows, {inspection.info}"]
     if assumed := [row for row in rows if row.assumed]:
         lines.append("* the module did not register itself; its arguments were inferred:")
         lines += [f"  {row.where}: layer {row.index} {row.module}: {row.assumed}" for row in assumed]
@@ -263,8 +276,3 @@ def layers_csv(inspection: Inspection) -> str:
 def shape_text(shape: Shape) -> str:
     """Format a shape as `256x80x80`, channels first."""
     return "x".join(map(str, shape))
-
-
-def percent(part: float, whole: float) -> float | None:
-    """Return the share in percent; None if the whole is 0."""
-    return 100 * part / whole if whole else None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ultralytics.cfg.values import Range
-from ultralytics.nn.summary import IMAGE, Inspection, LayerRow, inspect_model, layer_table, layers_csv, shape_text
+from ultralytics.nn.summary import IMAGE, Inspection, LayerRow, inspect_model, layer_report, layers_csv, shape_text
 from ultralytics.tools.common import load_network, tool_dir
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
@@ -39,7 +39,7 @@ def command(
     The folder is `runs/inspect` and the model's name by default; it is numbered when taken.
     """
     inspection = inspect_model(load_network(model, nc, modules, meta=True), check_imgsz(imgsz))
-    LOGGER.info(layer_table(inspection))
+    LOGGER.info(layer_report(inspection))
     folder = tool_dir("inspect", project, name, Path(model).stem)
     write_text(folder / "layers.csv", layers_csv(inspection))
     figure = draw_graph(inspection, Path(model).stem)

@@ -10,18 +10,11 @@ import torch
 from torch import nn
 
 from ultralytics.cfg.values import DeviceName, OneOf, Range
-from ultralytics.nn.summary import Inspection, inspect_model, percent, shape_text
+from ultralytics.nn.summary import ORDERS, inspect_model, layer_table
 from ultralytics.tools.common import load_network, tool_dir
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.tables import Column, Table
 from ultralytics.utils.torch_utils import clock, describe_device, select_device
-
-ORDERS = {"layer": 0, "parameters": 4, "flops": 6, "time": 8}  # column of the table
-COLUMNS = (
-    Column("Layer"), Column("Name"), Column("Module"), Column("Output"), Column("Params", ",d"), Column("%", ".1f"),
-    Column("GFLOPs (torch)", ".3f"), Column("%", ".1f"), Column("Time (ms)", ".3f"), Column("%", ".1f"),
-)  # fmt: skip
 
 
 def command(
@@ -49,7 +42,7 @@ def command(
     size = check_imgsz(imgsz, int(max(network.stride)))
     inspection = inspect_model(network, size)
     times = layer_times(network, torch.rand(batch, 3, size, size), place, warmup, repeats)
-    table = profile_table(inspection, times, sort)
+    table = layer_table(inspection, times, sort)
     folder = tool_dir("profile", project, name, Path(model).stem)
     table.write(folder, "profile", f"Layers of {Path(model).stem} at {size} pixels.")
     LOGGER.info(
@@ -81,19 +74,3 @@ def layer_times(
         hook.remove()
     seconds = np.diff([values[2 * warmup :] for values in times.values()])[:, ::2]  # (layers, repeats)
     return (1000 * seconds.mean(1)).tolist()
-
-
-def profile_table(inspection: Inspection, times: list[float], sort: str = "layer") -> Table:
-    """Return a table with a row for each layer and one for the sum. `sort` is a key of ORDERS."""
-    parameters = sum(row.parameters for row in inspection.rows)
-    flops, total = sum(row.flops for row in inspection.rows), sum(times)
-    rows = [
-        (
-            str(row.index), row.name or "", row.module, ", ".join(map(shape_text, row.outputs)), row.parameters,
-            percent(row.parameters, parameters), row.flops / 1e9, percent(row.flops, flops), time, percent(time, total),
-        )
-        for row, time in zip(inspection.rows, times, strict=True)
-    ]  # fmt: skip
-    if sort != "layer":
-        rows.sort(key=lambda row: -row[ORDERS[sort]])
-    return Table(COLUMNS, [*rows, ("sum", "", "", "", parameters, None, flops / 1e9, None, total, None)])

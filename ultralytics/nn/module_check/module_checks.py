@@ -222,21 +222,9 @@ def check_fold(module: ModuleUnderTest) -> str:
         norm.running_mean.uniform_(-0.5, 0.5, generator=generator)
         norm.running_var.uniform_(0.3, 1.5, generator=generator)
     expected = module.evaluate(layer, module.inputs())
-    inputs = module.inputs()
-    fuse_layer(layer, (inputs,) if len(inputs) > 1 and not layer.unpack_inputs else tuple(inputs))
+    fuse_layer(layer, module.arguments(layer, module.inputs()))
     gap = require_close(module.evaluate(layer, module.inputs()), expected, ROUNDING, "fold() changes the output by {}")
     return f"output changes by {gap:.1e} (relative)"
-
-
-class _Flat(nn.Module):
-    """A layer with one argument per map and a tuple of outputs, as the exporter requires."""
-
-    def __init__(self, module: ModuleUnderTest, layer: nn.Module) -> None:
-        super().__init__()
-        self.module, self.layer = module, layer
-
-    def forward(self, *maps: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.module.run(self.layer, list(maps)))
 
 
 def check_onnx(module: ModuleUnderTest) -> str:
@@ -245,22 +233,21 @@ def check_onnx(module: ModuleUnderTest) -> str:
         raise NotApplicable(f"{' and '.join(missing)} not installed: pip install {' '.join(missing)}")
     import onnxruntime
 
-    layer = _Flat(module, module.build()).eval()
-    other = module.inputs(seed=1)
+    layer, other = module.build().eval(), module.inputs(seed=1)
     names = [f"x{i}" for i in range(len(other))]
     # the tracing exporter: the newer one needs another package
     tracing = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         file = str(Path(folder) / "module.onnx")
-        torch.onnx.export(layer, tuple(module.inputs()), file, input_names=names, opset_version=OPSET, **tracing)
+        traced = module.arguments(layer, module.inputs())
+        torch.onnx.export(layer, traced, file, input_names=names, opset_version=OPSET, **tracing)
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         used = {node.name for node in session.get_inputs()}  # unused inputs are dropped
         feed = {name: x.numpy() for name, x in zip(names, other, strict=True) if name in used}
         found = [torch.from_numpy(y) for y in session.run(None, feed)]
-    expected = module.evaluate(layer.layer, other)
-    question = "does forward branch on values or sizes?"
-    gap = require_close(found, expected, ROUNDING, f"onnxruntime differs by {{}}; {question}")
+    remark = "onnxruntime differs by {}; does forward branch on values or sizes?"
+    gap = require_close(found, module.evaluate(layer, other), ROUNDING, remark)
     return f"opset {OPSET}, differs by {gap:.1e} (relative)"
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ultralytics.nn.parser import build_module
 from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module
 from ultralytics.utils.errors import ModelConfigError
-from ultralytics.utils.flops import flatten_tensors, run_layer
+from ultralytics.utils.flops import flatten_tensors
 
 FAILURES = (Exception, SystemExit)  # what a user's module may raise; KeyboardInterrupt is not included
 IMAGE = ((3, 32),)  # `maps` of an image, whose sides are multiples of 32 pixels
@@ -64,9 +64,13 @@ class ModuleUnderTest:
         draw = torch.rand if self.is_image else torch.randn
         return [draw((batch, *shape), generator=generator) for shape in self.shapes(base)]
 
+    def arguments(self, layer: nn.Module, inputs: Sequence[Tensor]) -> tuple[Any, ...]:
+        """Return the arguments of a forward pass: each map, or the list of the maps."""
+        return (list(inputs),) if len(inputs) > 1 and not layer.unpack_inputs else tuple(inputs)
+
     def run(self, layer: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Return the outputs of a forward pass, nested lists flattened."""
-        return flatten_tensors(run_layer(layer, inputs, len(self.maps) > 1))
+        return flatten_tensors(layer(*self.arguments(layer, inputs)))
 
     @torch.no_grad()
     def evaluate(self, layer: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
