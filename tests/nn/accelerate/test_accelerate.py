@@ -44,7 +44,7 @@ def everything(monkeypatch):
 
 def network() -> RTDETRDetectionModel:
     """Build a detector with a layer of every class that has a substitute."""
-    neck = [[-1, 1, "AIFI", [64, 8]], [-1, 1, "DWConv", [64, 3]], [-1, 1, "Conv2", [64, 3]], [-1, 1, "RepConv", [64]]]
+    neck = [[-1, 1, "AIFI", [64, 8]], [-1, 1, "RepConv", [64]]]
     return detector(neck, [[2, 3, -1], 1, "RTDETRDecoder", ["nc", 32, 12, 2, 4, 2]], num_denoising=10)
 
 

@@ -1,5 +1,3 @@
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +7,6 @@ from ultralytics.nn.accelerate import linear as module
 from ultralytics.nn.accelerate.linear import (
     ChannelsFirstLinear,
     ConvolutionLinear,
-    faster_as_convolution,
     linear,
 )
 
@@ -35,44 +32,31 @@ def convolutions(monkeypatch):
     return shapes
 
 
+def trained(layer: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    """Return the output and the gradients of the input and the parameters."""
+    x = x.clone().requires_grad_()
+    out = layer(x)
+    out.square().sum().backward()
+    return [out, x.grad, *(p.grad for p in layer.parameters())]
+
+
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("bias", [True, False])
-def test_outputs_and_gradients_equal_those_of_nn_linear(convolution, convolutions, bias, transposed):
+@pytest.mark.parametrize(("kind", "dtype", "shape"), [
+    (ConvolutionLinear, torch.float32, (1, 256, 1, 140)),
+    (ChannelsFirstLinear, torch.float32, (2, 256, 1, 70)),
+    (ChannelsFirstLinear, torch.float64, None),
+])  # fmt: skip
+def test_outputs_and_gradients_equal_those_of_nn_linear(convolution, convolutions, kind, dtype, shape, transposed):
     torch.manual_seed(0)
-    layer = ConvolutionLinear(256, 128, bias=bias)
-    plain = nn.Linear(256, 128, bias=bias)
+    layer, plain = kind(256, 128).to(dtype), nn.Linear(256, 128).to(dtype)
     plain.load_state_dict(layer.state_dict())
     x = torch.randn(2, 256, 70).transpose(1, 2) if transposed else torch.randn(LARGE)
-    x, same = x.clone().requires_grad_(), x.clone().requires_grad_()
-    upstream = torch.randn(2, 70, 128)
-
-    out, expected = layer(x), plain(same)
-    out.backward(upstream)
-    expected.backward(upstream)
-
-    assert convolutions == [(1, 256, 1, 140)]
-    assert out.is_contiguous()
-    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(x.grad, same.grad, rtol=1e-5, atol=1e-5)
-    for ours, theirs in zip(layer.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-4)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_channels_first_is_the_same_product_in_another_layout(convolution, convolutions, dtype):
-    torch.manual_seed(0)
-    layer, plain = ChannelsFirstLinear(256, 128).to(dtype), nn.Linear(256, 128).to(dtype)
-    plain.load_state_dict(layer.state_dict())
-    x = torch.randn(2, 256, 70, dtype=dtype).transpose(1, 2).requires_grad_()
-    same = x.detach().clone().requires_grad_()
-    out, expected = layer(x), plain(same)
-    out.square().sum().backward()
-    expected.square().sum().backward()
-    assert len(convolutions) == (dtype == torch.float32) and out.transpose(1, 2).is_contiguous()
-    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-4)
-    torch.testing.assert_close(x.grad, same.grad, rtol=1e-5, atol=1e-3)
-    for ours, theirs in zip(layer.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-3)
+    ours, expected = trained(layer, x.to(dtype)), trained(plain, x.to(dtype))
+    assert convolutions == [shape] * (shape is not None)
+    if kind is ConvolutionLinear or transposed:
+        assert (ours[0] if kind is ConvolutionLinear else ours[0].transpose(1, 2)).is_contiguous()
+    for a, b in zip(ours, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -121,14 +105,3 @@ def test_which_processors(monkeypatch, capability, text, expected):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     monkeypatch.setattr(module, "processor", lambda: text)
     assert module.mkl_lacks_avx512.__wrapped__() is expected
-
-
-def test_a_torch_without_mkl_is_left_alone(monkeypatch):
-    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
-    assert module.mkl_lacks_avx512.__wrapped__() is False
-
-
-def test_the_choice_is_made_at_every_call(convolution):
-    layer = copy.deepcopy(ConvolutionLinear(256, 128))
-    assert faster_as_convolution(torch.randn(LARGE), layer.weight)
-    assert not faster_as_convolution(torch.randn(LARGE), layer.double().weight)

@@ -20,8 +20,8 @@ from ultralytics.nn.accelerate.model_cache import ModelCache, has_hooks
 from ultralytics.nn.accelerate.pointwise import merge_pointwise
 from ultralytics.nn.accelerate.query_selection import SelectedGradientDecoder
 from ultralytics.nn.accelerate.self_attention import SplitSelfAttention
-from ultralytics.nn.accelerate.silu import RecomputedConv, RecomputedConv2, RecomputedDWConv, RecomputedRepConv
-from ultralytics.nn.modules.conv import Conv, Conv2, DWConv, RepConv
+from ultralytics.nn.accelerate.silu import RecomputedConv, RecomputedRepConv
+from ultralytics.nn.modules.conv import Conv, RepConv
 from ultralytics.nn.modules.deformable import MSDeformAttn
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.utils import LOGGER
@@ -32,8 +32,6 @@ SUBSTITUTES: tuple[tuple[type[nn.Module], str, type[nn.Module]], ...] = (
     (MSDeformAttn, "value_proj", ChannelsFirstLinear),
     (nn.MultiheadAttention, "", SplitSelfAttention),
     (Conv, "", RecomputedConv),
-    (DWConv, "", RecomputedDWConv),
-    (Conv2, "", RecomputedConv2),
     (RepConv, "", RecomputedRepConv),
     (nn.Linear, "", ConvolutionLinear),
 )
@@ -60,11 +58,12 @@ def for_inference(network: nn.Module, device: torch.device | None = None) -> nn.
     The copy is cached with the network and renewed after a change of its weights or settings. A network that cannot be
     rewritten (exported, fused, or with forward hooks) is returned itself.
 
-    >>> from ultralytics.nn.tasks import RTDETRDetectionModel
-    >>> network = RTDETRDetectionModel("rtdetr-r18.yaml").eval()
-    >>> fast, x = for_inference(network), torch.rand(1, 3, 64, 64)
-    >>> torch.allclose(fast(x)[0], network(x)[0], atol=1e-4)
-    True
+    Examples:
+        >>> from ultralytics.nn.tasks import RTDETRDetectionModel
+        >>> network = RTDETRDetectionModel("rtdetr-r18.yaml").eval()
+        >>> fast, x = for_inference(network), torch.rand(1, 3, 64, 64)
+        >>> torch.allclose(fast(x)[0], network(x)[0], atol=1e-4)
+        True
     """
     if getattr(network, "layer_shapes", None) is None or network.fused or has_hooks(network):
         return network

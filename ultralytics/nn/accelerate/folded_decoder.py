@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,24 +42,21 @@ class FoldedDecoder(RTDETRDecoder):
         for layer in self.decoder.layers:
             layer.cross_attn = SampledAttention(layer.cross_attn, projections)
         del self.input_proj, self.enc_output
-        self.cached_anchors: tuple[Any, tuple[Tensor, Tensor]] | None = None  # of the last shapes
 
     def _project(self, x: list[Tensor]) -> tuple[list[Tensor], Shapes]:
-        """Return the maps as tables (B, h * w, C), exporting as maps (B, C, h, w), and (h, w) of each."""
+        """Return each map as a table (B, h * w, C), and its (h, w)."""
         for layer in self.decoder.layers:
             layer.cross_attn.gathers = not self.export
         shapes = [(level.shape[2], level.shape[3]) for level in x]
-        x = [level.to(self.enc_bias.dtype) for level in x]
-        return x if self.export else [as_table(level) for level in x], shapes
+        return [level.to(self.enc_bias.dtype).flatten(2).transpose(1, 2).contiguous() for level in x], shapes
 
     def _select_queries(self, memory: list[Tensor], shapes: Shapes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         anchors, valid = self._anchors(shapes, self.enc_bias)
 
         # features and scores in parts that fit into the cache; positions with an invalid anchor count as zeros
-        tables = [as_table(level) for level in memory] if self.export else memory
         features = [
             self.enc_norm(encode(rows))
-            for encode, table in zip(self.encode, tables, strict=True)
+            for encode, table in zip(self.encode, memory, strict=True)
             for rows in ((table,) if self.export else table.split(ROWS, 1))
         ]  # (B, rows, hd) each
         blank = self.enc_norm(self.enc_bias).view(1, 1, -1)
@@ -69,17 +65,10 @@ class FoldedDecoder(RTDETRDecoder):
 
         # top-k positions
         best = scores.amax(-1).topk(min(self.num_queries, scores.shape[1]), dim=1).indices  # (B, nq)
-        anchors = gather_rows(anchors.expand(scores.shape[0], -1, -1), best)
-        features = torch.where(anchors[..., :1].isfinite(), gather_from_parts(features, best), blank)
-        return self._initial_queries(features, gather_rows(scores, best), anchors)
-
-    def _anchors(self, shapes: Shapes, like: Tensor) -> tuple[Tensor, Tensor]:
-        if self.export:  # a tracer follows the sizes
-            return super()._anchors(shapes, like)
-        key = (tuple(shapes), like.dtype, like.device)
-        if self.cached_anchors is None or self.cached_anchors[0] != key:
-            self.cached_anchors = (key, super()._anchors(shapes, like))
-        return self.cached_anchors[1]
+        features, scores, anchors = (
+            gather_rows(x, best) for x in (torch.cat(features, 1), scores, anchors.expand(best.shape[0], -1, -1))
+        )
+        return self._initial_queries(torch.where(anchors[..., :1].isfinite(), features, blank), scores, anchors)
 
 
 class SampledAttention(nn.Module):
@@ -91,7 +80,7 @@ class SampledAttention(nn.Module):
     """
 
     sampling_points = MSDeformAttn.sampling_points
-    gathers = True  # False: project the values first, which exporters have operators for
+    gathers = True  # False for exporters: they have operators for projecting all values and sampling them
 
     def __init__(self, attention: MSDeformAttn, projections: Sequence[nn.Conv2d]) -> None:
         super().__init__()
@@ -101,17 +90,13 @@ class SampledAttention(nn.Module):
         self.values = nn.ModuleList(compose(attention.value_proj, projection) for projection in projections)
 
     def forward(self, query: Tensor, refer_bbox: Tensor, value: list[Tensor], value_shapes: Shapes) -> Tensor:
-        """Attend as `MSDeformAttn` does; `value` is a table (B, h * w, C) of each level, or its map (B, C, h, w)."""
+        """Attend as `MSDeformAttn` does; `value` is a table (B, h * w, C) of each level."""
         locations, weights = self.sampling_points(query, refer_bbox)
         if not self.gathers:
             maps = [
-                F.conv2d(level, project.weight[:, :, None, None], project.bias)
-                for project, level in zip(self.values, value, strict=True)
-            ]
-            maps = [
-                level.reshape(-1, level.shape[1] // self.n_heads, h, w)  # (B, C, h, w) -> (B * heads, C / heads, h, w)
-                for level, (h, w) in zip(maps, value_shapes, strict=True)
-            ]
+                project(table).transpose(1, 2).reshape(-1, project.out_features // self.n_heads, h, w)
+                for project, table, (h, w) in zip(self.values, value, value_shapes, strict=True)
+            ]  # (B * heads, C / heads, h, w) each
             return self.output_proj(deformable_sampling(maps, locations, weights))
         total = 0
         corners = bilinear_corners(locations, weights, value_shapes)
@@ -131,22 +116,6 @@ class SampledAttention(nn.Module):
         weight = project.weight.view(self.n_heads, -1, channels).transpose(1, 2)  # (heads, C, C / heads)
         inside = shares.sum(1).view(-1, self.n_heads).t().unsqueeze(2)  # points outside a map read zeros, no bias
         return torch.baddbmm(inside * project.bias.view(self.n_heads, 1, -1), sums, weight)
-
-
-def as_table(level: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, h * w, C), each position a row."""
-    return level.flatten(2).transpose(1, 2).contiguous()
-
-
-def gather_from_parts(parts: list[Tensor], index: Tensor) -> Tensor:
-    """Gather rows (B, n, C) at `index` (B, n) of a table that is split into parts (B, rows, C)."""
-    rows, first = None, 0
-    for part in parts:
-        own = index - first
-        found = gather_rows(part, own.clamp(0, part.shape[1] - 1))
-        rows = found if rows is None else torch.where(own.unsqueeze(-1) < 0, rows, found)
-        first = first + part.shape[1]
-    return rows
 
 
 def bilinear_corners(

@@ -1,10 +1,15 @@
-"""Neck for inference: 1x1 convolutions move before the upsampling and the concatenation that they read."""
+"""Neck for inference: 1x1 convolutions move before the upsampling and the concatenation that they read.
+
+With w = [a, b], w * concat(upsample(x), l * y) = upsample(a * x) + (b l) * y: a has a quarter of the positions, and the
+lateral convolution l is gone.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn.accelerate.graph import LayerGraph
@@ -18,41 +23,16 @@ ENTRIES: dict[type[nn.Module], tuple[str, ...]] = {
 
 
 def merge_pointwise(graph: LayerGraph) -> int:
-    """Merge the entries of each CSP block and split the result over a concatenation where that saves work.
-
-    With w = [a, b], w * concat(upsample(x), l * y) = upsample(a * x) + (b l) * y: a has a quarter of the positions, and
-    the lateral convolution l is gone. Blocks with another pattern stay as they are. Returns the number of blocks.
-    """
+    """Merge the entries of each CSP block, split over a concatenation where that saves work; return how many blocks."""
     merged = 0
     for block in list(graph.layers):
-        entries = [getattr(block, name) for name in entry_names(block)]
-        if entries and all(is_pointwise(entry) for entry in entries) and _same_activation(entries):
-            _merge(graph, block, entries)
+        # subclasses that only have other inner blocks keep the forward
+        names = next((names for kind, names in ENTRIES.items() if type(block).forward is kind.forward), ())
+        entries = [getattr(block, name) for name in names]
+        if entries and all(map(is_pointwise, entries)) and len({repr(entry.act) for entry in entries}) == 1:
+            _merge(graph, block, names)
             merged += 1
     return merged
-
-
-def _merge(graph: LayerGraph, block: nn.Module, entries: list[Conv]) -> None:
-    weight = torch.cat([entry.conv.weight.flatten(1) for entry in entries])  # (channels, c1)
-    bias = torch.cat([entry.conv.bias for entry in entries])
-    (source,) = graph.sources[block]
-    parts = _split_over_concat(graph, source, weight)
-    for layer in dict.fromkeys(layer for part in parts for layer in part.absorbed):
-        graph.remove(layer)
-    first = 0
-    for name, entry in zip(entry_names(block), entries, strict=True):
-        setattr(block, name, ChannelSlice(first, first + entry.conv.out_channels))
-        first += entry.conv.out_channels
-    merged = SplitBlock(SplitConvolution(parts, bias, entries[0].act), block)
-    graph.replace(block, merged, [part.source for part in parts])
-
-
-def entry_names(block: nn.Module) -> tuple[str, ...]:
-    """Return the names of the only convolutions that read the block's input; empty for an unknown class."""
-    for kind, names in ENTRIES.items():
-        if type(block).forward is kind.forward:  # also those that only have other inner blocks
-            return names
-    return ()
 
 
 def is_pointwise(layer: nn.Module) -> bool:
@@ -60,13 +40,7 @@ def is_pointwise(layer: nn.Module) -> bool:
     if type(layer) is not Conv or not isinstance(layer.bn, nn.Identity):
         return False
     conv = layer.conv
-    plain = conv.kernel_size == conv.stride == conv.dilation == (1, 1) and conv.padding == (0, 0) and conv.groups == 1
-    return plain and conv.bias is not None
-
-
-def _same_activation(entries: list[Conv]) -> bool:
-    acts = [entry.act for entry in entries]
-    return all(repr(act) == repr(acts[0]) and not list(act.parameters()) for act in acts)
+    return conv.kernel_size == conv.stride == (1, 1) and conv.padding == (0, 0) and conv.groups == 1
 
 
 @dataclass
@@ -75,9 +49,25 @@ class Part:
 
     source: int
     weight: Tensor  # (channels of the merged convolution, channels of the map)
+    bias: Tensor | float = 0.0
     scale: int = 1  # factor by which its output is upsampled
-    bias: Tensor | None = None
     absorbed: tuple[nn.Module, ...] = ()  # layers that it replaces
+
+
+def _merge(graph: LayerGraph, block: nn.Module, names: tuple[str, ...]) -> None:
+    """Replace a block by one merged convolution and the rest of the block, which reads slices of its channels."""
+    entries = [getattr(block, name) for name in names]
+    weight = torch.cat([entry.conv.weight.double().flatten(1) for entry in entries])  # (channels, c1)
+    bias = torch.cat([entry.conv.bias for entry in entries])
+    parts = _split_over_concat(graph, graph.sources[block][0], weight)
+    for layer in dict.fromkeys(layer for part in parts for layer in part.absorbed):
+        graph.remove(layer)
+    first = 0
+    for name, entry in zip(names, entries, strict=True):
+        setattr(block, name, ChannelSlice(first, first + entry.conv.out_channels))
+        first += entry.conv.out_channels
+    merged = SplitBlock(SplitConvolution(parts, bias, entries[0].act), block)
+    graph.replace(block, merged, [part.source for part in parts])
 
 
 def _split_over_concat(graph: LayerGraph, source: int, weight: Tensor) -> list[Part]:
@@ -87,8 +77,8 @@ def _split_over_concat(graph: LayerGraph, source: int, weight: Tensor) -> list[P
     if type(concat) is not Concat or concat.d != 1 or not graph.reads_once(source):
         return whole
     sources = graph.sources[concat]
-    channels = [graph.map_shape(s)[0] for s in sources]
-    parts = [_absorb(graph, Part(s, w)) for s, w in zip(sources, weight.split(channels, 1), strict=True)]
+    shares = weight.split([graph.map_shape(s)[0] for s in sources], 1)
+    parts = [_absorb(graph, Part(s, share)) for s, share in zip(sources, shares, strict=True)]
     if not any(part.absorbed for part in parts):
         return whole
     parts[0].absorbed += (concat,)
@@ -96,29 +86,22 @@ def _split_over_concat(graph: LayerGraph, source: int, weight: Tensor) -> list[P
 
 
 def _absorb(graph: LayerGraph, part: Part) -> Part:
-    """Absorb the upsampling and the 1x1 convolution without activation that produce the map, where possible."""
+    """Absorb the upsampling and the 1x1 convolutions without activation that produce the map, where possible."""
     layer = graph.producer(part.source)
-    if layer is None or not graph.reads_once(part.source) or layer.num_slots > 1:
+    if layer is None or not graph.reads_once(part.source):
         return part
-    (source,) = graph.sources[layer] if len(graph.sources[layer]) == 1 else (None,)
-    if source is None:
+    weight, bias, scale = part.weight, part.bias, part.scale
+    if type(layer) is nn.Upsample and layer.mode == "nearest" and layer.scale_factor == 2:
+        scale *= 2
+    elif is_pointwise(layer) and isinstance(layer.act, nn.Identity):
+        lateral = layer.conv.weight.double().flatten(1)  # (channels between, channels of the map)
+        out, between, before = weight.shape[0], *lateral.shape
+        if out * before > between * (out + before):  # one product is more work than two
+            return part
+        weight, bias = weight @ lateral, bias + weight @ layer.conv.bias.double()
+    else:
         return part
-    if type(layer) is nn.Upsample and layer.mode == "nearest" and (scale := _whole(layer.scale_factor)):
-        return _absorb(graph, Part(source, part.weight, part.scale * scale, part.bias, (*part.absorbed, layer)))
-    if is_pointwise(layer) and isinstance(layer.act, nn.Identity):
-        lateral = layer.conv.weight.flatten(1).double()  # (channels between, channels of the map)
-        out, between, before = part.weight.shape[0], *lateral.shape
-        if out * before <= between * (out + before):  # one product is no more work than two
-            bias = (part.weight.double() @ layer.conv.bias.double()).to(part.weight)
-            bias = bias if part.bias is None else bias + part.bias
-            weight = (part.weight.double() @ lateral).to(part.weight)
-            return _absorb(graph, Part(source, weight, part.scale, bias, (*part.absorbed, layer)))
-    return part
-
-
-def _whole(scale: float | tuple | None) -> int:
-    """Return an integer scale factor of both sides, 0 for any other."""
-    return int(scale) if isinstance(scale, (int, float)) and scale == int(scale) else 0
+    return _absorb(graph, Part(graph.sources[layer][0], weight, bias, scale, (*part.absorbed, layer)))
 
 
 class SplitConvolution(nn.Module):
@@ -128,13 +111,15 @@ class SplitConvolution(nn.Module):
         super().__init__()
         self.convs, self.scales, self.act = nn.ModuleList(), [part.scale for part in parts], act
         for n, part in enumerate(parts):
-            bias_of_part = torch.zeros_like(bias) if part.bias is None else part.bias
-            self.convs.append(_pointwise(part.weight, bias_of_part if n else bias + bias_of_part))
+            conv = nn.Conv2d(part.weight.shape[1], part.weight.shape[0], 1, bias=n == 0)
+            conv.weight.data = part.weight[:, :, None, None].to(bias.dtype)
+            self.convs.append(conv.requires_grad_(False))
+        self.convs[0].bias.data = (bias + sum(part.bias for part in parts)).to(bias.dtype)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         total, scale = self.convs[0](maps[0]), self.scales[0]
         if scale > 1:
-            total = nn.functional.interpolate(total, scale_factor=float(scale), mode="nearest")
+            total = F.interpolate(total, scale_factor=float(scale), mode="nearest")
         for conv, level, scale in zip(self.convs[1:], maps[1:], self.scales[1:], strict=True):
             add_upsampled(total, conv(level), scale)  # in place: no other layer reads the first
         return self.act(total)
@@ -143,19 +128,10 @@ class SplitConvolution(nn.Module):
 def add_upsampled(total: Tensor, y: Tensor, scale: int) -> None:
     """Add y (B, C, h, w), upsampled by `scale` (nearest), to total (B, C, scale * h, scale * w) in place."""
     if torch.jit.is_tracing() or torch.compiler.is_compiling():  # other runtimes have an operator for it
-        total += y if scale == 1 else nn.functional.interpolate(y, scale_factor=float(scale), mode="nearest")
+        total += y if scale == 1 else F.interpolate(y, scale_factor=float(scale), mode="nearest")
     else:
-        height, width = y.shape[2:]
-        blocks = total.unflatten(3, (width, scale)).unflatten(2, (height, scale))  # (B, C, h, scale, w, scale)
+        blocks = total.unflatten(3, (-1, scale)).unflatten(2, (-1, scale))  # (B, C, h, scale, w, scale)
         blocks += y[:, :, :, None, :, None]
-
-
-@torch.no_grad()
-def _pointwise(weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1).to(weight)
-    conv.weight.copy_(weight[:, :, None, None])
-    conv.bias.copy_(bias)
-    return conv.requires_grad_(False)
 
 
 class ChannelSlice(nn.Module):

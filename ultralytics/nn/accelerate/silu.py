@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from ultralytics.nn.modules.conv import Conv, Conv2, DWConv, RepConv
+from ultralytics.nn.modules.conv import Conv, RepConv
 
 SMALLEST = 1 << 17  # values of a map; keeping smaller ones is cheaper than the call
 LABEL = "SiLU recomputed"
@@ -23,26 +23,12 @@ LABEL = "SiLU recomputed"
 def activate(act: nn.Module, *branches: tuple[nn.Module, Tensor]) -> Tensor:
     """Compute `act` of the sum of norm(x) over all branches (norm, x), x (B, C, H, W) each."""
     total = reduce(torch.add, [norm(x) for norm, x in branches])
-    if not recomputable(act, branches):
+    # a compiler makes this choice itself
+    if total.numel() < SMALLEST or not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return act(total)
     again = [(norm, norm.training or norm.running_mean is None, x) for norm, x in branches]
     with saved_tensors_hooks(lambda _: again, normalized_sum):  # SiLU saves its input and nothing else
         return act(total)
-
-
-def recomputable(act: nn.Module, branches: tuple[tuple[nn.Module, Tensor], ...]) -> bool:
-    """Check that there will be a backward pass, and that the norms give the same sum again in it."""
-    return (
-        can_recompute(act, *(norm for norm, _ in branches))
-        and torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()  # a compiler makes this choice itself
-        and branches[0][1].numel() >= SMALLEST
-    )
-
-
-def can_recompute(act: nn.Module, *norms: nn.Module | None) -> bool:
-    """Check for a SiLU that keeps its input, after plain batch norms."""
-    return type(act) is nn.SiLU and not act.inplace and all(type(norm) is nn.BatchNorm2d for norm in norms)
 
 
 def normalized_sum(branches: list[tuple[nn.BatchNorm2d, bool, Tensor]]) -> Tensor:
@@ -52,6 +38,11 @@ def normalized_sum(branches: list[tuple[nn.BatchNorm2d, bool, Tensor]]) -> Tenso
         statistics = (None, None) if own else (norm.running_mean, norm.running_var)
         parts.append(F.batch_norm(x, *statistics, norm.weight, norm.bias, own, eps=norm.eps))
     return reduce(torch.add, parts)
+
+
+def can_recompute(act: nn.Module, *norms: nn.Module | None) -> bool:
+    """Check for a SiLU that keeps its input, after plain batch norms."""
+    return type(act) is nn.SiLU and not act.inplace and all(type(norm) is nn.BatchNorm2d for norm in norms)
 
 
 class RecomputedConv(Conv):
@@ -68,21 +59,6 @@ class RecomputedConv(Conv):
         return activate(self.act, (self.bn, self.conv(x)))
 
 
-class RecomputedDWConv(RecomputedConv, DWConv):
-    """`DWConv`."""
-
-    plain = DWConv
-
-
-class RecomputedConv2(RecomputedConv, Conv2):
-    """`Conv2`."""
-
-    plain = Conv2
-
-    def forward(self, x: Tensor) -> Tensor:
-        return activate(self.act, (self.bn, self.conv(x) + self.cv2(x)))
-
-
 class RecomputedRepConv(RepConv):
     """`RepConv`."""
 
@@ -91,7 +67,7 @@ class RecomputedRepConv(RepConv):
     @staticmethod
     def applies(module: RepConv) -> bool:
         """Check for SiLU after plain batch norms in all branches."""
-        return hasattr(module, "conv1") and can_recompute(module.act, module.conv1.bn, module.conv2.bn)
+        return can_recompute(module.act, module.conv1.bn, module.conv2.bn)
 
     def forward(self, x: Tensor) -> Tensor:
         branches = [(branch.bn, branch.conv(x)) for branch in (self.conv1, self.conv2)]
