@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ultralytics.nn.registry import register
 from ultralytics.nn.weights import load_matching, read_state_dict
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError, UserError, WeightsError, did_you_mean
+from ultralytics.utils.files import first_line
 
 MAX_MAPS = 5  # layer numbers of a layer with several outputs
 SIZE = (640, 640)  # for networks that are built for one image size
@@ -23,45 +25,31 @@ STRIDES = (2, 4, 8, 16, 32)
 
 
 class FeatureBackbone(nn.Module):
-    """A network of another library that returns feature maps, finest first.
-
-    Its normalizations keep their own epsilon and momentum (`keeps_norm`), which published weights require.
+    """A network of another library that returns a sequence or a dictionary of feature maps, finest first.
 
     Args:
         name: name of the network, for messages.
-        net: network that returns a sequence of maps, or a dictionary of them.
+        net: the network.
         widths: channels of the maps.
         channels_last: whether the maps are (B, H, W, C).
         frozen: names of the parameters to freeze.
     """
 
-    keeps_norm = True
+    keeps_norm = True  # its normalizations keep their epsilon and momentum, which published weights require
 
     def __init__(self, name: str, net: nn.Module, widths: Sequence[int], channels_last: bool, frozen: set[str]):
         super().__init__()
         self.name, self.net, self.width_list, self.channels_last = name, net, list(widths), channels_last
-        for path, parameter in net.named_parameters():
-            if path in frozen:
-                parameter.requires_grad_(False)
+        for path in frozen:
+            net.get_parameter(path).requires_grad_(False)
         self.frozen_modules = sorted({path.rpartition(".")[0] for path in frozen} - {""})
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Compute the maps.
-
-        Args:
-            x: (B, C, H, W).
-
-        Returns:
-            One (B, width, H / stride, W / stride) per map.
-
-        Raises:
-            UserError: the network does not accept this image size.
-        """
+        """Compute maps (B, width, H / stride, W / stride). Raise UserError if the network needs another image size."""
         try:
-            maps = self.net(x)
+            maps = _as_list(self.net(x))
         except AssertionError as error:
             raise UserError(f"{self.name} does not accept images of {tuple(x.shape[2:])}: {error}") from error
-        maps = list(maps.values()) if isinstance(maps, dict) else list(maps)
         return [m.permute(0, 3, 1, 2).contiguous() for m in maps] if self.channels_last else maps
 
     def train(self, mode: bool = True) -> FeatureBackbone:
@@ -72,17 +60,14 @@ class FeatureBackbone(nn.Module):
         return self
 
 
-def frozen_parameters(name: str, net: nn.Module, frozen_stages: int, size: tuple[int, int], channels: int) -> set[str]:
-    """Return the names of the parameters that the first `frozen_stages` maps of a meta-device network depend on.
+def _as_list(maps: Any) -> list[Tensor]:
+    return list(maps.values()) if isinstance(maps, dict) else list(maps)
 
-    Raises:
-        ModelConfigError: the network has fewer maps.
-    """
-    if frozen_stages == 0 and frozen_stages is not False:
-        return set()
-    maps = net(torch.empty(1, channels, *size, device="meta"))
-    maps = list(maps.values()) if isinstance(maps, dict) else list(maps)
-    if isinstance(frozen_stages, bool) or not isinstance(frozen_stages, int) or not 0 < frozen_stages <= len(maps):
+
+def frozen_parameters(name: str, net: nn.Module, frozen_stages: int, image: tuple[int, int, int]) -> set[str]:
+    """Return the names of the parameters that the first `frozen_stages` maps of a meta-device network depend on."""
+    maps = _as_list(net(torch.empty(1, *image, device="meta")))
+    if frozen_stages not in range(1, len(maps) + 1):
         raise ModelConfigError(f"{name}: frozen_stages must be 0 to {len(maps)}, got {frozen_stages!r}")
     names, parameters = zip(*net.named_parameters(), strict=True)
     total = sum(feature.sum() for feature in maps[:frozen_stages])
@@ -90,22 +75,28 @@ def frozen_parameters(name: str, net: nn.Module, frozen_stages: int, size: tuple
     return {path for path, gradient in zip(names, gradients, strict=True) if gradient is not None}
 
 
+@contextmanager
+def _explained_download(what: str) -> Iterator[None]:
+    """Raise WeightsError with the ways out if a download in the block fails."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"{what} cannot be downloaded ({type(error).__name__}: {first_line(error)}); "
+            "use none (pretrained=False, weights=None), or the path of a weights file"
+        ) from error
+
+
 # timm -----------------------------------------------------------------------------------------------------------------
 
 
-def timm_plan(
-    ctx: RowContext,
-    name: str,
-    pretrained: bool | str = False,
-    out_indices: Sequence[int] | None = None,
-    frozen_stages: int = 0,
-) -> LayerSpec:
+def timm_plan(ctx: RowContext, name: str, pretrained: Any = False, out_indices: Any = None, *rest: Any) -> LayerSpec:
     """Plan `[name, pretrained, out_indices, frozen_stages]`; channels are those of timm's `feature_info`."""
     ctx.require_once()
     size = tuple(ctx.sizes[0]) if ctx.sizes else SIZE
-    widths = timm_on_meta(name, _indices(name, out_indices), ctx.c1, size)[0].feature_info.channels()
+    widths = timm_on_meta(name, tuple(out_indices) if out_indices else None, ctx.c1, size)[0].feature_info.channels()
     extra = {"channels": ctx.c1, "img_size": size}
-    return LayerSpec((name, pretrained, out_indices, frozen_stages), tuple(widths), kwargs=extra)
+    return LayerSpec((name, pretrained, out_indices, *rest), tuple(widths), kwargs=extra)
 
 
 @register(timm_plan)
@@ -116,37 +107,25 @@ class TimmBackbone(FeatureBackbone):
         name: model name with or without a tag, such as `resnet18.a1_in1k`.
         pretrained: True downloads timm's weights once; or a file with weights of this network.
         out_indices: indices of the features; None: timm's default, the last five of it.
-        frozen_stages: number of features whose parameters are frozen; 0 trains everything.
+        frozen_stages: number of default features whose parameters are frozen; 0 trains everything.
         channels: image channels.
         img_size: (height, width) for networks that are built for one image size.
-
-    Raises:
-        ModelConfigError: timm has no such network, or it returns no features.
-        WeightsError: the weights cannot be downloaded, or do not fit.
 
     Examples:
         >>> [tuple(m.shape[1:]) for m in TimmBackbone("resnet10t")(torch.rand(2, 3, 64, 64))][-1]
         (512, 2, 2)
     """
 
-    def __init__(
-        self,
-        name: str,
-        pretrained: bool | str = False,
-        out_indices: Sequence[int] | None = None,
-        frozen_stages: int = 0,
-        channels: int = 3,
-        img_size: tuple[int, int] = SIZE,
-    ):
-        if not isinstance(pretrained, bool | str | Path):
-            raise ModelConfigError(f"{name}: pretrained must be True, False or a path, got {pretrained!r}")
-        indices = _indices(name, out_indices)
-        template, options = timm_on_meta(name, indices, channels, tuple(img_size))
-        every = timm_on_meta(name, None, channels, tuple(img_size))[0] if frozen_stages else template
-        frozen = frozen_parameters(name, every, frozen_stages, tuple(img_size), channels)
+    def __init__(self, name, pretrained=False, out_indices=None, frozen_stages=0, channels=3, img_size=SIZE):
+        size = tuple(img_size)
+        template, options = timm_on_meta(name, tuple(out_indices) if out_indices else None, channels, size)
+        frozen: set[str] = set()
+        if frozen_stages:
+            default, _ = timm_on_meta(name, None, channels, size)
+            frozen = frozen_parameters(name, default, frozen_stages, (channels, *size))
+        last = str(getattr(template, "output_fmt", "NCHW")).endswith("NHWC")
         net = _timm_network(name, pretrained, options)
-        layout = str(getattr(template, "output_fmt", "NCHW"))
-        super().__init__(name, net, template.feature_info.channels(), layout.endswith("NHWC"), frozen)
+        super().__init__(name, net, template.feature_info.channels(), last, frozen)
         self.pretrained = pretrained  # decides the default of backbone_lr_ratio
 
 
@@ -156,39 +135,29 @@ def timm_on_meta(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Build a network without storage, for any image size if it has an option for that.
 
-    Returns:
-        The network in eval mode, and the keyword arguments it was built with.
-
-    Raises:
-        ModelConfigError: timm has no such network, or it returns no such features.
+    Returns the network in eval mode, and the keyword arguments it was built with.
     """
     import timm
 
-    if not isinstance(name, str) or not timm.is_model(name):
-        near = did_you_mean(str(name), [*timm.list_models(), *timm.list_pretrained()])
+    if not timm.is_model(name):
+        near = did_you_mean(name, [*timm.list_models(), *timm.list_pretrained()])
         raise ModelConfigError(f"timm {timm.__version__} has no network {name!r}{near}")
-    common = {"features_only": True, "in_chans": channels} | ({} if indices is None else {"out_indices": indices})
+    options = {"features_only": True, "in_chans": channels, "out_indices": indices}
     for any_size in ({"dynamic_img_size": True}, {}, {"img_size": size}):
         try:
             with torch.device("meta"), torch.no_grad():
-                net = timm.create_model(name, **common, **any_size).eval()
+                net = timm.create_model(name, **options, **any_size).eval()
                 net(torch.empty(1, channels, *size))
-            return net, {**common, **any_size}
         except (TypeError, AssertionError, ValueError, RuntimeError, LookupError) as error:  # unknown option or size
             failure = error
+            continue
+        default = tuple(net.feature_info.out_indices)
+        if indices is None and len(default) > MAX_MAPS:
+            return timm_on_meta(name, default[-MAX_MAPS:], channels, size)
+        return net, {**options, **any_size}
     raise ModelConfigError(
-        f"{name}: timm cannot build it with out_indices={indices}: {error_line(failure)}"
+        f"{name}: timm cannot build it with out_indices={indices}: {type(failure).__name__}: {first_line(failure)}"
     ) from failure
-
-
-def _indices(name: str, out_indices: Sequence[int] | int | None) -> tuple[int, ...]:
-    """Return the indices of the features, by default the last five that timm returns."""
-    if out_indices is None:
-        return tuple(timm_on_meta(name, None, 3, SIZE)[0].feature_info.out_indices[-MAX_MAPS:])
-    indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
-    if not 1 <= len(indices) <= MAX_MAPS or not all(type(index) is int for index in indices):
-        raise ModelConfigError(f"{name}: out_indices must be 1 to {MAX_MAPS} integers, got {out_indices!r}")
-    return indices
 
 
 def _timm_network(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Module:
@@ -196,13 +165,8 @@ def _timm_network(name: str, pretrained: bool | str, options: dict[str, Any]) ->
     import timm
 
     if isinstance(pretrained, bool):
-        try:
+        with _explained_download(f"{name}: its weights"):
             return timm.create_model(name, pretrained=pretrained, **options)
-        except (OSError, RuntimeError) as error:
-            raise WeightsError(
-                f"{name}: its weights cannot be downloaded ({error_line(error)}); "
-                "use pretrained=False, or the path of a weights file"
-            ) from error
     source = read_state_dict(pretrained)
     with torch.device("meta"):
         known = timm.create_model(name).state_dict()
@@ -213,25 +177,19 @@ def _timm_network(name: str, pretrained: bool | str, options: dict[str, Any]) ->
     try:
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": source}, **options)
     except RuntimeError as error:
-        raise WeightsError(f"{pretrained}: does not fit {name}: {error_line(error)}") from error
+        raise WeightsError(f"{pretrained}: does not fit {name}: {first_line(error)}") from error
 
 
 # torchvision ----------------------------------------------------------------------------------------------------------
 
 
-def torchvision_plan(
-    ctx: RowContext,
-    name: str,
-    weights: str | None = None,
-    nodes: Sequence[int] | Sequence[str] | None = None,
-    frozen_stages: int = 0,
-) -> LayerSpec:
+def torchvision_plan(ctx: RowContext, name: str, weights: Any = None, nodes: Any = None, *rest: Any) -> LayerSpec:
     """Plan `[name, weights, nodes, frozen_stages]`; channels come from a run on the meta device."""
     ctx.require_once()
     if ctx.c1 != 3:
         raise ModelConfigError(f"torchvision networks need images of 3 channels, got {ctx.c1}")
-    maps = torchvision_maps(name)
-    return LayerSpec((name, weights, nodes, frozen_stages), tuple(maps[n][0] for n in _nodes(name, nodes)))
+    widths = tuple(torchvision_maps(name)[node][0] for node in _nodes(name, nodes))
+    return LayerSpec((name, weights, nodes, *rest), widths)
 
 
 @register(torchvision_plan)
@@ -244,29 +202,17 @@ class TorchVisionBackbone(FeatureBackbone):
         nodes: names of the modules whose outputs are the maps, or indices into the default ones; None: the last map of
             each stride 2, 4, 8, 16, 32.
         frozen_stages: number of default maps whose parameters are frozen; 0 trains everything.
-
-    Raises:
-        ModelConfigError: there is no such classifier, or it has no such maps.
-        WeightsError: the weights cannot be downloaded, or do not fit.
     """
 
-    def __init__(
-        self,
-        name: str,
-        weights: str | None = None,
-        nodes: Sequence[int] | Sequence[str] | None = None,
-        frozen_stages: int = 0,
-    ):
+    def __init__(self, name, weights=None, nodes=None, frozen_stages=0):
         from torchvision.models.feature_extraction import create_feature_extractor
 
-        if not isinstance(weights, str | Path | None):
-            raise ModelConfigError(f"{name}: weights must be a name of published weights or a file, got {weights!r}")
         maps, chosen = torchvision_maps(name), _nodes(name, nodes)
         frozen: set[str] = set()
         if frozen_stages:
-            template = create_feature_extractor(_classifier(name), _nodes(name, None))
-            frozen = frozen_parameters(name, template, frozen_stages, TRACE_SIZE, 3)
-        net = create_feature_extractor(_classifier(name, weights, meta=False), chosen)
+            default = create_feature_extractor(_classifier(name), _nodes(name, None))
+            frozen = frozen_parameters(name, default, frozen_stages, (3, *TRACE_SIZE))
+        net = create_feature_extractor(_torchvision_network(name, weights), chosen)
         super().__init__(name, net, [maps[n][0] for n in chosen], maps[chosen[0]][2], frozen)
         self.pretrained = weights  # decides the default of backbone_lr_ratio
 
@@ -295,7 +241,7 @@ def torchvision_maps(name: str) -> dict[str, tuple[int, int, bool]]:
     return maps
 
 
-def _nodes(name: str, nodes: Sequence[int] | Sequence[str] | int | str | None) -> list[str]:
+def _nodes(name: str, nodes: Sequence[int] | Sequence[str] | None) -> list[str]:
     """Return the names of the modules whose outputs are the maps."""
     maps = torchvision_maps(name)
     layouts = [last for _, stride, last in maps.values() if stride in STRIDES]
@@ -304,45 +250,36 @@ def _nodes(name: str, nodes: Sequence[int] | Sequence[str] | int | str | None) -
     found = [default[stride] for stride in sorted(default)]
     if not found:
         raise ModelConfigError(f"{name}: none of its modules outputs a map (B, C, H, W) at a stride of {STRIDES}")
-    if nodes is None:
-        return found
-    chosen = [nodes] if isinstance(nodes, int | str) else list(nodes)
-    chosen = [found[n] if isinstance(n, int) and -len(found) <= n < len(found) else n for n in chosen]
+    chosen = found if nodes is None else [found[n] if n in range(len(found)) else n for n in nodes]
     for node in chosen:
         if node not in maps:
             raise ModelConfigError(f"{name}: no module {node!r} outputs a map{did_you_mean(str(node), maps)}")
-    if not 1 <= len(chosen) <= MAX_MAPS:
-        raise ModelConfigError(f"{name}: nodes must name 1 to {MAX_MAPS} maps, got {len(chosen)}")
     return chosen
 
 
-def _classifier(name: str, weights: str | None = None, meta: bool = True) -> nn.Module:
-    """Build a classifier of torchvision: on the meta device in eval mode, or with its weights."""
+def _classifier(name: str, device: str = "meta") -> nn.Module:
+    """Build a classifier of torchvision in eval mode with random weights."""
     from torchvision import models
 
     known = models.list_models(module=models)
     if name not in known:
         raise ModelConfigError(f"torchvision.models has no classifier {name!r}{did_you_mean(str(name), known)}")
     quick = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}  # else minutes of scipy
-    if meta:
-        return models.get_model(name, weights=None, **quick).eval().to("meta")
-    if weights is None or Path(weights).suffix:
-        net = models.get_model(name, weights=None, **quick)
-        if weights is not None:
-            load_matching(net, read_state_dict(weights), origin=str(weights))
+    return models.get_model(name, weights=None, **quick).eval().to(device)
+
+
+def _torchvision_network(name: str, weights: str | None) -> nn.Module:
+    """Build a classifier with its weights."""
+    from torchvision import models
+
+    if weights is None:
+        return _classifier(name, "cpu")
+    if isinstance(weights, Path | str) and Path(weights).suffix:
+        load_matching(net := _classifier(name, "cpu"), read_state_dict(weights), origin=str(weights))
         return net
     published = list(models.get_model_weights(name).__members__)
     if weights not in published:
-        raise ModelConfigError(f"{name}: no weights {weights!r}{did_you_mean(weights, published)}; known: {published}")
-    try:
+        near = did_you_mean(str(weights), published)
+        raise ModelConfigError(f"{name}: no weights {weights!r}{near}; known: {published}, or a file")
+    with _explained_download(f"{name}: its weights {weights}"):
         return models.get_model(name, weights=weights)
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"{name}: its weights {weights} cannot be downloaded ({error_line(error)}); "
-            "leave weights out, or pass the path of a weights file"
-        ) from error
-
-
-def error_line(error: Exception | None) -> str:
-    """Return the type of an error and the first line of its message."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
