@@ -135,8 +135,7 @@ class ImageSource:
         height, width = item.shape
         if self.max_side is None and not self.keep_ratio:
             return self.imgsz, self.imgsz
-        longest = self.imgsz if self.max_side is None else min(self.max_side, max(height, width))
-        scale = longest / max(height, width)
+        scale = (min(self.max_side, max(height, width)) if self.max_side else self.imgsz) / max(height, width)
         return max(1, round(height * scale)), max(1, round(width * scale))
 
 

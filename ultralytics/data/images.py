@@ -148,7 +148,7 @@ def pillow_to_bgr(image: Image.Image) -> np.ndarray:
         gray = np.clip(np.asarray(image) // 256, 0, 255).astype(np.uint8)
         return np.repeat(gray[..., None], 3, axis=2)  # (H, W) -> (H, W, 3)
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no fixed range; convert the file to 8 or 16 bits")
+        raise DataError("floating-point pixels have no fixed range; convert the image to 8 or 16 bits")
     if "A" in image.mode or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image.convert("RGBA"))
     rgb = image if image.mode == "RGB" else image.convert("RGB")  # convert copies even an RGB image
@@ -158,10 +158,7 @@ def pillow_to_bgr(image: Image.Image) -> np.ndarray:
 def to_bgr(image: np.ndarray | Image.Image) -> np.ndarray:
     """Convert a PIL image or uint8 array, gray (H, W), BGR (H, W, 3) or BGRA (H, W, 4), to uint8 BGR (H, W, 3)."""
     if isinstance(image, Image.Image):
-        try:
-            return pillow_to_bgr(ImageOps.exif_transpose(image))  # reads the file only now
-        except PILLOW_ERRORS as error:
-            raise DataError(f"source: PIL image {getattr(image, 'filename', '')}: {error}") from error
+        return pillow_to_bgr(ImageOps.exif_transpose(image))  # reads the file only now
     channels = image.shape[2] if image.ndim == 3 else 1
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in (1, 3, 4) or image.size == 0:
         raise DataError(

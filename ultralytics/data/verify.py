@@ -7,7 +7,7 @@ import json
 import os
 import textwrap
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -97,7 +97,8 @@ def scan_split(config: DatasetConfig, split: str) -> Scan:
     folders, categories = config.splits[split], None
     if json_file := config.annotations.get(split):
         coco = _read_matching_json(json_file, config)
-        images = [_find_image(entry["file_name"], (*folders, config.root)) for entry in coco.images]
+        places = [[folder / entry["file_name"] for folder in (*folders, config.root)] for entry in coco.images]
+        images = [next(filter(Path.is_file, files), files[0]) for files in places]
         readers = [partial(_coco_rows, coco, entry) for entry in coco.images]
         ids, categories = [entry["id"] for entry in coco.images], tuple(coco.categories)
         files, place = [json_file, *images], json_file.with_suffix("")
@@ -143,10 +144,6 @@ def _read_matching_json(file: Path, config: DatasetConfig) -> CocoJson:
                 f"{config.yaml_file or 'the data'}; remove names to use those of the json"
             )
     return coco
-
-
-def _find_image(name: str, folders: Sequence[Path]) -> Path:
-    return next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)
 
 
 def _read_all(images: list[Path], ids: list[int | str], readers: list[Callable[..., Rows]], split: str) -> Labels:
