@@ -1,13 +1,11 @@
 """Build models from rows: layer numbers, scales, settings; errors are in test_parser_errors.py."""
 
-import pytest
 import yaml
 from torch import nn
 
 from ultralytics.cfg.model_yaml import MODELS_DIR
 from ultralytics.nn.modules import Conv, RepC3
-from ultralytics.nn.tasks import RTDETRDetectionModel, parse_model
-from ultralytics.utils.errors import ModelConfigError
+from ultralytics.nn.tasks import parse_model
 
 M0 = yaml.safe_load((MODELS_DIR / "rt-detr" / "rtdetr-efficientvit-m0.yaml").read_text())
 
@@ -42,10 +40,3 @@ def test_activation_of_a_file_holds_for_that_file_only():
 def test_layers_of_torch_get_their_channels_by_a_run_on_meta():
     layers, _ = parse_model(small([-1, 1, "nn.Conv2d", [16, 40, 3, 1, 1]], [-1, 1, "Conv", [8]]))
     assert layers[4].conv.in_channels == 40
-
-
-def test_errors_of_a_file_keep_their_line_when_settings_are_given(tmp_path):
-    file = tmp_path / "net.yaml"
-    file.write_text(yaml.safe_dump(small([-1, 1, "Cnv", [64]]), default_flow_style=None))
-    with pytest.raises(ModelConfigError, match=r"^net\.yaml:\d+: no module 'Cnv'"):
-        RTDETRDetectionModel(file, overrides={"num_queries": 5})

@@ -20,7 +20,7 @@ from ultralytics.cfg.model_yaml import PYRAMID, ModelSpec, Row
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module, why_missing
-from ultralytics.nn.signatures import candidates, check_call, decorator, show_call, takes_classes, without_pretrained
+from ultralytics.nn.signatures import candidates, decorator, show_call, without_pretrained
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
 from ultralytics.utils.flops import Shape, output_shapes, takes_each_map
 
@@ -134,12 +134,10 @@ class _Builder:
         absolute = source if source >= 0 else number + source
         if number == 0 and source == -1:
             return -1
-        if not 0 <= absolute < number:
-            known = f"only 0 to {number - 1} exist before it" if number else "the first layer reads the image: -1"
+        full = [i for i, shape in enumerate(self.maps) if shape is not None]
+        if absolute not in full:
+            known = f"only {full} have an output" if full else "the first layer reads the image: -1"
             raise ModelConfigError(f"{where} reads from {source}, but {known}")
-        if self.maps[absolute] is None:
-            full = [i for i, shape in enumerate(self.maps) if shape is not None]
-            raise ModelConfigError(f"{where} reads from {source}, an empty slot; layers with an output: {full}")
         return absolute
 
     def _resolve_name(self, source: str, where: str) -> int:
@@ -164,13 +162,15 @@ def _build_row(
 ) -> tuple[nn.Module, list[Shape], int | tuple[int, ...] | None]:
     """Return the layer, its output shapes, and the channels that its plan states."""
     context = replace(context, find=partial(resolve_module, folders=folders))
-    module = resolve_module(row.module, row.where, folders)
+    try:
+        module = context.find(row.module)
+    except ModelConfigError as error:
+        raise ModelConfigError(f"{row.where}: {error}") from None
     args = tuple(context.nc if arg == "nc" else arg for arg in row.args)
     how = ""
     if module.plan is None:
         spec, layer, shapes, how = _infer(module, args, where, context, folders)
     else:
-        check_call(module.plan, (context, *args), {}, f"{where}: its arguments are", hidden=1)
         try:
             spec = module.plan(context, *args)
         except Exception as error:  # a user's plan may fail in any way
@@ -202,8 +202,6 @@ def _infer(
         state = torch.get_rng_state()  # a failed attempt must not change the weights of the next
         try:
             layer, shapes = _construct(module, spec, context, where)
-            if any(len(shape) != 4 for shape in shapes) and not takes_classes(module.build):
-                raise ModelConfigError(f"{where}: returns shapes {shapes}; expected maps (B, C, H, W)")
         except ModelConfigError as error:
             first_error, first_guess = first_error or error, first_guess or (spec, how)
             torch.set_rng_state(state)
@@ -237,10 +235,9 @@ def _construct(
     module: RegisteredModule, spec: LayerSpec, context: RowContext, where: str
 ) -> tuple[nn.Module, list[Shape]]:
     """Return the layer and its output shapes for the row's inputs; an error ends with what to change."""
-    check_call(module.build, spec.args, spec.kwargs, f"{where}: its constructor takes")
     call = f"{where}({', '.join(map(repr, spec.args))})"
-    spec = without_pretrained(module.build, spec) if context.from_checkpoint else spec
     try:
+        spec = without_pretrained(module.build, spec) if context.from_checkpoint else spec
         copies = nn.Sequential(*(module.build(*spec.args, **spec.kwargs) for _ in range(spec.copies)))
     except Exception as error:  # a user's constructor may fail in any way
         raise ModelConfigError(f"{call} cannot be built: {_reason(error)}") from error
@@ -255,14 +252,14 @@ def _construct(
     try:
         return layer, output_shapes(layer, inputs, context.takes_list, where, known=context.from_checkpoint)
     except ModelConfigError as error:
-        raise ModelConfigError(f"{error}{_remedy(layer, spec, context, inputs)}") from error
+        raise ModelConfigError(f"{error}{_remedy(layer, context, inputs)}") from error
 
 
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, ModelConfigError) else f"{type(error).__name__}: {error}"
 
 
-def _remedy(layer: nn.Module, spec: LayerSpec, ctx: RowContext, inputs: list[Shape]) -> str:
+def _remedy(layer: nn.Module, ctx: RowContext, inputs: list[Shape]) -> str:
     """Return the likely remedy for a layer that failed, starting with `; `, or ''. What can be tried is tried."""
 
     def runs(layer: nn.Module, inputs: list[Shape], takes_list: bool) -> bool:
@@ -280,13 +277,6 @@ def _remedy(layer: nn.Module, spec: LayerSpec, ctx: RowContext, inputs: list[Sha
     if len(set(ctx.sizes)) > 1:
         sizes = " and ".join(dict.fromkeys(f"{h}x{w}" for h, w in ctx.sizes))
         return f"; its inputs have different sizes, {sizes}: make them equal with nn.Upsample or a stride of 2"
-    if isinstance(spec.out, tuple) and ctx.c1 != 3:
-        return f"; it is a backbone, which reads the image (3 channels): make it the first row; here it gets {ctx.c1}"
-    if spec.copies > 1 and runs(layer[0], inputs, ctx.takes_list):
-        return (
-            f"; {spec.copies} copies run in sequence, each built for {ctx.c1} input channels: make its output "
-            f"channels {ctx.c1}, or write 1 in the second column"
-        )
     return ""
 
 

@@ -14,31 +14,18 @@ from ultralytics.utils.errors import ModelConfigError
 
 @dataclass(frozen=True)
 class RowContext:
-    """What a plan may use besides the row's arguments.
+    """What a plan may use besides the row's arguments."""
 
-    Attributes:
-        inputs: channels of each input map.
-        repeats: second column of the row, multiplied by the depth of the scale.
-        nc: number of classes.
-        width: channel multiplier of the scale.
-        max_channels: channel limit of the scale, applied before `width`.
-        settings: top-level keys that configure the decoder, such as `num_queries`.
-        sizes: (height, width) of each input map, for an image of 640 x 640.
-        takes_list: whether the row lists its inputs in brackets.
-        find: returns a module by its name, for rows that name one among their arguments.
-        from_checkpoint: whether a checkpoint's weights are loaded next, so pretrained ones are not needed.
-    """
-
-    inputs: tuple[int, ...]
-    repeats: int = 1
-    nc: int = 80
-    width: float = 1.0
-    max_channels: float = float("inf")
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    sizes: tuple[tuple[int, int], ...] = ()
-    takes_list: bool = False
-    find: Callable[[str], Any] | None = None
-    from_checkpoint: bool = False
+    inputs: tuple[int, ...]  # channels of each input map
+    repeats: int = 1  # second column of the row, multiplied by the depth of the scale
+    nc: int = 80  # number of classes
+    width: float = 1.0  # channel multiplier of the scale
+    max_channels: float = float("inf")  # channel limit of the scale, applied before `width`
+    settings: Mapping[str, Any] = field(default_factory=dict)  # top-level keys for the decoder, such as `num_queries`
+    sizes: tuple[tuple[int, int], ...] = ()  # (height, width) of each input map, for an image of 640 x 640
+    takes_list: bool = False  # whether the row lists its inputs in brackets
+    find: Callable[[str], Any] | None = None  # returns a module by its name, for rows that name one as an argument
+    from_checkpoint: bool = False  # whether a checkpoint's weights are loaded next, instead of pretrained ones
 
     @property
     def c1(self) -> int:
@@ -63,18 +50,11 @@ class RowContext:
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """The constructor call for a row, and the channels of its output.
-
-    Attributes:
-        args: positional arguments.
-        out: output channels; a tuple for a layer with several outputs; None to measure them on the meta device.
-        copies: number of instances in sequence.
-        kwargs: keyword arguments.
-    """
+    """The constructor call for a row, and the channels of its output."""
 
     args: tuple[Any, ...]
-    out: int | tuple[int, ...] | None
-    copies: int = 1
+    out: int | tuple[int, ...] | None  # a tuple for several outputs; None to measure them on the meta device
+    copies: int = 1  # instances in sequence
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -1,8 +1,7 @@
 """Find the module that a row names: registered modules, and the files of module folders.
 
-`nn/Addmodules` and the folders that users name are imported when a model is built. A folder becomes a package below
-`ultralytics.nn`, so that its files may import each other (`from .conv import Conv`) and this package
-(`from ..modules.conv import autopad`), as they do in forks.
+A folder becomes a package below `ultralytics.nn` when a model is built, so that its files may import each other
+(`from .conv import Conv`) and this package (`from ..modules.conv import autopad`), as they do in forks.
 """
 
 from __future__ import annotations
@@ -108,36 +107,33 @@ def register(plan: PlanFunction, name: str | None = None, overridable: bool = Fa
     return decorate
 
 
-def resolve_module(name: str, where: str = "", folders: Sequence[Path] | None = None) -> RegisteredModule:
+def resolve_module(name: str, folders: Sequence[Path] | None = None) -> RegisteredModule:
     """Return the module that a row names: `Class`, `file.Class`, or `nn.Class` for a layer of torch.
 
     Folders are searched in their order. Registered modules come before unregistered ones, except that a folder's own
     class replaces ours if the folder's `__init__.py` imports it and the published package has no such name. Raise
-    ModelConfigError, starting with `where`, if no module has this name, or several files define it.
+    ModelConfigError if no module has this name, or several files define it.
     """
-    prefix = f"{where}: " if where else ""
     if name.startswith(("nn.", "torch.nn.")):
         layer = getattr(nn, name.rpartition(".")[2], None)
         if not (inspect.isclass(layer) and issubclass(layer, nn.Module)):
-            raise ModelConfigError(f"{prefix}torch.nn has no layer {name!r}{did_you_mean(name[3:], dir(nn))}")
+            raise ModelConfigError(f"torch.nn has no layer {name!r}{did_you_mean(name[3:], dir(nn))}")
         return RegisteredModule(name, layer, None, "torch.nn")
     folders = module_folders() if folders is None else folders
     imported = [import_folder(path) for path in folders]
     registered = next((f.registered[name] for f in imported if name in f.registered), REGISTRY.get(name))
-    try:
-        if registered is not None and not registered.overridable:
-            found = (_replacement(registered, folder) for folder in imported)
-        else:
-            found = (_definition(name, folder) for folder in imported)
-        found = next(filter(None, found), registered)
-    except ModelConfigError as error:
-        raise ModelConfigError(f"{prefix}{error}") from None
-    if found is None:
-        hint = why_missing(name, folders) or did_you_mean(name, defined_names(folders))
-        searched = ", ".join(map(str, folders))
-        hint = hint or f"; looked in {searched}. Name its folder by modules=FOLDER, or `modules:` in the model file"
-        raise ModelConfigError(f"{prefix}no module {name!r}{hint}")
-    return found
+    if registered is not None and not registered.overridable:
+        found = (_replacement(registered, folder) for folder in imported)
+    else:
+        found = (_definition(name, folder) for folder in imported)
+    if module := next(filter(None, found), registered):
+        return module
+    searched = (
+        f"; looked in {', '.join(map(str, folders))}. Name its folder by modules=FOLDER or `modules:` in the YAML"
+    )
+    known = [*REGISTRY, *(known for folder in imported for known in (*folder.registered, *folder.definitions))]
+    hint = why_missing(name, folders) or did_you_mean(name, known) or searched
+    raise ModelConfigError(f"no module {name!r}{hint}")
 
 
 @dataclass
@@ -177,12 +173,6 @@ def import_folder(path: Path) -> Folder:
     for file, reason in folder.failures.items():
         LOGGER.warning(f"{file}: not imported: {reason}")
     return folder
-
-
-def defined_names(folders: Sequence[Path]) -> list[str]:
-    """Return the names of all modules that a row may name, registered or defined in the files of these folders."""
-    found = [import_folder(path) for path in folders]
-    return [*REGISTRY, *(name for f in found for name in (*f.registered, *f.definitions))]
 
 
 def why_missing(name: str, folders: Sequence[Path]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -90,11 +90,6 @@ def decorator(spec: LayerSpec, ctx: RowContext, args: tuple[Any, ...], out: Sequ
     return ""
 
 
-def takes_classes(build: Callable[..., Any]) -> bool:
-    """Check whether a constructor starts with the number of classes, as those of heads do."""
-    return CLASSES.fullmatch([*_names(build), ""][0]) is not None
-
-
 def without_pretrained(build: Callable[..., Any], spec: LayerSpec) -> LayerSpec:
     """Remove the pretrained weights that a row names: a checkpoint has its own, and their file may be gone."""
     bound = inspect.signature(build).bind(*spec.args, **spec.kwargs)
@@ -102,19 +97,6 @@ def without_pretrained(build: Callable[..., Any], spec: LayerSpec) -> LayerSpec:
         if bound.signature.parameters[name].default in (None, False, ""):
             bound.arguments[name] = bound.signature.parameters[name].default
     return replace(spec, args=bound.args, kwargs=bound.kwargs)
-
-
-def check_call(
-    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], intro: str, hidden: int = 0
-) -> None:
-    """Raise ModelConfigError, starting with `intro`, if arguments do not fit a signature; show it without `hidden`."""
-    signature = inspect.signature(function)
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as error:
-        shown = [p.replace(annotation=p.empty) for p in signature.parameters.values()][hidden:]
-        given = f"{list(args[hidden:])} {kwargs or ''}".strip()
-        raise ModelConfigError(f"{intro} {inspect.Signature(shown)}, got {given}: {error}") from None
 
 
 def show_call(build: Callable[..., Any], spec: LayerSpec) -> str:

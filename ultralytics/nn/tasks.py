@@ -33,11 +33,6 @@ class DetectionModel(nn.Module):
         layer_shapes: output shapes of each layer for a TRACE_SIZE image, from a run on the meta device.
         fused: whether `fuse` was called; the parameters then differ from those of the model file.
         args: options of the training run, set by the trainer; None elsewhere.
-
-    Examples:
-        >>> model = DetectionModel("rtdetr-r18.yaml", nc=3)
-        >>> model.model[0].type, model.stride.item()
-        ('ultralytics.nn.modules.conv.ConvNormLayer', 32.0)
     """
 
     fused = False
@@ -236,11 +231,6 @@ class RTDETRDetectionModel(DetectionModel):
         head = self.model[-1]
         if not isinstance(head, RTDETRDecoder):
             raise ModelConfigError(f"{head.where}: the last layer of an RT-DETR is RTDETRDecoder, got {head.type}")
-        if head.nl < 3 and verbose:
-            LOGGER.warning(
-                f"{head.where}: layer {head.i} RTDETRDecoder gets {head.nl} maps; "
-                "RT-DETR has three, at strides 8, 16 and 32: [[a, b, c], 1, RTDETRDecoder, ...]"
-            )
 
     def init_criterion(self) -> nn.Module:
         """Build the loss: with the gains of the run's options in training, else with the paper's."""

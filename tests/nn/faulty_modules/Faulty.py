@@ -41,20 +41,6 @@ class DeepMismatch(nn.Module):
         return self.b(self.a(x))
 
 
-class Levels(nn.Module):
-    def __init__(self, dim):
-        super().__init__()
-        self.a = nn.Conv2d(dim, dim, 1)
-
-    def forward(self, x):
-        return [self.a(x), x]
-
-
-class NoForward(nn.Module):
-    def __init__(self, dim):
-        super().__init__()
-
-
 class NoSuper(nn.Module):
     def __init__(self, dim):
         self.c = nn.Conv2d(dim, dim, 1)

@@ -10,11 +10,6 @@ __all__ = ["Gate", "InOutGate", "Free", "WithDefault", "Sized", "Positions", "Ta
 print("attention is imported")
 
 
-class DropPath(nn.Module):
-    def forward(self, x):
-        return x * 1
-
-
 class Gate(nn.Module):
     def __init__(self, dim, reduction=16):
         super().__init__()
@@ -54,22 +49,14 @@ class TwoGates(nn.Module):
         return x * sum(gates).sigmoid()
 
 
-class WithDefault(nn.Module):
+class WithDefault(nn.GroupNorm):
     def __init__(self, channel=512, G=8):
-        super().__init__()
-        self.norm = nn.GroupNorm(G, channel)
-
-    def forward(self, x):
-        return self.norm(x)
+        super().__init__(G, channel)
 
 
-class Optional(nn.Module):
+class Optional(nn.GroupNorm):
     def __init__(self, channels, c2=None, factor=8):
-        super().__init__()
-        self.gn = nn.GroupNorm(factor, channels)
-
-    def forward(self, x):
-        return self.gn(x)
+        super().__init__(factor, channels)
 
 
 class Sized(nn.Module):

@@ -32,13 +32,10 @@ class Fusion(nn.Module):
         return sum(conv(level) for conv, level in zip(self.convs, x))
 
 
-class Project(nn.Module):
+class Project(Fusion):
     def __init__(self, in_channels_list, out_channels):
-        super().__init__()
+        nn.Module.__init__(self)
         self.convs = nn.ModuleList(nn.Conv2d(c, out_channels, 1) for c in in_channels_list)
-
-    def forward(self, x):
-        return sum(conv(level) for conv, level in zip(self.convs, x))
 
 
 class Pair(nn.Module):
