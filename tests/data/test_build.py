@@ -93,4 +93,3 @@ def test_samplers_distribute_round_robin(three_ranks):
     assert [index for row in zip(*shares, strict=True) for index in row] == [*joint, *joint[:2]]
     shares = three_ranks(lambda: block_indices(11, batch=2))
     assert shares == [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10]]
-    assert dist.interleave(shares, block=2) == list(range(11))
