@@ -1,3 +1,5 @@
+import platform
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,6 @@ from ultralytics.nn.accelerate.linear import (
     linear,
 )
 
-AMD = "vendor_id\t: AuthenticAMD\ncpu family\t: 25\n"
 LARGE, SMALL = (2, 70, 256), (2, 7, 256)  # rows of x; with 128 outputs more and fewer multiplications than SMALLEST
 
 
@@ -91,17 +92,16 @@ def test_exported_and_traced_graphs_have_a_linear_layer(convolution):
 
 
 @pytest.mark.parametrize(
-    ("capability", "text", "expected"),
-    [
-        ("AVX512", AMD, True),
-        ("AVX2", AMD, False),
-        ("AVX512", "vendor_id\t: GenuineIntel\n", False),
-        ("AVX512", "AMD64 Family 25 Model 97 Stepping 2, AuthenticAMD", True),
-    ],
+    ("capability", "vendor", "expected"),
+    [("AVX512", "AuthenticAMD", True), ("AVX2", "AuthenticAMD", False), ("AVX512", "GenuineIntel", False)],
 )
-def test_which_processors(monkeypatch, capability, text, expected):
+@pytest.mark.parametrize("linux", [True, False])
+def test_which_processors(monkeypatch, tmp_path, linux, capability, vendor, expected):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-    monkeypatch.setattr(module, "processor", lambda: text)
+    monkeypatch.setattr(module, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "processor", lambda: f"AMD64 Family 25 Model 97 Stepping 2, {vendor}")
+    if linux:
+        module.CPUINFO.write_text(f"vendor_id\t: {vendor}\ncpu family\t: 25\n")
     assert module.mkl_lacks_avx512.__wrapped__() is expected

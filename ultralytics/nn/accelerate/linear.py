@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+CPUINFO = Path("/proc/cpuinfo")  # of Linux
 SMALLEST = 1 << 22  # multiplications; below, calling a convolution costs more than it saves
 
 
@@ -72,13 +73,6 @@ def mkl_lacks_avx512() -> bool:
     """Check for an AMD processor with AVX-512 and a torch with MKL and oneDNN."""
     if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
         return False
-    return torch.backends.cpu.get_cpu_capability().startswith("AVX512") and "AuthenticAMD" in processor()
-
-
-def processor() -> str:
-    """Return the system's description of the processor, which includes the vendor."""
-    try:
-        with Path("/proc/cpuinfo").open() as text:  # Linux
-            return text.read(1000)
-    except OSError:
-        return platform.processor()  # Windows
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        return False
+    return "AuthenticAMD" in (CPUINFO.read_text() if CPUINFO.exists() else platform.processor())

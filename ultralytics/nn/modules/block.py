@@ -14,54 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.attention import (
-    C2PSA,
-    PSA,
-    A2C2f,
-    AAttn,
-    ABlock,
-    Attention,
-    C2fPSA,
-    C3k2,
-    PSABlock,
-)
-from ultralytics.nn.modules.conv import Conv, ConvNormLayer, LightConv, RepConv, activation
-from ultralytics.nn.modules.conv import DWConv as DWConv  # forks import these three from here as well
-from ultralytics.nn.modules.conv import GhostConv as GhostConv
-from ultralytics.nn.modules.conv import autopad as autopad
-from ultralytics.nn.modules.csp import (
-    C1,
-    C2,
-    C3,
-    C3TR,
-    CIB,
-    Bottleneck,
-    BottleneckCSP,
-    C2f,
-    C2fCIB,
-    C3f,
-    C3Ghost,
-    C3k,
-    C3x,
-    GhostBottleneck,
-    RepBottleneck,
-    RepCSP,
-    RepVGGDW,
-    SCDown,
-)
-from ultralytics.nn.modules.elan import ELAN1, SPP, SPPELAN, SPPF, AConv, ADown, CBFuse, CBLinear, RepNCSPELAN4
-from ultralytics.nn.modules.transformer import TransformerBlock
+from ultralytics.nn.modules.argument_checks import activation
+from ultralytics.nn.modules.attention import *  # noqa: F403
+from ultralytics.nn.modules.conv import Conv, ConvNormLayer, LightConv, RepConv
+from ultralytics.nn.modules.csp import *  # noqa: F403
+from ultralytics.nn.modules.elan import *  # noqa: F403
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
-
-__all__ = [
-    "C1", "C2", "C2PSA", "C3", "C3TR", "CIB", "DFL", "ELAN1", "PSA", "SPP", "SPPELAN", "SPPF", "A2C2f", "AAttn",
-    "ABlock", "AConv", "ADown", "Attention", "BasicBlock", "Blocks", "BottleNeck", "Bottleneck", "BottleneckCSP",
-    "C2f", "C2fCIB", "C2fPSA", "C3Ghost", "C3f", "C3k", "C3k2", "C3x", "CBFuse", "CBLinear", "GhostBottleneck",
-    "HGBlock", "HGStem", "PSABlock", "Proto", "RepBottleneck", "RepC3", "RepCSP", "RepNCSPELAN4", "RepVGGDW",
-    "ResNetBlock", "ResNetLayer", "SCDown", "TransformerBlock",
-]  # fmt: skip
 
 
 def _stem(ctx: RowContext, cm: int, c2: int) -> LayerSpec:

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.argument_checks import require_multiple
+from ultralytics.nn.modules.argument_checks import activation, require_multiple
 from ultralytics.nn.registry import register
-from ultralytics.utils.errors import ModelConfigError, did_you_mean
+from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.torch_utils import fuse_conv_and_bn
-
-# In place: each follows a batch norm or a sum, which do not need their own output for the gradient.
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": partial(nn.ReLU, inplace=True),
-    "silu": partial(nn.SiLU, inplace=True),
-    "gelu": nn.GELU,
-    "leaky_relu": partial(nn.LeakyReLU, inplace=True),
-    "hardswish": partial(nn.Hardswish, inplace=True),
-}
 
 
 def autopad(k: int | Sequence[int], p: int | Sequence[int] | None = None, d: int = 1) -> int | list[int]:
@@ -49,24 +39,6 @@ def point_padding(where: str, k: int | Sequence[int], p: int | Sequence[int] | N
             f"{where}: the 1x1 branch needs an odd k and p of at least d * (k // 2), got k={k}, p={p}, d={d}"
         )
     return rest
-
-
-def activation(act: bool | str | nn.Module | None, default: nn.Module | None = None) -> nn.Module:
-    """Build the module for an `act` argument: True for `default`, False or None for identity, a name, or a module.
-
-    Raises ModelConfigError for an unknown name or type.
-    """
-    if isinstance(act, nn.Module):
-        return act
-    if act is True and default is not None:
-        return default
-    if act is False or act is None:
-        return nn.Identity()
-    if isinstance(act, str) and act.lower() in ACTIVATIONS:
-        return ACTIVATIONS[act.lower()]()
-    names = ", ".join(ACTIVATIONS) + (", or True for the default" if default is not None else "")
-    near = did_you_mean(str(act), ACTIVATIONS)
-    raise ModelConfigError(f"act: expected False, None, a module or one of {names}, got {act!r}{near}")
 
 
 @torch.no_grad()

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ultralytics.nn.modules.argument_checks import require_multiple
-from ultralytics.nn.modules.conv import activation
+from ultralytics.nn.modules.argument_checks import activation, require_multiple
 from ultralytics.utils.errors import ModelConfigError
 
 

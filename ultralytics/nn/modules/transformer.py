@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.argument_checks import require_multiple
-from ultralytics.nn.modules.conv import Conv, activation
+from ultralytics.nn.modules.argument_checks import activation, require_multiple
+from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.deformable import (  # noqa: F401 - published under this path
     DeformableTransformerDecoder,
     DeformableTransformerDecoderLayer,
