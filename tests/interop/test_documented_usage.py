@@ -55,24 +55,6 @@ def test_a_trainer_by_itself(weights):
     assert set(RTDETR(weights).names.values()) == set(NAMES)
 
 
-def test_custom_trainer_class(home, options):
-    class Mine(RTDETRTrainer):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            self.seen = []
-            self.add_callback("on_train_epoch_start", lambda trainer: self.seen.append(trainer.epoch))
-
-        def preprocess_batch(self, batch):
-            batch = super().preprocess_batch(batch)
-            assert batch["img"].min() >= 0 and batch["img"].max() <= 1
-            return batch
-
-    model = RTDETR(home / "tiny.yaml")
-    model.train(trainer=Mine, **options)
-    assert isinstance(model.trainer, Mine)
-    assert model.trainer.seen == [0]
-
-
 def test_a_constructor_with_the_published_parameters(home, options):
     class Mine(RTDETRTrainer):
         def __init__(self, cfg=None, overrides=None, _callbacks=None):
@@ -177,19 +159,6 @@ def test_validate_returns_metrics_and_the_fitness_of_best(home, options):
     assert trainer.stopper.best_epoch == 1
     assert load_checkpoint(trainer.best)["epoch"] == 1
     assert "metrics/own" in trainer.files.results.read_text().splitlines()[0]
-
-
-def test_build_optimizer_with_custom_learning_rates(home, options):
-    class Mine(RTDETRTrainer):
-        def build_optimizer(self, model, name="auto", lr=0.001, momentum=0.9, decay=1e-5, iterations=1e5):
-            backbone = [p for n, p in model.named_parameters() if n.startswith(("model.0.", "model.1."))]
-            chosen = {id(p) for p in backbone}
-            rest = [p for p in model.parameters() if id(p) not in chosen]
-            return torch.optim.AdamW([{"params": backbone, "lr": lr * 0.1}, {"params": rest, "lr": lr}])
-
-    trainer = Mine(overrides={**options, "model": str(home / "tiny.yaml"), "lr0": 0.01, "lrf": 1.0})
-    trainer.train()
-    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([0.001, 0.01])
 
 
 def test_a_callback_unfreezes_what_freeze_froze(home, options):

@@ -63,16 +63,8 @@ def test_gradient_of_mal_is_that_of_cross_entropies_with_constant_weights():
     logits, positives, quality = example()
     target = torch.zeros_like(logits).index_put(positives, quality**GAMMA)
     weight = (logits.sigmoid() ** GAMMA).index_put(positives, torch.ones_like(quality))
-
-    def formula(z: torch.Tensor) -> torch.Tensor:
-        p = z.sigmoid()
-        return -weight * (target * p.log() + (1 - target) * (1 - p).log())
-
     ours = logits.clone().requires_grad_()
-    assert torch.autograd.gradcheck(formula, logits.clone().requires_grad_())
-    theirs = torch.autograd.functional.jacobian(lambda z: formula(z).sum(), logits)
     CLASS_LOSSES["mal"](ours, positives, quality, ALPHA, GAMMA).sum().backward()
-    assert torch.allclose(ours.grad, theirs, rtol=1e-10, atol=1e-12)
     assert torch.allclose(ours.grad, weight * (logits.sigmoid() - target), rtol=1e-10, atol=1e-12)
 
 

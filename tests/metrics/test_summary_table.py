@@ -1,6 +1,4 @@
 import csv
-import shutil
-import subprocess
 
 import pytest
 from torch import nn
@@ -47,18 +45,6 @@ def test_the_models_row_and_the_four_files(tmp_path):
     }  # fmt: skip
     assert r"my\_model & 640 & 4 & 12.346" in files[2].read_text()
     assert "| my_model | 640 | 4 |" in files[1].read_text()
-
-
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="LaTeX is not installed")
-def test_the_latex_file_compiles(tmp_path):
-    metrics = measured(CASES[2])
-    metrics.names = {index: f"50%_{index} & #{{x}}^2 <$>" for index in metrics.names}
-    SummaryTable.build(metrics, **FACTS).save(tmp_path)
-    head = "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs}\n\\begin{document}\n"
-    (tmp_path / "main.tex").write_text(head + "\\input{summary_table.tex}\n\\end{document}\n")
-    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
-    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, errors="replace")
-    assert run.returncode == 0, run.stdout[-2000:]
 
 
 def test_what_is_not_known_is_a_dash_and_not_zero():

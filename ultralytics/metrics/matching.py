@@ -59,7 +59,7 @@ def _overlaps(rows: Tensor, boxes: Tensor, candidate: np.ndarray) -> tuple[np.nd
 
 def match_pairs(
     prediction: np.ndarray, label: np.ndarray, iou: np.ndarray, thresholds: Sequence[float] = IOU_THRESHOLDS
-) -> list[tuple[np.ndarray, np.ndarray]]:
+) -> list[tuple[list[int], list[int]]]:
     """Match each prediction, by descending confidence, with the free label of the highest IoU.
 
     Args:
@@ -70,27 +70,19 @@ def match_pairs(
     Returns:
         Predictions and their labels, for each threshold.
     """
-    thresholds = np.asarray(thresholds, dtype=iou.dtype)
-    likely = np.flatnonzero(iou >= thresholds.min())
-    likely = likely[np.lexsort((-iou[likely], prediction[likely]))]  # the first label of equal overlaps
-    prediction, label, iou = prediction[likely], label[likely], iou[likely]
-    return [_match_greedily(prediction[iou >= t], label[iou >= t]) for t in thresholds]
-
-
-def _match_greedily(prediction: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Match all predictions at once by deferred acceptance (Gale-Shapley).
-
-    Each prediction proposes to the label of its first remaining pair; each label rejects all predictions after the
-    first that proposes. As all labels prefer the same order of predictions, the result is the greedy matching.
-    """
-    while True:
-        proposes = np.diff(prediction, prepend=-1) > 0  # first pair of each prediction
-        accepted = np.full(label.max(initial=-1) + 1, np.iinfo(np.int64).max)
-        np.minimum.at(accepted, label[proposes], prediction[proposes])
-        keep = prediction <= accepted[label]
-        if keep.all():
-            return prediction[proposes], label[proposes]
-        prediction, label = prediction[keep], label[keep]
+    order = np.lexsort((-iou, prediction))  # the first label of equal overlaps
+    prediction, label, iou = prediction[order], label[order], iou[order]
+    matches = []
+    for threshold in np.asarray(thresholds, iou.dtype):
+        likely = iou >= threshold
+        label_of: dict[int, int] = {}
+        taken = set()
+        for one, other in zip(prediction[likely].tolist(), label[likely].tolist(), strict=True):
+            if one not in label_of and other not in taken:
+                label_of[one] = other
+                taken.add(other)
+        matches.append((list(label_of), list(label_of.values())))
+    return matches
 
 
 def concatenate(parts: Sequence[MatchedDetections]) -> MatchedDetections:
