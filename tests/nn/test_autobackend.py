@@ -12,7 +12,7 @@ from tests.small_detector import write_weights
 from ultralytics import RTDETR
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats.metadata import Metadata
-from ultralytics.utils.errors import ModelConfigError, WeightsError
+from ultralytics.utils.errors import ModelConfigError, UserError, WeightsError
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +114,10 @@ def test_incomplete_openvino_folders_are_refused(tmp_path):
     folder = tmp_path / "x_openvino_model"
     for name, content, message in (
         ("readme", "", r"expected a folder with one \.xml and its \.bin, found 0"),
-        ("x.xml", "<net/>", r"has no metadata\.yaml"),
+        ("x.xml", "<net/>", r"metadata\.yaml: no such file"),
         ("metadata.yaml", json.dumps(Metadata({0: "a"}, (64, 64)).as_text()), r"x\.xml: OpenVINO cannot run it"),
     ):
         folder.mkdir(exist_ok=True)
         (folder / name).write_text(content)
-        with pytest.raises(WeightsError, match=message):
+        with pytest.raises(UserError, match=message):
             AutoBackend(folder)

@@ -16,12 +16,8 @@ class AutoBackend(nn.Module):
     """Run an exported model (ONNX, OpenVINO, TorchScript, TensorRT) like `RTDETRDetectionModel` in eval mode.
 
     Args:
-        weights: the exported file, or OpenVINO's folder.
         device: where to run. After `.to(...)` another device the next images open the runtime again.
         threads: threads of a runtime on the CPU; None uses as many as torch.
-
-    Raises:
-        WeightsError: `weights` is not an exported model, or one of another kind.
 
     Examples:
         >>> import tempfile

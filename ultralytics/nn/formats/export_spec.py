@@ -34,7 +34,7 @@ class ExportSpec:
 
     @property
     def example(self) -> Tensor:
-        """Images (B, 3, H, W) to trace the network with."""
+        """Return images (B, 3, H, W) to trace the network with."""
         device = next(self.network.parameters()).device
         return torch.zeros(self.metadata.batch, 3, *self.metadata.imgsz, device=device)
 

@@ -55,8 +55,6 @@ def load(path: Path, device: str, threads: int) -> RuntimeModel:
     files = sorted(folder.glob("*.xml")) if path.is_dir() else [path]
     if len(files) != 1:
         raise WeightsError(f"{path}: expected a folder with one .xml and its .bin, found {len(files)} .xml.")
-    if not (folder / METADATA_FILE).is_file():
-        raise WeightsError(f"{path}: has no {METADATA_FILE}; expected a model written by `yolo export`.")
     metadata = Metadata.from_text(read_yaml(folder / METADATA_FILE), folder / METADATA_FILE)
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     if metadata.precision != "float16":  # by default OpenVINO rounds to bfloat16 if the processor supports it

@@ -140,7 +140,7 @@ def known_names(names: Mapping[int, str] | None) -> dict[int, str] | None:
 
 
 def complete_official(weights: Weights) -> Weights:
-    """Name the 80 classes of an official RT-DETR, and remove 'no object', the last row of its denoising embedding."""
+    """Add the names of COCO to an official RT-DETR, and remove 'no object', the last row of its denoising embedding."""
     tensors = dict(weights.tensors)
     classes = next((len(value) for name, value in tensors.items() if name.endswith("enc_score_head.bias")), 0)
     if EMBEDDING in tensors and classes:
