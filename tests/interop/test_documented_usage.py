@@ -183,6 +183,24 @@ def test_a_callback_unfreezes_what_freeze_froze(home, options):
     assert counts == [0, 3]  # the statistics of its normalization, too
 
 
+def test_build_optimizer_and_set_model_attributes(home, options):
+    class Mine(RTDETRTrainer):
+        def set_model_attributes(self):
+            super().set_model_attributes()
+            self.model.note = "mine"
+
+        def build_optimizer(self, model, name="auto", lr=0.001, momentum=0.9, decay=1e-5, iterations=1e5):
+            backbone = [p for n, p in model.named_parameters() if n.startswith(("model.0.", "model.1."))]
+            chosen = {id(p) for p in backbone}
+            rest = [p for p in model.parameters() if id(p) not in chosen]
+            return torch.optim.AdamW([{"params": backbone, "lr": lr * 0.1}, {"params": rest, "lr": lr}])
+
+    trainer = Mine(overrides={**options, "model": str(home / "tiny.yaml"), "lr0": 0.01, "lrf": 1.0})
+    trainer.train()
+    assert trainer.model.note == "mine"
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([0.001, 0.01])
+
+
 def test_optimizer_step_with_custom_clipping(home, options):
     class Mine(RTDETRTrainer):
         rates = ()
