@@ -19,12 +19,7 @@ from ultralytics.nn.registry import register
 class CARAFE(nn.Module):
     """`[scale, k_enc, k_up, compressed]`: Figure 2 of the paper; upsamples by `scale`, keeps the channels.
 
-    Args:
-        channels: input and output channels.
-        scale: upsampling factor.
-        k_enc: kernel size of the convolution that predicts the weights.
-        k_up: side of the reassembled neighborhood; k_enc + 2 in the paper.
-        compressed: channels of the kernel predictor.
+    A convolution of size `k_enc` on `compressed` channels predicts kernels of size `k_up` (k_enc + 2 in the paper).
     """
 
     def __init__(self, channels: int, scale: int = 2, k_enc: int = 3, k_up: int = 5, compressed: int = 64):

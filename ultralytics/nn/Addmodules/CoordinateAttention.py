@@ -18,10 +18,7 @@ MIN_HIDDEN = 8  # minimum hidden channels
 
 @register(plans.channel_preserving, overridable=True)
 class CoordAtt(nn.Module):
-    """`[reduction]`: Figure 2 (c) of the paper.
-
-    Gates start near 0.25, which the normalization of the next convolution compensates.
-    """
+    """`[reduction]`: Figure 2 (c) of the paper; gates start near 0.25."""
 
     def __init__(self, channels: int, reduction: int = 32):
         super().__init__()

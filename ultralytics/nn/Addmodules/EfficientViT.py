@@ -7,8 +7,6 @@ convolution of the stem has stride 1 here and 2 in the classifiers, which gives 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -177,7 +175,7 @@ class EfficientViT(nn.Module):
         depth: sandwich blocks per stage.
         num_heads: attention heads per stage.
         kernels: kernel size of the depthwise query convolution per head.
-        pretrained: weights file of a published or timm classifier.
+        pretrained: weights file of a published or timm classifier (`.pth` with `model` or `state_dict`).
         frozen_stages: 0 trains everything; 1 freezes the stem, 2 also stage 1, up to 4 for the whole network.
     """
 
@@ -195,15 +193,16 @@ class EfficientViT(nn.Module):
             layers = _downsample(embed_dim[i - 1], dim) if i else []
             stages.append(nn.Sequential(*layers, *(EfficientViTBlock(dim, heads, kernels) for _ in range(n))))
         self.blocks1, self.blocks2, self.blocks3 = stages
-        if pretrained:
-            self.load_pretrained(pretrained)
-        for part in self._frozen_parts():
+        if pretrained:  # `load_matching` interpolates attention biases and pads depthwise kernels of another size
+            source = {rename_timm_key(name): value for name, value in read_state_dict(pretrained).items()}
+            load_matching(self, source, origin=str(pretrained))
+        for part in self._parts()[:frozen_stages]:
             part.requires_grad_(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Compute maps at strides 8, 8, 16, 32 of images (B, 3, H, W), at least 32 x 32."""
         outputs = []
-        for part in (self.patch_embed, self.blocks1, self.blocks2, self.blocks3):
+        for part in self._parts():
             x = part(x)
             outputs.append(x)
         return outputs
@@ -211,24 +210,12 @@ class EfficientViT(nn.Module):
     def train(self, mode: bool = True) -> EfficientViT:
         """Set the mode; frozen stages stay in eval, so their BatchNorm statistics do not change."""
         super().train(mode)
-        for part in self._frozen_parts():
+        for part in self._parts()[: self.frozen_stages]:
             part.eval()
         return self
 
-    def _frozen_parts(self) -> list[nn.Module]:
-        return [self.patch_embed, self.blocks1, self.blocks2, self.blocks3][: self.frozen_stages]
-
-    def load_pretrained(self, file: str | Path) -> None:
-        """Load the weights of a classifier (`.pth` with `model` or `state_dict`, or timm's names) and log a report.
-
-        Attention biases of another window size are interpolated; smaller depthwise kernels are zero-padded, larger
-        ones cropped with a warning.
-
-        Raises:
-            WeightsError: the file cannot be read, or nothing in it matches.
-        """
-        source = {rename_timm_key(name): value for name, value in read_state_dict(file).items()}
-        load_matching(self, source, origin=str(file))
+    def _parts(self) -> tuple[nn.Module, ...]:
+        return self.patch_embed, self.blocks1, self.blocks2, self.blocks3
 
 
 @register(plans.backbone(64, 64, 128, 192))

@@ -15,10 +15,7 @@ from ultralytics.utils.errors import ModelConfigError
 
 @register(plans.channel_preserving, overridable=True)
 class LKA(nn.Module):
-    """`[k, d]`: attention with kernel size `k` and dilation `d`.
-
-    A depthwise (2d - 1)x(2d - 1), a dilated depthwise ceil(k / d) and a pointwise convolution. The gate has no sigmoid.
-    """
+    """`[k, d]`: attention with kernel size `k` and dilation `d`; the gate has no sigmoid."""
 
     def __init__(self, channels: int, k: int = 21, d: int = 3):
         super().__init__()

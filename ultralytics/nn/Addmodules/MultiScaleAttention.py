@@ -17,10 +17,7 @@ from ultralytics.utils.errors import ModelConfigError
 
 @register(plans.channel_preserving, overridable=True)
 class EMA(nn.Module):
-    """`[groups]`: the block of the paper; the channels are split into `groups` that share all weights.
-
-    D = C / groups channels per group: 10 D^2 + 4 D parameters. One gate per group and position, which starts near 0.5.
-    """
+    """`[groups]`: the block of the paper; `groups` of D channels share all weights, 10 D^2 + 4 D parameters."""
 
     def __init__(self, channels: int, groups: int = 32):
         super().__init__()

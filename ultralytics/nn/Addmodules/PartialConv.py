@@ -39,11 +39,7 @@ class PConv(nn.Module):
 
 @register(plans.channel_preserving, overridable=True)
 class FasterBlock(nn.Module):
-    """`[parts, expansion]`: the block of FasterNet, without its stochastic depth.
-
-    Partial convolution, pointwise convolution to `expansion` times the channels with normalization and ReLU, and a
-    pointwise convolution back, with a residual.
-    """
+    """`[parts, expansion]`: the block of FasterNet, without its stochastic depth."""
 
     def __init__(self, channels: int, parts: int = 4, expansion: int = 2):
         super().__init__()
@@ -59,10 +55,7 @@ class FasterBlock(nn.Module):
 
 @register(plans.csp, overridable=True)
 class FasterC3(RepC3):
-    """`[c2, e, parts, expansion]`: RT-DETR's fusion block (`RepC3`) with `n` FasterNet blocks in place of its RepConv.
-
-    This combination is not in the paper.
-    """
+    """`[c2, e, parts, expansion]`: RT-DETR's fusion block (`RepC3`) with `n` FasterNet blocks (not in the paper)."""
 
     def __init__(self, c1: int, c2: int, n: int = 3, e: float = 0.5, parts: int = 4, expansion: int = 2):
         super().__init__(c1, c2, n, e, inner=lambda hidden: FasterBlock(hidden, parts, expansion))

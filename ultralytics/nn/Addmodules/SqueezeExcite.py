@@ -14,11 +14,7 @@ from ultralytics.nn.registry import register
 
 @register(plans.channel_preserving, overridable=True)
 class SEAttention(nn.Module):
-    """`[reduction]`: Figure 1 of the paper, 2 C^2 / reduction parameters.
-
-    Gates sigmoid(W2 relu(W1 z)) from the channel means z, equations 2 to 4, without bias as in the paper's parameter
-    count. Gates start near 0.5, which the normalization of the next convolution compensates.
-    """
+    """`[reduction]`: Figure 1 of the paper, 2 C^2 / reduction parameters; gates start near 0.5."""
 
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()

@@ -18,11 +18,7 @@ KERNEL = 7  # both depthwise convolutions
 
 @register(plans.channel_preserving, overridable=True)
 class StarBlock(nn.Module):
-    """`[expansion]`: the block of StarNet, without its stochastic depth.
-
-    Depthwise 7x7, two pointwise convolutions whose outputs are multiplied, a pointwise one to C channels, depthwise
-    7x7, residual. The first and the fourth are normalized.
-    """
+    """`[expansion]`: the block of StarNet, without its stochastic depth."""
 
     def __init__(self, channels: int, expansion: int = 4):
         super().__init__()
@@ -43,10 +39,7 @@ class StarBlock(nn.Module):
 
 @register(plans.csp, overridable=True)
 class StarC3(RepC3):
-    """`[c2, e, expansion]`: RT-DETR's fusion block (`RepC3`) with `n` star blocks in place of its RepConv.
-
-    This combination is not in the paper.
-    """
+    """`[c2, e, expansion]`: RT-DETR's fusion block (`RepC3`) with `n` star blocks (not in the paper)."""
 
     def __init__(self, c1: int, c2: int, n: int = 3, e: float = 0.5, expansion: int = 4):
         super().__init__(c1, c2, n, e, inner=lambda hidden: StarBlock(hidden, expansion))

@@ -72,12 +72,7 @@ class FoldedDecoder(RTDETRDecoder):
 
 
 class SampledAttention(nn.Module):
-    """Multi-scale deformable attention that reads the maps before the input projections.
-
-    Args:
-        attention: the attention that it replaces.
-        projections: input projection of each level, a 1x1 convolution with bias.
-    """
+    """Multi-scale deformable attention that reads the maps before the input projections, 1x1 convolutions."""
 
     sampling_points = MSDeformAttn.sampling_points
     gathers = True  # False for exporters: they have operators for projecting all values and sampling them
@@ -123,13 +118,8 @@ def bilinear_corners(
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Compute the positions around each sampling point and their shares, as `grid_sample` with zero padding.
 
-    Args:
-        locations: (B, queries, heads, levels, points, 2), x and y in 0..1.
-        weights: (B, queries, heads, levels, points).
-        shapes: (h, w) of each level.
-
-    Returns:
-        For each level the row y * w + x of each corner, (B, queries, heads, points * 4), and as many shares.
+    Takes locations (B, queries, heads, levels, points, 2), weights (B, queries, heads, levels, points) and (h, w) of
+    each level. Returns for each level the row y * w + x of each corner, (B, queries, heads, points * 4), and its share.
     """
     size = locations.new_tensor([(w, h) for h, w in shapes]).unsqueeze(1)  # (levels, 1, 2)
     at = locations * size - 0.5

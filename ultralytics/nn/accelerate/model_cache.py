@@ -23,9 +23,6 @@ class ModelCache:
         self._state: list[Any] = []
         self._copy: nn.Module | None = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> ModelCache:
-        return ModelCache()
-
     def __reduce__(self) -> tuple[type[ModelCache], tuple[()]]:
         return ModelCache, ()
 

@@ -159,9 +159,7 @@ class A2C2f(nn.Module):
     to the attention, `g` and `shortcut` to C3k.
     """
 
-    def __init__(
-        self, c1, c2, n=1, a2=True, area=1, residual=False, mlp_ratio=2.0, e=0.5, g=1, shortcut=True
-    ):  # fmt: skip
+    def __init__(self, c1, c2, n=1, a2=True, area=1, residual=False, mlp_ratio=2.0, e=0.5, g=1, shortcut=True):
         super().__init__()
         c_ = int(c2 * e)
         if a2:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
@@ -41,23 +39,13 @@ def point_padding(where: str, k: int | Sequence[int], p: int | Sequence[int] | N
     return rest
 
 
-@torch.no_grad()
-def sum_of_branches(*branches: tuple[nn.Conv2d, nn.BatchNorm2d]) -> nn.Conv2d:
-    """Compute one convolution for the sum of bn(conv(x)) in eval mode; kernels are centered in the first one's."""
-    first, *others = (fuse_conv_and_bn(copy.deepcopy(conv), bn) for conv, bn in branches)
-    for other in others:
-        rows, columns = ((a - b) // 2 for a, b in zip(first.kernel_size, other.kernel_size, strict=True))
-        first.weight += F.pad(other.weight, (columns, columns, rows, rows))
-        first.bias += other.bias
-    return first
-
-
 @register(plans.conv)
 class Conv(nn.Module):
     """Convolution, batch norm, activation.
 
-    >>> Conv(3, 16, k=3, s=2)(torch.rand(1, 3, 32, 32)).shape
-    torch.Size([1, 16, 16, 16])
+    Examples:
+        >>> Conv(3, 16, k=3, s=2)(torch.rand(1, 3, 32, 32)).shape
+        torch.Size([1, 16, 16, 16])
     """
 
     default_act = nn.SiLU()
@@ -115,14 +103,22 @@ class RepConv(nn.Module):
         summed = self.conv1(x) + self.conv2(x)
         return self.act(summed if self.bn is None else summed + self.bn(x))
 
+    @torch.no_grad()
     def fold(self) -> None:
         """Merge all branches into one `Conv`, for inference."""
-        branches = [(branch.conv, branch.bn) for branch in (self.conv1, self.conv2)]
+        self.conv, point = (fuse_conv_and_bn(branch.conv, branch.bn) for branch in (self.conv1, self.conv2))
+        points = [point]
         if self.bn is not None:
-            identity = copy.deepcopy(self.conv2.conv)
-            nn.init.dirac_(identity.weight, identity.groups)
-            branches.append((identity, self.bn))
-        self.conv, self.bn = sum_of_branches(*branches), nn.Identity()
+            identity = nn.Conv2d(self.bn.num_features, self.bn.num_features, 1, groups=point.groups, bias=False).to(
+                point.weight
+            )
+            nn.init.dirac_(identity.weight, point.groups)
+            points.append(fuse_conv_and_bn(identity, self.bn))
+        row, column = (side // 2 for side in self.conv.kernel_size)
+        for point in points:
+            self.conv.weight[:, :, row, column] += point.weight[:, :, 0, 0]
+            self.conv.bias += point.bias
+        self.bn = nn.Identity()
         del self.conv1, self.conv2
         self.__class__ = Conv
 
@@ -137,14 +133,6 @@ class Conv2(Conv):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.bn(self.conv(x) + self.cv2(x)))
-
-    @torch.no_grad()
-    def fold(self) -> None:
-        """Merge both convolutions into those of one `Conv`, for inference."""
-        row, column = (side // 2 for side in self.conv.kernel_size)
-        self.conv.weight[:, :, row, column] += self.cv2.weight[:, :, 0, 0]
-        del self.cv2
-        self.__class__ = Conv
 
 
 @register(plans.conv)

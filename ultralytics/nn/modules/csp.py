@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ultralytics.nn import plans
 from ultralytics.nn.modules.argument_checks import require_multiple, require_same
-from ultralytics.nn.modules.conv import Conv, DWConv, GhostConv, RepConv, sum_of_branches
+from ultralytics.nn.modules.conv import Conv, DWConv, GhostConv, RepConv
 from ultralytics.nn.modules.transformer import TransformerBlock
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
@@ -40,11 +40,7 @@ class RepBottleneck(Bottleneck):
 
 @register(plans.conv)
 class GhostBottleneck(nn.Module):
-    """Two ghost convolutions with a shortcut; stride 2 by depthwise convolutions (GhostNet, arXiv:1911.11907).
-
-    Raises:
-        ModelConfigError: c2 is not a multiple of 4, c1 != c2 at stride 1, or the stride is not 1 or 2.
-    """
+    """Two ghost convolutions with a shortcut; stride 2 by depthwise convolutions (GhostNet, arXiv:1911.11907)."""
 
     def __init__(self, c1, c2, k=3, s=1):
         super().__init__()
@@ -141,10 +137,7 @@ class C3x(C3):
 
 @register(plans.csp)
 class C3TR(C3):
-    """C3 of `n` transformer layers with 4 heads.
-
-    `shortcut` and `g` are unused: rows of published model files have them before `e`.
-    """
+    """C3 of `n` transformer layers with 4 heads; `shortcut` and `g`, of published model files, are unused."""
 
     def __init__(self, c1, c2, n=1, shortcut=True, g=1, e=0.5):
         super().__init__(c1, c2, 0, e=e)
@@ -153,10 +146,7 @@ class C3TR(C3):
 
 @register(plans.csp)
 class C3Ghost(C3):
-    """C3 of ghost bottlenecks.
-
-    `shortcut` and `g` are unused: rows of published model files have them before `e`.
-    """
+    """C3 of ghost bottlenecks; `shortcut` and `g`, of published model files, are unused."""
 
     def __init__(self, c1, c2, n=1, shortcut=True, g=1, e=0.5):
         super().__init__(c1, c2, n, e=e, inner=lambda c: GhostBottleneck(c, c))
@@ -224,7 +214,7 @@ class SCDown(nn.Module):
 
 @register(plans.channel_preserving)
 class RepVGGDW(nn.Module):
-    """Sum of a 7x7 and a 3x3 depthwise convolution, one 7x7 after folding."""
+    """Sum of a 7x7 and a 3x3 depthwise convolution."""
 
     def __init__(self, ed):
         super().__init__()
@@ -233,13 +223,6 @@ class RepVGGDW(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.conv(x) + self.conv1(x))
-
-    def fold(self) -> None:
-        """Merge both branches into one `Conv`, for inference."""
-        branches = ((branch.conv, branch.bn) for branch in (self.conv, self.conv1))
-        self.conv, self.bn = sum_of_branches(*branches), nn.Identity()
-        del self.conv1
-        self.__class__ = Conv
 
 
 class CIB(nn.Module):

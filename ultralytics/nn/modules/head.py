@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ultralytics.nn.modules.argument_checks import require_whole
 from ultralytics.nn.modules.deformable import DeformableTransformerDecoder, DeformableTransformerDecoderLayer
 from ultralytics.nn.modules.denoising import get_cdn_group
-from ultralytics.nn.modules.one_to_many import OneToManyHead
+from ultralytics.nn.modules.one_to_many import OneToManyHead, grid
 from ultralytics.nn.modules.transformer import MLP
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import register
@@ -65,10 +65,11 @@ class RTDETRDecoder(nn.Module):
         box_noise_scale: see `get_cdn_group`.
         learnt_init_query: start queries from learned embeddings instead of the selected features.
 
-    >>> head = RTDETRDecoder(nc=80, ch=(64, 64), hd=64, nq=100, ndl=2).eval()
-    >>> y, _ = head([torch.rand(1, 64, 20, 20), torch.rand(1, 64, 10, 10)])
-    >>> y.shape  # cx, cy, w, h in 0..1, then class probabilities
-    torch.Size([1, 100, 84])
+    Examples:
+        >>> head = RTDETRDecoder(nc=80, ch=(64, 64), hd=64, nq=100, ndl=2).eval()
+        >>> y, _ = head([torch.rand(1, 64, 20, 20), torch.rand(1, 64, 10, 10)])
+        >>> y.shape  # cx, cy, w, h in 0..1, then class probabilities
+        torch.Size([1, 100, 84])
     """
 
     export = False
@@ -213,13 +214,9 @@ class RTDETRDecoder(nn.Module):
 
         Anchors within `margin` of the border are not valid; their logits are infinite.
         """
-        rows = []
-        for level, (h, w) in enumerate(shapes):
-            y = (torch.arange(h, dtype=torch.float32, device=like.device) + 0.5) / h
-            x = (torch.arange(w, dtype=torch.float32, device=like.device) + 0.5) / w
-            center = torch.stack((x.expand(h, w), y[:, None].expand(h, w)), -1)  # (h, w, 2)
-            rows.append(torch.cat((center, torch.full_like(center, size * 2.0**level)), -1).flatten(0, 1))
-        anchors = torch.cat(rows)[None]
+        centers = grid(shapes, like.device)
+        sides = [centers.new_full((h * w, 2), size * 2.0**level) for level, (h, w) in enumerate(shapes)]
+        anchors = torch.cat((centers, torch.cat(sides)), 1)[None]
         valid = ((anchors > margin) & (anchors < 1 - margin)).all(-1, keepdim=True)
         logits = torch.log(anchors / (1 - anchors)).masked_fill(~valid, float("inf"))
         return logits.to(like.dtype), valid

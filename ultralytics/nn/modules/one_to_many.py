@@ -40,18 +40,18 @@ class OneToManyHead(nn.Module):
             feats: (B, S, hd), the concatenated positions of the maps.
             shapes: (h, w) of each map.
         """
-        points, cells = _grid(shapes, feats.device)
+        points = grid(shapes, feats.device)
+        cells = torch.cat([points.new_tensor([1 / w, 1 / h]).expand(h * w, 2) for h, w in shapes])  # width and height
         reach = self.bbox(feats).float().clamp(max=6).exp() * 2 * cells.repeat(1, 2)  # (B, S, 4): left, up, right, down
         boxes = torch.cat((points - reach[..., :2], points + reach[..., 2:]), -1)
         return DensePrediction(boxes, self.score(feats).float(), points, cells[0])
 
 
-def _grid(shapes: list[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the centers (S, 2) of the maps' cells, x and y in 0..1, and the width and height of each cell (S, 2)."""
-    points, cells = [], []
+def grid(shapes: list[tuple[int, int]], device: torch.device) -> Tensor:
+    """Return the centers (S, 2) of the cells of all maps, x and y in 0..1."""
+    points = []
     for h, w in shapes:
         y = (torch.arange(h, dtype=torch.float32, device=device) + 0.5) / h
         x = (torch.arange(w, dtype=torch.float32, device=device) + 0.5) / w
         points.append(torch.stack((x.expand(h, w), y[:, None].expand(h, w)), -1).flatten(0, 1))
-        cells.append(points[-1].new_tensor([1 / w, 1 / h]).expand(h * w, 2))
-    return torch.cat(points), torch.cat(cells)
+    return torch.cat(points)

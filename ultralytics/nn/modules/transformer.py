@@ -73,8 +73,9 @@ class TransformerEncoderLayer(nn.Module):
 class AIFI(TransformerEncoderLayer):
     """Attention-based intra-scale feature interaction: an encoder layer over the positions of one map.
 
-    >>> AIFI(256)(torch.rand(1, 256, 20, 20)).shape
-    torch.Size([1, 256, 20, 20])
+    Examples:
+        >>> AIFI(256)(torch.rand(1, 256, 20, 20)).shape
+        torch.Size([1, 256, 20, 20])
     """
 
     def forward(self, x: Tensor) -> Tensor:
