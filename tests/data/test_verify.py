@@ -97,3 +97,13 @@ def test_coco_names_must_match(build, coco_set):
     (coco_set / "data.yaml").write_text(text + "names: [cat]\n")
     with pytest.raises(DataError, match=r"class 1, .* is 'dog', but None"):
         build()
+
+
+def test_a_label_cache_that_cannot_be_saved_is_a_warning(build, monkeypatch, caplog):
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ultralytics.data.verify.atomic_write", full)
+    monkeypatch.setattr("ultralytics.utils.LOGGER.propagate", True)
+    assert len(build()) == 6
+    assert "the label cache was not saved: [Errno 28]" in caplog.text

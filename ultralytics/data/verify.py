@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ultralytics.data.dataset_yaml import DatasetConfig, label_file, list_images
 from ultralytics.data.images import probe_image
 from ultralytics.data.labels import CocoJson, ImageLabels, Problem, Rows, read_coco_json, read_yolo_file
-from ultralytics.utils import cache_dir
+from ultralytics.utils import LOGGER, cache_dir
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.files import atomic_write
 
@@ -115,7 +115,10 @@ def scan_split(config: DatasetConfig, split: str) -> Scan:
     key = fingerprint(files, *config.names.values())
     if not (found := _load_labels(cache, key)):
         found = _read_all(images, ids, readers, split)
-        _save_labels(cache, key, *found)
+        try:
+            _save_labels(cache, key, *found)
+        except OSError as error:  # disk full, no permission: labels are read again next time
+            LOGGER.warning(f"{cache}: the label cache was not saved: {error}")
     return Scan(split, config.names, *found, categories)
 
 
