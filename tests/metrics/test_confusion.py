@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 
 from tests.golden.detections import BY_CASE, CASES, NUMBERS, matched
-from ultralytics.metrics.confusion import ConfusionMatrix
 from ultralytics.metrics.detection import DetMetrics
+from ultralytics.metrics.matching import ConfusionMatrix
 
 
 @BY_CASE

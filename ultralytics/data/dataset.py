@@ -18,8 +18,7 @@ from torch.utils.data import Dataset
 from ultralytics.data.dataset_yaml import DatasetConfig
 from ultralytics.data.images import read_image, stretch
 from ultralytics.data.labels import ImageLabels
-from ultralytics.data.transforms.batch import collate, to_network_input
-from ultralytics.data.transforms.sample import Sample, Transform
+from ultralytics.data.transforms.sample import Sample, Transform, collate, to_network_input
 from ultralytics.data.verify import THREADS, Scan
 from ultralytics.utils import LOGGER
 from ultralytics.utils.files import atomic_write

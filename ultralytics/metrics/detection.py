@@ -12,8 +12,14 @@ from torch import Tensor
 
 from ultralytics.metrics.ap import ClassCurves, ap_per_class
 from ultralytics.metrics.coco_eval import CocoMetrics
-from ultralytics.metrics.confusion import MANY_CLASSES, ConfusionMatrix
-from ultralytics.metrics.matching import MatchedDetections, concatenate, match_detections, merge_ranks
+from ultralytics.metrics.matching import (
+    MANY_CLASSES,
+    ConfusionMatrix,
+    MatchedDetections,
+    concatenate,
+    match_detections,
+    merge_ranks,
+)
 from ultralytics.utils.plotting import drawable, new_figure, save_figure
 from ultralytics.utils.tables import Column, Table
 

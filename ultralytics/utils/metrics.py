@@ -1,8 +1,8 @@
 """Public import path of the detection metrics."""
 
 from ultralytics.metrics.ap import ap_per_class
-from ultralytics.metrics.confusion import ConfusionMatrix
 from ultralytics.metrics.detection import BoxMetrics, DetMetrics
+from ultralytics.metrics.matching import ConfusionMatrix
 from ultralytics.utils.ops import bbox_iou, box_iou
 
 __all__ = ["BoxMetrics", "ConfusionMatrix", "DetMetrics", "ap_per_class", "bbox_iou", "box_iou"]

@@ -10,8 +10,16 @@ from typing import Annotated, Any, Literal
 import torch
 
 from ultralytics.cfg.values import Range
-from ultralytics.nn.module_check.module_checks import CHECKS, CheckFailed, NotApplicable, describe
-from ultralytics.nn.module_check.module_under_test import FAILURES, ModuleUnderTest, find_module, line_of_error
+from ultralytics.nn.module_check.module_checks import (
+    CHECKS,
+    FAILURES,
+    CheckFailed,
+    ModuleUnderTest,
+    NotApplicable,
+    describe,
+    find_module,
+    line_of_error,
+)
 from ultralytics.utils.errors import UserError, did_you_mean
 from ultralytics.utils.files import parse_yaml
 
