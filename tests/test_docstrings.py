@@ -19,7 +19,6 @@ from ultralytics.utils.errors import MissingPackageError
 ROOT = Path(__file__).resolve().parents[1]
 FILES = (path for path in (ROOT / "ultralytics").rglob("*.py") if ">>> " in path.read_text(encoding="utf-8"))
 MODULES = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES)
-NOT_YET = pytest.mark.xfail(strict=False, reason="its example has to be written")
 
 PUBLIC = [
     "ultralytics:RTDETR",
@@ -36,8 +35,8 @@ PUBLIC = [
     "ultralytics.nn.tasks:RTDETRDetectionModel",
     "ultralytics.nn.tasks:parse_model",
     "ultralytics.nn.autobackend:AutoBackend",
-    pytest.param("ultralytics.nn.weights:load_weights", marks=NOT_YET),
-    pytest.param("ultralytics.nn.weights:read_weights", marks=NOT_YET),
+    "ultralytics.nn.weights:load_weights",
+    "ultralytics.nn.weights:read_weights",
     "ultralytics.cfg:get_cfg",
     "ultralytics.data.utils:check_det_dataset",
     "ultralytics.data.build:build_dataloader",

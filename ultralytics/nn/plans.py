@@ -79,7 +79,12 @@ def csp(ctx: RowContext, c2: int, *args: Any) -> LayerSpec:
 
 
 def channel_preserving(ctx: RowContext, *args: Any) -> LayerSpec:
-    """Read `[...]` for a constructor `(channels, ...)` whose output has the channels of its input, as in attention."""
+    """Read `[...]` for a constructor `(channels, ...)` whose output has the channels of its input, as in attention.
+
+    Examples:
+        >>> channel_preserving(RowContext(inputs=(64,)), 16).args
+        (64, 16)
+    """
     return LayerSpec((ctx.c1, *args), ctx.c1, copies=ctx.repeats)
 
 
