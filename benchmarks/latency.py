@@ -120,7 +120,7 @@ def prepare_side(args: argparse.Namespace) -> Callable[[Any], float]:
 
 def tell_difference(what: str, expected: Any, found: Any) -> None:
     """Both sides have to compute the same, or the comparison is worth nothing."""
-    from ultralytics.nn.formats.compare import BOUNDS, compare
+    from ultralytics.engine.exporter import BOUNDS, compare
 
     difference = compare(expected, found, "float32")
     print(f"{what}: {difference}", flush=True)

@@ -123,13 +123,11 @@ def code_lines(name: str) -> int:
     return sum(1 for line in FILES[name].splitlines() if line.strip())
 
 
-@NOT_YET
 def test_package_stays_in_budget():
     assert len(FILES) <= MAX_FILES
     assert sum(map(code_lines, FILES)) <= MAX_LINES
 
 
-@NOT_YET
 def test_folders_are_small():
     folders = Counter(
         path.parent.relative_to(ROOT).as_posix()
@@ -139,7 +137,6 @@ def test_folders_are_small():
     assert not {name: count for name, count in folders.items() if count > MAX_SIBLINGS}
 
 
-@NOT_YET
 def test_files_have_a_name_of_their_own_and_a_reasonable_length():
     public = {MODULES[module] for module in PUBLIC_PATHS}
     named = [name for name in FILES if name not in public and not name.endswith("__init__.py")]
@@ -156,13 +153,11 @@ def functions() -> list[tuple[str, ast.FunctionDef]]:
     return [(f"{name}:{n.lineno}", n) for name, tree in trees().items() for n in ast.walk(tree) if isinstance(n, kinds)]
 
 
-@NOT_YET
 def test_docstrings_of_functions_start_with_a_verb():
     documented = [(place, ast.get_docstring(node)) for place, node in functions() if ast.get_docstring(node)]
     assert not [f"{place} {found[0]}" for place, text in documented if (found := NOUN_START.match(text))]
 
 
-@NOT_YET
 @pytest.mark.parametrize("pattern", [BRITISH, PERSONIFIED], ids=["us_spelling", "no_personification"])
 def test_prose(pattern):
     lines = ((name, n, line) for name, text in FILES.items() for n, line in enumerate(text.splitlines(), 1))

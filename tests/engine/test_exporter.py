@@ -12,8 +12,7 @@ from tests.small_detector import CLASSES, write_weights
 from ultralytics import RTDETR
 from ultralytics.data.synthetic import generate_shapes
 from ultralytics.engine import exporter as exporter_module
-from ultralytics.engine.exporter import Exporter, ExportMismatchError
-from ultralytics.nn.formats.compare import BOUNDS, compare
+from ultralytics.engine.exporter import BOUNDS, Exporter, ExportMismatchError, compare
 from ultralytics.utils.errors import DataError, DeviceError, MissingPackageError, OptionError, UserError
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "safetensors": "safetensors"}

@@ -14,7 +14,7 @@ from torch import nn
 
 from tests.golden.inputs import image
 from ultralytics.cfg.model_yaml import MODELS_DIR
-from ultralytics.nn.formats.compare import compare
+from ultralytics.engine.exporter import compare
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.nn.weights import Weights, load_backbone, load_weights
 from ultralytics.nn.weights.load import match_epsilon

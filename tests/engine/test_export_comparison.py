@@ -2,7 +2,7 @@
 
 import torch
 
-from ultralytics.nn.formats.compare import BOUNDS, Difference, compare
+from ultralytics.engine.exporter import BOUNDS, Difference, compare
 
 
 def test_queries_are_matched_one_to_one():
