@@ -95,8 +95,9 @@ def test_all_formats(data, tmp_path):
         data=data, imgsz=[64, 96], repeats=3, warmup=1, project=str(tmp_path), name="b"
     )
     rows = read_rows(tmp_path / "b")
-    # random weights amplify rounding: OpenVINO leaves the bounds of its export on some processors
-    assert len(rows) == 18 and all("differs from PyTorch" in row["Remark"] for row in rows if row["Remark"])
+    # OpenVINO's rounding leaves the bounds of its export on some processors, and its int8 needs nncf
+    remarks = [row["Remark"] for row in rows if row["Remark"]]
+    assert len(rows) == 18 and all("differs from PyTorch" in text or "not installed" in text for text in remarks)
     rows = [row for row in rows if not row["Remark"]]
     maps = {row["mAP50-95"] for row in rows if row["Precision"] == "float32" and row["Size (px)"] == "64"}
     assert max(map(float, maps)) - min(map(float, maps)) <= 1e-3
