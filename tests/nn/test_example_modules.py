@@ -1,7 +1,6 @@
 """The example modules: what each states, any size and type, its formula written out again, and its model file."""
 
 import copy
-import pickle
 import re
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from tests.golden.inputs import train_batch
 from ultralytics.cfg.model_yaml import MODELS_DIR
 from ultralytics.nn.accelerate.conv_bn import fuse_layer
-from ultralytics.nn.Addmodules import (  # noqa: F401 - registers them
+from ultralytics.nn.Addmodules import (  # noqa: F401  # noqa: F401 - registers them
     CARAFE,
     CoordinateAttention,
     LargeKernel,
@@ -34,25 +33,17 @@ MODELS = {
     "se": "SEAttention", "coordatt": "CoordAtt", "star": "StarC3", "lka": "LKA",
     "carafe": "CARAFE", "bifpn": "WeightedAdd", "faster": "FasterC3", "ema": "EMA",
 }  # fmt: skip
-CASES = {  # name of the case: module, the row's arguments, channels of the inputs, repeats, channels that come out
-    "SEAttention": ("SEAttention", (16,), (32,), 1, 32),
-    "SEAttention-few-channels": ("SEAttention", (), (6,), 1, 6),
+CASES = {  # module, the row's arguments, channels of the inputs, repeats, output channels
+    "SEAttention": ("SEAttention", (16,), (32,), 1, 32), "SEAttention-few": ("SEAttention", (), (6,), 1, 6),
     "CoordAtt": ("CoordAtt", (32,), (24,), 1, 24),
-    "StarBlock": ("StarBlock", (3,), (16,), 1, 16),
-    "StarC3": ("StarC3", (32, 0.5), (48,), 2, 32),
-    "StarC3-wide": ("StarC3", (24, 1.0), (16,), 1, 24),
-    "LKA": ("LKA", (), (16,), 1, 16),
-    "LKA-small": ("LKA", (5, 1), (16,), 1, 16),
-    "CARAFE": ("CARAFE", (), (16,), 1, 16),
-    "CARAFE-3": ("CARAFE", (3, 1, 3, 8), (5,), 1, 5),
-    "WeightedAdd": ("WeightedAdd", (), (16, 16), 1, 16),
-    "WeightedAdd-3": ("WeightedAdd", (), (8, 8, 8), 1, 8),
+    "StarBlock": ("StarBlock", (3,), (16,), 1, 16), "StarC3": ("StarC3", (32, 0.5), (48,), 2, 32),
+    "LKA": ("LKA", (), (16,), 1, 16), "LKA-small": ("LKA", (5, 1), (16,), 1, 16),
+    "CARAFE": ("CARAFE", (), (16,), 1, 16), "CARAFE-3": ("CARAFE", (3, 1, 3, 8), (5,), 1, 5),
+    "WeightedAdd": ("WeightedAdd", (), (8, 8, 8), 1, 8),
     "PConv": ("PConv", (), (18,), 1, 18),
-    "FasterBlock": ("FasterBlock", (), (16,), 2, 16),
-    "FasterC3": ("FasterC3", (32, 0.5), (48,), 2, 32),
+    "FasterBlock": ("FasterBlock", (), (16,), 2, 16), "FasterC3": ("FasterC3", (32, 0.5), (48,), 2, 32),
     "EMA": ("EMA", (8,), (32,), 1, 32),
-    "EMA-default": ("EMA", (), (64,), 1, 64),
-}
+}  # fmt: skip
 SIZES = [(1, 8, 8), (2, 7, 5), (1, 1, 6), (3, 20, 9)]  # batch, height, width
 every_case = pytest.mark.parametrize("case", CASES)
 
@@ -99,7 +90,7 @@ def test_stated_channels_are_the_real_ones_at_any_size(case, training):
 @every_case
 def test_every_parameter_and_the_input_get_a_gradient(case):
     layer, _ = build(case)
-    x = inputs(case, batch=4)  # of which some reach past the one hidden ReLU of SEAttention-few-channels
+    x = inputs(case, batch=4)  # of which some reach past the one hidden ReLU of SEAttention-few
     maps = x if isinstance(x, list) else [x]
     for feature in maps:
         feature.requires_grad_()
@@ -110,19 +101,16 @@ def test_every_parameter_and_the_input_get_a_gradient(case):
 
 @every_case
 @torch.no_grad()
-def test_copies_traces_and_other_types_follow_the_module(case):
+def test_other_types_and_devices_follow_the_module(case):
     layer, x = build(case)[0].eval(), inputs(case)
     expected = layer(x)
-    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        assert torch.equal(other(x), expected)
     for dtype, tolerance in ((torch.float64, 1e-5), (torch.float16, 0.02), (torch.bfloat16, 0.1)):
         y = copy.deepcopy(layer).to(dtype)(changed(x, dtype))
         assert y.dtype == dtype
         assert (y.float() - expected).abs().max() <= tolerance * expected.abs().max()
     assert copy.deepcopy(layer).to("meta")(changed(x, "meta")).shape == expected.shape
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = layer(x).float()
-    assert (mixed - expected).abs().max() <= 0.1 * expected.abs().max()
+        assert (layer(x).float() - expected).abs().max() <= 0.1 * expected.abs().max()
 
 
 @every_case
@@ -139,26 +127,15 @@ def test_traced_and_exported_it_runs_at_another_size(case):
 
 
 @every_case
-def test_it_draws_nothing_and_changes_nothing_after_it_is_built(case):
-    layer, x = build(case)[0].eval(), inputs(case)
-    before, state, dtype = torch.get_rng_state(), copy.deepcopy(layer.state_dict()), torch.get_default_dtype()
-    maps = copy.deepcopy(x)
-    with torch.no_grad():
-        assert torch.equal(layer(x), layer(x))
-    assert torch.equal(torch.get_rng_state(), before) and torch.get_default_dtype() == dtype
-    assert all(torch.equal(value, state[name]) for name, value in layer.state_dict().items())
-    pairs = zip(x, maps, strict=True) if isinstance(x, list) else [(x, maps)]
-    assert all(torch.equal(a, b) for a, b in pairs)
-
-
-@every_case
 @torch.no_grad()
-def test_folding_is_exact(case):
+def test_fusing_is_exact_and_inputs_stay(case):
     layer, x = build(case)[0].eval().double(), changed(inputs(case), torch.float64)
+    maps = copy.deepcopy(x)
     expected = layer(x)
     fuse_layer(layer, (x,))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in layer.modules())
     torch.testing.assert_close(layer(x), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(x, maps, rtol=0, atol=0)
 
 
 def size_of(name: str, *args: object) -> int:
@@ -216,18 +193,6 @@ def test_a_star_block_multiplies_two_maps_of_the_same_features():
     expected = x + F.conv2d(star, layer.dw2.weight, layer.dw2.bias, padding=3, groups=channels)
     torch.testing.assert_close(layer(x), expected)
 
-    def star_of(factor: float) -> Tensor:  # the product alone, before the normalisation
-        seen = []
-        hook = layer.g.conv.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-        saved = copy.deepcopy(layer.f2.state_dict())
-        layer.f2.load_state_dict({name: factor * value for name, value in saved.items()})
-        layer(x)
-        layer.f2.load_state_dict(saved)
-        hook.remove()
-        return seen[0]
-
-    torch.testing.assert_close(star_of(3), 3 * star_of(1))  # linear in either factor, not in their sum
-
 
 @torch.no_grad()
 def test_large_kernel_attention_multiplies_and_sees_as_far_as_its_kernels_reach():
@@ -255,16 +220,6 @@ def test_carafe_weighs_the_neighbours_of_the_source_position():
             weights = logits[:, own, i, j].softmax(1).view(2, 1, 3, 3)
             expected = (padded[:, :, i : i + 3, j : j + 3] * weights).sum((2, 3))
             torch.testing.assert_close(y[:, :, row, column], expected)
-
-
-@torch.no_grad()
-def test_carafe_keeps_a_constant_away_from_the_borders():
-    layer = build("CARAFE")[0]
-    x = inputs("CARAFE")
-    torch.testing.assert_close(layer.kernels(x).sum(1), torch.ones(2, 4, 9, 6))
-    y = layer(torch.full((1, 16, 9, 8), 3.0))
-    torch.testing.assert_close(y[:, :, 4:-4, 4:-4], torch.full((1, 16, 10, 8), 3.0))
-    assert y[:, :, 0, 0].max() < 3  # zeros lie beyond the border
 
 
 @torch.no_grad()
@@ -318,16 +273,12 @@ def test_multi_scale_attention_treats_each_group_alone_by_its_formula():
         ("SEAttention", (16, 0), "SEAttention: reduction must be a whole number from 1, got 0"),
         ("CoordAtt", (16, 2.5), "CoordAtt: reduction must be a whole number from 1, got 2.5"),
         ("StarBlock", (16, 0), "StarBlock: expansion must be a whole number from 1, got 0"),
-        ("LKA", (16, 12, 3), "ceil.k / d. must be odd.* got k=12, d=3: 4"),
-        ("LKA", (16, 5, 0), "d must be a whole number from 1, got 0"),
+        ("LKA", (16, 12, 3), "LKA: ceil.k / d. must be odd .* got 4"),
         ("CARAFE", (16, 2, 4, 5), "k_enc must be odd .* got 4"),
         ("CARAFE", (16, 2.0), "CARAFE: scale must be a whole number from 1, got 2.0"),
-        ("CARAFE", (16, 2, 3, 5, 0), "CARAFE: compressed must be a whole number from 1, got 0"),
-        ("PConv", (16, 1), "parts must be 2 to the number of channels .16. .* got parts=1"),
-        ("PConv", (16, 4, 2), "k odd, got parts=4, k=2"),
+        ("PConv", (16, 4, 2), "PConv: k must be odd .* got 2"),
         ("FasterBlock", (16, 4, 0), "FasterBlock: expansion must be a whole number from 1, got 0"),
-        ("EMA", (20, 8), "20 channels cannot be split into 8 groups"),
-        ("EMA", (20, 6.4), "EMA: groups must be a whole number from 1, got 6.4"),
+        ("EMA", (20, 8), "EMA: channels must be a multiple of 8, got 20"),
     ],
 )
 def test_arguments_that_have_no_meaning_are_refused(name, args, message):
@@ -338,10 +289,10 @@ def test_arguments_that_have_no_meaning_are_refused(name, args, message):
 @pytest.mark.parametrize(
     ("context", "message"),
     [
-        (RowContext((16, 32)), r"maps have \[16, 32\] channels, expected .* equal"),
+        (RowContext((16, 32)), r"maps have \[16, 32\] channels .* all equal"),
         (RowContext((16, 16), repeats=3), "cannot be repeated; write 1 in the second column"),
-        (RowContext((16,)), r"maps have \[16\] channels, expected a list of two or more"),
-        (RowContext((8, 8), sizes=((40, 40), (1, 1))), r"sizes \[\(40, 40\), \(1, 1\)\], expected equal sizes"),
+        (RowContext((16,)), "expected two or more"),
+        (RowContext((8, 8), sizes=((40, 40), (1, 1))), r"sizes \[\(40, 40\), \(1, 1\)\]"),
     ],
 )
 def test_maps_that_cannot_be_added_are_refused(context, message):
@@ -359,14 +310,10 @@ def model(request) -> tuple[str, RTDETRDetectionModel]:
     return request.param, RTDETRDetectionModel(path_of(request.param), nc=3, overrides={"num_queries": 20})
 
 
-def test_the_comments_of_a_model_file_have_the_numbers_of_its_layers(model):
-    name, net = model
-    written = [int(number) for number in re.findall(r"\]\s+# (\d+)", path_of(name).read_text().split("backbone:")[1])]
-    assert written == [layer.i for layer in net.model]
-
-
 def test_a_model_file_has_its_module_in_place(model):
     name, net = model
+    written = re.findall(r"\]\s+# (\d+)", path_of(name).read_text().split("backbone:")[1])  # comments with numbers
+    assert list(map(int, written)) == [layer.i for layer in net.model]
     placed = [layer for layer in net.model if layer.type.endswith(f".{MODELS[name]}")]
     assert len(placed) == {"carafe": 2, "star": 4, "faster": 4, "bifpn": 4}.get(name, 3)
     assert all(layer.type.startswith("ultralytics.nn.Addmodules.") for layer in placed)
@@ -387,15 +334,6 @@ def test_a_model_file_predicts_and_trains(model):
     total.backward()
     assert total.isfinite() and items.isfinite().all()
     assert [n for n, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
-
-
-@torch.no_grad()
-def test_a_model_file_folds_exactly(model):
-    net, x = copy.deepcopy(model[1]).eval(), torch.rand(1, 3, 64, 64)
-    maps = net.model[-1].f
-    expected = net.predict(x, embed=maps)
-    for a, b in zip(net.fuse().predict(x, embed=maps), expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
 def documented(language: str) -> list[tuple[str, str, str]]:

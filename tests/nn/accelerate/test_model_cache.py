@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from torch import nn
 
 from tests.nn.accelerate.helpers import detector
 from ultralytics.nn.accelerate import for_inference
@@ -33,28 +34,16 @@ def test_the_copy_is_cached_with_the_network_and_not_copied(network):
         assert for_inference(twin) is not first
 
 
-@torch.no_grad()
-def change_weight(network):
-    network.model[0].conv.weight.mul_(2)
+CHANGES = {
+    "weight": lambda network: nn.init.ones_(network.model[0].conv.weight),
+    "statistics": lambda network: network.model[0].bn.running_mean.add_(1),
+    "state_dict": lambda network: network.load_state_dict({k: v + 1 for k, v in network.state_dict().items()}),
+    "setting": lambda network: setattr(network.model[-1], "num_queries", 5),
+    "type": lambda network: network.float(),
+}
 
 
-def change_statistics(network):
-    network.model[0].bn.running_mean.add_(1)
-
-
-def load_other_weights(network):
-    network.load_state_dict({k: v + 1 for k, v in network.state_dict().items()})
-
-
-def change_setting(network):
-    network.model[-1].num_queries = 5
-
-
-def change_type(network):
-    network.float()
-
-
-@pytest.mark.parametrize("change", [change_weight, change_statistics, load_other_weights, change_setting, change_type])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
 def test_it_is_renewed_after_a_change(network, change):
     first = for_inference(network)
     change(network)

@@ -18,7 +18,6 @@ from ultralytics.utils.errors import ModelConfigError
 
 KEY_DIM = 16
 WINDOW = 7
-STRIDES = (8, 8, 16, 32)
 
 
 class Conv2d_BN(nn.Module):

@@ -8,9 +8,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.argument_checks import require_whole
+from ultralytics.nn.modules.argument_checks import require_odd, require_whole
 from ultralytics.nn.registry import register
-from ultralytics.utils.errors import ModelConfigError
 
 
 @register(plans.channel_preserving, overridable=True)
@@ -21,8 +20,7 @@ class LKA(nn.Module):
         super().__init__()
         require_whole("LKA", k=k, d=d)
         kernel = -(-k // d)
-        if kernel % 2 == 0:
-            raise ModelConfigError(f"ceil(k / d) must be odd to preserve the map size, got k={k}, d={d}: {kernel}")
+        require_odd("LKA", **{"ceil(k / d)": kernel})
         self.local = nn.Conv2d(channels, channels, 2 * d - 1, padding=d - 1, groups=channels)
         self.long = nn.Conv2d(channels, channels, kernel, padding=kernel // 2 * d, groups=channels, dilation=d)
         self.point = nn.Conv2d(channels, channels, 1)

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.argument_checks import require_whole
+from ultralytics.nn.modules.argument_checks import require_multiple, require_whole
 from ultralytics.nn.registry import register
-from ultralytics.utils.errors import ModelConfigError
 
 
 @register(plans.channel_preserving, overridable=True)
@@ -22,8 +21,7 @@ class EMA(nn.Module):
     def __init__(self, channels: int, groups: int = 32):
         super().__init__()
         require_whole("EMA", groups=groups)
-        if channels % groups:
-            raise ModelConfigError(f"{channels} channels cannot be split into {groups} groups; use a divisor")
+        require_multiple("EMA", groups, channels=channels)
         self.groups = groups
         depth = channels // groups
         self.strip = nn.Conv2d(depth, depth, 1)

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.argument_checks import require_whole
+from ultralytics.nn.modules.argument_checks import require_odd, require_whole
 from ultralytics.nn.modules.block import RepC3
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.registry import register
-from ultralytics.utils.errors import ModelConfigError
 
 
 @register(plans.channel_preserving, overridable=True)
@@ -23,11 +22,8 @@ class PConv(nn.Module):
 
     def __init__(self, channels: int, parts: int = 4, k: int = 3):
         super().__init__()
-        require_whole("PConv", parts=parts, k=k)
-        if parts < 2 or channels < parts or k % 2 == 0:
-            raise ModelConfigError(
-                f"parts must be 2 to the number of channels ({channels}) and k odd, got parts={parts}, k={k}"
-            )
+        require_whole("PConv", parts=parts)
+        require_odd("PConv", k=k)
         self.convolved = channels // parts
         self.passed = channels - self.convolved
         self.conv = nn.Conv2d(self.convolved, self.convolved, k, padding=k // 2, bias=False)

@@ -18,14 +18,9 @@ EPSILON = 1e-4  # Section 3.3
 def weighted_sum(ctx: RowContext) -> LayerSpec:
     """Plan `[]` for a constructor (number of maps); all maps need equal channels and sizes."""
     ctx.require_once()
-    if len(ctx.inputs) < 2 or len(set(ctx.inputs)) > 1:
+    if len(ctx.inputs) < 2 or len(set(ctx.inputs)) > 1 or len(set(ctx.sizes)) > 1:
         raise ModelConfigError(
-            f"its maps have {list(ctx.inputs)} channels, expected a list of two or more with equal "
-            f"channels; add a Conv before the ones that differ"
-        )
-    if len(set(ctx.sizes)) > 1:
-        raise ModelConfigError(
-            f"its maps have sizes {list(ctx.sizes)}, expected equal sizes; resize the ones that differ"
+            f"its maps have {list(ctx.inputs)} channels and sizes {list(ctx.sizes)}; expected two or more, all equal"
         )
     return LayerSpec((len(ctx.inputs),), ctx.c1)
 

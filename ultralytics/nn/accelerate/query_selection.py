@@ -14,10 +14,7 @@ from ultralytics.nn.modules.head import RTDETRDecoder, gather_rows
 
 
 class SelectedGradientDecoder(RTDETRDecoder):
-    """`RTDETRDecoder` that projects all positions without gradients, and the selected ones once more with gradients.
-
-    In eval it is `RTDETRDecoder`.
-    """
+    """`RTDETRDecoder` that in training projects all positions without gradients, and the selected ones once more."""
 
     plain, label = RTDETRDecoder, "query selection with gradients of selected positions only"
 

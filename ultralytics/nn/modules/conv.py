@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.argument_checks import activation, require_multiple
+from ultralytics.nn.modules.argument_checks import activation, require_multiple, require_odd
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.torch_utils import fuse_conv_and_bn
@@ -208,8 +208,7 @@ class SpatialAttention(nn.Module):
 
     def __init__(self, kernel_size=7):
         super().__init__()
-        if kernel_size not in (3, 7):
-            raise ModelConfigError(f"SpatialAttention: kernel_size must be 3 or 7, got {kernel_size}")
+        require_odd("SpatialAttention", kernel_size=kernel_size)
         self.cv1 = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
         self.act = nn.Sigmoid()
 

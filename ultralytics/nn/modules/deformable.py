@@ -124,7 +124,6 @@ class DeformableTransformerDecoderLayer(nn.Module):
 
     def __init__(self, d_model=256, n_heads=8, d_ffn=1024, dropout=0.0, act=nn.ReLU(), n_levels=4, n_points=4):  # noqa: B008
         super().__init__()
-        require_multiple(f"{n_heads} heads", n_heads, channels=d_model)
         self.self_attn = nn.MultiheadAttention(d_model, n_heads, dropout, batch_first=True)
         self.norm1 = nn.LayerNorm(d_model)
         self.cross_attn = MSDeformAttn(d_model, n_levels, n_heads, n_points)

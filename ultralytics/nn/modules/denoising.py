@@ -28,7 +28,6 @@ def get_cdn_group(
 
     Args:
         targets: cls (N,) long, bboxes (N, 4) cx, cy, w, h in 0..1, gt_groups: boxes of each image, summing to N.
-        num_classes: number of classes.
         num_queries: queries of the decoder, which follow the denoising queries.
         class_embed: (num_classes, C), embedding of each class.
         num_dn: target number of positives; 0 turns denoising off.

@@ -49,20 +49,15 @@ class RTDETRDecoder(nn.Module):
     """Select the most promising positions of the maps as queries and decode each into one box.
 
     Args:
-        nc: number of classes.
         ch: channels of each input map.
         hd: channels of the decoder.
-        nq: number of queries; a smaller number of positions gives as many queries.
+        nq: queries; a smaller number of positions gives as many queries.
         ndp: sampling points per map and head.
-        nh: attention heads.
-        ndl: decoder layers.
         d_ffn: width of the feed-forward networks.
-        dropout: dropout of the decoder.
         act: activation of the feed-forward networks, a module or a name such as `relu`.
         eval_idx: the layer whose output is used in eval; negative counts from the end.
         nd: number of denoising queries in training, 0 for none; None for a third of `nq`, like the usual 100 of 300.
-        label_noise_ratio: see `get_cdn_group`.
-        box_noise_scale: see `get_cdn_group`.
+        label_noise_ratio, box_noise_scale: see `get_cdn_group`.
         learnt_init_query: start queries from learned embeddings instead of the selected features.
 
     Examples:

@@ -87,9 +87,6 @@ def _explained_download(what: str) -> Iterator[None]:
         ) from error
 
 
-# timm -----------------------------------------------------------------------------------------------------------------
-
-
 def timm_plan(ctx: RowContext, name: str, pretrained: Any = False, out_indices: Any = None, *rest: Any) -> LayerSpec:
     """Plan `[name, pretrained, out_indices, frozen_stages]`; channels are those of timm's `feature_info`."""
     ctx.require_once()
@@ -178,9 +175,6 @@ def _timm_network(name: str, pretrained: bool | str, options: dict[str, Any]) ->
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": source}, **options)
     except RuntimeError as error:
         raise WeightsError(f"{pretrained}: does not fit {name}: {first_line(error)}") from error
-
-
-# torchvision ----------------------------------------------------------------------------------------------------------
 
 
 def torchvision_plan(ctx: RowContext, name: str, weights: Any = None, nodes: Any = None, *rest: Any) -> LayerSpec:

@@ -16,12 +16,7 @@ from ultralytics.nn.modules.transformer import MLP
 
 
 class OneToManyHead(nn.Module):
-    """Two narrow MLPs shared by all maps: class logits, and distances from the position to the sides of the box.
-
-    Args:
-        hd: channels of the projected maps.
-        nc: number of classes.
-    """
+    """Two narrow MLPs shared by all maps: class logits, and distances from the position to the sides of the box."""
 
     training_only = True  # left out of the average (`ModelEMA`) and so of every saved model
 
@@ -34,12 +29,7 @@ class OneToManyHead(nn.Module):
         nn.init.zeros_(self.bbox.layers[-1].bias)
 
     def forward(self, feats: Tensor, shapes: list[tuple[int, int]]) -> DensePrediction:
-        """Predict a box and class logits at every position.
-
-        Args:
-            feats: (B, S, hd), the concatenated positions of the maps.
-            shapes: (h, w) of each map.
-        """
+        """Predict a box and class logits at every position of the maps, feats (B, S, hd)."""
         points = grid(shapes, feats.device)
         cells = torch.cat([points.new_tensor([1 / w, 1 / h]).expand(h * w, 2) for h, w in shapes])  # width and height
         reach = self.bbox(feats).float().clamp(max=6).exp() * 2 * cells.repeat(1, 2)  # (B, S, 4): left, up, right, down

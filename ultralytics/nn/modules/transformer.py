@@ -92,9 +92,6 @@ class AIFI(TransformerEncoderLayer):
 
         Rows run over w first, as in the released code, while tokens run over h first. On a square map this swaps the
         axes, which trained weights rely on.
-
-        Raises:
-            ModelConfigError: embed_dim is not divisible by 4.
         """
         if embed_dim % 4:
             raise ModelConfigError(f"AIFI: channels must be a multiple of 4, got {embed_dim}")
