@@ -164,20 +164,13 @@ def test_squeeze_and_excitation_is_two_linear_layers_on_the_means():
 
 
 @torch.no_grad()
-def test_the_gate_of_coordinate_attention_is_a_product_of_one_over_rows_and_one_over_columns():
+def test_coordinate_attention_multiplies_a_gate_over_rows_by_one_over_columns():
     layer, x = build("CoordAtt")[0].eval(), inputs("CoordAtt").abs() + 1
-    gate = layer(x) / x  # (B, C, H, W)
-    torch.testing.assert_close(gate * gate[:, :, :1, :1], gate[:, :, :1] * gate[:, :, :, :1])
-    assert (gate[:, :, 1:] - gate[:, :, :-1]).abs().max() > 1e-4  # and it does depend on the position
-    assert ((gate > 0) & (gate < 1)).all()
-
-    bn = layer.joint.bn
-    mean, scale = bn.running_mean, bn.weight / (bn.running_var + bn.eps).sqrt()
+    gate, joint = layer(x) / x, layer.joint  # (B, C, H, W)
     for row, column in ((0, 0), (4, 2), (8, 5)):
         factors = 1
         for strip, conv in ((x[:, :, row].mean(2), layer.gate_h), (x[:, :, :, column].mean(2), layer.gate_w)):
-            hidden = (strip @ layer.joint.conv.weight.flatten(1).T - mean) * scale + bn.bias
-            hidden = hidden * (hidden + 3).clamp(0, 6) / 6
+            hidden = F.hardswish(joint.bn((strip @ joint.conv.weight.flatten(1).T)[..., None, None]))[..., 0, 0]
             factors = factors * torch.sigmoid(hidden @ conv.weight.flatten(1).T + conv.bias)  # (B, C)
         torch.testing.assert_close(gate[:, :, row, column], factors)
 
@@ -210,11 +203,11 @@ def test_large_kernel_attention_multiplies_and_sees_as_far_as_its_kernels_reach(
 
 @torch.no_grad()
 def test_carafe_weighs_the_neighbours_of_the_source_position():
-    layer, x = build("CARAFE-3")[0], inputs("CARAFE-3", 2, 4, 5)
+    layer, x = build("CARAFE-3")[0], inputs("CARAFE-3", 2, 2, 3)
     logits = layer.encode(layer.compress(x))
     padded, y = F.pad(x, (1, 1, 1, 1)), layer(x)
-    for row in range(12):
-        for column in range(15):
+    for row in range(6):
+        for column in range(9):
             i, j = row // 3, column // 3  # the source position
             own = range(row % 3 * 3 + column % 3, 81, 9)  # this output's nine logits
             weights = logits[:, own, i, j].softmax(1).view(2, 1, 3, 3)
@@ -229,7 +222,6 @@ def test_weighted_add_is_a_mean_with_weights_that_cannot_be_negative():
     torch.testing.assert_close(layer(maps), torch.stack(maps).mean(0), rtol=1e-4, atol=1e-4)
     layer.weights.copy_(torch.tensor([2.0, -5.0, 6.0]))
     torch.testing.assert_close(layer.shares(), torch.tensor([0.25, 0.0, 0.75]), rtol=1e-4, atol=1e-4)
-    assert layer.shares().sum() == pytest.approx(1, abs=1e-4)
     torch.testing.assert_close(layer(maps), (2 * maps[0] + 6 * maps[2]) / (8 + 1e-4))
 
 
@@ -239,14 +231,6 @@ def test_partial_convolution_passes_the_other_channels():
     y = layer(x)
     assert torch.equal(y[:, 4:], x[:, 4:])  # 18 // 4 = 4 are convolved
     torch.testing.assert_close(y[:, :4], F.conv2d(x[:, :4], layer.conv.weight, padding=1))
-
-
-@torch.no_grad()
-def test_a_faster_block_is_a_partial_convolution_and_two_pointwise_ones():
-    layer, x = shaken(PartialConv.FasterBlock(16)).eval(), inputs("FasterBlock")
-    y = torch.cat((F.conv2d(x[:, :4], layer.mix.conv.weight, padding=1), x[:, 4:]), 1)
-    y = layer.widen.bn(torch.einsum("bchw,dc->bdhw", y, layer.widen.conv.weight.flatten(1))).relu()
-    torch.testing.assert_close(layer(x), x + torch.einsum("bdhw,cd->bchw", y, layer.narrow.weight.flatten(1)))
 
 
 @torch.no_grad()

@@ -89,12 +89,9 @@ def test_folding_removes_batch_norms_and_keeps_the_output():
 
 
 def test_the_decoder_takes_a_batch_of_no_images():
-    """The shape check of a network from weights runs it so."""
-    decoder = RTDETRDecoder(3, (8, 8), hd=16, nq=5, nh=2, ndl=1).eval()
-
-    y, _ = decoder([torch.rand(0, 8, 4, 4), torch.rand(0, 8, 2, 2)])
-
-    assert y.shape == (0, 5, 4 + 3)
+    """The shape check of a network from weights, and fusing, run it so."""
+    y, _ = decoder().eval()([m[:0] for m in MAPS])
+    assert y.shape == (0, 10, 4 + 3)
 
 
 NETWORK = {
@@ -131,10 +128,3 @@ def test_the_decoder_does_not_overflow(dtype, training):
     if training:
         loss.backward()
         assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
-
-
-def test_float16_would_overflow():
-    decoder = overflowing(scale=1000).model[-1].decoder
-    with torch.autocast("cpu", torch.float16):
-        widened = decoder.layers[0].linear1(torch.ones(1, 4, 32)).relu()
-        assert not decoder.layers[0].linear2(widened).isfinite().all()

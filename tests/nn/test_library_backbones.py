@@ -26,11 +26,8 @@ TORCHVISION = {
     "swin_t": ((96, 192, 384, 768), (4, 8, 16, 32)),
     "densenet121": ((64, 256, 512, 1024, 1024), (2, 4, 8, 16, 32)),
 }
-CASES = [
-    (kind, *case)
-    for kind, cases in ((TimmBackbone, TIMM), (TorchVisionBackbone, TORCHVISION))
-    for case in cases.items()
-]
+CASES = [(TimmBackbone, *case) for case in TIMM.items()]
+CASES += [(TorchVisionBackbone, *case) for case in TORCHVISION.items()]
 
 
 @pytest.mark.parametrize(("kind", "name", "stated"), CASES, ids=[f"{k.__name__}-{n}" for k, n, _ in CASES])

@@ -6,35 +6,8 @@ import torch.nn.functional as F
 
 from tests.nn.accelerate.helpers import assert_rewriting_is_exact, detector, stirred
 from ultralytics.nn.accelerate import for_inference
-from ultralytics.nn.accelerate.folded_decoder import FoldedDecoder, bilinear_corners
-from ultralytics.nn.modules.deformable import deformable_sampling
+from ultralytics.nn.accelerate.folded_decoder import FoldedDecoder
 from ultralytics.nn.tasks import RTDETRDetectionModel
-
-SHAPES = [(6, 9), (3, 4), (1, 2)]
-
-
-@pytest.mark.parametrize("reach", [1.0, 3.0], ids=["inside", "also outside"])
-def test_corners_read_what_grid_sample_reads(reach):
-    torch.manual_seed(0)
-    batch, queries, heads, levels, points, channels = 2, 5, 3, 3, 4, 6
-    locations = (torch.rand(batch, queries, heads, levels, points, 2, dtype=torch.float64) - 0.5) * reach + 0.5
-    locations[0, 0, 0, 0, :2] = torch.tensor([[0.0, 1.0], [1.0, 0.0]])  # the corners of the map themselves
-    weights = torch.rand(batch, queries, heads, levels, points, dtype=torch.float64)
-    value = torch.rand(batch, sum(h * w for h, w in SHAPES), heads, channels, dtype=torch.float64)
-    tables = value.split([h * w for h, w in SHAPES], 1)
-    maps = [
-        table.permute(0, 2, 3, 1).reshape(batch * heads, channels, h, w)
-        for table, (h, w) in zip(tables, SHAPES, strict=True)
-    ]
-    expected = deformable_sampling(maps, locations, weights)
-    total = 0
-    for table, rows, shares in zip(tables, *bilinear_corners(locations, weights, SHAPES), strict=True):
-        index = (
-            rows.permute(0, 2, 1, 3).flatten(2)[..., None].expand(-1, -1, -1, channels)
-        )  # (B, heads, Q * corners, C)
-        read = table.transpose(1, 2).gather(2, index).unflatten(2, (queries, -1))
-        total = total + (read * shares.permute(0, 2, 1, 3)[..., None]).sum(3)
-    torch.testing.assert_close(total.transpose(1, 2).flatten(2), expected)
 
 
 @pytest.mark.parametrize(

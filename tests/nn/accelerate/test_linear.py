@@ -75,12 +75,6 @@ def test_other_products_are_computed_by_torch(convolution, convolutions, x, weig
     assert not convolutions
 
 
-def test_one_thread_computes_with_torch(convolution, convolutions):
-    torch.set_num_threads(1)
-    linear(torch.randn(LARGE), torch.randn(128, 256))
-    assert not convolutions
-
-
 def test_exported_and_traced_graphs_have_a_linear_layer(convolution):
     layer, x = ConvolutionLinear(256, 128), torch.randn(LARGE)
     exported = torch.export.export(layer, (x,))

@@ -84,17 +84,6 @@ def test_mixed_precision_recomputes_the_same_input():
         assert torch.equal(a, b)
 
 
-def test_gradients_of_gradients():
-    def penalty(layer):
-        x = image(torch.float64).requires_grad_()
-        (grad,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
-        return torch.autograd.grad(grad.square().sum(), [x, *layer.parameters()])
-
-    layer, fast = pair("Conv")
-    for a, b in zip(penalty(layer.double()), penalty(fast.double()), strict=True):
-        torch.testing.assert_close(a, b)
-
-
 @pytest.mark.parametrize(("act", "norm"), [(nn.GELU(), nn.BatchNorm2d(16)), (nn.SiLU(), nn.GroupNorm(4, 16))])
 def test_other_activations_and_norms_are_left_alone(act, norm):
     layer = Conv(16, 16)
