@@ -5,7 +5,6 @@ import torch
 
 from ultralytics.nn.parser import build_module
 from ultralytics.nn.tasks import RTDETRDetectionModel
-from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.flops import get_flops
 
 
@@ -24,11 +23,6 @@ def test_a_row_of_its_own(args, channels, shape):
     assert block(x).shape[1:] == shape and block.outputs == [shape]
     block(x).sum().backward()
     assert all(parameter.grad is not None for parameter in block.parameters())
-
-
-def test_a_plain_shortcut_needs_as_many_channels():
-    with pytest.raises(ModelConfigError, match="BottleNeck"):
-        build_module("BottleNeck", (16,), [(24, 8, 8)])
 
 
 @pytest.mark.parametrize(

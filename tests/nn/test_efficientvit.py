@@ -1,4 +1,4 @@
-"""The EfficientViT backbone: what it states, any size, devices, folding, freezing, and the weights of others."""
+"""The EfficientViT backbone: channels, sizes, freezing, weights; `test_module_check.py` has the rest."""
 
 import copy
 import json
@@ -12,7 +12,6 @@ import yaml
 from tests.golden.fill import value
 from tests.golden.inputs import image
 from ultralytics.cfg.model_yaml import find_model_yaml
-from ultralytics.nn.accelerate.conv_bn import fuse_layer
 from ultralytics.nn.Addmodules import EfficientViT as source
 from ultralytics.nn.plans import RowContext
 from ultralytics.nn.registry import REGISTRY
@@ -60,26 +59,6 @@ def test_a_map_smaller_than_a_window_is_attended_as_one_padded_window():
     x = torch.rand(1, 192, 3, 5)
     padded = torch.nn.functional.pad(x, (0, 2, 0, 4))
     assert torch.equal(attention(x), attention.attn(padded)[:, :, :3, :5])
-
-
-@torch.no_grad()
-def test_folding_is_exact():
-    model, x = backbone(), torch.rand(1, 3, 96, 64)
-    before = model(x)
-    fuse_layer(model, (x,))
-    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
-    for old, new in zip(before, model(x), strict=True):
-        torch.testing.assert_close(new, old, rtol=1e-4, atol=1e-4)
-
-
-@torch.no_grad()
-def test_traces_and_other_types_follow_the_model():
-    model, x = backbone(), torch.rand(2, 3, 64, 64)
-    expected = model(x)[-1]
-    assert torch.allclose(torch.jit.trace(copy.deepcopy(model), x, check_trace=False)(x)[-1], expected, atol=1e-5)
-    for dtype in (torch.float16, torch.bfloat16, torch.float64):
-        assert copy.deepcopy(model).to(dtype)(x.to(dtype))[-1].dtype == dtype
-    assert copy.deepcopy(model).to("meta")(x.to("meta"))[-1].shape == expected.shape
 
 
 def test_frozen_stages_keep_weights_and_statistics():
