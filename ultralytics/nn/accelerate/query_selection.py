@@ -14,7 +14,10 @@ from ultralytics.nn.modules.head import RTDETRDecoder, gather_rows
 
 
 class SelectedGradientDecoder(RTDETRDecoder):
-    """`RTDETRDecoder` that in training projects all positions without gradients, and the selected ones once more."""
+    """`RTDETRDecoder` that in training projects all positions without gradients, and the selected ones once more.
+
+    In eval it is `RTDETRDecoder`.
+    """
 
     plain, label = RTDETRDecoder, "query selection with gradients of selected positions only"
 
