@@ -56,6 +56,8 @@ def _find_font(character: str) -> Path | None:
     """Find a font with a character, the default first; None, with a warning, if the system has none."""
     from matplotlib.font_manager import findSystemFonts
 
+    if character.isspace():  # a line break has no glyph
+        return default_font()
     for file in (default_font(), *sorted(map(Path, findSystemFonts()))):
         if ord(character) in _charmap(file):
             return file

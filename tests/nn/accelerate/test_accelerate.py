@@ -15,8 +15,8 @@ from tests.nn.accelerate.helpers import assert_rewriting_is_exact, batch, detect
 from tests.shapes import write_shapes
 from ultralytics.models.rtdetr.model import RTDETR
 from ultralytics.nn.accelerate import SUBSTITUTES, for_inference, for_training, linear, restore, silu
+from ultralytics.nn.accelerate.decoder_training import SelectedGradientDecoder
 from ultralytics.nn.accelerate.folded_decoder import FoldedDecoder
-from ultralytics.nn.accelerate.query_selection import SelectedGradientDecoder
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.tasks import RTDETRDetectionModel

@@ -12,14 +12,13 @@ import torch
 from torch import nn
 
 from ultralytics.nn.accelerate.conv_bn import fuse
+from ultralytics.nn.accelerate.decoder_training import SelectedGradientDecoder, SplitSelfAttention
 from ultralytics.nn.accelerate.folded_decoder import fold_decoder
 from ultralytics.nn.accelerate.graph import LayerGraph
 from ultralytics.nn.accelerate.host_memory import prepare_host_memory
 from ultralytics.nn.accelerate.linear import ChannelsFirstLinear, ConvolutionLinear
 from ultralytics.nn.accelerate.model_cache import ModelCache, has_hooks
 from ultralytics.nn.accelerate.pointwise import merge_pointwise
-from ultralytics.nn.accelerate.query_selection import SelectedGradientDecoder
-from ultralytics.nn.accelerate.self_attention import SplitSelfAttention
 from ultralytics.nn.accelerate.silu import RecomputedConv, RecomputedRepConv
 from ultralytics.nn.modules.conv import Conv, RepConv
 from ultralytics.nn.modules.deformable import MSDeformAttn

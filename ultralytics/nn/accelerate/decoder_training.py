@@ -1,4 +1,4 @@
-"""Self-attention with joined query and key projections, which leaves out the products that a denoising mask hides."""
+"""Faster training of the decoder: split self-attention, and gradients of the selected queries only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn.accelerate.linear import linear
+from ultralytics.nn.modules.head import RTDETRDecoder, gather_rows
 
 
 class SplitSelfAttention(nn.MultiheadAttention):
@@ -76,3 +77,32 @@ def first_separate(mask: Tensor) -> int:
     start = int(mask[-1].sum())
     separate = mask[start:, :start].all() and not mask[start:, start:].any()
     return start if separate and start < len(mask) else 0
+
+
+class SelectedGradientDecoder(RTDETRDecoder):
+    """`RTDETRDecoder` that in training projects all positions without gradients, and the selected ones once more.
+
+    In eval it is `RTDETRDecoder`.
+    """
+
+    plain, label = RTDETRDecoder, "query selection with gradients of selected positions only"
+
+    def _select_queries(self, memory: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        if not self.training:
+            return super()._select_queries(memory, shapes)
+        anchors, valid = self._anchors(shapes, memory)
+
+        # scores of all positions; positions with an invalid anchor count as zeros
+        with torch.no_grad():
+            blank = self.enc_score_head(self.enc_output(memory.new_zeros(1, 1, self.hidden_dim)))
+            scores = torch.where(valid, self.enc_score_head(self.enc_output(memory)), blank)  # (B, S, nc)
+
+        # top-k positions
+        best = scores.amax(-1).topk(min(self.num_queries, memory.shape[1]), dim=1).indices  # (B, nq)
+        anchors = gather_rows(anchors.expand(memory.shape[0], -1, -1), best)
+        columns = best.unsqueeze(1).expand(-1, memory.shape[-1], -1)  # (B, hd, nq), the memory's own layout
+        rows = memory.transpose(1, 2).gather(2, columns).transpose(1, 2)  # (B, nq, hd)
+
+        # the same with gradients
+        features = self.enc_output(anchors[..., :1].isfinite() * rows)
+        return self._initial_queries(features, self.enc_score_head(features), anchors)

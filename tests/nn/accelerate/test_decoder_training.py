@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn.accelerate import for_training
-from ultralytics.nn.accelerate.self_attention import SplitSelfAttention, first_separate
+from ultralytics.nn.accelerate.decoder_training import SplitSelfAttention, first_separate
 
 
 def mask_of(name: str) -> torch.Tensor | None:
