@@ -49,6 +49,10 @@ def test_label_file(image, label):
         ({"val": None}, "no `val:` entry"),
         ({"train": "picture"}, "train: 'picture' was not found: looked for .*picture.*data.yaml, images, labels"),
         ({"path": "/absent"}, "does not exist"),
+        ({"path": 3}, "path: expected a path, got 3"),
+        ({"train": ["images", {"a": 1}]}, "train: expected a path or a list of paths, got {'a': 1}"),
+        ({"annotations": {"train": 5}}, "train: expected a path, got 5"),
+        ({"val": "pictures", "generate": "squares"}, "generate: expected shapes, got 'squares'"),
         ({"val": "pictures", "download": "import os"}, "Programs in a YAML are not run"),
     ],
 )

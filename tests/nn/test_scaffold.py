@@ -77,10 +77,11 @@ def test_without_a_folder_the_package_s_own_is_used(working_folder, monkeypatch)
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        ("my-net", "is no name for a Python class"),
-        ("class", "is no name for a Python class"),
-        ("__init__", "is no name for a Python class"),
-        ("_Net", "is no name for a Python class"),
+        ("my-net", "not a valid class name"),
+        ("class", "not a valid class name"),
+        ("__init__", "not a valid class name"),
+        ("_Net", "not a valid class name"),
+        *((name, "has another meaning in Python or YAML") for name in ("nn", "super", "yes", "null")),
         ("Conv", "defines a module of this name"),
         ("EfficientViT_M0", "defines a module of this name"),
     ],
@@ -89,6 +90,12 @@ def test_a_name_that_cannot_be_used_is_refused(module, message, working_folder):
     with pytest.raises(UserError, match=message):
         command(module, "conv", folder="here")
     assert list(working_folder.iterdir()) == []
+
+
+def test_a_file_instead_of_a_folder_is_refused(working_folder):
+    Path("here").write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match="folder=here: expected a folder, got a file"):
+        command("MyNet", "conv", folder="here")
 
 
 def test_nothing_is_overwritten(working_folder):

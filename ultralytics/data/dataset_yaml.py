@@ -61,6 +61,8 @@ def load_dataset_config(
     if not isinstance(jsons, dict):
         raise DataError(f"{where}: annotations: expected `train: file.json` and `val: file.json`, got {jsons!r}")
     _check_keys(jsons, SPLITS, f"{where}: annotations")
+    _check_paths({"path": content.get("path"), **jsons}, where, "a path")
+    _check_paths({split: content.get(split) for split in SPLITS}, where, "a path or a list of paths", lists=True)
     root = _find_root(file, content)
     annotations = {split: root / path for split, path in jsons.items()}
     entries = {s: v if isinstance(v, (list, tuple)) else [v] for s in SPLITS if (v := content.get(s))}
@@ -137,6 +139,13 @@ def _check_keys(content: Mapping, known: Iterable[str], where: str) -> None:
             raise DataError(f"{where}: unknown key {key!r}{hint}")
 
 
+def _check_paths(entries: Mapping, where: str, expected: str, *, lists: bool = False) -> None:
+    for key, entry in entries.items():
+        for path in entry if lists and isinstance(entry, (list, tuple)) else [entry]:
+            if path is not None and not isinstance(path, (str, os.PathLike)):
+                raise DataError(f"{where}: {key}: expected {expected}, got {path!r}")
+
+
 def _find_root(file: Path | None, content: dict) -> Path:
     """Return the folder `path`, searched beside the YAML, in the working folder and in the cache folder."""
     base = file.parent if file else Path.cwd()
@@ -177,8 +186,10 @@ def _class_names(where: str, content: dict, jsons: list[Path]) -> dict[int, str]
 
 def _make(root: Path, content: dict, where: str) -> None:
     """Generate or download the data set if its YAML describes how."""
-    if content.get("generate"):
-        LOGGER.info(f"Generating the {content['generate']} data set in {root}")
+    if kind := content.get("generate"):
+        if kind != "shapes":
+            raise DataError(f"{where}: generate: expected shapes, got {kind!r}")
+        LOGGER.info(f"Generating the shapes data set in {root}")
         synthetic.generate_shapes(root)
     elif content.get("download"):
         names = content.get("names") or ()

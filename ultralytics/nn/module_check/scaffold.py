@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import os
 import shlex
@@ -12,9 +13,10 @@ from typing import Annotated
 from ultralytics.cfg.values import OneOf
 from ultralytics.nn.registry import ADDMODULES, import_folder, module_folders, resolve_module
 from ultralytics.utils.errors import ModelConfigError, UserError
-from ultralytics.utils.files import write_text
+from ultralytics.utils.files import parse_yaml, write_text
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
+RESERVED = {*dir(builtins), "nn", "torch", "Tensor", "plans", "register"}  # used in the templates
 KINDS = {
     "backbone": "{} as its backbone",
     "conv": "EfficientViT-M0, with {} instead of Conv for downsampling",
@@ -34,7 +36,11 @@ def command(module: str, kind: Annotated[str, OneOf(*KINDS)], folder: str | None
     target = ADDMODULES if folder is None else Path(folder).expanduser()
     file, model = target / f"{module}.py", Path(f"rtdetr-{module.lower()}.yaml")
     if not module.isidentifier() or keyword.iskeyword(module) or not module.isascii() or module.startswith("_"):
-        raise UserError(f"module={module}: is no name for a Python class; use letters, digits and '_', such as MyNet")
+        raise UserError(f"module={module}: not a valid class name; use letters, digits and '_', such as MyNet")
+    if module in RESERVED or parse_yaml(module, "module") != module:
+        raise UserError(f"module={module}: this name has another meaning in Python or YAML; choose another")
+    if target.exists() and not target.is_dir():
+        raise UserError(f"folder={folder}: expected a folder, got a file")
     try:
         found = resolve_module(module, folders=module_folders([target] if target.is_dir() else []))
     except ModelConfigError:  # the name is free
