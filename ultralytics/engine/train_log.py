@@ -127,7 +127,11 @@ def interruption(state: TrainState) -> str:
 def summary(state: TrainState, seconds: float) -> str:
     """Describe a finished run: why it ended, its best epoch, its files, and the commands for what comes next."""
     options, stopper = state.args, state.stopper
-    epochs = f"{state.epoch} of {state.epochs} epochs" if state.stop_reason else f"{state.epoch} epochs"
+    epochs = (
+        f"{state.epoch} of {state.epochs} epochs"
+        if state.stop_reason
+        else f"{state.epoch} epoch{'s' * (state.epoch != 1)}"
+    )
     stopped = f" Stopped early: {state.stop_reason}" if state.stop_reason else ""
     lines = [f"Finished {epochs} in {timedelta(seconds=round(seconds))}.{stopped}"]
     if stopper.best_fitness is None:
