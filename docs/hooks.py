@@ -1,4 +1,4 @@
-"""MkDocs hook: fill the options page from the option schema."""
+"""MkDocs hook: fill the options page from the option schema, and the table of export formats from the registry."""
 
 from __future__ import annotations
 
@@ -12,9 +12,19 @@ import yaml
 
 from ultralytics.cfg.options import DEFAULT_CFG_PATH, MODES, default_values, option_types
 from ultralytics.cfg.values import describe_values
+from ultralytics.nn.formats import export_formats
 
 CHINESE = Path(__file__).parent / "zh" / "options.yaml"
 HEADINGS = {"en": "| option | default | values | modes | meaning |", "zh": "| 选项 | 默认值 | 取值 | 模式 | 含义 |"}
+FORMAT_TEXTS = {  # headings, yes, a file of weights only, a GPU is needed
+    "en": (
+        "| `format=` | file | half | int8 | dynamic | runs | requires |",
+        "yes",
+        "weights only",
+        ", GPU: `device=0`",
+    ),
+    "zh": ("| `format=` | 文件 | half | int8 | 动态尺寸 | 可运行 | 需要 |", "支持", "仅权重", "，GPU：`device=0`"),
+}
 
 
 class OptionRow(NamedTuple):
@@ -50,11 +60,25 @@ def schema() -> Iterator[OptionRow]:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Replace the marker `<!-- options -->` with the tables of all options, in the language of the page."""
-    if "<!-- options -->" not in markdown:
-        return markdown
+    """Replace the markers `<!-- options -->` and `<!-- formats -->` with their tables, in the language of the page."""
     locale = "zh" if page.file.src_uri.startswith("zh/") else "en"
-    return markdown.replace("<!-- options -->", options_tables(locale))
+    for marker, tables in (("<!-- options -->", options_tables), ("<!-- formats -->", formats_table)):
+        if marker in markdown:
+            markdown = markdown.replace(marker, tables(locale))
+    return markdown
+
+
+def formats_table(locale: str) -> str:
+    """Return the Markdown table of the export formats."""
+    titles, yes, no, gpu = FORMAT_TEXTS[locale]
+    lines = [titles, "|---|---|---|---|---|---|---|"]
+    for name, form in export_formats().items():
+        support = [yes if supported else "" for supported in (form.half, form.int8, form.dynamic)]
+        runs = no if form.load is None else yes
+        install = f"`pip install {form.requires}`" if form.requires else ""
+        cells = [f"`{name}`", f"`best{form.suffixes[0]}`", *support, runs, install + gpu * form.needs_gpu]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def options_tables(locale: str) -> str:

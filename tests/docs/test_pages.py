@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs.hooks import schema
+from docs.hooks import formats_table, schema
 from ultralytics.cfg.options import MODES, default_values
+from ultralytics.nn.formats import export_formats
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -91,3 +92,9 @@ def test_pages_named_in_the_code_exist():
     files = [*(ROOT / "ultralytics").rglob("*.py"), *(ROOT / "ultralytics").rglob("*.yaml"), *ROOT.glob("*.py")]
     named = {page for file in files for page in re.findall(r"(?:docs|benchmarks)/[\w/-]+\.md", file.read_text("utf-8"))}
     assert named and not [page for page in named if not (ROOT / page).exists()]
+
+
+def test_the_table_of_formats_is_generated_from_the_registry():
+    english, chinese = formats_table("en"), formats_table("zh")
+    assert "| `onnx` | `best.onnx` | yes | yes | yes | yes | `pip install onnx onnxruntime` |" in english.splitlines()
+    assert tables(chinese) == tables(english) == [(len(export_formats()) + 2, 8)]

@@ -13,7 +13,7 @@ from ultralytics.utils.errors import DataError, OptionError, WeightsError
 
 
 class AutoBackend(nn.Module):
-    """Run an exported model (ONNX, OpenVINO, TorchScript, TensorRT) like `RTDETRDetectionModel` in eval mode.
+    """Run an exported model, in a format of `nn/formats`, like `RTDETRDetectionModel` in eval mode.
 
     Args:
         device: where to run. After `.to(...)` another device the next images open the runtime again.

@@ -37,7 +37,7 @@ def test_the_format_is_found_by_the_name(path, name):
 
 
 def test_every_format_of_the_folder_is_registered():
-    assert list(export_formats()) == ["onnx", "openvino", "safetensors", "engine", "torchscript"]
+    assert {"onnx", "openvino", "safetensors", "engine", "torchscript"} <= export_formats().keys()
 
 
 def test_a_format_is_added_by_one_file(tmp_path, monkeypatch):

@@ -63,6 +63,7 @@ class ExportFormat:
             whose network is not fused.
         int8, half, dynamic: whether the format supports these options.
         needs_gpu: whether the export runs on the GPU of the option `device`.
+        requires: the pip requirements, for the table of the docs.
     """
 
     name: str
@@ -73,6 +74,7 @@ class ExportFormat:
     half: bool = True
     dynamic: bool = True
     needs_gpu: bool = False
+    requires: str = ""
 
 
 class ExportWrapper(nn.Module):

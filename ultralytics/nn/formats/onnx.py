@@ -113,4 +113,4 @@ def _providers(runtime: Any, device: str) -> list[Any]:
     return [("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0)}), "CPUExecutionProvider"]
 
 
-FORMAT = ExportFormat("onnx", (".onnx",), export, load, int8=True)
+FORMAT = ExportFormat("onnx", (".onnx",), export, load, int8=True, requires="onnx onnxruntime")

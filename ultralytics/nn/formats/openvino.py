@@ -73,4 +73,4 @@ def load(path: Path, device: str, threads: int) -> RuntimeModel:
     return RuntimeModel(metadata, run)
 
 
-FORMAT = ExportFormat("openvino", (SUFFIX, ".xml"), export, load, int8=True)
+FORMAT = ExportFormat("openvino", (SUFFIX, ".xml"), export, load, int8=True, requires="openvino onnx")

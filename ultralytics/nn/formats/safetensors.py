@@ -22,4 +22,4 @@ def export(spec: ExportSpec) -> Path:
     return spec.file
 
 
-FORMAT = ExportFormat("safetensors", (".safetensors",), export, dynamic=False)
+FORMAT = ExportFormat("safetensors", (".safetensors",), export, dynamic=False, requires="safetensors")

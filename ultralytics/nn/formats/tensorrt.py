@@ -89,4 +89,4 @@ def split_engine(content: bytes, where: Path) -> tuple[dict[str, Any], bytes]:
         raise WeightsError(f"{where}: not a file of `yolo export format=engine`, no metadata ({error}).") from error
 
 
-FORMAT = ExportFormat("engine", (".engine",), export, load, needs_gpu=True)
+FORMAT = ExportFormat("engine", (".engine",), export, load, needs_gpu=True, requires='"tensorrt>=10" onnx')
