@@ -20,11 +20,12 @@ from ultralytics.cfg.model_yaml import PYRAMID, ModelSpec, Row
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module, why_missing
-from ultralytics.nn.signatures import candidates, decorator, show_call, without_pretrained
+from ultralytics.nn.signatures import MIN_CHANNELS, candidates, decorator, kernel_size, show_call, without_pretrained
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
 from ultralytics.utils.flops import Shape, output_shapes, takes_each_map
 
 SLOTS = 5  # layer numbers of a backbone with several outputs, one for each stride: 2, 4, 8, 16, 32
+MAX_KERNEL = 63  # larger numbers are channels; the largest published kernels are 51
 TRACE_SIZE = 640  # pixels; image size at which shapes are measured, as for published FLOPs
 UNREAD = (
     "no layer reads its output; name it in the `from` of a later row or delete the row. Were rows inserted before it? "
@@ -174,8 +175,11 @@ def _build_row(
         try:
             spec = module.plan(context, *args)
         except Exception as error:  # a user's plan may fail in any way
-            raise ModelConfigError(f"{where}: its arguments {list(args)} cannot be used: {_reason(error)}") from error
-        layer, shapes = _construct(module, spec, context, where)
+            raise ModelConfigError(
+                f"{where}: its arguments {list(args)} cannot be used: "
+                f"{_reason(error)}{_channels_advice(args, context, surplus=isinstance(error, TypeError))}"
+            ) from error
+        layer, shapes = _construct(module, spec, args, context, where)
         real = tuple(shape[1] for shape in shapes)
         stated = spec.out if isinstance(spec.out, tuple) else (spec.out,)
         if spec.out is not None and len(shapes[0]) == 4 and real != stated:
@@ -201,7 +205,7 @@ def _infer(
     for spec, how in (guess for reading in readings for guess in candidates(module.build, context, reading)):
         state = torch.get_rng_state()  # a failed attempt must not change the weights of the next
         try:
-            layer, shapes = _construct(module, spec, context, where)
+            layer, shapes = _construct(module, spec, args, context, where)
         except ModelConfigError as error:
             first_error, first_guess = first_error or error, first_guess or (spec, how)
             torch.set_rng_state(state)
@@ -232,15 +236,19 @@ def _find_class(arg: Any, context: RowContext) -> Any:
 
 
 def _construct(
-    module: RegisteredModule, spec: LayerSpec, context: RowContext, where: str
+    module: RegisteredModule, spec: LayerSpec, args: tuple[Any, ...], context: RowContext, where: str
 ) -> tuple[nn.Module, list[Shape]]:
     """Return the layer and its output shapes for the row's inputs; an error ends with what to change."""
     call = f"{where}({', '.join(map(repr, spec.args))})"
+    if (kernel := kernel_size(module.build, spec)) > MAX_KERNEL:  # building it takes minutes and gigabytes
+        advice = _channels_advice(args, context)
+        raise ModelConfigError(f"{call}: expected a kernel size of at most {MAX_KERNEL}, got {kernel}{advice}")
     try:
         spec = without_pretrained(module.build, spec) if context.from_checkpoint else spec
         copies = nn.Sequential(*(module.build(*spec.args, **spec.kwargs) for _ in range(spec.copies)))
     except Exception as error:  # a user's constructor may fail in any way
-        raise ModelConfigError(f"{call} cannot be built: {_reason(error)}") from error
+        advice = _channels_advice(args, context, surplus=isinstance(error, TypeError))
+        raise ModelConfigError(f"{call} cannot be built: {_reason(error)}{advice}") from error
     for name, parameter in copies.named_parameters():
         if not parameter.numel():  # torch builds it without an error
             raise ModelConfigError(
@@ -255,12 +263,24 @@ def _construct(
         raise ModelConfigError(f"{error}{_remedy(layer, context, inputs)}") from error
 
 
+def _channels_advice(args: tuple[Any, ...], context: RowContext, *, surplus: bool = False) -> str:
+    """Return what to change in a row that seems to start with input channels, starting with `; `, or ''.
+
+    Two channel counts are a sign of it, and so is a surplus argument after the number of input channels.
+    """
+    channels = [type(arg) is int and arg >= MIN_CHANNELS for arg in args[:2]]
+    if context.takes_list or not (channels == [True, True] or (surplus and args[:1] == (context.c1,))):
+        return ""
+    rest = f"[{', '.join(map(str, args[1:]))}]"
+    return f"; input channels, here {context.c1}, come from the previous layer: if the row has them, write only {rest}"
+
+
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, ModelConfigError) else f"{type(error).__name__}: {error}"
 
 
 def _remedy(layer: nn.Module, ctx: RowContext, inputs: list[Shape]) -> str:
-    """Return the likely remedy for a layer that failed, starting with `; `, or ''. What can be tried is tried."""
+    """Return the likely remedy for a layer that failed, starting with `; `, or ''; the layer is run on other inputs."""
 
     def runs(layer: nn.Module, inputs: list[Shape], takes_list: bool) -> bool:
         try:

@@ -25,7 +25,8 @@ INPUT = re.compile(
 )
 OUTPUT = re.compile(rf"c2|cout|oups?|outs?|nout|planes|embeddim|(?:ou|out|output){_CHANNELS}|{_CHANNELS}out")
 REPEATS = re.compile("n|count")  # always in the second column of the row
-NOT_REPEATS = re.compile("ks?|kernel(size)?|s|stride|p|pad(ding)?|g|groups?|d|dilation(rate)?|e|ratio|scale(factor)?")
+KERNEL = re.compile("ks?|kernel(size)?")
+NOT_REPEATS = re.compile(f"{KERNEL.pattern}|s|stride|p|pad(ding)?|g|groups?|d|dilation(rate)?|e|ratio|scale(factor)?")
 CLASSES = re.compile("nc|numclass(?:es)?")
 LENGTH = re.compile("length|n|nl|num|nin|numin|(?:n|num)inputs|inputnum|numlevels")
 HEIGHT, WIDTH = re.compile("h|height|hin|fmaph"), re.compile("w|width|win|fmapw")
@@ -97,6 +98,12 @@ def without_pretrained(build: Callable[..., Any], spec: LayerSpec) -> LayerSpec:
         if bound.signature.parameters[name].default in (None, False, ""):
             bound.arguments[name] = bound.signature.parameters[name].default
     return replace(spec, args=bound.args, kwargs=bound.kwargs)
+
+
+def kernel_size(build: Callable[..., Any], spec: LayerSpec) -> int:
+    """Return the kernel size that a constructor call gives by position or name; 0 if there is none."""
+    given = dict(zip(_names(build), spec.args, strict=False)) | {_plain(k): v for k, v in spec.kwargs.items()}
+    return max((v for k, v in given.items() if KERNEL.fullmatch(k) and type(v) is int), default=0)
 
 
 def show_call(build: Callable[..., Any], spec: LayerSpec) -> str:
