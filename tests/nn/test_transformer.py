@@ -15,6 +15,13 @@ def test_pre_norm_keeps_the_residual_path():
     assert torch.equal(layer(tokens), tokens)  # post-norm would normalize it
 
 
+def test_aifi_numbers_the_positions_row_by_row():
+    embedding = AIFI.build_2d_sincos_position_embedding(w=3, h=2, embed_dim=4)
+    row, column = torch.tensor([[0.0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]).T
+    expected = torch.stack((row.sin(), row.cos(), column.sin(), column.cos()), 1)
+    torch.testing.assert_close(embedding[0], expected)
+
+
 def test_aifi_channels_must_be_a_multiple_of_4():
     with pytest.raises(ValueError, match="multiple of 4, got 6"):
         AIFI(6, 8, 2)(torch.rand(1, 6, 4, 4))

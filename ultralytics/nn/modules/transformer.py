@@ -88,18 +88,18 @@ class AIFI(TransformerEncoderLayer):
     def build_2d_sincos_position_embedding(
         w: int, h: int, embed_dim: int = 256, temperature: float = 10000.0, device: torch.device | str = "cpu"
     ) -> Tensor:
-        """Build the fixed sine and cosine embedding (1, w * h, embed_dim).
+        """Build the fixed sine and cosine embedding (1, h * w, embed_dim), row by row like the tokens.
 
-        Rows run over w first, as in the released code, while tokens run over h first. On a square map this swaps the
-        axes, which trained weights rely on.
+        The first half of the channels encodes the row and the second half the column, as in Ultralytics 8.4. Earlier
+        releases numbered the positions column by column, which is the same on square maps only.
         """
         if embed_dim % 4:
             raise ModelConfigError(f"AIFI: channels must be a multiple of 4, got {embed_dim}")
         frequency = torch.arange(embed_dim // 4, dtype=torch.float32, device=device) / (embed_dim // 4)
         frequency = 1.0 / temperature**frequency
-        across = torch.arange(w, dtype=torch.float32, device=device).repeat_interleave(h)[:, None] * frequency
-        down = torch.arange(h, dtype=torch.float32, device=device).repeat(w)[:, None] * frequency
-        return torch.cat((across.sin(), across.cos(), down.sin(), down.cos()), 1)[None]
+        rows = torch.arange(h, dtype=torch.float32, device=device).repeat_interleave(w)[:, None] * frequency
+        columns = torch.arange(w, dtype=torch.float32, device=device).repeat(h)[:, None] * frequency
+        return torch.cat((rows.sin(), rows.cos(), columns.sin(), columns.cos()), 1)[None]
 
 
 class TransformerLayer(nn.Module):
