@@ -167,7 +167,6 @@ def _rows(data: Mapping[str, Any], name: str, lines: Mapping[str, list[int]] | N
 
 
 def _parse_row(row: Any, section: str, where: str, values: Mapping[str, Any]) -> Row:
-    """Check the form of one row."""
     if not isinstance(row, list) or len(row) not in (4, 5):
         raise ModelConfigError(f"{where}: a row is [from, repeats, module, args] or, named, one more; got {row!r}")
     sources, repeats, module, args, name = [*row, None][:5]

@@ -151,19 +151,16 @@ class Options:
         for key in ("classes", "embed", "modules"):
             if isinstance(getattr(self, key), int | str):
                 setattr(self, key, [getattr(self, key)])
-        if isinstance(self.imgsz, list):
-            self._check_sides(self.imgsz)
+        if isinstance(sides := self.imgsz, list):
+            if len(sides) != 2:
+                raise OptionError(f"imgsz: expected an integer or [height, width], got {sides}")
+            if sides[0] == sides[1]:
+                self.imgsz = sides[0]
+            elif self.mode in ("train", "val"):
+                raise OptionError(f"imgsz: {self.mode} needs square images, got {sides}; write imgsz={max(sides)}")
         if self.batch == 0 or (self.batch == -1 and self.mode in ("val", "predict", "export")):
             raise OptionError(f"batch={self.batch}: expected a number >= 1, or -1 (automatic) in training")
         self.__dict__["_frozen"] = True
-
-    def _check_sides(self, sides: list[int]) -> None:
-        if len(sides) != 2:
-            raise OptionError(f"imgsz: expected an integer or [height, width], got {sides}")
-        if sides[0] == sides[1]:
-            self.imgsz = sides[0]
-        elif self.mode in ("train", "val"):
-            raise OptionError(f"imgsz: {self.mode} resizes images to squares, got {sides}; write imgsz={max(sides)}")
 
     def __setattr__(self, key: str, value: object) -> None:
         if "_frozen" not in self.__dict__:

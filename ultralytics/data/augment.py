@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ultralytics.cfg.options import Options
 from ultralytics.data.transforms.color import RandomHSV, RandomPhotometricDistort
 from ultralytics.data.transforms.crop import RandomIoUCrop, RandomZoomOut, SanitizeBoundingBoxes
-from ultralytics.data.transforms.geometry import LetterBox, RandomFlip, RandomPerspective, Resize
+from ultralytics.data.transforms.geometry import RandomFlip, RandomPerspective, Resize
 from ultralytics.data.transforms.mix import GridMosaic, MixUp, Mosaic
 from ultralytics.data.transforms.sample import Compose, SampleSource, Transform, WithAugmentation
 from ultralytics.utils.errors import OptionError
@@ -23,9 +23,9 @@ def train_transforms(options: Options, source: SampleSource, imgsz: int | None =
     return PIPELINES[options.augmentation](options, source, imgsz or options.imgsz)
 
 
-def val_transforms(imgsz: int, *, keep_ratio: bool = False) -> Compose:
-    """Build the pipeline of validation: stretch to (imgsz, imgsz) or, with `keep_ratio`, letterbox."""
-    return Compose([LetterBox(imgsz) if keep_ratio else Resize(imgsz)])
+def val_transforms(imgsz: int) -> Compose:
+    """Build the pipeline of validation: stretch to (imgsz, imgsz)."""
+    return Compose([Resize(imgsz)])
 
 
 def mosaic_pipeline(options: Options, source: SampleSource, size: int) -> Compose:

@@ -21,13 +21,7 @@ from ultralytics.utils.errors import DataError
 
 
 def build_dataset(
-    options: Options,
-    config: DatasetConfig,
-    split: str,
-    *,
-    training: bool,
-    imgsz: int | None = None,
-    keep_ratio: bool = False,
+    options: Options, config: DatasetConfig, split: str, *, training: bool, imgsz: int | None = None
 ) -> DetectionDataset:
     """Scan a split, log its report, and build the data set, with augmentation for training.
 
@@ -46,8 +40,8 @@ def build_dataset(
         hint = f"{missing[0].where}: {missing[0].detail}" if missing else "see the report above, and the option classes"
         raise DataError(f"{where}: {split}: no boxes to train on in {len(labels)} images; {hint}")
     max_side = DETAIL * size if training and options.augmentation == "official" else None
-    source = ImageSource(labels, size, keep_ratio=keep_ratio, max_side=max_side, cache=options.cache, seed=options.seed)
-    transforms = train_transforms(options, source, size) if training else val_transforms(size, keep_ratio=keep_ratio)
+    source = ImageSource(labels, size, max_side=max_side, cache=options.cache, seed=options.seed)
+    transforms = train_transforms(options, source, size) if training else val_transforms(size)
     return DetectionDataset(config, scan, source, transforms, {0: SINGLE_CLASS} if options.single_cls else config.names)
 
 

@@ -22,6 +22,7 @@ from ultralytics.data.transforms.sample import Sample, Transform, collate, to_ne
 from ultralytics.data.verify import THREADS, Scan
 from ultralytics.utils import LOGGER
 from ultralytics.utils.files import atomic_write
+from ultralytics.utils.ops import xywhn2xyxy
 
 BUFFER = 64  # samples to mix from; their images take 79 MB at 640
 RESERVE = 0.8  # fraction of the free memory or disk space that an image cache may take
@@ -67,8 +68,7 @@ class MixingBuffer:
 class ImageSource:
     """Load samples of a split, not augmented: the `SampleSource` of the transforms.
 
-    Images are stretched to (imgsz, imgsz). `keep_ratio` resizes their longer side to imgsz instead. `max_side` keeps
-    the aspect ratio, too, but only shrinks images with a longer side.
+    Images are stretched to (imgsz, imgsz). `max_side` keeps the aspect ratio and only shrinks larger images.
     """
 
     def __init__(
@@ -76,12 +76,11 @@ class ImageSource:
         labels: Sequence[ImageLabels],
         imgsz: int,
         *,
-        keep_ratio: bool = False,
         max_side: int | None = None,
         cache: bool | str = False,
         seed: int = 0,
     ):
-        self.labels, self.imgsz, self.keep_ratio, self.max_side, self.seed = labels, imgsz, keep_ratio, max_side, seed
+        self.labels, self.imgsz, self.max_side, self.seed = labels, imgsz, max_side, seed
         # Epoch, and whether strong augmentation has ended; in shared memory, so that persistent workers see changes.
         self.state = torch.zeros(2, dtype=torch.int64).share_memory_()
         self._buffer = MixingBuffer(len(labels), seed)
@@ -108,8 +107,7 @@ class ImageSource:
         item = self.labels[index]
         image = self._image(index)
         height, width = image.shape[:2]
-        cx, cy, w, h = item.boxes[~item.crowd].T
-        boxes = np.stack([(cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height], 1)
+        boxes = xywhn2xyxy(item.boxes[~item.crowd], width, height)
         cls = item.cls[~item.crowd].astype(np.float32)
         ratio = (height / item.shape[0], width / item.shape[1])
         return Sample(image, boxes, cls, item.file, item.shape, index, item.image_id, ratio)
@@ -132,9 +130,9 @@ class ImageSource:
 
     def _load_shape(self, item: ImageLabels) -> tuple[int, int]:
         height, width = item.shape
-        if self.max_side is None and not self.keep_ratio:
+        if self.max_side is None:
             return self.imgsz, self.imgsz
-        scale = (min(self.max_side, max(height, width)) if self.max_side else self.imgsz) / max(height, width)
+        scale = min(self.max_side, max(height, width)) / max(height, width)
         return max(1, round(height * scale)), max(1, round(width * scale))
 
 

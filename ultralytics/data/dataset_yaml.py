@@ -40,13 +40,11 @@ class DatasetConfig:
         return {"nc": self.nc, "names": self.names, **self.splits}[key]
 
 
-def load_dataset_config(
-    data: str | os.PathLike | Mapping, splits: Iterable[str] = ("train", "val"), *, fetch: bool = True
-) -> DatasetConfig:
+def load_dataset_config(data: str | os.PathLike | Mapping, splits: Iterable[str] = ("train", "val")) -> DatasetConfig:
     """Read and check a data YAML: a path, the bare name of a built-in one, or its content as a mapping.
 
-    A missing data set is generated or downloaded into the cache folder if its YAML describes how, unless `fetch` is
-    False. `splits` are those that must exist. Raises DataError with the key and the path.
+    A missing data set is generated or downloaded into the cache folder if its YAML describes how. `splits` are those
+    that must exist. Raises DataError with the key and the path.
 
     Examples:
         >>> config = load_dataset_config({"train": ".", "val": ".", "names": ["cat", "dog"]})
@@ -66,7 +64,7 @@ def load_dataset_config(
     root = _find_root(file, content)
     annotations = {split: root / path for split, path in jsons.items()}
     entries = {s: v if isinstance(v, (list, tuple)) else [v] for s in SPLITS if (v := content.get(s))}
-    if fetch and not all((root / entry).exists() for split in splits for entry in entries.get(split, ())):
+    if not all((root / entry).exists() for split in splits for entry in entries.get(split, ())):
         _make(root, content, where)
     paths = {split: tuple(_resolve(root, entry) for entry in listed) for split, listed in entries.items()}
     for split in splits:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 import struct
 from pathlib import Path
@@ -64,37 +63,17 @@ def stretch(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
 
 
-def letterbox(
-    image: np.ndarray,
-    size: int | tuple[int, int],
-    *,
-    auto: bool = False,
-    scale_fill: bool = False,
-    scale_up: bool = True,
-    center: bool = True,
-    stride: int = 32,
-) -> tuple[np.ndarray, tuple[float, float], tuple[int, int]]:
-    """Fit an image into `size` (height, width), padding with gray.
-
-    `auto` pads only to the next multiple of `stride`. `scale_fill` stretches instead of padding. `scale_up=False` does
-    not enlarge small images. `center=False` pads right and below only.
-    Returns the image, the scale factors (of width, of height), and the padding (left, top).
-    """
-    target_h, target_w = (size, size) if isinstance(size, int) else size
+def letterbox(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize an image into `size` (height, width), keep its aspect ratio, and pad it with gray."""
     height, width = image.shape[:2]
-    if scale_fill:
-        return stretch(image, (target_h, target_w)), (target_w / width, target_h / height), (0, 0)
-    scale = min(target_h / height, target_w / width, math.inf if scale_up else 1.0)
+    scale = min(size[0] / height, size[1] / width)
     new_h, new_w = round(height * scale), round(width * scale)
-    spare_h, spare_w = target_h - new_h, target_w - new_w
-    if auto:
-        spare_h, spare_w = spare_h % stride, spare_w % stride
+    spare_h, spare_w = size[0] - new_h, size[1] - new_w
     # An odd pixel goes to the right and below; 0.1 keeps halves from rounding to even.
-    top, left = (round(spare_h / 2 - 0.1), round(spare_w / 2 - 0.1)) if center else (0, 0)
+    top, left = round(spare_h / 2 - 0.1), round(spare_w / 2 - 0.1)
     borders = (top, spare_h - top, left, spare_w - left)
     resized = stretch(image, (new_h, new_w))
-    padded = cv2.copyMakeBorder(resized, *borders, cv2.BORDER_CONSTANT, value=(GRAY, GRAY, GRAY))
-    return padded, (scale, scale), (left, top)
+    return cv2.copyMakeBorder(resized, *borders, cv2.BORDER_CONSTANT, value=(GRAY, GRAY, GRAY))
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:

@@ -69,7 +69,6 @@ class Rows:
             self.crowd.append(crowd)
 
     def report(self, kind: str, where: str, detail: str) -> None:
-        """Add a problem."""
         self.problems.append(Problem(kind, where, detail))
 
     def labels(self, file: Path, shape: tuple[int, int], image_id: int | str) -> ImageLabels:

@@ -148,7 +148,6 @@ def find_entries(source: Any) -> list[Entry]:
 
 
 def _text_entries(text: str) -> list[Entry]:
-    """Return the entries of a path, glob or address."""
     if text.isdecimal() or is_screen(text):
         return [Entry("stream", int(text) if text.isdecimal() else text)]
     if "://" in text:

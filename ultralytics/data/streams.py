@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import DataError, MissingPackageError, UserError
+from ultralytics.utils.checks import require
+from ultralytics.utils.errors import DataError, UserError
 
 DEFAULT_FPS = 30.0  # of cameras and files without a frame rate
 RECONNECTS = 3
@@ -67,10 +68,7 @@ class ScreenCapture:
     """
 
     def __init__(self, source: str) -> None:
-        try:
-            import mss
-        except ImportError as error:
-            raise MissingPackageError("source=screen needs the package mss: pip install mss") from error
+        mss = require("mss", "mss", "source=screen")
         if not (match := SCREEN.fullmatch(source)):
             raise DataError(f"source {source!r}: expected screen [monitor] [left top width height], all whole numbers")
         number, region = int(match[1] or 0), match[2]

@@ -188,7 +188,7 @@ class BasePredictor(CallbacksMixin):
 
     def resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Resize an image (H, W, 3) to the network input `size` (height, width)."""
-        return letterbox(image, size)[0]
+        return letterbox(image, size)
 
     def preprocess(self, frames: list[Frame]) -> Tensor:
         """Return the network input (B, 3, H, W), float RGB in 0..1. Tensors of the caller are not changed."""

@@ -71,15 +71,6 @@ def usable_cores() -> int:
 
 def checks() -> dict[str, str]:
     """Log and return versions, processor, memory, disk, GPUs and packages; include it in bug reports."""
-    setup_logging()
-    rows = collect_system_info()
-    width = max(len(name) for name in rows)
-    LOGGER.info("\n".join(f"{name:<{width}}  {value}" for name, value in rows.items()))
-    return rows
-
-
-def collect_system_info() -> dict[str, str]:
-    """Return versions, processor, memory, disk, GPUs and packages as text."""
     info = {
         "ultralytics": f"{__version__} ({PACKAGE_ROOT})",
         "Python": f"{platform.python_version()} ({sys.executable})",
@@ -94,15 +85,17 @@ def collect_system_info() -> dict[str, str]:
             info[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             info[package] = "not installed"
-    if info["torch"] == "not installed":
-        return info
-    import torch
+    if info["torch"] != "not installed":
+        import torch
 
-    info["GPU"] = "none available to torch; use device=cpu"
-    if torch.cuda.is_available():
-        cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-        names = [f"{i}: {card.name}, {card.total_memory / GIB:.1f} GB" for i, card in enumerate(cards)]
-        info["GPU"] = f"{'; '.join(names)} (CUDA {torch.version.cuda})"
-    elif torch.backends.mps.is_available():
-        info["GPU"] = "Apple silicon; use device=mps"
+        info["GPU"] = "none available to torch; use device=cpu"
+        if torch.cuda.is_available():
+            cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+            names = [f"{i}: {card.name}, {card.total_memory / GIB:.1f} GB" for i, card in enumerate(cards)]
+            info["GPU"] = f"{'; '.join(names)} (CUDA {torch.version.cuda})"
+        elif torch.backends.mps.is_available():
+            info["GPU"] = "Apple silicon; use device=mps"
+    setup_logging()
+    width = max(map(len, info))
+    LOGGER.info("\n".join(f"{name:<{width}}  {value}" for name, value in info.items()))
     return info

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # matplotlib is slow to import
 
 Color = tuple[int, int, int]
 CELL, GAP = 128, 4  # pixels of a feature map on its page
+PAGE_IMAGES, PAGE_SIDE, PAGE_CONF = 16, 1920, 0.25  # of a page of images: their number, its pixels, minimum score
 
 # Fonts ----------------------------------------------------------------------------------------------------------------
 
@@ -156,33 +157,27 @@ def plot_images(
     names: Mapping[int, str],
     *,
     detections: Sequence[Tensor] | None = None,
-    conf: float = 0.25,
-    max_images: int = 16,
-    max_side: int = 1920,
 ) -> None:
-    """Draw the images of a batch on one page, with their labels, or with detections instead.
+    """Draw up to PAGE_IMAGES images of a batch on one page, with their labels, or with detections instead.
 
     Args:
         batch: as collated: img (B, 3, H, W) RGB, uint8 or float 0..1; cls, bboxes, batch_idx; im_file if known.
         path: image file to write; the suffix chooses the format.
         names: class names by index.
-        detections: (n, 6) for each image, x1, y1, x2, y2 in pixels of `img`, score, class.
-        conf: minimum score of the detections.
-        max_images: maximum number of images.
-        max_side: longest side of the page in pixels.
+        detections: (n, 6) for each image, x1, y1, x2, y2 in pixels of `img`, score, class; drawn from PAGE_CONF.
     """
-    images = batch["img"][:max_images].detach().cpu()
+    images = batch["img"][:PAGE_IMAGES].detach().cpu()
     pixels = (images.float() * (255 if images.is_floating_point() else 1)).round().byte().permute(0, 2, 3, 1).numpy()
     count, height, width = pixels.shape[:3]
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    scale = min(2.0, max_side / (columns * width), max_side / (rows * height))
+    scale = min(2.0, PAGE_SIDE / (columns * width), PAGE_SIDE / (rows * height))
     cell_w, cell_h = round(width * scale), round(height * scale)
     page = Image.new("RGB", (columns * (cell_w + 2) - 2, rows * (cell_h + 2) - 2), "white")
     for i, image in enumerate(pixels):
         annotator = Annotator(np.asarray(Image.fromarray(image).resize((cell_w, cell_h)))[..., ::-1])
         table = _label_rows(batch, i) if detections is None else detections[i].cpu().float()
-        for *box, score, cls in reversed(table[table[:, 4] >= conf].tolist()):  # the best on top
+        for *box, score, cls in reversed(table[table[:, 4] >= PAGE_CONF].tolist()):  # the best on top
             text = names[int(cls)] if detections is None else f"{names[int(cls)]} {score:.2f}"
             annotator.box_label([side * scale for side in box], text, colors(int(cls), bgr=True))
         if "im_file" in batch:

@@ -88,6 +88,5 @@ def adjust_hue(image: np.ndarray, fraction: float) -> np.ndarray:
 
 
 def permute_channels(image: np.ndarray, channels: list[int]) -> np.ndarray:
-    """Reorder the channels of an image."""
     planes = cv2.split(image)
     return cv2.merge([planes[channel] for channel in channels])

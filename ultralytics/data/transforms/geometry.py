@@ -1,15 +1,14 @@
-"""Transforms that move pixels and boxes: resize, letterbox, flip, affine and perspective."""
+"""Transforms that move pixels and boxes: resize, flip, affine and perspective."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import cv2
 import numpy as np
 
-from ultralytics.data.images import GRAY, letterbox, stretch
+from ultralytics.data.images import GRAY, stretch
 from ultralytics.data.transforms.sample import Sample
 
 MIN_SIDE = 2.0  # pixels; boxes clipped to less are dropped
@@ -36,22 +35,14 @@ class Resize:
     """Stretch the image to (size, size)."""
 
     size: int
-    keep_ratio: ClassVar[bool] = False
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        image, scale, pad = letterbox(sample.image, self.size, scale_fill=not self.keep_ratio)
-        if image.shape == sample.image.shape:
+        down, across = self.size / sample.shape[0], self.size / sample.shape[1]
+        if down == across == 1:
             return sample
-        boxes = sample.boxes * np.float32(scale * 2) + np.float32(pad * 2)
-        ratio = (sample.ratio[0] * scale[1], sample.ratio[1] * scale[0])
-        return replace(sample, image=image, boxes=boxes, ratio=ratio, pad=pad)
-
-
-@dataclass(frozen=True)
-class LetterBox(Resize):
-    """Resize the image into (size, size), keep its aspect ratio, and pad it with gray."""
-
-    keep_ratio = True
+        boxes = sample.boxes * np.float32((across, down) * 2)
+        ratio = (sample.ratio[0] * down, sample.ratio[1] * across)
+        return replace(sample, image=stretch(sample.image, (self.size, self.size)), boxes=boxes, ratio=ratio)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import torch
 
+from ultralytics.utils.ops import xyxy2xywhn
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -24,7 +26,6 @@ class Sample:
     index: int
     image_id: int | str = 0
     ratio: tuple[float, float] = (1.0, 1.0)  # (height, width) of `image` content / those of the file
-    pad: tuple[float, float] = (0.0, 0.0)  # (left, top) padding in pixels of `image`
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -70,19 +71,17 @@ class WithAugmentation:
 def to_network_input(sample: Sample) -> dict:
     """Return `img` uint8 (3, H, W) RGB, `bboxes` (n, 4) cx, cy, w, h in 0..1, `cls` (n, 1), and the image's origin."""
     height, width = sample.shape
-    x1, y1, x2, y2 = sample.boxes.T
     planes = np.empty((3, height, width), np.uint8)
     for channel in range(3):  # HWC BGR -> CHW RGB
         cv2.extractChannel(sample.image, 2 - channel, planes[channel])
-    boxes = np.stack([(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height], axis=1)
     return {
         "img": torch.from_numpy(planes),
         "cls": torch.from_numpy(sample.cls.astype(np.float32)[:, None]),
-        "bboxes": torch.from_numpy(boxes.astype(np.float32)),
+        "bboxes": torch.from_numpy(xyxy2xywhn(sample.boxes, width, height).astype(np.float32)),
         "im_file": str(sample.file),
         "ori_shape": sample.ori_shape,
         "resized_shape": (height, width),
-        "ratio_pad": (sample.ratio, sample.pad),
+        "ratio_pad": (sample.ratio, (0.0, 0.0)),
         "image_id": sample.image_id,
     }
 
