@@ -31,23 +31,19 @@ def test_every_file_of_the_package_is_read(path):
     assert load_model_yaml(path.name).rows[-1].module == "RTDETRDecoder"
 
 
-def test_a_file_is_read_with_lines_and_values(folder):
+def test_a_file_and_plain_data_are_read_with_lines_and_values(folder):
     spec = load_model_yaml(folder / "net.yaml")
     assert (spec.nc, spec.depth, spec.width, spec.max_channels) == (2, 0.5, 0.25, 512)  # the first scale
     assert spec.rows[1].args == ("nc", None, 3, "nearest")
     assert spec.rows[1].where == "net.yaml:8"
     assert [row.section for row in spec.rows] == ["backbone", "head"]
+    assert load_model_yaml(spec.source).rows[1].args == spec.rows[1].args
 
 
 def test_the_last_letter_of_the_name_is_the_scale(folder):
     assert load_model_yaml(folder / "nets.yaml").width == 0.5
     with pytest.raises(ModelConfigError, match="unknown scale 'x'; the file has n, s"):
         load_model_yaml(folder / "netx.yaml")
-
-
-def test_plain_data_builds_the_same(folder):
-    spec = load_model_yaml(folder / "net.yaml")
-    assert load_model_yaml(spec.source).rows[1].args == spec.rows[1].args
 
 
 def test_the_error_for_a_missing_file_suggests_the_nearest(tmp_path):

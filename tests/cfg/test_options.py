@@ -21,11 +21,8 @@ def test_defaults_are_valid_and_complete():
     assert get_cfg().to_dict() == dict(default_values())
 
 
-def test_default_yaml_describes_every_option():
-    for line in YAML.splitlines():
-        assert len(line) <= 120, line
-        if line and not line.startswith(("#", " ")):
-            assert re.match(r"\w+: \S+ +# \S", line), f"no description: {line}"
+def test_default_yaml_refers_to_options():
+    assert max(map(len, YAML.splitlines())) <= 120
     for name in re.findall(r"\b([a-z_0-9]+)=", YAML.replace("model=rtdetr", "")):
         assert name in NAMES or name == "cfg", f"default.yaml refers to the unknown option {name}"
 

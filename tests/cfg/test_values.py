@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ultralytics.cfg.options import get_cfg, option_types
 from ultralytics.cfg.values import parse_value
@@ -26,6 +27,7 @@ from ultralytics.utils.errors import OptionError
         ("device", [0, 1], "0,1"),
         ("device", "0, 1", "0,1"),
         ("device", "CPU", "cpu"),
+        ("device", torch.device("cuda:1"), "1"),
         ("classes", 2, [2]),
         ("classes", (0, 2), [0, 2]),
         ("save_period", -1, -1),
@@ -39,11 +41,6 @@ def test_values_are_converted_to_one_form(key, value, kept):
     option = getattr(get_cfg(overrides={key: value}), key)
     assert option == kept
     assert type(option) is type(kept)
-
-
-def test_a_torch_device_is_accepted():
-    torch = pytest.importorskip("torch")
-    assert get_cfg(overrides={"device": torch.device("cuda:1")}).device == "1"
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,9 @@ def small_set(tmp_path) -> Path:
 def build(small_set):
     """Build a data set of the small set with options."""
 
-    def build(training=False, keep_ratio=False, **changes) -> DetectionDataset:
-        options = get_cfg(
-            overrides={"imgsz": 64, "degrees": 5.0, "mosaic": 0.5, "mixup": 0.3, "flipud": 0.1, **changes}
-        )
+    def build(training=False, **changes) -> DetectionDataset:
+        given = {"imgsz": 64, "degrees": 5.0, "mosaic": 0.5, "mixup": 0.3, "flipud": 0.1, **changes}
         config = load_dataset_config(small_set / "data.yaml")
-        return build_dataset(options, config, "train", training=training, keep_ratio=keep_ratio)
+        return build_dataset(get_cfg(overrides=given), config, "train", training=training)
 
     return build

@@ -23,14 +23,6 @@ def test_item_and_batch(build):
     assert np.array_equal(batch["img"][0].permute(1, 2, 0).flip(-1).numpy(), image)
 
 
-def test_letterboxed_items(build):
-    item = build(keep_ratio=True)[0]
-    (scale_h, scale_w), (left, top) = item["ratio_pad"]
-    assert item["img"].shape == (3, 64, 64) and (item["img"][:, 0] == 114).all()
-    assert (left, top) == (0, 10) and scale_h == pytest.approx(scale_w, abs=0.02)
-    torch.testing.assert_close(item["bboxes"][0], torch.tensor([0.3, 0.5, 0.2, 0.4 * 43 / 64]), atol=0.01, rtol=0)
-
-
 @pytest.mark.parametrize("cache", [False, "ram"])
 def test_images_keep_their_aspect_ratio_and_detail(build, cache):
     official = build(training=True, augmentation="official", cache=cache)

@@ -122,7 +122,7 @@ def test_invalid_screen_regions(desktop):
 
 def test_screen_without_mss(monkeypatch):
     monkeypatch.setitem(sys.modules, "mss", None)
-    with pytest.raises(DataError, match="pip install mss"):
+    with pytest.raises(DataError, match='pip install "mss"'):
         frames("screen")
 
 

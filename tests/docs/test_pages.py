@@ -13,6 +13,7 @@ import yaml
 
 from docs.hooks import formats_table, schema
 from ultralytics.cfg.options import MODES, default_values
+from ultralytics.losses.classification import CLASS_LOSSES
 from ultralytics.nn.formats import export_formats
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,10 @@ def blocks(text: str) -> list[str]:
 def headings(text: str) -> list[str]:
     without_code = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     return re.findall(r"^#+ ", without_code, re.MULTILINE)
+
+
+def links(text: str) -> list[str]:
+    return re.findall(r"\]\((?!https?:)([^)#]+)", text)
 
 
 def tables(text: str) -> list[tuple[int, int]]:
@@ -56,7 +61,7 @@ def test_every_option_has_a_chinese_text():
 def test_images_and_pages_exist(page):
     for language in ("en", "zh"):
         text = (DOCS / language / page).read_text(encoding="utf-8")
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        for target in links(text):
             assert (DOCS / language / target).exists(), f"{language}/{page}: {target}"
 
 
@@ -64,9 +69,7 @@ def test_the_readmes_have_the_same_structure():
     english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md"))
     assert headings(chinese) == headings(english)
     assert tables(chinese) == tables(english)
-    for text in (english, chinese):
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-            assert (ROOT / target).exists(), target
+    assert not [target for target in links(english + chinese) if not (ROOT / target).exists()]
 
 
 @pytest.mark.skipif(shutil.which("mkdocs") is None, reason='needs pip install -e ".[docs]"')
@@ -86,6 +89,7 @@ def test_schema_has_every_option_once():
     assert rows["patience"][:4] == ("Training", "patience", "an integer >= 0", 50)
     assert "1.25 times imgsz" in rows["multi_scale"].description
     assert "https://arxiv.org/abs/2409.08475" in rows["one_to_many"].description  # a continuation line
+    assert all(f"{name}:" in rows["loss_class"].description for name in CLASS_LOSSES)
 
 
 def test_pages_named_in_the_code_exist():

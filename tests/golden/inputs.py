@@ -46,17 +46,6 @@ def rtdetr_loss_inputs(seed, counts, nc=80, layers=4, queries=100, dn_queries=0)
     return dict(**d, **targets(r, counts, nc))
 
 
-def v8_loss_inputs(seed, counts, h=256, w=256, nc=80, strides=(8, 16, 32)):
-    """Head outputs before decoding: boxes (b, 64, a) and scores (b, nc, a); targets include sides below 16 pixels."""
-    r, b = np.random.default_rng(seed), len(counts)
-    a = sum((h // s) * (w // s) for s in strides)
-    d = {
-        "boxes": (1.5 * r.standard_normal((b, 64, a))).astype(f32),
-        "scores": (1.5 * r.standard_normal((b, nc, a)) - 3).astype(f32),
-    }
-    return dict(**d, **targets(r, counts, nc, lo=0.03, hi=0.6))
-
-
 def assigner_inputs(seed, counts, nc=80, size=160, strides=(8, 16, 32)):
     """Predictions around a grid of points and boxes with sides from 4 pixels, padded to the largest count; pixels.
 
@@ -78,19 +67,6 @@ def assigner_inputs(seed, counts, nc=80, size=160, strides=(8, 16, 32)):
     boxes = np.concatenate((middle - sides / 2, middle + sides / 2), -1).astype(f32) * real
     labels = r.integers(0, nc, (b, n, 1)).astype(f32) * real
     return scores, predicted, points, labels, boxes, real
-
-
-def nms_input(seed, b=2, nc=10, n=500, size=640):
-    """Decoded predictions (b, 4 + nc, n): 25 clusters of boxes an image, each with a main class; pixels."""
-    r = np.random.default_rng(seed)
-    c, wh, main = size * r.random((b, 25, 2)), 20 + 200 * r.random((b, 25, 2)), r.integers(0, nc, (b, 25))
-    k = r.integers(0, 25, (b, n))
-    i = np.arange(b)[:, None]
-    xy = c[i, k] + 0.12 * wh[i, k] * r.standard_normal((b, n, 2))
-    s = wh[i, k] * np.exp(0.15 * r.standard_normal((b, n, 2)))
-    p = r.random((b, n, nc)) ** 12
-    p[i, np.arange(n)[None], main[i, k]] = r.random((b, n))
-    return np.concatenate([xy, s, p], -1).transpose(0, 2, 1).astype(f32).copy()
 
 
 def detr_output(seed, b=1, q=300, nc=80):

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import pytest
 
-from ultralytics.utils import checks
+from ultralytics.utils import LOGGER, checks
 from ultralytics.utils.errors import MissingPackageError, OptionError, UserError
 
 
 @pytest.fixture
-def log(caplog):
+def log(caplog, monkeypatch):
     """Capture messages of the package, whether or not an earlier test has configured its logger."""
-    logger = logging.getLogger("ultralytics")
-    logger.addHandler(caplog.handler)
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    yield caplog
-    logger.removeHandler(caplog.handler)
-    logger.setLevel(level)
+    monkeypatch.setattr(LOGGER, "handlers", [caplog.handler])
+    caplog.set_level("INFO", "ultralytics")
+    return caplog
 
 
 @pytest.mark.parametrize(
@@ -32,9 +27,6 @@ def test_image_sizes_are_rounded_up(imgsz, stride, result, log):
     assert bool(log.messages) == (imgsz != result)
     if log.messages:
         assert f"using {result}" in log.messages[0]
-
-
-def test_image_size_must_be_positive():
     with pytest.raises(OptionError, match="imgsz: expected a size of at least 32, got 0"):
         checks.check_imgsz(0)
 
@@ -46,11 +38,7 @@ def test_missing_package_has_the_pip_command():
         "official COCO AP needs the package 'no_such_package_here', which is not installed: "
         'pip install "no-such-package>=1.6"'
     )
-    assert isinstance(caught.value, UserError)
-    assert isinstance(caught.value, ImportError)
-
-
-def test_installed_package_is_returned():
+    assert isinstance(caught.value, UserError) and isinstance(caught.value, ImportError)
     assert checks.require("json", "json", "nothing").dumps([]) == "[]"
 
 
@@ -63,17 +51,15 @@ def test_missing_dependency_of_a_package_is_not_reported_as_the_package(tmp_path
     sys.modules.pop("half_there", None)
 
 
-def test_checks_logs_what_it_returns(log):
+def test_checks_logs_what_it_returns(log, monkeypatch):
     rows = checks.checks()
     assert {"ultralytics", "Python", "torch", "GPU", "processor", "free disk"} <= set(rows)
     for name, value in rows.items():
         assert name in log.text and value in log.text
 
-
-def test_system_info_without_torch(monkeypatch):
     def version(package):
         raise checks.metadata.PackageNotFoundError(package)
 
     monkeypatch.setattr(checks.metadata, "version", version)
-    info = checks.collect_system_info()
+    info = checks.checks()
     assert info["torch"] == "not installed" and "GPU" not in info

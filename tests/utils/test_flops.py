@@ -20,24 +20,16 @@ def test_a_convolution_by_hand():
     assert model_info(model, (32, 48), verbose=False).gflops_attention == pytest.approx(expected)
 
 
-class Attention(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.ma = nn.MultiheadAttention(16, 2, batch_first=True)
-
-    def forward(self, x):
-        tokens = x.flatten(2).transpose(1, 2)  # (1, 16, H, W) -> (1, H*W, 16)
-        return self.ma(tokens, tokens, tokens, need_weights=False)[0]
-
-
 def test_attention_is_counted_by_torch():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.stem, self.attention = nn.Conv2d(3, 16, 1, bias=False), Attention()
+            self.stem = nn.Conv2d(3, 16, 1, bias=False)
+            self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
 
         def forward(self, x):
-            return self.attention(self.stem(x))
+            tokens = self.stem(x).flatten(2).transpose(1, 2)  # (1, 16, H, W) -> (1, H*W, 16)
+            return self.attention(tokens, tokens, tokens, need_weights=False)[0]
 
     tokens, c = 8 * 8, 16
     projections, products = 4 * c * c * tokens, 2 * c * tokens * tokens

@@ -8,14 +8,7 @@ import torch
 from PIL import Image
 
 from ultralytics.utils import plotting as fonts
-from ultralytics.utils.plotting import (
-    Annotator,
-    colors,
-    feature_visualization,
-    plot_images,
-    plot_labels,
-    plot_results,
-)
+from ultralytics.utils.plotting import Annotator, colors, feature_visualization, plot_images, plot_labels, plot_results
 
 NAMES = {0: "cat", 1: "Straße", 2: "собака", 3: "$x$", 4: "猫"}
 
@@ -100,7 +93,7 @@ def test_a_batch_is_one_picture_with_its_labels(batch, tmp_path):
 
 def test_detections_take_the_place_of_labels(batch, tmp_path):
     rows = torch.tensor([[10.0, 10, 90, 60, 0.9, 1], [0, 0, 96, 64, 0.2, 2]])
-    plot_images(batch, tmp_path / "found.png", NAMES, detections=[rows, rows[:0], rows], max_images=1)
+    plot_images({**batch, "img": batch["img"][:1]}, tmp_path / "found.png", NAMES, detections=[rows, rows[:0], rows])
     page = picture(tmp_path / "found.png")
     assert page.shape == (128, 192, 3)
     assert page[80, 20].tolist() == list(colors(1))
@@ -121,18 +114,10 @@ def test_results_are_drawn(epochs, tmp_path):
     with file.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(columns)
-        writer.writerows(
-            [e + 1, 10 * e, 1 / (e + 1), "nan" if e == 0 else e / 100, "", 1e-4, 1e-5] for e in range(epochs)
-        )
+        for e in range(epochs):
+            writer.writerow([e + 1, 10 * e, 1 / (e + 1), "nan" if e == 0 else e / 100, "", 1e-4, 1e-5])
     assert plot_results(file) == tmp_path / "results.png"
     assert picture(tmp_path / "results.png").std() > 5
-
-
-def test_results_without_rows_are_refused(tmp_path):
-    file = tmp_path / "results.csv"
-    file.write_text("epoch,time\n")
-    with pytest.raises(ValueError, match="has no rows"):
-        plot_results(file)
 
 
 def test_feature_maps_are_drawn(tmp_path):

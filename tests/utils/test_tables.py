@@ -15,9 +15,7 @@ TABLE = Table(
 
 def test_text_is_in_columns_of_equal_width():
     assert TABLE.text().splitlines() == ["Name   n     AP", "a|b_c  3  0.123", "cat    -      -"]
-
-
-def test_chinese_signs_are_two_places_wide():
+    # Chinese characters are two columns wide
     table = Table((Column("类别"), Column("P", ".1f")), [("安全帽", 0.5), ("ab", 1.0)])
     assert table.text().splitlines() == ["类别      P", "安全帽  0.5", "ab      1.0"]
 
@@ -41,6 +39,7 @@ def test_latex_has_rules_and_a_label_without_spaces():
     assert r"\caption{50\% of a\_b}" in text and r"\label{tab:my-table}" in text and r"\begin{tabular}{lrr}" in text
     assert r"    a\textbar{}b\_c & 3 & 0.123 \\" in text
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+    assert escape_latex("traffic light 2 a\\b") == r"traffic light 2 a\textbackslash{}b"
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="LaTeX is not installed")
@@ -55,11 +54,6 @@ def test_names_of_any_sign_compile(tmp_path):
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-2000:]
     assert (tmp_path / "t.pdf").stat().st_size > 1000
-
-
-def test_escapes_leave_plain_text_alone():
-    assert escape_latex("traffic light 2") == "traffic light 2"
-    assert escape_latex("a\\b") == r"a\textbackslash{}b"
 
 
 def test_read_csv_takes_padded_headings_and_refuses_what_is_none(tmp_path):

@@ -1,7 +1,8 @@
-"""Devices, seeds, mixed precision, torch.compile and EMA."""
+"""Devices, seeds, mixed precision, torch.compile, EMA, and BatchNorm layers that get one image."""
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import random
@@ -14,6 +15,7 @@ from torch import nn
 from ultralytics.utils.errors import DeviceError
 from ultralytics.utils.torch_utils import (
     ModelEMA,
+    accept_batches_of_one,
     autocast,
     compiled,
     count_devices,
@@ -31,27 +33,17 @@ def two_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
 
-@pytest.fixture
-def no_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-
-
-@pytest.mark.parametrize("device", ["", None, "0", 0, "cuda", "cuda:0", [0], "[0]", torch.device("cuda", 0)])
-def test_first_gpu(two_gpus, device):
-    assert select_device(device) == torch.device("cuda:0")
-
-
-def test_other_devices(two_gpus):
+def test_devices(two_gpus):
+    for device in ("", None, "0", 0, "cuda", "cuda:0", [0], "[0]", torch.device("cuda", 0)):
+        assert select_device(device) == torch.device("cuda:0")
     assert select_device("1") == torch.device("cuda:1")
     assert select_device("CPU") == select_device(torch.device("cpu")) == torch.device("cpu")
 
 
-def test_default_without_gpu_is_cpu(no_gpu):
-    assert select_device(None) == torch.device("cpu")
-
-
 @pytest.mark.parametrize("device", ["0", 3, "cuda:1"])
-def test_missing_gpu(no_gpu, device):
+def test_without_gpu(monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert select_device(None) == torch.device("cpu")
     with pytest.raises(DeviceError, match=r"device=.*no CUDA device is available.*use device='cpu'") as caught:
         select_device(device)
     assert "\n" not in str(caught.value)
@@ -72,15 +64,11 @@ def test_invalid_devices(two_gpus, device, message):
         select_device(device)
 
 
-def draw() -> tuple:
-    return random.random(), float(np.random.rand()), float(torch.rand(()))
-
-
 def test_seeds_reproduce_and_all_of_several_are_used():
     draws = []
     for seeds in ((1, 2, 3), (1, 2, 3), (1, 2, 4), (1, 3, 2), (0, 2, 3)):
         init_seeds(*seeds)
-        draws.append(str(draw()))
+        draws.append((random.random(), float(np.random.rand()), float(torch.rand(()))))
     assert draws[0] == draws[1] and len(set(draws)) == 4
 
 
@@ -172,3 +160,70 @@ def test_exported_model_is_not_compiled(caplog):
     with caplog.at_level(logging.WARNING, logger="ultralytics"):
         assert compiled(model) is model
     assert "no effect on an exported model" in caplog.text
+
+
+def squeeze() -> nn.Module:
+    """Global pooling with BatchNorm, as in squeeze-and-excitation blocks."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
+
+
+def test_torch_refuses_and_we_take_the_running_statistics():
+    image = torch.randn(1, 3, 8, 8)
+    model = squeeze().train()
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        model(image)
+    model[2].running_mean.fill_(-0.3)
+    assert accept_batches_of_one(model) == 1
+    before = copy.deepcopy(model[2].state_dict())
+    out = model(image)
+    out.sum().backward()
+    assert model[1].weight.grad.abs().sum() > 0 and model[2].training
+    assert all(torch.equal(before[key], value) for key, value in model[2].state_dict().items())
+    assert torch.equal(out, model.eval()(image))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (1, 3, 8, 8)])
+def test_other_batches_are_normalised_as_before(shape):
+    plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
+    ours = copy.deepcopy(plain)
+    accept_batches_of_one(ours)
+    images = torch.randn(shape)
+    assert torch.equal(plain(images), ours(images))
+    assert torch.equal(plain[1].running_var, ours[1].running_var) and ours[1].num_batches_tracked == 1
+
+
+def test_frozen_copied_and_repeated():
+    model = squeeze().train()
+    model[2].eval()  # a frozen layer stays as it is
+    assert accept_batches_of_one(model) == accept_batches_of_one(model) == 1
+    model(torch.randn(1, 3, 4, 4))
+    assert not model[2].training and len(model[2]._forward_pre_hooks) == 1
+    twin = copy.deepcopy(model).train()  # as the averaged weights are made
+    twin(torch.randn(1, 3, 4, 4))
+    assert twin[2].training and "_single_value" not in twin[2].__dict__
+
+
+def test_layers_without_running_statistics_still_refuse():
+    norm = nn.BatchNorm2d(4, track_running_stats=False)
+    assert accept_batches_of_one(norm) == 0
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        norm(torch.randn(1, 4, 1, 1))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("tokens_before", [True, False])
+def test_gradients_of_one_image_are_right_whatever_their_layout(training, tokens_before):
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(8).train(training)
+    exact = copy.deepcopy(norm).double()
+    accept_batches_of_one(norm)
+    image, gradient = torch.randn(1, 8, 4, 4), torch.randn(1, 16, 8)
+    if tokens_before:  # the map comes from tokens, and a plain gradient meets it
+        image = torch.randn(1, 16, 8).transpose(1, 2).unflatten(2, (4, 4))
+    image, twin = image.requires_grad_(), image.detach().double().contiguous().requires_grad_()
+    back = gradient.transpose(1, 2).unflatten(2, (4, 4))  # as through `flatten(2).transpose(1, 2)`
+    norm(image).backward(back.contiguous() if tokens_before else back)
+    exact(twin).backward(back.double().contiguous())
+    assert torch.allclose(image.grad.double(), twin.grad, atol=1e-5)
+    assert torch.allclose(norm.weight.grad.double(), exact.weight.grad, atol=1e-4)

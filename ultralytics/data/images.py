@@ -19,7 +19,6 @@ READABLE = (  # formats that Pillow or OpenCV read without further programs
     "pcx psd ico icns sgi ras sr qoi dds xbm xpm"
 )
 IMAGE_SUFFIXES = tuple(f".{name}" for name in READABLE.split())
-GRAY = 114  # padding, the usual value in the field
 EXIF_ORIENTATION = 0x0112
 WHITE = (255, 255, 255, 255)
 PILLOW_ERRORS = (  # of its readers for damaged files: each has its own code, and many index out of range
@@ -61,19 +60,6 @@ def stretch(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if image.shape[:2] == tuple(size):
         return image
     return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-
-
-def letterbox(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize an image into `size` (height, width), keep its aspect ratio, and pad it with gray."""
-    height, width = image.shape[:2]
-    scale = min(size[0] / height, size[1] / width)
-    new_h, new_w = round(height * scale), round(width * scale)
-    spare_h, spare_w = size[0] - new_h, size[1] - new_w
-    # An odd pixel goes to the right and below; 0.1 keeps halves from rounding to even.
-    top, left = round(spare_h / 2 - 0.1), round(spare_w / 2 - 0.1)
-    borders = (top, spare_h - top, left, spare_w - left)
-    resized = stretch(image, (new_h, new_w))
-    return cv2.copyMakeBorder(resized, *borders, cv2.BORDER_CONSTANT, value=(GRAY, GRAY, GRAY))
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:

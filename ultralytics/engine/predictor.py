@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.options import ConfigLike, Options, resolve_options
-from ultralytics.data.images import letterbox
+from ultralytics.data.images import stretch
 from ultralytics.data.loaders import Source, load_source
 from ultralytics.data.streams import Frame
 from ultralytics.engine.checkpoint import resolve_network
@@ -187,8 +187,8 @@ class BasePredictor(CallbacksMixin):
         return run_dir(self.args.project, self.args.name or "predict", exist_ok=self.args.exist_ok)
 
     def resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Resize an image (H, W, 3) to the network input `size` (height, width)."""
-        return letterbox(image, size)
+        """Stretch an image (H, W, 3) to the network input `size` (height, width), as in training."""
+        return stretch(image, size)
 
     def preprocess(self, frames: list[Frame]) -> Tensor:
         """Return the network input (B, 3, H, W), float RGB in 0..1. Tensors of the caller are not changed."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from ultralytics.data.images import GRAY, stretch
+from ultralytics.data.images import stretch
 from ultralytics.data.transforms.sample import Sample
 
+GRAY = 114  # padding, the usual value in the field
 MIN_SIDE = 2.0  # pixels; boxes clipped to less are dropped
 MIN_VISIBLE = 0.1  # fraction of a box's area that must remain in the image
 MAX_ASPECT = 100.0  # longer side / shorter side of a clipped box

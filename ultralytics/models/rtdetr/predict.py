@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.data.images import stretch
 from ultralytics.data.streams import Frame
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
@@ -51,10 +49,6 @@ class RTDETRPredictor(BasePredictor):
     """Predictor of RT-DETR models, whose output is (y (B, queries, 4 + nc), extras)."""
 
     network_class = RTDETRDetectionModel
-
-    def resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Stretch an image to `size` (height, width), as in training."""
-        return stretch(image, size)
 
     def postprocess(self, outputs: tuple[Tensor, object], frames: list[Frame]) -> list[Results]:
         """Select the best (query, class) pairs as boxes in pixels of each frame, not clipped."""
