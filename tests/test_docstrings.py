@@ -20,37 +20,27 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = (path for path in (ROOT / "ultralytics").rglob("*.py") if ">>> " in path.read_text(encoding="utf-8"))
 MODULES = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES)
 
-PUBLIC = [
-    "ultralytics:RTDETR",
-    "ultralytics.engine.model:Model.train",
-    "ultralytics.engine.model:Model.val",
-    "ultralytics.engine.model:Model.predict",
-    "ultralytics.engine.model:Model.export",
-    "ultralytics.engine.model:Model.info",
-    "ultralytics.engine.results:Results",
-    "ultralytics.engine.results:Boxes",
-    "ultralytics.nn.registry:register",
-    "ultralytics.nn.plans:conv",
-    "ultralytics.nn.plans:channel_preserving",
-    "ultralytics.nn.tasks:RTDETRDetectionModel",
-    "ultralytics.nn.tasks:parse_model",
-    "ultralytics.nn.autobackend:AutoBackend",
-    "ultralytics.nn.weights:load_weights",
-    "ultralytics.nn.weights:read_weights",
-    "ultralytics.cfg:get_cfg",
-    "ultralytics.data.utils:check_det_dataset",
-    "ultralytics.data.build:build_dataloader",
-    "ultralytics.models.utils.ops:HungarianMatcher",
-    "ultralytics.models.utils.loss:RTDETRDetectionLoss",
-    "ultralytics.utils.metrics:DetMetrics",
-    "ultralytics.utils.ops:box_iou",
-    "ultralytics.utils.ops:xyxy2xywh",
-    "ultralytics.utils.plotting:Annotator",
-    "ultralytics.utils.torch_utils:get_flops",
-    "ultralytics.utils.torch_utils:select_device",
-    "ultralytics.utils.files:increment_path",
-    "ultralytics.utils:colorstr",
-]
+PUBLIC = {
+    "ultralytics": "RTDETR",
+    "ultralytics.engine.model": "Model.train Model.val Model.predict Model.export Model.info",
+    "ultralytics.engine.results": "Results Boxes",
+    "ultralytics.nn.registry": "register",
+    "ultralytics.nn.plans": "conv channel_preserving",
+    "ultralytics.nn.tasks": "RTDETRDetectionModel parse_model",
+    "ultralytics.nn.autobackend": "AutoBackend",
+    "ultralytics.nn.weights": "load_weights read_weights",
+    "ultralytics.cfg": "get_cfg",
+    "ultralytics.data.utils": "check_det_dataset",
+    "ultralytics.data.build": "build_dataloader",
+    "ultralytics.models.utils.ops": "HungarianMatcher",
+    "ultralytics.models.utils.loss": "RTDETRDetectionLoss",
+    "ultralytics.utils.metrics": "DetMetrics",
+    "ultralytics.utils.ops": "box_iou xyxy2xywh",
+    "ultralytics.utils.plotting": "Annotator",
+    "ultralytics.utils.torch_utils": "get_flops select_device",
+    "ultralytics.utils.files": "increment_path",
+    "ultralytics.utils": "colorstr",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -74,9 +64,8 @@ def test_examples_run(name):
     assert examples and not failures
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_public_name_has_an_example(name):
-    module, _, path = name.partition(":")
+@pytest.mark.parametrize(("module", "path"), [(module, path) for module in PUBLIC for path in PUBLIC[module].split()])
+def test_public_name_has_an_example(module, path):
     thing = importlib.import_module(module)
     for part in path.split("."):
         thing = getattr(thing, part)

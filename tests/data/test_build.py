@@ -71,25 +71,13 @@ def test_rest_of_an_epoch_skips_finished_batches(build, monkeypatch, workers):
     assert workers or read == rest[0]["im_file"]
 
 
-@pytest.fixture
-def three_ranks(monkeypatch):
-    """Build something on each of three ranks."""
-
-    def on_each(build):
-        built = []
-        for rank in range(3):
-            monkeypatch.setattr(dist, "rank", lambda rank=rank: rank)
-            monkeypatch.setattr(dist, "world_size", lambda: 3)
-            built.append(list(build()))
-        return built
-
-    return on_each
-
-
-def test_samplers_distribute_round_robin(three_ranks):
-    joint = list(EpochSampler(7, seed=0))
-    shares = three_ranks(lambda: EpochSampler(7, seed=0))
-    assert [len(share) for share in shares] == [3, 3, 3]
-    assert [index for row in zip(*shares, strict=True) for index in row] == [*joint, *joint[:2]]
-    shares = three_ranks(lambda: block_indices(11, batch=2))
-    assert shares == [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10]]
+def test_samplers_distribute_round_robin(monkeypatch):
+    joint, shuffled, blocks = list(EpochSampler(7, seed=0)), [], []
+    monkeypatch.setattr(dist, "world_size", lambda: 3)
+    for rank in range(3):
+        monkeypatch.setattr(dist, "rank", lambda rank=rank: rank)
+        shuffled.append(list(EpochSampler(7, seed=0)))
+        blocks.append(block_indices(11, batch=2))
+    assert [len(share) for share in shuffled] == [3, 3, 3]
+    assert [index for row in zip(*shuffled, strict=True) for index in row] == [*joint, *joint[:2]]
+    assert blocks == [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10]]

@@ -36,21 +36,18 @@ def test_yolo_rows(tmp_path, row, kind, boxes):
     np.testing.assert_allclose(np.reshape(rows.boxes, (-1, 4)), np.reshape(boxes, (-1, 4)), atol=1e-9)
 
 
-def test_duplicate_rows_are_kept_once(tmp_path):
+def test_duplicate_rows_and_a_file_that_is_not_text(tmp_path):
     file = tmp_path / "a.txt"
     file.write_text("0 0.5 0.5 0.2 0.4\n1 0.5 0.5 0.2 0.4\n0 0.5 0.5 0.2 0.4\n")
     rows = read_yolo_file(file, nc=2)
     assert rows.cls == [0, 1]
     assert [(p.kind, p.where) for p in rows.problems] == [("duplicate", f"{file}:3")]
+    file.write_bytes(b"\xff\xfe\xff")  # no text
+    assert [p.kind for p in read_yolo_file(file, nc=1).problems] == ["malformed"]
 
 
-def test_label_file_that_is_not_text(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\xff")
-    assert [p.kind for p in read_yolo_file(tmp_path / "a.txt", nc=1).problems] == ["malformed"]
-
-
-def coco_content() -> dict:
-    return {
+def test_coco_json(tmp_path):
+    content = {
         "images": [{"id": 7, "file_name": "a.jpg", "width": 100, "height": 50}],
         "categories": [{"id": 9, "name": "dog"}, {"id": 3, "name": "cat"}],
         "annotations": [
@@ -60,10 +57,7 @@ def coco_content() -> dict:
             {"id": 4, "image_id": 7, "category_id": 3, "bbox": [0, 0, 50]},
         ],
     }
-
-
-def test_coco_json(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps(coco_content()))
+    (tmp_path / "a.json").write_text(json.dumps(content))
     coco = read_coco_json(tmp_path / "a.json")
     rows = coco.rows(7, (50, 100))
     assert list(coco.categories.values()) == ["cat", "dog"]

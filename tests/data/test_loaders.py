@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from tests.data.test_streams import frames, write_video
 from ultralytics.cfg.options import get_cfg
 from ultralytics.data.loaders import load_source, read_ahead
 from ultralytics.models.rtdetr.predict import RTDETRPredictor
@@ -25,10 +26,6 @@ def save(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imencode(path.suffix, picture())[1].tofile(path)
     return path
-
-
-def frames(source, **options):
-    return [frame for batch in load_source(source, **options) for frame in batch]
 
 
 def names(source):
@@ -49,11 +46,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def video(tmp_path):
-    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (32, 24))
-    for value in range(200):
-        writer.write(np.full((24, 32, 3), value, np.uint8))
-    writer.release()
-    return tmp_path / "clip.avi"
+    return write_video(tmp_path / "clip.avi", 200, "MJPG")
 
 
 def test_path_folder_and_glob(folder):
@@ -174,10 +167,7 @@ def test_read_ahead_is_ordered_and_bounded():
     next(items)
     del items  # closes it
     assert not reader_threads() and log[-1] == "closed"
-
-
-def test_read_ahead_raises_after_the_items_before():
-    log, seen = [], []
+    log, seen = [], []  # an error is raised after the items before
     with pytest.raises(KeyboardInterrupt):
         for item in read_ahead(numbers(10, log, fails_at=4), 2):
             seen.append(item)

@@ -110,7 +110,7 @@ def test_screen_regions(desktop, source, corner, shape):
     assert (frame.kind, frame.path, frame.label) == ("stream", source, f"stream 1/1 {source}")
 
 
-def test_invalid_screen_regions(desktop):
+def test_invalid_screen_regions_and_a_missing_package(desktop, monkeypatch):
     for source, message in (
         ("screen 3", "there is no monitor 3"),
         ("screen 1 150 0 100 50", "not within monitor 1 of 200x100"),
@@ -118,9 +118,6 @@ def test_invalid_screen_regions(desktop):
     ):
         with pytest.raises(DataError, match=message):
             frames(source)
-
-
-def test_screen_without_mss(monkeypatch):
     monkeypatch.setitem(sys.modules, "mss", None)
     with pytest.raises(DataError, match='pip install "mss"'):
         frames("screen")

@@ -22,13 +22,11 @@ def test_report(build, small_set):
         assert part in report
 
 
-def test_class_outside_the_names(build, small_set):
+def test_classes_outside_the_names_and_absent_images(build, small_set):
     (small_set / "labels" / "001.txt").write_text("1 0.5 0.5 0.2 0.2\n2 0.5 0.5 0.2 0.2\n")
     with pytest.raises(DataError, match=r"001.txt:2: class 2, expected 0..1\n.*0: cat, 1: dog"):
         build()
-
-
-def test_listed_images_that_do_not_exist(build, small_set):
+    (small_set / "labels" / "001.txt").unlink()
     (small_set / "train.txt").write_text("images/000.jpg\nimages/999.jpg\n")
     (small_set / "data.yaml").write_text("train: train.txt\nval: images\nnames: [cat, dog]\n")
     dataset = build()
@@ -49,10 +47,19 @@ def test_label_cache_detects_changes(build, small_set, monkeypatch):
     assert "10 boxes" in build().report
 
 
-def test_label_cache_of_a_read_only_data_set(build, small_set, cache_folder, monkeypatch):
+def test_label_cache_of_a_read_only_data_set_and_of_a_full_disk(build, small_set, cache_folder, monkeypatch, caplog):
     monkeypatch.setattr("os.access", lambda *_: False)
     build()
     assert not list(small_set.glob("*.npz")) and len(list((cache_folder / "labels").glob("*.npz"))) == 1
+
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    next((cache_folder / "labels").glob("*.npz")).unlink()
+    monkeypatch.setattr("ultralytics.data.verify.atomic_write", full)
+    monkeypatch.setattr("ultralytics.utils.LOGGER.propagate", True)
+    assert len(build()) == 6
+    assert "the label cache was not saved: [Errno 28]" in caplog.text
 
 
 @pytest.fixture
@@ -97,13 +104,3 @@ def test_coco_names_must_match(build, coco_set):
     (coco_set / "data.yaml").write_text(text + "names: [cat]\n")
     with pytest.raises(DataError, match=r"class 1, .* is 'dog', but None"):
         build()
-
-
-def test_a_label_cache_that_cannot_be_saved_is_a_warning(build, monkeypatch, caplog):
-    def full(*_args, **_options):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("ultralytics.data.verify.atomic_write", full)
-    monkeypatch.setattr("ultralytics.utils.LOGGER.propagate", True)
-    assert len(build()) == 6
-    assert "the label cache was not saved: [Errno 28]" in caplog.text

@@ -19,12 +19,17 @@ from ultralytics.utils.files import (
 )
 
 
-def test_run_folders_are_numbered(tmp_path, monkeypatch):
+def test_run_folders_are_numbered_or_impossible(tmp_path, monkeypatch):
     assert [run_dir(tmp_path / "runs", "train").name for _ in range(3)] == ["train", "train2", "train3"]
     assert run_dir(tmp_path, "exp", exist_ok=True) == run_dir(tmp_path, "exp", exist_ok=True) == tmp_path / "exp"
     monkeypatch.chdir(tmp_path)
     assert run_dir(None, "predict").as_posix() == "runs/detect/predict"
     assert (tmp_path / "runs" / "detect" / "predict").is_dir()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="cannot create the run folder"):
+        run_dir(tmp_path / "file", "train")
+    with pytest.raises(UserError, match="is a file; expected a folder"):
+        run_dir(tmp_path, "file", exist_ok=True)
 
 
 @pytest.mark.parametrize("name", ["train", "exp.v1", "a[1]", "训练"])
@@ -34,21 +39,10 @@ def test_number_is_one_above_the_highest(tmp_path, name):
     assert increment_path(tmp_path / name).name == f"{name}8"
 
 
-def test_impossible_run_folders_are_user_errors(tmp_path):
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match="cannot create the run folder"):
-        run_dir(tmp_path / "file", "train")
-    with pytest.raises(UserError, match="is a file; expected a folder"):
-        run_dir(tmp_path, "file", exist_ok=True)
-
-
-def test_resumed_weights_of_a_file_or_a_folder(tmp_path):
+def test_resumed_weights_and_safe_names(tmp_path):
     assert [resumed_weights(value) for value in (False, True)] == [None, None]
     assert resumed_weights("runs/a/weights/last.pt") == "runs/a/weights/last.pt"
     assert resumed_weights(str(tmp_path)) == str(tmp_path / "weights" / "last.pt")
-
-
-def test_safe_name():
     assert safe_name("rtsp://a:1/b?c") == "rtsp___a_1_b_c" and safe_name("..") == "_"
 
 
@@ -61,8 +55,7 @@ def test_failed_write_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path, 
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_text(file, "new")
-    assert file.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [file]
+    assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
 
 
 def test_yaml_round_trip(tmp_path):

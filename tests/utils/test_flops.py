@@ -47,7 +47,7 @@ def test_counting_changes_no_statistics_and_no_mode():
     assert not hasattr(model.model[0], "total_ops")
 
 
-def test_a_model_with_tensors_of_its_own_is_counted_on_the_cpu():
+def test_a_model_is_counted_on_the_cpu_if_it_has_tensors_of_its_own_and_fails_with_its_error():
     class Anchored(nn.Module):
         def __init__(self):
             super().__init__()
@@ -58,9 +58,6 @@ def test_a_model_with_tensors_of_its_own_is_counted_on_the_cpu():
 
     assert model_info(Anchored(), 16, verbose=False).gflops_attention == pytest.approx(2 * 3 * 8 * 16 * 16 / 1e9)
     assert get_flops(Anchored(), 16) == pytest.approx(2 * 3 * 8 * 16 * 16 / 1e9)
-
-
-def test_a_model_that_fails_shows_its_error_not_0():
     with pytest.raises(ModelConfigError, match=r"forward fails on an image \(1, 4, 64, 64\): RuntimeError: .*channel"):
         get_flops(nn.Sequential(nn.Conv2d(4, 8, 1), nn.Conv2d(3, 8, 1)), 64)
 

@@ -1,5 +1,6 @@
 import csv
 import logging
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,6 @@ from ultralytics.utils import plotting as fonts
 from ultralytics.utils.plotting import Annotator, colors, feature_visualization, plot_images, plot_labels, plot_results
 
 NAMES = {0: "cat", 1: "Straße", 2: "собака", 3: "$x$", 4: "猫"}
-
-
-@pytest.fixture
-def no_system_fonts(monkeypatch):
-    """A machine on which only matplotlib's own font can draw."""
-    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [])
-    fonts._find_font.cache_clear()
-    yield
-    fonts._find_font.cache_clear()
 
 
 def picture(path: Path) -> np.ndarray:
@@ -39,17 +31,14 @@ def test_a_box_and_its_name_are_drawn(name):
     assert (plate == [10, 200, 30]).all(1).any() and (plate != [10, 200, 30]).any()  # plate, and ink on it
 
 
-@pytest.mark.parametrize("box", [(-50, -50, 500, 400), (5, 0, 30, 20), (150, 100, 159, 119), (60, 60, 20, 20)])
-def test_boxes_at_and_over_the_border_are_drawn(box):
-    annotator = Annotator(np.zeros((120, 160, 3), np.uint8))
-    annotator.box_label(box, "a long name of a class", (255, 255, 255))
-    assert annotator.result().any()
-
-
-@pytest.mark.parametrize("image", [np.zeros((9, 9, 3)), np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8)])
-def test_what_is_no_bgr_image_is_refused(image):
-    with pytest.raises(ValueError, match="expected uint8"):
-        Annotator(image)
+def test_boxes_over_the_border_are_drawn_and_other_images_refused():
+    for box in (-50, -50, 500, 400), (5, 0, 30, 20), (150, 100, 159, 119), (60, 60, 20, 20):
+        annotator = Annotator(np.zeros((120, 160, 3), np.uint8))
+        annotator.box_label(box, "a long name of a class", (255, 255, 255))
+        assert annotator.result().any()
+    for image in np.zeros((9, 9, 3)), np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8):
+        with pytest.raises(ValueError, match="expected uint8"):
+            Annotator(image)
 
 
 def test_neighboring_classes_have_different_colors():
@@ -57,14 +46,14 @@ def test_neighboring_classes_have_different_colors():
     assert colors(3) == colors(23) == colors(3, bgr=True)[::-1]
 
 
-def test_characters_without_a_font_become_escapes_with_one_warning(no_system_fonts, caplog):
+def test_characters_without_a_font_become_escapes_with_one_warning(monkeypatch, caplog):
+    """On a machine on which only matplotlib's own font can draw."""
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [])
+    monkeypatch.setattr(fonts, "_find_font", cache(fonts._find_font.__wrapped__))
     with caplog.at_level(logging.WARNING, "ultralytics"):
         assert fonts.drawable("猫 2") == fonts.drawable("猫 2") == "\\u732b 2"
     assert len(caplog.records) == 1 and "'猫'" in caplog.text
     assert fonts.drawable("собака") == "собака"
-
-
-def test_each_character_is_drawn_in_a_font_that_has_it(monkeypatch):
     monkeypatch.setattr(fonts, "_find_font", lambda c: fonts.default_font() if c.isascii() else Path("other.ttf"))
     assert fonts._font_runs("猫 2") == [("猫", Path("other.ttf")), (" 2", fonts.default_font())]
 
