@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ultralytics.utils import ops
-from ultralytics.utils.ops import bbox_iou, box_iou, clip_boxes, scale_boxes, xywh2xyxy, xyxy2xywh
+from ultralytics.utils.ops import bbox_iou, clip_boxes, scale_boxes, xywh2xyxy, xyxy2xywh
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NUMBERS = np.load(GOLDEN / "boxes_8.4.190.npz")
@@ -41,14 +41,6 @@ def test_overlap_agrees_with_the_reference(kind, xywh):
         box1, box2 = xywh2xyxy(box1), xywh2xyxy(box2)
     result = bbox_iou(box1, box2, xywh=xywh, **({kind: True} if kind != "IoU" else {}))
     np.testing.assert_allclose(result, NUMBERS[f"iou_{kind}"], rtol=1e-5, atol=1e-6)
-
-
-def test_box_iou_is_the_table_of_pairs():
-    corners = torch.rand(7, 2, 2).cumsum(1).flatten(1)
-    others = torch.rand(3, 2, 2).cumsum(1).flatten(1)
-    pairs = bbox_iou(corners[:, None], others[None], xywh=False)[..., 0]
-    torch.testing.assert_close(box_iou(corners, others), pairs)
-    assert box_iou(corners[:0], others).shape == (0, 3)
 
 
 def test_five_columns_and_two_kinds_of_overlap_are_refused():

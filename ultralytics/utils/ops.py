@@ -121,12 +121,7 @@ def box_iou(box1: Tensor, box2: Tensor, eps: float = 1e-7) -> Tensor:
         >>> box_iou(torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[0.0, 0, 10, 5], [20, 20, 30, 30]]))
         tensor([[0.5000, 0.0000]])
     """
-    low = torch.maximum(box1[:, None, :2], box2[None, :, :2])  # (N, M, 2)
-    high = torch.minimum(box1[:, None, 2:], box2[None, :, 2:])  # (N, M, 2)
-    overlap = (high - low).clamp(min=0).prod(-1)  # (N, M)
-    area1 = (box1[:, 2:] - box1[:, :2]).prod(-1)
-    area2 = (box2[:, 2:] - box2[:, :2]).prod(-1)
-    return overlap / (area1[:, None] + area2[None] - overlap + eps)
+    return bbox_iou(box1[:, None], box2[None], xywh=False, eps=eps).squeeze(-1)  # (N, M, 1) -> (N, M)
 
 
 def bbox_iou(
