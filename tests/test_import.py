@@ -44,18 +44,12 @@ patched = sorted(key for key in parts if later.get(key) != parts[key])
 changed = sorted(k for k in environment.keys() | os.environ.keys() if environment.get(k) != os.environ.get(k))
 print(json.dumps({"noticed": noticed, "environment": changed, "patched": patched, "modules": sorted(sys.modules)}))
 """
-TORCH_FREE = (
-    "ultralytics",
-    "ultralytics.cfg",
-    "ultralytics.cli",
-    "ultralytics.utils",
-    "ultralytics.utils.checks",
-    "ultralytics.utils.files",
-)
+TORCH_FREE = ("cfg", "cli", "utils", "utils.checks", "utils.files")
 
 
 def imported(*modules: str, folder: Path, after: str = "") -> dict:
     """Return the effects of importing the modules in a fresh interpreter, after the libraries of `after`."""
+    folder.mkdir()
     run = subprocess.run(
         [sys.executable, "-c", AUDIT, after, " ".join(modules)],
         cwd=folder,
@@ -70,26 +64,21 @@ def imported(*modules: str, folder: Path, after: str = "") -> dict:
     return json.loads(run.stdout)
 
 
-@pytest.mark.parametrize("module", TORCH_FREE)
-def test_import_has_no_effects_and_needs_no_torch(module, tmp_path):
-    folder = tmp_path / "home"
-    folder.mkdir()
-    seen = imported(module, folder=folder)
+def test_import_has_no_effects_and_needs_no_torch(tmp_path):
+    seen = imported("ultralytics", *(f"ultralytics.{name}" for name in TORCH_FREE), folder=tmp_path / "home")
     assert seen["noticed"] == seen["environment"] == []
     heavy = {"torch", "torchvision", "numpy", "cv2", "matplotlib", "scipy", "timm", "PIL"} & set(seen["modules"])
     assert not heavy
 
 
 def test_no_module_has_effects_when_imported(tmp_path):
-    folder = tmp_path / "home"
-    folder.mkdir()
     modules = [m.name for m in pkgutil.walk_packages([str(ROOT / "ultralytics")], "ultralytics.") if not m.ispkg]
     assert len(modules) > 20
     # libraries are imported first, so that their own effects are not counted
     libraries = (
         "torch torch.utils.data torchvision numpy cv2 matplotlib.figure scipy.optimize timm thop PIL.Image yaml tqdm"
     )
-    seen = imported(*modules, folder=folder, after=libraries)
+    seen = imported(*modules, folder=tmp_path / "home", after=libraries)
     assert seen["noticed"] == seen["environment"] == seen["patched"] == []
 
 
@@ -106,10 +95,3 @@ def test_version_and_requirements_agree_with_the_package_metadata():
     wanted = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
     block = text.partition("dependencies = [")[2].partition("]")[0]
     assert wanted == [line.strip().strip('",') for line in block.strip().splitlines()]
-
-
-def test_rtdetr_does_not_import_what_only_some_modes_need():
-    slow = ["scipy.optimize", "matplotlib", "pandas", "onnx", "onnxruntime", "openvino", "ultralytics.engine.exporter"]
-    slow += ["torch._dynamo", "sympy", "triton", "torchvision", "timm", "thop", "ultralytics.engine.trainer"]
-    code = f"import sys; from ultralytics import RTDETR; print([name for name in {slow} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

@@ -69,28 +69,16 @@ def test_invalid_voc_file(tmp_path, text, message):
     assert converter.read_voc_xml(tmp_path / "a.xml", ["dog"]) == ((50, 100), [(0, 10, 5, 30, 25)])
 
 
-@pytest.fixture
-def visdrone_folder(tmp_path):
+def test_fetching_and_converting_visdrone(tmp_path, tmp_path_factory, cache_folder, monkeypatch):
     source = tmp_path / "VisDrone2019-DET-val"
     for folder in ("images", "annotations"):
         (source / folder).mkdir(parents=True)
     cv2.imwrite(str(source / "images" / "a.jpg"), np.zeros((50, 100, 3), np.uint8))
     (source / "annotations" / "a.txt").write_text("10,5,20,20,1,4,0,0\n0,0,9,9,0,0,0,0\n0,0,9,9,1,11,0,0\n")
-    return tmp_path
-
-
-def test_visdrone(visdrone_folder):
-    for _ in range(2):
-        converter.convert_visdrone(visdrone_folder)
-    assert (visdrone_folder / "labels/val/a.txt").read_text() == "3 0.200000 0.300000 0.200000 0.400000\n"
-    assert (visdrone_folder / "images/val/a.jpg").exists()
-
-
-def test_fetching_a_data_set(visdrone_folder, tmp_path_factory, cache_folder, monkeypatch):
     packed = tmp_path_factory.mktemp("server") / "val.zip"
     with zipfile.ZipFile(packed, "w") as archive:
-        for file in visdrone_folder.rglob("*.*"):
-            archive.write(file, file.relative_to(visdrone_folder))
+        for file in tmp_path.rglob("*.*"):
+            archive.write(file, file.relative_to(tmp_path))
     fetched = []
 
     def from_server(url, file):
@@ -104,6 +92,8 @@ def test_fetching_a_data_set(visdrone_folder, tmp_path_factory, cache_folder, mo
     for _ in range(2):
         config = load_dataset_config({**data, "download": recipe})
         assert config.root == cache_folder / "datasets" / "drones" and fetched == ["http://x/val.zip"]
+    converter.convert_visdrone(config.root)  # an interrupted conversion can be run again
+    assert (config.root / "labels/val/a.txt").read_text() == "3 0.200000 0.300000 0.200000 0.400000\n"
     found = sorted(str(file.relative_to(config.root)) for file in config.root.rglob("*.*") if file.is_file())
     assert found[:2] == ["VisDrone2019-DET-val/annotations/a.txt", "images/val/a.jpg"]
     assert [folder.name for folder in (cache_folder / "datasets").iterdir()] == ["drones"]

@@ -12,15 +12,14 @@ CONTENT = bytes(range(256)) * 400
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
     """Serve CONTENT on this machine; `ranges` collects the requested ranges."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        ranges = []  # noqa: RUF012
-
         def do_GET(self):
             asked = self.headers.get("Range")
-            self.ranges.append(asked)
+            self.server.ranges.append(asked)
             if self.path == "/absent":
                 self.send_error(404)
                 return
@@ -34,16 +33,11 @@ def server():
             pass
 
     listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listening.url, listening.ranges = f"http://127.0.0.1:{listening.server_port}", []
     threading.Thread(target=listening.serve_forever, daemon=True).start()
-    listening.url, listening.ranges = f"http://127.0.0.1:{listening.server_port}", Handler.ranges
     yield listening
     listening.shutdown()
     listening.server_close()
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
 def test_download_and_resume(server, tmp_path):

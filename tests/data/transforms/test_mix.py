@@ -17,15 +17,12 @@ class FakeSource:
         return [self.samples[i] for i in rng.integers(len(self.samples), size=count)]
 
 
-def whole_canvas(source) -> Mosaic:
-    return Mosaic(source, SIZE, p=1.0, affine=RandomPerspective(2 * SIZE))
-
-
 @pytest.mark.parametrize("shape", [(SIZE, SIZE), (60, SIZE)])
 def test_mosaic(shape):
     source = FakeSource([(30, 20, 60, 50), (40, 10, 80, 30), (10, 10, 30, 50)], shape)
+    whole_canvas = Mosaic(source, SIZE, p=1.0, affine=RandomPerspective(2 * SIZE))
     for seed in range(20):
-        after = whole_canvas(source)(source.load(0), np.random.default_rng(seed))
+        after = whole_canvas(source.load(0), np.random.default_rng(seed))
         assert after.image.shape == (2 * SIZE, 2 * SIZE, 3) and len(after.boxes) >= 1
         for x1, y1, x2, y2 in after.boxes.astype(int):
             assert (after.image[y1:y2, x1:x2] == 255).all()
