@@ -1,7 +1,7 @@
 """Loss of RT-DETR (https://arxiv.org/abs/2304.08069): classes by varifocal loss, boxes by L1 and GIoU.
 
-A new term is a function of `MatchedPredictions` and a line in `LOSS_MAP`. Its gain, its column in results.csv, and its
-copies for the auxiliary layers, the denoising queries and the one-to-many branch follow from that line.
+A new term is a function of `MatchedPredictions` and a line in `LOSS_MAP`, which sets its weight in the sum ("gain")
+and its column in results.csv. The auxiliary layers, the denoising queries and the one-to-many branch then use it, too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class MatchedPredictions:
     boxes: Tensor  # (K, 4), cx, cy, w, h in 0..1
     targets: Tensor  # (K, 4), the same of the true boxes
     quality: Tensor  # (K,), target of the class loss in 0..1, the overlap by default
-    class_loss: str  # key of `CLASS_LOSSES`
+    class_loss_name: str  # key of `CLASS_LOSSES`
     normalizer: float | Tensor  # number of pairs per layer, at least 1
     weight: Tensor | float = 1.0  # (K,), of the pairs in the box terms
 
@@ -49,10 +49,10 @@ def giou_loss(criterion: RTDETRDetectionLoss, matched: MatchedPredictions) -> Te
 
 def class_loss(criterion: RTDETRDetectionLoss, matched: MatchedPredictions) -> Tensor:
     """Compute the classification loss over all logits: (L,)."""
-    function = CLASS_LOSSES[matched.class_loss]
+    function = CLASS_LOSSES[matched.class_loss_name]
     loss = function(matched.scores, matched.index, matched.quality, criterion.alpha, criterion.gamma).sum((1, 2, 3))
     # as in the reference implementation, bce is divided by the queries
-    return loss / (matched.scores.shape[2] if matched.class_loss == "bce" else matched.normalizer)
+    return loss / (matched.scores.shape[2] if matched.class_loss_name == "bce" else matched.normalizer)
 
 
 def l1_loss(criterion: RTDETRDetectionLoss, matched: MatchedPredictions) -> Tensor:
@@ -64,9 +64,9 @@ class LossTerm(NamedTuple):
     """A line of `LOSS_MAP`."""
 
     function: Callable[[RTDETRDetectionLoss, MatchedPredictions], Tensor]
-    gain: float  # by default
+    gain: float  # default weight of the term
     logged: str  # name in the logs
-    option: str | None = None  # that sets the gain
+    option: str | None = None  # training option that replaces the gain
 
 
 LOSS_MAP = {
@@ -79,13 +79,16 @@ LOSS_MAP = {
 class RTDETRDetectionLoss(nn.Module):
     """Set loss of all decoder layers, the encoder's query selection and the denoising queries.
 
-    Every term is a sum divided by the number of matched boxes. The encoder and all decoder layers but the last are
-    auxiliary: matched and weighted in the same way, and summed in the `_aux` terms.
+    Every term is a sum divided by the number of matched boxes, at least 1. Two exceptions: `bce` is divided by the
+    number of queries, and the one-to-many branch by the sum of its soft targets, at least 1. The encoder and all
+    decoder layers but the last are auxiliary: matched and weighted in the same way, and summed in the `_aux` terms.
 
     Args:
+        nc: number of classes.
         loss_gain: weights of the terms, keys as in `loss_map`; the map's gains by default.
         use_vfl, use_fl: varifocal loss; otherwise focal loss, or BCE without `use_fl`.
         alpha, gamma: parameters of the classification loss.
+        matcher: matches queries and boxes; by default `HungarianMatcher()`.
         loss_class: key of `CLASS_LOSSES`; overrides `use_vfl` and `use_fl`.
         one_to_many: gain of the one-to-many branch, on top of the gains of its terms.
 
@@ -143,7 +146,7 @@ class RTDETRDetectionLoss(nn.Module):
             dn_meta: `dn_pos_idx` and `dn_gt_idx` of `get_cdn_group`.
             dense: predictions of the one-to-many branch, if there is one.
         """
-        # matching; the denoising queries know their boxes
+        # matching; denoising queries are matched by construction
         boxes, scores = preds[0].float(), preds[1].float()
         matches = self.matcher.match_layers(boxes, scores, batch["bboxes"], batch["cls"], batch["gt_groups"])
         dn_match = [] if dn_meta is None else list(zip(dn_meta["dn_pos_idx"], dn_meta["dn_gt_idx"], strict=True))
@@ -170,7 +173,7 @@ class RTDETRDetectionLoss(nn.Module):
             boxes=xyxy2xywh(dense.boxes[image, position]),
             targets=xyxy2xywh(targets),
             quality=soft,
-            class_loss="focal" if self.loss_class == "bce" else self.loss_class,
+            class_loss_name="focal" if self.loss_class == "bce" else self.loss_class,
             normalizer=mean_over_ranks(soft.sum()).clamp(min=1),
             weight=soft,
         )

@@ -219,7 +219,7 @@ class RepVGGDW(nn.Module):
     def __init__(self, ed):
         super().__init__()
         self.conv, self.conv1 = (Conv(ed, ed, k, 1, k // 2, g=ed, act=False) for k in (7, 3))
-        self.dim, self.act = ed, nn.SiLU()
+        self.act = nn.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.conv(x) + self.conv1(x))

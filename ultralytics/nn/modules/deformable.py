@@ -176,7 +176,6 @@ class DeformableTransformerDecoder(nn.Module):
         }
         others = (DeformableTransformerDecoderLayer(**options) for _ in range(num_layers - 1))
         self.layers = nn.ModuleList([first, *others])
-        self.num_layers, self.hidden_dim = num_layers, hidden_dim
         self.eval_idx = eval_idx if eval_idx >= 0 else num_layers + eval_idx
 
     def forward(
@@ -197,7 +196,7 @@ class DeformableTransformerDecoder(nn.Module):
         """
         boxes, logits = [], []
         reference = refer_bbox.sigmoid()
-        undetached = None
+        refined_with_grad = None
         for i, layer in enumerate(self.layers):
             embed = layer(embed, reference, feats, shapes, attn_mask, pos_mlp(reference))
 
@@ -207,11 +206,11 @@ class DeformableTransformerDecoder(nn.Module):
 
             if self.training:
                 logits.append(score_head[i](embed))
-                boxes.append(refined if i == 0 else (delta + inverse_sigmoid(undetached)).sigmoid())
+                boxes.append(refined if i == 0 else (delta + inverse_sigmoid(refined_with_grad)).sigmoid())
             elif i == self.eval_idx:
                 logits.append(score_head[i](embed))
                 boxes.append(refined)
                 break
-            undetached = refined
+            refined_with_grad = refined
             reference = refined.detach()
         return torch.stack(boxes), torch.stack(logits)

@@ -12,14 +12,9 @@ from ultralytics.utils.ops import xywh2xyxy, xyxy2xywh
 
 
 def get_cdn_group(
-    targets: dict[str, Any],
-    num_classes: int,
-    num_queries: int,
-    class_embed: Tensor,
-    num_dn: int = 100,
-    cls_noise_ratio: float = 0.5,
-    box_noise_scale: float = 1.0,
-) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]] | None:
+    targets: dict[str, Any], num_classes: int, num_queries: int, class_embed: Tensor, num_dn: int = 100,
+    cls_noise_ratio: float = 0.5, box_noise_scale: float = 1.0,
+) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]] | None:  # fmt: skip
     """Build noisy copies of the labels that the decoder learns to restore (positives) or to reject (negatives).
 
     An image has `groups` groups of queries, each with `width` positives followed by `width` negatives. `width` is the
@@ -49,39 +44,36 @@ def get_cdn_group(
     if num_dn <= 0 or max(counts, default=0) == 0:
         return None
     device = targets["bboxes"].device
-    chosen = _choose_boxes(counts, num_dn, device)
-    width = max(len(rows) for rows in chosen)
+    kept = [min(count, num_dn) for count in counts]  # boxes of each image, M in all
+    width = max(kept)
     groups = max(num_dn // width, 1)
     total = 2 * groups * width  # D
 
     # where each kept box goes: its image, and its query in each half group
-    gt = torch.cat(chosen)  # (M,) indices of the kept boxes
-    image = torch.cat([torch.full_like(rows, i) for i, rows in enumerate(chosen)])
-    slot = torch.cat([torch.arange(len(rows), device=device) for rows in chosen])
-    place = torch.arange(2 * groups, device=device)[:, None] * width + slot  # (2 * groups, M)
-    negative = torch.arange(2 * groups, device=device).remainder(2).bool()[:, None].expand_as(place)
+    gt = _choose_boxes(counts, num_dn, device)  # (M,)
+    image = torch.cat([torch.full((n,), i, device=device) for i, n in enumerate(kept)])
+    half = torch.arange(2 * groups, device=device)[:, None]
+    place = half * width + torch.cat([torch.arange(n, device=device) for n in kept])  # (2 * groups, M)
 
     # noise
     labels = _flip_labels(targets["cls"][gt].long().expand(2 * groups, -1), num_classes, cls_noise_ratio)
-    boxes = _jitter_boxes(targets["bboxes"][gt].expand(2 * groups, -1, 4), negative, box_noise_scale)
+    boxes = _jitter_boxes(targets["bboxes"][gt].expand(2 * groups, -1, 4), half % 2, box_noise_scale)
 
     # queries; images with fewer boxes are padded with zeros
-    content = class_embed.new_zeros(len(counts), total, class_embed.shape[-1])
-    logits = boxes.new_zeros(len(counts), total, 4)
+    content, logits = (x.new_zeros(len(counts), total, x.shape[-1]) for x in (class_embed, boxes))
     content[image.expand_as(place), place] = class_embed[labels]
     logits[image.expand_as(place), place] = boxes
-    positives = place[::2]  # (groups, M)
     meta = {
-        "dn_pos_idx": [positives[:, image == i].flatten() for i in range(len(counts))],
-        "dn_gt_idx": [rows.repeat(groups) for rows in chosen],
+        "dn_pos_idx": [positives.flatten() for positives in place[::2].split(kept, 1)],
+        "dn_gt_idx": [boxes.repeat(groups) for boxes in gt.split(kept)],
         "dn_num_group": groups,
         "dn_num_split": [total, num_queries],
     }
     return content, logits, _attention_mask(groups, 2 * width, num_queries, device), meta
 
 
-def _choose_boxes(counts: list[int], limit: int, device: torch.device) -> list[Tensor]:
-    """Return the indices of each image's boxes among all boxes, at most `limit` random ones."""
+def _choose_boxes(counts: list[int], limit: int, device: torch.device) -> Tensor:
+    """Return indices of the boxes of all images, at most `limit` random ones of each."""
     chosen, first = [], 0
     for count in counts:
         rows = torch.arange(count, device=device)
@@ -89,7 +81,7 @@ def _choose_boxes(counts: list[int], limit: int, device: torch.device) -> list[T
             rows = torch.randperm(count, device=device)[:limit].sort().values
         chosen.append(first + rows)
         first += count
-    return chosen
+    return torch.cat(chosen)
 
 
 def _flip_labels(labels: Tensor, num_classes: int, ratio: float) -> Tensor:
@@ -101,7 +93,10 @@ def _flip_labels(labels: Tensor, num_classes: int, ratio: float) -> Tensor:
 
 
 def _jitter_boxes(boxes: Tensor, negative: Tensor, scale: float) -> Tensor:
-    """Move the corners of boxes (..., 4) at random and return logits. Scale 0 returns the boxes unchanged."""
+    """Move the corners of boxes (2 * groups, M, 4) at random, return logits; scale 0 returns the boxes unchanged.
+
+    `negative` (2 * groups, 1) is 1 for negatives, 0 for positives.
+    """
     if scale <= 0:
         return boxes
     corners = xywh2xyxy(boxes)

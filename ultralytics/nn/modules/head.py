@@ -46,17 +46,20 @@ def gather_rows(x: Tensor, index: Tensor) -> Tensor:
 
 @register(_decoder)
 class RTDETRDecoder(nn.Module):
-    """Select the most promising positions of the maps as queries and decode each into one box.
+    """Select the `nq` positions of the maps with the highest class score as queries, and decode each into one box.
 
     Args:
+        nc: number of classes.
         ch: channels of each input map.
         hd: channels of the decoder.
-        nq: queries; a smaller number of positions gives as many queries.
+        nq: queries; fewer positions than `nq` all become queries.
         ndp: sampling points per map and head.
+        nh, ndl: attention heads, and decoder layers.
         d_ffn: width of the feed-forward networks.
+        dropout: share of values that the decoder layers drop in training.
         act: activation of the feed-forward networks, a module or a name such as `relu`.
         eval_idx: the layer whose output is used in eval; negative counts from the end.
-        nd: number of denoising queries in training, 0 for none; None for a third of `nq`, like the usual 100 of 300.
+        nd: `num_dn` of `get_cdn_group`, 0 for no denoising; None for nq // 3, the usual 100 of 300.
         label_noise_ratio, box_noise_scale: see `get_cdn_group`.
         learnt_init_query: start queries from learned embeddings instead of the selected features.
 
@@ -90,8 +93,7 @@ class RTDETRDecoder(nn.Module):
         super().__init__()
         require_whole("RTDETRDecoder", nc=nc, hd=hd, nq=nq, ndp=ndp, nh=nh, ndl=ndl, d_ffn=d_ffn)
         self.nc, self.hidden_dim, self.nl = nc, hd, len(ch)
-        self.num_queries, self.num_decoder_layers = nq, ndl
-        self.num_denoising = nq // 3 if nd is None else nd
+        self.num_queries, self.num_denoising = nq, nq // 3 if nd is None else nd
         self.label_noise_ratio, self.box_noise_scale = label_noise_ratio, box_noise_scale
         self.learnt_init_query = learnt_init_query
 
@@ -142,10 +144,10 @@ class RTDETRDecoder(nn.Module):
             batch: labels for the denoising queries in training (see `get_cdn_group`).
 
         Returns:
-            In training: (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta). Those of the decoder have a leading
-            axis of layers, and the denoising queries come first; scores are logits. The branch `one_to_many` adds its
-            `DensePrediction`.
-            In eval: (y, the same tuple), y (B, queries, 4 + nc) with cx, cy, w, h in 0..1 and class probabilities.
+            In training: (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta). Those of the decoder are (ndl, B,
+            D + Q, 4 or nc), the D denoising queries first; those of the selected positions (B, Q, 4 or nc). Boxes are
+            cx, cy, w, h in 0..1, scores logits. The branch `one_to_many` adds its `DensePrediction`.
+            In eval: (y, the same tuple with one decoder layer), y (B, Q, 4 + nc) with boxes and class probabilities.
             Exporting (`export = True`): y alone.
         """
         # project the maps to hd channels; their positions are the decoder's memory
@@ -181,7 +183,7 @@ class RTDETRDecoder(nn.Module):
         return memory.to(self.enc_score_head.weight.dtype), shapes
 
     def _select_queries(self, memory: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Select the positions with the best class scores; return what `_initial_queries` returns."""
+        """Select the positions with the highest class score; return what `_initial_queries` returns."""
         anchors, valid = self._anchors(shapes, memory)
         features = self.enc_output(valid * memory)  # (B, S, hd)
         scores = self.enc_score_head(features)  # (B, S, nc)

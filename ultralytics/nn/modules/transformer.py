@@ -30,7 +30,6 @@ class MLP(nn.Module):
     def __init__(self, input_dim, hidden_dim, output_dim, num_layers):
         super().__init__()
         dims = [input_dim, *[hidden_dim] * (num_layers - 1), output_dim]
-        self.num_layers = num_layers
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(dims))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -124,7 +123,6 @@ class TransformerBlock(nn.Module):
         self.conv = Conv(c1, c2) if c1 != c2 else None
         self.linear = nn.Linear(c2, c2)
         self.tr = nn.Sequential(*(TransformerLayer(c2, num_heads) for _ in range(num_layers)))
-        self.c2 = c2
 
     def forward(self, x: Tensor) -> Tensor:
         if self.conv is not None:

@@ -34,18 +34,15 @@ PRESNET: Rules = (
 # The official RT-DETR in PyTorch, https://github.com/lyuwenyu/RT-DETR (rtdetr_pytorch).
 OFFICIAL: Rules = (
     *PRESNET,
-    (r"^encoder\.input_proj\.(\d)\.0\.", r"<projection \1>.conv."),
-    (r"^encoder\.input_proj\.(\d)\.1\.", r"<projection \1>.bn."),
+    (r"^encoder\.input_proj\.(\d)\.([01])\.", lambda m: f"<projection {m[1]}>.{('conv', 'bn')[int(m[2])]}."),
     (r"^encoder\.encoder\.0\.layers\.(\d)\.", r"<attention \1>."),
     (r"^(<attention \d>)\.self_attn\.", r"\1.ma."),
     (r"^(<attention \d>)\.linear", r"\1.fc"),
-    (r"^encoder\.(lateral|downsample)_convs\.(\d)\.", r"<\1 \2>."),
-    (r"^encoder\.(fpn|pan)_blocks\.(\d)\.", r"<\1 \2>."),
+    (r"^encoder\.(lateral|downsample|fpn|pan)_(?:convs|blocks)\.(\d)\.", r"<\1 \2>."),
     (r"^(<(fpn|pan) \d>)\.conv(\d)\.", r"\1.cv\3."),
     (r"^(<(fpn|pan) \d>)\.bottlenecks\.", r"\1.m."),
     (r"^(<(lateral|downsample|fpn|pan) .*)\.norm\.", r"\1.bn."),
-    (r"^decoder\.input_proj\.(\d)\.conv\.", r"<decoder 0>.input_proj.\1.0."),
-    (r"^decoder\.input_proj\.(\d)\.norm\.", r"<decoder 0>.input_proj.\1.1."),
+    (r"^decoder\.input_proj\.(\d)\.(conv|norm)\.", lambda m: f"decoder.input_proj.{m[1]}.{int(m[2] == 'norm')}."),
     (r"^decoder\.", r"<decoder 0>."),
 )
 OFFICIAL_SIGNS = re.compile(r"^(encoder\.(fpn_blocks|lateral_convs)|decoder\.dec_score_head)\.")
@@ -55,10 +52,8 @@ RESNET: Rules = (
     (r"^conv1\.", r"<stem 0>.layer.0.conv."),
     (r"^bn1\.", r"<stem 0>.layer.0.bn."),
     (r"^layer(\d)\.", lambda m: f"<stage {int(m[1]) - 1}>.layer."),
-    (r"\.conv(\d)\.", r".cv\1.conv."),
-    (r"\.bn(\d)\.", r".cv\1.bn."),
-    (r"\.downsample\.0\.", r".shortcut.0.conv."),
-    (r"\.downsample\.1\.", r".shortcut.0.bn."),
+    (r"\.(conv|bn)(\d)\.", r".cv\2.\1."),
+    (r"\.downsample\.([01])\.", lambda m: f".shortcut.0.{('conv', 'bn')[int(m[1])]}."),
 )
 
 # ResNet-D of timm (resnet18d, resnet50d, ...), which is ResNet-vd, for rows of ConvNormLayer and Blocks.
