@@ -1,7 +1,5 @@
 """Tiny data, a tiny model, and the `yolo` command in an empty folder."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from pathlib import Path

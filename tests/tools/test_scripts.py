@@ -1,7 +1,5 @@
 """The scripts in tools/ are the commands of `yolo` under common names."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import runpy

@@ -1,7 +1,5 @@
 """One-to-many assignment of dense predictions to boxes (TOOD, https://arxiv.org/abs/2108.07755)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

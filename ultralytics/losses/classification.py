@@ -1,7 +1,5 @@
 """Classification losses that take the overlap of the predicted box into account."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

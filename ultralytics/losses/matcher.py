@@ -1,7 +1,5 @@
 """Bipartite matching of queries and boxes (DETR, https://arxiv.org/abs/2005.12872)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import accumulate
 

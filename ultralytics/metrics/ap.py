@@ -1,7 +1,5 @@
 """Precision, recall and average precision of every class."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Official COCO metrics, computed by faster-coco-eval (the numbers of pycocotools)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Greedy matching of detections and labels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple

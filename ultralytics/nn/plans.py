@@ -3,8 +3,6 @@
 Its parameters after `ctx` are the grammar of the row's last column. Most modules share one of the five plans below.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -4,8 +4,6 @@ A folder becomes a package below `ultralytics.nn` when a model is built, so that
 (`from .conv import Conv`) and this package (`from ..modules.conv import autopad`), as they do in forks.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import importlib.util

@@ -1,7 +1,5 @@
 """Layer table of a model: shapes, strides, parameters and FLOPs of each row, and warnings about likely mistakes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise, zip_longest

@@ -1,7 +1,5 @@
 """`yolo coco annotations=val.json predictions=predictions.json`: COCO's official metrics from two files."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

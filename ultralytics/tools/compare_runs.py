@@ -1,7 +1,5 @@
 """`yolo table runs/detect/val runs/detect/val2`: the tables of several runs as one, with a row for each run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

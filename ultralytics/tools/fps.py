@@ -1,7 +1,5 @@
 """`yolo fps model=best.pt`: speed and memory of a network alone. `yolo benchmark model=best.pt`: of all its exports."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`yolo models`: parameters and FLOPs of every model YAML in a folder, and the reasons why some cannot be built."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

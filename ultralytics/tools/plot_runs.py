@@ -1,7 +1,5 @@
 """`yolo plot-results runs/detect/train runs/detect/train2`: metrics and losses of several runs in one picture."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`yolo profile model=my-model.yaml`: parameters, FLOPs and time of every layer."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

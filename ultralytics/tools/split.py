@@ -1,7 +1,5 @@
 """`yolo split images=all/images save=my train=0.8 val=0.1 test=0.1`: split images and labels at random."""
 
-from __future__ import annotations
-
 import os
 import random
 import shutil

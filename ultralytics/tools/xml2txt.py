@@ -1,7 +1,5 @@
 """`yolo xml2txt xml=Annotations save=labels`: convert Pascal VOC annotations to YOLO text files."""
 
-from __future__ import annotations
-
 import xml.etree.ElementTree as ElementTree
 from contextlib import suppress
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`yolo yolo2coco data=my.yaml`: convert YOLO labels to COCO json, with the ids of `yolo val save_json=True`."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated

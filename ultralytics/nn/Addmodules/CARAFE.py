@@ -4,8 +4,6 @@
 https://arxiv.org/abs/1905.02188.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -3,8 +3,6 @@
 "Coordinate Attention for Efficient Mobile Network Design", Hou, Zhou, Feng, CVPR 2021, https://arxiv.org/abs/2103.02907.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

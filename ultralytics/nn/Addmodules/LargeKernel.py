@@ -3,8 +3,6 @@
 "Visual Attention Network", Guo, Lu, Liu, Cheng, Hu, Computational Visual Media 2023, https://arxiv.org/abs/2202.09741.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from ultralytics.nn import plans

@@ -4,8 +4,6 @@
 ICASSP 2023, https://arxiv.org/abs/2305.13563. Not the moving average of weights.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -4,8 +4,6 @@
 CVPR 2023, https://arxiv.org/abs/2303.03667.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -3,8 +3,6 @@
 "Squeeze-and-Excitation Networks", Hu, Shen, Albanie, Sun, Wu, CVPR 2018, https://arxiv.org/abs/1709.01507.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from ultralytics.nn import plans

@@ -3,8 +3,6 @@
 "Rewrite the Stars", Ma, Dai, Bai, Wang, Fu, CVPR 2024, https://arxiv.org/abs/2403.19967.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from ultralytics.nn import plans

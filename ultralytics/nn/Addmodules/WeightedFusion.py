@@ -3,8 +3,6 @@
 "EfficientDet: Scalable and Efficient Object Detection", Tan, Pang, Le, CVPR 2020, https://arxiv.org/abs/1911.09070.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -4,8 +4,6 @@
 `for_inference` returns a rewritten copy. Both also set up malloc for a network on the CPU (`host_memory`).
 """
 
-from __future__ import annotations
-
 from collections import Counter
 
 import torch

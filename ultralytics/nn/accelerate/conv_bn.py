@@ -4,8 +4,6 @@ A module merges its branches in a method `fold()`. Batch norms that are the only
 run, in any network.
 """
 
-from __future__ import annotations
-
 import copy
 import inspect
 from collections import Counter

@@ -1,7 +1,5 @@
 """Faster training of the decoder: split self-attention, and gradients of the selected queries only."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Decoder for inference in which the only projection of whole maps is the one to the encoder's scores."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

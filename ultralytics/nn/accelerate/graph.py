@@ -1,7 +1,5 @@
 """A network as a graph of layers that can be replaced and removed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

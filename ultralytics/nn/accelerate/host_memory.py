@@ -3,8 +3,6 @@
 Set through documented calls of glibc and Linux (mallopt(3), madvise(2)); no effect on other systems.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import sys

@@ -4,8 +4,6 @@ torch multiplies float32 matrices on x86 with MKL, which uses AVX-512 on Intel p
 which has no such limit. Figures are in benchmarks/RESULTS.md.
 """
 
-from __future__ import annotations
-
 import platform
 from functools import cache
 from pathlib import Path

@@ -4,8 +4,6 @@ With w = [a, b], w * concat(upsample(x), l * y) = upsample(a * x) + (b l) * y: a
 lateral convolution l is gone.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -5,8 +5,6 @@ anyway, so the input of SiLU is computed from it once more in the backward pass,
 "Memory-Efficient Implementation of DenseNets", https://arxiv.org/abs/1707.06990.
 """
 
-from __future__ import annotations
-
 from functools import reduce
 
 import torch

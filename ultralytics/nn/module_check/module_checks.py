@@ -1,7 +1,5 @@
 """The checks of `yolo check`. Each returns what it found, or raises CheckFailed or NotApplicable."""
 
-from __future__ import annotations
-
 import copy
 import importlib.util
 import inspect

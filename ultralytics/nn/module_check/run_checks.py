@@ -1,7 +1,5 @@
 """Run all checks of a module: `check_module` in Python, `yolo check` on the command line."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`yolo new`: write a commented module file to start from, and a model file that uses it and trains at once."""
 
-from __future__ import annotations
-
 import builtins
 import keyword
 import os

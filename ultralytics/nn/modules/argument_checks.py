@@ -1,7 +1,5 @@
 """Constructor arguments of layers: activations by name, and one-line errors (ModelConfigError) before torch's."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

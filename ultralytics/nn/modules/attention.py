@@ -1,7 +1,5 @@
 """Attention blocks of YOLOv10 (arXiv:2405.14458), YOLO11 and YOLO12 (arXiv:2502.12524)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -3,8 +3,6 @@
 All blocks are importable from here, their path in the published package.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Convolutions. Attribute names are those of published checkpoints."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

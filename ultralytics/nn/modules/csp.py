@@ -1,7 +1,5 @@
 """Bottlenecks and cross-stage partial (CSP) blocks of YOLOv5 to YOLO11, and the blocks of YOLOv10 without attention."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -3,8 +3,6 @@
 Deformable DETR, https://arxiv.org/abs/2010.04159; RT-DETR, https://arxiv.org/abs/2304.08069.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

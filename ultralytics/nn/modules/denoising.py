@@ -1,7 +1,5 @@
 """Contrastive denoising queries of DINO (https://arxiv.org/abs/2203.03605), as used by RT-DETR in training."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Pooling pyramids (SPP) and the blocks of YOLOv9 (arXiv:2402.13616): GELAN, downsampling, CBNet links."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """RT-DETR's decoder as the last layer of a model. https://arxiv.org/abs/2304.08069"""
 
-from __future__ import annotations
-
 import inspect
 import math
 from contextlib import AbstractContextManager, nullcontext

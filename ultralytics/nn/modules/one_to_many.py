@@ -4,8 +4,6 @@ The decoder matches one query per box; here many positions learn from each box. 
 (https://arxiv.org/abs/2211.12860) and the convolutional branch of RT-DETRv3 (https://arxiv.org/abs/2409.08475).
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

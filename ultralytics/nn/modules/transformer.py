@@ -3,8 +3,6 @@
 Attention Is All You Need, https://arxiv.org/abs/1706.03762; RT-DETR, https://arxiv.org/abs/2304.08069.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch

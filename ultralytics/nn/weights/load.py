@@ -1,7 +1,5 @@
 """Load a weights file into a model, or a classifier's weights into its backbone, with a report."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence

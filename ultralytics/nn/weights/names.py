@@ -11,8 +11,6 @@ A rule is (pattern, replacement), as for `re.sub`. All rules of a table are appl
     decoder                    the last layer
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping

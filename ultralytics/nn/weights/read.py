@@ -1,7 +1,5 @@
 """Read any weights file: tensors by name, with the class names and the model YAML if the file has them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -4,8 +4,6 @@ They are read as data: classes become placeholders, and the only functions that 
 `torch.load(weights_only=True)` refuses these files.
 """
 
-from __future__ import annotations
-
 import pickle
 import pickletools
 import re
