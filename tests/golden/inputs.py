@@ -10,11 +10,11 @@ def image(seed, h, w, b=1):
     return np.random.default_rng(seed).random((b, 3, h, w), dtype=f32)
 
 
-def targets(r, counts, nc=80, lo=0.05, hi=0.5):
+def targets(r, counts, nc=80):
     """Boxes (cx, cy, w, h in 0..1, inside the image), classes (n, 1) and image index (n,) drawn from generator r."""
     n = sum(counts)
     cls = r.integers(0, nc, (n, 1)).astype(f32)
-    wh = (lo + (hi - lo) * r.random((n, 2))).astype(f32)
+    wh = (0.05 + 0.45 * r.random((n, 2))).astype(f32)
     c = (wh / 2 + (1 - wh) * r.random((n, 2))).astype(f32)
     return {
         "cls": cls,

@@ -13,13 +13,9 @@ from tests.golden.fill import value
 from tests.golden.inputs import image
 from ultralytics.cfg.model_yaml import find_model_yaml
 from ultralytics.nn.Addmodules import EfficientViT as source
-from ultralytics.nn.plans import RowContext
-from ultralytics.nn.registry import REGISTRY
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.errors import WeightsError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-NAMES = [f"EfficientViT_M{i}" for i in range(6)]
 
 
 def backbone(name: str = "EfficientViT_M0", **kwargs) -> source.EfficientViT:
@@ -31,15 +27,6 @@ def backbone(name: str = "EfficientViT_M0", **kwargs) -> source.EfficientViT:
             if filled is not None:
                 tensor.copy_(torch.from_numpy(filled))
     return model.eval()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_stated_channels_and_strides_are_the_real_ones(name):
-    entry = REGISTRY[name]
-    with torch.device("meta"):
-        maps = entry.build()(torch.empty(2, 3, 256, 320))
-    assert tuple(m.shape[1] for m in maps) == entry.plan(RowContext((3,))).out
-    assert [(256 // m.shape[2], 320 // m.shape[3]) for m in maps] == [(s, s) for s in (8, 8, 16, 32)]
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
@@ -110,26 +97,3 @@ def test_weights_named_in_a_row_compute_the_same_within_a_detector(tmp_path):
     inputs = torch.from_numpy(image(2703, 64, 64))
     for ours, expected in zip(detector.model[0](inputs), alone(inputs), strict=True):
         assert (ours - expected).abs().max() <= 1e-4 * expected.abs().max()
-
-
-def test_classifier_weights_are_resized_with_a_report(tmp_path, caplog):
-    file = tmp_path / "m0.pth"
-    weights = timm_weights("efficientvit_m0")
-    torch.save({"model": weights}, file)
-    with caplog.at_level("INFO", logger="ultralytics"):
-        model = source.EfficientViT_M0(pretrained=str(file))
-    assert "after a change of shape" in caplog.text and "head.linear.weight" in caplog.text
-    attention = model.blocks3[3].mixer.m.attn
-    old = weights["stages.2.blocks.0.mixer.m.attn.attention_biases"].view(4, 4, 4)
-    new = attention.attention_biases.detach().view(4, 7, 7)
-    assert torch.allclose(new[:, ::2, ::2], old, atol=1e-6)  # the same pixels apart, the same bias
-    kernel = weights["stages.2.blocks.0.mixer.m.attn.dws.0.conv.weight"]
-    assert torch.equal(attention.dws[0].c.weight[:, :, 1:-1, 1:-1], kernel)  # 5x5 in a 7x7 of zeros
-    assert attention.dws[0].c.weight[:, :, 0].abs().sum() == 0
-
-
-def test_weights_of_another_model_are_refused(tmp_path):
-    file = tmp_path / "other.pth"
-    torch.save({"model": {"conv1.weight": torch.zeros(3)}}, file)
-    with pytest.raises(WeightsError, match=r"none of its 1 tensors fits EfficientViT.*conv1.weight"):
-        source.EfficientViT_M0(pretrained=str(file))

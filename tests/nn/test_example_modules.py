@@ -11,18 +11,9 @@ from torch import Tensor, nn
 
 from tests.golden.inputs import train_batch
 from ultralytics.cfg.model_yaml import MODELS_DIR
-from ultralytics.nn.Addmodules import (  # noqa: F401  # noqa: F401 - registers them
-    CARAFE,
-    CoordinateAttention,
-    LargeKernel,
-    MultiScaleAttention,
-    PartialConv,
-    SqueezeExcite,
-    StarBlock,
-    WeightedFusion,
-)
+from ultralytics.nn.parser import build_module
 from ultralytics.nn.plans import RowContext
-from ultralytics.nn.registry import REGISTRY
+from ultralytics.nn.registry import resolve_module
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.flops import get_flops
@@ -47,14 +38,11 @@ SIZES = [(1, 8, 8), (2, 7, 5), (1, 1, 6), (3, 20, 9)]  # batch, height, width
 every_case = pytest.mark.parametrize("case", CASES)
 
 
-def build(case: str) -> tuple[nn.Module, int]:
-    """The layer of a row, with every parameter and statistic moved away from its start, and the stated channels."""
+def build(case: str) -> nn.Module:
+    """The layer of a row, with every parameter and statistic moved away from its start."""
     name, args, channels, repeats, _ = CASES[case]
-    entry = REGISTRY[name]
     torch.manual_seed(0)
-    plan = entry.plan(RowContext(channels, repeats), *args)
-    copies = [entry.build(*plan.args, **plan.kwargs) for _ in range(plan.copies)]
-    return shaken(copies[0] if len(copies) == 1 else nn.Sequential(*copies)), plan.out
+    return shaken(build_module(name, args, [(c, 9, 6) for c in channels], repeats))
 
 
 @torch.no_grad()
@@ -73,19 +61,18 @@ def inputs(case: str, batch: int = 2, height: int = 9, width: int = 6) -> Tensor
 @every_case
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_stated_channels_are_the_real_ones_at_any_size(case, training):
-    layer, stated = build(case)
-    assert stated == CASES[case][-1]
+    layer = build(case)
     scale = getattr(layer, "scale", 1)
     for batch, height, width in SIZES if training else [*SIZES, (1, 1, 1)]:
         y = layer.train(training)(inputs(case, batch, height, width))
-        assert y.shape == (batch, stated, scale * height, scale * width)
+        assert y.shape == (batch, CASES[case][-1], scale * height, scale * width)
         assert y.isfinite().all()
 
 
 @every_case
 @torch.no_grad()
 def test_traced_and_exported_it_runs_at_another_size(case):
-    layer, x = build(case)[0].eval(), inputs(case)
+    layer, x = build(case).eval(), inputs(case)
     larger = inputs(case, 2, 13, 17)
     traced = torch.jit.trace(layer, (x,), check_trace=False)
     assert torch.allclose(traced(larger), layer(larger), atol=1e-5)
@@ -96,7 +83,7 @@ def test_traced_and_exported_it_runs_at_another_size(case):
 
 
 def size_of(name: str, *args: object) -> int:
-    return sum(p.numel() for p in REGISTRY[name].build(*args).parameters())
+    return sum(p.numel() for p in resolve_module(name).build(*args).parameters())
 
 
 def test_parameters_are_as_many_as_the_papers_count():
@@ -113,7 +100,7 @@ def test_parameters_are_as_many_as_the_papers_count():
 
 @torch.no_grad()
 def test_squeeze_and_excitation_is_two_linear_layers_on_the_means():
-    layer, x = build("SEAttention")[0], inputs("SEAttention")
+    layer, x = build("SEAttention"), inputs("SEAttention")
     w1, w2 = layer.squeeze.weight.flatten(1), layer.excite.weight.flatten(1)
     for image, y in zip(x, layer(x), strict=True):
         gate = torch.sigmoid(w2 @ torch.relu(w1 @ image.flatten(1).mean(1)))  # (C,)
@@ -122,7 +109,7 @@ def test_squeeze_and_excitation_is_two_linear_layers_on_the_means():
 
 @torch.no_grad()
 def test_coordinate_attention_multiplies_a_gate_over_rows_by_one_over_columns():
-    layer, x = build("CoordAtt")[0].eval(), inputs("CoordAtt").abs() + 1
+    layer, x = build("CoordAtt").eval(), inputs("CoordAtt").abs() + 1
     gate, joint = layer(x) / x, layer.joint  # (B, C, H, W)
     for row, column in ((0, 0), (4, 2), (8, 5)):
         factors = 1
@@ -134,7 +121,7 @@ def test_coordinate_attention_multiplies_a_gate_over_rows_by_one_over_columns():
 
 @torch.no_grad()
 def test_a_star_block_multiplies_two_maps_of_the_same_features():
-    layer, x = build("StarBlock")[0].eval(), inputs("StarBlock")
+    layer, x = build("StarBlock").eval(), inputs("StarBlock")
     channels = x.shape[1]
     y = layer.dw1.bn(F.conv2d(x, layer.dw1.conv.weight, padding=3, groups=channels))
     products = [torch.einsum("bchw,dc->bdhw", y, f.weight.flatten(1)) for f in (layer.f1, layer.f2)]
@@ -147,7 +134,7 @@ def test_a_star_block_multiplies_two_maps_of_the_same_features():
 @torch.no_grad()
 def test_large_kernel_attention_multiplies_and_sees_as_far_as_its_kernels_reach():
     torch.manual_seed(0)
-    fresh = LargeKernel.LKA(8)
+    fresh = resolve_module("LKA").build(8)
     x = torch.randn(1, 8, 31, 31)
     assert (fresh(x) - x).abs().max() < 0.2 * x.abs().max()  # starts as nearly nothing
     layer = shaken(fresh)
@@ -160,7 +147,7 @@ def test_large_kernel_attention_multiplies_and_sees_as_far_as_its_kernels_reach(
 
 @torch.no_grad()
 def test_carafe_weighs_the_neighbours_of_the_source_position():
-    layer, x = build("CARAFE-3")[0], inputs("CARAFE-3", 2, 2, 3)
+    layer, x = build("CARAFE-3"), inputs("CARAFE-3", 2, 2, 3)
     logits = layer.encode(layer.compress(x))
     padded, y = F.pad(x, (1, 1, 1, 1)), layer(x)
     for row in range(6):
@@ -174,7 +161,7 @@ def test_carafe_weighs_the_neighbours_of_the_source_position():
 
 @torch.no_grad()
 def test_weighted_add_is_a_mean_with_weights_that_cannot_be_negative():
-    layer = WeightedFusion.WeightedAdd(3)
+    layer = resolve_module("WeightedAdd").build(3)
     maps = [torch.randn(2, 4, 5, 3) for _ in range(3)]
     torch.testing.assert_close(layer(maps), torch.stack(maps).mean(0), rtol=1e-4, atol=1e-4)
     layer.weights.copy_(torch.tensor([2.0, -5.0, 6.0]))
@@ -184,7 +171,7 @@ def test_weighted_add_is_a_mean_with_weights_that_cannot_be_negative():
 
 @torch.no_grad()
 def test_partial_convolution_passes_the_other_channels():
-    layer, x = build("PConv")[0], inputs("PConv")
+    layer, x = build("PConv"), inputs("PConv")
     y = layer(x)
     assert torch.equal(y[:, 4:], x[:, 4:])  # 18 // 4 = 4 are convolved
     torch.testing.assert_close(y[:, :4], F.conv2d(x[:, :4], layer.conv.weight, padding=1))
@@ -192,7 +179,7 @@ def test_partial_convolution_passes_the_other_channels():
 
 @torch.no_grad()
 def test_multi_scale_attention_treats_each_group_alone_by_its_formula():
-    layer, x = build("EMA")[0], inputs("EMA")
+    layer, x = build("EMA"), inputs("EMA")
     y = layer(x)
     for b in range(2):
         for part, out in zip(x[b].chunk(8), y[b].chunk(8), strict=True):  # (4, H, W)
@@ -224,7 +211,7 @@ def test_multi_scale_attention_treats_each_group_alone_by_its_formula():
 )
 def test_arguments_that_have_no_meaning_are_refused(name, args, message):
     with pytest.raises(ModelConfigError, match=message):
-        REGISTRY[name].build(*args)
+        resolve_module(name).build(*args)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +225,7 @@ def test_arguments_that_have_no_meaning_are_refused(name, args, message):
 )
 def test_maps_that_cannot_be_added_are_refused(context, message):
     with pytest.raises(ModelConfigError, match=message):
-        REGISTRY["WeightedAdd"].plan(context)
+        resolve_module("WeightedAdd").plan(context)
 
 
 def path_of(model: str) -> Path:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.nn.accelerate.conv_bn import fuse_layer
+from tests.golden.inputs import train_batch
 from ultralytics.nn.modules.deformable import MSDeformAttn
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.parser import build_module
@@ -75,53 +75,24 @@ def test_the_decoder_runs_in_other_types(dtype):
     assert y.dtype == dtype and y.isfinite().all()
 
 
-@torch.no_grad()
-def test_folding_removes_batch_norms_and_keeps_the_output():
-    head = build_module("RTDETRDecoder", [3, 32, 10, 2, 4, 1], ((16, 8, 8), (24, 4, 4))).eval()
-    for norm in (module for module in head.modules() if isinstance(module, nn.BatchNorm2d)):
-        for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
-            value.uniform_(0.5, 1.5)
-    maps = [torch.rand(2, 16, 8, 8), torch.rand(2, 24, 4, 4)]
-    before = head(maps)[1][3]  # class scores of the selected positions
-    fuse_layer(head, (maps,))
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in head.modules())
-    assert torch.allclose(head(maps)[1][3], before, atol=1e-5)
-
-
 def test_the_decoder_takes_a_batch_of_no_images():
     """The shape check of a network from weights, and fusing, run it so."""
     y, _ = decoder().eval()([m[:0] for m in MAPS])
     assert y.shape == (0, 10, 4 + 3)
 
 
-NETWORK = {
-    "nc": 3,
-    "backbone": [[-1, 1, "Conv", [16, 3, 8]], [-1, 1, "Conv", [32, 3, 2]], [-1, 1, "Conv", [32, 3, 2]]],
-    "head": [[[0, 1, 2], 1, "RTDETRDecoder", ["nc", 32, 10, 2, 4, 2]]],
-}
-
-
-def overflowing(scale: float) -> RTDETRDetectionModel:
-    """Build a network whose feed-forward networks overflow in float16."""
-    torch.manual_seed(0)
-    model = RTDETRDetectionModel(NETWORK)
-    with torch.no_grad():
-        for layer in model.model[-1].decoder.layers:
-            layer.linear1.weight *= scale
-            layer.linear2.weight *= scale
-    return model
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("training", [True, False])
 def test_the_decoder_does_not_overflow(dtype, training):
-    model = overflowing(scale=1000).train(training)
-    batch = {
-        "img": torch.rand(2, 3, 64, 64),
-        "cls": torch.tensor([[0.0], [2.0]]),
-        "bboxes": torch.tensor([[0.5, 0.5, 0.2, 0.2], [0.3, 0.4, 0.5, 0.2]]),
-        "batch_idx": torch.tensor([0.0, 1.0]),
-    }
+    torch.manual_seed(0)
+    backbone = [[-1, 1, "Conv", [16, 3, 8]], [-1, 1, "Conv", [32, 3, 2]], [-1, 1, "Conv", [32, 3, 2]]]
+    head = [[[0, 1, 2], 1, "RTDETRDecoder", ["nc", 32, 10, 2, 4, 2]]]
+    model = RTDETRDetectionModel({"nc": 3, "backbone": backbone, "head": head}).train(training)
+    with torch.no_grad():
+        for layer in model.model[-1].decoder.layers:  # feed-forward networks that overflow in float16
+            layer.linear1.weight *= 1000
+            layer.linear2.weight *= 1000
+    batch = {k: torch.from_numpy(v) for k, v in train_batch(0, 64, 64, (1, 1), nc=3).items()}
     with torch.autocast("cpu", dtype):
         loss, items = model.loss(batch) if training else model.loss(batch, model(batch["img"]))
     assert loss.isfinite() and items.isfinite().all() and loss.dtype == torch.float32

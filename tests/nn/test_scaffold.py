@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.golden.inputs import train_batch
 from ultralytics.nn.module_check import check_module, scaffold
 from ultralytics.nn.module_check.scaffold import KINDS, command
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.errors import UserError
-
-EXPORTS = ("onnx",)
 
 
 @pytest.fixture(autouse=True)
@@ -27,20 +26,14 @@ def test_each_kind_passes_the_checks_and_learns(kind, capsys):
     file, model_file = Path("my modules", f"{name}.py"), f"rtdetr-new{kind}.yaml"
     assert file.is_file() and f"yolo check module={name}" in shown and f"model={model_file}" in shown
     args = {"fusion": [64]}.get(kind)
-    report = check_module(name, args, modules=["my modules"], skip=EXPORTS)
+    report = check_module(name, args, modules=["my modules"], skip=["onnx"])
     assert not report.failed, report.table()
     assert report["shapes"].status == "passed"
 
     model = RTDETRDetectionModel(model_file, nc=3).train()
     used = [layer for layer in model.model if layer.type.endswith(f".{name}")]
     assert len(used) == {"backbone": 1, "conv": 2, "attention": 1, "fusion": 4}[kind]
-    batch = {
-        "img": torch.rand(2, 3, 64, 64),
-        "cls": torch.tensor([[0.0], [2.0]]),
-        "bboxes": torch.tensor([[0.5, 0.5, 0.2, 0.3], [0.4, 0.6, 0.3, 0.2]]),
-        "batch_idx": torch.tensor([0.0, 1.0]),
-    }
-    loss, _ = model(batch)
+    loss, _ = model({k: torch.from_numpy(v) for k, v in train_batch(0, 64, 64, (1, 1), nc=3).items()})
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad is not None and p.grad.isfinite().all() for layer in used for p in layer.parameters())

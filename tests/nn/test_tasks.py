@@ -32,6 +32,7 @@ SIZES = {  # millions of parameters and GFLOPs at 640, nc=80
     "efficientvit-m0": (11.009, 30.02), "efficientvit-m1": (11.661, 34.88), "efficientvit-m2": (12.856, 37.06),
     "efficientvit-m3": (15.510, 40.77), "efficientvit-m4": (17.370, 42.85), "efficientvit-m5": (21.065, 55.61),
     "l": (32.970, 110.24), "resnet50": (42.925, 132.72), "r18": (20.184, 59.77), "r34": (31.441, 91.97),
+    "r50": (42.944, 136.72), "r101": (76.661, 259.94),  # 42 M and 136 GFLOPs, 76 M and 259 in table 2 of the paper
 }  # fmt: skip
 
 
@@ -68,7 +69,8 @@ def test_the_loss_is_built_from_the_options_of_the_run():
     assert model.init_criterion().loss_gain["bbox"] == 5
     model.args = get_cfg(overrides={"loss_bbox": 3.0, "loss_class": "mal"})
     criterion = model.init_criterion()
-    assert (criterion.loss_gain["bbox"], criterion.loss_class, criterion.nc) == (3.0, "mal", 3)
+    assert criterion.loss_gain == {"giou": 2, "class": 1, "bbox": 3}
+    assert (criterion.loss_class, criterion.nc) == ("mal", 3)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """`yolo inspect`: files, errors, and a picture in which no edge crosses a box."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from matplotlib.text import Annotation
@@ -12,6 +13,7 @@ from ultralytics.tools.inspect_model import draw_graph
 from ultralytics.utils.plotting import save_figure
 
 FILES = ["graph.png", "graph.svg", "layers.csv"]
+FORK_MODULES = Path(__file__).parents[1] / "nn" / "fork_modules"
 
 
 def test_a_model_file_and_weights(yolo, tmp_path, model_file, weights):
@@ -55,29 +57,11 @@ def test_names_in_other_scripts(tmp_path):
     assert save_figure(figure, tmp_path / "graph.png").stat().st_size > 1000
 
 
-MODULE = """
-import torch
-from torch import nn
-
-
-class Steps(nn.Module):
-    def __init__(self, c1, c2):
-        super().__init__()
-        widths = [int(w) for w in torch.linspace(c1, c2, 3)]  # values, which the meta device lacks
-        self.convs = nn.Sequential(*(nn.Conv2d(a, b, 1) for a, b in zip(widths, widths[1:])))
-
-    def forward(self, x):
-        return self.convs(x)
-"""
-
-
 def test_a_module_of_another_folder_that_reads_values(yolo, tmp_path, model_file):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/steps.py").write_text(MODULE)
-    (tmp_path / "my.yaml").write_text(model_file.read_text().replace("Conv, [64, 1, 1]", "Steps, [64]"))
-    assert yolo("inspect", "model=my.yaml", "modules=mine")[0] == 0
+    (tmp_path / "my.yaml").write_text(model_file.read_text().replace("Conv, [64, 1, 1]", "TableOnCpu, []"))
+    assert yolo("inspect", "model=my.yaml", f"modules={FORK_MODULES}")[0] == 0
     text = (tmp_path / "runs/inspect/my/layers.csv").read_text()
-    assert "Steps" in text and "64x20x20" in text
+    assert "TableOnCpu" in text and "192x20x20" in text
     assert yolo("inspect", "model=my.yaml")[0] == 2
 
 

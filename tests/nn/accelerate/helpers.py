@@ -4,6 +4,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tests.golden.inputs import train_batch
 from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
@@ -43,12 +44,7 @@ def assert_rewriting_is_exact(
     return fast
 
 
-def batch(images: int = 2, size: int = 64, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    """Return images with two boxes each."""
-    generator = torch.Generator().manual_seed(0)
-    return {
-        "img": torch.rand(images, 3, size, size, generator=generator, dtype=dtype),
-        "cls": torch.tensor([[0.0], [2.0]] * images),
-        "bboxes": torch.rand(2 * images, 4, generator=generator) * 0.4 + 0.2,
-        "batch_idx": torch.arange(images).repeat_interleave(2),
-    }
+def batch() -> dict[str, Tensor]:
+    """Return two images with two boxes each."""
+    tensors = {name: torch.from_numpy(array) for name, array in train_batch(0, 64, 64, (2, 2), nc=3).items()}
+    return {**tensors, "img": tensors["img"].double()}

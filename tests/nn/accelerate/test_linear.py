@@ -6,11 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ultralytics.nn.accelerate import linear as module
-from ultralytics.nn.accelerate.linear import (
-    ChannelsFirstLinear,
-    ConvolutionLinear,
-    linear,
-)
+from ultralytics.nn.accelerate.linear import ChannelsFirstLinear, ConvolutionLinear, linear
 
 LARGE, SMALL = (2, 70, 256), (2, 7, 256)  # rows of x; with 128 outputs more and fewer multiplications than SMALLEST
 

@@ -77,9 +77,8 @@ def test_official_model_has_coco_classes(tmp_path, caplog):
     with caplog.at_level("INFO", logger="ultralytics"):
         report = load_weights(model, tmp_path / "r18.pth", names={0: "dog", 1: "helmet", 2: "Person"})
     score = model.state_dict()["model.26.enc_score_head.bias"]
-    assert score[[2, 0]].equal(official["decoder.enc_score_head.bias"][[0, 16]]) and score[1] == pytest.approx(
-        -4.595, abs=1e-3
-    )
+    assert score[[2, 0]].equal(official["decoder.enc_score_head.bias"][[0, 16]])
+    assert score[1] == pytest.approx(-4.595, abs=1e-3)
     assert report.resized["model.26.denoising_class_embed.weight"] == "2 of 3 classes by name"
     assert "are taken for those of COCO" in caplog.text
 

@@ -24,25 +24,18 @@ def published(tmp_path, monkeypatch):
     """Write a file like the published package, with classes of a module that no longer exists when it is read."""
     module = types.ModuleType("elsewhere.nn.tasks")
 
-    class Layer(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv = nn.Conv2d(3, 4, 1)
-            self.bn = nn.BatchNorm2d(4)
-            self.register_buffer("cached", torch.ones(3), persistent=False)
-            self.act = nn.functional.silu
-
     class DetectionModel(nn.Module):
         def __init__(self):
             super().__init__()
-            self.model = nn.Sequential(Layer(), nn.MultiheadAttention(4, 2))
-            self.model[0].conv.weight.requires_grad_(False)
+            self.model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.MultiheadAttention(4, 2))
+            self.model[0].weight.requires_grad_(False)
+            self.register_buffer("cached", torch.ones(3), persistent=False)
+            self.act = nn.functional.silu
             self.names, self.yaml = {0: "cat", 1: "dog"}, {"nc": 2, "backbone": [[-1, 1, "Conv", [64]]]}
             self.args = types.SimpleNamespace(lr0=0.1)
 
-    for kind in (Layer, DetectionModel):
-        kind.__module__, kind.__qualname__ = module.__name__, kind.__name__
-        setattr(module, kind.__name__, kind)
+    DetectionModel.__module__, DetectionModel.__qualname__ = module.__name__, "DetectionModel"
+    module.DetectionModel = DetectionModel
     for name, entry in (("elsewhere", types.ModuleType("elsewhere")), (module.__name__, module)):
         monkeypatch.setitem(sys.modules, name, entry)
     model = DetectionModel().half()

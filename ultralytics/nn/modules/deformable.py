@@ -163,15 +163,8 @@ class DeformableTransformerDecoder(nn.Module):
         if not -num_layers <= eval_idx < num_layers:
             raise ModelConfigError(f"eval_idx: expected -{num_layers} to {num_layers - 1}, got {eval_idx}")
         first = decoder_layer
-        options = {
-            "d_model": first.cross_attn.d_model,
-            "n_heads": first.cross_attn.n_heads,
-            "d_ffn": first.linear1.out_features,
-            "dropout": first.dropout.p,
-            "act": first.act,
-            "n_levels": first.cross_attn.n_levels,
-            "n_points": first.cross_attn.n_points,
-        }
+        options = {name: getattr(first.cross_attn, name) for name in ("d_model", "n_heads", "n_levels", "n_points")}
+        options |= {"d_ffn": first.linear1.out_features, "dropout": first.dropout.p, "act": first.act}
         others = (DeformableTransformerDecoderLayer(**options) for _ in range(num_layers - 1))
         self.layers = nn.ModuleList([first, *others])
         self.eval_idx = eval_idx if eval_idx >= 0 else num_layers + eval_idx
