@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from ultralytics.metrics.matching import match_pairs
+from tests.golden.detections import BY_CASE, CASES, NUMBERS, matched
+from ultralytics.metrics.detection import DetMetrics
+from ultralytics.metrics.matching import ConfusionMatrix, match_pairs
 
 
 def match_one_by_one(iou: np.ndarray, threshold: float) -> list[int]:
@@ -37,3 +41,34 @@ def test_vectorized_matching_is_greedy_matching(seed):
 
 def test_the_more_confident_prediction_gets_the_label_even_if_another_overlaps_more():
     assert match(np.array([[0.6, 0.9]]), [0.5, 0.7]) == [[0, -1], [-1, 0]]
+
+
+@BY_CASE
+def test_confusion_matrix_agrees_with_the_reference(case):
+    np.testing.assert_array_equal(matched(case)[0].confusion_matrix.matrix, NUMBERS[f"c{case['case']}_confusion"])
+
+
+def test_a_prediction_may_match_a_label_of_another_class():
+    metrics = DetMetrics({0: "a", 1: "b"})
+    boxes = torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60]])
+    detections = torch.tensor([[0, 0, 10, 9, 0.9, 1], [0, 0, 9, 10, 0.8, 0], [80, 80, 90, 90, 0.7, 1]])
+    metrics.add_image(detections, boxes, torch.tensor([0, 1]))
+    assert metrics.confusion_matrix.matrix.tolist() == [[0, 0, 1], [1, 0, 1], [0, 1, 0]]
+
+
+def test_views_of_the_matrix():
+    matrix = matched(CASES[2])[0].confusion_matrix
+    assert matrix.summary()[-1]["Predicted"] == "background"
+    np.testing.assert_allclose(matrix.normalized().sum(0)[[0, 1, 3, 4]], 1)
+    right, wrong = matrix.tp_fp()
+    assert (right + wrong).sum() == matrix.matrix[:-1].sum()
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("nc", [3, 80])
+def test_matrices_are_drawn(nc, normalize, tmp_path):
+    matrix = ConfusionMatrix({i: f"class {i}" for i in range(nc)})
+    matrix.count(np.array([0, -1, 1]), np.array([0, 1, 2]), np.array([0, 2, 2]))
+    path = matrix.plot(normalize, tmp_path)
+    assert path.name == f"confusion_matrix{'_normalized' if normalize else ''}.png"
+    assert np.asarray(Image.open(path).convert("RGB")).std() > 5

@@ -1,10 +1,13 @@
 """Build models from rows: layer numbers, scales, settings; errors are in test_parser_errors.py."""
 
+import pytest
+import torch
 import yaml
 from torch import nn
 
 from ultralytics.cfg.model_yaml import MODELS_DIR
 from ultralytics.nn.modules import Conv, RepC3
+from ultralytics.nn.parser import build_module
 from ultralytics.nn.tasks import parse_model
 
 M0 = yaml.safe_load((MODELS_DIR / "rt-detr" / "rtdetr-efficientvit-m0.yaml").read_text())
@@ -40,3 +43,20 @@ def test_activation_of_a_file_holds_for_that_file_only():
 def test_layers_of_torch_get_their_channels_by_a_run_on_meta():
     layers, _ = parse_model(small([-1, 1, "nn.Conv2d", [16, 40, 3, 1, 1]], [-1, 1, "Conv", [8]]))
     assert layers[4].conv.in_channels == 40
+
+
+@pytest.mark.parametrize(
+    ("args", "channels", "shape"),
+    [
+        ((16,), 64, (64, 9, 7)),
+        ((16, 1, True), 24, (64, 9, 7)),
+        ((16, 2, True, "silu"), 24, (64, 5, 4)),  # an odd side is rounded up, as the pooling of the shortcut does
+    ],
+    ids=["plain", "projected", "halved"],
+)
+def test_rows_of_the_bottleneck_of_resnet_vd(args, channels, shape):
+    block = build_module("BottleNeck", args, [(channels, 9, 7)])
+    x = torch.rand(2, channels, 9, 7)
+    assert block(x).shape[1:] == shape and block.outputs == [shape]
+    block(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in block.parameters())

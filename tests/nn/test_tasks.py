@@ -11,20 +11,12 @@ import torch
 import yaml
 
 from tests.nn.test_parser import small
+from tests.nn.test_registry import GATE
 from ultralytics import RTDETR
 from ultralytics.cfg.options import get_cfg
 from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
-OUTSIDE = """
-from torch import nn
-class OutsideGate(nn.Module):
-    def __init__(self, channels, reduction=4):
-        super().__init__()
-        self.fc = nn.Conv2d(channels, channels, 1, groups=reduction)
-    def forward(self, x):
-        return x * self.fc(x).sigmoid()
-"""
 QUICK = {"imgsz": 64, "batch": 2, "epochs": 1, "queries": 10, "denoising": 4, "device": "cpu", "plots": False}
 IMAGE = np.zeros((64, 64, 3), np.uint8)
 
@@ -78,8 +70,8 @@ def outside(tmp_path) -> tuple[Path, Path, dict]:
     """A module folder, a model file that needs it, and options of a short training."""
     folder = tmp_path / "mine"
     folder.mkdir()
-    (folder / "OutsideGate.py").write_text(OUTSIDE)
-    (tmp_path / "net.yaml").write_text(yaml.safe_dump(small([-1, 1, "OutsideGate", [8]], nc=6)))
+    (folder / "OutsideGate.py").write_text(GATE.format(name="OutsideGate"))
+    (tmp_path / "net.yaml").write_text(yaml.safe_dump(small([-1, 1, "OutsideGate", []], nc=6)))
     generate_shapes(tmp_path / "shapes", images_train=4, images_val=2, size=64, seed=0)
     data = {"path": str(tmp_path / "shapes"), "train": "images/train", "val": "images/val", "names": list(NAMES)}
     return folder, tmp_path / "net.yaml", {"data": data, "modules": str(folder), "project": str(tmp_path), **QUICK}

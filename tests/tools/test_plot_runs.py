@@ -3,7 +3,8 @@ import math
 import pytest
 
 from ultralytics.data.images import read_image
-from ultralytics.tools.plot_runs import read_curves, read_runs
+from ultralytics.tools.common import find_runs
+from ultralytics.tools.plot_runs import FILE, read_curves
 
 OURS = (
     "epoch,time,train/giou_loss,metrics/mAP50(B),metrics/mAP50-95(B),val/giou_loss,lr/pg0\n"
@@ -34,8 +35,8 @@ def test_padded_headings_and_cells_without_a_number(runs):
 
 
 def test_runs_are_named_so_that_they_differ(runs):
-    assert list(read_runs([runs / "a/train", runs / "b/train/results.csv"])) == ["a/train", "b/train"]
-    assert list(read_runs([runs / "a/train", runs / "b/train"], ["base", "mine"])) == ["base", "mine"]
+    assert list(find_runs([runs / "a/train", runs / "b/train/results.csv"], None, FILE, "")) == ["a/train", "b/train"]
+    assert list(find_runs([runs / "a/train", runs / "b/train"], ["base", "mine"], FILE, "")) == ["base", "mine"]
 
 
 def test_the_pictures(yolo, runs):

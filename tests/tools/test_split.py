@@ -53,13 +53,6 @@ def test_the_parts_are_a_data_set(yolo, folder, mode):
         assert (item.file == original) is (mode == "list")
 
 
-def test_both_modes_give_the_same_split(yolo, folder):
-    assert yolo("split", *WORDS, "save=copies")[0] == yolo("split", *WORDS, "save=lists", "mode=list")[0] == 0
-    for split in ("train", "val", "test"):
-        listed = sorted(Path(line).name for line in (folder / f"lists/{split}.txt").read_text().splitlines())
-        assert listed == sorted(f.name for f in (folder / f"copies/images/{split}").rglob("*.jpg"))
-
-
 def test_labels_of_another_folder(yolo, folder):
     (folder / "all/labels").rename(folder / "texts")
     code, text = yolo("split", *WORDS, "save=my", "labels=texts")

@@ -27,19 +27,14 @@ def command(
         names: one for each run; the folders' names by default.
         project, name: folder of the pictures, `runs/plot/results` by default; numbered when taken.
     """
-    curves = read_runs(runs, names)
+    files = find_runs(runs, names, FILE, "the folder of a training, or such a file")
+    curves = {label: read_curves(file) for label, file in files.items()}
     folder = tool_dir("plot", project, name, "results")
     for file, starts in GROUPS.items():
         keys = list(dict.fromkeys(key for run in curves.values() for key in run if key.startswith(starts)))
         if keys:
             plot_panels(curves, keys, folder / file)
             LOGGER.info(f"{folder / file} written")
-
-
-def read_runs(runs: Sequence[str | Path], names: Sequence[str] | str | None = None) -> dict[str, Curves]:
-    """Read the results.csv of each run, by the name of the run. Raise UserError as in `command`."""
-    files = find_runs(runs, names, FILE, "the folder of a training, or such a file")
-    return {label: read_curves(file) for label, file in files.items()}
 
 
 def read_curves(file: Path) -> Curves:

@@ -14,21 +14,20 @@ from ultralytics.utils.errors import WeightsError
 TENSORS = {"weight": torch.ones(2, 3), "bias": torch.ones(2)}
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        TENSORS,
-        {"model": TENSORS},
-        {"state_dict": {f"module.{k}": v for k, v in TENSORS.items()}},
-        {"ema": {"module": TENSORS}, "model": {"weight": torch.zeros(2, 3)}, "epoch": 3},
-        {"ema": None, "model": TENSORS, "loss_sum": torch.zeros(3)},
-        {"student": {"weight": torch.zeros(2, 3)}, "teacher": TENSORS},
-    ],
-    ids=["plain", "model", "data parallel", "averaged first", "no average", "DINO"],
-)
+WRAPPED = {
+    "plain": TENSORS,
+    "model": {"model": TENSORS},
+    "data parallel": {"state_dict": {f"module.{k}": v for k, v in TENSORS.items()}},
+    "averaged first": {"ema": {"module": TENSORS}, "model": {"weight": torch.zeros(2, 3)}, "epoch": 3},
+    "no average": {"ema": None, "model": TENSORS, "loss_sum": torch.zeros(3)},
+    "DINO": {"student": {"weight": torch.zeros(2, 3)}, "teacher": TENSORS},
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
-def test_tensors_are_found_under_wrapper_keys(content, zipped, tmp_path):
-    torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+def test_tensors_are_found_under_wrapper_keys(kind, zipped, tmp_path):
+    torch.save(WRAPPED[kind], tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
     found = read_state_dict(tmp_path / "w.pth")
     assert set(found) == set(TENSORS) and torch.equal(found["weight"], TENSORS["weight"])
 
