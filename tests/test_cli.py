@@ -105,10 +105,10 @@ def test_copy_cfg_writes_a_usable_file_and_keeps_an_existing_one(tmp_path, monke
     assert copy.read_bytes() == DEFAULT_CFG_PATH.read_bytes()
     assert get_cfg(copy) == get_cfg()
 
-    copy.write_text("epochs: 3\nmodel: m.yaml\ndata: d.yaml\n", encoding="utf-8")
+    copy.write_text("epochs: 3\nmodel: m.yaml\ndata: d.yaml\nname: null\nbatch: 4\n", encoding="utf-8")
     assert main(["copy-cfg"]) == 2
     assert "already exists" in capsys.readouterr().err
-    assert main(["train", "cfg=default_copy.yaml", "batch=2"]) == 0
+    assert main(["train", "cfg=default_copy.yaml", "batch=2"]) == 0  # which has priority; null is no choice
     assert calls == [("train", "m.yaml", {"epochs": 3, "data": "d.yaml", "batch": 2})]
 
 
@@ -159,13 +159,6 @@ def test_option_errors_have_a_correction(words, message):
     with pytest.raises(OptionError) as caught:
         parse_options(words)
     assert message in str(caught.value)
-
-
-def test_command_line_has_priority_over_the_options_of_cfg(tmp_path):
-    file = tmp_path / "mine.yaml"
-    file.write_text("epochs: 5\nname: null\nbatch: 2\n", encoding="utf-8")
-    assert parse_options([f"cfg={file}", "epochs=7"]) == {"epochs": 7, "batch": 2}
-    assert parse_options(["--cfg", str(file)]) == {"epochs": 5, "batch": 2}
 
 
 def tool(runs: list[str], size: int = 3, half: bool = False, names: str | None = None) -> None:

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 
@@ -44,26 +42,6 @@ def test_duplicate_rows_and_a_file_that_is_not_text(tmp_path):
     assert [(p.kind, p.where) for p in rows.problems] == [("duplicate", f"{file}:3")]
     file.write_bytes(b"\xff\xfe\xff")  # no text
     assert [p.kind for p in read_yolo_file(file, nc=1).problems] == ["malformed"]
-
-
-def test_coco_json(tmp_path):
-    content = {
-        "images": [{"id": 7, "file_name": "a.jpg", "width": 100, "height": 50}],
-        "categories": [{"id": 9, "name": "dog"}, {"id": 3, "name": "cat"}],
-        "annotations": [
-            {"id": 1, "image_id": 7, "category_id": 9, "bbox": [10, 10, 20, 30]},
-            {"id": 2, "image_id": 7, "category_id": 3, "bbox": [0, 0, 50, 50], "iscrowd": 1},
-            {"id": 3, "image_id": 7, "category_id": 4, "bbox": [0, 0, 50, 50]},
-            {"id": 4, "image_id": 7, "category_id": 3, "bbox": [0, 0, 50]},
-        ],
-    }
-    (tmp_path / "a.json").write_text(json.dumps(content))
-    coco = read_coco_json(tmp_path / "a.json")
-    rows = coco.rows(7, (50, 100))
-    assert list(coco.categories.values()) == ["cat", "dog"]
-    assert (rows.cls, rows.crowd) == ([1, 0], [False, True])
-    np.testing.assert_allclose(rows.boxes[0], (0.2, 0.5, 0.2, 0.6))
-    assert [p.kind for p in rows.problems] == ["bad_class", "malformed"]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,8 @@ def coco_set(small_set):
         "annotations": [
             {"id": 1, "image_id": 10, "category_id": 9, "bbox": [6, 4, 12, 8], "iscrowd": 0},
             {"id": 2, "image_id": 11, "category_id": 3, "bbox": [0, 0, 60, 40], "iscrowd": 1},
-            {"id": 3, "image_id": 11, "category_id": 3, "bbox": [0, 0, 30, 40], "iscrowd": 0},
+            {"id": 3, "image_id": 11, "category_id": 3, "bbox": [0, 0, 30, 40]},
+            {"id": 4, "image_id": 11, "category_id": 3, "bbox": [0, 0, 30]},
         ],
     }
     (small_set / "a.json").write_text(json.dumps(content))
@@ -89,11 +90,16 @@ def test_coco(build, coco_set):
         assert batch["cls"].flatten().tolist() == [1, 0] and batch["batch_idx"].tolist() == [0, 1]
         torch.testing.assert_close(batch["bboxes"], torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.25, 0.5, 0.5, 1.0]]))
         assert dataset.labels[1].crowd.tolist() == [True, False] and "1 crowd regions" in dataset.report
+        assert "1 malformed rows (skipped)\n  a.json, annotation 4: bbox is [0, 0, 30]" in dataset.report
     content = json.loads((coco_set / "a.json").read_text())
     content["annotations"] = [{**entry, "iscrowd": 1} for entry in content["annotations"]]
     (coco_set / "a.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match="no boxes to train on in 3 images"):  # crowd regions are not trained on
         build(training=True)
+    content["annotations"][0]["category_id"] = 4
+    (coco_set / "a.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"a\.json, annotation 1: category_id 4 is not among the categories"):
+        build()
 
 
 def test_coco_names_must_match(build, coco_set):

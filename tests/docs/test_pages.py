@@ -19,6 +19,7 @@ from ultralytics.nn.formats import export_formats
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(page.name for page in (DOCS / "en").glob("*.md"))
+PAIRS = [(ROOT / "README.md", ROOT / "README.zh-CN.md"), *((DOCS / "en" / page, DOCS / "zh" / page) for page in PAGES)]
 
 
 def blocks(text: str) -> list[str]:
@@ -28,10 +29,6 @@ def blocks(text: str) -> list[str]:
 def headings(text: str) -> list[str]:
     without_code = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     return re.findall(r"^#+ ", without_code, re.MULTILINE)
-
-
-def links(text: str) -> list[str]:
-    return re.findall(r"\]\((?!https?:)([^)#]+)", text)
 
 
 def tables(text: str) -> list[tuple[int, int]]:
@@ -44,32 +41,20 @@ def test_both_languages_have_the_same_pages():
     assert sorted(page.name for page in (DOCS / "zh").glob("*.md")) == PAGES
 
 
-@pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("part", [headings, blocks, tables])
-def test_both_languages_have_the_same_structure(page, part):
-    english, chinese = ((DOCS / language / page).read_text(encoding="utf-8") for language in ("en", "zh"))
-    assert part(chinese) == part(english)
+@pytest.mark.parametrize("files", PAIRS, ids=lambda files: files[0].name)
+def test_both_languages_have_the_same_structure_and_no_broken_links(files):
+    english, chinese = texts = [file.read_text(encoding="utf-8") for file in files]
+    for part in (headings, blocks, tables):
+        assert part(chinese) == part(english)
+    for file, text in zip(files, texts, strict=True):
+        targets = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+        assert not [target for target in targets if not (file.parent / target).exists()], file
 
 
 def test_every_option_has_a_chinese_text():
     chinese = yaml.safe_load((DOCS / "zh" / "options.yaml").read_text(encoding="utf-8"))
     assert list(chinese["options"]) == [row.name for row in schema()]
     assert list(chinese["sections"]) == list(dict.fromkeys(row.section for row in schema()))
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_images_and_pages_exist(page):
-    for language in ("en", "zh"):
-        text = (DOCS / language / page).read_text(encoding="utf-8")
-        for target in links(text):
-            assert (DOCS / language / target).exists(), f"{language}/{page}: {target}"
-
-
-def test_the_readmes_have_the_same_structure():
-    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md"))
-    assert headings(chinese) == headings(english)
-    assert tables(chinese) == tables(english)
-    assert not [target for target in links(english + chinese) if not (ROOT / target).exists()]
 
 
 @pytest.mark.skipif(shutil.which("mkdocs") is None, reason='needs pip install -e ".[docs]"')

@@ -151,17 +151,15 @@ def _rows(data: Mapping[str, Any], name: str, lines: Mapping[str, list[int]] | N
         near = did_you_mean(unused[0], known) or ";"
         raise ModelConfigError(f"{name}: unknown key {unused[0]!r}{near} known: {', '.join(known)}")
     rows: list[Row] = []
-    taken: dict[str, str] = {}
     for section in SECTIONS:
         if not isinstance(data.get(section), list) or not data[section]:
             raise ModelConfigError(f"{name}: `{section}` must be a list of rows [from, repeats, module, args]")
         for i, columns in enumerate(data[section]):
             where = f"{name}:{lines[section][i]}" if lines else f"{name} {section} row {i}"
             row = _parse_row(columns, section, where, values)
+            taken = {other.name: other.where for other in rows if other.name}
             if row.name in taken:
                 raise ModelConfigError(f"{where}: the name {row.name!r} is taken by {taken[row.name]}; choose another")
-            if row.name is not None:
-                taken[row.name] = where
             rows.append(row)
     return tuple(rows)
 

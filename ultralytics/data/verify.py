@@ -75,10 +75,8 @@ class Scan:
 
     def __str__(self) -> str:
         present = [item.cls[~item.crowd] for item in self.labels]
-        boxes, images = np.zeros(len(self.names), int), np.zeros(len(self.names), int)
-        for classes in present:
-            np.add.at(boxes, classes, 1)
-            images[np.unique(classes)] += 1
+        found = [np.concatenate([np.zeros(0, int), *classes]) for classes in (present, map(np.unique, present))]
+        boxes, images = (np.bincount(classes, minlength=len(self.names)) for classes in found)
         empty, crowd = sum(not len(classes) for classes in present), sum(item.crowd.sum() for item in self.labels)
         skipped = f", {crowd} crowd regions skipped" if crowd else ""
         lines = [f"{self.split}: {len(present)} images, {boxes.sum()} boxes, {empty} images without boxes{skipped}"]

@@ -25,7 +25,6 @@ def download(url: str, file: Path) -> Path:
 
     Raises UserError with the address, the reason and the path to save the file by hand.
     """
-    file = Path(file)
     if file.exists():
         return file
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -38,11 +38,15 @@ def select_device(device: Device = None) -> torch.device:
         device(type='cpu')
     """
     name = _device_name(device)
-    if started_by_torchrun():
-        name = _device_of_rank(name)
+    if "," in name and started_by_torchrun():
+        names = name.split(",")
+        if local_rank() >= len(names):
+            raise DeviceError(
+                f"device={name!r}: {len(names)} devices for process {local_rank() + 1}; give one for each."
+            )
+        name = names[local_rank()]
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "":
-        name = "0" if count else "cpu"
+    name = name or (str(local_rank()) if count else "cpu")
     if name == "mps" and not torch.backends.mps.is_available():
         raise DeviceError(f"device={device!r}: no Apple GPU is available to torch; use device='cpu'.")
     if name in ("cpu", "mps"):
@@ -66,18 +70,6 @@ def _device_name(device: Device) -> str:
         return "" if device in (None, "") else normalize_device(device)
     except ValueError as error:
         raise DeviceError(f"device={device!r}: expected 'cpu', 'mps' or a GPU index such as '0'{error}.") from None
-
-
-def _device_of_rank(name: str) -> str:
-    """Return the device of this process: by local rank if several are given, or the GPU of that rank."""
-    if "," not in name:
-        return name or (str(local_rank()) if torch.cuda.is_available() else "cpu")
-    names = name.split(",")
-    if local_rank() >= len(names):
-        raise DeviceError(
-            f"device={name!r}: {len(names)} devices for process {local_rank() + 1}; give one device per process."
-        )
-    return names[local_rank()]
 
 
 def describe_device(device: torch.device) -> str:
