@@ -217,10 +217,19 @@ def test_gradient_accumulation_groups(tmp_path):
     class Five(TinyTrainer):
         batches = 5
 
-    trainer = run(tmp_path, trainer=Five, epochs=1, nbs=4, close_mosaic=1)
-    assert [trainer.is_update_due(i) for i in range(5)] == [False, True, False, True, True]
-    assert [trainer.group_length(i) for i in range(5)] == [2, 2, 2, 2, 1]
-    assert (trainer.updates, trainer.schedule.total, len(trainer.train_loader.closed)) == (3, 3, 1)
+    def use_constant_gradient(trainer):
+        bias = trainer.model.model[1].bias
+        trainer.model.forward = lambda batch: (bias.sum(), torch.zeros(2))
+
+    updates, gradients = [], []
+    callbacks = {
+        "on_train_start": use_constant_gradient,
+        "on_train_batch_end": lambda trainer: updates.append(trainer.updates),
+        "optimizer_step": lambda trainer: gradients.append(trainer.model.model[1].bias.grad.tolist()),
+    }
+    trainer = run(tmp_path, callbacks, Five, epochs=1, nbs=4, close_mosaic=1, clip_grad=0)
+    assert updates == [0, 1, 1, 2, 3] and gradients == [[1, 1]] * 3  # the last group is a single batch
+    assert (trainer.schedule.total, len(trainer.train_loader.closed)) == (3, 1)
 
 
 def test_without_validation_the_last_weights_are_best(tmp_path):
@@ -233,7 +242,7 @@ def test_without_validation_the_last_weights_are_best(tmp_path):
 def test_save_false_writes_no_weights_and_cannot_roll_back(tmp_path):
     trainer = run(tmp_path, save=False)
     assert not list(trainer.save_dir.rglob("*.pt"))
-    with pytest.raises(NonFiniteLossError, match=r"the loss is nan.*\(save=False\).*non_finite\.pt"):
+    with pytest.raises(NonFiniteLossError, match=r"loss is nan.*and there is no checkpoint \(save=False\).*finite\.pt"):
         run(tmp_path, {"on_train_start": lambda trainer: spoiled_loss(trainer, times=1)}, save=False)
 
 

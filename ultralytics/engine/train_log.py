@@ -127,12 +127,8 @@ def interruption(state: TrainState) -> str:
 def summary(state: TrainState, seconds: float) -> str:
     """Describe a finished run: why it ended, its best epoch, its files, and the commands for what comes next."""
     options, stopper = state.args, state.stopper
-    epochs = (
-        f"{state.epoch} of {state.epochs} epochs"
-        if state.stop_reason
-        else f"{state.epoch} epoch{'s' * (state.epoch != 1)}"
-    )
-    stopped = f" Stopped early: {state.stop_reason}" if state.stop_reason else ""
+    of, stopped = (f" of {state.epochs}", f" Stopped early: {state.stop_reason}") if state.stop_reason else ("", "")
+    epochs = f"{state.epoch}{of} epoch{'s' * (state.epochs != 1)}"
     lines = [f"Finished {epochs} in {timedelta(seconds=round(seconds))}.{stopped}"]
     if stopper.best_fitness is None:
         why = "the validation images have no labels" if options.val else "val=False"

@@ -121,10 +121,10 @@ class TrainerSetup(TrainState, CallbacksMixin):
         if self.args.sync_bn:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.setup_optimizer()
-        self.network = self.model
+        self.ddp_model = self.model
         if self.world_size > 1:
-            self.network = wrap_ddp(self.model, self.preprocess_batch(next(iter(self.train_loader))), self.device)
-        self.network_call = compiled(self.network) if self.args.compile else self.network
+            self.ddp_model = wrap_ddp(self.model, self.preprocess_batch(next(iter(self.train_loader))), self.device)
+        self.compiled_model = compiled(self.ddp_model) if self.args.compile else self.ddp_model
         self.setup_run_dir()
         LOGGER.info(
             f"Training epochs {self.epoch + 1} to {self.epochs}, {len(self.train_loader)} batches each, at "
@@ -244,9 +244,6 @@ class TrainerSetup(TrainState, CallbacksMixin):
         """Change the network on its device, before the optimizer is built and DDP wraps it."""
         accept_batches_of_one(self.model)
 
-    def log_recommendations(self) -> None:
-        """Log options recommended for this data set."""
-
     def get_validator(self) -> BaseValidator:
         """Return the validator of this run."""
         return self.validator_class(self.test_loader, self.save_dir, self.args, self.callbacks)
@@ -255,8 +252,6 @@ class TrainerSetup(TrainState, CallbacksMixin):
 
     def setup_optimizer(self) -> None:
         """Freeze layers; build optimizer, schedule, gradient scaler and EMA."""
-        if self.checkpoint is None:
-            self.log_recommendations()
         self.frozen_norms = freeze_layers(self.model, self.args.freeze)
         if self.args.backbone_lr_ratio is None:  # the paper's 0.1 for a pretrained backbone
             self.args = self.args.replace(backbone_lr_ratio=0.1 if self.starts_pretrained() else 1.0)

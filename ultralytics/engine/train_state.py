@@ -22,7 +22,7 @@ from ultralytics.utils.torch_utils import ModelEMA
 
 
 class NonFinite(ArithmeticError):
-    """A loss, gradient or weight is NaN or infinite; the optimizer step was not taken."""
+    """A loss, gradient, weight or statistic is NaN or infinite; `BaseTrainer.rollback` handles it."""
 
 
 class NonFiniteLossError(UserError):
@@ -43,12 +43,9 @@ class EarlyStopping:
 
     def update(self, epoch: int, fitness: float) -> bool:
         """Record the fitness of an epoch (from 0), nan without labels. Return True if it is the best so far."""
-        if self.best_fitness is None:
+        if is_best := self.best_fitness is None or fitness > self.best_fitness:
             self.best_fitness, self.best_epoch = None if math.isnan(fitness) else fitness, epoch
-            return True
-        if is_better := fitness > self.best_fitness:
-            self.best_fitness, self.best_epoch = fitness, epoch
-        return is_better
+        return is_best
 
     def reason(self, epoch: int) -> str:
         """Return why to stop after this epoch; empty to continue."""

@@ -76,7 +76,7 @@ class BaseTrainer(TrainerSetup):
         """Train the remaining batches of an epoch. Raises NonFinite."""
         self.callbacks.run("on_train_epoch_start", self)
         self.model.train()
-        check_ddp_params(self.network)
+        check_ddp_params(self.ddp_model)
         for norm in self.frozen_norms:
             if not any(p.requires_grad for p in norm.parameters()):  # a callback may have unfrozen it
                 norm.eval()
@@ -84,11 +84,11 @@ class BaseTrainer(TrainerSetup):
             for batch in self.remaining_batches():
                 self.callbacks.run("on_train_batch_start", self)
                 self.batch = batch = self.preprocess_batch(batch)
-                self.training_step(batch)
+                is_update = self.training_step(batch)
                 losses = self.mean_losses.tolist() if progress.needs_losses else None
                 progress.update(losses, len(batch["cls"]), len(batch["img"]), batch["img"].shape[-1])
                 self.callbacks.run("on_train_batch_end", self)
-                if self.is_update_due(self.batches_done - 1):
+                if is_update:
                     if self.args.save and time.perf_counter() - self.saved_at >= self.args.save_minutes * 60:
                         self.save_state()
                     self.stop_if_interrupted()
@@ -97,18 +97,23 @@ class BaseTrainer(TrainerSetup):
         self.batches_done = 0
         self.callbacks.run("on_train_epoch_end", self)
 
-    def training_step(self, batch: dict) -> None:
-        """Run model, loss and backward on a batch; after the last batch of a group, update weights and EMA."""
-        is_update = self.is_update_due(self.batches_done)
+    def training_step(self, batch: dict) -> bool:
+        """Run model, loss and backward on a batch. Return whether weights and EMA were updated.
+
+        They are updated after the last batch of a group (nominal batch), whose gradients are accumulated.
+        """
+        start = self.batches_done // self.accumulate * self.accumulate
+        group = min(self.accumulate, len(self.train_loader) - start)  # batches; fewer at the end of the epoch
+        is_update = self.batches_done + 1 == start + group
         # DDP averages the gradients of the ranks in the last backward of a group only
-        with self.network.no_sync() if self.world_size > 1 and not is_update else nullcontext():
-            # forward: preds = model.predict(images, targets); loss, items = model.criterion(preds, targets).
-            # A single call of the model (`DetectionModel.loss`), so that DDP and torch.compile wrap all of it
+        with self.ddp_model.no_sync() if self.world_size > 1 and not is_update else nullcontext():
+            # forward: `DetectionModel.loss` runs `predict(img, batch=targets)`, then `criterion`; it returns the sum of
+            # all terms and the logged terms. A single call, so that DDP and torch.compile wrap all of it
             with autocast(self.device, self.dtype):
-                loss, items = self.network_call(batch)
+                loss, items = self.compiled_model(batch)
             check_finite(loss, "the loss", dict(zip(self.loss_names, items, strict=True)))
             # backward: the mean over the batches of the group, scaled for float16
-            self.scaler.scale(loss / self.group_length(self.batches_done)).backward()
+            self.scaler.scale(loss / group).backward()
         if is_update:
             factor = self.schedule.factor(self.updates) * self.rate_scale
             for group in self.optimizer.param_groups:
@@ -117,6 +122,7 @@ class BaseTrainer(TrainerSetup):
             self.updates += 1
         self.loss_sum += items
         self.batches_done += 1
+        return is_update
 
     def optimizer_step(self) -> None:
         """Clip the gradients, step the optimizer and update the EMA."""
@@ -160,10 +166,9 @@ class BaseTrainer(TrainerSetup):
         dist.share_state(self.ema.ema)
         results = self.validator(self.ema.ema, loss=True, epoch=self.epoch).results_dict
         metrics = {key: float(value) for key, value in results.items()}
-        self.fitness = metrics.pop("fitness")
+        fitness = metrics.pop("fitness")
         losses = zip(self.loss_names, self.validator.loss_items.tolist(), strict=True)
-        self.metrics = {**metrics, **{f"val/{name}": value for name, value in losses}}
-        return self.metrics, self.fitness
+        return metrics | {f"val/{name}": value for name, value in losses}, fitness
 
     def final_validation(self) -> Any:
         """Validate the best weights once more, with plots."""
@@ -199,15 +204,6 @@ class BaseTrainer(TrainerSetup):
             batch["img"] = F.interpolate(batch["img"], size=(side, side), mode="bilinear", align_corners=False)
         return batch
 
-    def is_update_due(self, index: int) -> bool:
-        """Return whether batch `index` of the epoch is the last of its group (nominal batch)."""
-        return (index + 1) % self.accumulate == 0 or index + 1 == len(self.train_loader)
-
-    def group_length(self, index: int) -> int:
-        """Return the number of batches whose gradients are accumulated with batch `index`."""
-        start = index // self.accumulate * self.accumulate
-        return min(self.accumulate, len(self.train_loader) - start)
-
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
     def save_state(self, *, best: bool = False, numbered: bool = False) -> None:
@@ -218,12 +214,17 @@ class BaseTrainer(TrainerSetup):
             self.files.save(self.state_dict(), best=best, numbered=numbered)
 
     def rollback(self, error: NonFinite) -> None:
-        """Return to the last checkpoint and halve the learning rate; raise NonFiniteLossError the second time."""
+        """Return to the last checkpoint and halve the learning rate.
+
+        Raises NonFiniteLossError the second time, or with `save=False`.
+        """
         rate = max(group["lr"] for group in self.optimizer.param_groups)
         where = f"{self.place}: {error} at learning rate {rate:.2g}"
         if self.rate_scale < 1 or not self.args.save:
             file = self.files.save_batch(self.batch, self.rank)
-            again = f"for the second time; the last good state is in {self.last}" if self.args.save else "(save=False)"
+            again = "and there is no checkpoint (save=False)"
+            if self.args.save:
+                again = f"for the second time; the last good state is in {self.last}"
             raise NonFiniteLossError(f"{where}, {again}. Look at the batch in {file}; try a lower lr0 or amp=False.")
         self.load_state_dict(dist.from_main(load_checkpoint(self.last) if self.is_main else None))
         self.rate_scale = 0.5

@@ -101,7 +101,7 @@ def run_benchmark(
         model_class: class that opens weights and exported models.
         model: weights (.pt).
         data: data set for validation and int8 calibration; by default that of the training.
-        formats: pytorch, torchscript, onnx, openvino, engine or safetensors, comma-separated.
+        formats: `pytorch`, and names in `export_formats()`, comma-separated.
         precisions: float32, float16 or int8, comma-separated; unsupported combinations are skipped.
         imgsz: one or several sizes in pixels; by default that of the training.
         batch, warmup, repeats: images in one run, runs that are not timed, and timed runs.

@@ -40,9 +40,10 @@ class RTDETRTrainer(BaseTrainer):
         model.model[-1].set_one_to_many(self.args.one_to_many > 0)  # after parameters and FLOPs were counted
         return model
 
-    def log_recommendations(self) -> None:
-        """Log options recommended for this data set."""
-        queries, pretrained = self.model.model[-1].num_queries, self.starts_pretrained()
-        labels = self.train_loader.dataset.labels
-        for line in recommend_options(labels, self.args, queries=queries, pretrained=pretrained):
-            LOGGER.info(f"Recommended for this data set: {line}")
+    def setup_optimizer(self) -> None:
+        """Log options recommended for this data set, unless the run is resumed; then set up the optimizer."""
+        if self.checkpoint is None:
+            state = {"queries": self.model.model[-1].num_queries, "pretrained": self.starts_pretrained()}
+            for line in recommend_options(self.train_loader.dataset.labels, self.args, **state):
+                LOGGER.info(f"Recommended for this data set: {line}")
+        super().setup_optimizer()
