@@ -19,14 +19,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import read_weights
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import OptionError, UserError, WeightsError
-from ultralytics.utils.files import (
-    RUNS_FOLDER,
-    PickledClassesError,
-    atomic_write,
-    read_plain,
-    resumed_weights,
-    write_text,
-)
+from ultralytics.utils.files import RUNS_FOLDER, PickledClassesError, atomic_write, read_plain, resumed_weights
 
 FORMAT_VERSION = 1
 RESUME_KEYS = ("optimizer", "scheduler", "scaler", "loss_sum")  # needed only to resume
@@ -84,7 +77,8 @@ class RunDir:
         writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_text(self.results, text.getvalue())
+        with atomic_write(self.results) as stream:
+            stream.write(text.getvalue().encode())
 
 
 # Save and load --------------------------------------------------------------------------------------------------------

@@ -44,12 +44,6 @@ class ResultSaver:
         self._sources: dict[str, str] = {}  # name in the run folder -> path of its source
         self._videos: dict[str, tuple[cv2.VideoWriter, tuple[int, int]]] = {}  # with (width, height)
 
-    @staticmethod
-    def needs_folder(options: Options) -> bool:
-        """Check whether the options ask for any file; feature vectors (`embed`) are not saved."""
-        detections = options.save or options.save_txt or options.save_crop
-        return options.visualize or (detections and not options.embed)
-
     def save(self, result: Results, frame: Frame) -> None:
         """Save and show one result."""
         options, stem = self.options, self.name(frame)
@@ -171,7 +165,7 @@ class BasePredictor(CallbacksMixin):
         if args.accelerate and not (args.embed or args.visualize):  # these need the layers of the model file
             model = for_inference(model, self.device)
         self.model = model.to(self.device).eval()
-        self.network_call = compiled(self.model) if args.compile else self.model
+        self.compiled_model = compiled(self.model) if args.compile else self.model
         self.stride = int(max(model.stride))
         size = check_imgsz(args.imgsz, self.stride)
         self.imgsz = (size, size) if isinstance(size, int) else tuple(size)
@@ -209,7 +203,7 @@ class BasePredictor(CallbacksMixin):
         with autocast(self.device, half_dtype(self.device) if self.args.half else None):
             if visualize or self.args.embed:
                 return self.model.predict(x, visualize=visualize, embed=self.args.embed)
-            return self.network_call(x)
+            return self.compiled_model(x)
 
     def postprocess(self, outputs: Any, frames: list[Frame]) -> list[Results]:
         """Convert the network's output to the results of a batch."""
@@ -217,7 +211,8 @@ class BasePredictor(CallbacksMixin):
 
     def _run(self, source: Source) -> Iterator[Results] | Iterator[Tensor]:
         args, seconds, images = self.args, Counter(), 0
-        folder = self.save_dir if ResultSaver.needs_folder(args) else None
+        writes = (args.save or args.save_txt or args.save_crop) and not args.embed  # feature vectors are not saved
+        folder = self.save_dir if writes or args.visualize else None
         self.callbacks.run("on_predict_start", self)
         with closing(iter(source)) as batches, closing(ResultSaver(args, folder)) as saver:
             for self.frames in batches:

@@ -40,7 +40,8 @@ class LoggerCallback:
         """Record the metrics of an epoch, counting from 1."""
 
     def log_summary(self, values: Mapping[str, float]) -> None:
-        """Record values of the whole run: `model/...` at the start, `best/...` at the end."""
+        """Record values of the whole run, `model/...` at the start and `best/...` at the end; by default as epoch 0."""
+        self.log_metrics(values, 0)
 
     def log_files(self, images: Sequence[Path], weights: Path | None) -> None:
         """Record the plots of the run and its best weights, once, at the end."""
@@ -108,9 +109,6 @@ class TensorBoardLogger(LoggerCallback):
             self.writer.add_scalar(key, value, epoch)
         self.writer.flush()  # so that a killed run keeps its metrics
 
-    def log_summary(self, values: Mapping[str, float]) -> None:
-        self.log_metrics(values, 0)
-
     def log_files(self, images: Sequence[Path], weights: Path | None) -> None:
         for file in images:
             pixels = np.asarray(Image.open(file).convert("RGB"))  # (H, W, 3)
@@ -172,9 +170,6 @@ class MlflowLogger(LoggerCallback):
         named = {key.replace("(", "").replace(")", ""): value for key, value in values.items()}  # brackets are rejected
         metrics = [self.metric(key, value, now, epoch) for key, value in named.items()]
         self.client.log_batch(self.run_id, metrics=metrics)
-
-    def log_summary(self, values: Mapping[str, float]) -> None:
-        self.log_metrics(values, 0)
 
     def log_files(self, images: Sequence[Path], weights: Path | None) -> None:
         for file in images:
