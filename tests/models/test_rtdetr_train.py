@@ -1,58 +1,55 @@
-"""RT-DETR's trainer on a few drawn images."""
+"""Options, classes and weights of RT-DETR's trainer, and `RTDETR.load`, on a few drawn images."""
 
 from __future__ import annotations
 
-import os
-import signal
+import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
+import timm
 import torch
+import yaml
 
-from tests.shapes import write_data, write_shapes
+from tests.shapes import write_data
+from ultralytics import RTDETR
 from ultralytics.cfg import get_cfg
 from ultralytics.data.synthetic import NAMES
-from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.train_state import TrainingInterrupted
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.nn.tasks import RTDETRDetectionModel
-from ultralytics.utils.errors import DataError, OptionError
+from ultralytics.utils.errors import DataError, OptionError, WeightsError
 
 NETWORK = "rtdetr-efficientvit-m0.yaml"
+REVERSED = [float(i) for i in reversed(range(len(NAMES)))]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> str:
-    return str(write_shapes(tmp_path_factory.mktemp("data"), train=6, val=2))
+@pytest.fixture
+def built(shapes, tmp_path):
+    """Build a trainer of RT-DETR on the shapes; its runs are in `tmp_path/runs`."""
+
+    def build(network=None, **changes) -> RTDETRTrainer:
+        base = {"model": NETWORK, "data": str(shapes), "imgsz": 64, "batch": 2, "nbs": 2, "epochs": 1, "workers": 0}
+        tiny = {"queries": 10, "denoising": 4, "device": "cpu", "plots": False, "project": str(tmp_path / "runs")}
+        given = {**base, **tiny, **changes}
+        return RTDETRTrainer(get_cfg(overrides=given), given, model=network)
+
+    return build
 
 
-def train(data, folder, callbacks=None, **changes) -> RTDETRTrainer:
-    base = {"model": NETWORK, "data": data, "imgsz": 64, "batch": 2, "nbs": 2, "epochs": 2, "workers": 0}
-    given = {**base, "queries": 10, "denoising": 4, "device": "cpu", "plots": False, "project": str(folder), **changes}
-    trainer = RTDETRTrainer(get_cfg(overrides=given), given, callbacks)
-    trainer.train()
-    return trainer
+@pytest.fixture
+def prepared(built):
+    """Build a trainer and set it up: its network has its initial weights."""
+
+    def prepare(network=None, **changes) -> RTDETRTrainer:
+        trainer = built(network, **changes)
+        trainer.setup()
+        return trainer
+
+    return prepare
 
 
-def test_resume_with_other_workers_is_bit_exact(data, tmp_path):
-    whole = train(data, tmp_path, name="whole", close_mosaic=1)
-
-    def press_ctrl_c(trainer):
-        if (trainer.epoch, trainer.batches_done) == (1, 1):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(TrainingInterrupted):
-        train(data, tmp_path, {"on_train_batch_end": press_ctrl_c}, name="cut", close_mosaic=1, workers=1)
-    last = tmp_path / "cut" / "weights" / "last.pt"
-    assert load_checkpoint(last)["batches_done"] == 1
-    train(data, tmp_path, close_mosaic=1, resume=str(last))
-    first, second = load_checkpoint(whole.last), load_checkpoint(last)
-    for part in ("model", "ema"):
-        assert all(torch.equal(value, second[part][name]) for name, value in first[part].items())
-
-
-def test_options_reach_network_loss_and_parameter_groups(data, tmp_path):
-    trainer = train(data, tmp_path, epochs=1, val=False, save=False, loss_cls=3.0, backbone_lr_ratio=0.5)
+def test_options_reach_network_loss_and_parameter_groups(prepared):
+    trainer = prepared(loss_cls=3.0, backbone_lr_ratio=0.5)
     head = trainer.model.model[-1]
     assert (head.num_queries, head.num_denoising, head.nc) == (10, 4, len(NAMES))
     assert trainer.model.criterion.loss_gain == {"class": 3.0, "bbox": 5.0, "giou": 2.0}
@@ -60,24 +57,25 @@ def test_options_reach_network_loss_and_parameter_groups(data, tmp_path):
     assert rates["backbone/decay"] == pytest.approx(rates["rest/decay"] / 2)
 
 
-def test_class_outputs_are_transferred_by_name(data, tmp_path, caplog):
-    first = train(data, tmp_path, epochs=1)
-    one_more = str(write_data(Path(data).parent / "shapes", "one_more.yaml", [*NAMES, "hexagon"]))
+@pytest.mark.parametrize("missing", ["data", "model"])
+def test_missing_option_is_named(built, tmp_path, missing):
+    with pytest.raises(OptionError, match=f"{missing}: which"):
+        built(**{missing: None}).train()
+    assert not list(tmp_path.iterdir())
+
+
+def test_class_outputs_are_transferred_by_name(built, prepared, shapes, caplog):
+    first = built()
+    first.train()
+    one_more = str(write_data(shapes.parent / "shapes", "one_more.yaml", [*NAMES, "hexagon"]))
     with caplog.at_level("INFO", logger="ultralytics"):
-        second = train(one_more, tmp_path, model=str(first.best), epochs=1)
+        second = prepared(data=one_more, model=str(first.best))
     assert second.model.nc == len(NAMES) + 1
     assert second.args.backbone_lr_ratio == 0.1  # it starts from weights
     assert first.args.backbone_lr_ratio == 1.0
     assert f"enc_score_head.bias ({len(NAMES)} of {len(NAMES) + 1} classes by name)" in caplog.text
     with pytest.raises(DataError, match="a resumed run keeps its classes"):
-        train(one_more, tmp_path, resume=str(first.last), epochs=2)
-
-
-@pytest.mark.parametrize("missing", ["data", "model"])
-def test_missing_option_is_named(data, tmp_path, missing):
-    with pytest.raises(OptionError, match=f"{missing}: which"):
-        train(**{"data": data, "folder": tmp_path, missing: None})
-    assert not list(tmp_path.iterdir())
+        prepared(data=one_more, resume=str(first.last), epochs=2)
 
 
 FIXED = """
@@ -93,27 +91,119 @@ class Placed(nn.Module):
     def forward(self, x):
         return x + self.place
 """
-NETWORK_OF_ONE_SIZE = """
-nc: 3
-modules: FOLDER
-backbone:
-  - [-1, 1, Conv, [16, 3, 2]] # 0
-  - [-1, 1, Conv, [16, 3, 2]] # 1
-  - [-1, 1, Conv, [16, 3, 2]] # 2
-  - [-1, 1, Conv, [16, 3, 2]] # 3
-  - [-1, 1, Conv, [16, 3, 2]] # 4
-  - [-1, 1, Placed, [[20, 20]]] # 5
-head:
-  - [[2, 3, 5], 1, RTDETRDecoder, [nc, 32, 10, 2, 4, 1]]
-"""
 
 
 def test_multi_scale_is_disabled_for_a_network_of_fixed_size(tmp_path, caplog):
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "placed.py").write_text(FIXED)
-    (tmp_path / "net.yaml").write_text(NETWORK_OF_ONE_SIZE.replace("FOLDER", str(tmp_path / "modules")))
-    for model, kept in (("net.yaml", False), (NETWORK, True)):
+    rows = [[-1, 1, "Conv", [16, 3, 2]]] * 5 + [[-1, 1, "Placed", [[20, 20]]]]
+    head = [[[2, 3, 5], 1, "RTDETRDecoder", ["nc", 32, 10, 2, 4, 1]]]
+    fixed = {"nc": 3, "modules": [str(tmp_path / "modules")], "backbone": rows, "head": head}
+    for model, kept in ((fixed, False), (NETWORK, True)):
         trainer = RTDETRTrainer(get_cfg(overrides={"imgsz": 640, "device": "cpu"}))
-        trainer.disable_multi_scale_if_fixed(RTDETRDetectionModel(tmp_path / model if model == "net.yaml" else model))
+        trainer.disable_multi_scale_if_fixed(RTDETRDetectionModel(model))
         assert trainer.args.multi_scale is kept
     assert "multi_scale: turned off, as the network does not accept images of" in caplog.text
+
+
+# Weights --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """Write weights whose class i has the score bias i, with the class names of the data in reverse."""
+    model = RTDETR(NETWORK)
+    model.model = network = RTDETRDetectionModel(NETWORK, nc=len(NAMES))
+    network.names = dict(enumerate(reversed(NAMES)))
+    with torch.no_grad():
+        network.model[-1].enc_score_head.bias.copy_(torch.arange(float(len(NAMES))))
+        network.model[0].patch_embed[0].c.weight.fill_(0.25)
+    file = tmp_path_factory.mktemp("weights") / "reverse.pt"
+    model.save(file)
+    return file
+
+
+def score_bias(trainer: RTDETRTrainer) -> list[float]:
+    return trainer.model.model[-1].enc_score_head.bias.tolist()
+
+
+@pytest.mark.parametrize("option", ["pretrained", "model"])
+def test_classes_of_weights_are_matched_by_name(option, weights, prepared):
+    trainer = prepared(**{option: str(weights)})
+    assert score_bias(trainer) == REVERSED
+    assert trainer.model.names == dict(enumerate(NAMES))
+    assert trainer.args.backbone_lr_ratio == 0.1
+
+
+def test_classes_of_a_loaded_network_are_matched_by_name(weights, shapes, prepared):
+    network = RTDETR(weights).model
+    assert score_bias(prepared(network)) == REVERSED
+    same = str(write_data(shapes.parent / "shapes", "reverse.yaml", list(reversed(NAMES))))
+    state = prepared(network, data=same).model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in network.state_dict().items())
+
+
+def test_classifier_weights_load_into_the_backbone(prepared, tmp_path):
+    source = timm.create_model("efficientvit_m0").state_dict()
+    torch.save({"model": source}, tmp_path / "m0.pth")
+    trainer = prepared(backbone_weights=str(tmp_path / "m0.pth"), freeze="backbone")
+    backbone, first = trainer.model.model[:2]
+    assert torch.equal(backbone.patch_embed[0].c.weight, source["patch_embed.conv1.conv.weight"])
+    assert trainer.args.backbone_lr_ratio == 0.1  # pretrained
+    assert not any(p.requires_grad for p in backbone.parameters()) and all(p.requires_grad for p in first.parameters())
+    assert trainer.frozen_norms == [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize("option", ["pretrained", "backbone_weights"])
+def test_other_weights_fail_before_the_run_starts(option, prepared, tmp_path):
+    torch.save({"other.weight": torch.ones(3, 3)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"other\.pth: none of its 1 tensors fits"):
+        prepared(**{option: str(tmp_path / "other.pth")})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_load_copies_names_to_a_network_without_names(weights, tmp_path):
+    content = {key: value for key, value in RTDETR(NETWORK).model.yaml.items() if key != "yaml_file"}
+    (tmp_path / "six.yaml").write_text(yaml.safe_dump({**content, "nc": len(NAMES)}))
+    model = RTDETR(tmp_path / "six.yaml").load(weights)
+    assert model.names == dict(enumerate(reversed(NAMES)))
+    assert score_bias(model) == REVERSED[::-1]
+    other = RTDETR(NETWORK).load(weights)  # 80 classes
+    assert other.names[0] == "0"
+    assert other.model.state_dict()["model.0.patch_embed.0.c.weight"].unique().tolist() == [0.25]
+
+
+@pytest.fixture
+def published(weights, tmp_path) -> Path:
+    """Write a file like the published package: the whole model in float16, and training arguments."""
+    network = RTDETR(weights).model
+    network.yaml = {**network.yaml, "channels": 3, "modules": str(tmp_path / "code")}
+    file = tmp_path / "published.pt"
+    torch.save({"model": copy.deepcopy(network).half(), "ema": None, "epoch": -1, "train_args": {"lr0": 0.1}}, file)
+    return file
+
+
+def test_published_file_builds_a_model(published, weights):
+    ours, theirs = RTDETR(published), RTDETR(weights)
+    assert ours.names == theirs.names
+    assert "modules" not in ours.model.yaml  # a folder of code, which another file must not set
+    loaded = ours.model.state_dict()
+    for name, value in theirs.model.state_dict().items():
+        rounded = value.half().float() if value.is_floating_point() else value
+        assert loaded[name].dtype == value.dtype and torch.equal(loaded[name], rounded), name
+    assert ours.predict(np.zeros((64, 64, 3), np.uint8), imgsz=64)[0].names == theirs.names
+
+
+def test_published_file_trains_further_but_does_not_resume(published, prepared, shapes):
+    trainer = prepared(model=str(published))
+    assert score_bias(trainer) == REVERSED and trainer.starts_pretrained()
+    with pytest.raises(WeightsError, match="expected a checkpoint of this package"):
+        RTDETR(published).train(data=str(shapes), resume=True)
+
+
+def test_pickled_model_without_its_model_file_is_refused(published, tmp_path):
+    content = torch.load(published, weights_only=False)
+    del content["model"].yaml
+    torch.save(content, tmp_path / "bare.pt")
+    with pytest.raises(WeightsError, match=r"bare\.pt: contains \d+ tensors, but no model YAML\. Build the"):
+        RTDETR(tmp_path / "bare.pt")
