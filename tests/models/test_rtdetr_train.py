@@ -14,6 +14,7 @@ import yaml
 from tests.shapes import write_data
 from ultralytics import RTDETR
 from ultralytics.cfg import get_cfg
+from ultralytics.cfg.model_yaml import MODELS_DIR
 from ultralytics.data.synthetic import NAMES
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.nn.tasks import RTDETRDetectionModel
@@ -152,6 +153,13 @@ def test_classifier_weights_load_into_the_backbone(prepared, tmp_path):
     assert trainer.args.backbone_lr_ratio == 0.1  # pretrained
     assert not any(p.requires_grad for p in backbone.parameters()) and all(p.requires_grad for p in first.parameters())
     assert trainer.frozen_norms == [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+
+
+def test_a_backbone_with_weights_in_its_row_learns_at_a_tenth_of_the_rate(prepared, tmp_path):
+    torch.save({"model": RTDETR(NETWORK).model.model[0].state_dict()}, tmp_path / "m0.pth")
+    text = (MODELS_DIR / "rt-detr" / NETWORK).read_text()
+    (tmp_path / "net.yaml").write_text(text.replace("EfficientViT_M0, []", f"EfficientViT_M0, ['{tmp_path}/m0.pth']"))
+    assert prepared(model=str(tmp_path / "net.yaml")).args.backbone_lr_ratio == 0.1
 
 
 @pytest.mark.parametrize("option", ["pretrained", "backbone_weights"])
