@@ -1,27 +1,14 @@
 """The report of the convergence benchmark, on runs that were made up."""
 
 import json
-from pathlib import Path
 
+import convergence
+import convergence_report as report
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from ultralytics.cfg import get_cfg
+
 SETTINGS = {"data": "shapes.yaml", "imgsz": 160, "threads": 2, "minutes": 10}
-
-
-@pytest.fixture
-def report(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import convergence_report
-
-    return convergence_report
-
-
-@pytest.fixture
-def convergence(report):
-    import convergence
-
-    return convergence
 
 
 def run(config: str, seed: int, *map50: float) -> dict:
@@ -29,26 +16,24 @@ def run(config: str, seed: int, *map50: float) -> dict:
     return {"config": config, "seed": seed, "settings": SETTINGS, "points": points}
 
 
-def test_the_goal_is_reached_on_the_line_between_two_validations(report):
+def test_curves_are_read_on_the_line_between_two_validations():
     points = [{"minutes": 2.5 * (n + 1), "map50": value} for n, value in enumerate((0.2, 0.4, 0.8, 0.3))]
     assert report.minutes_to(points, 0.5) == pytest.approx(5.0 + 2.5 / 4)
     assert report.minutes_to(points, 0.1) == pytest.approx(1.25)
     assert report.minutes_to(points, 0.9) is None
-
-
-def test_a_run_that_went_on_for_longer_is_read_at_the_minutes(report):
+    # a longer run is read at the minutes
     points = [{"minutes": 4.0, "map50": 0.2, "map": 0.1}, {"minutes": 12.0, "map50": 0.6, "map": 0.3}]
     assert report.curve(points, 10.0) == pytest.approx(0.5)
     assert report.curve(points, 2.0, "map") == pytest.approx(0.05)
 
 
-def test_spread_says_how_many_reached_the_goal(report):
+def test_spread_says_how_many_reached_the_goal():
     assert report.spread([1.0, 2.0, 3.0], "{:.1f}") == "2.0 (1.0-3.0)"
     assert report.spread([1.0, None], "{:.1f}") == "1.0, reached by 1 of 2"
     assert report.spread([None, None], "{:.1f}") == "not reached"
 
 
-def test_table_picture_and_numbers_are_written(report, tmp_path):
+def test_table_picture_and_numbers_are_written(tmp_path):
     (tmp_path / "runs").mkdir()
     runs = [run("default", 0, 0.3, 0.6), run("default", 1, 0.2, 0.4), run("all", 0, 0.5, 0.7), run("all", 1, 0.1, 0.3)]
     for one in runs:
@@ -57,28 +42,22 @@ def test_table_picture_and_numbers_are_written(report, tmp_path):
     rows = (tmp_path / "convergence.md").read_text().splitlines()
     default = "| default | 2 | 3.00 | 8.3, reached by 1 of 2 | 0.500 (0.400-0.600) | 0.250 (0.200-0.300) | 200 |  |"
     assert rows[2] == default
-    assert rows[3].startswith(
-        "| all | 2 | 1.50 | 2.5, reached by 1 of 2 | 0.500 (0.300-0.700) |"
-    )  # half the time a step
+    half_the_time = "| all | 2 | 1.50 | 2.5, reached by 1 of 2 | 0.500 (0.300-0.700) |"
+    assert rows[3].startswith(half_the_time)  # of a step
     assert rows[3].endswith("| 1 of 2 seeds |")
     assert (tmp_path / "convergence.png").stat().st_size > 10_000
 
 
-def test_configurations_are_names_and_options_joined(convergence):
+def test_configurations_are_names_and_options_joined():
     assert convergence.options_of("all+denoising=20") == {**convergence.CONFIGS["all"], "denoising": 20}
     assert convergence.options_of("loss_class=focal+dense=0.3") == {"loss_class": "focal", "dense": 0.3}
     with pytest.raises(SystemExit, match="no configuration 'al'"):
         convergence.options_of("al")
-
-
-def test_every_option_of_the_configurations_exists(convergence):
-    from ultralytics.cfg import get_cfg
-
     for name in convergence.CONFIGS:
         assert get_cfg(overrides=convergence.options_of(name)).to_dict().items() >= convergence.CONFIGS[name].items()
 
 
-def test_the_watch_validates_at_even_intervals_and_ends_the_run(convergence):
+def test_the_watch_validates_at_even_intervals_and_ends_the_run():
     class Trainer:
         updates = 0
         metrics = {"metrics/mAP50(B)": 0.4, "metrics/mAP50-95(B)": 0.2}  # noqa: RUF012
@@ -95,13 +74,13 @@ def test_the_watch_validates_at_even_intervals_and_ends_the_run(convergence):
     assert second == {"steps": 7, "map50": pytest.approx(0.6), "map": pytest.approx(0.4)}
 
 
-def test_runs_with_other_settings_are_not_mixed(convergence, tmp_path):
+def test_runs_with_other_settings_are_not_mixed(tmp_path):
     convergence.refuse_other_settings(tmp_path, {"imgsz": 160}, {"imgsz": 160})
     with pytest.raises(SystemExit, match="imgsz 160 is now 320"):
         convergence.refuse_other_settings(tmp_path, {"imgsz": 160}, {"imgsz": 320})
 
 
-def test_seconds_are_compared_turn_by_turn(convergence):
+def test_seconds_are_compared_turn_by_turn():
     times = {"default": [1.0, 4.0, 2.0], "all": [1.5, 6.0, 2.0]}  # the second turn was slow for both
     assert convergence.compared(times, {}) == {"default": 2.0, "all": 3.0}
     assert convergence.compared(times, {"default": 1.0, "mal": 1.1}) == {"default": 1.0, "mal": 1.1, "all": 1.5}

@@ -1,11 +1,13 @@
-import pytest
+from pathlib import Path
 
-from benchmarks.interleave import Worker, in_turns, markdown, peers, timed
+import interleave
+import pytest
+from interleave import Worker, in_turns, markdown, peers, timed
 
 SERVER = """
 import sys
-sys.path.insert(0, {root!r})
-from benchmarks.interleave import serve
+sys.path.insert(0, {folder!r})
+from interleave import serve
 def prepare():
     print("a library says hello")
     def answer(request):
@@ -19,21 +21,18 @@ serve(prepare)
 
 
 @pytest.fixture
-def script(tmp_path, request):
+def script(tmp_path):
     file = tmp_path / "side.py"
-    file.write_text(SERVER.format(root=str(request.config.rootpath)))
+    file.write_text(SERVER.format(folder=str(Path(interleave.__file__).parent)))
     return file
 
 
-def test_a_worker_answers_whatever_libraries_print(script):
+def test_a_worker_answers_whatever_libraries_print_and_ends_with_the_error_of_its_side(script):
     worker = Worker(script, ["--serve", "x"])
     assert worker({"n": 3}) == [{"n": 3}, ["--serve", "x"]]
     assert worker(4) == [4, ["--serve", "x"]]
     worker.close()
     assert worker.process.returncode == 0
-
-
-def test_a_side_that_breaks_is_told(script):
     worker = Worker(script, [])
     with pytest.raises(SystemExit, match="broken side"):
         worker("fail")
@@ -52,6 +51,8 @@ def test_sides_take_turns_and_the_first_rounds_do_not_count():
     times = in_turns({"a": side("a"), "b": side("b")}, repeats=2, warmup=1)
     assert calls == ["a", "b"] * 3
     assert times == {"a": [3, 5], "b": [4, 6]}
+    assert timed(lambda: calls.append("once"), pause=0)() >= 0
+    assert calls[6:] == ["once"]
 
 
 def test_the_table_has_a_row_for_each_peer():
@@ -69,9 +70,3 @@ def test_minima_are_told_as_multiples_of_a_floor_where_there_is_one():
     assert [line.count("|") for line in lines] == [9] * 4
     assert lines[2].endswith("| 2.00 | 2.00 | 2.5 | 5.0 |")
     assert lines[3].endswith("| 1.00 | 1.00 |  |  |")
-
-
-def test_a_side_calls_what_it_times_once():
-    calls = []
-    assert timed(lambda: calls.append(1), pause=0)() >= 0
-    assert calls == [1]

@@ -1,25 +1,13 @@
 """What the benchmarks count, and that the plain training step does what ours does."""
 
-from pathlib import Path
-
 import pytest
+import scaling
 import torch
+import training
+from machine import operations
 from torch import nn
 
-from benchmarks.machine import operations
 from ultralytics.utils.torch_utils import ModelEMA
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def scripts(monkeypatch):
-    """The scripts import each other as they do when they are run."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import scaling
-    import training
-
-    return scaling, training
 
 
 def test_operations_of_attention_are_counted_too():
@@ -28,8 +16,7 @@ def test_operations_of_attention_are_counted_too():
     assert operations(lambda x: attention(x, x, x), torch.rand(1, 5, 8)) == 2 * (projections + products) / 1e9
 
 
-def test_windows_are_compared_with_the_maps_that_they_cover(scripts):
-    scaling, _ = scripts
+def test_windows_are_compared_with_the_maps_that_they_cover():
     assert [scaling.padding(448, stride) for stride in (8, 16, 32)] == [1, 1, 1]
     assert scaling.padding(640, 8) == (84 / 80) ** 2
     rows = [scaling.row((2, 320, 1), [0.2, 0.1, 0.3], {(2, 320, 1): 12.0})]
@@ -37,8 +24,7 @@ def test_windows_are_compared_with_the_maps_that_they_cover(scripts):
     assert scaling.markdown(rows).splitlines()[-1] == "| 2 | 320 | 1 | 100 | 200 | 488 | 1.1, 1.1, 1.96 | 12 |"
 
 
-def test_the_plain_average_is_that_of_our_trainer(scripts):
-    _, training = scripts
+def test_the_plain_average_is_that_of_our_trainer():
     network = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     ours = ModelEMA(network)
     optimizer, average = training.plain_updates(network)

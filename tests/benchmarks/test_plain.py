@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from plain import SIZES, PlainRTDETR, both
 
-from benchmarks.plain import SIZES, PlainRTDETR, both
 from tests.golden.fill import fill
 from tests.golden.inputs import image, train_batch
 from ultralytics.nn.tasks import RTDETRDetectionModel

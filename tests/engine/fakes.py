@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -109,3 +111,9 @@ def tiny_options(folder, **changes):
     base = {"epochs": 4, "batch": 2, "nbs": 2, "device": "cpu", "plots": False, "project": str(folder), "lr0": 0.01}
     base["multi_scale"] = False
     return get_cfg(overrides={**base, **changes})
+
+
+def results(folder: Path) -> list[dict[str, str]]:
+    """Rows of results.csv in a run folder, without the time."""
+    with open(folder / "results.csv", newline="") as file:
+        return [{key: value for key, value in row.items() if key != "time"} for row in csv.DictReader(file)]

@@ -84,17 +84,12 @@ def test_smallest_choice_of_all_ranks_is_used(monkeypatch, caplog, world, batch)
     assert f"batch=-1: using batch={batch} for 70% of 10.0 GB at 800 px" in caplog.text
 
 
-def test_cpu_uses_the_default_batch(tmp_path, caplog):
+def test_cpu_uses_the_default_batch_and_resume_keeps_it(tmp_path, caplog):
     with caplog.at_level("INFO", logger="ultralytics"):
         trainer = TinyTrainer(tiny_options(tmp_path, batch=-1, epochs=1))
         trainer.train()
     assert trainer.args.batch == 16 and trainer.train_loader.batch == 16
     assert "memory is measured on CUDA devices only; using batch=16 on cpu" in caplog.text
     assert "batch: 16" in (trainer.save_dir / "args.yaml").read_text()
-
-
-def test_resume_keeps_the_chosen_batch(tmp_path):
-    first = TinyTrainer(tiny_options(tmp_path, batch=-1, epochs=1))
-    first.train()
-    given = {"resume": str(first.last), "batch": -1, "epochs": 2}
+    given = {"resume": str(trainer.last), "batch": -1, "epochs": 2}
     assert TinyTrainer(tiny_options(tmp_path, **given), overrides=given).args.batch == 16

@@ -83,19 +83,15 @@ def test_500_boxes_in_an_image(tmp_path):
     assert max(count for count in seen if count) == 30 + 2 * 20
 
 
-def test_only_empty_images(tmp_path):
-    data = write(tmp_path, [(noise(seed=i), []) for i in range(3)], classes=80)
+def test_images_without_boxes(tmp_path):
+    options = {**QUICK, "project": str(tmp_path / "runs")}
     with pytest.raises(DataError, match="train: no boxes to train on in 3 images"):
-        RTDETR(NETWORK).train(data=data, project=str(tmp_path / "runs"), **QUICK)
-    metrics = RTDETR(NETWORK).val(data=data, imgsz=64, workers=0, plots=False, project=str(tmp_path / "runs"))
-    assert math.isnan(metrics.box.map)
-
-
-def test_training_without_validation_boxes(tmp_path):
-    data = write(tmp_path, [(noise(seed=i), [MIDDLE]) for i in range(2)], val=[(noise(), [])])
+        RTDETR(NETWORK).train(data=write(tmp_path / "train", [(noise(seed=i), []) for i in range(3)]), **options)
+    data = write(tmp_path / "val", [(noise(seed=i), [MIDDLE]) for i in range(2)], val=[(noise(), [])])
     model = RTDETR(NETWORK)
-    model.train(data=data, project=str(tmp_path / "runs"), **QUICK)
+    model.train(data=data, **options)
     assert model.trainer.epoch == 1 and math.isnan(model.trainer.fitness)
+    assert math.isnan(model.val(data=data, workers=0, plots=False, project=str(tmp_path / "runs")).box.map)
 
 
 @pytest.mark.parametrize("batch", [2, pytest.param(1, marks=pytest.mark.slow)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.engine.fakes import QuietModel, TinyLoader, TinyTrainer, tiny_options
+from tests.engine.fakes import QuietModel, TinyLoader, TinyTrainer, results, tiny_options
 from tests.shapes import write_shapes
 from ultralytics import RTDETR
 from ultralytics.engine.checkpoint import load_checkpoint
@@ -67,8 +66,7 @@ def run_two(folder, callbacks=None, trainer=SharedTrainer, **changes):
 
 
 def losses(folder: Path) -> list[list[float]]:
-    rows = csv.DictReader((folder / "results.csv").open())
-    return [[float(value) for key, value in row.items() if key != "time"] for row in rows]
+    return [[float(value) for value in row.values()] for row in results(folder)]
 
 
 @pytest.mark.parametrize("changes", [{}, {"nbs": 4}])

@@ -133,24 +133,18 @@ def test_streaming_is_lazy_but_a_missing_source_is_an_error_at_once(tmp_path):
 
 
 def test_results_can_be_changed_and_the_model_trained_afterwards():
-    class Learning(FixedModel):
-        def __init__(self):
-            super().__init__()
-            self.scale = nn.Parameter(torch.ones(()))
-
-        def forward(self, x):
-            y, extras = super().forward(x)
-            return y * self.scale, extras
-
-    model = Learning()
+    model = FixedModel()
+    model.y.requires_grad_()
     (result,) = predictor()(picture(), model)
     result.boxes.data[:, :4] += 1
     assert not result.boxes.data.requires_grad
     model(torch.zeros(1, 3, 32, 32))[0].sum().backward()
-    assert model.scale.grad is not None
+    assert model.y.grad is not None
 
 
 def test_everything_that_can_be_saved(folder, tmp_path):
+    predictor(tmp_path)(picture(), FixedModel())
+    assert not (tmp_path / "runs").exists()  # nothing is written unless asked for
     (folder / "other").mkdir()
     cv2.imwrite(str(folder / "other" / "p0.jpg"), picture())
     options = {"save": True, "save_txt": True, "save_conf": True, "save_crop": True}
@@ -165,11 +159,6 @@ def test_everything_that_can_be_saved(folder, tmp_path):
     assert (run / "labels/p0.txt").read_text() == "0 0.5 0.5 0.5 0.5 0.9\n0 0.2 0.2 0.1 0.1 0.6\n"
     predictor(tmp_path, save=True)(picture(), FixedModel())
     assert (tmp_path / "runs" / "predict2" / "image0.jpg").exists()
-
-
-def test_nothing_is_written_unless_asked(tmp_path):
-    predictor(tmp_path)(picture(), FixedModel())
-    assert not list(tmp_path.iterdir())
 
 
 def test_videos_are_saved_as_videos(tmp_path):
@@ -203,9 +192,10 @@ def test_feature_vectors_and_feature_maps(tmp_path):
 def test_callbacks_see_the_batch():
     seen = []
     events = ("on_predict_start", "on_predict_batch_start", "on_predict_postprocess_end", "on_predict_batch_end")
-    callbacks = {e: lambda p, e=e: seen.append((e, len(p.results))) for e in (*events, "on_predict_end")}
-    options = get_cfg(None, {"mode": "predict", "device": "cpu", "imgsz": 64, "save": False})
-    RTDETRPredictor(options, None, callbacks)([picture()] * 2, FixedModel())
+    predict = predictor()
+    for event in (*events, "on_predict_end"):
+        predict.add_callback(event, lambda p, event=event: seen.append((event, len(p.results))))
+    predict([picture()] * 2, FixedModel())
     assert seen == list(zip((*events, "on_predict_end"), (0, 0, 2, 2, 2), strict=True))
 
 
@@ -227,10 +217,11 @@ def test_options_that_do_not_fit_are_errors(caplog, monkeypatch):
         predictor()(picture())
     with pytest.raises(DataError, match="source: got None"):
         predictor()(None, FixedModel())
-    predictor(half=True)(picture(), FixedModel())
+    (result,) = predictor(half=True)(picture(), FixedModel())
     assert "half=True needs a CUDA GPU" in caplog.text
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.platform", "linux")
-    with pytest.raises(DeviceError, match="no display"):
-        predictor(show=True)(picture(), FixedModel())
+    for show in (result.show, lambda: predictor(show=True)(picture(), FixedModel())):
+        with pytest.raises(DeviceError, match=r"no display.*save=True"):
+            show()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ultralytics.engine.results import Boxes, Results
-from ultralytics.utils.errors import DeviceError, MissingPackageError
+from ultralytics.utils.errors import MissingPackageError
 
 ROWS = [[10.0, 20.0, 50.0, 60.0, 0.9, 1.0], [-5.0, 30.0, 30.0, 110.0, 0.8, 0.0], [0.0, 0.0, 20.0, 10.0, 0.3, 1.0]]
 SHAPE = (100, 200)
@@ -27,13 +27,9 @@ def tracked():
 @pytest.mark.parametrize("convert", [np.asarray, torch.as_tensor])
 def test_boxes_in_all_formats(convert):
     boxes = Boxes(convert(np.array(ROWS, np.float32)), SHAPE)
-    expected = {
-        "xyxy": [10, 20, 50, 60],
-        "xywh": [30, 40, 40, 40],
-        "xyxyn": [0.05, 0.2, 0.25, 0.6],
-        "xywhn": [0.15, 0.4, 0.2, 0.4],
-    }
-    for name, numbers in expected.items():
+    expected = {"xyxy": [10, 20, 50, 60], "xywh": [30, 40, 40, 40]}
+    relative = {"xyxyn": [0.05, 0.2, 0.25, 0.6], "xywhn": [0.15, 0.4, 0.2, 0.4]}
+    for name, numbers in {**expected, **relative}.items():
         value = getattr(boxes, name)
         assert type(value) is type(boxes.data)
         np.testing.assert_allclose(value[0], numbers, rtol=1e-6)
@@ -124,13 +120,8 @@ def test_save_crop(tmp_path):
 
 def test_tables():
     result = results()
-    first = result.summary(decimals=2)[0]
-    assert first == {
-        "name": "big/circle",
-        "class": 1,
-        "confidence": 0.9,
-        "box": {"x1": 10.0, "y1": 20.0, "x2": 50.0, "y2": 60.0},
-    }
+    box = {"x1": 10.0, "y1": 20.0, "x2": 50.0, "y2": 60.0}
+    assert result.summary(decimals=2)[0] == {"name": "big/circle", "class": 1, "confidence": 0.9, "box": box}
     assert json.loads(result.to_json()) == result.summary()
     assert result.summary(normalize=True)[0]["box"] == {"x1": 0.05, "y1": 0.2, "x2": 0.25, "y2": 0.6}
     rows = list(csv.DictReader(io.StringIO(result.to_csv())))
@@ -147,11 +138,3 @@ def test_data_frame(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MissingPackageError, match='pip install "pandas"'):
         results().to_df()
-
-
-def test_show_without_a_display(monkeypatch):
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    with pytest.raises(DeviceError, match=r"no display.*save=True"):
-        results().show()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.engine.fakes import results
 from ultralytics import RTDETR
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.utils.files import os as files
@@ -64,11 +64,6 @@ def whole(shapes, tmp_path_factory) -> Path:
     return folder / "exp"
 
 
-def outcome(folder: Path) -> tuple[dict, list[dict]]:
-    rows = list(csv.DictReader((folder / "results.csv").open()))
-    return load_checkpoint(folder / "weights" / "last.pt"), [{k: v for k, v in r.items() if k != "time"} for r in rows]
-
-
 # Three batches an epoch, two updates; last.pt is written at the start, after each update and after each epoch.
 @pytest.mark.parametrize(
     ("event", "number", "workers"),
@@ -96,10 +91,10 @@ def test_resume_after_a_kill_is_bit_exact(shapes, whole, tmp_path, event, number
         assert killed.returncode == -signal.SIGKILL, killed.stderr
     run = tmp_path / "exp"
     RTDETR(run / "weights" / "last.pt").train(resume=True, workers=workers)
-    (expected, expected_rows), (state, rows) = outcome(whole), outcome(run)
+    expected, state = (load_checkpoint(folder / "weights" / "last.pt") for folder in (whole, run))
     for part in ("model", "ema"):
         assert all(torch.equal(state[part][name], value) for name, value in expected[part].items())
-    assert rows == expected_rows
+    assert results(run) == results(whole)
 
 
 if __name__ == "__main__":

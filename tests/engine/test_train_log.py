@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-
 import pytest
 import torch
 
-from tests.engine.fakes import TinyTrainer, tiny_options
+from tests.engine.fakes import TinyTrainer, results, tiny_options
 from ultralytics.engine import train_log
 from ultralytics.engine.train_log import EpochProgress, RunClock
 
@@ -55,9 +53,9 @@ def test_results_and_parameter_groups(run):
     trainer, lines = run(epochs=1, backbone_lr_ratio=0.5, warmup_iters=0)
     names = "lr/pg0 backbone/decay, lr/pg1 backbone/no decay, lr/pg2 rest/decay, lr/pg3 rest/no decay"
     assert any(names in line for line in lines)
-    row = next(csv.DictReader(trainer.files.results.open()))
+    (row,) = results(trainer.save_dir)
     assert list(row) == [
-        "epoch", "time", "train/a_loss", "train/b_loss", "metrics/mAP50-95(B)", "val/a_loss", "val/b_loss",
+        "epoch", "train/a_loss", "train/b_loss", "metrics/mAP50-95(B)", "val/a_loss", "val/b_loss",
         "lr/pg0", "lr/pg1", "lr/pg2", "lr/pg3",
     ]  # fmt: skip
     assert [float(row[f"lr/pg{index}"]) for index in range(4)] == pytest.approx([0.005, 0.005, 0.01, 0.01])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 import signal
@@ -10,7 +9,7 @@ import signal
 import pytest
 import torch
 
-from tests.engine.fakes import TinyTrainer, tiny_options
+from tests.engine.fakes import TinyTrainer, results, tiny_options
 from ultralytics.engine import train_setup
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.train_state import NonFiniteLossError, TrainingInterrupted
@@ -36,26 +35,16 @@ def same_state(first: dict, second: dict) -> bool:
     return same_weights and all(torch.equal(a, b) for a, b in zip(*moments, strict=True))
 
 
-def rows(trainer: TinyTrainer) -> list[dict[str, str]]:
-    return [{k: v for k, v in row.items() if k != "time"} for row in csv.DictReader(trainer.files.results.open())]
-
-
 def test_files_of_a_run(tmp_path):
     trainer = run(tmp_path, save_period=2)
     assert sorted(file.name for file in trainer.save_dir.rglob("*") if file.is_file()) == [
         "args.yaml", "best.pt", "epoch2.pt", "epoch4.pt", "last.pt", "results.csv",
     ]  # fmt: skip
-    assert [row["epoch"] for row in rows(trainer)] == ["1", "2", "3", "4"]
+    assert [row["epoch"] for row in results(trainer.save_dir)] == ["1", "2", "3", "4"]
     last = load_checkpoint(trainer.last)
     assert (last["epoch"], last["best_fitness"], last["nc"], last["scaler"]) == (3, 0.4, 2, None)
     assert last["options"]["lr0"] == 0.01
     assert last["model"]["model.0.0.weight"].dtype == torch.float32
-
-
-def test_same_seed_gives_the_same_weights(tmp_path):
-    first, second = (load_checkpoint(run(tmp_path).last) for _ in range(2))
-    assert same_state(first, second)
-    assert not same_state(first, load_checkpoint(run(tmp_path, seed=1).last))
 
 
 @pytest.mark.parametrize("changes", [{}, {"nbs": 4}, {"cos_lr": True, "lrf": 0.1, "multi_scale": True, "imgsz": 64}])
@@ -77,26 +66,22 @@ def test_resume_after_interruption_is_bit_exact(tmp_path, stop_after, changes):
     resumed.train()
     assert done["epoch"] < 3
     assert same_state(load_checkpoint(whole.last), load_checkpoint(resumed.last))
-    assert rows(resumed) == rows(whole)
+    assert results(resumed.save_dir) == results(whole.save_dir)
+    assert results(resumed.save_dir) != results(run(tmp_path, seed=1, **changes).save_dir)
 
 
-def test_resume_of_a_finished_run_needs_more_epochs(tmp_path):
-    trainer = run(tmp_path, epochs=2)
-    with pytest.raises(OptionError, match="has finished its 2 epochs"):
-        resume(tmp_path, trainer.last).train()
-    longer = resume(tmp_path, trainer.last, epochs=3)
-    longer.train()
-    assert [row["epoch"] for row in rows(longer)] == ["1", "2", "3"]
-
-
-def test_resume_keeps_the_options_of_the_run(tmp_path):
+def test_resume_keeps_the_options_of_the_run_and_needs_more_epochs(tmp_path):
     trainer = run(tmp_path, epochs=2, lr0=0.02)
     weights = str(trainer.last)
+    with pytest.raises(OptionError, match="has finished its 2 epochs"):
+        resume(tmp_path, weights).train()
     # Of plain options, what differs from the defaults must have been written by the user.
     with pytest.raises(OptionError, match=r"lr0=0\.01: a resumed run keeps its lr0=0\.02"):
         TinyTrainer(tiny_options(tmp_path, resume=True, model=weights, lr0=0.01))
-    resumed = resume(tmp_path, True, model=weights, epochs=5, lr0=0.02)
-    assert (resumed.args.lr0, resumed.args.epochs, resumed.args.batch) == (0.02, 5, 2)
+    longer = resume(tmp_path, True, model=weights, epochs=3, lr0=0.02)
+    longer.train()
+    assert (longer.args.lr0, longer.args.batch) == (0.02, 2)
+    assert [row["epoch"] for row in results(longer.save_dir)] == ["1", "2", "3"]
 
 
 def test_resume_without_a_checkpoint_names_the_newest(tmp_path):
@@ -151,7 +136,7 @@ def test_first_non_finite_loss_rolls_back_and_halves_the_rate(tmp_path, caplog):
     assert "Epoch 2, batch 1: the loss is nan (a_loss nan, b_loss nan)" in caplog.text
     assert "Rolling back to the last checkpoint, epoch 2, batch 1, with half the learning rate" in caplog.text
     assert rates == [(epoch, pytest.approx(rate)) for epoch, rate in enumerate((0.01, 0.005, 0.005, 0.005))]
-    assert [row["epoch"] for row in rows(trainer)] == ["1", "2", "3", "4"]
+    assert [row["epoch"] for row in results(trainer.save_dir)] == ["1", "2", "3", "4"]
     assert all(value.isfinite().all() for value in trainer.ema.ema.state_dict().values())
 
 
@@ -199,18 +184,16 @@ def test_checkpoints_within_an_epoch(tmp_path):
 @pytest.mark.parametrize("damage", ["cut", "missing"])
 def test_resume_falls_back_to_the_newest_readable_checkpoint(tmp_path, damage, caplog):
     trainer = run(tmp_path, epochs=3, save_period=2)
-    trainer.best.unlink()  # a link to the content of last.pt
+    content = trainer.last.read_bytes()
+    trainer.best.unlink()
+    trainer.last.unlink()
     if damage == "cut":
-        content = trainer.last.read_bytes()
-        trainer.last.unlink()
         trainer.last.write_bytes(content[:2000])
-    else:
-        trainer.last.unlink()
     with caplog.at_level("WARNING", logger="ultralytics"):
         resumed = resume(tmp_path, trainer.last, epochs=4)
     assert "epoch2.pt, epoch 2" in caplog.text
     resumed.train()
-    assert [row["epoch"] for row in rows(resumed)] == ["1", "2", "3", "4"]
+    assert [row["epoch"] for row in results(resumed.save_dir)] == ["1", "2", "3", "4"]
 
 
 def test_gradient_accumulation_groups(tmp_path):
@@ -235,7 +218,7 @@ def test_gradient_accumulation_groups(tmp_path):
 def test_without_validation_the_last_weights_are_best(tmp_path):
     trainer = run(tmp_path, val=False)
     assert load_checkpoint(trainer.best)["epoch"] == 3
-    assert "val/a_loss" not in rows(trainer)[0]
+    assert "val/a_loss" not in results(trainer.save_dir)[0]
     assert trainer.metrics["metrics/mAP50-95(B)"] == 0.1  # the final validation takes place
 
 

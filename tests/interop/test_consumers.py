@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from tests.interop.networks import untrained_weights
+from tests.interop.networks import NETWORK
 from ultralytics import RTDETR
 from ultralytics.data.synthetic import NAMES
 from ultralytics.engine.results import Results
@@ -16,9 +17,12 @@ ROWS = [[10.0, 10.0, 50.0, 60.0, 0.9, 1.0], [100.0, 20.0, 150.0, 80.0, 0.8, 0.0]
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    # a path with "seg" or "obb" does not change the task
+    """Untrained weights with the names of the drawn shapes; "seg" or "obb" in their path does not change the task."""
     folder = tmp_path_factory.mktemp("segments-obb")
-    return untrained_weights(folder)
+    (folder / "tiny.yaml").write_text(yaml.safe_dump({**NETWORK, "nc": len(NAMES), "names": list(NAMES)}))
+    torch.manual_seed(0)
+    RTDETR(folder / "tiny.yaml").save(folder / "tiny.pt")
+    return folder / "tiny.pt"
 
 
 def frame(shift=0, rows=ROWS, kind=torch.tensor):
@@ -92,14 +96,11 @@ def sahi_model(weights):
     return sahi.AutoDetectionModel.from_pretrained(model_type="rtdetr", **given)
 
 
-def test_sahi_loads_the_model_as_a_detector(sahi_model):
-    assert sahi_model.category_names == list(NAMES)
-    assert not sahi_model.has_mask and not sahi_model.is_obb
-
-
-def test_sahi_gives_the_same_boxes(sahi_model, weights, tmp_path):
+def test_sahi_loads_a_detector_that_gives_the_same_boxes(sahi_model, weights, tmp_path):
     from sahi.predict import get_prediction
 
+    assert sahi_model.category_names == list(NAMES)
+    assert not sahi_model.has_mask and not sahi_model.is_obb
     picture = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)  # BGR
     cv2.imwrite(str(tmp_path / "a.png"), picture)
     theirs = get_prediction(str(tmp_path / "a.png"), sahi_model).object_prediction_list

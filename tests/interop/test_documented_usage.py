@@ -9,11 +9,8 @@ from copy import copy
 import numpy as np
 import pytest
 import torch
-import yaml
 from torch import nn
 
-from tests.interop.networks import NETWORK
-from tests.shapes import write_shapes
 from ultralytics import RTDETR
 from ultralytics.data.synthetic import NAMES
 from ultralytics.engine.checkpoint import load_checkpoint
@@ -25,27 +22,26 @@ from ultralytics.utils.errors import OptionError
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A folder with `shapes.yaml`, six images to train on and two to validate on, and `tiny.yaml`, a network."""
-    folder = tmp_path_factory.mktemp("home")
-    write_shapes(folder, train=6, val=2)
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(NETWORK))
-    return folder
+def settings(shapes):
+    """Options of a short run."""
+    sizes = {"imgsz": 64, "batch": 2, "epochs": 1, "workers": 0, "denoising": 4}
+    return {"data": str(shapes), **sizes, "device": "cpu", "plots": False, "verbose": False}
 
 
 @pytest.fixture
-def options(home, tmp_path):
-    files = {"data": str(home / "shapes.yaml"), "project": str(tmp_path), "name": "run"}
-    sizes = {"imgsz": 64, "batch": 2, "epochs": 1, "workers": 0, "denoising": 4}
-    return {**files, **sizes, "device": "cpu", "plots": False, "verbose": False}
+def options(settings, tmp_path):
+    return {**settings, "project": str(tmp_path), "name": "run"}
+
+
+@pytest.fixture
+def overrides(options, tiny):
+    return {**options, "model": str(tiny)}
 
 
 @pytest.fixture(scope="module")
-def weights(home, tmp_path_factory):
+def weights(settings, tiny, tmp_path_factory):
     """Weights of the network, by the published classes' own way: `RTDETRTrainer(overrides=...)`."""
-    given = {"model": str(home / "tiny.yaml"), "data": str(home / "shapes.yaml"), "imgsz": 64, "batch": 2, "epochs": 1}
-    where = {"project": str(tmp_path_factory.mktemp("runs")), "workers": 0, "device": "cpu", "plots": False}
-    trainer = RTDETRTrainer(overrides={**given, **where})
+    trainer = RTDETRTrainer(overrides={**settings, "model": str(tiny), "project": str(tmp_path_factory.mktemp("runs"))})
     trainer.train()
     return trainer.best
 
@@ -55,7 +51,7 @@ def test_a_trainer_by_itself(weights):
     assert set(RTDETR(weights).names.values()) == set(NAMES)
 
 
-def test_a_constructor_with_the_published_parameters(home, options):
+def test_a_constructor_with_the_published_parameters(tiny, options):
     class Mine(RTDETRTrainer):
         def __init__(self, cfg=None, overrides=None, _callbacks=None):
             super().__init__(cfg, overrides, _callbacks)
@@ -69,7 +65,7 @@ def test_a_constructor_with_the_published_parameters(home, options):
             super().__init__(cfg, overrides, _callbacks)
 
     called = []
-    model = RTDETR(home / "tiny.yaml")
+    model = RTDETR(tiny)
     for event in ("on_train_end", "on_val_end", "on_predict_end"):
         model.add_callback(event, lambda who, event=event: called.append((event, type(who))))
     model.train(trainer=Mine, **options)
@@ -79,7 +75,7 @@ def test_a_constructor_with_the_published_parameters(home, options):
     assert isinstance(model.predictor, MyPredictor)
 
 
-def test_get_model_with_a_custom_network_and_loss(options, weights):
+def test_get_model_with_a_custom_network_and_loss(weights, options):
     class HalvedLoss(RTDETRDetectionLoss):
         calls = 0
 
@@ -107,7 +103,7 @@ def test_get_model_with_a_custom_network_and_loss(options, weights):
     assert all(torch.equal(value, model.trainer.started_from[name]) for name, value in saved.items())
 
 
-def test_get_validator_and_build_dataset(home, options):
+def test_get_validator_and_build_dataset(overrides):
     class MyValidator(RTDETRValidator):
         batches = 0
 
@@ -131,14 +127,14 @@ def test_get_validator_and_build_dataset(home, options):
                 self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks
             )
 
-    trainer = Mine(overrides={**options, "model": str(home / "tiny.yaml")})
+    trainer = Mine(overrides=overrides)
     trainer.train()
     assert Mine.built == [("train", 2), ("val", 2)]
     assert Mine.loaded == [("train", 2, 0), ("val", 2, 0)]
-    assert MyValidator.batches == 2  # one after the epoch, one at the end
+    assert MyValidator.batches == 4  # two after the epoch, two at the end
 
 
-def test_validate_returns_metrics_and_the_fitness_of_best(home, options):
+def test_validate_returns_metrics_and_the_fitness_of_best(overrides):
     class ByRecall(RTDETRTrainer):
         fitnesses = iter([0.5, 0.9, 0.7])
 
@@ -151,7 +147,7 @@ def test_validate_returns_metrics_and_the_fitness_of_best(home, options):
                 self.best_fitness = fitness
             return {**metrics, "metrics/own": fitness}, fitness
 
-    trainer = ByRecall(overrides={**options, "model": str(home / "tiny.yaml"), "epochs": 3})
+    trainer = ByRecall(overrides={**overrides, "epochs": 3})
     epochs = []
     trainer.add_callback("on_fit_epoch_end", lambda t: epochs.append((t.epoch, t.fitness, t.best_fitness)))
     trainer.train()
@@ -161,7 +157,7 @@ def test_validate_returns_metrics_and_the_fitness_of_best(home, options):
     assert "metrics/own" in trainer.files.results.read_text().splitlines()[0]
 
 
-def test_a_callback_unfreezes_what_freeze_froze(home, options):
+def test_a_callback_unfreezes_what_freeze_froze(tiny, options):
     def thaw(trainer):
         if trainer.epoch == 1:
             for parameter in trainer.model.parameters():
@@ -173,7 +169,7 @@ def test_a_callback_unfreezes_what_freeze_froze(home, options):
             self.add_callback("on_train_epoch_start", thaw)
 
     weights, counts = [], []
-    model = RTDETR(home / "tiny.yaml")
+    model = RTDETR(tiny)
     model.add_callback("on_train_start", lambda t: weights.append(t.model.model[0].conv.weight.clone()))
     model.add_callback("on_train_epoch_end", lambda t: weights.append(t.model.model[0].conv.weight.clone()))
     model.add_callback("on_train_epoch_end", lambda t: counts.append(int(t.model.model[0].bn.num_batches_tracked)))
@@ -183,7 +179,7 @@ def test_a_callback_unfreezes_what_freeze_froze(home, options):
     assert counts == [0, 3]  # the statistics of its normalization, too
 
 
-def test_build_optimizer_and_set_model_attributes(home, options):
+def test_build_optimizer_and_set_model_attributes(overrides):
     class Mine(RTDETRTrainer):
         def set_model_attributes(self):
             super().set_model_attributes()
@@ -195,13 +191,13 @@ def test_build_optimizer_and_set_model_attributes(home, options):
             rest = [p for p in model.parameters() if id(p) not in chosen]
             return torch.optim.AdamW([{"params": backbone, "lr": lr * 0.1}, {"params": rest, "lr": lr}])
 
-    trainer = Mine(overrides={**options, "model": str(home / "tiny.yaml"), "lr0": 0.01, "lrf": 1.0})
+    trainer = Mine(overrides={**overrides, "lr0": 0.01, "lrf": 1.0})
     trainer.train()
     assert trainer.model.note == "mine"
     assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([0.001, 0.01])
 
 
-def test_optimizer_step_with_custom_clipping(home, options):
+def test_optimizer_step_with_custom_clipping(tiny, options):
     class Mine(RTDETRTrainer):
         rates = ()
 
@@ -215,20 +211,20 @@ def test_optimizer_step_with_custom_clipping(home, options):
                 self.ema.update(self.model)
             self.rates += (self.optimizer.param_groups[0]["lr"],)
 
-    model = RTDETR(home / "tiny.yaml")
+    model = RTDETR(tiny)
     given = {**options, "nbs": 2, "lr0": 0.01, "lrf": 0.1, "backbone_lr_ratio": 1.0}
     model.train(trainer=Mine, **given)
     assert model.trainer.updates == model.trainer.ema.updates == 3
     assert model.trainer.rates == pytest.approx((0.01, 0.007, 0.004))  # scheduled: 1 - 0.9 * update / 3
 
 
-def test_attributes_for_on_model_save(home, options):
+def test_attributes_for_on_model_save(overrides):
     seen = []
 
     def on_model_save(trainer):
         seen.append((trainer.best_fitness, trainer.loss_names, trainer.metrics, trainer.tloss))
 
-    trainer = RTDETRTrainer(overrides={**options, "model": str(home / "tiny.yaml")})
+    trainer = RTDETRTrainer(overrides=overrides)
     trainer.add_callback("on_model_save", on_model_save)
     trainer.train()
     ((fitness, names, metrics, losses),) = seen
@@ -237,7 +233,7 @@ def test_attributes_for_on_model_save(home, options):
     assert "metrics/mAP50-95(B)" in metrics
 
 
-def test_a_validator_by_itself(home, weights, options):
+def test_a_validator_by_itself(weights, options):
     validator = RTDETRValidator(args={**options, "model": str(weights)})
     validator.add_callback("on_val_start", lambda v: setattr(v, "started", True))
     assert validator().results_dict == RTDETR(weights).val(**options).results_dict
@@ -249,8 +245,8 @@ def test_a_validator_by_itself(home, weights, options):
         RTDETRValidator(args=options)()
 
 
-def test_a_predictor_by_itself(home, weights, tmp_path):
-    image = sorted((home / "shapes" / "images" / "val").iterdir())[0]
+def test_a_predictor_by_itself(shapes, weights, tmp_path):
+    image = sorted((shapes.parent / "shapes" / "images" / "val").iterdir())[0]
     given = {"model": str(weights), "source": str(image), "conf": 0.0, "device": "cpu", "imgsz": 64, "verbose": False}
     predictor = RTDETRPredictor(overrides={**given, "save": False})
     (result,) = predictor()

@@ -25,25 +25,16 @@ REVERSED = [float(i) for i in reversed(range(len(NAMES)))]
 
 
 @pytest.fixture
-def built(shapes, tmp_path):
-    """Build a trainer of RT-DETR on the shapes; its runs are in `tmp_path/runs`."""
+def prepared(shapes, tmp_path):
+    """Set up a trainer of RT-DETR on the shapes: its network has its initial weights; its runs are in `runs`."""
 
-    def build(network=None, **changes) -> RTDETRTrainer:
+    def prepare(network=None, setup=True, **changes) -> RTDETRTrainer:
         base = {"model": NETWORK, "data": str(shapes), "imgsz": 64, "batch": 2, "nbs": 2, "epochs": 1, "workers": 0}
         tiny = {"queries": 10, "denoising": 4, "device": "cpu", "plots": False, "project": str(tmp_path / "runs")}
         given = {**base, **tiny, **changes}
-        return RTDETRTrainer(get_cfg(overrides=given), given, model=network)
-
-    return build
-
-
-@pytest.fixture
-def prepared(built):
-    """Build a trainer and set it up: its network has its initial weights."""
-
-    def prepare(network=None, **changes) -> RTDETRTrainer:
-        trainer = built(network, **changes)
-        trainer.setup()
+        trainer = RTDETRTrainer(get_cfg(overrides=given), given, model=network)
+        if setup:
+            trainer.setup()
         return trainer
 
     return prepare
@@ -61,12 +52,12 @@ def test_options_reach_network_loss_and_parameter_groups(prepared):
 @pytest.mark.parametrize("missing", ["data", "model"])
 def test_missing_option_is_named(built, tmp_path, missing):
     with pytest.raises(OptionError, match=f"{missing}: which"):
-        built(**{missing: None}).train()
+        prepared(**{missing: None})
     assert not list(tmp_path.iterdir())
 
 
-def test_class_outputs_are_transferred_by_name(built, prepared, shapes, caplog):
-    first = built()
+def test_class_outputs_are_transferred_by_name(prepared, shapes, caplog):
+    first = prepared(setup=False)
     first.train()
     one_more = str(write_data(shapes.parent / "shapes", "one_more.yaml", [*NAMES, "hexagon"]))
     with caplog.at_level("INFO", logger="ultralytics"):

@@ -21,7 +21,7 @@ def test_callbacks_run_in_order():
     assert len(extended["on_train_start"]) == 3
 
 
-def test_unknown_event_suggests_the_nearest():
+def test_unknown_events_and_what_is_no_function_are_rejected():
     with pytest.raises(OptionError, match="did you mean 'on_train_epoch_end'"):
         Callbacks().add("on_train_epoch_ended", print)
     with pytest.raises(OptionError, match="expected a function, got 3"):
