@@ -50,7 +50,7 @@ def test_options_reach_network_loss_and_parameter_groups(prepared):
 
 
 @pytest.mark.parametrize("missing", ["data", "model"])
-def test_missing_option_is_named(built, tmp_path, missing):
+def test_missing_option_is_named(prepared, tmp_path, missing):
     with pytest.raises(OptionError, match=f"{missing}: which"):
         prepared(**{missing: None})
     assert not list(tmp_path.iterdir())
