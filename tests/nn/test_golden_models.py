@@ -10,7 +10,6 @@ import torch
 
 from tests.golden.fill import fill
 from tests.golden.inputs import image
-from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.flops import get_flops
 
@@ -61,18 +60,3 @@ def test_predictions_are_those_of_the_reference(reference):
         ):
             numbers = NUMBERS[f"{case['key']}_{name}"]
             assert np.abs(ours.numpy() - numbers).max() <= 1e-4 * np.abs(numbers).max(), (case["key"], name)
-
-
-@torch.no_grad()
-def test_fused_and_accelerated_predictions_are_those_of_the_model(reference):
-    """In float64, where no two queries are so close that rounding would swap them."""
-    model, expected = reference
-    case = expected["cases"][0]
-    model.double()
-    x = torch.from_numpy(image(case["seed"], case["H"], case["W"])).double()
-    before = model(x)
-    for fast in (for_inference(model), model.fuse()):
-        after = fast(x)
-        for a, b in zip((before[0], *before[1][:4]), (after[0], *after[1][:4]), strict=True):
-            assert (a - b).abs().max() <= 1e-10
-        assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fast.modules())

@@ -18,15 +18,15 @@ def working_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.parametrize("skip", [["onnx"], pytest.param([], marks=pytest.mark.slow)], ids=["quick", "all checks"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_passes_the_checks_and_learns(kind, capsys):
+def test_each_kind_passes_the_checks_and_learns(kind, skip, capsys):
     name = f"New{kind.title()}"
     command(name, kind, folder="my modules")
     shown = capsys.readouterr().out
     file, model_file = Path("my modules", f"{name}.py"), f"rtdetr-new{kind}.yaml"
     assert file.is_file() and f"yolo check module={name}" in shown and f"model={model_file}" in shown
-    args = {"fusion": [64]}.get(kind)
-    report = check_module(name, args, modules=["my modules"], skip=["onnx"])
+    report = check_module(name, {"fusion": [64]}.get(kind), modules=["my modules"], skip=skip)
     assert not report.failed, report.table()
     assert report["shapes"].status == "passed"
 
@@ -37,15 +37,6 @@ def test_each_kind_passes_the_checks_and_learns(kind, capsys):
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad is not None and p.grad.isfinite().all() for layer in used for p in layer.parameters())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_exports(kind):
-    name = f"Exported{kind.title()}"
-    command(name, kind, folder="modules")
-    report = check_module(name, {"fusion": [64]}.get(kind), modules=["modules"])
-    assert not report.failed, report.table()
 
 
 def test_several_modules_in_one_folder():

@@ -45,19 +45,12 @@ def test_the_command_writes_four_files(yolo, runs, tmp_path):
     assert yolo("table", "runs/val")[0] == 0 and (tmp_path / "runs/table/ablation2").is_dir()
 
 
-def test_runs_of_one_name_get_different_names(runs):
-    (runs / "other").mkdir()
-    (runs / "val2").rename(runs / "other" / "val")
-    assert [row[0] for row in compare_runs([runs / "val", runs / "other" / "val"]).rows] == ["runs/val", "other/val"]
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ((), "yolo table: runs= is missing"),
         (("runs/none",), "runs/none: no summary_table.csv in it; expected the folder of a validation"),
         (("runs",), "runs: no summary_table.csv in it; expected the folder of a validation"),
-        (("runs/val", "names=a,b"), "names: expected 1, one for each run, got 2"),
         (("wrong.csv",), "wrong.csv: no column 'Model'; expected a summary_table.csv"),
     ],
 )

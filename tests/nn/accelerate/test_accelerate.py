@@ -20,7 +20,7 @@ from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
 FILES = sorted((Path(ultralytics.__file__).parent / "cfg/models/rt-detr").glob("*.yaml"))
-FAST = ("rtdetr-efficientvit-m5", "rtdetr-r18", "rtdetr-efficientvit-m0-carafe", "rtdetr-timm", "rtdetr-torchvision")
+FAST = {f"rtdetr-{name}" for name in ("efficientvit-m0-carafe", "l", "resnet50", "r18", "timm", "torchvision")}
 
 
 @pytest.mark.parametrize(
