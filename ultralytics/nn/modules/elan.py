@@ -60,7 +60,6 @@ class SPPELAN(nn.Module):
     def __init__(self, c1, c2, c3, k=5):
         super().__init__()
         require_odd("SPPELAN", k=k)
-        self.c = c3
         self.cv1 = Conv(c1, c3, 1, 1)
         self.cv2, self.cv3, self.cv4 = (nn.MaxPool2d(k, stride=1, padding=k // 2) for _ in range(3))
         self.cv5 = Conv(4 * c3, c2, 1, 1)
