@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ultralytics.cfg import get_cfg
-from ultralytics.data.augment import train_transforms, val_transforms
+from ultralytics.data.augment import train_transforms
+from ultralytics.data.transforms.geometry import Resize
 from ultralytics.data.transforms.mix import GridMosaic
 from ultralytics.data.transforms.sample import Compose, Sample
 from ultralytics.utils.errors import OptionError
@@ -29,7 +30,7 @@ class Source:
 
 
 def pipeline(source: Source, **changes) -> Compose:
-    return train_transforms(get_cfg(overrides={"imgsz": SIZE, **changes}), source)
+    return train_transforms(get_cfg(overrides={"imgsz": SIZE, **changes}), source, SIZE)
 
 
 def outputs(source: Source, count: int = 40, **changes) -> list[Sample]:
@@ -71,7 +72,7 @@ def test_official_ends_in_images_only_flipped():
     source = Source()
     source.augment_enabled = False
     for seed, after in enumerate(outputs(source, augmentation="official", dense=1.0, fliplr=1.0)):
-        plain = val_transforms(SIZE)(source.load(seed % 8), np.random.default_rng(0))
+        plain = Resize(SIZE)(source.load(seed % 8), np.random.default_rng(0))
         assert np.array_equal(after.image, plain.image)  # one gray level: a flip does not show
         np.testing.assert_allclose(after.boxes[:, [2, 0]], SIZE - plain.boxes[:, [0, 2]])
         assert np.array_equal(after.boxes[:, [1, 3]], plain.boxes[:, [1, 3]])
@@ -80,7 +81,7 @@ def test_official_ends_in_images_only_flipped():
 def test_none_is_the_pipeline_of_validation():
     source = Source()
     for seed, after in enumerate(outputs(source, augmentation="none")):
-        assert same(after, val_transforms(SIZE)(source.load(seed % 8), np.random.default_rng(0)))
+        assert same(after, Resize(SIZE)(source.load(seed % 8), np.random.default_rng(0)))
     with pytest.raises(OptionError, match=r"dense=0\.5 needs augmentation=mosaic or official"):
         pipeline(source, augmentation="none", dense=0.5)
 

@@ -1,4 +1,4 @@
-"""Augmentation pipelines of training and validation, selected by the option `augmentation`.
+"""Augmentation pipelines of training, selected by the option `augmentation`.
 
 A new augmentation is a class in `transforms/` and its entry in a pipeline here.
 """
@@ -18,14 +18,9 @@ from ultralytics.utils.errors import OptionError
 DETAIL = 2  # times imgsz: longest side before the official pipeline, which crops parts of at least 0.3 of a side
 
 
-def train_transforms(options: Options, source: SampleSource, imgsz: int | None = None) -> Compose:
+def train_transforms(options: Options, source: SampleSource, imgsz: int) -> Compose:
     """Build the pipeline `options.augmentation` to (imgsz, imgsz); mixing draws samples from `source`."""
-    return PIPELINES[options.augmentation](options, source, imgsz or options.imgsz)
-
-
-def val_transforms(imgsz: int) -> Compose:
-    """Build the pipeline of validation: stretch to (imgsz, imgsz)."""
-    return Compose([Resize(imgsz)])
+    return PIPELINES[options.augmentation](options, source, imgsz)
 
 
 def mosaic_pipeline(options: Options, source: SampleSource, size: int) -> Compose:
@@ -56,10 +51,10 @@ def official_pipeline(options: Options, source: SampleSource, size: int) -> Comp
 
 
 def no_augmentation(options: Options, source: SampleSource, size: int) -> Compose:
-    """Build the pipeline of validation."""
+    """Build the transform of validation."""
     if options.dense:
         raise OptionError(f"dense={options.dense:g} needs augmentation=mosaic or official, got augmentation=none")
-    return val_transforms(size)
+    return Compose([Resize(size)])
 
 
 PIPELINES: dict[str, Callable[[Options, SampleSource, int], Compose]] = {

@@ -11,9 +11,10 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from ultralytics.cfg.options import Options
-from ultralytics.data.augment import DETAIL, train_transforms, val_transforms
+from ultralytics.data.augment import DETAIL, train_transforms
 from ultralytics.data.dataset import SINGLE_CLASS, DetectionDataset, ImageSource, epoch_order, select_labels
 from ultralytics.data.dataset_yaml import DatasetConfig
+from ultralytics.data.transforms.geometry import Resize
 from ultralytics.data.verify import scan_split
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.checks import usable_cores
@@ -41,7 +42,7 @@ def build_dataset(
         raise DataError(f"{where}: {split}: no boxes to train on in {len(labels)} images; {hint}")
     max_side = DETAIL * size if training and options.augmentation == "official" else None
     source = ImageSource(labels, size, max_side=max_side, cache=options.cache, seed=options.seed)
-    transforms = train_transforms(options, source, size) if training else val_transforms(size)
+    transforms = train_transforms(options, source, size) if training else Resize(size)
     return DetectionDataset(config, scan, source, transforms, {0: SINGLE_CLASS} if options.single_cls else config.names)
 
 

@@ -153,9 +153,12 @@ def output_shapes(
         try:
             output = _run_on_cpu(layer, [torch.ones(shape) for shape in inputs], takes_list)
         except Exception as error:  # a user's forward may fail in any way; it is reported with its line
+            # the line of the deepest frame outside torch
+            frames = [f for f in traceback.extract_tb(error.__traceback__) if "torch" not in Path(f.filename).parts]
+            line = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if len(frames) > 2 else ""
             raise ModelConfigError(
                 f"{where} fails on inputs {[tuple(shape) for shape in inputs]}: {type(error).__name__}: "
-                f"{first_line(error)}{_line_of(error)}"
+                f"{first_line(error)}{line}"
             ) from error
     if shapes := [tuple(t.shape) for t in flatten_tensors(output)]:
         return shapes
@@ -194,9 +197,3 @@ def _run_on_cpu(layer: nn.Module, inputs: Sequence[Tensor], takes_list: bool) ->
     finally:
         for module, training in modes.items():
             module.training = training
-
-
-def _line_of(error: BaseException) -> str:
-    """Return ` (FILE, line N)` of the deepest frame outside torch."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "torch" not in Path(f.filename).parts]
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if len(frames) > 2 else ""

@@ -51,12 +51,10 @@ class Table:
 
     @property
     def cells(self) -> list[list[str]]:
-        """Formatted rows."""
         return [[c.show(cell) for c, cell in zip(self.columns, row, strict=True)] for row in self.rows]
 
     @property
     def titles(self) -> list[str]:
-        """Titles of the columns."""
         return [column.title for column in self.columns]
 
     def text(self) -> str:
