@@ -1,7 +1,5 @@
 """A data set of drawn shapes that is small enough for a test."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

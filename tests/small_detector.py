@@ -1,7 +1,5 @@
 """A small detector with the kinds of layers that exports have trouble with, filled so that its queries differ."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """The `yolo` command and the scripts, with a stand-in for RTDETR that records its calls."""
 
-from __future__ import annotations
-
 import os
 import runpy
 import subprocess

@@ -1,7 +1,5 @@
 """Examples in docstrings run, and the most used public names have one."""
 
-from __future__ import annotations
-
 import doctest
 import importlib
 import inspect

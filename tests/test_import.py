@@ -1,7 +1,5 @@
 """Importing the package has no effects: no files, environment, network or patched libraries, and no torch."""
 
-from __future__ import annotations
-
 import json
 import pkgutil
 import subprocess

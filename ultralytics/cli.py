@@ -4,8 +4,6 @@
 is a string, `lr0=1e-4` a number, `device=0,1` two GPUs. Nothing is evaluated.
 """
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import os

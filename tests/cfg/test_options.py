@@ -1,7 +1,5 @@
 """Options: defaults, resolution, unknown and unsupported names, and the table for the docs page."""
 
-from __future__ import annotations
-
 import dataclasses
 import pickle
 import re

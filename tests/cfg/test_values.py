@@ -1,7 +1,5 @@
 """Conversion, checking and parsing of option values."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pipelines of the option `augmentation`, with and without `dense` and `close_mosaic`."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

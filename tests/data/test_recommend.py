@@ -1,7 +1,5 @@
 """Recommendations: each for the data it is meant for, and none for data like that of the paper."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The documentation: the site builds without warnings, and both languages have the same structure."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Checks of the system, packages, image sizes and device names."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

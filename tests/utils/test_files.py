@@ -1,7 +1,5 @@
 """Run folders, atomic writes, and the readers of YAML and JSON. Weights files: see tests/engine/test_checkpoint.py."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

@@ -1,7 +1,5 @@
 """Devices, seeds, mixed precision, torch.compile, EMA, and BatchNorm layers that get one image."""
 
-from __future__ import annotations
-
 import copy
 import logging
 import math

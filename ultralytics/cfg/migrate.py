@@ -3,8 +3,6 @@
 Unsupported options are errors and never ignored, so that no result is reported for an option without effect.
 """
 
-from __future__ import annotations
-
 _OTHER_NAMES = {
     "model": "weights",
     "batch": "batch_size bs",

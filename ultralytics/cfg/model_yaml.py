@@ -1,7 +1,5 @@
 """Read model files: find them, parse them with line numbers, and check the form of their rows."""
 
-from __future__ import annotations
-
 import ast
 import math
 import re

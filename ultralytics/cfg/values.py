@@ -4,8 +4,6 @@
 `parse_value` reads text from the command line first.
 """
 
-from __future__ import annotations
-
 import ast
 import math
 import os

@@ -3,8 +3,6 @@
 A new augmentation is a class in `transforms/` and its entry in a pipeline here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from ultralytics.cfg.options import Options

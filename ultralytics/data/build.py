@@ -1,7 +1,5 @@
 """Build data sets and loaders from options."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 

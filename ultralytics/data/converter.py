@@ -1,7 +1,5 @@
 """Convert COCO, Pascal VOC and VisDrone labels to YOLO text, and download data sets that are published in them."""
 
-from __future__ import annotations
-
 import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Sequence

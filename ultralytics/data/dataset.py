@@ -1,7 +1,5 @@
 """One split of a data set: labels, images loaded at network scale, and augmented samples."""
 
-from __future__ import annotations
-
 import math
 import re
 import shutil

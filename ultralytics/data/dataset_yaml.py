@@ -1,7 +1,5 @@
 """Data YAML: image folders, class names, and how to obtain a missing data set."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

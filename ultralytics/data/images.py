@@ -1,7 +1,5 @@
 """Read image files, and resize them to the network's input size."""
 
-from __future__ import annotations
-
 import io
 import os
 import struct

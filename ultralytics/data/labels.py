@@ -1,7 +1,5 @@
 """Read the boxes of one image from a YOLO text file or a COCO json, and report invalid ones."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Prediction sources: find the images, videos and streams of a source, and yield batches of frames."""
 
-from __future__ import annotations
-
 import csv
 import glob
 from collections import deque

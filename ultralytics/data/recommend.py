@@ -3,8 +3,6 @@
 The defaults are those of the paper for COCO (118,000 images). docs/en/data.md lists the conditions.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 

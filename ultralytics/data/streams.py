@@ -1,7 +1,5 @@
 """Frames of videos, cameras, network streams and the screen."""
 
-from __future__ import annotations
-
 import atexit
 import re
 import threading

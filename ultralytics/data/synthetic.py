@@ -1,7 +1,5 @@
 """Synthetic data set: six kinds of shapes on textured backgrounds. The same seed gives the same files."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

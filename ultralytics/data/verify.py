@@ -1,7 +1,5 @@
 """Scan all image and label files of a split and report problems; later runs read the label cache."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

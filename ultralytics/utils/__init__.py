@@ -1,7 +1,5 @@
 """Version, logger and paths, which all layers share. Importing this imports no torch."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Checks of the system, of packages, image sizes and device names. Importing this imports no torch."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import platform

@@ -1,7 +1,5 @@
 """Distributed training: rank, world size and collectives. Without a process group they act as a single rank."""
 
-from __future__ import annotations
-
 import logging
 import os
 import time

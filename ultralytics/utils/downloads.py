@@ -1,7 +1,5 @@
 """Network access of the package: only for missing data sets or weights, and images behind an address."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tarfile

@@ -1,7 +1,5 @@
 """Errors that users can fix. Messages have where, what, got, expected and what to do; the CLI prints one line."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

@@ -3,8 +3,6 @@
 Files of `torch.save` are read as plain data (tensors, numbers, strings, lists); no code in them is executed.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import pickle

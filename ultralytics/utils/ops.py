@@ -1,7 +1,5 @@
 """Box formats, clipping, scaling and overlaps. Functions without torch in their types take arrays and tensors."""
 
-from __future__ import annotations
-
 import math
 from typing import TypeVar
 

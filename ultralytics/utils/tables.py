@@ -1,7 +1,5 @@
 """Tables as text, Markdown, LaTeX (booktabs) and CSV."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

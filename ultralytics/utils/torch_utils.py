@@ -1,7 +1,5 @@
 """Devices, seeds, mixed precision, the average of the weights (EMA), and folding of BatchNorm."""
 
-from __future__ import annotations
-
 import math
 import random
 import time

@@ -1,7 +1,5 @@
 """The photometric distortion against torchvision's, whose ranges the official RT-DETR configuration uses."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Zoom-out, IoU crop and box cleanup against torchvision's transforms of the same names."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

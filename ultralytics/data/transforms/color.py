@@ -1,7 +1,5 @@
 """Color transforms: HSV jitter, and the photometric distortion of SSD (Liu et al., https://arxiv.org/abs/1512.02325)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 

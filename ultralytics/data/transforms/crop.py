@@ -4,8 +4,6 @@ Limits and order of decisions are those of torchvision's transforms of these nam
 configuration.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import cv2

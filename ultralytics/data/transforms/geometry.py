@@ -1,7 +1,5 @@
 """Transforms that move pixels and boxes: resize, flip, affine and perspective."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Transforms that combine several samples into one image: mosaic, mixup, grid mosaic."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Sample: what transforms take and return."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
