@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from contextlib import closing
-from types import ModuleType
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -89,9 +89,7 @@ class Desktop:
 
 @pytest.fixture
 def desktop(monkeypatch):
-    package = ModuleType("mss")
-    package.MSS = Desktop
-    monkeypatch.setitem(sys.modules, "mss", package)
+    monkeypatch.setitem(sys.modules, "mss", SimpleNamespace(MSS=Desktop))
     monkeypatch.setattr(streams, "SCREEN_FPS", 1000.0)
 
 

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from urllib.parse import urlparse
 
+import numpy as np
+
 from ultralytics.data.images import probe_image
 from ultralytics.data.labels import read_coco_json
 from ultralytics.utils import LOGGER
 from ultralytics.utils.downloads import download, extract
 from ultralytics.utils.errors import DataError
+from ultralytics.utils.ops import xyxy2xywhn
 
 COCO_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # of 1..90, without a category
 VISDRONE_CLASSES = 10  # categories 1..10; 0 is for ignored regions, 11 for other objects
@@ -148,11 +151,7 @@ def _move(source: Path, target: Path) -> None:
 
 def _normalize(boxes: Iterable[Box], shape: tuple[int, int]) -> list[Box]:
     """Convert pixels of an image of `shape` (h, w) to class, cx, cy, w, h in 0..1."""
-    height, width = shape
-    return [
-        (c, (x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
-        for c, x1, y1, x2, y2 in boxes
-    ]
+    return [(c, *xyxy2xywhn(np.array(corners), w=shape[1], h=shape[0])) for c, *corners in boxes]
 
 
 def _write_rows(file: Path, rows: Iterable[Box]) -> None:
