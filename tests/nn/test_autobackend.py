@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tests.nn.formats.test_metadata import PUBLISHED
-from tests.small_detector import write_weights
+from tests.shapes import write_data, write_shapes
+from tests.small_detector import CLASSES, write_weights
 from ultralytics import RTDETR
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats.metadata import Metadata
@@ -56,15 +57,12 @@ def test_images_run_in_groups_of_the_fixed_batch(exported):
 
 
 def test_validation_and_prediction_match_the_network(exported, tmp_path):
-    from ultralytics.data.synthetic import generate_shapes
-
     weights, file = exported
-    generate_shapes(tmp_path / "shapes", images_train=1, images_val=5, size=64)
+    write_shapes(tmp_path, train=1, val=5)
     for label in (tmp_path / "shapes/labels").rglob("*.txt"):  # of six classes three
         rows = [line for line in label.read_text().splitlines(keepends=True) if line[0] in "012"]
         label.write_text("".join(rows))
-    data = {"path": str(tmp_path / "shapes"), "train": "images/train", "val": "images/val"}
-    data["names"] = list(RTDETR(file).names.values())
+    data = str(write_data(tmp_path / "shapes", "three.yaml", CLASSES))
     options = {"data": data, "plots": False, "workers": 0, "imgsz": 64, "project": str(tmp_path / "runs")}
     ours, theirs = (RTDETR(m).val(**options).results_dict for m in (weights, file))
     assert ours == pytest.approx(theirs, abs=1e-3, nan_ok=True)

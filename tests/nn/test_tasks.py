@@ -12,9 +12,9 @@ import yaml
 
 from tests.nn.test_parser import small
 from tests.nn.test_registry import GATE
+from tests.shapes import write_shapes
 from ultralytics import RTDETR
 from ultralytics.cfg.options import get_cfg
-from ultralytics.data.synthetic import NAMES, generate_shapes
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
 QUICK = {"imgsz": 64, "batch": 2, "epochs": 1, "queries": 10, "denoising": 4, "device": "cpu", "plots": False}
@@ -72,8 +72,7 @@ def outside(tmp_path) -> tuple[Path, Path, dict]:
     folder.mkdir()
     (folder / "OutsideGate.py").write_text(GATE.format(name="OutsideGate"))
     (tmp_path / "net.yaml").write_text(yaml.safe_dump(small([-1, 1, "OutsideGate", []], nc=6)))
-    generate_shapes(tmp_path / "shapes", images_train=4, images_val=2, size=64, seed=0)
-    data = {"path": str(tmp_path / "shapes"), "train": "images/train", "val": "images/val", "names": list(NAMES)}
+    data = str(write_shapes(tmp_path, train=4, val=2))
     return folder, tmp_path / "net.yaml", {"data": data, "modules": str(folder), "project": str(tmp_path), **QUICK}
 
 
