@@ -236,9 +236,9 @@ class Watch:
         if trainer.updates < self.due[0]:
             return
         self.due = [step for step in self.due if step > trainer.updates]
-        trainer.validate()
-        metrics = {"map50": trainer.metrics["metrics/mAP50(B)"], "map": trainer.metrics["metrics/mAP50-95(B)"]}
-        self.points.append({"steps": trainer.updates, **metrics})
+        metrics, _ = trainer.validate()
+        accuracy = {"map50": metrics["metrics/mAP50(B)"], "map": metrics["metrics/mAP50-95(B)"]}
+        self.points.append({"steps": trainer.updates, **accuracy})
         print(f"point {self.points[-1]}", flush=True)
         if not self.due:
             raise Done

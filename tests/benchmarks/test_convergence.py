@@ -64,6 +64,7 @@ def test_the_watch_validates_at_even_intervals_and_ends_the_run():
 
         def validate(self):
             self.metrics = {key: value + 0.1 for key, value in self.metrics.items()}
+            return self.metrics, 0.0
 
     watch, trainer = convergence.Watch(steps=7, points=2), Trainer()
     with pytest.raises(convergence.Done):

@@ -1,7 +1,5 @@
 """A trainer whose parts take milliseconds: a linear model on numbers made from the epoch and the index."""
 
-from __future__ import annotations
-
 import csv
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """batch=-1: the choice from measured memory, with a simulated GPU."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import pytest

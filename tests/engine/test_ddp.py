@@ -1,7 +1,5 @@
 """Training in two processes on the CPU equals one process with the joint batch; failures of a process."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path

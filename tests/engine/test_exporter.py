@@ -89,15 +89,6 @@ def test_int8_export_is_calibrated_on_the_data_set(kind, own, tmp_path, capfd):
         assert not any("/model.9/" in node.name for node in nodes if node.name.startswith("/"))
 
 
-def test_export_does_not_change_the_network(own):
-    model = RTDETR(own)
-    before = {name: value.clone() for name, value in model.model.state_dict().items()}
-    model.export(format="torchscript", imgsz=64)
-    after = model.model.state_dict()
-    assert before.keys() == after.keys() and all(torch.equal(value, after[name]) for name, value in before.items())
-    assert not model.model.model[-1].export and not model.model.fused
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -175,16 +166,20 @@ def test_mismatch_raises_and_keeps_the_file(own, monkeypatch):
     assert own.with_suffix(".torchscript").is_file()
 
 
-def test_callbacks_run_and_the_exporter_works_alone(own):
-    seen = []
-    model = RTDETR(own)
+def test_exporter_runs_callbacks_and_does_not_change_the_network(own):
+    seen, model = [], RTDETR(own)
+    before = {name: value.clone() for name, value in model.model.state_dict().items()}
     model.add_callback("on_export_start", lambda exporter: seen.append(exporter.file))
     model.add_callback("on_export_end", lambda exporter: seen.append(str(exporter.difference)))
     model.export(format="torchscript", imgsz=64)
     assert seen[0] is None and "48 queries" in seen[1]
+    # by itself
     exporter = Exporter(overrides={"format": "torchscript", "imgsz": 64, "batch": 1, "model": str(own)})
     exporter.add_callback("on_export_end", lambda exporter: seen.append(exporter.file))
-    assert exporter(model=RTDETR(own).model) == str(own.with_suffix(".torchscript")) == str(seen[-1])
+    assert exporter(model=model.model) == str(own.with_suffix(".torchscript")) == str(seen[-1])
+    after = model.model.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(value, after[name]) for name, value in before.items())
+    assert not model.model.model[-1].export and not model.model.fused
 
 
 def test_exported_model_only_predicts_and_validates(own):

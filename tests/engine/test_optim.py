@@ -1,7 +1,5 @@
 """Parameter groups, learning rate schedule and frozen layers."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -185,8 +185,7 @@ def test_feature_vectors_and_feature_maps(tmp_path):
     assert [v.shape for v in vectors] == [(8,), (8,)] and vectors[0][0] == 1 and vectors[1][0] == 0
     assert not (tmp_path / "runs").exists()
     assert len(predictor(tmp_path, visualize=True)([picture(), picture()], FixedModel())) == 2
-    assert (tmp_path / "runs/predict/features/image0/layer0.png").exists()
-    assert (tmp_path / "runs/predict/features/image1/layer0.png").exists()
+    assert all((tmp_path / f"runs/predict/features/image{i}/layer0.png").exists() for i in (0, 1))
 
 
 def test_callbacks_see_the_batch():
@@ -199,14 +198,11 @@ def test_callbacks_see_the_batch():
     assert seen == list(zip((*events, "on_predict_end"), (0, 0, 2, 2, 2), strict=True))
 
 
-def test_a_source_of_which_nothing_can_be_read_is_an_error(tmp_path, caplog):
+def test_options_and_sources_that_do_not_fit_are_errors(tmp_path, caplog, monkeypatch):
     (tmp_path / "a.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match="source: none of its 1 images and videos could be read"):
         predictor()(tmp_path, FixedModel())
     assert "a.jpg" in caplog.text and "skipped" in caplog.text
-
-
-def test_options_that_do_not_fit_are_errors(caplog, monkeypatch):
     with pytest.raises(OptionError, match="RT-DETR has no test-time augmentation"):
         predictor(augment=True)
     with pytest.raises(OptionError, match="embed and visualize"):

@@ -1,7 +1,5 @@
 """A run that is killed (SIGKILL) and resumed ends bit-exactly like an uninterrupted one."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

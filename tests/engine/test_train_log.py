@@ -1,7 +1,5 @@
 """Progress lines, remaining time, results.csv and the summary of a run."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """The training loop on a model that takes milliseconds: steps, checkpoints, resume, rollback, interruption."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

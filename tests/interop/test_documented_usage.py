@@ -46,11 +46,6 @@ def weights(settings, tiny, tmp_path_factory):
     return trainer.best
 
 
-def test_a_trainer_by_itself(weights):
-    assert weights.name == "best.pt"
-    assert set(RTDETR(weights).names.values()) == set(NAMES)
-
-
 def test_a_constructor_with_the_published_parameters(tiny, options):
     class Mine(RTDETRTrainer):
         def __init__(self, cfg=None, overrides=None, _callbacks=None):
@@ -274,6 +269,7 @@ def test_results_with_their_frames_by_a_callback(weights):
 def test_callbacks_are_set_and_cleared_by_name(weights):
     called = []
     model = RTDETR(weights)
+    assert set(model.names.values()) == set(NAMES)
     model.add_callback("on_predict_start", lambda _: called.append("first"))
     model.set_callback("on_predict_start", lambda _: called.append("second"))
     picture = np.zeros((40, 60, 3), np.uint8)

@@ -1,7 +1,5 @@
 """Options, classes and weights of RT-DETR's trainer, and `RTDETR.load`, on a few drawn images."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 
@@ -70,31 +68,13 @@ def test_class_outputs_are_transferred_by_name(prepared, shapes, caplog):
         prepared(data=one_more, resume=str(first.last), epochs=2)
 
 
-FIXED = """
-import torch
-from torch import nn
-
-
-class Placed(nn.Module):
-    def __init__(self, dim, size):
-        super().__init__()
-        self.place = nn.Parameter(torch.zeros(1, dim, *size))
-
-    def forward(self, x):
-        return x + self.place
-"""
-
-
-def test_multi_scale_is_disabled_for_a_network_of_fixed_size(tmp_path, caplog):
-    (tmp_path / "modules").mkdir()
-    (tmp_path / "modules" / "placed.py").write_text(FIXED)
-    rows = [[-1, 1, "Conv", [16, 3, 2]]] * 5 + [[-1, 1, "Placed", [[20, 20]]]]
-    head = [[[2, 3, 5], 1, "RTDETRDecoder", ["nc", 32, 10, 2, 4, 1]]]
-    fixed = {"nc": 3, "modules": [str(tmp_path / "modules")], "backbone": rows, "head": head}
-    for model, kept in ((fixed, False), (NETWORK, True)):
-        trainer = RTDETRTrainer(get_cfg(overrides={"imgsz": 640, "device": "cpu"}))
-        trainer.disable_multi_scale_if_fixed(RTDETRDetectionModel(model))
-        assert trainer.args.multi_scale is kept
+def test_multi_scale_is_disabled_for_a_network_of_fixed_size(tiny, caplog):
+    trainer, network = RTDETRTrainer(get_cfg(overrides={"imgsz": 640, "device": "cpu"})), RTDETRDetectionModel(tiny)
+    trainer.disable_multi_scale_if_fixed(network)
+    assert trainer.args.multi_scale
+    network.model[2].register_forward_hook(lambda layer, inputs, maps: maps + maps.new_zeros(1, 1, 20, 20))
+    trainer.disable_multi_scale_if_fixed(network)
+    assert not trainer.args.multi_scale
     assert "multi_scale: turned off, as the network does not accept images of" in caplog.text
 
 

@@ -1,7 +1,5 @@
 """`batch=-1`: fit the memory of small training steps with a line to find the largest batch the GPU holds."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from statistics import linear_regression

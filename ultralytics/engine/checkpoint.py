@@ -1,7 +1,5 @@
 """Checkpoints: the run folder, saving and loading weights, and resuming a run."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Export of a trained detector to another runtime, followed by a comparison with PyTorch."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Parameter groups, optimizer, learning rate schedule and frozen layers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Prediction: batches of frames through the network, and one `Results` for each frame."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing

@@ -1,7 +1,5 @@
 """Setup of a training run, before its first batch: options, data, model, optimizer, run folder, resume."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The training loop: epochs, steps, validation, checkpoints. What happens before the first batch: `train_setup.py`."""
 
-from __future__ import annotations
-
 import math
 import random
 import time

@@ -1,7 +1,5 @@
 """Validation: run the model over a labeled split, match its detections, log, draw and save the metrics."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Mapping

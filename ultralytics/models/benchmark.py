@@ -1,7 +1,5 @@
 """Speed of a network, and a benchmark of exports: accuracy, speed, file size and memory of each in one table."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """Registration and order of callbacks."""
 
-from __future__ import annotations
-
 import pytest
 
 from ultralytics.utils.callbacks import Callbacks
@@ -16,7 +14,7 @@ def test_callbacks_run_in_order():
     extended.add("on_train_start", lambda source: seen.append(("third", source)))
     callbacks.run("on_train_start", "trainer")
     assert seen == [("first", "trainer"), ("second", "trainer")]
-    callbacks.clear("on_train_start")
+    callbacks["on_train_start"].clear()
     assert not callbacks["on_train_start"]
     assert len(extended["on_train_start"]) == 3
 

@@ -1,7 +1,5 @@
 """Loggers: what a run sends, failures, and each tracker: against a fake package, or the real one if installed."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Prediction and validation with RT-DETR: images are stretched to the network input, and there is no NMS."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

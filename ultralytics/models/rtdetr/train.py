@@ -1,7 +1,5 @@
 """Training of RT-DETR."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import nn

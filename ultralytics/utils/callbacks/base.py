@@ -50,10 +50,6 @@ class Callbacks:
         """Return a copy, to which more functions can be added for one run."""
         return Callbacks(self._attached)
 
-    def clear(self, event: str) -> None:
-        """Detach all functions of an event."""
-        self[event].clear()
-
     def run(self, event: str, source: object) -> None:
         """Call every function attached to `event` with `source`; exceptions propagate."""
         for function in self[event]:
@@ -77,12 +73,12 @@ class CallbacksMixin:
 
     def set_callback(self, event: str, function: Callback) -> None:
         """Call only `function` at an event."""
-        self.callbacks.clear(event)
-        self.callbacks.add(event, function)
+        self.clear_callback(event)
+        self.add_callback(event, function)
 
     def clear_callback(self, event: str) -> None:
         """Detach all functions of an event."""
-        self.callbacks.clear(event)
+        self.callbacks[event].clear()
 
     def run_callbacks(self, event: str) -> None:
         """Call the functions of an event with this object."""

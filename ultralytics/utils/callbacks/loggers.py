@@ -1,7 +1,5 @@
 """Experiment trackers as callbacks: TensorBoard, Weights & Biases, MLflow and ClearML (option `loggers`)."""
 
-from __future__ import annotations
-
 import math
 import os
 import time
