@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.shapes import write_data
 from tests.small_detector import CLASSES, write_weights
 from ultralytics.data.synthetic import generate_shapes
 from ultralytics.models import benchmark
@@ -43,9 +44,7 @@ def data(tmp_path_factory) -> str:
     generate_shapes(root, images_train=1, images_val=4, size=64)
     for label in (root / "labels").rglob("*.txt"):
         label.write_text("".join(row for row in label.read_text().splitlines(keepends=True) if row[0] in "012"))
-    file = root.parent / "shapes.yaml"
-    file.write_text(f"path: {root}\ntrain: images/train\nval: images/val\nnames: [{', '.join(CLASSES)}]\n")
-    return str(file)
+    return str(write_data(root, "shapes.yaml", CLASSES))
 
 
 def read_rows(folder: Path) -> list[dict[str, str]]:
