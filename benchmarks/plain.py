@@ -213,11 +213,11 @@ class EncoderLayer(nn.Module):
 
     @staticmethod
     def positions(w: int, h: int, c: int) -> Tensor:
-        """(1, w * h, C), with x running first, as published weights have learned it."""
-        x, y = torch.meshgrid(torch.arange(w).float(), torch.arange(h).float(), indexing="ij")
+        """(1, h * w, C) in the order of the tokens, the row encoded first, as in Ultralytics 8.4."""
+        y, x = torch.meshgrid(torch.arange(h).float(), torch.arange(w).float(), indexing="ij")
         rates = 1 / 10000 ** (torch.arange(c // 4).float() / (c // 4))
         x, y = x.flatten()[:, None] * rates, y.flatten()[:, None] * rates
-        return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], 1)[None]
+        return torch.cat([y.sin(), y.cos(), x.sin(), x.cos()], 1)[None]
 
 
 # Decoder --------------------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ class RTDETRDecoder(nn.Module):
     ):
         super().__init__()
         require_whole("RTDETRDecoder", nc=nc, hd=hd, nq=nq, ndp=ndp, nh=nh, ndl=ndl, d_ffn=d_ffn)
-        self.nc, self.hidden_dim, self.nl = nc, hd, len(ch)
+        self.nc, self.hidden_dim, self.nl, self.num_decoder_layers = nc, hd, len(ch), ndl  # published names
         self.num_queries, self.num_denoising = nq, nq // 3 if nd is None else nd
         self.label_noise_ratio, self.box_noise_scale = label_noise_ratio, box_noise_scale
         self.learnt_init_query = learnt_init_query
