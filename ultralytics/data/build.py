@@ -82,19 +82,7 @@ class EpochLoader(DataLoader):
 def build_dataloader(
     dataset: DetectionDataset, *, batch: int, workers: int, shuffle: bool, seed: int = 0, drop_last: bool = False
 ) -> EpochLoader:
-    """Build a loader of batches; they are the same for any number of workers. `batch` is per rank.
-
-    Examples:
-        >>> from ultralytics.cfg.options import get_cfg
-        >>> from ultralytics.data.dataset_yaml import load_dataset_config
-        >>> from ultralytics.data.synthetic import NAMES, generate_shapes
-        >>> generate_shapes("shapes", images_train=4, images_val=2)
-        >>> config = load_dataset_config({"path": "shapes", "train": "images/train", "names": list(NAMES)}, ["train"])
-        >>> dataset = build_dataset(get_cfg(), config, "train", training=True, imgsz=64)
-        >>> batch = next(iter(build_dataloader(dataset, batch=4, workers=0, shuffle=True)))
-        >>> batch["img"].shape
-        torch.Size([4, 3, 64, 64])
-    """
+    """Build a loader of batches; they are the same for any number of workers. `batch` is per rank."""
     workers = min(workers, usable_cores() // min(dist.world_size(), usable_cores()))  # at most one per core
     sampler = EpochSampler(len(dataset), seed) if shuffle else block_indices(len(dataset), batch)
     return EpochLoader(

@@ -45,12 +45,7 @@ Paths = str | Path | Iterable[Path]
 
 
 def multi_scale_sides(imgsz: int) -> range:
-    """Return the image sides of `multi_scale` in pixels: multiples of STRIDE from 0.75 to 1.25 of `imgsz`.
-
-    Examples:
-        >>> list(multi_scale_sides(160))
-        [128, 160, 192]
-    """
+    """Return the image sides of `multi_scale` in pixels: multiples of STRIDE from 0.75 to 1.25 of `imgsz`."""
     steps = imgsz // STRIDE
     return range(math.ceil(steps * 0.75) * STRIDE, math.floor(steps * 1.25) * STRIDE + 1, STRIDE)
 

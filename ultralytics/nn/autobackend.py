@@ -1,7 +1,5 @@
 """AutoBackend: an exported model with the interface and the output of a network."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch
@@ -18,19 +16,6 @@ class AutoBackend(nn.Module):
     Args:
         device: where to run. After `.to(...)` another device the next images open the runtime again.
         threads: threads of a runtime on the CPU; None uses as many as torch.
-
-    Examples:
-        >>> import tempfile
-        >>> from ultralytics.engine.exporter import Exporter
-        >>> from ultralytics.nn.tasks import RTDETRDetectionModel
-        >>> network = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml", nc=3).eval()
-        >>> export = Exporter(overrides={"format": "torchscript", "imgsz": 64, "batch": 1, "queries": 50})
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     backend = AutoBackend(export(network, f"{folder}/m0.pt"))
-        >>> backend.metadata.imgsz
-        (64, 64)
-        >>> backend(torch.rand(2, 3, 64, 64))[0].shape
-        torch.Size([2, 84, 7])
     """
 
     def __init__(self, weights: str | Path, device: str | torch.device = "cpu", threads: int | None = None) -> None:

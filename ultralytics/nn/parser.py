@@ -1,7 +1,5 @@
 """Build the rows of a model file as layers. Each layer is run once on the meta device as soon as it is built."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import re

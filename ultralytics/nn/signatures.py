@@ -5,8 +5,6 @@ that the conventions allow, the likeliest first; `nn/parser.py` takes the first 
 inputs.
 """
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence

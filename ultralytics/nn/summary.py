@@ -77,14 +77,6 @@ def inspect_model(model: DetectionModel, imgsz: int = IMAGE_SIZE) -> Inspection:
 
     Raises:
         ModelConfigError: the forward fails at this size.
-
-    Examples:
-        >>> from ultralytics.nn.tasks import RTDETRDetectionModel
-        >>> inspection = inspect_model(RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml"))
-        >>> inspection.rows[0].module, inspection.rows[0].strides
-        ('EfficientViT_M0', (8.0, 8.0, 16.0, 32.0))
-        >>> len(inspection.rows), inspection.info.parameters, inspection.warnings
-        (20, 11008848, ())
     """
     rows, gflops = run_copy(model, imgsz, _run_layers)
     return Inspection(tuple(rows), model_size(model, gflops, imgsz), tuple(find_warnings(rows)), rows[0].inputs[0])

@@ -47,10 +47,6 @@ def normalize_device(device: object) -> str:
     """Return 'cpu', 'mps' or comma-separated GPU indices for a device, a list of devices or a torch.device.
 
     'cpu,cpu' is two processes on the CPU, to test multi-GPU training. Raises ValueError for anything else.
-
-    Examples:
-        >>> normalize_device("cuda:1"), normalize_device([0, 1])
-        ('1', '0,1')
     """
     items = device if isinstance(device, (list, tuple)) else [device]
     text = ",".join(str(item) for item in items).lower().replace(" ", "").strip("[]()").rstrip(",")

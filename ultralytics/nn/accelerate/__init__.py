@@ -54,13 +54,6 @@ def for_inference(network: nn.Module, device: torch.device | None = None) -> nn.
 
     The copy is cached with the network and renewed after a change of its weights or settings. A network that cannot be
     rewritten (exported, fused, or with forward hooks) is returned itself.
-
-    Examples:
-        >>> from ultralytics.nn.tasks import RTDETRDetectionModel
-        >>> network = RTDETRDetectionModel("rtdetr-r18.yaml").eval()
-        >>> fast, x = for_inference(network), torch.rand(1, 3, 64, 64)
-        >>> torch.allclose(fast(x)[0], network(x)[0], atol=1e-4)
-        True
     """
     if getattr(network, "layer_shapes", None) is None or network.fused or has_hooks(network):
         return network

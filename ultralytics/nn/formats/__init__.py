@@ -3,8 +3,6 @@
 A format is a module of this folder that defines `FORMAT = ExportFormat(...)`; there is no other list.
 """
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from functools import cache

@@ -1,7 +1,5 @@
 """What every format shares: its description, the input of an export, and the network as it is traced."""
 
-from __future__ import annotations
-
 import copy
 import logging
 import warnings

@@ -1,7 +1,5 @@
 """ONNX, run by onnxruntime; int8 by onnxruntime's static quantization."""
 
-from __future__ import annotations
-
 import inspect
 import io
 import tempfile

@@ -1,7 +1,5 @@
 """OpenVINO: a folder with .xml, .bin and metadata.yaml; int8 by NNCF."""
 
-from __future__ import annotations
-
 import io
 import re
 import shutil

@@ -1,7 +1,5 @@
 """safetensors: the weights, and the model file in the header. `RTDETR(file)` builds the model from it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

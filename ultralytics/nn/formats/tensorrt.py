@@ -1,7 +1,5 @@
 """TensorRT 10 or newer: an engine, built on the CUDA GPU that runs it, after the metadata as JSON and its length."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """TorchScript: a traced network, with the metadata as JSON in an extra file of the archive."""
 
-from __future__ import annotations
-
 import io
 import json
 from pathlib import Path

@@ -31,12 +31,6 @@ def get_cdn_group(
         None if there are no boxes or denoising is off. Else content (B, D, C), boxes as logits (B, D, 4), the attention
         mask (D + num_queries, D + num_queries) with True = may not attend, and a dict with `dn_pos_idx` (query indices
         of the positives of each image), `dn_gt_idx` (their boxes, indices into all N), `dn_num_group`, `dn_num_split`.
-
-    Examples:
-        >>> targets = {"cls": torch.tensor([0, 2]), "bboxes": torch.rand(2, 4), "gt_groups": [1, 1]}
-        >>> content, logits, mask, meta = get_cdn_group(targets, 3, 10, torch.rand(3, 32), num_dn=4)
-        >>> content.shape, mask.shape, meta["dn_num_split"]
-        (torch.Size([2, 8, 32]), torch.Size([18, 18]), [8, 10])
     """
     counts = targets["gt_groups"]
     if num_dn <= 0 or max(counts, default=0) == 0:

@@ -62,13 +62,7 @@ class CallbacksMixin:
     callbacks: Callbacks
 
     def add_callback(self, event: str, function: Callback) -> None:
-        """Call `function` at an event such as `on_train_epoch_end`, after those already attached.
-
-        Examples:
-            >>> from ultralytics import RTDETR
-            >>> model = RTDETR("rtdetr-r18.yaml")
-            >>> model.add_callback("on_fit_epoch_end", lambda trainer: print(trainer.epoch, trainer.metrics))
-        """
+        """Call `function` at an event such as `on_train_epoch_end`, after those already attached."""
         self.callbacks.add(event, function)
 
     def set_callback(self, event: str, function: Callback) -> None:
