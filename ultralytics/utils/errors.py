@@ -33,7 +33,12 @@ class MissingPackageError(UserError, ImportError):
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """Return `; did you mean 'epochs'?` for the nearest candidate, or '' if none is close."""
+    """Return `; did you mean 'epochs'?` for the nearest candidate, or '' if none is close.
+
+    Examples:
+        >>> did_you_mean("epoch", ["batch", "epochs"])
+        "; did you mean 'epochs'?"
+    """
     by_lower = {str(candidate).lower(): str(candidate) for candidate in candidates}
     near = difflib.get_close_matches(str(word).lower(), by_lower, n=1)
     return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
