@@ -128,7 +128,7 @@ def test_broken_files_are_skipped(folder, caplog):
         ([], r"got \[\]"),
         ("{folder}/a.jpeg", "does not exist; did you mean 'a.jpg'"),
         ("{folder}/*.bmp", "0 entries, no image or video among them; expected images .*jpg"),
-        ("{folder}/utf16.txt", "utf16.txt: not UTF-8 text"),
+        ("{folder}/binary.txt", "binary.txt: not UTF-8 text"),
         (["{folder}/a.jpg", "0"], "1 live streams, which never end, with 1 files"),
         (["{folder}/a.jpg", np.zeros((4, 4, 3), np.float32)], "array of float32"),
         (np.zeros((3, 4, 5), np.uint8), r"uint8 \(3, 4, 5\)"),
@@ -139,7 +139,7 @@ def test_broken_files_are_skipped(folder, caplog):
     ],
 )
 def test_invalid_sources(folder, source, message):
-    (folder / "utf16.txt").write_bytes("a.jpg".encode("utf-16"))
+    (folder / "binary.txt").write_bytes(b"\0\xff")
     fill = lambda item: item.format(folder=folder) if isinstance(item, str) else item  # noqa: E731
     source = [fill(item) for item in source] if isinstance(source, list) else fill(source)
     with pytest.raises(DataError, match=message):

@@ -8,6 +8,7 @@ from ultralytics.utils.errors import DataError, UserError
 from ultralytics.utils.files import (
     increment_path,
     read_json,
+    read_text,
     read_yaml,
     resumed_weights,
     run_dir,
@@ -108,4 +109,41 @@ def test_missing_files_folders_and_invalid_json(tmp_path):
         read_yaml(tmp_path)
     (tmp_path / "a.json").write_text('{"a": 1,\n "b" 2}')
     with pytest.raises(DataError, match=r"a\.json, line 2: not valid JSON"):
+        read_json(tmp_path / "a.json", DataError)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gbk", "gb18030"])
+def test_encodings_of_lists_and_labels(tmp_path, encoding, monkeypatch, caplog):
+    monkeypatch.setattr("ultralytics.utils.LOGGER.propagate", True)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_bytes("图像/猫.jpg\n".encode(encoding))
+        assert read_text(tmp_path / name, guess=True) == "图像/猫.jpg\n"
+    assert len(caplog.messages) == (1 if "gb" in encoding else 0)
+    assert not caplog.messages or "a.txt: not UTF-8 text, read as gb18030" in caplog.text
+    (tmp_path / "a.xml").write_bytes(f'<?xml version="1.0" encoding="{encoding}"?><a>猫</a>'.encode(encoding))
+    assert read_text(tmp_path / "a.xml", guess=True).endswith("猫</a>")
+    (tmp_path / "a.json").write_bytes('{"名": "猫"}'.encode(encoding))
+    assert read_json(tmp_path / "a.json") == {"名": "猫"}
+
+
+def test_files_that_are_no_text(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(1 << 32)
+    (tmp_path / "long").write_bytes(b"a" * 9000)
+    (tmp_path / "long").touch()
+    os.truncate(tmp_path / "long", 1 << 34)
+    for name, message in (
+        ("pipe", "is a device or a pipe"), ("/dev/zero", "is a device or a pipe"), ("sparse", "binary data"),
+        ("long", "17,179,869,184 bytes, expected at most"), ("a\0b", "null byte"), ("a" * 300, "file name too long"),
+    ):  # fmt: skip
+        for read in (read_text, read_json):
+            with pytest.raises(DataError, match=message):
+                read(tmp_path / name, DataError)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "1" * 5000, "[1,", "", "\x01", "[NaN, -Infinity"])
+def test_invalid_json(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(DataError, match=r"a\.json.*: not valid JSON: ."):
         read_json(tmp_path / "a.json", DataError)

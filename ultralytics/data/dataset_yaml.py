@@ -107,7 +107,7 @@ def list_images(sources: Iterable[Path], root: Path) -> list[Path]:
                 images = [Path(parent, name) for name in sorted(files) if name.lower().endswith(IMAGE_SUFFIXES)]
                 found.update(dict.fromkeys(images))
         else:
-            for line in filter(None, map(str.strip, read_text(source, DataError).splitlines())):
+            for line in filter(None, map(str.strip, read_text(source, DataError, guess=True).splitlines())):
                 beside = source.parent / line
                 found[Path(os.path.abspath(beside if beside.exists() else root / line))] = None
     if not found:

@@ -183,7 +183,7 @@ def _list_entries(path: Path) -> list[Entry]:
 
     Relative paths refer to the working folder, then to the folder of the list. Invalid rows are skipped with a warning.
     """
-    lines = read_text(path, DataError).splitlines()
+    lines = read_text(path, DataError, guess=True).splitlines()
     rows = csv.reader(lines) if path.suffix.lower() == ".csv" else ([line] for line in lines)
     names = {number: row[0].strip() for number, row in enumerate(rows, 1) if row}
     entries = []

@@ -98,7 +98,7 @@ def read_classes(classes: str | None) -> dict[int, str]:
         raise OptionError("classes= is missing; give a text file with one name per line, or the names: classes=cat,dog")
     names = classes.split(",")
     if classes.endswith(".txt"):
-        names = read_text(classes, error=DataError).rstrip().splitlines()  # an empty line would shift the indices
+        names = read_text(classes, DataError, guess=True).rstrip().splitlines()  # an empty line would shift the indices
     names = [name.strip() for name in names]
     if "" in names or len(set(names)) < len(names):
         raise DataError(f"classes={classes!r}: expected names that differ and are not empty, got {', '.join(names)}")

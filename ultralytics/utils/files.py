@@ -3,20 +3,27 @@
 Files of `torch.save` are read as plain data (tensors, numbers, strings, lists); no code in them is executed.
 """
 
+import codecs
 import json
+import locale
 import os
 import pickle
 import re
+import stat
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 import yaml
 
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import UserError, WeightsError
 
+TEXT_LIMIT, JSON_LIMIT, SNIFF = 1 << 28, 1 << 33, 1 << 12  # bytes of a file, and of its start
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 RUNS_FOLDER = Path("runs") / "detect"
 FULL_WIDTH = {"：": ":", "，": ",", "【": "[", "】": "]", "［": "[", "］": "]"}
 OLD_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P"  # pickled magic number of files of torch before 1.6
@@ -43,22 +50,77 @@ def atomic_write(path: str | Path, *, shared: bool = False) -> Iterator[BinaryIO
         raise
 
 
-def read_text(path: str | Path, error: type[UserError] = UserError) -> str:
-    """Return the content of a UTF-8 file; raise `error` if it cannot be read."""
+def _read_bytes(path: str | Path, error: type[UserError], limit: int) -> bytes:
+    """Return the content of a regular text file of at most `limit` bytes."""
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        status = os.stat(path)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # reading a pipe or device has no end
+            raise error(f"{path}: is a device or a pipe, expected a file")
+        with open(path, "rb") as file:
+            data = file.read(SNIFF)
+            if data.count(0) > len(data) // 4 and not data.startswith(UTF_16):
+                raise error(f"{path}: not UTF-8 text, but binary data; expected a text file")
+            data += b"" if status.st_size > limit else file.read(limit)
     except OSError as cause:
-        raise error(f"{path}: {cause.strerror.lower()}") from cause
-    except UnicodeDecodeError as cause:
-        raise error(f"{path}: not UTF-8 text (byte {cause.start}); save the file as UTF-8") from cause
+        raise error(f"{path}: {(cause.strerror or str(cause)).lower()}") from cause
+    except ValueError as cause:  # a NUL character in the path
+        if isinstance(cause, UserError):
+            raise
+        raise error(f"{str(path)!r}: {cause}") from cause
+    if max(status.st_size, len(data)) > limit:
+        raise error(f"{path}: {max(status.st_size, len(data)):,} bytes, expected at most {limit:,}")
+    return data
+
+
+def read_text(path: str | Path, error: type[UserError] = UserError, *, guess: bool = False) -> str:
+    """Return the content of a UTF-8 file, or of a UTF-16 file with a byte order mark; raise `error` otherwise.
+
+    `guess`, for lists and labels, also tries the encoding of an XML declaration, that of the system, and GB18030.
+    """
+    return _decode(_read_bytes(path, error, TEXT_LIMIT), path, error, guess)
+
+
+def _decode(data: bytes, path: str | Path, error: type[UserError], guess: bool) -> str:
+    marked = "utf-16" if data.startswith(UTF_16) else "utf-8-sig"
+    declared = re.match(rb"<\?xml[^>]{1,200}?encoding=[\"']([\w.:-]+)", data) if guess else None
+    known = [*([declared[1].decode()] if declared and marked != "utf-16" else []), marked]
+    for encoding in (*known, *((locale.getpreferredencoding(False), "gb18030") if guess else ())):
+        try:
+            text = data.decode(encoding)
+        except (UnicodeError, LookupError):
+            continue
+        if encoding not in known:
+            if "\0" in text:
+                break
+            _warn_of_guess(Path(path).parent, encoding, f"{path}: not UTF-8 text, read as {encoding}")
+        return text
+    raise error(f"{path}: not UTF-8 text; save the file as UTF-8")
+
+
+@cache
+def _once_per_folder() -> set[tuple[Path, str]]:
+    return set()
+
+
+def _warn_of_guess(folder: Path, encoding: str, message: str) -> None:
+    if (folder, encoding) not in _once_per_folder():
+        _once_per_folder().add((folder, encoding))
+        LOGGER.warning(f"{message}; if its names are wrong, save it and the others of its folder as UTF-8")
 
 
 def read_json(path: str | Path, error: type[UserError] = UserError) -> object:
     """Return the value in a JSON file; raise `error` with file and line if it cannot be read."""
+    return parse_json(_decode(_read_bytes(path, error, JSON_LIMIT), path, error, True), str(path), error)
+
+
+def parse_json(text: str | bytes, where: str, error: type[UserError] = UserError) -> object:
+    """Return the value of a JSON text; raise `error`, starting with `where`, if it is not valid."""
     try:
-        return json.loads(read_text(path, error))
+        return json.loads(text)
     except json.JSONDecodeError as cause:
-        raise error(f"{path}, line {cause.lineno}: not valid JSON: {cause.msg}") from cause
+        raise error(f"{where}, line {cause.lineno}: not valid JSON: {cause.msg} (column {cause.colno})") from cause
+    except (RecursionError, ValueError) as cause:  # ValueError: bytes that are no text, thousands of digits
+        raise error(f"{where}: not valid JSON: {first_line(cause)}") from cause
 
 
 def read_yaml(path: str | Path) -> dict:
