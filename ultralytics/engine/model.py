@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # imported on first use, by the subclass
     from ultralytics.engine.trainer import BaseTrainer
     from ultralytics.engine.validator import BaseValidator
 
+BUILDING = Lock()  # one thread builds a network, others wait for it
 # Options that a mode takes from the training of the weights by default.
 INHERITED = {
     "val": ("data", "imgsz", "single_cls", "classes"), "predict": ("imgsz",), "export": ("data", "imgsz"),
@@ -83,11 +85,14 @@ class Model(CallbacksMixin):
     @cached_property
     def model(self) -> nn.Module:
         """Network, built on first use; an `AutoBackend` for an exported model."""
-        if self.checkpoint is None:
-            return checkpoints.resolve_network(self.source, self.network_class, self.modules)
-        network = checkpoints.load_network(self.checkpoint, self.network_class, self.modules)
-        self.checkpoint = {**self.checkpoint, **dict.fromkeys(checkpoints.TENSORS)}  # free memory
-        return network
+        with BUILDING:
+            if "model" not in vars(self):
+                if self.checkpoint is None:
+                    self.model = checkpoints.resolve_network(self.source, self.network_class, self.modules)
+                else:
+                    self.model = checkpoints.load_network(self.checkpoint, self.network_class, self.modules)
+                    self.checkpoint = {**self.checkpoint, **dict.fromkeys(checkpoints.TENSORS)}  # free memory
+            return vars(self)["model"]
 
     @property
     def is_exported(self) -> bool:
@@ -173,11 +178,11 @@ class Model(CallbacksMixin):
         """
         args = self._options("val", options, model=self.source)
         validator = (validator or self.validator_class)(None, None, args, self.callbacks)
-        self.metrics = validator(model=self.model)
-        self._validated = {"imgsz": check_imgsz(args.imgsz, int(max(self.model.stride))), "batch": args.batch}
+        self.metrics = metrics = validator(model=self.model)
+        self._validated = facts = {"imgsz": check_imgsz(args.imgsz, int(max(self.model.stride))), "batch": args.batch}
         if (args.plots or args.save_json) and not rank():
-            self.summary_table().save(validator.save_dir)
-        return self.metrics
+            summary_table(self.model, metrics, self.source, **facts).save(validator.save_dir)
+        return metrics
 
     def summary_table(self) -> SummaryTable:
         """Return size, speed and accuracy in the last validation or training, for text, Markdown, LaTeX and CSV."""
@@ -207,8 +212,9 @@ class Model(CallbacksMixin):
         args = self._options("predict", {"batch": 1, "save": False, **options}, model=self.source, source=named)
         if source is None and args.source is None:
             raise UserError("predict: source= is missing; for example source='image.jpg'")
-        self.predictor = (predictor or self.predictor_class)(args, options, self.callbacks)
-        return self.predictor(source, model=self.model, stream=stream)
+        # threads may share this object: a call only reads its own predictor
+        self.predictor = own = (predictor or self.predictor_class)(args, options, self.callbacks)
+        return own(source, model=self.model, stream=stream)
 
     __call__ = predict
 

@@ -97,7 +97,8 @@ DEFAULT_CONF = 0.25
 class BasePredictor(CallbacksMixin):
     """Predict with a network. Subclasses implement `resize` and `postprocess`.
 
-    Callbacks receive the predictor, which has `frames` and `results` of the current batch.
+    A predictor holds the state of one call at a time: threads share a `Model`, which makes one for each call. Callbacks
+    receive the predictor, which has `frames` and `results` of the current batch.
 
     Args:
         cfg: the options, a YAML file or mapping of some, or None for the defaults.

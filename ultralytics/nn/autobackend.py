@@ -1,6 +1,7 @@
 """AutoBackend: an exported model with the interface and the output of a network."""
 
 from pathlib import Path
+from threading import RLock
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ class AutoBackend(nn.Module):
     def __init__(self, weights: str | Path, device: str | torch.device = "cpu", threads: int | None = None) -> None:
         super().__init__()
         self.weights, self.threads = Path(weights), threads
+        self._lock = RLock()  # runtimes hold the tensors of a run: one thread at a time
         self.register_buffer("place", torch.empty(0, device=device), persistent=False)  # follows `.to(...)`
         self.fused = True  # the file holds the fused network
         self._open()
@@ -45,14 +47,15 @@ class AutoBackend(nn.Module):
 
         A fixed batch runs in groups of that size; the last group is padded. Raises DataError for another image size.
         """
-        if self.device != self._opened_on:
-            self._open()
-        self._check_size(*x.shape[2:])
-        size = len(x) if self.metadata.dynamic else self.metadata.batch
-        outputs = []
-        for group in x.split(size):
-            padded = F.pad(group, (0, 0) * 3 + (0, size - len(group)))  # (len(group), 3, H, W) -> (size, 3, H, W)
-            outputs.append(self._run(padded)[: len(group)])
+        with self._lock:
+            if self.device != self._opened_on:
+                self._open()
+            self._check_size(*x.shape[2:])
+            size = len(x) if self.metadata.dynamic else self.metadata.batch
+            outputs = []
+            for group in x.split(size):
+                padded = F.pad(group, (0, 0) * 3 + (0, size - len(group)))  # (len(group), 3, H, W) -> (size, 3, H, W)
+                outputs.append(self._run(padded)[: len(group)])
         return self._per_class(torch.cat(outputs)).to(x.device), None
 
     def predict(self, x: Tensor, visualize: object = None, embed: object = None) -> tuple[Tensor, None]:

@@ -57,12 +57,13 @@ def for_inference(network: nn.Module, device: torch.device | None = None) -> nn.
     """
     if getattr(network, "layer_shapes", None) is None or network.fused or has_hooks(network):
         return network
-    if (device or next(network.parameters()).device).type == "cpu":
+    device = device or next(network.parameters()).device
+    if device.type == "cpu":
         prepare_host_memory()
     cache = vars(network).setdefault("_inference_copy", ModelCache())
-    fast = cache.get(network, _rewritten)
+    fast = cache.get(network, device, _rewritten)
     fast.names = network.names
-    return fast if device is None else fast.to(device)
+    return fast
 
 
 def _rewritten(network: nn.Module) -> nn.Module:

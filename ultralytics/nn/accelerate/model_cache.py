@@ -1,11 +1,13 @@
-"""Cache of the rewritten copy of a network, kept with the network, which can still be trained."""
+"""Cache of the rewritten copies of a network, kept with the network, which can still be trained."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
+import torch
 from torch import nn
 
 from ultralytics.utils.torch_utils import SINGLE_IMAGE_HOOKS
@@ -14,24 +16,28 @@ PLAIN = frozenset((int, float, str, bool))
 
 
 class ModelCache:
-    """Hold one rewritten copy of a network and renew it after the network has changed.
+    """Hold one rewritten copy of a network per device and renew them after the network has changed.
 
-    Copies and pickles of the network start with an empty cache.
+    Threads may share it. Copies and pickles of the network start with an empty cache.
     """
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._state: list[Any] = []
-        self._copy: nn.Module | None = None
+        self._copies: dict[torch.device, nn.Module] = {}
 
     def __reduce__(self) -> tuple[type[ModelCache], tuple[()]]:
         return ModelCache, ()
 
-    def get(self, network: nn.Module, rewrite: Callable[[nn.Module], nn.Module]) -> nn.Module:
-        """Return the copy that `rewrite` made of the network as it is now."""
-        state = state_of(network)
-        if self._copy is None or state != self._state:
-            self._copy, self._state = rewrite(copy.deepcopy(network)), state
-        return self._copy
+    def get(self, network: nn.Module, device: torch.device, rewrite: Callable[[nn.Module], nn.Module]) -> nn.Module:
+        """Return the copy that `rewrite` made of the network as it is now, on `device`."""
+        with self._lock:
+            state = state_of(network)
+            if state != self._state:
+                self._state, self._copies = state, {}
+            if device not in self._copies:
+                self._copies[device] = rewrite(copy.deepcopy(network)).to(device)
+            return self._copies[device]
 
 
 def has_hooks(network: nn.Module) -> bool:
