@@ -1,6 +1,5 @@
 """What the benchmarks count, and that the plain training step does what ours does."""
 
-import pytest
 import torch
 import training
 from machine import operations
