@@ -7,7 +7,7 @@ The same as `yolo profile model=...`. The table is also written to runs/profile.
 """
 
 from ultralytics.cli import run_script
-from ultralytics.tools.profile_layers import command
+from ultralytics.tools.fps import profile
 
 if __name__ == "__main__":
-    run_script(command, __doc__, aliases={"weights": "model", "cfg": "model"})
+    run_script(profile, __doc__, aliases={"weights": "model", "cfg": "model"})

@@ -68,7 +68,7 @@ TOOLS = {
     "benchmark": "ultralytics.tools.fps:benchmark",
     "table": "ultralytics.tools.compare_runs",
     "fps": "ultralytics.tools.fps",
-    "profile": "ultralytics.tools.profile_layers",
+    "profile": "ultralytics.tools.fps:profile",
     "models": "ultralytics.tools.model_table",
     "heatmap": "ultralytics.tools.heatmap",
     "plot-results": "ultralytics.tools.plot_runs",

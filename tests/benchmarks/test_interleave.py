@@ -2,7 +2,7 @@ from pathlib import Path
 
 import interleave
 import pytest
-from interleave import Worker, in_turns, markdown, peers, timed
+from interleave import Worker, in_turns, timed
 
 SERVER = """
 import sys
@@ -53,20 +53,3 @@ def test_sides_take_turns_and_the_first_rounds_do_not_count():
     assert times == {"a": [3, 5], "b": [4, 6]}
     assert timed(lambda: calls.append("once"), pause=0)() >= 0
     assert calls[6:] == ["once"]
-
-
-def test_the_table_has_a_row_for_each_peer():
-    rows = {"step": {"ours": [1.0, 2.0, 3.0], "one": [2.0, 4.0, 9.0], "two": [0.5, 1.0, 1.5]}}
-    lines = markdown(rows, show=lambda seconds: f"{seconds:g} s").splitlines()
-    assert len(lines) == 4
-    assert lines[2] == "| step | 1 s (2 s) | one | 2 s (4 s) | 2.00 | 2.00 |"
-    assert lines[3] == "| step | 1 s (2 s) | two | 0.5 s (1 s) | 0.50 | 0.50 |"
-    assert peers(["old=/a/b", "new=c=d"]) == {"old": "/a/b", "new": "c=d"}
-
-
-def test_minima_are_told_as_multiples_of_a_floor_where_there_is_one():
-    rows = {"step": {"ours": [1.0, 2.0], "one": [2.0, 4.0]}, "read": {"ours": [1.0], "one": [1.0]}}
-    lines = markdown(rows, show=lambda seconds: f"{seconds:g} s", floors={"step": 0.4}).splitlines()
-    assert [line.count("|") for line in lines] == [9] * 4
-    assert lines[2].endswith("| 2.00 | 2.00 | 2.5 | 5.0 |")
-    assert lines[3].endswith("| 1.00 | 1.00 |  |  |")

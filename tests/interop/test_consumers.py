@@ -65,30 +65,6 @@ def test_trackers_track_detections():
     assert ids[-1] == ids[-2] and len(set(ids[-1])) == 2 and min(ids[-1]) >= 0
 
 
-def test_boxmot_tracks_detections():
-    boxmot = pytest.importorskip("boxmot")
-    tracker = boxmot.ByteTrack()
-    for k in range(4):
-        result = frame(2 * k)
-        tracks = tracker.update(result.boxes.data.cpu().numpy(), result.orig_img)
-    assert tracks[:, 4].tolist() == [0, 1]  # ids
-    assert tracks[:, 6].tolist() == [1, 0]  # classes
-
-
-def test_norfair_tracks_detections():
-    norfair = pytest.importorskip("norfair")
-    tracker = norfair.Tracker(distance_function="iou", distance_threshold=0.7, initialization_delay=1)
-    for k in range(4):
-        result = frame(2 * k).numpy()
-        detections = [
-            norfair.Detection(b.xyxy[0].reshape(2, 2), np.repeat(b.conf, 2), label=result.names[int(b.cls[0])])
-            for b in result.boxes
-        ]
-        objects = tracker.update(detections=detections)
-    assert {o.label for o in objects} == {"cat", "dog"}
-    assert len({o.id for o in objects}) == 2
-
-
 @pytest.fixture(scope="module")
 def sahi_model(weights):
     sahi = pytest.importorskip("sahi")

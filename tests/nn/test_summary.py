@@ -121,7 +121,6 @@ class Forgetful(nn.Module):
         (([-1, 1, "nn.Identity", []], CONV), ["layer 1 Identity: returns its input unchanged; delete the row"]),
         (([[-1], 1, "Concat", [1]], CONV), ["layer 1 Concat: returns its input unchanged"]),
         (([-1, 1, "nn.Upsample", [None, 1, "nearest"]], CONV), ["layer 1 Upsample: does not change the size"]),
-        (([-1, 1, "nn.AdaptiveAvgPool2d", [1]], CONV, CONV), ["layer 2 Conv: batch normalization 'bn' gets one value"]),
         (([-1, 1, "Forgetful", []], CONV), ["does not read parameter 'spare.weight' and 1 more in eval mode"]),
     ],
 )

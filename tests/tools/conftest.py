@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.shapes import write_shapes
 from ultralytics import RTDETR
 from ultralytics.cli import main
 
@@ -19,12 +18,6 @@ head:
   - [4, 1, Conv, [64, 1, 1], top]
   - [[2, 3, top], 1, RTDETRDecoder, [nc, 64, 20, 4, 4, 1]]
 """
-
-
-@pytest.fixture(scope="session")
-def shapes(tmp_path_factory) -> Path:
-    """Write a data YAML of six images to train with and three to validate with, 64 pixels."""
-    return write_shapes(tmp_path_factory.mktemp("tools"), train=6, val=3)
 
 
 @pytest.fixture(scope="session")

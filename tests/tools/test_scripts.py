@@ -37,7 +37,9 @@ def test_help_names_the_script_and_its_command(script, command, monkeypatch, cap
     text = capsys.readouterr().out
     assert f"python tools/{script}" in text and f"`yolo {command} " in text
     assert f"yolo {command} " in HELP
-    assert runpy.run_path(str(FOLDER / script))["command"] is importlib.import_module(TOOLS[command]).command
+    module, _, function = TOOLS[command].partition(":")
+    function = function or "command"
+    assert runpy.run_path(str(FOLDER / script))[function] is getattr(importlib.import_module(module), function)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -83,13 +83,7 @@ def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
 
 
 def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
-    """Read a model file, or its content as plain data. Raises ModelConfigError if its form is wrong.
-
-    Examples:
-        >>> spec = load_model_yaml("rtdetr-r18.yaml")
-        >>> spec.rows[-1].module, spec.rows[-1].sources, spec.rows[-1].where
-        ('RTDETRDecoder', (19, 22, 25), 'rtdetr-r18.yaml:43')
-    """
+    """Read a model file, or its content as plain data. Raises ModelConfigError if its form is wrong."""
     if isinstance(model, Mapping):
         data, lines = dict(model), None
         name = str(data.pop("yaml_file", "model"))

@@ -101,11 +101,6 @@ def load_source(source: Any, *, batch: int = 1, vid_stride: int = 1, stream_buff
     Accepted: path of an image, video or folder; glob (`**` searches subfolders); .txt/.csv list of paths; .streams
     list of addresses; camera number; rtsp/http address; `screen` with a region; uint8 BGR array (H, W, 3); PIL image;
     float RGB tensor (B, 3, H, W) in 0..1; or a list of these. Raises DataError for others.
-
-    Examples:
-        >>> source = load_source([np.zeros((4, 6, 3), np.uint8)] * 3, batch=2)
-        >>> [[frame.path for frame in frames] for frames in source]
-        [['image0.jpg', 'image1.jpg'], ['image2.jpg']]
     """
     return Source(find_entries(source), batch, vid_stride, stream_buffer)
 

@@ -79,9 +79,6 @@ class RunDir:
             stream.write(text.getvalue().encode())
 
 
-# Save and load --------------------------------------------------------------------------------------------------------
-
-
 def save_checkpoint(path: str | Path, state: dict) -> None:
     """Write `state` to `path` atomically, with the format version; UserError if it cannot be written."""
     state = {"format_version": FORMAT_VERSION, **state}
@@ -163,9 +160,6 @@ def resolve_network(model: Any, network_class: type[DetectionModel], modules: Se
     if Path(model).suffix.lower() in (".yaml", ".yml"):
         return network_class(str(model), overrides={"modules": modules})
     return load_network(load_model_weights(model), network_class, modules)
-
-
-# Resume ---------------------------------------------------------------------------------------------------------------
 
 
 def resume_path(options: Options) -> Path:

@@ -124,8 +124,6 @@ class TrainerSetup(TrainState, CallbacksMixin):
             f"{self.args.imgsz} px; results are saved to {self.save_dir}"
         )
 
-    # Data -------------------------------------------------------------------------------------------------------------
-
     def load_data(self) -> tuple[EpochLoader, EpochLoader]:
         """Read the data YAML and return the training and validation loaders."""
         if self.args.data is None:
@@ -158,8 +156,6 @@ class TrainerSetup(TrainState, CallbacksMixin):
     def test_loader(self) -> EpochLoader:
         """Validation loader, by its name in `get_validator`."""
         return self.val_loader
-
-    # Model ------------------------------------------------------------------------------------------------------------
 
     def build_model(self) -> nn.Module:
         """Return the network with its initial weights and its loss. In training, `model(batch)` is (loss, items)."""
@@ -241,8 +237,6 @@ class TrainerSetup(TrainState, CallbacksMixin):
         """Return the validator of this run."""
         return self.validator_class(self.test_loader, self.save_dir, self.args, self.callbacks)
 
-    # Optimizer --------------------------------------------------------------------------------------------------------
-
     def setup_optimizer(self) -> None:
         """Freeze layers; build optimizer, schedule, gradient scaler and EMA."""
         self.frozen_norms = freeze_layers(self.model, self.args.freeze)
@@ -269,8 +263,6 @@ class TrainerSetup(TrainState, CallbacksMixin):
         """Build the optimizer for a run of so many steps; the schedule multiplies the rate of each of its groups."""
         groups = param_groups(model, lr=lr, weight_decay=decay, backbone_lr_ratio=self.args.backbone_lr_ratio)
         return build_optimizer(name, groups, momentum=momentum)
-
-    # Run folder and resume --------------------------------------------------------------------------------------------
 
     def setup_run_dir(self) -> None:
         """Create the run folder and load the checkpoint of a resumed run."""

@@ -180,8 +180,6 @@ class BaseTrainer(TrainerSetup):
         self.metrics.update({key: float(value) for key, value in result.results_dict.items() if key != "fitness"})
         return result
 
-    # Batches ----------------------------------------------------------------------------------------------------------
-
     def remaining_batches(self) -> Iterator[dict]:
         """Yield the batches of the epoch from `batches_done` on, in the same order in a resumed run."""
         if self.epoch >= self.epochs - self.args.close_mosaic:
@@ -201,8 +199,6 @@ class BaseTrainer(TrainerSetup):
             side = seeded.choice(multi_scale_sides(self.args.imgsz))
             batch["img"] = F.interpolate(batch["img"], size=(side, side), mode="bilinear", align_corners=False)
         return batch
-
-    # Checkpoints ------------------------------------------------------------------------------------------------------
 
     def save_state(self, *, best: bool = False, numbered: bool = False) -> None:
         """Save a checkpoint to resume from (`save=True`)."""
@@ -240,8 +236,6 @@ class BaseTrainer(TrainerSetup):
         message = train_log.interruption(self)
         LOGGER.warning(message)
         raise TrainingInterrupted(message)
-
-    # For callbacks and logs -------------------------------------------------------------------------------------------
 
     @property
     def tloss(self) -> Tensor:

@@ -126,8 +126,6 @@ class BaseValidator(CallbacksMixin):
         # in training, with `loss`, the weights change between calls
         return (for_inference(model, self.device) if accelerate else model).to(self.device).eval()
 
-    # Methods for subclasses -------------------------------------------------------------------------------------------
-
     def build_dataloader(self, model: nn.Module) -> Any:
         """Build the batches of the options `data` and `split`."""
         args = self.args
@@ -161,8 +159,6 @@ class BaseValidator(CallbacksMixin):
         if self.final and (self.args.save_json or self.args.coco_eval):
             for i, rows in enumerate(detections):
                 self.predictions += self._coco_entries(rows, batch, i)
-
-    # Results ----------------------------------------------------------------------------------------------------------
 
     @property
     def names(self) -> dict[int, str]:

@@ -7,7 +7,6 @@ from textwrap import shorten
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -39,7 +38,6 @@ class LayerRow:
         flops: multiplications and additions for one image by torch's counter.
         kind: backbone, convolution, attention, fusion, sampling, other or head.
         unread: parameters that forward does not use in eval mode; empty for the last layer.
-        single_value: batch normalizations with one value per channel and image; empty for the last layer.
     """
 
     index: int
@@ -59,7 +57,6 @@ class LayerRow:
     in_backbone: bool
     where: str
     unread: tuple[str, ...] = ()
-    single_value: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,26 +99,18 @@ def _run_layers(twin: nn.Module, image: Tensor) -> tuple[list[LayerRow], tuple[f
     """Run a copy of the model, and return a row for each layer, and GFLOPs of the model by thop and by torch."""
     counter, reads = FlopCounterMode(display=False), _ParameterReads()
     rows: list[LayerRow] = []
-    single: set[nn.Module] = set()
 
     def record(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         shapes = [tuple(tuple(t.shape[1:]) for t in flatten_tensors(value)) for value in (inputs, output)]
         flops = counter.get_total_flops() - sum(row.flops for row in rows)
         rows.append(_row(layer, *shapes, flops, image.shape[2], is_head=layer is twin.model[-1]))
 
-    def record_single(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if inputs[0].shape[0] == 1 and inputs[0].shape[2:].numel() == 1:
-            single.add(norm)
-
     for layer in twin.model:
         layer.register_forward_hook(record)
-        for norm in (m for m in layer.modules() if isinstance(m, _BatchNorm)):
-            norm.register_forward_pre_hook(record_single)
     with reads:
         gflops = count_operations(twin, image, counter)
     for layer, row in zip(twin.model[:-1], rows, strict=False):  # the head has parts for training only
         row.unread = tuple(name for name, p in layer.named_parameters() if id(p) not in reads.ids)
-        row.single_value = tuple(name for name, module in layer.named_modules() if module in single)
     return rows, gflops
 
 
@@ -190,11 +179,6 @@ def _row_warnings(row: LayerRow) -> Iterator[str]:
         yield "returns its input unchanged; delete the row, and lower the layer numbers behind it by one"
     if row.module == "Upsample" and row.inputs == row.outputs:
         yield "does not change the size of the map; set its scale_factor, or delete the row"
-    if row.single_value:
-        yield (
-            f"batch normalization {row.single_value[0]!r} gets one value per channel and image, so a batch of one "
-            "image uses the running statistics; keep batch= well above 1, or use nn.GroupNorm there"
-        )
     if row.unread:
         more = f" and {len(row.unread) - 1} more" if len(row.unread) > 1 else ""
         yield f"its forward does not read parameter {row.unread[0]!r}{more} in eval mode; use it, or delete it"

@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -79,16 +80,11 @@ def find_pairs(images: Path, labels: str | None) -> Pairs:
 
 
 def split_pairs(pairs: Pairs, ratios: Sequence[float], seed: int) -> list[Pairs]:
-    """Split pairs at random into sorted parts of these ratios; the largest remainders are rounded up."""
+    """Split pairs at random into sorted parts of these ratios."""
     shuffled = list(pairs)
     random.Random(seed).shuffle(shuffled)
-    exact = [ratio * len(pairs) for ratio in ratios]
-    sizes = [int(share + 1e-9) for share in exact]
-    by_remainder = sorted(range(len(ratios)), key=lambda i: sizes[i] - exact[i])
-    for index in by_remainder[: len(pairs) - sum(sizes)]:
-        sizes[index] += 1
-    rest = iter(shuffled)
-    return [sorted((next(rest) for _ in range(size)), key=lambda pair: pair[0]) for size in sizes]
+    ends = [round(len(pairs) * total) for total in accumulate(ratios, initial=0)]
+    return [sorted(shuffled[start:end], key=lambda pair: pair[0]) for start, end in pairwise(ends)]
 
 
 def _copy(source: Path, target: Path) -> None:

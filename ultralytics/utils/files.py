@@ -196,6 +196,12 @@ def increment_path(path: str | Path, *, exist_ok: bool = False) -> Path:
     """Return `path` if it does not exist, else with the next number: train, train2, train3. Nothing is created.
 
     The number is one above the highest in the folder, so the newest run has the highest. Files keep their suffix.
+
+    Examples:
+        >>> Path("train").mkdir(), Path("train7").mkdir(), Path("crop.jpg").touch()
+        (None, None, None)
+        >>> [str(increment_path(name)) for name in ("train", "crop.jpg", "val")]
+        ['train8', 'crop2.jpg', 'val']
     """
     path = Path(path)
     if exist_ok or not path.exists():

@@ -27,8 +27,6 @@ Color = tuple[int, int, int]
 CELL, GAP = 128, 4  # pixels of a feature map on its page
 PAGE_IMAGES, PAGE_SIDE, PAGE_CONF = 16, 1920, 0.25  # of a page of images: their number, its pixels, minimum score
 
-# Fonts ----------------------------------------------------------------------------------------------------------------
-
 
 def default_font() -> Path:
     """Return the file of DejaVu Sans (Latin, Greek, Cyrillic and more), which comes with matplotlib."""
@@ -78,9 +76,6 @@ def _charmap(file: Path) -> frozenset[int]:
         return frozenset(FT2Font(str(file)).get_charmap())
     except RuntimeError:
         return frozenset()
-
-
-# Images ---------------------------------------------------------------------------------------------------------------
 
 
 class Colors:
@@ -219,9 +214,6 @@ def feature_visualization(x: Tensor, module_type: str, stage: int, save_dir: str
     path = increment_path(Path(save_dir, f"stage{stage}_{module_type.rsplit('.', 1)[-1]}_features.png"))
     page.save(path)
     return path
-
-
-# Figures --------------------------------------------------------------------------------------------------------------
 
 
 def new_figure(width: float, height: float) -> Figure:

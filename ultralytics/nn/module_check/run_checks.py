@@ -76,14 +76,6 @@ def check_module(
 
     Raises:
         UserError: no module, or no check, has that name.
-
-    Examples:
-        >>> from ultralytics.nn.module_check import check_module
-        >>> report = check_module("Conv", args=[16, 3, 2], channels=8, skip=["onnx"])
-        >>> report.failed
-        ()
-        >>> report["builds"].reason
-        '1,184 parameters, output 16x16x16'
     """
     for word in skip:
         if word not in CHECKS:

@@ -43,15 +43,7 @@ def deformable_sampling(maps: list[Tensor], locations: Tensor, weights: Tensor) 
 
 
 class MSDeformAttn(nn.Module):
-    """Multi-scale deformable attention: each query samples `n_points` predicted points of each map.
-
-    Examples:
-        >>> attention = MSDeformAttn(d_model=64, n_levels=2, n_heads=4)
-        >>> query, boxes = torch.rand(1, 10, 64), torch.rand(1, 10, 4)
-        >>> shapes = [(8, 8), (4, 4)]
-        >>> attention(query, boxes, torch.rand(1, 8 * 8 + 4 * 4, 64), shapes).shape
-        torch.Size([1, 10, 64])
-    """
+    """Multi-scale deformable attention: each query samples `n_points` predicted points of each map."""
 
     def __init__(self, d_model=256, n_levels=4, n_heads=8, n_points=4):
         super().__init__()

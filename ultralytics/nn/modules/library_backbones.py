@@ -107,10 +107,6 @@ class TimmBackbone(FeatureBackbone):
         frozen_stages: number of default features whose parameters are frozen; 0 trains everything.
         channels: image channels.
         img_size: (height, width) for networks that are built for one image size.
-
-    Examples:
-        >>> [tuple(m.shape[1:]) for m in TimmBackbone("resnet10t")(torch.rand(2, 3, 64, 64))][-1]
-        (512, 2, 2)
     """
 
     def __init__(self, name, pretrained=False, out_indices=None, frozen_stages=0, channels=3, img_size=SIZE):

@@ -21,13 +21,7 @@ EVENTS = (
 
 
 class Callbacks:
-    """Functions attached to events, called in the order they were added.
-
-    Examples:
-        >>> callbacks = Callbacks({"on_train_start": lambda trainer: print(f"training {trainer}")})
-        >>> callbacks.run("on_train_start", "rtdetr-l")
-        training rtdetr-l
-    """
+    """Functions attached to events, called in the order they were added."""
 
     def __init__(self, attached: Mapping[str, Callback | Iterable[Callback]] | None = None) -> None:
         self._attached: dict[str, list[Callback]] = {event: [] for event in EVENTS}

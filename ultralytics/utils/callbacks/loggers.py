@@ -47,8 +47,6 @@ class LoggerCallback:
     def close(self, outcome: str) -> None:
         """Close the run; `outcome` is `finished`, `interrupted` or `failed`."""
 
-    # Events -----------------------------------------------------------------------------------------------------------
-
     def attach(self, callbacks: Callbacks) -> None:
         """Add this logger's functions to the events of training."""
         callbacks.add("on_pretrain_routine_end", self._on_start)
