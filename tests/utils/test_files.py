@@ -9,12 +9,10 @@ from ultralytics.utils.files import (
     increment_path,
     read_json,
     read_text,
-    read_yaml,
     resumed_weights,
     run_dir,
     safe_name,
     write_text,
-    write_yaml,
 )
 
 
@@ -57,56 +55,11 @@ def test_failed_write_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path, 
     assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
 
 
-def test_yaml_round_trip(tmp_path):
-    data = {"b": [1, 2], "a": {"names": {0: "猫"}}, "lr": 1e-4, "tiny": 1e-20, "none": None}
-    file = write_yaml(tmp_path / "a.yaml", data)
-    assert list(read_yaml(file).items()) == list(data.items())
-    assert "猫" in file.read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("content", "value"),
-    [
-        (b"x: 1e-4", {"x": 1e-4}),
-        (b"x: 1E5", {"x": 1e5}),
-        (b"x: -.5e2", {"x": -50.0}),
-        (b"x: e5", {"x": "e5"}),
-        (b"x: 1e", {"x": "1e"}),
-        (b"# nothing\n", {}),
-        (b"\xef\xbb\xbfx: 1\n", {"x": 1}),  # byte order mark
-        (b"a: &b {x: 1, y: 2}\nc:\n  <<: *b\n  x: 3\n", {"a": {"x": 1, "y": 2}, "c": {"x": 3, "y": 2}}),
-    ],
-)
-def test_yaml_values(tmp_path, content, value):
-    (tmp_path / "a.yaml").write_bytes(content)
-    assert read_yaml(tmp_path / "a.yaml") == value
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"a: 1\na: 2\n", "line 2: not valid YAML: duplicate key 'a'"),
-        (b"a: [1, 2\nb: 3\n", "line 2: not valid YAML"),
-        (b"a: !!python/object:os.system x\n", "line 1: not valid YAML: could not determine a constructor"),
-        (b"- 1\n- 2\n", "expected lines of the form `key: value`, got a list"),
-        (b"a: \xff\xfe\n", "not UTF-8 text"),
-        (b"a: \x00\n", "not valid YAML"),
-        ("a：1\nb: 2\n".encode(), "line 1 has a full-width '：', write ':'"),
-    ],
-)
-def test_yaml_errors_name_file_and_line(tmp_path, content, message):
-    file = tmp_path / "bad.yaml"
-    file.write_bytes(content)
-    with pytest.raises(UserError) as caught:
-        read_yaml(file)
-    assert str(caught.value).startswith(str(file)) and message in str(caught.value)
-
-
 def test_missing_files_folders_and_invalid_json(tmp_path):
     with pytest.raises(UserError, match="no such file"):
-        read_yaml(tmp_path / "none.yaml")
+        read_text(tmp_path / "none.yaml")
     with pytest.raises(UserError, match="is a directory"):
-        read_yaml(tmp_path)
+        read_text(tmp_path)
     (tmp_path / "a.json").write_text('{"a": 1,\n "b" 2}')
     with pytest.raises(DataError, match=r"a\.json, line 2: not valid JSON"):
         read_json(tmp_path / "a.json", DataError)

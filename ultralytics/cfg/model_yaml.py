@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
+from ultralytics.cfg.plain_data import parse_yaml
 from ultralytics.utils import PACKAGE_ROOT
 from ultralytics.utils.errors import ModelConfigError, UserError, did_you_mean
-from ultralytics.utils.files import parse_yaml, read_text
+from ultralytics.utils.files import read_text
 
 MODELS_DIR = PACKAGE_ROOT / "cfg" / "models"
 SETTINGS = ("num_queries", "num_denoising")  # keys that configure the decoder

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated, get_type_hints
 
 from ultralytics.cfg.migrate import ALWAYS_OFF, NO_EFFECT, RENAMED, RETIRED
+from ultralytics.cfg.plain_data import read_yaml
 from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf, check_value
 from ultralytics.utils import PACKAGE_ROOT, setup_logging
 from ultralytics.utils.errors import OptionError, did_you_mean
-from ultralytics.utils.files import read_yaml
 
 DEFAULT_CFG_PATH = PACKAGE_ROOT / "cfg" / "default.yaml"
 MODES = ("train", "val", "predict", "export")

@@ -4,7 +4,6 @@
 `parse_value` reads text from the command line first.
 """
 
-import ast
 import math
 import os
 import types
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Annotated, Union, get_args, get_origin
 
+from ultralytics.cfg.plain_data import check_plain, parse_literal
 from ultralytics.utils.checks import normalize_device
 from ultralytics.utils.errors import OptionError, did_you_mean
 
@@ -128,7 +128,7 @@ def check_value(key: str, value: object, annotation: object) -> object:
     Strings are not read as numbers; see `parse_value`.
     """
     kinds, hint = alternatives(annotation), ""
-    plain = _first_match(value, kinds)
+    plain = _first_match(check_plain(value, key, OptionError), kinds)
     if plain is not _NO_MATCH:
         try:
             for rule in rules_of(annotation):
@@ -171,8 +171,8 @@ def parse_value(text: str, annotation: object) -> object:
     text = text.strip()
     kinds = [kind for kind in alternatives(annotation) if kind is not str]
     try:
-        value = WORDS[text.lower()] if text.lower() in WORDS else ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+        value = WORDS[text.lower()] if text.lower() in WORDS else parse_literal(text)
+    except ValueError:
         return text
     if (match := _first_match(value, kinds)) is not _NO_MATCH:
         return match

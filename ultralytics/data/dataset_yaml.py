@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ultralytics.cfg.plain_data import read_yaml
 from ultralytics.data import converter, synthetic
 from ultralytics.data.images import IMAGE_SUFFIXES
 from ultralytics.data.labels import read_coco_json
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, cache_dir
 from ultralytics.utils.errors import DataError, did_you_mean
-from ultralytics.utils.files import read_text, read_yaml
+from ultralytics.utils.files import read_text
 
 DATASET_YAMLS = PACKAGE_ROOT / "cfg" / "datasets"
 SPLITS = ("train", "val", "test")

@@ -3,9 +3,15 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 2000  # characters of a message, which may show a value of the user's file
+
 
 class UserError(ValueError):
     """Base class of errors that users can fix; the message is complete without a traceback."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 class OptionError(UserError):

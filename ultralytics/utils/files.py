@@ -1,4 +1,4 @@
-"""Read and write files: text, YAML, JSON and `torch.save`, atomic writes, and the folders of runs.
+"""Read and write files: text, JSON and `torch.save`, write YAML, atomic writes, and the folders of runs.
 
 Files of `torch.save` are read as plain data (tensors, numbers, strings, lists); no code in them is executed.
 """
@@ -25,7 +25,6 @@ from ultralytics.utils.errors import UserError, WeightsError
 TEXT_LIMIT, JSON_LIMIT, SNIFF = 1 << 28, 1 << 33, 1 << 12  # bytes of a file, and of its start
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 RUNS_FOLDER = Path("runs") / "detect"
-FULL_WIDTH = {"：": ":", "，": ",", "【": "[", "】": "]", "［": "[", "］": "]"}
 OLD_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P"  # pickled magic number of files of torch before 1.6
 CLASS_ERRORS = ("GLOBAL", "Unsupported global", "Unsupported class", "Unsupported operand")  # of torch's safe unpickler
 
@@ -121,51 +120,6 @@ def parse_json(text: str | bytes, where: str, error: type[UserError] = UserError
         raise error(f"{where}, line {cause.lineno}: not valid JSON: {cause.msg} (column {cause.colno})") from cause
     except (RecursionError, ValueError) as cause:  # ValueError: bytes that are no text, thousands of digits
         raise error(f"{where}: not valid JSON: {first_line(cause)}") from cause
-
-
-def read_yaml(path: str | Path) -> dict:
-    """Return the mapping in a YAML file, {} for an empty file; raise UserError with file and line."""
-    data = parse_yaml(read_text(path), str(path)) or {}
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: expected lines of the form `key: value`, got a {type(data).__name__}")
-    return data
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-4` as a number (YAML 1.1 has a string) and refuses duplicate keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen: set[str] = set()  # keys written in place; merged keys (`<<: *base`) may be overridden
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def parse_yaml(text: str, where: str) -> object:
-    """Return the value of a YAML text; raise UserError, starting with `where`, if it is not valid."""
-    try:
-        return yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or error
-        raise UserError(f"{where}{line}: not valid YAML: {reason}{_full_width_hint(text)}") from error
-
-
-def _full_width_hint(text: str) -> str:
-    """Return a hint on full-width punctuation of Chinese keyboards, which YAML does not recognize."""
-    for number, line in enumerate(text.splitlines(), 1):
-        for wide in FULL_WIDTH.keys() & line.partition("#")[0]:
-            return f"; line {number} has a full-width {wide!r}, write {FULL_WIDTH[wide]!r}"
-    return ""
 
 
 def write_text(path: str | Path, text: str) -> Path:

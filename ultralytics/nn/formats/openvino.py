@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ultralytics.cfg.plain_data import read_yaml
 from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec, RuntimeModel, silence
 from ultralytics.nn.formats.metadata import Metadata
 from ultralytics.nn.formats.onnx import head_prefix, onnx_bytes
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import DeviceError, WeightsError
-from ultralytics.utils.files import first_line, read_yaml, write_yaml
+from ultralytics.utils.files import first_line, write_yaml
 
 METADATA_FILE = "metadata.yaml"
 SUFFIX = "_openvino_model"  # of the folder, as published exporters name it

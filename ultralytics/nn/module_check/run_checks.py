@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 
+from ultralytics.cfg.plain_data import parse_yaml
 from ultralytics.cfg.values import Range
 from ultralytics.nn.module_check.module_checks import (
     CHECKS,
@@ -19,7 +20,6 @@ from ultralytics.nn.module_check.module_checks import (
     line_of_error,
 )
 from ultralytics.utils.errors import UserError, did_you_mean
-from ultralytics.utils.files import parse_yaml
 
 NEED_INFERENCE = ("copies", "weights", "fold", "onnx")  # they compare outputs
 MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-"}

@@ -8,10 +8,11 @@ from pathlib import Path
 from string import Template
 from typing import Annotated
 
+from ultralytics.cfg.plain_data import parse_yaml
 from ultralytics.cfg.values import OneOf
 from ultralytics.nn.registry import ADDMODULES, import_folder, module_folders, resolve_module
 from ultralytics.utils.errors import ModelConfigError, UserError
-from ultralytics.utils.files import parse_yaml, write_text
+from ultralytics.utils.files import write_text
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 RESERVED = {*dir(builtins), "nn", "torch", "Tensor", "plans", "register"}  # used in the templates

@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
+from ultralytics.cfg.plain_data import read_yaml
 from ultralytics.nn.formats.metadata import Metadata
 from ultralytics.nn.weights.names import OFFICIAL_SIGNS
 from ultralytics.nn.weights.unpickle import Placeholder, read_objects
 from ultralytics.utils import LOGGER, PACKAGE_ROOT
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import WeightsError
-from ultralytics.utils.files import PickledClassesError, read_plain, read_yaml
+from ultralytics.utils.files import PickledClassesError, read_plain
 
 # Keys of files that hold a state_dict. The averaged weights (EMA, DINO's teacher) come first.
 WRAPPERS = ("ema", "model_ema", "teacher", "model", "student", "state_dict", "module", "params", "net", "weights")
