@@ -1,10 +1,13 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ultralytics.data.dataset import DetectionDataset
+from ultralytics.data.images import read_image
 from ultralytics.utils.errors import DataError
 
 
@@ -110,3 +113,74 @@ def test_coco_names_must_match(build, coco_set):
     (coco_set / "data.yaml").write_text(text + "names: [cat]\n")
     with pytest.raises(DataError, match=r"class 1, .* is 'dog', but None"):
         build()
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_boxes_of_photographs_that_exif_turns(build, coco_set, stored):
+    """The box is where the pixels are white, whether the json has the sizes of the stored or of the upright images."""
+    content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+    pixels = np.zeros((100, 160, 3), np.uint8)
+    pixels[10:40, 16:48] = 255
+    for turn in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        Image.fromarray(pixels).save(coco_set / "images" / f"t{turn}.jpg", exif=exif, quality=95)
+        image = read_image(coco_set / "images" / f"t{turn}.jpg")
+        height, width = (100, 160) if stored else image.shape[:2]
+        rows, columns = np.nonzero((pixels if stored else image)[..., 0] > 128)
+        box = [*map(int, (columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1))]
+        content["images"].append({"id": turn, "file_name": f"t{turn}.jpg", "width": width, "height": height})
+        content["annotations"].append({"id": turn, "image_id": turn, "category_id": 1, "bbox": box})
+    (coco_set / "a.json").write_text(json.dumps(content))
+    dataset = build()
+    assert ("7 images that are turned by EXIF" in dataset.report) is stored
+    assert (dataset.json_file is None) is stored and "was scaled" not in dataset.report
+    for item in dataset.labels:
+        rows, columns = np.nonzero(read_image(item.file)[..., 0] > 128)
+        height, width = item.shape
+        cx, cy, w, h = item.boxes[0] * (width, height, width, height)
+        expected = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        np.testing.assert_allclose((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), expected, atol=1.01)
+
+
+@pytest.mark.parametrize("size", [{}, {"width": 0, "height": 0}, {"width": None, "height": "40"}, {"width": [6]}])
+def test_json_without_usable_sizes(build, coco_set, size):
+    content = json.loads((coco_set / "a.json").read_text())
+    content["images"] = [{key: entry[key] for key in ("id", "file_name")} | size for entry in content["images"]]
+    (coco_set / "a.json").write_text(json.dumps(content), encoding="utf-8-sig")
+    dataset = build()
+    np.testing.assert_allclose(dataset.labels[0].boxes, [[0.2, 0.2, 0.2, 0.2]], atol=1e-6)
+    assert ("boxes are used as pixels of the image" in dataset.report) is bool(size)
+
+
+def test_label_caches_made_by_hand(build, small_set):
+    build()
+    (file,) = small_set.glob("*.cache.npz")
+    with np.load(file) as stored:
+        good = dict(stored)
+    head = json.loads(good["head"].tobytes())
+    text = lambda **changes: np.frombuffer(json.dumps(head | changes).encode(), np.uint8)  # noqa: E731
+    rows = good["rows"]
+    for changes in (
+        {"head": text(files=[])}, {"head": text(ids=[None] * 6)}, {"head": text(problems=[{"kind": 1}])},
+        {"head": text(problems=[{"kind": "x", "where": "", "detail": ""}])}, {"head": text(files=["/etc/passwd"] * 6)},
+        {"head": np.frombuffer(b"[" * 9999, np.uint8)}, {"head": np.array(5)}, {"rows": rows[:, :4]},
+        {"rows": rows[:-1]}, {"rows": rows * np.nan}, {"rows": rows * 9}, {"rows": rows - 1},
+        {"rows": rows.astype("U9")},
+        {"rows": np.array([None], object)}, {"counts": good["counts"][:-1]}, {"counts": -good["counts"]},
+        {"shapes": good["shapes"] * 0}, {"shapes": good["shapes"][:, 0]}, {"shapes": good["shapes"].astype(complex)},
+    ):  # fmt: skip
+        np.savez(file, **(good | changes))
+        assert "6 images, 12 boxes" in build().report
+        np.savez(file, **{key: value for key, value in good.items() if key not in changes})
+        assert "6 images, 12 boxes" in build().report
+    np.savez_compressed(file, **good, bomb=np.zeros(10**7))
+    assert "6 images, 12 boxes" in build().report
+
+
+def test_one_class_takes_labels_of_all_classes(build, small_set):
+    (small_set / "data.yaml").write_text("train: images\nval: images\nnames: [item]\n")
+    with pytest.raises(DataError, match="class 1, expected 0"):
+        build()
+    dataset = build(single_cls=True)
+    assert sum(len(item.cls) for item in dataset.labels) == 12 and not any(item.cls.any() for item in dataset.labels)

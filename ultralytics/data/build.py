@@ -27,7 +27,7 @@ def build_dataset(
     Raises DataError for classes outside the names, and if there are no usable images or no boxes to train on.
     """
     size, where = imgsz or options.imgsz, config.yaml_file or "data"
-    scan = scan_split(config, split)
+    scan = scan_split(config, split, single_cls=options.single_cls)
     scan.check(where)
     if unknown := [i for i in options.classes or () if i not in config.names]:
         raise DataError(f"classes={options.classes}: class {unknown[0]} is unknown; {where} has 0..{config.nc - 1}")

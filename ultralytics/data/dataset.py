@@ -148,6 +148,8 @@ class DetectionDataset(Dataset):
         self.config, self.split, self.names = config, scan.split, names
         self.report, self.category_ids, self.labels = str(scan), scan.category_ids, source.labels
         self.source, self.transforms = source, transforms
+        # COCO json whose boxes are those of the labels
+        self.json_file = None if scan.of_kind("size") or scan.of_kind("turned") else config.annotations.get(scan.split)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -53,6 +53,20 @@ def probe_image(path: str | os.PathLike) -> tuple[int, int]:
     return (width, height) if orientation >= 5 else (height, width)
 
 
+def image_orientation(path: str | os.PathLike) -> int:
+    """Return the EXIF orientation of an image file, 1 to 8; 1 if it has none."""
+    try:
+        with Image.open(path) as image:
+            return exif_orientation(image)
+    except PILLOW_ERRORS:
+        return 1
+
+
+def exif_orientation(image: Image.Image) -> int:
+    value = image.getexif().get(EXIF_ORIENTATION, 1)
+    return int(value) if value in range(1, 9) else 1
+
+
 def stretch(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize an image to `size` (height, width) without keeping its aspect ratio, bilinear."""
     if image.shape[:2] == tuple(size):

@@ -1,9 +1,12 @@
 """Read the boxes of one image from a YOLO text file or a COCO json, and report invalid ones."""
 
 import math
-from collections import defaultdict
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from reprlib import repr as short
 
 import numpy as np
 
@@ -11,7 +14,13 @@ from ultralytics.utils.errors import DataError
 from ultralytics.utils.files import read_json, read_text
 
 SLACK = 1e-3  # fraction of a side by which rounded boxes may leave the image without a report
-REPAIRABLE = 0.05  # boxes that leave the image by up to this fraction are clipped, others skipped
+EMPTY = 1e-6  # fraction of a side that counts as no area, by rounding
+PIXELS = 5  # YOLO text with values beyond so many sides has pixels in place of fractions
+MAX_ROWS = 100_000  # of one image
+MAX_NUMBER = 1e9  # of pixels
+CROWD = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+
+Corners = tuple[float, float, float, float]  # x1, y1, x2, y2
 
 
 @dataclass(frozen=True)
@@ -45,25 +54,24 @@ class Rows:
     problems: list[Problem] = field(default_factory=list)
     _seen: set[tuple] = field(default_factory=set)
 
-    def add(self, where: str, cls: int, corners: tuple[float, ...], crowd: bool = False) -> None:
+    def add(self, where: str, cls: int, corners: Corners, crowd: bool = False) -> None:
         """Add a box x1, y1, x2, y2 in 0..1, clipped to the image; skip and report it if it is invalid."""
         x1, y1, x2, y2 = corners
         excess = max(-x1, -y1, x2 - 1, y2 - 1)
+        left, top, right, bottom = max(x1, 0.0), max(y1, 0.0), min(x2, 1.0), min(y2, 1.0)
         if (cls, corners, crowd) in self._seen:
             self.report("duplicate", where, "same class and box as an earlier row; kept once")
         elif x2 <= x1 or y2 <= y1:
             self.report("malformed", where, f"width {x2 - x1:g} or height {y2 - y1:g} is not positive")
-        elif excess > REPAIRABLE or min(x2, y2) <= 0 or max(x1, y1) >= 1:
-            hint = "; are these pixels? expected 0..1" if max(corners) > 2 else ""
-            text = f"box x1, y1, x2, y2 = {x1:.4g}, {y1:.4g}, {x2:.4g}, {y2:.4g} leaves the image; row skipped{hint}"
+        elif right - left < EMPTY or bottom - top < EMPTY:
+            text = f"box x1, y1, x2, y2 = {x1:.4g}, {y1:.4g}, {x2:.4g}, {y2:.4g} has no area in the image; row skipped"
             self.report("out_of_range", where, text)
         else:
             if excess > SLACK:
                 self.report("clipped", where, f"box leaves the image by {excess:.3g} of its side; clipped")
-            x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, 1.0), min(y2, 1.0)
             self._seen.add((cls, corners, crowd))
             self.cls.append(cls)
-            self.boxes.append(((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1))
+            self.boxes.append(((left + right) / 2, (top + bottom) / 2, right - left, bottom - top))
             self.crowd.append(crowd)
 
     def report(self, kind: str, where: str, detail: str) -> None:
@@ -79,11 +87,13 @@ def read_yolo_file(path: Path, nc: int) -> Rows:
     """Read rows of `class cx cy w h` or `class x1 y1 x2 y2 x3 y3 ...` (a polygon, replaced by its box), all in 0..1."""
     rows = Rows()
     try:
-        text = read_text(path, error=DataError)
+        lines = read_text(path, DataError, guess=True).splitlines()
+        if len(lines) > MAX_ROWS:
+            raise DataError(f"{len(lines):,} rows, expected at most {MAX_ROWS:,} for one image")
     except DataError as error:
-        rows.report("malformed", str(path), str(error))
+        rows.report("malformed", str(path), str(error).removeprefix(f"{path}: "))
         return rows
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
@@ -92,20 +102,32 @@ def read_yolo_file(path: Path, nc: int) -> Rows:
         except ValueError as error:
             rows.report("malformed", where, str(error))
             continue
-        if 0 <= cls < nc:
-            rows.add(where, cls, corners)
+        if not 0 <= cls < nc:
+            rows.report("bad_class", where, f"class {short(cls)}, expected 0..{nc - 1}")
+        elif max(map(abs, corners)) > PIXELS:
+            text = "box x1, y1, x2, y2 = {:.4g}, {:.4g}, {:.4g}, {:.4g}; are these pixels? expected 0..1; row skipped"
+            rows.report("out_of_range", where, text.format(*corners))
         else:
-            rows.report("bad_class", where, f"class {cls}, expected 0..{nc - 1}")
+            rows.add(where, cls, corners)
     return rows
 
 
-def _parse_row(words: list[str]) -> tuple[int, tuple[float, float, float, float]]:
+def parse_number(text: str) -> float:
+    """Return a finite number in ASCII digits. Raises ValueError for `nan`, `1_0` and digits of other scripts."""
+    value = float(text) if text.isascii() and "_" not in text else math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"not a finite number: {text[:60]!r}")
+    return value
+
+
+def _parse_row(words: list[str]) -> tuple[int, Corners]:
     """Return class and corners of a row. Raises ValueError with the reason if it is malformed."""
     if len(words) != 5 and (len(words) < 7 or len(words) % 2 == 0):
         raise ValueError(f"{len(words)} columns, expected 5 (class cx cy w h) or a class and at least 3 x y pairs")
-    values = [float(word) for word in words]
-    if not all(map(math.isfinite, values)):
-        raise ValueError(f"not a finite number in {' '.join(words[:5])!r}")
+    try:
+        values = [parse_number(word) for word in words]
+    except ValueError as error:
+        raise ValueError(f"not a finite number in {' '.join(words[:5])[:100]!r}") from error
     if values[0] != int(values[0]):
         raise ValueError(f"class {words[0]} is not a whole number")
     if len(words) > 5:  # a polygon
@@ -117,40 +139,163 @@ def _parse_row(words: list[str]) -> tuple[int, tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class CocoJson:
-    """Detection part of a COCO annotation file."""
+    """Detection part of a COCO annotation file, without entries that cannot be used."""
 
     path: Path
     images: list[dict]
     annotations: dict[int | str, list[dict]]  # by image id
-    categories: dict[int, str]  # sorted by category id
+    categories: dict[int | str, str]  # sorted by category id
+    problems: list[Problem]  # entries that are left out
 
-    def rows(self, image_id: int | str, shape: tuple[int, int]) -> Rows:
-        """Return the boxes of one image, whose pixel coordinates refer to a size of `shape` (h, w)."""
+    def rows(self, image_id: int | str, shape: tuple[float, float], orientation: int = 1) -> Rows:
+        """Return the boxes of an image, in pixels of a size `shape` (h, w), upright by its EXIF orientation."""
         rows = Rows()
         height, width = shape
         index = {category: i for i, category in enumerate(self.categories)}
         for entry in self.annotations.get(image_id, ()):
-            where = f"{self.path.name}, annotation {entry.get('id')}"
-            box = entry.get("bbox") or ()
-            if len(box) != 4 or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in box):
-                rows.report("malformed", where, f"bbox is {list(box)}, expected [x, y, width, height]")
-            elif entry.get("category_id") not in index:
-                rows.report("bad_class", where, f"category_id {entry.get('category_id')} is not among the categories")
+            where = f"{self.path.name}, annotation {short(entry.get('id'))}"
+            if problem := _box_problem(entry):
+                rows.report("malformed", where, problem)
+            elif (category := _as_id(entry.get("category_id"))) not in index:
+                known = f"category_id {short(entry.get('category_id'))} is not among the categories"
+                rows.report("bad_class", where, f"{known} {short(list(index))}")
             else:
-                x, y, w, h = box
+                x, y, w, h = entry["bbox"]
                 corners = (x / width, y / height, (x + w) / width, (y + h) / height)
-                rows.add(where, index[entry["category_id"]], corners, bool(entry.get("iscrowd")))
+                rows.add(where, index[category], turn_corners(corners, orientation), _is_crowd(entry))
         return rows
 
+    def truth(self) -> dict:
+        """Return the content of a COCO file with the valid boxes, in pixels as in this file."""
+        known = [entry for group in self.annotations.values() for entry in group if not _box_problem(entry)]
+        known = [entry for entry in known if _as_id(entry.get("category_id")) in self.categories]
+        boxes = [
+            {
+                **{"id": number, "image_id": _as_id(entry["image_id"]), "category_id": _as_id(entry["category_id"])},
+                **{"bbox": entry["bbox"], "iscrowd": int(_is_crowd(entry))},
+                "area": area if is_number(area := entry.get("area")) else entry["bbox"][2] * entry["bbox"][3],
+            }
+            for number, entry in enumerate(known, 1)
+        ]
+        categories = [{"id": category, "name": name} for category, name in self.categories.items()]
+        return {"images": self.images, "annotations": boxes, "categories": categories}
 
-def read_coco_json(path: Path) -> CocoJson:
-    """Read a COCO annotation file. Raises DataError if it is missing or invalid."""
+
+def turn_corners(corners: Corners, orientation: int) -> Corners:
+    """Turn a box in 0..1 of an image as stored by its EXIF orientation, 1 to 8."""
+    x1, y1, x2, y2 = corners
+    if orientation >= 5:
+        x1, y1, x2, y2 = y1, x1, y2, x2
+    if orientation in (2, 3, 6, 7):
+        x1, x2 = 1 - x2, 1 - x1
+    if orientation in (3, 4, 7, 8):
+        y1, y2 = 1 - y2, 1 - y1
+    return x1, y1, x2, y2
+
+
+def read_coco_json(path: Path, *, named: bool = True) -> CocoJson:
+    """Read a COCO annotation file. Entries that cannot be used are left out and listed in `problems`.
+
+    Without `named`, as for metrics, images need no file_name. Raises DataError if the file is missing or no COCO file,
+    and for unclear categories or image ids.
+    """
     content = read_json(path, DataError)
-    present = content if isinstance(content, dict) else ()
-    if missing := [key for key in ("images", "annotations", "categories") if key not in present]:
-        raise DataError(f"{path}: not a COCO detection file: it has no {', '.join(missing)}")
+    present = content if isinstance(content, dict) else {}
+    if missing := [k for k in ("images", "annotations", "categories") if not isinstance(present.get(k), list)]:
+        raise DataError(f"{path}: not a COCO detection file: it has no {', '.join(missing)} (lists)")
+    problems: list[Problem] = []
+    categories = _read_categories(path, content["categories"])
+    used = Counter(_as_id(e.get("category_id")) for e in content["annotations"] if isinstance(e, dict))
+    if (root := _empty_root(content["categories"], used)) is not None:
+        detail = f"{categories.pop(root)!r} without boxes is the supercategory of all others; left out"
+        problems.append(Problem("entry", f"{path.name}, category {root!r}", detail))
+    images: dict[int | str, dict] = {}
+    for number, entry in enumerate(content["images"]):
+        image_id = _as_id(entry.get("id")) if isinstance(entry, dict) else None
+        name = entry.get("file_name") if image_id is not None else None
+        if image_id is None or (named and not (isinstance(name, str) and name.strip())):
+            detail = f"is {short(entry)}; expected an id (a number or text) and a file_name"
+            problems.append(Problem("entry", f"{path.name}, images[{number}]", detail))
+        elif image_id in images:
+            other = short(images[image_id].get("file_name"))
+            raise DataError(
+                f"{path}: images[{number}], {short(name)}, has the id {image_id!r} of {other}, so their boxes cannot "
+                "be distinguished; give each image an id of its own"
+            )
+        else:
+            images[image_id] = {**entry, "id": image_id}
     by_image = defaultdict(list)
-    for entry in content["annotations"]:
-        by_image[entry["image_id"]].append(entry)
-    categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
-    return CocoJson(path, content["images"], dict(by_image), dict(sorted(categories.items())))
+    for number, entry in enumerate(content["annotations"]):
+        image_id = entry.get("image_id") if isinstance(entry, dict) else None
+        if _as_id(image_id) in images:
+            by_image[_as_id(image_id)].append(entry)
+        else:
+            detail = f"image_id {short(image_id)} is not among the images" if isinstance(entry, dict) else short(entry)
+            problems.append(Problem("entry", f"{path.name}, annotations[{number}]", detail))
+    return CocoJson(path, list(images.values()), dict(by_image), categories, problems)
+
+
+def find_image(name: str, folders: Iterable[Path]) -> Path:
+    """Return the file of a COCO file_name, also one with backslashes or the absolute path of another machine."""
+    windows = PureWindowsPath(name)
+    absolute = windows.is_absolute() or name.startswith("/")
+    names = dict.fromkeys([name, windows.as_posix(), *([windows.name] if absolute else [])])
+    places = [os.path.join(folder, name) for folder in folders for name in names]
+    return Path(next(filter(os.path.isfile, places), places[len(names) - 1]))
+
+
+def _read_categories(path: Path, entries: list) -> dict[int | str, str]:
+    categories: dict[int | str, str] = {}
+    for number, entry in enumerate(entries):
+        category = _as_id(entry.get("id")) if isinstance(entry, dict) else None
+        if category is None or not isinstance(entry.get("name"), (str, int, float)):
+            raise DataError(f"{path}: categories[{number}] is {short(entry)}; expected an id and a name")
+        if category in categories:
+            raise DataError(f"{path}: two categories have the id {category!r}; expected an id of its own for each")
+        categories[category] = str(entry["name"])
+    if len({type(category) for category in categories}) > 1:
+        raise DataError(f"{path}: category ids are numbers and texts: {short(list(categories))}; write all as numbers")
+    return dict(sorted(categories.items()))
+
+
+def _empty_root(categories: list[dict], used: Counter) -> int | str | None:
+    """Return the id of the category that Roboflow adds as the supercategory of all others, if it has no boxes."""
+    for entry in categories:
+        others = [other.get("supercategory") for other in categories if other is not entry]
+        is_root = others and all(other == entry["name"] for other in others)
+        if is_root and entry.get("supercategory") in (None, "", "none") and not used[_as_id(entry["id"])]:
+            return _as_id(entry["id"])
+    return None
+
+
+def _as_id(value: object) -> int | str | None:
+    """Return an id, a whole number or text; None for other values."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+
+
+def is_number(value: object) -> bool:
+    """Check for a finite number, not a bool or text, of less than MAX_NUMBER."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
+
+
+def _is_crowd(entry: dict) -> bool | None:
+    """Return whether an annotation is a crowd region; None if its value is not clear."""
+    value = entry.get("iscrowd") or 0
+    if isinstance(value, str):
+        return CROWD.get(value.strip().lower())
+    return bool(value) if value in (0, 1) else None
+
+
+def _box_problem(entry: dict) -> str:
+    box = entry.get("bbox")
+    if not isinstance(box, list) or [is_number(value) for value in box] != [True] * 4:
+        return f"bbox is {short(box)}, expected [x, y, width, height] in pixels"
+    return f"iscrowd is {short(entry['iscrowd'])}, expected 0 or 1" if _is_crowd(entry) is None else ""
+
+
+def size_of_entry(entry: dict) -> tuple[float, float] | None:
+    """Return (height, width) of an image entry of a COCO file; None if it has none that can be used."""
+    size = entry.get("height"), entry.get("width")
+    return size if all(is_number(value) and value > 0 for value in size) else None

@@ -5,24 +5,35 @@ import json
 import os
 import textwrap
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
+from reprlib import repr as short
 
 import numpy as np
 from tqdm import tqdm
 
 from ultralytics.data.dataset_yaml import DatasetConfig, label_file, list_images
-from ultralytics.data.images import probe_image
-from ultralytics.data.labels import CocoJson, ImageLabels, Problem, Rows, read_coco_json, read_yolo_file
+from ultralytics.data.images import image_orientation, probe_image
+from ultralytics.data.labels import (
+    CocoJson,
+    ImageLabels,
+    Problem,
+    Rows,
+    find_image,
+    read_coco_json,
+    read_yolo_file,
+    size_of_entry,
+)
 from ultralytics.utils import LOGGER, cache_dir
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.files import atomic_write
 
-LABEL_CACHE_VERSION = 2  # increase it when the interpretation of label files changes
+LABEL_CACHE_VERSION = 3  # increase it when the interpretation of label files changes
 MAX_LISTED = 5  # findings of one kind to list; others are only counted
 THREADS = min(8, os.cpu_count() or 1)
 KINDS = {
@@ -30,13 +41,21 @@ KINDS = {
     "missing_label": "images without a label file (used as background)",
     "bad_class": "rows with a class outside the names",
     "malformed": "malformed rows (skipped)",
+    "entry": "entries of the json that cannot be used (left out)",
     "out_of_range": "boxes outside the image (skipped)",
     "clipped": "boxes clipped at the image border",
     "duplicate": "duplicate rows (kept once)",
     "size": "images whose size differs from the json",
+    "turned": "images that are turned by EXIF, with boxes of the stored image in the json (boxes were turned)",
 }
 
+ANY_CLASS = 100_000  # with single_cls
+CACHE_ERRORS = (  # of the readers of zip and npy files, and for content of another form
+    OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, ArithmeticError, RuntimeError, MemoryError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 Labels = tuple[list[ImageLabels], list[Problem]]
+Shapes = list[tuple[int, int] | None]  # (height, width) of each image, None for an unreadable one
 
 
 @dataclass(frozen=True)
@@ -88,29 +107,32 @@ class Scan:
         return "\n".join([*lines, *(self.describe(kind) for kind in KINDS if self.of_kind(kind))])
 
 
-def scan_split(config: DatasetConfig, split: str) -> Scan:
-    """Read the YOLO text files or the COCO json of a split, or its label cache if no file has changed."""
-    folders, categories = config.splits[split], None
+def scan_split(config: DatasetConfig, split: str, *, single_cls: bool = False) -> Scan:
+    """Read the YOLO text files or the COCO json of a split, or its label cache if no file has changed.
+
+    With `single_cls` the class numbers in YOLO text files may exceed the names, and categories of a json may differ.
+    """
+    folders, categories, nc = config.splits[split], None, ANY_CLASS if single_cls else config.nc
     if json_file := config.annotations.get(split):
-        coco = _read_matching_json(json_file, config)
-        places = [[folder / entry["file_name"] for folder in (*folders, config.root)] for entry in coco.images]
-        images = [next(filter(Path.is_file, files), files[0]) for files in places]
-        readers = [partial(_coco_rows, coco, entry) for entry in coco.images]
+        coco = read_coco_json(json_file) if single_cls else _read_matching_json(json_file, config)
+        images = [find_image(entry["file_name"], (*folders, config.root)) for entry in coco.images]
+        read_rows = partial(_coco_rows, coco)
         ids, categories = [entry["id"] for entry in coco.images], tuple(coco.categories)
         files, place = [json_file, *images], json_file.with_suffix("")
     else:
         images = list_images(folders, config.root)
         texts = [label_file(image) for image in images]
-        readers = [partial(_yolo_rows, text, config.nc) for text in texts]
+        read_rows = partial(_yolo_rows, texts, nc)
         ids = [int(image.stem) if image.stem.isdecimal() else image.stem for image in images]
         files, place = [*images, *texts], texts[0].parent
     # Two data sets may share a folder of labels.
     cache = place.with_name(f"{place.name}-{_digest(*folders)}.cache.npz")
     if not os.access(cache.parent, os.W_OK):  # a read-only data set
         cache = cache_dir() / "labels" / f"{_digest(cache.parent)}-{cache.name}"
-    key = fingerprint(files, *config.names.values())
-    if not (found := _load_labels(cache, key)):
-        found = _read_all(images, ids, readers, split)
+    key = fingerprint(files, nc, *config.names.values())
+    if not (found := _load_labels(cache, key, nc, images)):
+        found = _read_all(images, ids, read_rows, split)
+        found[1].extend(coco.problems if json_file else ())
         try:
             _save_labels(cache, key, *found)
         except OSError as error:  # disk full, no permission: labels are read again next time
@@ -118,19 +140,43 @@ def scan_split(config: DatasetConfig, split: str) -> Scan:
     return Scan(split, config.names, *found, categories)
 
 
-def _yolo_rows(file: Path, nc: int, image: Path, shape: tuple[int, int]) -> Rows:
-    if file.is_file():
-        return read_yolo_file(file, nc)
-    return Rows(problems=[Problem("missing_label", str(image), f"looked for {file}")])
+def _yolo_rows(files: list[Path], nc: int, images: list[Path], shapes: Shapes) -> list[Rows]:
+    def read(file: Path, image: Path, shape: tuple[int, int] | None) -> Rows:
+        if shape is None or file.is_file():
+            return Rows() if shape is None else read_yolo_file(file, nc)
+        return Rows(problems=[Problem("missing_label", str(image), f"looked for {file}")])
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        return list(threads.map(read, files, images, shapes))
 
 
-def _coco_rows(coco: CocoJson, entry: dict, image: Path, shape: tuple[int, int]) -> Rows:
-    given = (entry.get("height", shape[0]), entry.get("width", shape[1]))
-    rows = coco.rows(entry["id"], given)
-    if shape != given:
-        text = f"is {shape[1]} x {shape[0]}, but {given[1]} x {given[0]} in the json; boxes were scaled"
-        rows.report("size", str(image), text)
-    return rows
+def _coco_rows(coco: CocoJson, images: list[Path], shapes: Shapes) -> list[Rows]:
+    """Read the boxes of a json, in pixels of the upright images, or of the stored ones if their sizes show that."""
+    sizes = [size_of_entry(entry) for entry in coco.images]
+    listed = list(enumerate(zip(images, shapes, sizes, strict=True)))
+    turns = {
+        i: turn
+        for i, (file, shape, size) in listed
+        if shape and size == shape[::-1] != shape and (turn := image_orientation(file)) >= 5
+    }
+    if turns:  # their sizes are those of the stored images; those of others, turned by 180 degrees or so, do not differ
+        alike = {i: image_orientation(file) for i, (file, shape, size) in listed if shape and size == shape}
+        if not any(turn >= 5 and sizes[i] != sizes[i][::-1] for i, turn in alike.items()):  # one tool has written all
+            turns |= {i: turn for i, turn in alike.items() if turn > 1}
+    found = []
+    for i, (entry, file, shape, size) in enumerate(zip(coco.images, images, shapes, sizes, strict=True)):
+        if shape is None:
+            found.append(Rows())
+            continue
+        rows = coco.rows(entry["id"], size or shape, turn := turns.get(i, 1))
+        if turn > 1:
+            rows.report("turned", str(file), f"EXIF orientation {turn}")
+        elif size != shape and not {"height", "width"}.isdisjoint(entry):
+            given = f"{short(entry.get('width'))} x {short(entry.get('height'))}"
+            action = "boxes were scaled" if size else "boxes are used as pixels of the image"
+            rows.report("size", str(file), f"is {shape[1]} x {shape[0]}, but {given} in the json; {action}")
+        found.append(rows)
+    return found
 
 
 def _read_matching_json(file: Path, config: DatasetConfig) -> CocoJson:
@@ -145,25 +191,28 @@ def _read_matching_json(file: Path, config: DatasetConfig) -> CocoJson:
     return coco
 
 
-def _read_all(images: list[Path], ids: list[int | str], readers: list[Callable[..., Rows]], split: str) -> Labels:
-    """Read labels and problems of all images in threads; `readers` take an image and its (height, width)."""
+def _read_all(images: list[Path], ids: list[int | str], read_rows: Callable[..., list[Rows]], split: str) -> Labels:
+    """Read labels and problems of all images; `read_rows` takes the images and their (height, width), or None."""
 
-    def read(image: Path, image_id: int | str, read_rows: Callable[..., Rows]) -> Labels:
+    def probe(image: Path) -> tuple[int, int] | Problem:
         try:
-            shape = probe_image(image)
+            return probe_image(image)
         except DataError as error:
-            return [], [Problem("corrupt", str(image), str(error).removeprefix(f"{image}: "))]
-        rows = read_rows(image, shape)
-        return [rows.labels(image, shape, image_id)], rows.problems
+            return Problem("corrupt", str(image), str(error).removeprefix(f"{image}: "))
 
     with ThreadPoolExecutor(THREADS) as threads:
-        found = threads.map(read, images, ids, readers)
-        found = list(tqdm(found, f"Reading {split} labels", len(images), delay=1))
-    return [item for items, _ in found for item in items], [item for _, items in found for item in items]
+        probed = list(tqdm(threads.map(probe, images), f"Reading {split} images", len(images), delay=1))
+    shapes = [None if isinstance(shape, Problem) else shape for shape in probed]
+    rows = read_rows(images, shapes)
+    labels = [r.labels(*item) for r, *item in zip(rows, images, shapes, ids, strict=True) if item[1]]
+    problems = [
+        [*([shape] if isinstance(shape, Problem) else []), *r.problems] for shape, r in zip(probed, rows, strict=True)
+    ]
+    return labels, list(chain(*problems))
 
 
 def _digest(*paths: Path) -> str:
-    return hashlib.sha256("\n".join(map(str, paths)).encode()).hexdigest()[:8]
+    return hashlib.sha256("\n".join(map(str, paths)).encode(errors="surrogateescape")).hexdigest()[:8]
 
 
 def fingerprint(paths: Iterable[Path], *facts: object) -> str:
@@ -172,9 +221,10 @@ def fingerprint(paths: Iterable[Path], *facts: object) -> str:
     for path in paths:
         try:
             status = os.stat(path)
-            digest.update(f"{path}|{status.st_size}|{status.st_mtime_ns}\n".encode())
-        except OSError:
-            digest.update(f"{path}|absent\n".encode())
+            state = f"{status.st_size}|{status.st_mtime_ns}"
+        except (OSError, ValueError):  # ValueError: a NUL character in a list
+            state = "absent"
+        digest.update(f"{path}|{state}\n".encode(errors="surrogateescape"))  # names may not be UTF-8
     return digest.hexdigest()
 
 
@@ -197,19 +247,39 @@ def _save_labels(file: Path, key: str, labels: list[ImageLabels], problems: list
         )
 
 
-def _load_labels(file: Path, key: str) -> Labels | None:
-    """Return cached labels, or None if there are none with this key."""
+def _load_labels(file: Path, key: str, nc: int, images: list[Path]) -> Labels | None:
+    """Return cached labels; None if there are none with this key, or if values in them are not valid."""
     try:
+        with zipfile.ZipFile(file) as packed:  # numpy.savez does not compress: no member is larger than the file
+            if sum(member.file_size for member in packed.infolist()) > file.stat().st_size:
+                return None
         with np.load(file, allow_pickle=False) as stored:
-            head, shapes, counts, rows = (stored[name] for name in ("head", "shapes", "counts", "rows"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # absent or damaged
-    head = json.loads(head.tobytes())
-    if head["key"] != key:
+            head = json.loads(stored["head"].tobytes())
+            if head["key"] != key:
+                return None
+            shapes, counts, rows = (stored[name] for name in ("shapes", "counts", "rows"))
+        files, ids = [Path(name) for name in head["files"]], list(head["ids"])
+        problems = [Problem(**problem) for problem in head["problems"]]
+        cls, boxes, crowd = rows[:, 0], rows[:, 1:5], rows[:, 5]
+        valid = (
+            *(
+                set(images).issuperset(files),
+                shapes.shape == (len(files), 2),
+                len(files) == len(ids) == len(counts),
+                counts.sum() == len(rows),
+            ),
+            *(rows.shape[1] == 6, shapes.dtype == counts.dtype == np.int64, rows.dtype == np.float64),
+            *((shapes > 0).all(), (counts >= 0).all(), (cls == np.clip(cls.round(), 0, nc - 1)).all()),
+            *(((boxes >= 0) & (boxes <= 1)).all(), np.isin(crowd, (0, 1)).all()),
+            *(all(isinstance(value, (int, str)) for value in ids), all(p.kind in KINDS for p in problems)),
+        )
+    except CACHE_ERRORS:
+        return None  # absent, damaged or made by hand
+    if not all(valid):
         return None
     tables = np.split(rows, np.cumsum(counts)[:-1])
     labels = [
-        ImageLabels(Path(f), shape, t[:, 0].astype(int), t[:, 1:5].astype(np.float32), t[:, 5].astype(bool), image_id)
-        for f, shape, t, image_id in zip(head["files"], map(tuple, shapes.tolist()), tables, head["ids"], strict=False)
+        ImageLabels(name, shape, t[:, 0].astype(int), t[:, 1:5].astype(np.float32), t[:, 5].astype(bool), image_id)
+        for name, shape, t, image_id in zip(files, map(tuple, shapes.tolist()), tables, ids, strict=False)
     ]
-    return labels, [Problem(**problem) for problem in head["problems"]]
+    return labels, problems

@@ -224,9 +224,9 @@ class BaseValidator(CallbacksMixin):
             LOGGER.info(f"Results saved to {self.save_dir}")
 
     def _official_metrics(self) -> CocoMetrics:
-        """Compute the official COCO metrics, with the data set's JSON unless its classes are changed by options."""
+        """Compute the official COCO metrics, with the data set's JSON unless options or turned images change it."""
         dataset = self.dataset
-        annotations = dataset.config.annotations.get(dataset.split)
+        annotations = dataset.json_file
         if annotations is None or self.args.single_cls or self.args.classes is not None:
             annotations = coco_annotations(dataset.labels, self.names, self._category_ids)
         return evaluate_coco(annotations, self.predictions, [item.image_id for item in dataset.labels])

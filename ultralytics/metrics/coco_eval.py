@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ultralytics.data.labels import read_coco_json
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import DataError
-from ultralytics.utils.files import read_json
 
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
@@ -38,7 +38,7 @@ def evaluate_coco(
     Raises DataError if two images have the same id.
     """
     package = require("faster_coco_eval", "faster-coco-eval", "coco_eval")
-    content = annotations if isinstance(annotations, dict) else read_json(annotations, DataError)
+    content = annotations if isinstance(annotations, dict) else read_coco_json(annotations, named=False).truth()
     # image ids may be strings; the package needs numbers
     ids = [image["id"] for image in content["images"]]
     number = {image_id: i for i, image_id in enumerate(ids, 1)}

@@ -2,8 +2,9 @@
 
 import json
 from pathlib import Path
+from reprlib import repr as short
 
-from ultralytics.data.labels import read_coco_json
+from ultralytics.data.labels import is_number, read_coco_json
 from ultralytics.metrics.coco_eval import evaluate_coco
 from ultralytics.tools.common import check_new
 from ultralytics.utils import LOGGER
@@ -33,7 +34,7 @@ def command(annotations: str, predictions: str, save: str | None = None) -> None
     if save:
         check_new(save)
     truth_file, found_file = Path(annotations), Path(predictions)
-    truth = read_coco_json(truth_file)
+    truth = read_coco_json(truth_file, named=False)
     found = read_predictions(found_file)
     for field, known in (("image_id", {image["id"] for image in truth.images}), ("category_id", {*truth.categories})):
         if foreign := sorted({entry[field] for entry in found} - known, key=str):
@@ -41,7 +42,7 @@ def command(annotations: str, predictions: str, save: str | None = None) -> None
                 f"{found_file}: {field} {foreign[0]!r} and {len(foreign) - 1} more are not in {truth_file}; make both "
                 "from the same data set, `yolo yolo2coco data=...` and `yolo val data=...`"
             )
-    metrics = evaluate_coco(truth_file, found)
+    metrics = evaluate_coco(truth.truth(), found)
     rows = [(key, None if value == NO_OBJECTS else value, MEANINGS[key]) for key, value in metrics.stats.items()]
     per_class = [(truth.categories[category], value) for category, value in metrics.per_class.items()]
     LOGGER.info(
@@ -62,7 +63,7 @@ def read_predictions(file: Path) -> list[dict]:
         raise DataError(f"{file}: expected a list of detections, as written by `yolo val save_json=True`")
     for number, entry in enumerate(entries):
         fits = isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in KEYS.items())
-        if not fits or [isinstance(v, int | float) for v in entry["bbox"]] != [True] * 4:
+        if not fits or [is_number(v) for v in (*entry["bbox"], entry["score"])] != [True] * 5:
             expected = "image_id, category_id, bbox [x, y, width, height] in pixels, and score"
-            raise DataError(f"{file}: detection {number} is {entry}; expected {expected}")
+            raise DataError(f"{file}: detection {number} is {short(entry)}; expected {expected}")
     return entries

@@ -72,11 +72,12 @@ def _read_bytes(path: str | Path, error: type[UserError], limit: int) -> bytes:
 
 
 def read_text(path: str | Path, error: type[UserError] = UserError, *, guess: bool = False) -> str:
-    """Return the content of a UTF-8 file, or of a UTF-16 file with a byte order mark; raise `error` otherwise.
+    """Return the content of a UTF-8 file (or UTF-16 with a byte order mark), with line ends \\n; else raise `error`.
 
     `guess`, for lists and labels, also tries the encoding of an XML declaration, that of the system, and GB18030.
     """
-    return _decode(_read_bytes(path, error, TEXT_LIMIT), path, error, guess)
+    text = _decode(_read_bytes(path, error, TEXT_LIMIT), path, error, guess)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _decode(data: bytes, path: str | Path, error: type[UserError], guess: bool) -> str:
