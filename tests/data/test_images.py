@@ -1,13 +1,17 @@
 import io
 import struct
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from ultralytics.data.images import decode_image, probe_image, read_image
+from ultralytics.data import images
+from ultralytics.data.images import decode_image, probe_image, read_image, to_bgr
 from ultralytics.data.loaders import load_source
 from ultralytics.utils.errors import DataError
 
@@ -27,7 +31,7 @@ def difference(image: np.ndarray, rgb: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tiff", ".webp"])
 def test_exif_orientation(tmp_path, orientation, suffix):
     turned = RGB if orientation < 5 else RGB.transpose(1, 0, 2)  # how the file must hold the upright picture
     flips = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (-1, 1), 7: (-1, -1), 8: (1, -1)}.get(orientation, (1, 1))
@@ -75,7 +79,7 @@ def test_ends_of_jpegs(tmp_path):
         decode_image("a.jpg", data[:2] + thumbnail + data[2 : len(data) // 2])
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"", "0 bytes"), (b"<html>", "not an image"), (None, "No such")])
+@pytest.mark.parametrize(("content", "message"), [(b"", "0 bytes"), (b"<html>", "not an image"), (None, "no such")])
 def test_not_an_image(tmp_path, content, message):
     if content is not None:
         (tmp_path / "a.jpg").write_bytes(content)
@@ -110,21 +114,109 @@ def test_modes_of_pixels_and_non_ascii_paths(mode, suffix, tmp_path):
     assert difference(image, np.asarray(picture.convert("RGB"))) < 6 and image.flags.c_contiguous
 
 
+def encoded(image, kind) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind)
+    return out.getvalue()
+
+
 def jpeg(width, height) -> bytes:
     """A JPEG of 8 x 8 pixels whose header claims more."""
-    out = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(out, "JPEG")
-    data = bytearray(out.getvalue())
+    data = bytearray(encoded(Image.new("RGB", (8, 8)), "JPEG"))
     frame = data.index(b"\xff\xc0")
     data[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
     return bytes(data)
 
 
-@pytest.mark.parametrize("data", [jpeg(60_000, 60_000), b"P6\n60000 60000\n255\n" + bytes(100)])
+def png(width, height, kind) -> bytes:
+    """A PNG whose header claims more than its 8 x 8 pixels."""
+    data = bytearray(encoded(Image.new(kind, (8, 8)), "PNG"))
+    data[16:24] = struct.pack(">II", width, height)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+def tiff(width, height) -> bytes:
+    """A TIFF of pixels that Pillow does not know."""
+    data = cv2.imencode(".tiff", np.zeros((8, 8, 3), np.int16))[1].tobytes()
+    return data.replace(struct.pack("<HHII", 256, 3, 1, 8), struct.pack("<HHII", 256, 4, 1, width)).replace(
+        struct.pack("<HHII", 257, 3, 1, 8), struct.pack("<HHII", 257, 4, 1, height)
+    )
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(
+    "data",
+    [
+        jpeg(60_000, 60_000), jpeg(9000, 9000), b"P6\n60000 60000\n255\n" + bytes(100), png(13_300, 13_300, "RGB"),
+        png(9000, 9000, "RGBA"), png(9000, 9000, "P"), b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 30000 +X 30000\n\2",
+        b"P7\nWIDTH 30000\nHEIGHT 30000\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n", tiff(30_000, 30_000),
+        b"\x59\xa6\x6a\x95" + struct.pack(">7I", 30_000, 30_000, 24, 0, 2, 0, 0),
+    ],
+)  # fmt: skip
 def test_claimed_pixels_are_refused_before_decoding(data, monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(DataError, match=r"3600000000 pixels\) exceeds limit of 178956970.*tiles"):
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(DataError, match=r"a: .*too large.*tiles"):
         decode_image("a", data)
+
+
+def test_tiff_that_only_opencv_reads():
+    assert decode_image("a", tiff(8, 8)).shape == (8, 8, 3)
+
+
+def test_threads_share_the_memory_of_decoding(monkeypatch):
+    """Of eight images that take a third of the limit each, never more than two are decoded at once."""
+    monkeypatch.setattr(images, "MEMORY_LIMIT", 3 * 8 * 64 * 64)
+    decode, active, most = Image.Image.crop, [], []
+
+    def slow(image, box):
+        active.append(image)
+        most.append(len(active))
+        time.sleep(0.01)
+        active.pop()
+        return decode(image, box)
+
+    monkeypatch.setattr(Image.Image, "crop", slow)
+    data = encoded(Image.fromarray(NOISE), "PNG")
+    with ThreadPoolExecutor(8) as threads:
+        assert len(list(threads.map(decode_image, "abcdefgh", [data] * 8))) == 8
+    assert max(most) == 2
+
+
+def oriented(kind, order, value) -> bytes:
+    """EXIF data whose orientation has the type `kind`, in byte order "<" or ">"."""
+    code, width = {"BYTE": (1, "B"), "SHORT": (3, "H"), "LONG": (4, "I"), "SLONG": (9, "i")}[kind]
+    field = struct.pack(order + width, value).ljust(4, b"\0")
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    entry = struct.pack(order + "HHI", 0x0112, code, 1) + field
+    return b"Exif\0\0" + mark + struct.pack(order + "IH", 8, 1) + entry + bytes(4)
+
+
+XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", ["BYTE", "SHORT", "LONG", "SLONG", "XMP"])
+@pytest.mark.parametrize("value", [0, 1, 6, 8, 9, 200, -6])
+def test_one_orientation_for_all_readers(tmp_path, suffix, order, kind, value):
+    if value < 0 and kind != "SLONG":
+        return
+    file = tmp_path / f"a{suffix}"
+    if suffix == ".tiff":
+        save(RGB, file, tiffinfo={0x0112: max(0, value)})
+    elif kind == "XMP":
+        text = XMP.replace("6", str(value))
+        chunk = PngImagePlugin.PngInfo()
+        chunk.add_itxt("XML:com.adobe.xmp", text)
+        save(RGB, file, xmp=text.encode(), **({"pnginfo": chunk} if suffix == ".png" else {}))
+    else:
+        save(RGB, file, exif=oriented(kind, order, value))
+    image = read_image(file)
+    with Image.open(file) as opened:
+        assert (to_bgr(opened) == image).all() or suffix == ".jpg"  # another decoder
+    assert probe_image(file) == image.shape[:2] == ((40, 24) if value in (6, 8) else (24, 40))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")

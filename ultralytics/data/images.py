@@ -2,15 +2,21 @@
 
 import io
 import os
+import re
 import struct
-from pathlib import Path
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from threading import Lock, Semaphore
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from ultralytics.utils.errors import DataError
+from ultralytics.utils.files import read_bytes
 
 READABLE = (  # formats that Pillow or OpenCV read without further programs
     "jpg jpeg jpe jfif png apng bmp dib webp tif tiff jp2 j2k j2c jpx mpo dng avif hdr pic ppm pgm pbm pnm pam pfm tga "
@@ -19,9 +25,19 @@ READABLE = (  # formats that Pillow or OpenCV read without further programs
 IMAGE_SUFFIXES = tuple(f".{name}" for name in READABLE.split())
 EXIF_ORIENTATION = 0x0112
 WHITE = (255, 255, 255, 255)
+FILE_LIMIT = 1 << 29  # bytes of an image file
+MEMORY_LIMIT = 500_000_000  # bytes that decoding takes, of all threads together
+COSTS = {None: 3, "JPEG": 7, "MPO": 7, "PNG": 8, "BMP": 11, "PPM": 11, "TIFF": 11}  # bytes per pixel; None: in memory
+OTHER_COST, PROGRESSIVE_COST = 20, 6  # of JPEG 2000; of the coefficients of a JPEG
+BAND_PIXELS = 1 << 20  # converted at once
+SLOTS = 8  # parts of the memory limit that threads share
+OPENCV_HEADERS = (  # width and height, or height and width, of formats that only OpenCV reads
+    re.compile(rb"\A#\?(?s:.{0,4000}?)\n-Y (?P<height>\d{1,9}) \+X (?P<width>\d{1,9})\n"),  # Radiance HDR
+    re.compile(rb"\AP7\n(?s:.{0,4000}?)WIDTH (?P<width>\d{1,9})\n(?s:.{0,4000}?)HEIGHT (?P<height>\d{1,9})\n"),  # PAM
+)
 PILLOW_ERRORS = (  # of its readers for damaged files: each has its own code, and many index out of range
-    OSError, SyntaxError, ValueError, RuntimeError, EOFError, LookupError, ArithmeticError, struct.error,
-    Image.DecompressionBombError,
+    OSError, SyntaxError, ValueError, RuntimeError, EOFError, LookupError, ArithmeticError, struct.error, TypeError,
+    AttributeError, AssertionError, MemoryError, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 
 
@@ -29,27 +45,29 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """Read an image as uint8 (H, W, 3) BGR, upright by its EXIF orientation.
 
     Gray becomes three equal channels, 16 bits are reduced to the upper 8, and transparent pixels become white. Raises
-    DataError for a truncated or foreign file, and before decoding for one with more pixels than twice Pillow's limit.
+    DataError for a truncated or foreign file, and before decoding for one that takes more than MEMORY_LIMIT.
     """
-    return decode_image(path, read_bytes(path))
+    return decode_image(path, read_bytes(path, DataError, FILE_LIMIT))
 
 
 def decode_image(path: str | os.PathLike, data: bytes) -> np.ndarray:
     """Decode an image in memory like `read_image`; `path` is its name in messages."""
     if _is_whole_jpeg(data):
-        _jpeg_header(path, data)  # raises for too many pixels
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)  # fast, but accepts truncated files
-        if image is not None:
-            return image
+        _, orientation, slots = _jpeg_header(path, data)
+        with _memory(slots):
+            flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)  # fast, but accepts truncated files
+            if image is not None:
+                return upright(image, orientation)
     return _decode_slowly(path, data)
 
 
 def probe_image(path: str | os.PathLike) -> tuple[int, int]:
     """Return the (height, width) of `read_image` by the cheapest check that detects truncated and foreign files."""
-    data = read_bytes(path)
+    data = read_bytes(path, DataError, FILE_LIMIT)
     if not _is_whole_jpeg(data):
         return _decode_slowly(path, data).shape[:2]
-    (width, height), orientation = _jpeg_header(path, data)
+    (width, height), orientation, _ = _jpeg_header(path, data)
     return (width, height) if orientation >= 5 else (height, width)
 
 
@@ -63,8 +81,17 @@ def image_orientation(path: str | os.PathLike) -> int:
 
 
 def exif_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation 1 to 8, of a number of any type; 1 for all others."""
     value = image.getexif().get(EXIF_ORIENTATION, 1)
+    value = value[0] if isinstance(value, (bytes, tuple)) and value else value
     return int(value) if value in range(1, 9) else 1
+
+
+def upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn an image (H, W, 3) as stored by its EXIF orientation, 1 to 8."""
+    rows, columns = ((1, 1), (1, -1), (-1, -1), (-1, 1))[(orientation - 1) % 4]
+    turned = image.transpose(1, 0, 2) if orientation >= 5 else image
+    return np.ascontiguousarray(turned[::rows, ::columns])
 
 
 def stretch(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -74,12 +101,39 @@ def stretch(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
-    """Return the content of a file."""
+def _cost(image: Image.Image) -> int:
+    return COSTS.get(image.format, OTHER_COST) + PROGRESSIVE_COST * ("progressive" in image.info)
+
+
+def _slots(path: str | os.PathLike, size: tuple[int, int], cost: int) -> int:
+    """Return the share of the memory limit that decoding (width, height) takes; DataError for too large an image."""
+    width, height = size
+    if (needed := width * height * cost) > MEMORY_LIMIT:
+        raise DataError(
+            f"{path}: too large, {width} x {height} pixels; expected at most {MEMORY_LIMIT // cost / 1e6:.0f} million "
+            "in such a file; cut it into tiles"
+        )
+    return -(-needed * SLOTS // MEMORY_LIMIT)
+
+
+@cache
+def _locks(process: int) -> tuple[Semaphore, Lock]:
+    """Return the free slots, and a lock for taking them; a forked process has its own."""
+    return Semaphore(SLOTS), Lock()
+
+
+@contextmanager
+def _memory(slots: int) -> Iterator[None]:
+    """Wait for slots of the memory limit, which all threads share."""
+    (free, taking), taken = _locks(os.getpid()), 0
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        with taking:
+            while taken < slots:
+                taken += free.acquire()
+        yield
+    finally:
+        for _ in range(taken):
+            free.release()
 
 
 def _is_whole_jpeg(data: bytes) -> bool:
@@ -87,11 +141,11 @@ def _is_whole_jpeg(data: bytes) -> bool:
     return data[:3] == b"\xff\xd8\xff" and data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
 
 
-def _jpeg_header(path: str | os.PathLike, data: bytes) -> tuple[tuple[int, int], int]:
-    """Return ((width, height) as stored, EXIF orientation 1 to 8)."""
+def _jpeg_header(path: str | os.PathLike, data: bytes) -> tuple[tuple[int, int], int, int]:
+    """Return (width, height) as stored, EXIF orientation, and the slots that OpenCV takes to decode."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return image.size, image.getexif().get(EXIF_ORIENTATION, 1)
+            return image.size, exif_orientation(image), _slots(path, image.size, _cost(image))
     except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
 
@@ -100,13 +154,12 @@ def _decode_slowly(path: str | os.PathLike, data: bytes) -> np.ndarray:
     """Decode with Pillow, which detects missing data, or with OpenCV if Pillow does not know the format."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            ImageOps.exif_transpose(image, in_place=True)  # avoids a second copy of a large image
-            return pillow_to_bgr(image)
+            return pillow_to_bgr(image, path)
     except UnidentifiedImageError as error:
-        try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:  # also for no data
-            image = None
+        image = None
+        if size := _opencv_size(data):
+            with _memory(_slots(path, size, OTHER_COST)), suppress(cv2.error):
+                image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             raise DataError(f"{path}: is not an image ({len(data)} bytes); replace or remove the file") from error
         return image
@@ -114,28 +167,58 @@ def _decode_slowly(path: str | os.PathLike, data: bytes) -> np.ndarray:
         raise _unreadable(path, error) from error
 
 
+def _opencv_size(data: bytes) -> tuple[int, int] | None:
+    """Return the (width, height) of a file in a format that only OpenCV reads, or None."""
+    if match := next(filter(None, (header.match(data) for header in OPENCV_HEADERS)), None):
+        return int(match["width"]), int(match["height"])
+    if data[:4] == b"\x59\xa6\x6a\x95" and len(data) > 12:  # Sun raster
+        return struct.unpack(">II", data[4:12])
+    if data[:4] in (b"II*\0", b"MM\0*"):  # TIFF of unusual pixels
+        tags, stream = TiffImagePlugin.ImageFileDirectory_v2(data[:8]), io.BytesIO(data)
+        with suppress(*PILLOW_ERRORS):
+            stream.seek(tags.next)
+            tags.load(stream)
+            return int(tags[256]), int(tags[257])
+    return None
+
+
 def _unreadable(path: str | os.PathLike, error: BaseException) -> DataError:
     hint = "cut it into tiles" if isinstance(error, Image.DecompressionBombError) else "replace or remove the file"
     return DataError(f"{path}: damaged, truncated or too large image ({error}); {hint}")
 
 
-def pillow_to_bgr(image: Image.Image) -> np.ndarray:
-    """Convert a Pillow image of any mode to uint8 (H, W, 3) BGR: transparent becomes white, 16 bits the upper 8."""
+def pillow_to_bgr(image: Image.Image, path: str | os.PathLike = "source") -> np.ndarray:
+    """Convert a Pillow image of any mode to upright uint8 (H, W, 3) BGR.
+
+    Transparent becomes white, 16 bits the upper 8. Raises DataError, with the name `path`, for too large an image.
+    """
+    with _memory(_slots(path, image.size, _cost(image))):
+        image.load()
+        width, height = image.size  # of a TIFF, turned by load
+        bgr, band = np.empty((height, width, 3), np.uint8), max(1, BAND_PIXELS // width)
+        for top in range(0, height, band):  # conversions of a whole image would take several copies of it
+            bgr[top : top + band] = _to_bgr(image.crop((0, top, width, min(top + band, height))))
+        return upright(bgr, exif_orientation(image))
+
+
+def _to_bgr(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I"):  # 16-bit gray, as "I;16" or widened to 32 bits
-        gray = np.clip(np.asarray(image) // 256, 0, 255).astype(np.uint8)
-        return np.repeat(gray[..., None], 3, axis=2)  # (H, W) -> (H, W, 3)
+        return np.clip(np.asarray(image) // 256, 0, 255).astype(np.uint8)[..., None]  # (H, W) -> (H, W, 1)
     if image.mode == "F":
         raise DataError("floating-point pixels have no fixed range; convert the image to 8 or 16 bits")
     if "A" in image.mode or "transparency" in image.info:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image.convert("RGBA"))
-    rgb = image if image.mode == "RGB" else image.convert("RGB")  # convert copies even an RGB image
-    return cv2.cvtColor(np.asarray(rgb), cv2.COLOR_RGB2BGR)
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
+    return np.asarray(image.convert("RGB"))[..., ::-1]
 
 
 def to_bgr(image: np.ndarray | Image.Image) -> np.ndarray:
     """Convert a PIL image or uint8 array, gray (H, W), BGR (H, W, 3) or BGRA (H, W, 4), to uint8 BGR (H, W, 3)."""
     if isinstance(image, Image.Image):
-        return pillow_to_bgr(ImageOps.exif_transpose(image))  # reads the file only now
+        try:
+            return pillow_to_bgr(image)  # reads the file only now
+        except PILLOW_ERRORS as error:
+            raise _unreadable(getattr(image, "filename", "") or "source", error) from error
     channels = image.shape[2] if image.ndim == 3 else 1
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in (1, 3, 4) or image.size == 0:
         raise DataError(

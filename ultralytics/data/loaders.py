@@ -15,20 +15,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ultralytics.data.images import IMAGE_SUFFIXES, check_tensor, decode_image, read_bytes, tensor_to_image, to_bgr
+from ultralytics.data import images
 from ultralytics.data.streams import Frame, is_screen, live_batches, public_address, video_frames
 from ultralytics.utils import LOGGER
 from ultralytics.utils.downloads import fetch
 from ultralytics.utils.errors import DataError, UserError, did_you_mean
-from ultralytics.utils.files import read_text
+from ultralytics.utils.files import read_bytes, read_text
 
 T = TypeVar("T")
 END = object()
 VIDEO_SUFFIXES = (".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 LIST_SUFFIXES = (".csv", ".streams", ".txt")
-ACCEPTED = f"images {' '.join(sorted(IMAGE_SUFFIXES))}, videos {' '.join(VIDEO_SUFFIXES)}"
+ACCEPTED = f"images {' '.join(sorted(images.IMAGE_SUFFIXES))}, videos {' '.join(VIDEO_SUFFIXES)}"
 AHEAD = 4  # frames to decode in advance; at least one batch
-ADDRESS_LIMIT = 1 << 29  # bytes of one image behind an address
 
 
 @dataclass(frozen=True)
@@ -80,17 +79,20 @@ class Source:
         for position, entry in enumerate(self.entries, 1):
             where, unnamed = f"{position}/{len(self)}", f"image{position - 1}.jpg"
             if entry.kind == "tensor":
-                yield Frame(tensor_to_image(entry.value), unnamed, f"image {where} {unnamed}", tensor=entry.value)
+                yield Frame(
+                    images.tensor_to_image(entry.value), unnamed, f"image {where} {unnamed}", tensor=entry.value
+                )
             elif entry.kind == "array":
                 name = getattr(entry.value, "filename", "") or unnamed
-                yield Frame(to_bgr(entry.value), name, f"image {where} {name}")
+                yield Frame(images.to_bgr(entry.value), name, f"image {where} {name}")
             elif entry.kind == "video":
                 yield from video_frames(entry.value, where, self.vid_stride)
             else:
                 name, remote = public_address(entry.value), "://" in str(entry.value)
                 try:
-                    data = fetch(entry.value, ADDRESS_LIMIT) if remote else read_bytes(entry.value)
-                    yield Frame(decode_image(name, data), name, f"image {where} {name}")
+                    limit = images.FILE_LIMIT
+                    data = fetch(entry.value, limit) if remote else read_bytes(entry.value, DataError, limit)
+                    yield Frame(images.decode_image(name, data), name, f"image {where} {name}")
                 except UserError as error:
                     LOGGER.warning(f"image {where} skipped: {error}")
 
@@ -131,7 +133,7 @@ def find_entries(source: Any) -> list[Entry]:
     if isinstance(source, Image.Image):
         return [Entry("array", source)]
     if isinstance(source, torch.Tensor):
-        return [Entry("tensor", image) for image in check_tensor(source)]
+        return [Entry("tensor", image) for image in images.check_tensor(source)]
     if isinstance(source, int) and not isinstance(source, bool):
         return [Entry("stream", source)]
     if isinstance(source, (str, Path)) and str(source).strip():
@@ -161,7 +163,7 @@ def _text_entries(text: str) -> list[Entry]:
 
 def _kind(path: str | Path) -> Literal["image", "video"] | None:
     suffix = Path(path).suffix.lower()
-    return "video" if suffix in VIDEO_SUFFIXES else "image" if suffix in IMAGE_SUFFIXES else None
+    return "video" if suffix in VIDEO_SUFFIXES else "image" if suffix in images.IMAGE_SUFFIXES else None
 
 
 def _group_entries(paths: list[Path], where: str) -> list[Entry]:

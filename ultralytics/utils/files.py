@@ -4,6 +4,7 @@ Files of `torch.save` are read as plain data (tensors, numbers, strings, lists);
 """
 
 import codecs
+import hashlib
 import json
 import locale
 import os
@@ -25,6 +26,7 @@ from ultralytics.utils.errors import UserError, WeightsError
 TEXT_LIMIT, JSON_LIMIT, SNIFF = 1 << 28, 1 << 33, 1 << 12  # bytes of a file, and of its start
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 RUNS_FOLDER = Path("runs") / "detect"
+NAME_BYTES = 255  # of a file name on common file systems
 OLD_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P"  # pickled magic number of files of torch before 1.6
 CLASS_ERRORS = ("GLOBAL", "Unsupported global", "Unsupported class", "Unsupported operand")  # of torch's safe unpickler
 
@@ -49,15 +51,56 @@ def atomic_write(path: str | Path, *, shared: bool = False) -> Iterator[BinaryIO
         raise
 
 
-def _read_bytes(path: str | Path, error: type[UserError], limit: int) -> bytes:
-    """Return the content of a regular text file of at most `limit` bytes."""
+def walk(root: str | Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield every folder from `root` down with its sorted file names, without hidden folders and files.
+
+    Links to folders are followed after the others, and each real folder is visited once, none above `root`: links that
+    form loops end. A folder that cannot be read is a warning.
+    """
+    seen = {_identity(parent) for parent in Path(os.path.realpath(root)).parents}
+    waiting, links = [Path(root)], []
+    while waiting or links:
+        folder = waiting.pop() if waiting else links.pop(0)
+        try:
+            if (identity := _identity(folder)) in seen:
+                continue
+            with os.scandir(folder) as scan:
+                entries = sorted((e for e in scan if not e.name.startswith(".")), key=lambda entry: entry.name)
+        except OSError as error:
+            LOGGER.warning(f"{folder}: left out, the folder cannot be read ({error.strerror})")
+            continue
+        seen.add(identity)
+        folders = [e for e in entries if (os.path.isdir(e) if e.is_symlink() else e.is_dir())]
+        links += [Path(entry) for entry in folders if entry.is_symlink()]
+        waiting += [Path(entry) for entry in reversed(folders) if not entry.is_symlink()]
+        inner = {entry.name for entry in folders}
+        yield folder, [entry.name for entry in entries if entry.name not in inner]
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def list_files(root: str | Path, suffixes: tuple[str, ...], *, recursive: bool = True) -> list[Path]:
+    """Return the files of `walk` with one of the suffixes, in any case."""
+    found = []
+    for folder, names in walk(root):
+        found += [folder / name for name in names if name.lower().endswith(suffixes)]
+        if not recursive:
+            break
+    return found
+
+
+def read_bytes(path: str | Path, error: type[UserError], limit: int, *, text: bool = False) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes; with `text`, refuse binary data early."""
     try:
         status = os.stat(path)
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # reading a pipe or device has no end
             raise error(f"{path}: is a device or a pipe, expected a file")
         with open(path, "rb") as file:
             data = file.read(SNIFF)
-            if data.count(0) > len(data) // 4 and not data.startswith(UTF_16):
+            if text and data.count(0) > len(data) // 4 and not data.startswith(UTF_16):
                 raise error(f"{path}: not UTF-8 text, but binary data; expected a text file")
             data += b"" if status.st_size > limit else file.read(limit)
     except OSError as cause:
@@ -76,7 +119,7 @@ def read_text(path: str | Path, error: type[UserError] = UserError, *, guess: bo
 
     `guess`, for lists and labels, also tries the encoding of an XML declaration, that of the system, and GB18030.
     """
-    text = _decode(_read_bytes(path, error, TEXT_LIMIT), path, error, guess)
+    text = _decode(read_bytes(path, error, TEXT_LIMIT, text=True), path, error, guess)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -110,7 +153,7 @@ def _warn_of_guess(folder: Path, encoding: str, message: str) -> None:
 
 def read_json(path: str | Path, error: type[UserError] = UserError) -> object:
     """Return the value in a JSON file; raise `error` with file and line if it cannot be read."""
-    return parse_json(_decode(_read_bytes(path, error, JSON_LIMIT), path, error, True), str(path), error)
+    return parse_json(_decode(read_bytes(path, error, JSON_LIMIT, text=True), path, error, True), str(path), error)
 
 
 def parse_json(text: str | bytes, where: str, error: type[UserError] = UserError) -> object:
@@ -142,9 +185,24 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
 
 
-def safe_name(text: str) -> str:
-    """Replace characters that are not allowed in file names."""
-    return "".join("_" if c in '<>:"/\\|?*' or ord(c) < 32 else c for c in text).strip(". ") or "_"
+def safe_name(text: str, suffix: str = "") -> str:
+    """Return a file name: `text` without characters that are not allowed, and `suffix`; see `short_name`."""
+    name = "".join("_" if c in '<>:"/\\|?*' or ord(c) < 32 else c for c in text).strip(". ") or "_"
+    return short_name(name, suffix)
+
+
+def short_name(stem: str, suffix: str = "") -> str:
+    """Return `stem` + `suffix`; a name that is too long for file systems is cut and gets a digest of the stem.
+
+    Examples:
+        >>> short_name("a", ".txt"), len(short_name("a" * 300, "_1.jpg"))
+        ('a.txt', 255)
+    """
+    raw, room = os.fsencode(stem), NAME_BYTES - len(os.fsencode(suffix))
+    if len(raw) <= room:
+        return stem + suffix
+    digest = hashlib.sha256(raw).hexdigest()[:8]
+    return f"{raw[: room - 9].decode(errors='ignore')}-{digest}{suffix}"
 
 
 def increment_path(path: str | Path, *, exist_ok: bool = False) -> Path:
@@ -159,7 +217,7 @@ def increment_path(path: str | Path, *, exist_ok: bool = False) -> Path:
         ['train8', 'crop2.jpg', 'val']
     """
     path = Path(path)
-    if exist_ok or not path.exists():
+    if exist_ok or not os.path.exists(path):
         return path
     stem, suffix = (path.stem, path.suffix) if path.is_file() else (path.name, "")
     pattern = re.compile(re.escape(stem) + r"(\d+)" + re.escape(suffix))
@@ -170,17 +228,17 @@ def increment_path(path: str | Path, *, exist_ok: bool = False) -> Path:
 def run_dir(project: str | Path | None, name: str, *, exist_ok: bool = False) -> Path:
     """Create and return the run folder `project/name` (default: runs/detect); number it if it exists."""
     wanted = Path(project or RUNS_FOLDER) / name
-    folder = increment_path(wanted, exist_ok=exist_ok)
     try:
+        folder = increment_path(wanted, exist_ok=exist_ok)
         folder.mkdir(parents=True, exist_ok=exist_ok)
     except FileExistsError as error:
         if folder.is_dir():  # another run, started at the same time, has created it
             return run_dir(project, name, exist_ok=exist_ok)
         raise UserError(f"{folder}: is a file; expected a folder. Choose another project= or name=") from error
-    except OSError as error:
+    except (OSError, ValueError, RecursionError) as error:  # name too long, read-only, a NUL character, too deep
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"{folder}: cannot create the run folder ({error.strerror}). Choose another project= than "
-            f"{str(wanted.parent)!r}"
+            f"{str(wanted)[:300]!r}: cannot create the run folder ({reason}). Choose another project= or name="
         ) from error
     return folder
 
@@ -189,7 +247,7 @@ def resumed_weights(resume: bool | str) -> str | None:
     """Return the weights that `resume=` names by file or run folder; None if it is a bool."""
     if not isinstance(resume, str):
         return None
-    return str(Path(resume) / "weights" / "last.pt") if Path(resume).is_dir() else resume
+    return str(Path(resume) / "weights" / "last.pt") if os.path.isdir(resume) else resume
 
 
 class PickledClassesError(WeightsError):
