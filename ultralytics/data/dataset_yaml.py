@@ -11,7 +11,7 @@ from ultralytics.data.images import IMAGE_SUFFIXES
 from ultralytics.data.labels import read_coco_json
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, cache_dir
 from ultralytics.utils.errors import DataError, did_you_mean
-from ultralytics.utils.files import read_text
+from ultralytics.utils.files import list_files, read_text
 
 DATASET_YAMLS = PACKAGE_ROOT / "cfg" / "datasets"
 SPLITS = ("train", "val", "test")
@@ -63,14 +63,14 @@ def load_dataset_config(data: str | os.PathLike | Mapping, splits: Iterable[str]
     root = _find_root(file, content)
     annotations = {split: root / path for split, path in jsons.items()}
     entries = {s: v if isinstance(v, (list, tuple)) else [v] for s in SPLITS if (v := content.get(s))}
-    if not all((root / entry).exists() for split in splits for entry in entries.get(split, ())):
+    if not all(os.path.exists(root / entry) for split in splits for entry in entries.get(split, ())):
         _make(root, content, where)
     paths = {split: tuple(_resolve(root, entry) for entry in listed) for split, listed in entries.items()}
     for split in splits:
         if split not in paths:
             raise DataError(f"{where}: no `{split}:` entry, got {list(paths) or 'none'}; add its image folder")
         for path in paths[split]:
-            if not path.exists():
+            if not os.path.exists(path):
                 here = ", ".join(sorted(p.name for p in root.iterdir())[:12]) if root.is_dir() else "does not exist"
                 raise DataError(
                     f"{where}: {split}: {content[split]!r} was not found: looked for {path}. The data set's root is "
@@ -85,8 +85,8 @@ check_det_dataset = load_dataset_config
 
 def find_data_yaml(data: str | os.PathLike) -> Path:
     """Return the YAML file of a path or a bare name such as 'shapes.yaml'."""
-    path = Path(data).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(data))
+    if os.path.isfile(path):
         return Path(os.path.abspath(path))
     built_in = {p.stem.lower(): p for p in DATASET_YAMLS.glob("*.yaml")}
     if path.parent == Path(".") and path.suffix in ("", ".yaml", ".yml") and path.stem.lower() in built_in:
@@ -96,21 +96,18 @@ def find_data_yaml(data: str | os.PathLike) -> Path:
 
 
 def list_images(sources: Iterable[Path], root: Path) -> list[Path]:
-    """Return the image files below folders and in image lists, in order, without repeats.
+    """Return the image files below folders and in image lists, in order, without repeats and hidden files.
 
-    Lists are relative to their own folder, else to `root`. Files in lists need not exist.
+    Lists may name hidden files; they are relative to their own folder, else to `root`. Files in lists need not exist.
     """
     found: dict[Path, None] = {}
     for source in sources:
         if source.is_dir():
-            for parent, folders, files in os.walk(source, followlinks=True):
-                folders.sort()
-                images = [Path(parent, name) for name in sorted(files) if name.lower().endswith(IMAGE_SUFFIXES)]
-                found.update(dict.fromkeys(images))
+            found.update(dict.fromkeys(list_files(source, IMAGE_SUFFIXES)))
         else:
             for line in filter(None, map(str.strip, read_text(source, DataError, guess=True).splitlines())):
                 beside = source.parent / line
-                found[Path(os.path.abspath(beside if beside.exists() else root / line))] = None
+                found[Path(os.path.abspath(beside if os.path.exists(beside) else root / line))] = None
     if not found:
         places = ", ".join(map(str, sources))
         raise DataError(f"no images in {places}; looked for files ending in {' '.join(IMAGE_SUFFIXES)}")
@@ -126,7 +123,7 @@ def label_file(image: Path) -> Path:
     folders = [i for i, part in enumerate(parts[:-1]) if part == "images"]
     if folders:
         parts[folders[-1]] = "labels"
-    return Path(*parts).with_suffix(".txt")
+    return Path(os.path.splitext(Path(*parts))[0] + ".txt")
 
 
 def _check_keys(content: Mapping, known: Iterable[str], where: str) -> None:
@@ -148,18 +145,18 @@ def _find_root(file: Path | None, content: dict) -> Path:
     base = file.parent if file else Path.cwd()
     if content.get("path") is None:
         return base
-    path, cached = Path(content["path"]).expanduser(), cache_dir() / "datasets"
+    path, cached = Path(os.path.expanduser(content["path"])), cache_dir() / "datasets"
     near = [Path.cwd() / "datasets"] if base == DATASET_YAMLS else [base, Path.cwd()]
     candidates = [folder / path for folder in (*near, cached)]  # an absolute path replaces the folder
     default = candidates[-1] if content.get("generate") or content.get("download") else candidates[0]
-    return Path(os.path.abspath(next((c for c in candidates if c.is_dir()), default)))
+    return Path(os.path.abspath(next(filter(os.path.isdir, candidates), default)))
 
 
 def _resolve(root: Path, entry: str | os.PathLike) -> Path:
-    path = Path(os.path.abspath(root / Path(entry).expanduser()))
-    if not path.exists() and str(entry).startswith("../"):
+    path = Path(os.path.abspath(root / os.path.expanduser(entry)))
+    if not os.path.exists(path) and str(entry).startswith("../"):
         beside = Path(os.path.abspath(root / str(entry)[3:]))  # Roboflow's `../train/images` is beside the YAML
-        return beside if beside.exists() else path
+        return beside if os.path.exists(beside) else path
     return path
 
 

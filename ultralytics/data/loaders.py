@@ -2,11 +2,13 @@
 
 import csv
 import glob
+import os
+import re
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import dropwhile, islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlparse
@@ -20,13 +22,16 @@ from ultralytics.data.streams import Frame, is_screen, live_batches, public_addr
 from ultralytics.utils import LOGGER
 from ultralytics.utils.downloads import fetch
 from ultralytics.utils.errors import DataError, UserError, did_you_mean
-from ultralytics.utils.files import read_bytes, read_text
+from ultralytics.utils.files import list_files, read_bytes, read_text, walk
 
 T = TypeVar("T")
 END = object()
 VIDEO_SUFFIXES = (".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 LIST_SUFFIXES = (".csv", ".streams", ".txt")
+MEDIA_SUFFIXES = (*images.IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
 ACCEPTED = f"images {' '.join(sorted(images.IMAGE_SUFFIXES))}, videos {' '.join(VIDEO_SUFFIXES)}"
+MAX_ENTRIES, MAX_DEPTH = 1_000_000, 10  # of a source: files, arrays and streams; lists within lists
+MAX_TEXT = 4096  # characters of a path or address
 AHEAD = 4  # frames to decode in advance; at least one batch
 
 
@@ -124,51 +129,75 @@ def read_ahead(items: Generator[T, None, None], ahead: int) -> Generator[T, None
         items.close()
 
 
-def find_entries(source: Any) -> list[Entry]:
+def find_entries(source: Any, depth: int = 0) -> list[Entry]:
     """Return the entries of a source of any accepted kind, in order."""
     if isinstance(source, (list, tuple)) and source:
-        return [entry for item in source for entry in find_entries(item)]
+        if depth == MAX_DEPTH:
+            raise DataError(f"source: lists within lists to a depth of {MAX_DEPTH}, expected a list of sources")
+        return _join(find_entries(item, depth + 1) for item in source)
     if isinstance(source, np.ndarray):
         return [Entry("array", image) for image in (source if source.ndim == 4 else [source])]
     if isinstance(source, Image.Image):
         return [Entry("array", source)]
     if isinstance(source, torch.Tensor):
         return [Entry("tensor", image) for image in images.check_tensor(source)]
-    if isinstance(source, int) and not isinstance(source, bool):
-        return [Entry("stream", source)]
+    if isinstance(source, int) and not isinstance(source, bool) and 0 <= source < 1 << 31:
+        return [Entry("stream", source)]  # OpenCV does not survive others
     if isinstance(source, (str, Path)) and str(source).strip():
         return _text_entries(str(source).strip())
-    expected = "a path, glob, camera number, address, screen, array, PIL image, tensor or a list of these"
-    raise DataError(f"source: got {source!r} ({type(source).__name__}), expected {expected}")
+    expected = "a path, glob, camera number from 0, address, screen, array, PIL image, tensor or a list of these"
+    raise DataError(f"source: got {str(source)[:100]} ({type(source).__name__}), expected {expected}")
 
 
-def _text_entries(text: str) -> list[Entry]:
-    if text.isdecimal() or is_screen(text):
+def _text_entries(text: str, *, lists: bool = True) -> list[Entry]:
+    if "\0" in text or len(text) > MAX_TEXT:
+        raise DataError(f"source {text[:100]!r}: {len(text)} characters, expected a path of at most {MAX_TEXT}, no NUL")
+    if re.fullmatch(r"[0-9]{1,9}", text) or is_screen(text):
         return [Entry("stream", int(text) if text.isdecimal() else text)]
     if "://" in text:
-        address = urlparse(text)
+        try:
+            address = urlparse(text)
+        except ValueError as error:
+            raise DataError(f"source {text}: is no address ({error})") from error
         return [Entry((address.scheme in ("http", "https") and _kind(address.path)) or "stream", text)]
-    path = Path(text).expanduser()
-    if path.is_dir():
-        return _group_entries(sorted(path.iterdir()), f"folder {path}")
-    if path.is_file():
-        is_list = path.suffix.lower() in LIST_SUFFIXES
-        return _list_entries(path) if is_list else [Entry(_kind(path) or "image", path)]
+    path = Path(os.path.expanduser(text))
+    if os.path.isdir(path):
+        return _group_entries(list_files(path, MEDIA_SUFFIXES, recursive=False), f"folder {path}")
+    if os.path.isfile(path):
+        if path.suffix.lower() not in LIST_SUFFIXES:
+            return [Entry(_kind(path) or "image", path)]
+        if lists:
+            return _list_entries(path)
+        raise DataError(f"source {path}: is a list within a list; join them to one")
+    if os.path.lexists(path):
+        raise DataError(f"source {path}: is a device, pipe or broken link, expected a file or folder")
     if any(mark in text for mark in "*?["):
-        return _group_entries(sorted(map(Path, glob.glob(str(path), recursive=True))), f"pattern {text}")
-    if not path.parent.is_dir():
+        return _group_entries(sorted(set(_expand(path.parts))), f"pattern {text}")
+    if not os.path.isdir(path.parent):
         raise DataError(f"source {text}: folder {path.parent} does not exist")
-    raise DataError(f"source {text}: does not exist{did_you_mean(path.name, (p.name for p in path.parent.iterdir()))}")
+    raise DataError(f"source {text}: does not exist{did_you_mean(path.name, os.listdir(path.parent))}")
+
+
+def _expand(parts: tuple[str, ...]) -> Iterator[Path]:
+    """Yield the paths that match a pattern, given by its parts; `**` is any folders, by `walk`."""
+    if "**" not in parts:
+        yield from map(Path, glob.glob(os.path.join(*parts)))
+        return
+    at = parts.index("**")
+    for start in _expand(parts[:at]) if at else [Path()]:
+        rest = tuple(dropwhile("**".__eq__, parts[at:])) or ("*",)
+        for folder, _ in walk(start):
+            yield from _expand((glob.escape(str(folder)), *rest))
 
 
 def _kind(path: str | Path) -> Literal["image", "video"] | None:
-    suffix = Path(path).suffix.lower()
+    suffix = os.path.splitext(path)[1].lower()
     return "video" if suffix in VIDEO_SUFFIXES else "image" if suffix in images.IMAGE_SUFFIXES else None
 
 
 def _group_entries(paths: list[Path], where: str) -> list[Entry]:
     """Return the images and videos of a folder or a pattern, without hidden files."""
-    visible = [path for path in paths if not path.name.startswith(".") and path.is_file()]
+    visible = [path for path in paths if not path.name.startswith(".") and os.path.isfile(path)]
     entries = [Entry(kind, path) for path in visible if (kind := _kind(path))]
     if not entries:
         raise DataError(f"source {where}: {len(paths)} entries, no image or video among them; expected {ACCEPTED}")
@@ -182,16 +211,30 @@ def _list_entries(path: Path) -> list[Entry]:
     """
     lines = read_text(path, DataError, guess=True).splitlines()
     rows = csv.reader(lines) if path.suffix.lower() == ".csv" else ([line] for line in lines)
-    names = {number: row[0].strip() for number, row in enumerate(rows, 1) if row}
-    entries = []
-    for number, name in names.items():
-        if not name or name.startswith("#"):
-            continue
+    try:
+        names = {number: row[0].strip() for number, row in enumerate(rows, 1) if row}
+    except csv.Error as error:
+        raise DataError(f"{path}: not a table ({error})") from error
+
+    def read(number: int, name: str) -> list[Entry]:
         beside = path.parent / name
         try:
-            entries += _text_entries(str(beside) if beside.exists() and not Path(name).exists() else name)
+            found = str(beside) if os.path.exists(beside) and not os.path.exists(name) else name
+            return _text_entries(found, lists=False)
         except DataError as error:
             LOGGER.warning(f"{path}, line {number} skipped: {error}")
+            return []
+
+    entries = _join(read(number, name) for number, name in names.items() if name and not name.startswith("#"))
     if not entries:
         raise DataError(f"{path}: none of its {len(names)} rows is an image, video or stream")
+    return entries
+
+
+def _join(parts: Iterable[list[Entry]]) -> list[Entry]:
+    entries: list[Entry] = []
+    for part in parts:
+        entries += part
+        if len(entries) > MAX_ENTRIES:
+            raise DataError(f"source: more than {MAX_ENTRIES:,} images, videos and streams; predict on parts of them")
     return entries

@@ -70,7 +70,9 @@ def fetch(url: str, limit: int) -> bytes:
             if answer.length:  # announced bytes that did not arrive
                 raise OSError(f"the connection ended {answer.length} bytes too early")
             return data
-    except (OSError, HTTPException) as error:
+    except UserError:
+        raise
+    except (OSError, HTTPException, ValueError, OverflowError) as error:  # also names and ports that do not exist
         raise UserError(f"{bare} could not be read ({getattr(error, 'reason', None) or error})") from error
 
 
