@@ -29,9 +29,8 @@ class Detector:
         rgb = stretched[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32) / 255  # (1, 3, H, W)
         (output,) = self.session.run(None, {self.session.get_inputs()[0].name: rgb})
         boxes, scores = output[0, :, :4], output[0, :, 4:]  # (queries, 4) cx, cy, w, h in 0..1; (queries, classes)
-        best = np.argsort(-scores, axis=None, kind="stable")[: len(scores)]  # (query, class) pairs; there is no NMS
-        query, label = np.unravel_index(best, scores.shape)
-        score = scores[query, label]
+        query = np.argsort(-scores.max(1), kind="stable")  # the best first; there is no NMS
+        label, score = scores[query].argmax(1), scores[query].max(1)
         center, half = boxes[query, :2], boxes[query, 2:] / 2
         height, width = image.shape[:2]
         corners = np.concatenate([center - half, center + half], 1) * (width, height, width, height)

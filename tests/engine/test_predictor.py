@@ -68,12 +68,25 @@ def test_boxes_agree_with_the_reference(case):
     y = torch.from_numpy(inputs.detr_output(case["seed"], case["batch"]))
     options = {k: case[k] for k in ("conf", "classes", "max_det", "imgsz")}
     images = [np.zeros((h, w, 3), np.uint8) for h, w in case["image_shapes"]]
-    got = predictor(**options)(images, FixedModel(y))
+    got = predictor(one_class_per_query=False, **options)(images, FixedModel(y))
     for i, result in enumerate(got):
         expected = NUMBERS[f"c{case['case']}_predictor{i}"]
         assert result.boxes.shape == expected.shape
         if len(expected):
             assert np.abs(result.boxes.numpy().data - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("options", "classes"),
+    [({}, [2, 0]), ({"one_class_per_query": False}, [2, 1, 0, 0]), ({"classes": [0, 1]}, [0]), ({"conf": 0.6}, [2])],
+)
+def test_a_query_is_one_detection_with_its_best_class(options, classes):
+    y = torch.tensor([[[0.5, 0.5, 0.2, 0.2, 0.33, 0.50, 0.7], [0.2, 0.2, 0.1, 0.1, 0.58, 0.1, 0.2]]]).repeat(1, 2, 1)
+    y[0, 2:, 4:] = 0.01
+    (result,) = predictor(**options)(picture(), FixedModel(y, nc=3))
+    assert sorted(result.boxes.cls.tolist()) == sorted(classes) and result.boxes.conf.tolist() == sorted(
+        result.boxes.conf.tolist(), reverse=True
+    )
 
 
 def test_network_input_is_stretched_rgb():

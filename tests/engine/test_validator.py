@@ -1,6 +1,7 @@
 import json
 import logging
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tests.golden import inputs
 from ultralytics.cfg import get_cfg
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.rtdetr import RTDETRValidator
-from ultralytics.utils.errors import DataError, OptionError
+from ultralytics.utils.errors import DataError, MissingPackageError, OptionError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHAPES = ((40, 60), (64, 32), (50, 50))  # height, width of the test images
@@ -134,6 +135,53 @@ def test_official_metrics_of_an_oracle_are_full(data, coco, changes):
     assert metrics.box.map == pytest.approx(0.995, abs=1e-3)
 
 
+def test_ids_are_unique_whatever_the_names(data, tmp_path, caplog):
+    pytest.importorskip("faster_coco_eval")
+    for kind, suffix in (("images", "png"), ("labels", "txt")):
+        folder = tmp_path / kind
+        (folder / "more").mkdir()
+        for old, new in (("im0", "1"), ("im1", "more/1"), ("im2", "more/001")):
+            (folder / f"{old}.{suffix}").rename(folder / f"{new}.{suffix}")
+    boxes = [BOXES[0], BOXES[2], BOXES[1]]
+    arguments = options(data, save_json=True, coco_eval=True)
+    metrics = RTDETRValidator(args=arguments, save_dir=tmp_path)(Oracle(boxes=boxes))
+    assert metrics.coco.stats["AP"] == pytest.approx(1)
+    assert "images share a name, so their ids are paths, such as 'images/1.png'" in caplog.text
+    entries = json.loads((tmp_path / "predictions.json").read_text())
+    assert {entry["image_id"] for entry in entries} == {"images/1.png", "more/1.png"}
+
+
+def test_what_would_end_a_run_is_found_before_it(data, monkeypatch):
+    file = coco_data(data.parent)
+    content = json.loads((data.parent / "val.json").read_text())
+    content["images"][1]["id"] = 10
+    (data.parent / "val.json").write_text(json.dumps(content))
+    for changes in {"save_json": True}, {"coco_eval": True}:
+        with pytest.raises(DataError, match="id"):
+            RTDETRValidator(args=options(file, **changes))(oracle := Oracle())
+        assert oracle.seen == 0
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    with pytest.raises(MissingPackageError):
+        RTDETRValidator(args=options(data, coco_eval=True))(oracle := Oracle())
+    assert oracle.seen == 0
+
+
+@pytest.mark.parametrize("name", ["evaluate_coco", "write_text", "BoxMetrics.plot"])
+def test_metrics_survive_failures_after_them(data, tmp_path, monkeypatch, caplog, name):
+    pytest.importorskip("faster_coco_eval")
+
+    def fail(*args, **kwargs):
+        raise OSError("no space")
+
+    target = "ultralytics.metrics.detection" if "." in name else "ultralytics.engine.validator"
+    monkeypatch.setattr(f"{target}.{name}", fail)
+    arguments = options(data, save_json=True, coco_eval=True, plots=True)
+    metrics = RTDETRValidator(args=arguments, save_dir=tmp_path)(Oracle())
+    assert metrics.box.map50 == pytest.approx(0.995, abs=1e-3) and "OSError: no space" in caplog.text
+    assert (metrics.coco is None) == (name == "evaluate_coco")
+    assert (tmp_path / "predictions.json").exists() == (name != "write_text")
+
+
 def test_a_split_without_labels_is_a_warning_and_gives_nan(data, caplog):
     for file in (data.parent / "labels").glob("*.txt"):
         file.write_text("")
@@ -161,6 +209,21 @@ def test_callbacks_see_the_validator(data):
     RTDETRValidator(args=options(data), _callbacks=callbacks)(Oracle())
     batches = [("on_val_batch_start", 0), ("on_val_batch_end", 2), ("on_val_batch_start", 2), ("on_val_batch_end", 3)]
     assert seen == [("on_val_start", 0), *batches, ("on_val_end", 3)]
+
+
+def test_single_cls_counts_a_query_once(data):
+    class Undecided(Oracle):
+        def forward(self, x):
+            y, _ = super().forward(x)
+            y[..., 4:] = y[..., 4:].amax(-1, keepdim=True) * torch.tensor([0.9, 1.0])
+            return y, None
+
+    found = [RTDETRValidator(args=options(data, single_cls=one, conf=0.1))(Undecided()) for one in (False, True)]
+    assert [len(metrics.matched.conf) for metrics in found] == [6, 3]
+    assert found[1].results_dict["metrics/precision(B)"] == pytest.approx(1, abs=1e-3)
+    assert found[1].confusion_matrix.matrix.tolist() == [[3, 0], [0, 0]]
+    best = options(data, one_class_per_query=True, conf=0.1)
+    assert len(RTDETRValidator(args=best)(Undecided()).matched.conf) == 3
 
 
 CASES = json.loads((GOLDEN / "rtdetr_postprocess_8.4.190.json").read_text())["cases"]

@@ -67,6 +67,9 @@ def test_images_with_one_id_are_refused():
     content["images"][4]["id"] = 1
     with pytest.raises(DataError, match="several images have the id 1"):
         evaluate_coco(content, results)
+    content["images"][4]["id"] = 99
+    with pytest.raises(DataError, match="boxes of an image 5, which is not among the images"):
+        evaluate_coco(content, [])
 
 
 def test_the_missing_package_is_named(monkeypatch):

@@ -117,6 +117,7 @@ class Options:
     # Validation
     split: Annotated[str, OneOf("train", "val", "test")]
     conf: Annotated[float | None, Range(0, 1)]
+    one_class_per_query: bool | None
     save_json: bool
     coco_eval: bool
     # Prediction

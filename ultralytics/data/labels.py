@@ -3,7 +3,7 @@
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as short
@@ -42,6 +42,23 @@ class ImageLabels:
     boxes: np.ndarray  # (n, 4) float32
     crowd: np.ndarray  # (n,) bool
     image_id: int | str
+
+
+def image_ids(images: Sequence[Path]) -> list[int | str]:
+    """Return an id for each image in COCO files: its stem, a number if decimal.
+
+    If any are equal, all get the end of their path instead, from as few folders as make them differ.
+
+    Examples:
+        >>> image_ids([Path("a/007.jpg"), Path("b/cat.jpg")]), image_ids([Path("a/1.jpg"), Path("b/01.jpg")])
+        ([7, 'cat'], ['a/1.jpg', 'b/01.jpg'])
+    """
+    ids = [int(image.stem) if image.stem.isdecimal() else image.stem for image in images]
+    for depth in range(1, 1 + max(len(image.parts) for image in images)):
+        if len(set(ids)) == len(ids):
+            break
+        ids = ["/".join(image.parts[-depth:]) for image in images]
+    return ids
 
 
 @dataclass

@@ -25,6 +25,7 @@ from ultralytics.data.labels import (
     Problem,
     Rows,
     find_image,
+    image_ids,
     read_coco_json,
     read_yolo_file,
     size_of_entry,
@@ -123,7 +124,7 @@ def scan_split(config: DatasetConfig, split: str, *, single_cls: bool = False) -
         images = list_images(folders, config.root)
         texts = [label_file(image) for image in images]
         read_rows = partial(_yolo_rows, texts, nc)
-        ids = [int(image.stem) if image.stem.isdecimal() else image.stem for image in images]
+        ids = image_ids(images)
         files, place = [*images, *texts], texts[0].parent
     # Two data sets may share a folder of labels.
     cache = place.with_name(f"{place.name}-{_digest(*folders)}.cache.npz")

@@ -23,7 +23,7 @@ from ultralytics.utils import setup_logging
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.dist import rank, started_by_torchrun
-from ultralytics.utils.errors import ModelConfigError, OptionError, UserError, WeightsError
+from ultralytics.utils.errors import ModelConfigError, OptionError, UserError, WeightsError, reported
 from ultralytics.utils.flops import ModelInfo
 from ultralytics.utils.torch_utils import count_devices
 
@@ -140,7 +140,8 @@ class Model(CallbacksMixin):
                 self._use_checkpoint(self.trainer.best)
         self._validated = {"imgsz": args.imgsz, "batch": args.batch if args.batch > 0 else None}
         if args.plots and isinstance(self.metrics, DetMetrics) and not rank():
-            self.summary_table().save(self.trainer.save_dir)
+            with reported("summary_table"):
+                self.summary_table().save(self.trainer.save_dir)
         return self.metrics
 
     def _train_ddp(self, args: Options, given: dict[str, Any], trainer_class: type[BaseTrainer]) -> None:
@@ -181,7 +182,8 @@ class Model(CallbacksMixin):
         self.metrics = metrics = validator(model=self.model)
         self._validated = facts = {"imgsz": check_imgsz(args.imgsz, int(max(self.model.stride))), "batch": args.batch}
         if (args.plots or args.save_json) and not rank():
-            summary_table(self.model, metrics, self.source, **facts).save(validator.save_dir)
+            with reported("summary_table"):
+                summary_table(self.model, metrics, self.source, **facts).save(validator.save_dir)
         return metrics
 
     def summary_table(self) -> SummaryTable:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import chain
@@ -22,8 +23,8 @@ from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
-from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.errors import DataError, OptionError
+from ultralytics.utils.checks import check_imgsz, require
+from ultralytics.utils.errors import DataError, OptionError, reported
 from ultralytics.utils.files import run_dir, write_text
 from ultralytics.utils.ops import scale_boxes, xywh2xyxy, xyxy2ltwh
 from ultralytics.utils.plotting import plot_images
@@ -84,6 +85,7 @@ class BaseValidator(CallbacksMixin):
             self.dataloader = self.build_dataloader(model)
         self.dataset = self.dataloader.dataset
         self._check_classes(model)
+        self._check_image_ids()
         self.metrics = DetMetrics(self.dataset.names, confusion_conf=CONFUSION_CONF if args.conf is None else args.conf)
         watch, losses = Stopwatch(self.device), []
         if args.plots or args.save_json:
@@ -211,15 +213,18 @@ class BaseValidator(CallbacksMixin):
 
     def _save(self) -> None:
         metrics, args = self.metrics, self.args
-        if args.plots:
-            metrics.box.plot(metrics.names, self.save_dir)
-            for normalize in (False, True):
-                metrics.confusion_matrix.plot(normalize=normalize, save_dir=self.save_dir)
         if self.final and args.save_json:
-            write_text(self.save_dir / "predictions.json", json.dumps(self.predictions))
+            with reported("predictions.json"):
+                write_text(self.save_dir / "predictions.json", json.dumps(self.predictions))
         if self.final and args.coco_eval and metrics.labels.sum():
-            metrics.coco = self._official_metrics()
-            LOGGER.info(str(metrics.coco))
+            with reported("coco_eval"):
+                metrics.coco = self._official_metrics()
+                LOGGER.info(str(metrics.coco))
+        if args.plots:
+            with reported("plots"):
+                metrics.box.plot(metrics.names, self.save_dir)
+                for normalize in (False, True):
+                    metrics.confusion_matrix.plot(normalize=normalize, save_dir=self.save_dir)
         if self.final and (args.plots or args.save_json):
             LOGGER.info(f"Results saved to {self.save_dir}")
 
@@ -242,6 +247,18 @@ class BaseValidator(CallbacksMixin):
             )
         if other := self.names.items() - model.names.items():
             LOGGER.warning(f"{self._data}: the classes {dict(sorted(other))} have other names in the model")
+
+    def _check_image_ids(self) -> None:
+        """Before a run with save_json or coco_eval: raise for what would end it afterwards, and show unusual ids."""
+        if not self.final or not (self.args.save_json or self.args.coco_eval):
+            return
+        if self.args.coco_eval:
+            require("faster_coco_eval", "faster-coco-eval", "coco_eval")
+        ids = [item.image_id for item in self.dataset.labels]
+        if doubled := [image_id for image_id, count in Counter(ids).items() if count > 1]:
+            raise DataError(f"{self._data}: several images have the id {doubled[0]!r}, expected unique ids in the json")
+        if self.dataset.category_ids is None and str(ids[0]).endswith(self.dataset.labels[0].file.name):
+            LOGGER.warning(f"{self._data}: images share a name, so their ids are paths, such as {ids[0]!r}")
 
     @property
     def _data(self) -> str:

@@ -47,6 +47,8 @@ def evaluate_coco(
         raise DataError(f"coco_eval: several images have the id {duplicate!r}, expected unique ids")
 
     def renumber(entries: Sequence[dict], field: str) -> list[dict]:
+        if unknown := {entry[field] for entry in entries} - number.keys():
+            raise DataError(f"coco_eval: got boxes of an image {unknown.pop()!r}, which is not among the images")
         return [{**entry, field: number[entry[field]]} for entry in entries]
 
     images, objects = renumber(content["images"], "id"), renumber(content["annotations"], "image_id")
@@ -75,7 +77,9 @@ def coco_annotations(labels: Sequence[Any], names: dict[int, str], category_ids:
     images, annotations = [], []
     for item in labels:
         height, width = item.shape
-        images.append({"id": item.image_id, "file_name": item.file.name, "height": height, "width": width})
+        name = item.file.name  # several images may have it, then ids are ends of their paths
+        name = item.image_id if str(item.image_id).endswith(name) else name
+        images.append({"id": item.image_id, "file_name": name, "height": height, "width": width})
         for cls, (cx, cy, w, h), crowd in zip(item.cls, item.boxes.astype(float), item.crowd, strict=True):
             w, h = w * width, h * height
             entry = {"id": len(annotations) + 1, "image_id": item.image_id, "category_id": category_ids[int(cls)]}

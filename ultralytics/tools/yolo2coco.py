@@ -7,7 +7,7 @@ from typing import Annotated
 from ultralytics.cfg.values import OneOf
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.data.images import probe_image
-from ultralytics.data.labels import ImageLabels, read_yolo_file
+from ultralytics.data.labels import ImageLabels, image_ids, read_yolo_file
 from ultralytics.data.verify import scan_split
 from ultralytics.metrics.coco_eval import coco_annotations
 from ultralytics.tools.common import check_new, list_labeled, log_problems, read_classes
@@ -24,7 +24,8 @@ def command(
     classes: str | None = None,
     save: str | None = None,
 ) -> None:
-    """Write a COCO json of YOLO labels: category ids are class indices; a file named by a number has it as image id.
+    """Write a COCO json of YOLO labels: category ids are class indices; a file named by a number has it as image id,
+    and files of equal names have their paths.
 
     Args:
         data: a data YAML, whose `split` is converted; or give `images` and `classes` instead.
@@ -45,10 +46,6 @@ def command(
     else:
         names = read_classes(classes)
         found, problems = read_folder(Path(images), labels, len(names))
-    owner: dict[int | str, Path] = {}
-    for item in found:
-        if (other := owner.setdefault(item.image_id, item.file)) != item.file:
-            raise DataError(f"{item.file} and {other}: both would have the id {item.image_id!r}; rename one of them")
     content = coco_annotations(found, names)
     write_text(target, json.dumps(content, ensure_ascii=False))
     log_problems(problems)
@@ -58,12 +55,11 @@ def command(
 def read_folder(images: Path, labels: str | None, classes: int) -> tuple[list[ImageLabels], list[str]]:
     """Read the labels of a folder of images, and list problems; labels are at images/... -> labels/... by default."""
     found, problems = [], []
-    for image, text in list_labeled(images, labels):
+    files = list_labeled(images, labels)
+    for (image, text), image_id in zip(files, image_ids([image for image, _ in files]), strict=True):
         try:
             rows = read_yolo_file(text, classes)
-            found.append(
-                rows.labels(image, probe_image(image), int(image.stem) if image.stem.isdecimal() else image.stem)
-            )
+            found.append(rows.labels(image, probe_image(image), image_id))
             problems += [f"{problem.where}: {problem.detail}" for problem in rows.problems]
         except DataError as error:
             problems.append(str(error))

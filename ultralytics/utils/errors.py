@@ -1,7 +1,9 @@
 """Errors that users can fix. Messages have where, what, got, expected and what to do; the CLI prints one line."""
 
 import difflib
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 LONGEST = 2000  # characters of a message, which may show a value of the user's file
 
@@ -36,6 +38,16 @@ class DeviceError(UserError):
 
 class MissingPackageError(UserError, ImportError):
     """Optional package that is not installed; the message has the pip command."""
+
+
+@contextmanager
+def reported(what: str) -> Iterator[None]:
+    """Log an error of the block in place of raising it: for what follows a long computation, whose result is kept."""
+    try:
+        yield
+    except Exception as error:  # whatever it is, the result is worth more
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        logging.getLogger("ultralytics").error(f"{what} failed, the run continues without it: {reason}")
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:

@@ -159,7 +159,8 @@ def plot_images(
         batch: as collated: img (B, 3, H, W) RGB, uint8 or float 0..1; cls, bboxes, batch_idx; im_file if known.
         path: image file to write; the suffix chooses the format.
         names: class names by index.
-        detections: (n, 6) for each image, x1, y1, x2, y2 in pixels of `img`, score, class; drawn from PAGE_CONF.
+        detections: (n, 6) for each image, x1, y1, x2, y2 in pixels of `img`, score, class; drawn from PAGE_CONF, of
+            equal boxes the best.
     """
     images = batch["img"][:PAGE_IMAGES].detach().cpu()
     pixels = (images.float() * (255 if images.is_floating_point() else 1)).round().byte().permute(0, 2, 3, 1).numpy()
@@ -172,7 +173,8 @@ def plot_images(
     for i, image in enumerate(pixels):
         annotator = Annotator(np.asarray(Image.fromarray(image).resize((cell_w, cell_h)))[..., ::-1])
         table = _label_rows(batch, i) if detections is None else detections[i].cpu().float()
-        for *box, score, cls in reversed(table[table[:, 4] >= PAGE_CONF].tolist()):  # the best on top
+        rows = list(reversed(table[table[:, 4] >= PAGE_CONF].tolist()))  # the best on top
+        for *box, score, cls in rows if detections is None else {tuple(row[:4]): row for row in rows}.values():
             text = names[int(cls)] if detections is None else f"{names[int(cls)]} {score:.2f}"
             annotator.box_label([side * scale for side in box], text, colors(int(cls), bgr=True))
         if "im_file" in batch:

@@ -14,12 +14,18 @@ from ultralytics.utils.ops import xywh2xyxy
 
 
 def select_detections(
-    y: Tensor, *, conf: float, max_det: int = 300, classes: Sequence[int] | None = None
+    y: Tensor,
+    *,
+    conf: float,
+    max_det: int = 300,
+    classes: Sequence[int] | None = None,
+    one_class_per_query: bool = False,
 ) -> list[Tensor]:
     """Select the best (query, class) pairs of each image, as the official post-processor does.
 
     The scores of all queries and classes compete for as many places as there are queries, so a query may appear with
-    two classes. `conf` (exclusive), `classes` and `max_det` apply afterwards.
+    two classes; with `one_class_per_query` it has its best one. `conf` (exclusive), `classes` and `max_det` apply
+    afterwards.
 
     Args:
         y: (B, queries, 4 + nc), boxes cx, cy, w, h in 0..1 and class probabilities.
@@ -30,9 +36,14 @@ def select_detections(
     boxes, scores = y[..., :4], y[..., 4:]
     _, queries, nc = scores.shape
 
-    # top-k (query, class) pairs
-    best, pair = scores.flatten(1).topk(queries)  # (B, queries * nc) -> (B, queries)
-    query, label = pair // nc, pair % nc
+    # the best class of each query, or the top-k (query, class) pairs
+    if one_class_per_query:
+        best, label = scores.max(-1)  # (B, queries) each
+        best, query = best.sort(descending=True)
+        label = label.gather(1, query)
+    else:
+        best, pair = scores.flatten(1).topk(queries)  # (B, queries * nc) -> (B, queries)
+        query, label = pair // nc, pair % nc
     boxes = xywh2xyxy(boxes).gather(1, query.unsqueeze(-1).expand(-1, -1, 4))  # (B, queries, 4)
     rows = torch.cat((boxes, best.unsqueeze(-1), label.unsqueeze(-1).to(y.dtype)), -1)  # (B, queries, 6)
 
@@ -49,9 +60,12 @@ class RTDETRPredictor(BasePredictor):
     network_class = RTDETRDetectionModel
 
     def postprocess(self, outputs: tuple[Tensor, object], frames: list[Frame]) -> list[Results]:
-        """Select the best (query, class) pairs as boxes in pixels of each frame, not clipped."""
+        """Select the best class of each query, by default, as boxes in pixels of each frame, not clipped."""
         args, results = self.args, []
-        tables = select_detections(outputs[0].float(), conf=self.conf, max_det=args.max_det, classes=args.classes)
+        tables = select_detections(
+            outputs[0].float(), conf=self.conf, max_det=args.max_det, classes=args.classes,
+            one_class_per_query=args.one_class_per_query is not False,
+        )  # fmt: skip
         for rows, frame in zip(tables, frames, strict=True):
             height, width = frame.image.shape[:2]
             rows[:, :4] *= rows.new_tensor([width, height, width, height])
@@ -73,8 +87,14 @@ class RTDETRValidator(BaseValidator):
     network_class = RTDETRDetectionModel
 
     def postprocess(self, outputs: tuple[Tensor, object], batch: dict) -> list[Tensor]:
-        """Select the best (query, class) pairs of each image, boxes in pixels of the network input, not clipped."""
+        """Select the best (query, class) pairs of each image, boxes in pixels of the network input, not clipped.
+
+        With single_cls a query counts once, with its best class.
+        """
         args, (height, width) = self.args, batch["img"].shape[2:]
-        tables = select_detections(outputs[0].float(), conf=self.conf, max_det=args.max_det, classes=args.classes)
+        tables = select_detections(
+            outputs[0].float(), conf=self.conf, max_det=args.max_det, classes=args.classes,
+            one_class_per_query=bool(args.one_class_per_query or args.single_cls),
+        )  # fmt: skip
         scale = tables[0].new_tensor([width, height, width, height, 1, 0 if args.single_cls else 1])
         return [(rows * scale).cpu() for rows in tables]
