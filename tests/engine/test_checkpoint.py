@@ -1,11 +1,15 @@
-"""Checkpoints: exact round trip, full disks, truncated files, other formats."""
+"""Checkpoints: exact round trip, full disks, damaged files, other formats, and the lock of a run folder."""
 
+import random
 import resource
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from ultralytics.engine.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
+from ultralytics import RTDETR
+from ultralytics.engine.checkpoint import FORMAT_VERSION, RunDir, load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import UserError, WeightsError
 
 
@@ -59,3 +63,93 @@ def test_error_describes_the_file(tmp_path, content, message):
     with pytest.raises(WeightsError, match=message) as caught:
         load_checkpoint(path)
     assert str(path) in str(caught.value)
+
+
+def test_flipped_bits_are_noticed(tmp_path):
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, state(model={f"layer{i}.weight": torch.randn(64) for i in range(20)}))
+    content, expected = path.read_bytes(), load_checkpoint(path)["model"]
+    noticed = 0
+    for number in range(300):
+        flipped, draw = bytearray(content), random.Random(number)
+        flipped[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            loaded = load_checkpoint(path)["model"]
+        except WeightsError as error:
+            noticed += str(path) in str(error)
+        else:  # a byte without meaning, such as padding
+            assert all(torch.equal(value, expected[name]) for name, value in loaded.items())
+    assert noticed > 100
+    middle = content.index(expected["layer7.weight"].numpy().tobytes())
+    path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    with pytest.raises(WeightsError, match="wrong checksum of"):
+        load_checkpoint(path)
+
+
+NAN = torch.tensor([0.0, float("nan")])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": {"a.weight": NAN}}, "model, a.weight has values that are NaN or infinite"),
+        ({"ema": {"a.weight": NAN / 0}}, "ema, a.weight has values that are NaN or infinite"),
+        ({"model": {"a.weight": NAN.half()}}, "model, a.weight has values"),
+        ({"model": {"a.weight": torch.zeros(1).expand(1 << 40)}}, "model, a.weight has more numbers than the file"),
+        ({"model": {"a.weight": "x"}}, "model has 'a.weight', expected tensors by name"),
+        ({"model": {3: NAN}}, "model has 3, expected tensors by name"),
+        ({"model": None}, "model is None, expected dict"),
+        ({"ema": [1]}, r"ema is \[1\], expected dict or None"),
+        ({"model_yaml": "x.yaml"}, "model_yaml is 'x.yaml', expected dict"),
+        ({"options": [1]}, "options is .*expected dict or None"),
+        ({"names": ["a", "b"]}, "names is .*expected dict"),
+        ({"names": {0: "a"}}, "has 1 names, {0: 'a'}, but nc is 2"),
+        ({"names": {1: "a", 2: "b"}}, "has 2 names, .*but nc is 2; expected a text for each class from 0"),
+        ({"names": {0: "a", 1: 2}}, "has 2 names"),
+        ({"nc": 1 << 60}, "has 2 names"),
+        ({"nc": True}, "nc is True, expected int"),
+        ({"format_version": torch.zeros(3)}, "format tensor.*expected 1"),
+    ],
+)
+def test_odd_content_is_refused_by_name(tmp_path, change, message):
+    path = tmp_path / "a.pt"
+    torch.save({"format_version": FORMAT_VERSION, **state(), **change}, path)
+    for read in (load_checkpoint, RTDETR):
+        with pytest.raises(WeightsError, match=message) as caught:
+            read(path)
+        assert str(caught.value).startswith(f"{path}: ")
+    if "format_version" not in change:
+        with pytest.raises((WeightsError, TypeError)):
+            save_checkpoint(path, {**state(), **change})
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    model = RTDETR("rtdetr-efficientvit-m0.yaml")
+    model.save(path := tmp_path / "a.pt")
+    saved = load_checkpoint(path)
+    saved["model"]["model.0.conv1.c.weight"] = saved["model"].popitem()[1]
+    save_checkpoint(path, saved)
+    with pytest.raises(WeightsError, match=r"a\.pt: its weights do not fit its model YAML: .*Missing key"):
+        RTDETR(path).info()
+
+
+def test_second_process_is_excluded_until_the_first_one_ends(tmp_path):
+    """Also by SIGKILL; what it left half written is removed."""
+    code = (
+        "import sys, time; from pathlib import Path; from ultralytics.engine.checkpoint import RunDir\n"
+        "run = RunDir(Path(sys.argv[1])); run.lock(); print('locked', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert other.stdout.readline() == b"locked\n"
+    (tmp_path / "weights" / ".0123456789abcdef.tmp").write_text("half")
+    run = RunDir(tmp_path)
+    with pytest.raises(UserError, match=rf"another process trains in this run folder \(process {other.pid} on "):
+        run.lock()
+    other.kill()
+    other.wait()
+    other.stdout.close()
+    run.lock()
+    assert not list((tmp_path / "weights").iterdir())
+    run.unlock()
+    assert [file.name for file in tmp_path.iterdir()] == ["weights"]

@@ -1,6 +1,8 @@
-"""A run that is killed (SIGKILL) and resumed ends bit-exactly like an uninterrupted one."""
+"""A run that is killed (SIGKILL) and resumed ends bit-exactly like an uninterrupted one; a damaged last.pt."""
 
 import os
+import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +12,13 @@ import pytest
 import torch
 
 from tests.engine.fakes import results
-from ultralytics import RTDETR
+from ultralytics import RTDETR, cli
 from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.train_state import TrainingInterrupted
+from ultralytics.utils.errors import WeightsError
 from ultralytics.utils.files import os as files
+
+ROOT = Path(__file__).parents[2]
 
 # Run as a script, this file trains and kills itself: `python test_survival.py DATA FOLDER EVENT NUMBER WORKERS`.
 OPTIONS = {
@@ -79,7 +85,7 @@ def whole(shapes, tmp_path_factory) -> Path:
 )
 def test_resume_after_a_kill_is_bit_exact(shapes, whole, tmp_path, event, number, workers):
     command = [sys.executable, __file__, str(shapes), str(tmp_path), event, str(number), str(workers)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     killed = subprocess.run(
         command, capture_output=True, text=True, env=environment, timeout=300, start_new_session=True
     )
@@ -93,6 +99,46 @@ def test_resume_after_a_kill_is_bit_exact(shapes, whole, tmp_path, event, number
     for part in ("model", "ema"):
         assert all(torch.equal(state[part][name], value) for name, value in expected[part].items())
     assert results(run) == results(whole)
+
+
+@pytest.fixture(scope="module")
+def interrupted(shapes, tiny, tmp_path_factory) -> Path:
+    """Return the folder of a run that was interrupted after its second epoch of three."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    model = RTDETR(tiny)
+    model.add_callback("on_model_save", lambda t: t.epoch == 2 and os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(TrainingInterrupted):
+        model.train(data=str(shapes), project=str(folder), workers=0, save_period=1, **OPTIONS)
+    return folder / "exp"
+
+
+WAYS = {
+    "yolo resume=FILE": lambda last, run: cli.main(["train", f"resume={last}"]),
+    "yolo resume=FOLDER": lambda last, run: cli.main(["train", f"resume={run}"]),
+    "yolo model=FILE resume=True": lambda last, run: cli.main(["train", f"model={last}", "resume=True"]),
+    "train.py": lambda last, run: runpy.run_path(str(ROOT / "train.py"))["main"](resume=str(last)),
+    "RTDETR(FILE)": lambda last, run: RTDETR(last).train(resume=True),
+    "RTDETR(YAML)": lambda last, run: RTDETR("rtdetr-r18.yaml").train(resume=str(last)),
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "damage"), [*((way, "flipped") for way in WAYS), ("train.py", "cut"), ("yolo resume=FILE", "missing")]
+)
+def test_every_way_of_resuming_takes_the_next_older_checkpoint(interrupted, tmp_path, caplog, monkeypatch, way, damage):
+    monkeypatch.setattr(cli, "setup_logging", lambda *_: None)  # caplog reads the log
+    last = shutil.copytree(interrupted, run := tmp_path / "exp") / "weights" / "last.pt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.unlink()
+    if damage != "missing":
+        last.write_bytes(content[:5000] if damage == "cut" else content)
+    with pytest.raises(WeightsError, match=r"last\.pt: (damaged|no such)"):
+        RTDETR(last).info()
+    assert not WAYS[way](last, run) or not way.startswith("yolo")
+    assert f"Resuming from {run / 'weights' / 'epoch2.pt'}, epoch 2." in caplog.text
+    assert [row["epoch"] for row in results(run)] == ["1", "2", "3"]
+    assert all(file.stat().st_nlink == 1 for file in run.rglob("*.pt"))
 
 
 if __name__ == "__main__":

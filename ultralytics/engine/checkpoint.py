@@ -1,10 +1,15 @@
 """Checkpoints: the run folder, saving and loading weights, and resuming a run."""
 
 import csv
+import errno
 import io
+import os
+import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from reprlib import repr as short
+from typing import IO, Any
 
 import torch
 from torch import nn
@@ -17,7 +22,14 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import read_weights
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import OptionError, UserError, WeightsError
-from ultralytics.utils.files import RUNS_FOLDER, PickledClassesError, atomic_write, read_plain, resumed_weights
+from ultralytics.utils.files import (
+    RUNS_FOLDER,
+    UNFINISHED,
+    PickledClassesError,
+    atomic_write,
+    read_plain,
+    resumed_weights,
+)
 
 FORMAT_VERSION = 1
 RESUME_KEYS = ("optimizer", "scheduler", "scaler", "loss_sum")  # needed only to resume
@@ -29,6 +41,10 @@ MAY_CHANGE = (
     "epochs", "time", "patience", "device", "workers", "data", "cache", "save_period", "save_minutes",
     "plots", "verbose", "modules", "loggers", "batch",
 )  # fmt: skip
+MAX_EXPANDED = 1 << 26  # bytes of a tensor that repeats its numbers (stride 0), beyond those in the file
+CONTENT = {
+    "model_yaml": dict, "nc": int, "names": dict, "model": dict, "ema": dict | None, "options": dict | None,
+}  # fmt: skip
 NOT_COMPARED = ("resume", "model", "mode", "task", "project", "name", "exist_ok")  # they only select the run
 
 
@@ -41,6 +57,42 @@ class RunDir:
         self.last = self.weights / "last.pt"
         self.best = self.weights / "best.pt"
         self.results = folder / "results.csv"
+        self._lock: IO[str] | None = None
+
+    def lock(self) -> None:
+        """Exclude other processes from this run until `unlock` or the end of the process, however it ends.
+
+        Raises UserError if another process trains in the folder, or if nothing can be written there.
+        """
+        name = self.folder / ".lock"
+        try:
+            self.weights.mkdir(parents=True, exist_ok=True)
+            file = open(name, "a+")  # noqa: SIM115 - open as long as the run
+            if not lock_file(file):
+                file.seek(0)
+                raise UserError(
+                    f"{self.folder}: another process trains in this run folder ({file.read()}). Wait until it has "
+                    "finished or end it; for a second run choose another name=."
+                )
+            if not name.exists() or not os.path.samestat(os.fstat(file.fileno()), name.stat()):
+                return self.lock()  # `unlock` of another process has just removed the file
+            self._lock = file
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
+            for folder in (self.folder, self.weights):
+                for left in folder.glob(f".*{UNFINISHED}"):  # by a process that was killed while it wrote
+                    left.unlink()
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot write into the run folder ({error.strerror})") from error
+
+    def unlock(self) -> None:
+        """Let other processes use the run folder."""
+        if self._lock:
+            with suppress(OSError):
+                os.unlink(self._lock.name)
+            self._lock.close()
+            self._lock = None
 
     def save(self, state: dict, *, best: bool, numbered: bool) -> None:
         """Write last.pt and, if asked for, best.pt and epochN.pt (N from 1) with the same content."""
@@ -79,10 +131,33 @@ class RunDir:
             stream.write(text.getvalue().encode())
 
 
+def lock_file(file: IO[str]) -> bool:
+    """Lock a file without waiting; return False if another process has locked it. Child processes do not inherit it."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(1 << 20)  # a byte behind the content, which others may read
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            return False
+        LOGGER.warning(f"{file.name}: no lock ({error.strerror}): do not train twice in this run folder at once")
+    return True
+
+
+# Save and load --------------------------------------------------------------------------------------------------------
+
+
 def save_checkpoint(path: str | Path, state: dict) -> None:
     """Write `state` to `path` atomically, with the format version; UserError if it cannot be written."""
     state = {"format_version": FORMAT_VERSION, **state}
     _check_plain(state, "checkpoint")
+    check_content(state, path)
     try:
         with atomic_write(path) as file:
             torch.save(state, file)
@@ -109,8 +184,33 @@ def load_checkpoint(path: str | Path) -> dict:
         keys = f" with {', '.join(map(str, list(state)[:4]))}" if isinstance(state, dict) else ""
         found = f"a {type(state).__name__}{keys}; to load its tensors, build the model from its YAML first"
         raise WeightsError(f"{path}: expected a checkpoint of this package, got {found}.")
-    if state["format_version"] != FORMAT_VERSION:
-        raise WeightsError(f"{path}: format {state['format_version']}, expected {FORMAT_VERSION}; update the package.")
+    if (version := state["format_version"]) is not FORMAT_VERSION:
+        raise WeightsError(f"{path}: format {short(version)}, expected {FORMAT_VERSION}; update the package.")
+    return check_content(state, path)
+
+
+def check_content(state: dict, where: str | Path) -> dict:
+    """Return `state`. Raise WeightsError if a network cannot be built from it, or a weight is NaN or infinite."""
+    nc, names = state.get("nc"), state.get("names")
+    for key, kind in CONTENT.items():
+        if not isinstance(value := state.get(key), kind) or value is True:
+            expected = getattr(kind, "__name__", "dict or None")
+            raise WeightsError(f"{where}: damaged: {key} is {short(value)}, expected {expected}.")
+    if len(names) != nc or set(names) != set(range(nc)) or not all(isinstance(name, str) for name in names.values()):
+        raise WeightsError(
+            f"{where}: has {len(names)} names, {short(names)}, but nc is {nc}; expected a text for each class from 0."
+        )
+    for part in ("model", "ema"):
+        for name, value in (state.get(part) or {}).items():
+            if not isinstance(name, str) or not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+                raise WeightsError(f"{where}: damaged: {part} has {short(name)}, expected tensors by name.")
+            if value.is_meta or value.nbytes > value.untyped_storage().nbytes() + MAX_EXPANDED:
+                raise WeightsError(f"{where}: damaged: {part}, {name} has more numbers than the file.")
+            if value.is_floating_point() and not value.float().isfinite().all():
+                raise WeightsError(
+                    f"{where}: {part}, {name} has values that are NaN or infinite. The training that wrote it has "
+                    "diverged; use an earlier checkpoint."
+                )
     return state
 
 
@@ -134,15 +234,26 @@ def load_model_weights(path: str | Path) -> dict:
         )
     names = {index: (weights.names or {}).get(index, str(index)) for index in range(nc)}
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in weights.tensors.items()}
-    return {"model_yaml": architecture, "names": names, "nc": nc, "model": tensors, "ema": None}
+    state = {"model_yaml": architecture, "names": names, "nc": nc, "model": tensors, "ema": None}
+    return check_content(state, path)
 
 
 def load_network(
-    checkpoint: Mapping[str, Any], network_class: type[DetectionModel], modules: Sequence[str] | None = None
+    checkpoint: Mapping[str, Any],
+    network_class: type[DetectionModel],
+    modules: Sequence[str] | None = None,
+    origin: str | Path = "model",
 ) -> DetectionModel:
-    """Build the network of a checkpoint in eval mode, with the averaged weights (EMA) where the file has them."""
+    """Build the network of a checkpoint in eval mode, with the averaged weights (EMA) where the file has them.
+
+    `origin` is the file, for messages. Raises WeightsError if the weights do not fit the model YAML of the checkpoint.
+    """
     network = network_class(checkpoint["model_yaml"], nc=checkpoint["nc"], overrides={"modules": modules})
-    network.load_state_dict(checkpoint["ema"] or checkpoint["model"])
+    try:
+        network.load_state_dict(checkpoint["ema"] or checkpoint["model"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{origin}: its weights do not fit its model YAML: {reason}") from error
     network.names = dict(checkpoint["names"])
     return network.eval()
 
@@ -159,7 +270,7 @@ def resolve_network(model: Any, network_class: type[DetectionModel], modules: Se
         return AutoBackend(model)
     if Path(model).suffix.lower() in (".yaml", ".yml"):
         return network_class(str(model), overrides={"modules": modules})
-    return load_network(load_model_weights(model), network_class, modules)
+    return load_network(load_model_weights(model), network_class, modules, model)
 
 
 def resume_path(options: Options) -> Path:
@@ -178,28 +289,34 @@ def newest_run(options: Options) -> str:
     return f"the newest here is resume={runs[-1]}" if runs else f"there is none in {project}"
 
 
-def find_checkpoint(path: Path) -> tuple[Path, dict]:
+def find_checkpoint(path: Path, *, quiet: bool = False) -> tuple[Path, dict]:
     """Load the checkpoint at `path`; if it cannot be read, fall back to the newest readable one of its run."""
     try:
         return path, load_checkpoint(path)
     except WeightsError as error:
-        others = path.parent.glob("*.pt") if path.parent.name == "weights" else ()
-        for other in sorted(others, key=lambda file: file.stat().st_mtime, reverse=True):
-            try:
-                state = load_checkpoint(other)
-            except WeightsError:
-                continue
+        if not (found := older_checkpoint(path)):
+            raise
+        if not quiet:
+            LOGGER.warning(f"{error} Resuming from {found[0]}, epoch {found[1]['epoch'] + 1}.")
+        return found
+
+
+def older_checkpoint(path: Path) -> tuple[Path, dict] | None:
+    """Return the newest other checkpoint of the run of `path` to resume from; None if there is none."""
+    others = [file for file in path.parent.glob("*.pt") if file != path] if path.parent.name == "weights" else ()
+    for other in sorted(others, key=lambda file: file.stat().st_mtime, reverse=True):
+        with suppress(WeightsError):
+            state = load_checkpoint(other)
             if state.get("optimizer") is not None:
-                LOGGER.warning(f"{error} Resuming from {other}, epoch {state['epoch'] + 1}.")
                 return other, state
-        raise
+    return None
 
 
 def resume_device(options: Options) -> str | None:
     """Return the option `device`; if it is not given, a resumed run continues on the devices it was started on."""
     if options.device is not None or not options.resume:
         return options.device
-    _, checkpoint = find_checkpoint(resume_path(options))
+    _, checkpoint = find_checkpoint(resume_path(options), quiet=True)
     return checkpoint["options"]["device"] if checkpoint.get("options") else None
 
 

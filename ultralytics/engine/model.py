@@ -74,7 +74,11 @@ class Model(CallbacksMixin):
         if suffix in (".yaml", ".yml"):
             load_model_yaml(self.source)  # report errors of the file now, not at the first use
         elif suffix in (".pt", ".safetensors"):
-            self.checkpoint = checkpoints.load_model_weights(self.source)
+            try:
+                self.checkpoint = checkpoints.load_model_weights(self.source)
+            except WeightsError:  # `train(resume=True)` takes an older checkpoint of the run; every other use raises
+                if not checkpoints.older_checkpoint(Path(self.source)):
+                    raise
         elif not self.is_exported:
             raise ModelConfigError(
                 f"model {self.source!r}: expected a model file (.yaml), weights (.pt) or an exported model"
@@ -90,7 +94,8 @@ class Model(CallbacksMixin):
                 if self.checkpoint is None:
                     self.model = checkpoints.resolve_network(self.source, self.network_class, self.modules)
                 else:
-                    self.model = checkpoints.load_network(self.checkpoint, self.network_class, self.modules)
+                    settings = self.network_class, self.modules, self.source
+                    self.model = checkpoints.load_network(self.checkpoint, *settings)
                     self.checkpoint = {**self.checkpoint, **dict.fromkeys(checkpoints.TENSORS)}  # free memory
             return vars(self)["model"]
 

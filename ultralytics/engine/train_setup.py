@@ -85,6 +85,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
             self.save_dir = path.parent.parent
         self.device = select_device(options.device)
         self.callbacks = _callbacks.copy() if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
+        self.files: checkpoints.RunDir | None = None
         self.model = model
         self.is_pretrained = False
         self.datasets: dict[str, DetectionDataset] = {}
@@ -272,7 +273,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self.files = checkpoints.RunDir(self.save_dir)
         self.best, self.last = self.files.best, self.files.last
         if self.is_main:
-            self.files.weights.mkdir(parents=True, exist_ok=True)
+            self.files.lock()
             write_yaml(self.save_dir / "args.yaml", self.args.to_dict())
             if self.args.plots:
                 train_log.add_plots(self.callbacks)

@@ -45,6 +45,9 @@ class BaseTrainer(TrainerSetup):
                 return self.run()
             except torch.cuda.OutOfMemoryError as error:
                 raise explain_oom(self) from error
+            finally:
+                if self.files:
+                    self.files.unlock()
 
     def run(self) -> Any:
         """Run setup, all epochs and the final validation, on each rank."""

@@ -10,6 +10,7 @@ import locale
 import os
 import pickle
 import re
+import secrets
 import stat
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ TEXT_LIMIT, JSON_LIMIT, SNIFF = 1 << 28, 1 << 33, 1 << 12  # bytes of a file, an
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 RUNS_FOLDER = Path("runs") / "detect"
 NAME_BYTES = 255  # of a file name on common file systems
+UNFINISHED = ".tmp"  # end of the names of files that are being written
+MAX_COMPRESSED = 1 << 24  # bytes that an archive of torch may save by compression
 OLD_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P"  # pickled magic number of files of torch before 1.6
 CLASS_ERRORS = ("GLOBAL", "Unsupported global", "Unsupported class", "Unsupported operand")  # of torch's safe unpickler
 
@@ -35,12 +38,12 @@ CLASS_ERRORS = ("GLOBAL", "Unsupported global", "Unsupported class", "Unsupporte
 def atomic_write(path: str | Path, *, shared: bool = False) -> Iterator[BinaryIO]:
     """Open a binary file that replaces `path` when the block succeeds; otherwise `path` is unchanged.
 
-    With `shared`, for caches, several processes may write it at once, and it is not flushed to disk.
+    Several processes may write it at once. With `shared`, for caches, it is not flushed to disk.
     """
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp" if shared else f"{path.name}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")  # short, as the name may have the full length
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             yield file
             if not shared:
                 file.flush()
@@ -273,25 +276,36 @@ def read_plain(path: str | Path) -> object:
                 f"in RTDETR('{path.name}'); their training cannot be resumed."
             ) from error
         raise WeightsError(f"{path}: damaged or not a weights file ({first_line(error)}).") from error
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except Exception as error:  # whatever an interpreter of damaged bytes may raise
         raise WeightsError(f"{path}: damaged or not a weights file ({first_line(error)}).") from error
 
 
 def check_torch_file(path: Path) -> None:
-    """Raise WeightsError unless the file starts as one of `torch.save`, of torch before or after 1.6."""
-    if path.is_dir():
+    """Raise WeightsError unless the file is one of `torch.save`, of torch before or after 1.6, with right checksums."""
+    if os.path.isdir(path):
         raise WeightsError(f"{path}: is a folder, expected a weights file such as {path / 'best.pt'}.")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsError(f"{path}: no such weights file{'' if path.is_absolute() else f' in {Path.cwd()}'}.")
-    with open(path, "rb") as file:
-        head = file.read(16)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+        if head[:2] == b"PK" and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > os.path.getsize(path) + MAX_COMPRESSED:
+                    raise ValueError("compressed")  # torch compresses only the code of TorchScript
+                if damaged := archive.testzip():  # torch does not check
+                    raise ValueError(f"wrong checksum of {damaged}")
+        elif head[:2] == b"PK":  # the table of contents is at the end
+            raise ValueError("its end is missing")
+    except Exception as error:  # whatever a damaged table of contents may raise
+        raise WeightsError(
+            f"{path}: damaged or not a weights file ({first_line(error)}); copy or download it again."
+        ) from error
     if head[:2] != b"PK" and not head[2:].startswith(OLD_MAGIC):
         hint = "; is it a .safetensors file under another name?" if head[8:9] == b"{" else ""
         raise WeightsError(
             f"{path}: not a weights file: expected one of torch.save, it starts with {head[:4]!r}{hint}."
         )
-    if head[:2] == b"PK" and not zipfile.is_zipfile(path):  # the table of contents is at the end
-        raise WeightsError(f"{path}: damaged, its end is missing; copy or download it again.")
 
 
 def first_line(error: BaseException) -> str:

@@ -67,7 +67,7 @@ WRONG = {
     "a list": (lambda f: torch.save([1, 2], f), "no tensors by name"),
     "one tensor": (lambda f: torch.save(torch.ones(3), f), "no tensors by name"),
     "folder": (lambda f: f.mkdir(), "is a folder"),
-    "cut": (cut, "damaged, its end is missing"),
+    "cut": (cut, r"damaged .*\(its end is missing\)"),
     "zip": (zip_of, "damaged or not a weights file"),
     "TorchScript": (lambda f: torch.jit.script(nn.Linear(3, 2)).save(str(f)), "TorchScript"),
     "pickle": (lambda f: f.write_bytes(pickle.dumps(TENSORS, protocol=2)), "expected one of torch.save"),
