@@ -50,7 +50,9 @@ def main(**given: object) -> None:
     options = given if is_own_run else {**SHAPES_RECIPE, **given}
     if not is_own_run:
         LOGGER.info("No data= given: training on the built-in shapes.yaml with SHAPES_RECIPE of train.py")
-    model = RTDETR(options.pop("model", None) or resumed_weights(options.get("resume")) or MODEL)
+    model = RTDETR(
+        options.pop("model", None) or resumed_weights(options.get("resume"), options.get("project")) or MODEL
+    )
     model.train(**options)
 
 

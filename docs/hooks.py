@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
-from ultralytics.cfg.options import DEFAULT_CFG_PATH, MODES, default_values, option_types
+from ultralytics.cfg.options import describe_options, option_types
 from ultralytics.cfg.values import describe_values
 from ultralytics.nn.formats import export_formats
 
@@ -25,38 +24,6 @@ FORMAT_TEXTS = {  # headings, yes, a file of weights only, a GPU is needed
     ),
     "zh": ("| `format=` | 文件 | half | int8 | 动态尺寸 | 可运行 | 需要 |", "支持", "仅权重", "，GPU：`device=0`"),
 }
-
-
-class OptionRow(NamedTuple):
-    """One option of the generated options page."""
-
-    section: str
-    name: str
-    values: str
-    default: object
-    modes: tuple[str, ...]
-    description: str
-
-
-def schema() -> Iterator[OptionRow]:
-    """Yield every option in the order of default.yaml, with its section, modes and description from there.
-
-    Examples:
-        >>> next(row for row in schema() if row.name == "lrf").values
-        'a number in [0, 1]'
-    """
-    modes = rf"\(((?:{'|'.join(MODES)})(?:, \w+)*)\)"
-    title, shared = "", ""
-    text = re.sub(r"\n {10,}# ", " ", DEFAULT_CFG_PATH.read_text(encoding="utf-8"))  # join continuation lines
-    for line in text.splitlines():
-        if section := re.fullmatch(rf"# (.+) {modes} -+", line):
-            title, shared = section.groups()
-        elif option := re.fullmatch(rf"(\w+): \S+ +# (?:{modes} )?(.+)", line):
-            name, own, description = option.groups()
-            values = describe_values(option_types()[name])
-            yield OptionRow(
-                title, name, values, default_values()[name], tuple((own or shared).split(", ")), description
-            )
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -85,21 +52,17 @@ def options_tables(locale: str) -> str:
     """Return one heading and one Markdown table per section of default.yaml."""
     chinese = yaml.safe_load(CHINESE.read_text(encoding="utf-8")) if locale == "zh" else None
     parts = []
-    for section, rows in groupby(schema(), key=lambda row: row.section):
+    for section, rows in groupby(describe_options(), key=lambda row: row.section):
         title = chinese["sections"][section] if chinese else section
         lines = [f"## {title}", "", HEADINGS[locale], "|---|---|---|---|---|"]
         for row in rows:
-            values, text = row.values, row.description
+            values, text = describe_values(option_types()[row.name]), row.meaning
             if chinese:
                 text = chinese["options"][row.name]
                 for phrase, translation in chinese["values"].items():
                     values = values.replace(phrase, translation)
             text = text.replace("[", r"\[")  # no Markdown link
-            cells = [f"`{row.name}`", f"`{_yaml(row.default)}`", values, ", ".join(row.modes), text]
+            cells = [f"`{row.name}`", f"`{row.default}`", values, ", ".join(row.modes), text]
             lines.append("| " + " | ".join(re.sub(r"(?<!\\)\|", r"\\|", cell) for cell in cells) + " |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
-
-
-def _yaml(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...").strip()

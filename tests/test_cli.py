@@ -49,6 +49,8 @@ def calls(monkeypatch):
         ("train resume=last.pt", ("train", "last.pt", {"resume": "last.pt"})),
         ("train model=last.pt resume=True", ("train", "last.pt", {"resume": True})),
         ("val --model best.pt --plots False", ("val", "best.pt", {"plots": False})),
+        ("train detect model=m.yaml data=d.yaml", ("train", "m.yaml", {"data": "d.yaml"})),
+        ("train model=last.pt resume", ("train", "last.pt", {"resume": True})),
         ("predict model=b.pt source=0 save=False", ("predict", "b.pt", {"source": 0, "stream": True, "save": False})),
     ],
 )
@@ -83,6 +85,11 @@ def test_user_errors_are_one_line_and_exit_code_2(line, message, calls, capsys):
     ("line", "code", "output"),
     [
         ("", 0, "yolo [detect] train|val|predict|export key=value"),
+        ("train --help", 0, "yolo train model=rtdetr-efficientvit-m0.yaml"),
+        ("cfg epochs", 0, "epochs: 72  # (train) number of epochs."),
+        ("cfg epoch", 2, "error: unknown option 'epoch'; did you mean 'epochs'?"),
+        ("completion bash", 0, '# eval "$(yolo completion bash)"\n_yolo() {\n    COMPREPLY=($(compgen -W "train val'),
+        ("completion sh", 2, "error: yolo completion: expected one of bash, zsh, fish, got 'sh'"),
         ("--version", 0, f"{ultralytics.__version__}\n"),
         ("cfg", 0, "# Every option of train, val, predict and export"),
         ("train model=m.yaml data=d.yaml imgsz=x", 2, "error: imgsz: expected an integer >= 32 or a list of integers"),
@@ -136,11 +143,39 @@ def test_options_are_parsed(words, given):
 
 
 @pytest.mark.parametrize(
+    ("line", "given"),
+    [
+        ("epochs = 3 batch= 4 imgsz =64", {"epochs": 3, "batch": 4, "imgsz": 64}),
+        ("classes=[0, 1] imgsz=[96], epochs=3,", {"classes": [0, 1], "imgsz": [96], "epochs": 3}),
+        ("save=1 plots=0 save_txt resume", {"save": True, "plots": False, "save_txt": True, "resume": True}),
+    ],
+)
+def test_spaces_commas_and_switches(line, given):
+    assert parse_options(line.split()) == given
+
+
+@pytest.mark.parametrize("line", ["help fps", "fps --help", "fps model=a.pt -h"])
+def test_help_of_a_tool(line, capsys):
+    assert main(line.split()) == 0
+    assert capsys.readouterr().out.startswith("usage: yolo fps model=... [imgsz=640]")
+
+
+def test_resume_without_a_model_is_that_of_the_newest_run(tmp_path, monkeypatch, calls, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "resume"]) == 2 and "model= is missing" in capsys.readouterr().err
+    for age, name in enumerate(("train2", "train")):
+        file = tmp_path / "runs/detect" / name / "weights/last.pt"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        os.utime(file, (1e9 - age, 1e9 - age))
+    assert main(["train", "resume=True"]) == 0
+    assert calls == [("train", str(Path("runs/detect/train2/weights/last.pt")), {"resume": True})]
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["epochs", "72"], "cannot read 'epochs'; write epochs=72"),
-        (["epochs", "=", "72"], "without spaces around '='"),
-        (["epochs=", "72"], "without spaces around '='"),
         (["--epochs"], "--epochs: the value is missing; write --epochs VALUE"),
         (["--=3"], "name or value is missing"),
         (["epochs=3", "--epochs", "5"], "epochs: given twice (3 and '5')"),

@@ -10,8 +10,17 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
-from ultralytics.cfg.options import DEFAULT_CFG_PATH, MODES, check_key, get_cfg, option_types, read_options
+from ultralytics.cfg.options import (
+    DEFAULT_CFG_PATH,
+    MODES,
+    check_key,
+    describe_options,
+    get_cfg,
+    option_types,
+    read_options,
+)
 from ultralytics.cfg.values import alternatives, check_value, parse_value
 from ultralytics.utils import LOGGER, __version__, setup_logging
 from ultralytics.utils.checks import checks
@@ -53,11 +62,12 @@ Datasets:
   yolo split     images=all/images save=my      split images into train, val and test
 
 Other:
-  yolo cfg        every option with default and description
+  yolo cfg        every option with default and description; `yolo cfg epochs`: of one option
   yolo copy-cfg   copy that file for editing; use it with cfg=
   yolo checks     versions, processor, GPU and memory of this machine
+  yolo completion bash   script for tab completion; also zsh, fish
   yolo version
-  yolo help
+  yolo help       this text; `yolo help train`, `yolo train --help`: of one command
 """
 
 # A module's function `command`, or another one after a colon; its parameters are the arguments of the command line.
@@ -80,7 +90,6 @@ TOOLS = {
 UNSUPPORTED = ("track", "segment", "classify", "pose", "obb")  # tasks and modes of the published package
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
-SPACES = "write key=value without spaces around '=', for example epochs=72"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,21 +103,26 @@ def run_command(words: Sequence[str]) -> None:
     name = words[0].lstrip("-") if words else "help"
     name = {"h": "help", "v": "version"}.get(name, name)
     if name in COMMANDS:
-        if len(words) > 1:
-            raise UserError(f"yolo {name}: unexpected argument {' '.join(words[1:])!r}")
-        COMMANDS[name]()
+        COMMANDS[name](*words[1:])
+    elif {"-h", "--help"} & set(words):
+        show_help(*[word for word in words if word in (*MODES, *TOOLS)][:1])
     elif name in TOOLS:
-        module, _, function = TOOLS[name].partition(":")
-        tool = getattr(importlib.import_module(module), function or "command")
+        tool = load_tool(name)
         tool(**parse_call(tool, words[1:], f"yolo {name}"))
     else:
         mode, rest = split_mode(words)
         run_mode(mode, parse_options(rest))
 
 
+def load_tool(name: str) -> Callable[..., object]:
+    """Import the function of a tool."""
+    module, _, function = TOOLS[name].partition(":")
+    return getattr(importlib.import_module(module), function or "command")
+
+
 def split_mode(words: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the mode and the remaining words of `[detect] train ...` or `... mode=train ...`."""
-    rest = list(words[1:] if words[:1] == ["detect"] else words)
+    """Return the mode and the remaining words of `[detect] train ...`, `train detect ...` or `... mode=train ...`."""
+    rest = [word for i, word in enumerate(words) if word != "detect" or i > 1]
     named = [word for word in rest if word.startswith(("mode=", "--mode="))]
     if rest and "=" not in rest[0] and not rest[0].startswith("-"):
         mode = rest.pop(0)
@@ -130,7 +144,9 @@ def split_mode(words: Sequence[str]) -> tuple[str, list[str]]:
 def run_mode(mode: str, given: dict[str, object]) -> None:
     """Train, validate, predict or export. All options are checked before torch is imported."""
     options = get_cfg(overrides={**given, "mode": mode})
-    model = options.model or resumed_weights(options.resume)
+    model = options.model or resumed_weights(options.resume, options.project)
+    if options.resume is True and not options.model and model:
+        LOGGER.info(f"resume=True: resuming the newest run, {model}")
     required = {"model": model}
     if mode == "train" and not options.resume:
         required["data"] = options.data
@@ -161,12 +177,80 @@ def _copy_options() -> None:
     LOGGER.info(f"Saved {copy}; edit and use it: yolo train cfg={copy} model=... data=...")
 
 
-COMMANDS: dict[str, Callable[[], object]] = {
-    "help": lambda: print(HELP, end=""),
-    "version": lambda: print(__version__),
-    "checks": checks,
-    "cfg": lambda: print(DEFAULT_CFG_PATH.read_text(encoding="utf-8"), end=""),
-    "copy-cfg": _copy_options,
+def show_help(name: str | None = None, *more: str) -> None:
+    """Print the help of `yolo`, or of a mode or a tool."""
+    if name == "detect" and more:
+        name = more[0]
+    if name is None or name in COMMANDS:
+        print(HELP, end="")
+    elif name in MODES:
+        example = next(line for line in HELP.splitlines() if line.startswith(f"  yolo {name}"))
+        print(f"{' '.join(example.split())}\n\nOptions, with defaults:\n")
+        for row in describe_options():
+            if name in row.modes:
+                start = f"{row.name}={row.default}".ljust(26)
+                print(fill(row.meaning, 110, initial_indent=start, subsequent_indent=" " * 26))
+    elif name in TOOLS:
+        tool = load_tool(name)
+        text = inspect.getdoc(getattr(tool, "func", tool)) or ""
+        print(f"usage: yolo {name} {usage_of(tool)}\n\n{text.partition('Raises:')[0].strip()}")
+    else:
+        raise UserError(f"yolo help: no command {name!r}{did_you_mean(name, (*MODES, *TOOLS))}")
+
+
+def show_options(*names: str) -> None:
+    """Print default.yaml, or the descriptions of some options."""
+    for name in names:
+        check_key(name)
+    rows = [row for row in describe_options() if row.name in names]
+    lines = [f"{row.name}: {row.default}  # ({', '.join(row.modes)}) {row.meaning}\n" for row in rows]
+    print("".join(lines) if names else DEFAULT_CFG_PATH.read_text(encoding="utf-8"), end="")
+
+
+COMPLETION = {  # scripts; @WORDS@ stands for the commands and options
+    "bash": """\
+# eval "$(yolo completion bash)"
+_yolo() {
+    COMPREPLY=($(compgen -W "@WORDS@" -- "${COMP_WORDS[COMP_CWORD]}"))
+    [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace
+}
+complete -o default -F _yolo yolo""",
+    "zsh": """\
+# eval "$(yolo completion zsh)", after compinit
+_yolo() { compadd -S '' -- @WORDS@; _files }
+compdef _yolo yolo""",
+    "fish": """\
+# yolo completion fish | source
+complete -c yolo -a "@WORDS@\"""",
+}
+
+
+def show_completion(*words: str) -> None:
+    """Print the script for tab completion in a shell."""
+    if len(words) != 1 or words[0] not in COMPLETION:
+        raise UserError(f"yolo completion: expected one of {', '.join(COMPLETION)}, got {' '.join(words)!r}")
+    known = " ".join([*MODES, *COMMANDS, *TOOLS, *(f"{name}=" for name in option_types())])
+    print(COMPLETION[words[0]].replace("@WORDS@", known))
+
+
+def _alone(name: str, action: Callable[[], object]) -> Callable[..., object]:
+    """Return a command that accepts no arguments."""
+
+    def command(*words: str) -> object:
+        if words:
+            raise UserError(f"yolo {name}: unexpected argument {' '.join(words)!r}")
+        return action()
+
+    return command
+
+
+COMMANDS: dict[str, Callable[..., object]] = {
+    "help": show_help,
+    "version": _alone("version", lambda: print(__version__)),
+    "checks": _alone("checks", checks),
+    "cfg": show_options,
+    "copy-cfg": _alone("copy-cfg", _copy_options),
+    "completion": show_completion,
 }
 
 
@@ -218,8 +302,13 @@ def parse_call(
             raise OptionError(f"{missing[0]}= is missing")
         return given
     except OptionError as error:
-        usage = (f"{k}=..." if k in required else f"[{k}={p.default}]" for k, p in parameters.items())
-        raise OptionError(f"{where}: {error}; usage: {where} {' '.join(usage)}") from None
+        raise OptionError(f"{where}: {error}; usage: {where} {usage_of(function)}") from None
+
+
+def usage_of(function: Callable[..., object]) -> str:
+    """Return the arguments of a command: `model=... [imgsz=640]`."""
+    parameters = inspect.signature(function).parameters.items()
+    return " ".join(f"{key}=..." if p.default is p.empty else f"[{key}={p.default}]" for key, p in parameters)
 
 
 def parse_options(words: Sequence[str], aliases: Mapping[str, str] | None = None) -> dict[str, object]:
@@ -236,21 +325,24 @@ def parse_words(
     aliases: Mapping[str, str] | None = None,
     positional: str | None = None,
 ) -> dict[str, object]:
-    """Parse `key=value`, `--key value`, `--key=value` and `--switch` into values checked by their annotation.
+    """Parse `key=value`, `--key value`, `--key=value`, `--switch` and `switch` into values checked by their annotation.
 
-    Words without a key are collected in the list `positional`, or are an error.
+    Other words without a key are collected in the list `positional`, or are an error.
     """
-    rest, given, listed = list(words), {}, []
+    rest, given, listed = join_words(words), {}, []
     while rest:
         word = rest.pop(0)
         key, equals, text = word.removeprefix("--").partition("=")
         if not equals and not word.startswith("--"):
+            if word in types and bool in alternatives(types[word]):
+                rest.insert(0, f"{word}=True")
+                continue
             if positional is None:
                 raise OptionError(f"cannot read {word!r}; {_correction(word, rest, types)}")
             listed.append(word)
             continue
         if not key or (equals and not text):
-            raise OptionError(f"{word!r}: name or value is missing; {SPACES}")
+            raise OptionError(f"{word!r}: name or value is missing; write key=value, for example epochs=72")
         key = key.replace("-", "_")
         key = (aliases or {}).get(key, key)
         if key not in types:
@@ -268,6 +360,24 @@ def parse_words(
     return {**given, positional: listed} if listed else given
 
 
+def join_words(words: Sequence[str]) -> list[str]:
+    """Undo how a shell splits `epochs = 3` and `classes=[0, 1]`, and remove commas between arguments."""
+    joined: list[str] = []
+    for word in words:
+        last = joined[-1] if joined else ""
+        if last and (word.startswith("=") or (last.endswith("=") and "=" not in word) or _is_open(last)):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    return [word.rstrip(",") if "=" in word and not _is_open(word) else word for word in joined]
+
+
+def _is_open(word: str) -> bool:
+    """Check for a list without its closing bracket."""
+    value = word.partition("=")[2].rstrip(",")
+    return value[:1] in ("[", "(") and value[-1:] not in ("]", ")")
+
+
 def _next_value(word: str, annotation: object, rest: list[str]) -> str:
     """Return the value after `--key`, removed from `rest`. A switch without a value is True."""
     if alternatives(annotation) == (bool,):
@@ -280,8 +390,6 @@ def _next_value(word: str, annotation: object, rest: list[str]) -> str:
 def _correction(word: str, rest: Sequence[str], types: Mapping[str, object]) -> str:
     """Return what to write instead of a word without a key."""
     name = word.lstrip("-").rstrip(":").replace("-", "_")
-    if rest and rest[0] == "=":
-        return SPACES
     if name in types:
         return f"write {name}={rest[0] if rest and '=' not in rest[0] and not rest[0].startswith('-') else 'VALUE'}"
     if word in MODES:

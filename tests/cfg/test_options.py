@@ -40,6 +40,19 @@ def test_rectangular_images_are_for_prediction_and_export():
             get_cfg(overrides={"imgsz": [320, 640], "mode": mode})
 
 
+def test_a_file_of_the_published_package_has_options_that_are_off(tmp_path, caplog):
+    file = tmp_path / "args.yaml"
+    off = "multi_scale: 0.0\nprofile: false\niou: 0.7\nagnostic_nms: false\ndnn: false\nnms: null\nsave_dir: a/b\n"
+    file.write_text(f"epochs: 3\n{off}")
+    with caplog.at_level("INFO", logger="ultralytics"):
+        options = get_cfg(file)
+    assert (options.epochs, options.multi_scale) == (3, False)
+    assert f"{file}: not used here, and off or at their defaults: profile, iou, agnostic_nms, dnn, nms" in caplog.text
+    file.write_text("iou: 0.5\n")
+    with pytest.raises(OptionError, match="option 'iou' is not supported: RT-DETR predicts a set"):
+        get_cfg(file)
+
+
 @pytest.mark.parametrize(
     ("key", "message"),
     [

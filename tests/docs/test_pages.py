@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs.hooks import formats_table, schema
-from ultralytics.cfg.options import MODES, default_values
+from docs.hooks import formats_table
+from ultralytics.cfg.options import MODES, default_values, describe_options
 from ultralytics.losses.classification import CLASS_LOSSES
 from ultralytics.nn.formats import export_formats
 
@@ -51,8 +51,8 @@ def test_both_languages_have_the_same_structure_and_no_broken_links(files):
 
 def test_every_option_has_a_chinese_text():
     chinese = yaml.safe_load((DOCS / "zh" / "options.yaml").read_text(encoding="utf-8"))
-    assert list(chinese["options"]) == [row.name for row in schema()]
-    assert list(chinese["sections"]) == list(dict.fromkeys(row.section for row in schema()))
+    assert list(chinese["options"]) == [row.name for row in describe_options()]
+    assert list(chinese["sections"]) == list(dict.fromkeys(row.section for row in describe_options()))
 
 
 @pytest.mark.skipif(shutil.which("mkdocs") is None, reason='needs pip install -e ".[docs]"')
@@ -64,15 +64,15 @@ def test_the_site_builds_without_warnings(tmp_path):
         assert (tmp_path / page).stat().st_size > 10_000, page
 
 
-def test_schema_has_every_option_once():
-    rows = {row.name: row for row in schema()}
+def test_every_option_is_described_once():
+    rows = {row.name: row for row in describe_options()}
     assert list(rows) == list(default_values())
-    assert all(row.section and row.description and set(row.modes) <= set(MODES) for row in rows.values())
+    assert all(row.section and row.meaning and set(row.modes) <= set(MODES) for row in rows.values())
     assert rows["conf"].modes == ("val", "predict")
-    assert rows["patience"][:4] == ("Training", "patience", "an integer >= 0", 50)
-    assert "1.25 times imgsz" in rows["multi_scale"].description
-    assert "https://arxiv.org/abs/2409.08475" in rows["one_to_many"].description  # a continuation line
-    assert all(f"{name}:" in rows["loss_class"].description for name in CLASS_LOSSES)
+    assert rows["patience"][:4] == ("Training", "patience", "50", ("train",))
+    assert "1.25 times imgsz" in rows["multi_scale"].meaning
+    assert "https://arxiv.org/abs/2409.08475" in rows["one_to_many"].meaning  # a continuation line
+    assert all(f"{name}:" in rows["loss_class"].meaning for name in CLASS_LOSSES)
 
 
 def test_pages_named_in_the_code_exist():

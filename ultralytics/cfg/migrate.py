@@ -51,3 +51,18 @@ _REASONS = {
     "RT-DETR is always end-to-end": "end2end",
 }
 RETIRED = {name: reason for reason, names in _REASONS.items() for name in names.split()}
+
+# Options in option files of the published package that have no effect here: at these values (its defaults), or off.
+PUBLISHED_DEFAULTS = (
+    ("box", 7.5), ("cls", 0.5), ("dfl", 1.5), ("pose", 12.0), ("kobj", 1.0), ("rle", 1.0), ("angle", 1.0), ("iou", 0.7),
+    ("overlap_mask", True), ("mask_ratio", 4), ("copy_paste_mode", "flip"), ("auto_augment", "randaugment"),
+    ("erasing", 0.4), ("crop_fraction", 1.0), ("warmup_epochs", 3.0), ("warmup_momentum", 0.8), ("warmup_bias_lr", 0.1),
+    ("tracker", "botsort.yaml"), ("tracker", "tracktrack.yaml"), ("cls_remap", True), ("channels_last", None),
+    ("distill_model", None), ("dis", 6.0), ("dlog", 1.0), ("dgrad", 0.5), ("dlam", 1.0), ("cfg", None),
+)  # fmt: skip
+
+
+def has_no_effect(option: str, value: object) -> bool:
+    """Check for an option of the published package that is off or at its default, and for the folder of a run."""
+    is_off = option in RETIRED and value in (None, False, "")
+    return is_off or (option, value) in PUBLISHED_DEFAULTS or option == "save_dir"

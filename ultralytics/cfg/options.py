@@ -5,16 +5,17 @@ An option is a field of `Options`; its annotation has the allowed values, `defau
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import FrozenInstanceError, asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, get_type_hints
+from typing import Annotated, NamedTuple, get_type_hints
 
-from ultralytics.cfg.migrate import ALWAYS_OFF, NO_EFFECT, RENAMED, RETIRED
+from ultralytics.cfg.migrate import ALWAYS_OFF, NO_EFFECT, RENAMED, RETIRED, has_no_effect
 from ultralytics.cfg.plain_data import read_yaml
 from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf, check_value
-from ultralytics.utils import PACKAGE_ROOT, setup_logging
+from ultralytics.utils import LOGGER, PACKAGE_ROOT, setup_logging
 from ultralytics.utils.errors import OptionError, did_you_mean
 
 DEFAULT_CFG_PATH = PACKAGE_ROOT / "cfg" / "default.yaml"
@@ -153,9 +154,9 @@ class Options:
             if isinstance(getattr(self, key), int | str):
                 setattr(self, key, [getattr(self, key)])
         if isinstance(sides := self.imgsz, list):
-            if len(sides) != 2:
+            if len(sides) > 2:
                 raise OptionError(f"imgsz: expected an integer or [height, width], got {sides}")
-            if sides[0] == sides[1]:
+            if sides[0] == sides[-1]:
                 self.imgsz = sides[0]
             elif self.mode in ("train", "val"):
                 raise OptionError(f"imgsz: {self.mode} needs square images, got {sides}; write imgsz={max(sides)}")
@@ -221,10 +222,41 @@ def resolve_options(cfg: ConfigLike, overrides: Mapping[str, object] | None, mod
     return options
 
 
+class OptionRow(NamedTuple):
+    """Description of an option in default.yaml: section, value as text, modes that read it, and meaning."""
+
+    section: str
+    name: str
+    default: str
+    modes: tuple[str, ...]
+    meaning: str
+
+
+def describe_options() -> Iterator[OptionRow]:
+    """Yield the description of every option, in the order of default.yaml."""
+    modes = rf"\(((?:{'|'.join(MODES)})(?:, \w+)*)\)"
+    title, shared = "", ""
+    text = re.sub(r"\n {10,}# ", " ", DEFAULT_CFG_PATH.read_text(encoding="utf-8"))  # join continuation lines
+    for line in text.splitlines():
+        if section := re.fullmatch(rf"# (.+) {modes} -+", line):
+            title, shared = section.groups()
+        elif option := re.fullmatch(rf"(\w+): (\S+) +# (?:{modes} )?(.+)", line):
+            name, default, own, meaning = option.groups()
+            yield OptionRow(title, name, default, tuple((own or shared).split(", ")), meaning)
+
+
 def read_options(source: str | Path | Mapping[str, object] | None) -> dict[str, object]:
-    """Return the checked options of a YAML file or mapping, without defaults."""
+    """Return the checked options of a YAML file or mapping, without defaults.
+
+    A file of the published package may have options that do not exist here, if they are off or at their default.
+    """
     if isinstance(source, (str, Path)):
-        return check_options(read_yaml(source), where=f"{source}: ")
+        content = read_yaml(source)
+        unused = [key for key, value in content.items() if has_no_effect(key, value)]
+        if unused:
+            LOGGER.info(f"{source}: not used here, and off or at their defaults: {', '.join(unused)}")
+        content = {key: value for key, value in content.items() if key not in unused}
+        return check_options(content, where=f"{source}: ")
     if source is None or isinstance(source, Mapping):
         return check_options(source or {})
     raise OptionError(f"cfg: expected a YAML file or a mapping of options, got {type(source).__name__}")

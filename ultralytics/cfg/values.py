@@ -149,9 +149,11 @@ def _first_match(value: object, kinds: Iterable[object]) -> object:
 
 
 def _convert(value: object, kind: object) -> object:
-    """Return the value as one type, or `_NO_MATCH`. Booleans are not numbers here."""
-    if kind in (bool, type(None)):
-        return value if isinstance(value, kind) else _NO_MATCH
+    """Return the value as one type, or `_NO_MATCH`. Booleans are not numbers here, but 0 and 1 are booleans."""
+    if kind is bool:
+        return bool(value) if isinstance(value, bool | Real) and value in (0, 1) else _NO_MATCH
+    if kind is type(None):
+        return value if value is None else _NO_MATCH
     if kind is str:
         is_device = (type(value).__module__, type(value).__name__) == ("torch", "device")  # without importing torch
         text = str(value) if is_device else os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -274,19 +274,13 @@ def resolve_network(model: Any, network_class: type[DetectionModel], modules: Se
 
 
 def resume_path(options: Options) -> Path:
-    """Return the checkpoint to resume from: `resume=<file or run folder>`, else the weights given as `model`."""
-    if isinstance(options.resume, str):
-        return Path(resumed_weights(options.resume))
-    if options.model and options.model.endswith(".pt"):
+    """Return the checkpoint to resume from: that of `resume=FILE or FOLDER`, `model`, or the newest run."""
+    if options.resume is True and options.model and options.model.endswith(".pt"):
         return Path(options.model)
-    raise OptionError(f"resume=True: which run? Write resume=.../weights/last.pt; {newest_run(options)}.")
-
-
-def newest_run(options: Options) -> str:
-    """Return a phrase that names the newest last.pt of the project."""
-    project = Path(options.project or RUNS_FOLDER)
-    runs = sorted(project.glob("*/weights/last.pt"), key=lambda file: file.stat().st_mtime)
-    return f"the newest here is resume={runs[-1]}" if runs else f"there is none in {project}"
+    if path := resumed_weights(options.resume, options.project):
+        return Path(path)
+    project = options.project or RUNS_FOLDER
+    raise OptionError(f"resume=True: {project} has no run; write resume=FOLDER, or project= of the run.")
 
 
 def find_checkpoint(path: Path, *, quiet: bool = False) -> tuple[Path, dict]:

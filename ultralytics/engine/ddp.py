@@ -20,11 +20,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ultralytics.cfg.options import Options
 from ultralytics.engine.autobatch import trial_step
-from ultralytics.engine.checkpoint import newest_run
 from ultralytics.engine.train_state import TrainingInterrupted
 from ultralytics.utils import LOGGER, dist, setup_logging
 from ultralytics.utils.errors import OptionError, UserError
-from ultralytics.utils.files import first_line
+from ultralytics.utils.files import first_line, resumed_weights
 from ultralytics.utils.torch_utils import count_devices
 
 if TYPE_CHECKING:
@@ -101,8 +100,9 @@ def launch(
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             reason = failure.message["message"] if isinstance(failure.message, dict) else failure.message
-            advice = f"To resume: yolo train resume=...; {newest_run(options)}."
-            raise UserError(f"Process {rank} of the run failed and ended the others: {reason}. {advice}") from None
+            newest = resumed_weights(True, options.project)
+            advice = f" To resume: yolo train resume={newest}" if newest else ""
+            raise UserError(f"Process {rank} of the run failed and ended the others: {reason}.{advice}") from None
     if isinstance(result, TrainingInterrupted):
         raise result
     return result

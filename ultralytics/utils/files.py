@@ -246,11 +246,13 @@ def run_dir(project: str | Path | None, name: str, *, exist_ok: bool = False) ->
     return folder
 
 
-def resumed_weights(resume: bool | str) -> str | None:
-    """Return the weights that `resume=` names by file or run folder; None if it is a bool."""
-    if not isinstance(resume, str):
-        return None
-    return str(Path(resume) / "weights" / "last.pt") if os.path.isdir(resume) else resume
+def resumed_weights(resume: bool | str, project: str | None = None) -> str | None:
+    """Return the weights that `resume=` names by file or run folder; for True those of the newest run in `project`."""
+    if isinstance(resume, str):
+        return str(Path(resume) / "weights" / "last.pt") if os.path.isdir(resume) else resume
+    runs = Path(project or RUNS_FOLDER).glob("*/weights/last.pt") if resume else ()
+    newest = max(runs, key=lambda file: file.stat().st_mtime, default=None)
+    return newest and str(newest)
 
 
 class PickledClassesError(WeightsError):
