@@ -207,7 +207,7 @@ def show_options(*names: str) -> None:
     print("".join(lines) if names else DEFAULT_CFG_PATH.read_text(encoding="utf-8"), end="")
 
 
-COMPLETION = {  # scripts; @WORDS@ stands for the commands and options
+COMPLETION = {  # scripts; @WORDS@ is replaced by the commands and options
     "bash": """\
 # eval "$(yolo completion bash)"
 _yolo() {
