@@ -1,17 +1,22 @@
 """Run folders, atomic writes, and the readers of YAML and JSON. Weights files: see tests/engine/test_checkpoint.py."""
 
 import os
+from itertools import pairwise
 
 import pytest
 
 from ultralytics.utils.errors import DataError, UserError
 from ultralytics.utils.files import (
     increment_path,
+    list_files,
+    read_bytes,
     read_json,
     read_text,
     resumed_weights,
     run_dir,
     safe_name,
+    short_name,
+    walk,
     write_text,
 )
 
@@ -100,3 +105,70 @@ def test_invalid_json(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(DataError, match=r"a\.json.*: not valid JSON: ."):
         read_json(tmp_path / "a.json", DataError)
+
+
+def test_walk_visits_each_real_folder_once_and_no_hidden_one(tmp_path, caplog):
+    root = tmp_path / "images"
+    for name in (
+        "b.jpg",
+        "a.JPG",
+        "in/c.jpg",
+        ".thumbnails/x.jpg",
+        "in/.ipynb_checkpoints/x.jpg",
+        "._b.jpg",
+        "in/n.md",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    (tmp_path / "other" / "deep").mkdir(parents=True)
+    (tmp_path / "other" / "d.jpg").touch()
+    for link, target in {"l1": ".", "in/l2": "..", "in/up": tmp_path, "top": "/", "z": tmp_path / "other"}.items():
+        (root / link).symlink_to(target)
+    (tmp_path / "other" / "deep" / "back").symlink_to(root)
+    (root / "self").symlink_to("self")
+    found = ["a.JPG", "b.jpg", "in/c.jpg", "z/d.jpg"]
+    assert [file.relative_to(root).as_posix() for file in list_files(root, (".jpg",))] == found
+    assert [folder.relative_to(root).as_posix() for folder, _ in walk(root)] == [".", "in", "z", "z/deep"]
+    assert len(list_files(root, (".jpg",), recursive=False)) == 2 and not caplog.text
+    assert len(list_files(root / ".thumbnails", (".jpg",))) == 1  # a hidden folder that was asked for
+    assert list_files(tmp_path / "absent", (".jpg",)) == [] and "absent: left out" in caplog.text
+
+
+def test_two_links_a_folder_are_not_two_to_the_power_of_forty_folders(tmp_path):
+    folders = [tmp_path / f"d{i}" for i in range(40)]
+    for folder in folders:
+        folder.mkdir()
+    for folder, deeper in pairwise(folders):
+        (folder / "a").symlink_to(deeper)
+        (folder / "b").symlink_to(deeper)
+    (folders[-1] / "x.jpg").touch()
+    assert len(list_files(folders[0], (".jpg",))) == 1
+
+
+def test_only_regular_files_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "a").write_bytes(bytes(9))
+    for name, message in {"pipe": "device or a pipe", "zero": "device or a pipe", "\0": "null", "a": "9 bytes"}.items():
+        with pytest.raises(DataError, match=message):
+            read_bytes(tmp_path / name, DataError, 8)
+    with pytest.raises(UserError, match="device or a pipe"):
+        read_text(tmp_path / "zero")
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 252, "x" * 300, "猫" * 100, "a\0b", "/proc/none", "x/" * 1500, os.fsdecode(b"\xff" * 256)]
+)
+def test_run_folders_of_odd_names(tmp_path, name):
+    try:
+        assert run_dir(tmp_path, name).is_dir()
+    except UserError as error:
+        assert "cannot create the run folder" in str(error) and len(str(error)) < 500
+
+
+@pytest.mark.parametrize("stem", ["a", "x" * 251, "x" * 256, "猫" * 90, os.fsdecode(b"\xff" * 300)])
+def test_names_fit_file_systems_and_differ(tmp_path, stem):
+    names = [short_name(stem + end, f"_{i}.jpg") for end in ("", "b") for i in (1, 1000)]
+    for name in (*names, safe_name(f"{stem}/?", ".txt")):
+        (tmp_path / name).touch(exist_ok=False)
+    assert names[0] == f"{stem}_1.jpg" or len(os.fsencode(stem)) > 249

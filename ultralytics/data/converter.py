@@ -13,6 +13,7 @@ from ultralytics.data.labels import read_coco_json
 from ultralytics.utils import LOGGER
 from ultralytics.utils.downloads import download, extract
 from ultralytics.utils.errors import DataError
+from ultralytics.utils.files import list_files
 from ultralytics.utils.ops import xyxy2xywhn
 
 COCO_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # of 1..90, without a category
@@ -39,7 +40,7 @@ def convert_coco(labels_dir: str | os.PathLike, save_dir: str | os.PathLike) -> 
     Class indices follow the category ids in ascending order; crowd regions are skipped. A data YAML can also use COCO
     json files directly (`annotations:`), without conversion.
     """
-    files = sorted(Path(labels_dir).glob("*.json"))
+    files = list_files(labels_dir, (".json",), recursive=False)
     if not files:
         raise DataError(f"{labels_dir}: no .json files; expected COCO annotation files such as instances_val2017.json")
     for file in files:
@@ -98,7 +99,7 @@ def convert_visdrone(root: str | os.PathLike, names: Sequence[str] = ()) -> None
         images = root / "images" / name
         images.parent.mkdir(exist_ok=True)
         _move(source / "images", images)
-        for file in sorted((source / "annotations").glob("*.txt")):
+        for file in list_files(source / "annotations", (".txt",), recursive=False):
             # left, top, width, height, considered, category, truncation, occlusion
             rows = [map(int, line.split(",")[:6]) for line in file.read_text().splitlines()]
             boxes = [(c - 1, x, y, x + w, y + h) for x, y, w, h, used, c in rows if used and 1 <= c <= VISDRONE_CLASSES]

@@ -27,6 +27,7 @@ from torch import nn
 from ultralytics.nn.plans import PlanFunction
 from ultralytics.utils import LOGGER, PACKAGE_ROOT
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
+from ultralytics.utils.files import list_files
 
 ADDMODULES = PACKAGE_ROOT / "nn" / "Addmodules"
 VARIABLE = "ULTRALYTICS_MODULES"  # environment variable with further module folders, separated as in PATH
@@ -232,7 +233,7 @@ def _make_package(path: Path) -> ModuleType:
     is_name = path.name.isidentifier()
     present = importlib.util.find_spec(name) if is_name and path != ADDMODULES else None
     if not is_name or (present and list(present.submodule_search_locations or ()) != [str(path)]):
-        digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+        digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
         name = f"{PARENT}.{re.sub(r'[^a-zA-Z0-9]', '_', path.name)}_{digest}"
     for old in [module for module in sys.modules if f"{module}.".startswith(f"{name}.")]:
         del sys.modules[old]  # imported before a file was added
@@ -243,7 +244,7 @@ def _make_package(path: Path) -> ModuleType:
 
 
 def _import_files(folder: Folder, path: Path) -> None:
-    files = [file for file in sorted(path.glob("*.py")) if file.stem != "__init__"]
+    files = [f for f in list_files(path, (".py",), recursive=False) if f.stem != "__init__" and f.is_file()]
     modules = _import_all(folder, files)
     if (path / "__init__.py").is_file():
         _bind_package_names(folder, path, modules)

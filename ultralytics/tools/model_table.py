@@ -8,6 +8,7 @@ from ultralytics.cfg.values import OneOf, Range
 from ultralytics.tools.common import load_network, tool_dir
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, UserError
+from ultralytics.utils.files import list_files
 from ultralytics.utils.flops import count_operations, model_size, run_copy
 from ultralytics.utils.tables import Column, Table
 
@@ -53,7 +54,7 @@ def measure_models(
     root: Path, *, imgsz: int = 640, nc: int | None = None, sort: str = "gflops", modules: str | None = None
 ) -> tuple[Table, Table]:
     """Measure every *.yaml and *.yml in a folder, and return the table of sizes and the table of failures."""
-    files = sorted(file for suffix in ("*.yaml", "*.yml") for file in root.rglob(suffix))
+    files = list_files(root, (".yaml", ".yml"))
     if not files:
         raise DataError(f"folder={str(root)!r}: no .yaml files; expected a folder with model YAMLs")
     rows, failures = [], []

@@ -8,7 +8,7 @@ from ultralytics.data.converter import read_voc_xml
 from ultralytics.tools.common import check_empty, log_problems, read_classes
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
-from ultralytics.utils.files import write_text
+from ultralytics.utils.files import list_files, write_text
 
 
 def command(xml: str, save: str, classes: str | None = None) -> None:
@@ -22,7 +22,7 @@ def command(xml: str, save: str, classes: str | None = None) -> None:
         classes: text file with one class name per line, or cat,dog, in the order of the class indices; by default all
             names that occur, sorted. They are written to `save`/classes.txt.
     """
-    target, files = check_empty(save), sorted(Path(xml).rglob("*.xml"))
+    target, files = check_empty(save), list_files(xml, (".xml",))
     if not files:
         raise DataError(f"xml={xml!r}: no folder with .xml files; expected Pascal VOC annotations")
     names = list(read_classes(classes).values()) if classes else find_names(files)

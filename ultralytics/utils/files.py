@@ -241,7 +241,7 @@ def run_dir(project: str | Path | None, name: str, *, exist_ok: bool = False) ->
     except (OSError, ValueError, RecursionError) as error:  # name too long, read-only, a NUL character, too deep
         reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"{str(wanted)[:300]!r}: cannot create the run folder ({reason}). Choose another project= or name="
+            f"{repr(str(wanted))[:300]}: cannot create the run folder ({reason}). Choose another project= or name="
         ) from error
     return folder
 

@@ -15,7 +15,7 @@ from ultralytics.nn.formats.metadata import Metadata
 from ultralytics.nn.formats.onnx import head_prefix, onnx_bytes
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import DeviceError, WeightsError
-from ultralytics.utils.files import first_line, write_yaml
+from ultralytics.utils.files import first_line, list_files, write_yaml
 
 METADATA_FILE = "metadata.yaml"
 SUFFIX = "_openvino_model"  # of the folder, as published exporters name it
@@ -51,7 +51,7 @@ def load(path: Path, device: str, threads: int) -> RuntimeModel:
     if device != "cpu":
         raise DeviceError(f"device={device}: OpenVINO models run on the CPU only; use device=cpu")
     folder = path if path.is_dir() else path.parent
-    files = sorted(folder.glob("*.xml")) if path.is_dir() else [path]
+    files = list_files(folder, (".xml",), recursive=False) if path.is_dir() else [path]
     if len(files) != 1:
         raise WeightsError(f"{path}: expected a folder with one .xml and its .bin, found {len(files)} .xml.")
     metadata = Metadata.from_text(read_yaml(folder / METADATA_FILE), folder / METADATA_FILE)
