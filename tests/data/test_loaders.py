@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import threading
@@ -13,9 +14,13 @@ from torch import nn
 
 from tests.data.test_streams import frames, write_video
 from ultralytics.cfg.options import get_cfg
+from ultralytics.data import loaders
 from ultralytics.data.loaders import load_source, read_ahead
 from ultralytics.models.rtdetr.predict import RTDETRPredictor
 from ultralytics.utils.errors import DataError
+
+CIRCLE = []
+CIRCLE.append(CIRCLE)
 
 
 def picture(value=100, height=20, width=30):
@@ -126,6 +131,16 @@ def test_broken_files_are_skipped(folder, caplog):
         (None, "got None"),
         (True, "got True"),
         ([], r"got \[\]"),
+        (-1, "got -1 .*camera number from 0"),
+        (2**40, "got 1099511627776"),
+        (CIRCLE, "lists within lists"),
+        ("~nobody/x", "does not exist"),
+        ("http://[::1", "Invalid IPv6"),
+        ("x" * 300, "does not exist"),
+        ("x" * 300 + "/*.jpg", "0 entries"),
+        ("a\0/*.jpg", "no NUL"),
+        ("/dev/zero", "is a device"),
+        ("{folder}/pipe.jpg", "is a device, pipe"),
         ("{folder}/a.jpeg", "does not exist; did you mean 'a.jpg'"),
         ("{folder}/*.bmp", "0 entries, no image or video among them; expected images .*jpg"),
         ("{folder}/binary.txt", "binary.txt: not UTF-8 text"),
@@ -139,11 +154,44 @@ def test_broken_files_are_skipped(folder, caplog):
     ],
 )
 def test_invalid_sources(folder, source, message):
+    os.mkfifo(folder / "pipe.jpg")
     (folder / "binary.txt").write_bytes(b"\0\xff")
     fill = lambda item: item.format(folder=folder) if isinstance(item, str) else item  # noqa: E731
     source = [fill(item) for item in source] if isinstance(source, list) else fill(source)
     with pytest.raises(DataError, match=message):
         frames(source)
+
+
+def test_two_stars_visit_each_picture_once(folder):
+    (folder / "inner" / "loop").symlink_to("..")
+    (folder / "inner" / "up").symlink_to(folder.parent)
+    for pattern, count in {"**": 4, "**/*.png": 3, "**/**/*.jpg": 1, "**/inner/**/*.png": 1, "*/*.png": 1}.items():
+        assert len(names(f"{folder}/{pattern}")) == count
+    assert len(names(f"{folder.parent}/**/*.png")) == 3
+
+
+def test_lists_in_lists_and_odd_rows_are_skipped(folder, caplog):
+    rows = ["a.jpg", "b.txt", "~nobody/x.jpg", "http://[::1/a.jpg", "x" * 300, "y" * 5000, "a\0.jpg", "/dev/zero", "-1"]
+    for name in ("a.txt", "b.txt"):
+        (folder / name).write_text("\n".join([*rows, "a.txt\nb.txt\n" * 50]))
+    assert names(folder / "a.txt") == ["a.jpg"]
+    assert "list within a list" in caplog.text and "line 8 skipped: source /dev/zero: is a device" in caplog.text
+
+
+def test_sources_are_bounded(folder, monkeypatch):
+    monkeypatch.setattr(loaders, "MAX_ENTRIES", 5)
+    (folder / "a.txt").write_text(f"{folder}\n{folder}\n")
+    for source in ([folder, folder], folder / "a.txt"):
+        with pytest.raises(DataError, match="more than 5 images"):
+            load_source(source)
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe.jpg", b"a\nb.jpg", b"n" * 251 + b".jpg", "猫".encode() * 83 + b".png"])
+def test_odd_file_names(folder, name):
+    file = folder / os.fsdecode(name)
+    (folder / "a.jpg").rename(file)
+    for source in (folder, file, f"{folder}/**"):
+        assert file.name in names(source)
 
 
 def numbers(count, log, fails_at=None):

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import struct
 import sys
 import threading
 import time
@@ -66,6 +67,13 @@ def test_truncated_videos(tmp_path, caplog):
     assert 5 < len(found) < 30 and {f.kind for f in found} == {"video"}
     assert f"a.avi: ended after {len(found)} of 40 frames; the file is truncated" in caplog.text
     assert "video 2/3 skipped" in caplog.text and "a.mp4 cannot be opened" in caplog.text  # its index is at the end
+
+
+def test_videos_of_too_large_frames_are_skipped(tmp_path, caplog):
+    frame = b"\x2c" + struct.pack("<4HB", 0, 0, 1, 1, 0) + b"\2\2\x44\1\0"
+    head = b"GIF89a" + struct.pack("<HH", 16_000, 16_000) + b"\x80\0\0" + bytes(6)
+    (tmp_path / "a.gif").write_bytes(head + frame + b"\x3b")
+    assert frames(tmp_path / "a.gif") == [] and "too large, 16000 x 16000" in caplog.text
 
 
 class Desktop:

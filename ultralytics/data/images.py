@@ -105,7 +105,7 @@ def _cost(image: Image.Image) -> int:
     return COSTS.get(image.format, OTHER_COST) + PROGRESSIVE_COST * ("progressive" in image.info)
 
 
-def _slots(path: str | os.PathLike, size: tuple[int, int], cost: int) -> int:
+def memory_slots(path: str | os.PathLike, size: tuple[int, int], cost: int) -> int:
     """Return the share of the memory limit that decoding (width, height) takes; DataError for too large an image."""
     width, height = size
     if (needed := width * height * cost) > MEMORY_LIMIT:
@@ -145,7 +145,7 @@ def _jpeg_header(path: str | os.PathLike, data: bytes) -> tuple[tuple[int, int],
     """Return (width, height) as stored, EXIF orientation, and the slots that OpenCV takes to decode."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return image.size, exif_orientation(image), _slots(path, image.size, _cost(image))
+            return image.size, exif_orientation(image), memory_slots(path, image.size, _cost(image))
     except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
 
@@ -158,7 +158,7 @@ def _decode_slowly(path: str | os.PathLike, data: bytes) -> np.ndarray:
     except UnidentifiedImageError as error:
         image = None
         if size := _opencv_size(data):
-            with _memory(_slots(path, size, OTHER_COST)), suppress(cv2.error):
+            with _memory(memory_slots(path, size, OTHER_COST)), suppress(cv2.error):
                 image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             raise DataError(f"{path}: is not an image ({len(data)} bytes); replace or remove the file") from error
@@ -192,7 +192,7 @@ def pillow_to_bgr(image: Image.Image, path: str | os.PathLike = "source") -> np.
 
     Transparent becomes white, 16 bits the upper 8. Raises DataError, with the name `path`, for too large an image.
     """
-    with _memory(_slots(path, image.size, _cost(image))):
+    with _memory(memory_slots(path, image.size, _cost(image))):
         image.load()
         width, height = image.size  # of a TIFF, turned by load
         bgr, band = np.empty((height, width, 3), np.uint8), max(1, BAND_PIXELS // width)

@@ -1,6 +1,7 @@
 """Frames of videos, cameras, network streams and the screen."""
 
 import atexit
+import math
 import re
 import threading
 import time
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 
+from ultralytics.data.images import memory_slots
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import DataError, UserError
@@ -28,6 +30,7 @@ SILENT_SECONDS = 10.0  # without an answer or a frame before a connection is los
 CLOSE_SECONDS = 15.0  # longer than a silent connection blocks
 SCREEN = re.compile(r"screen(?: (\d+))?(?: (\d+ \d+ \d+ \d+))?", re.IGNORECASE | re.ASCII)
 SCREEN_FPS = 30.0
+FRAME_COST = 10  # bytes per pixel that decoding a frame of a video takes
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,12 @@ def video_frames(address: str | Path, where: str, vid_stride: int = 1) -> Iterat
     name, count = public_address(address), 0
     capture = open_capture(str(address))
     total, fps = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))), frame_rate(capture) / vid_stride
+    width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    try:
+        memory_slots(name, (width, height), FRAME_COST)
+    except DataError as error:
+        LOGGER.warning(f"video {where} skipped: {error}")
+        return
     for count, image in read_frames(capture, f"video {where} {name}", vid_stride):
         yield Frame(image, name, f"video {where} (frame {count}/{total or '?'}) {name}", "video", count, fps)
     if not count:
@@ -114,6 +123,17 @@ def frame_rate(capture: cv2.VideoCapture | ScreenCapture) -> float:
     """Return the frames per second; DEFAULT_FPS if unknown, as for many cameras."""
     fps = capture.get(cv2.CAP_PROP_FPS)
     return fps if 0 < fps < 1000 else DEFAULT_FPS
+
+
+def writable_rate(fps: float) -> float:
+    """Return the frame rate nearest to `fps` that fits the 16 bits of a MPEG-4 time base: 142.857 becomes 142.86.
+
+    Examples:
+        >>> [writable_rate(fps) for fps in (25, 29.97, 1000 / 7, 999.99, 0.001)]
+        [25, 29.97, 142.86, 1000.0, 0.01]
+    """
+    fps = max(fps, 0.01)
+    return round(fps, int(math.log10(65535 / fps)))
 
 
 def public_address(address: str | int | Path) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.options import ConfigLike, Options, resolve_options
 from ultralytics.data.images import stretch
 from ultralytics.data.loaders import Source, load_source
-from ultralytics.data.streams import Frame
+from ultralytics.data.streams import Frame, writable_rate
 from ultralytics.engine.checkpoint import resolve_network
 from ultralytics.engine.results import Results, image_name, show_image, write_image
 from ultralytics.nn.accelerate import for_inference
@@ -24,7 +24,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import DataError, OptionError
-from ultralytics.utils.files import run_dir
+from ultralytics.utils.files import run_dir, short_name
 from ultralytics.utils.torch_utils import Stopwatch, autocast, compiled, half_dtype, select_device
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # other images are saved as .jpg
@@ -47,7 +47,7 @@ class ResultSaver:
         options, stem = self.options, self.name(frame)
         numbered = stem if frame.kind == "image" else f"{stem}_{frame.index}"
         if options.save_txt:
-            result.save_txt(self.folder / "labels" / f"{numbered}.txt", save_conf=options.save_conf)
+            result.save_txt(self.folder / "labels" / short_name(numbered, ".txt"), save_conf=options.save_conf)
         if options.save_crop:
             result.save_crop(self.folder / "crops", numbered)
         if not (options.save or options.show):
@@ -57,7 +57,7 @@ class ResultSaver:
             show_image(frame.path, picture, milliseconds=SHOW_MILLISECONDS if frame.kind == "image" else 1)
         if options.save and frame.kind == "image":
             suffix = Path(image_name(frame.path)).suffix.lower()
-            write_image(self.folder / f"{stem}{suffix if suffix in IMAGE_SUFFIXES else '.jpg'}", picture)
+            write_image(self.folder / short_name(stem, suffix if suffix in IMAGE_SUFFIXES else ".jpg"), picture)
         elif options.save:
             self._save_frame(stem, frame, picture)
 
@@ -81,8 +81,8 @@ class ResultSaver:
         if stem not in self._videos:
             if frame.kind == "video":  # video files are read one by one: the previous one is complete
                 self.close()
-            file = self.folder / f"{stem}.mp4"
-            video = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), frame.fps, size)
+            file = self.folder / short_name(stem, ".mp4")
+            video = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), writable_rate(frame.fps), size)
             if not video.isOpened():
                 raise DataError(f"{file}: OpenCV cannot write this video; use save=False save_txt=True, or images")
             self._videos[stem] = video, size

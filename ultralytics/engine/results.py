@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from ultralytics.utils.checks import require
-from ultralytics.utils.errors import DeviceError
-from ultralytics.utils.files import safe_name
+from ultralytics.utils.errors import DataError, DeviceError
+from ultralytics.utils.files import safe_name, short_name
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xyxy2xywh, xyxy2xywhn
 from ultralytics.utils.plotting import Annotator, colors
 from ultralytics.utils.tables import Column, Table
@@ -210,7 +210,8 @@ class Results(_Detections):
 
         Options as in `plot`.
         """
-        file = Path(filename or f"results_{image_name(self.path)}")
+        name = Path(image_name(self.path))
+        file = Path(filename or short_name(f"results_{name.stem}", name.suffix))
         write_image(file, self.plot(**plot_options))
         return str(file)
 
@@ -241,7 +242,8 @@ class Results(_Detections):
             left, top, right, bottom = (*np.floor(box.xyxy[0, :2]).astype(int), *np.ceil(box.xyxy[0, 2:]).astype(int))
             crop = self.orig_img[top:bottom, left:right]
             if crop.size:
-                files.append(Path(save_dir) / safe_name(self.names[int(box.cls[0])]) / f"{stem}_{number}.jpg")
+                folder = Path(save_dir) / safe_name(self.names[int(box.cls[0])])
+                files.append(folder / short_name(stem, f"_{number}.jpg"))
                 write_image(files[-1], crop)
         return [str(file) for file in files]
 
@@ -304,7 +306,12 @@ def image_name(path: str) -> str:
 
 def write_image(file: Path, image: np.ndarray) -> None:
     """Write a BGR image, and create its folder; the suffix chooses the format. Non-ASCII paths work on Windows, too."""
-    _, data = cv2.imencode(file.suffix or ".jpg", image)
+    try:
+        encoded, data = cv2.imencode(file.suffix or ".jpg", image)
+    except cv2.error:  # also no pixels
+        encoded = False
+    if not encoded:
+        raise DataError(f"{file}: an image of {image.shape[1]} x {image.shape[0]} cannot be written in this format")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data.tobytes())
 

@@ -23,7 +23,7 @@ from ultralytics.tools.common import open_detector, tool_dir
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import DataError, OptionError, did_you_mean
-from ultralytics.utils.files import increment_path
+from ultralytics.utils.files import increment_path, short_name
 
 # Name -> class in pytorch_grad_cam. Without methods that cover parts of the image (ScoreCAM, AblationCAM): the decoder
 # selects other queries for such an image, so the scores cannot be compared.
@@ -72,7 +72,7 @@ def command(
         picture = _draw_frame(predictor, tapped, frames[0], method, boxes=target == "all", draw=draw)
         if picture is not None:
             folder = folder or tool_dir("heatmap", project, name, Path(model).stem)
-            write_image(increment_path(folder / f"{Path(image_name(frames[0].path)).stem}.jpg"), picture)
+            write_image(increment_path(folder / short_name(Path(image_name(frames[0].path)).stem, ".jpg")), picture)
             drawn += 1
     if not drawn:
         raise DataError(f"{source}: none of {seen} images has a detection above conf={conf:g}; lower conf")
