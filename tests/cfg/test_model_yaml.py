@@ -53,11 +53,71 @@ def test_the_error_for_a_missing_file_suggests_the_nearest(tmp_path):
         load_model_yaml(tmp_path)
 
 
-def test_names_may_be_a_list():
-    config = yaml.safe_load((MODELS_DIR / "rt-detr" / "rtdetr-r18.yaml").read_text())
-    assert load_model_yaml({**config, "names": ["cat", "dog"]}).names == {0: "cat", 1: "dog"}
-    with pytest.raises(ModelConfigError, match="names must be a list, or a mapping of numbers to names; got 'cat'"):
-        load_model_yaml({**config, "names": "cat"})
+def changed(**keys) -> dict:
+    return {**yaml.safe_load((MODELS_DIR / "rt-detr" / "rtdetr-r18.yaml").read_text()), "nc": 2, **keys}
+
+
+def test_names_may_be_a_list_or_a_mapping():
+    for names in (["cat", "dog"], {1: "dog", 0: "cat"}):
+        assert load_model_yaml(changed(names=names)).names == {0: "cat", 1: "dog"}
+    assert load_model_yaml(changed(names=["cat"], nc=None)).names == {0: "cat"}
+
+
+SHARED = ["x"] * 9
+for _ in range(12):
+    SHARED = [SHARED] * 9
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"names": "cat"}, "names must be a list, or a mapping of numbers to names; got 'cat'"),
+        ({"names": ["cat"]}, "names has 1 entries, but nc is 2"),
+        ({"names": {1: "a", 2: "b"}}, "numbered from 0 without gaps"),
+        ({"names": [["a"], "b"]}, "names must be texts"),
+        ({"task": "segment"}, "task must be detect, got 'segment'"),
+        ({"ch": 4}, "ch must be 3, as images are read in color; got 4"),
+        ({"nc": 0}, "nc must be a whole number from 1"),
+        ({"nc": 10**9}, "nc must be a whole number from 1 to 100000"),
+        ({"num_denoising": "x"}, "num_denoising must be a whole number from 0"),
+        ({"num_queries": True}, "num_queries must be a whole number from 1"),
+        ({"scales": 5}, "scales must be lines of the form"),
+        ({"scale": [1]}, r"unknown scale \[1\]; the file has l"),
+        ({"scales": {"l": 1}}, r"scale 'l' must be \[depth, width, max_channels\], got 1"),
+        ({"scales": {"l": [1, "1", 9]}}, "scale 'l' must be .* above 0"),
+        (
+            {"scales": None, "width_multiple": -1},
+            r"max_channels must be numbers above 0.*got \[1.0, -1",
+        ),
+        ({"scales": None, "depth_multiple": "x"}, "must be numbers above 0"),
+        ({"scales": None, "max_channels": float("nan")}, "must be numbers above 0"),
+        ({"scales": {"l": [1, float("inf"), 9]}}, "at most 100 for depth and width"),
+        ({"modules": 5}, "modules must be a folder or a list of folders, got 5"),
+        ({"head": [[-1, 1, "Conv", [10**9]]]}, "head row 0: the argument 1000000000 is too large"),
+        ({"head": [[-1, 1, ["Conv"], []]]}, "the third column is the module's name"),
+        ({"block": [1], "head": [[-1, 1, "block", []]]}, r"the third column is the module's name, got \[1\]"),
+        ({"head": SHARED}, "model: its values are repeated to a size of more than"),
+    ],
+)
+def test_values_that_no_network_can_have(keys, message):
+    with pytest.raises(ModelConfigError, match=message):
+        load_model_yaml(changed(**keys))
+
+
+@pytest.mark.parametrize("text", ["{[1]: 2}", "-" * 300 + "1", "(" * 150, "1e999"])
+def test_arguments_that_are_no_literals_stay_text(text):
+    row = load_model_yaml(changed(head=[[-1, 1, "Conv", [text]]])).rows[-1]
+    assert row.args == (float("inf") if text == "1e999" else text,)
+
+
+def test_a_file_that_chooses_none_of_its_scales_has_a_note(tmp_path):
+    for name in ("net-s.yaml", "net.yaml"):
+        (tmp_path / name).write_text(TEXT)
+        note = load_model_yaml(tmp_path / name).note
+        assert note.startswith(f"{name}: chooses none of its scales n, s; built at scale n, the first")
+        assert note.endswith("`scale: s`")
+    assert not load_model_yaml(tmp_path / "nets.yaml").note and not load_model_yaml("rtdetr-x.yaml").note
+    assert not load_model_yaml(load_model_yaml(tmp_path / "net.yaml").source).note
 
 
 def test_custom_keys_replace_modules_and_arguments_in_rows(tmp_path):

@@ -38,6 +38,10 @@ ROWS = [
     ("- [-1, 1, Concat, [1]]", ["layer 5 Concat fails on inputs [(1, 32, 40, 40)]", "it takes a list of maps"]),
     ("- [[-1, 3], 1, Conv, [32]]", ["layer 5 Conv fails on inputs", "it takes one map", "put Concat before it"]),
     ("- [[2, 3], 1, Concat, [1]]", ["Concat fails on inputs", "different sizes, 80x80 and 40x40", "nn.Upsample"]),
+    # sizes
+    ("- [-1, 101, Conv, [32]]", ["net.yaml:10: 101 repeats at depth 1.0; expected at most 100"]),
+    ("- [-1, 1, Conv, [1000000]]", ["layer 5 Conv(32, 1000000) cannot be built", "tensors of more than 50,000,000"]),
+    ("- [-1, 1, nn.LazyConv2d, [32, 1]]", ["a lazy layer; write its sizes, such as nn.Conv2d"]),
     # form of the row
     ("- [-1, 1, Conv]", ["net.yaml:10: a row is [from, repeats, module, args]", "got [-1, 1, 'Conv']"]),
     ("- [-1, 0, Conv, [64]]", ["net.yaml:10: repeats must be a whole number from 1, got 0"]),
@@ -91,11 +95,16 @@ ROWS = [
 FILES = [
     (("[[2, 3], 1, RTDETRDecoder, [nc, 32, 10, 2, 4, 1]]", "[2, 1, Conv, [8]]"), ["the last layer of an RT-DETR is"]),
     (("head:", "haed:"), ["net.yaml: unknown key 'haed'", "did you mean 'head'?"]),
-    (("nc: 3", "nc: three"), ["net.yaml: nc must be a whole number from 1, got 'three'"]),
+    (("nc: 3", "nc: three"), ["net.yaml: nc must be a whole number from 1 to 100000; got 'three'"]),
     (("nc: 3", "nc：3"), ["not valid YAML", "line 1 has a full-width '：', write ':'"]),
     (("nc: 3", "nc: 3\nnc: 4"), ["net.yaml, line 2: not valid YAML: duplicate key 'nc'"]),
     (("nc: 3", "nc: 3\nscale: q\nscales: {l: [1, 1, 1024]}"), ["unknown scale 'q'; the file has l"]),
     (("nc: 3", "nc: 3\nscales: {l: [1, 1]}"), ["scale 'l' must be [depth, width, max_channels], got [1, 1]"]),
+    *(
+        (("nc: 3", f"nc: 3\nactivation: {text}"), [f"activation '{text}' is not a layer of torch.nn"])
+        for text in ("Five", "nn.Module", "nn.Hardtanh(2, 1)", "nn.PReLU(-1)", "nn.PReLU(2000000000)", "nn.Flatten(9)",
+                     "nn.Threshold", "nn.ReLU({[1]:2})", "nn.Linear(1, 1)", "nn.functional", "nn.LSTM(3, 3)")
+    ),
     (("nc: 3", "nc: 3\nactivation: nn.Rellu()"), ["activation 'nn.Rellu()' is not a layer of torch.nn"]),
     (("nc: 3", "nc: 3\nactivation: nn.ReLU(x)"), ["activation 'nn.ReLU(x)' is not a layer of torch.nn"]),
     (("MODULES", "nowhere"), ["nowhere is not a folder", "check modules="]),

@@ -46,9 +46,23 @@ def test_settings_reach_the_decoder_and_the_yaml():
     assert RTDETRDetectionModel(model.yaml).model[-1].num_queries == 7
 
 
-def test_channels_of_the_images_are_the_files():
-    model = RTDETRDetectionModel(small(ch=1))
+def test_channels_of_the_images_may_be_given():
+    model = RTDETRDetectionModel(small(), ch=1)
     assert model.model[0].conv.in_channels == 1 and model.yaml["ch"] == 1
+
+
+def test_names_of_the_file_are_kept_for_its_classes_only():
+    model = RTDETRDetectionModel(small(names=["a", "b", "c"]))
+    assert model.names == {0: "a", 1: "b", 2: "c"} and RTDETRDetectionModel(model.yaml).names == model.names
+    model = RTDETRDetectionModel(small(names=["a", "b", "c"]), nc=2)
+    assert model.names == {0: "0", 1: "1"} and RTDETRDetectionModel(model.yaml).names == model.names
+
+
+def test_the_scale_that_a_file_does_not_choose_is_a_warning(caplog):
+    scales = {"n": [1, 1, 1024], "s": [1, 1, 512]}
+    with caplog.at_level("WARNING", logger="ultralytics"):
+        RTDETRDetectionModel(RTDETRDetectionModel(small(scales=scales)).yaml)
+    assert [text.partition(";")[0] for text in caplog.messages] == ["model: chooses none of its scales n, s"]
 
 
 def test_fewer_positions_than_queries_give_fewer_queries():

@@ -1,22 +1,30 @@
 """Read model files: find them, parse them with line numbers, and check the form of their rows."""
 
-import ast
 import math
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ultralytics.cfg.plain_data import parse_yaml
+from ultralytics.cfg.plain_data import check_plain, parse_literal, parse_yaml
 from ultralytics.utils import PACKAGE_ROOT
-from ultralytics.utils.errors import ModelConfigError, UserError, did_you_mean
+from ultralytics.utils.errors import ModelConfigError, did_you_mean
 from ultralytics.utils.files import read_text
 
 MODELS_DIR = PACKAGE_ROOT / "cfg" / "models"
 SETTINGS = ("num_queries", "num_denoising")  # keys that configure the decoder
+COUNTS = {  # lowest and highest number of a key
+    "nc": (1, 100_000), "ch": (3, 3), "num_queries": (1, 100_000), "num_denoising": (0, 100_000),
+}  # fmt: skip
+FACTORS = {"depth_multiple": 1.0, "width_multiple": 1.0, "max_channels": math.inf}  # of a file without `scales`
+MAX_FACTOR = 100  # of depth and width
+MAX_ARGUMENT = 1_000_000  # in a row; larger numbers would fill the memory before torch reports them
+MAX_LITERAL = 200  # characters of a value in quotes
 KEYS = (
     "nc", "names", "scales", "scale", "depth_multiple", "width_multiple", "max_channels", "activation", "ch", "task",
     "modules",
@@ -62,6 +70,7 @@ class ModelSpec:
     names: Mapping[int, str] | None = None  # class names by index
     modules: tuple[str, ...] = ()  # additional folders with module files
     from_checkpoint: bool = False  # whether a checkpoint recorded it, whose weights are loaded next
+    note: str = ""  # a warning about the scale, when the network is built
 
 
 def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
@@ -74,7 +83,7 @@ def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
     known = {p.name: p for p in MODELS_DIR.rglob("*.yaml")}
     base = path.with_name(f"{path.stem[:-1]}{path.suffix}")  # the last letter may be a scale
     for file, scale in ((path, None), (base, path.stem[-1:])):
-        if file.exists():
+        if os.path.exists(file):  # False for names that no file can have
             return file, scale
         if path.name == str(name) and file.name in known:
             return known[file.name], scale
@@ -85,42 +94,65 @@ def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
 
 def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
     """Read a model file, or its content as plain data. Raises ModelConfigError if its form is wrong."""
-    if isinstance(model, Mapping):
-        data, lines = dict(model), None
+    if is_data := isinstance(model, Mapping):
+        data, lines = dict(check_plain(model, "model", ModelConfigError)), None
         name = str(data.pop("yaml_file", "model"))
     else:
         path, scale = find_model_yaml(model)
         data, lines = _read(path)
         name = path.name
-        if folders := data.get("modules"):  # relative to the file
-            folders = folders if isinstance(folders, list) else [folders]
-            data["modules"] = [str((path.parent / Path(str(folder)).expanduser()).resolve()) for folder in folders]
         if scale is not None:
             data["scale"] = scale
+    folders = data.get("modules") or ()
+    folders = [folders] if isinstance(folders, str) else folders
+    if not isinstance(folders, (list, tuple)) or not all(isinstance(folder, str) for folder in folders):
+        raise ModelConfigError(f"{name}: modules must be a folder or a list of folders, got {folders!r}")
+    if folders and not is_data:  # relative to the file
+        data["modules"] = folders = [str((path.parent / Path(folder).expanduser()).resolve()) for folder in folders]
+    if data.get("task") not in (None, "detect"):
+        raise ModelConfigError(f"{name}: task must be detect, got {data['task']!r}; this package detects objects")
+    for key, (low, high) in COUNTS.items():
+        value = data.get(key)
+        if value is not None and (type(value) is not int or not low <= value <= high):
+            expected = f"a whole number from {low} to {high}" if low < high else f"{low}, as images are read in color"
+            raise ModelConfigError(f"{name}: {key} must be {expected}; got {value!r}")
     rows = _rows(data, name, lines)
+    chosen = data.get("scale")
     depth, width, max_channels = _select_scale(data, name)
-    names = data.get("names")
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if names is not None and not isinstance(names, Mapping):
-        raise ModelConfigError(f"{name}: names must be a list, or a mapping of numbers to names; got {names!r}")
-    for key in ("nc", "ch"):
-        if data.get(key) is not None and (type(data[key]) is not int or data[key] < 1):
-            raise ModelConfigError(f"{name}: {key} must be a whole number from 1, got {data[key]!r}")
+    scales, note = [*map(str, data.get("scales") or ())], ""
+    if len(scales) > 1 and not chosen:
+        other = Path(name).stem[-1] if Path(name).stem[-1] in scales[1:] else scales[1]
+        note = f"{name}: chooses none of its scales {', '.join(scales)}; built at scale {scales[0]}, the first. "
+        note += f"To build another, write it into the file, such as `scale: {other}`"
     return ModelSpec(
         rows, data.get("nc"), depth, width, max_channels, data.get("activation"),
         {key: data[key] for key in SETTINGS if data.get(key) is not None},
-        {**data, "yaml_file": name}, name, data.get("ch", 3), names, tuple(data.get("modules") or ()),
-        from_checkpoint=isinstance(model, Mapping) and "yaml_file" in model,
+        {**data, "yaml_file": name}, name, data.get("ch") or 3, _names(data, name), tuple(folders),
+        from_checkpoint=is_data and "yaml_file" in model, note=note,
     )  # fmt: skip
+
+
+def _names(data: Mapping[str, Any], name: str) -> dict[int, str] | None:
+    """Return the class names by index; None if the file has none."""
+    names = data.get("names")
+    if names is None:
+        return None
+    names = dict(enumerate(names)) if isinstance(names, list) else names
+    if not isinstance(names, Mapping):
+        raise ModelConfigError(f"{name}: names must be a list, or a mapping of numbers to names; got {names!r}")
+    if len(names) != (nc := data.get("nc") or len(names)):
+        raise ModelConfigError(f"{name}: names has {len(names)} entries, but nc is {nc}; correct one of them")
+    if not names or set(names) != set(range(nc)) or not all(type(text) in (str, int, float) for text in names.values()):
+        raise ModelConfigError(f"{name}: names must be texts, numbered from 0 without gaps; got {names!r}")
+    return {index: str(names[index]) for index in range(nc)}
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
     """Return the content of a YAML file, and the line of each row by section."""
     try:
-        text = read_text(path)
-        data = parse_yaml(text, path.name)
-    except UserError as error:
+        text = read_text(path, ModelConfigError)
+        data = parse_yaml(text, path.name, ModelConfigError)
+    except ModelConfigError as error:
         hint = next((hint for sign, hint in YAML_HINTS.items() if sign in str(error)), "")
         raise ModelConfigError(f"{error}{hint}") from error
     if not isinstance(data, dict):
@@ -148,7 +180,7 @@ def _rows(data: Mapping[str, Any], name: str, lines: Mapping[str, list[int]] | N
         if not isinstance(data.get(section), list) or not data[section]:
             raise ModelConfigError(f"{name}: `{section}` must be a list of rows [from, repeats, module, args]")
         for i, columns in enumerate(data[section]):
-            where = f"{name}:{lines[section][i]}" if lines else f"{name} {section} row {i}"
+            where = f"{name}:{lines[section][i]}" if section in (lines or ()) else f"{name} {section} row {i}"
             row = _parse_row(columns, section, where, values)
             taken = {other.name: other.where for other in rows if other.name}
             if row.name in taken:
@@ -169,35 +201,43 @@ def _parse_row(row: Any, section: str, where: str, values: Mapping[str, Any]) ->
         raise ModelConfigError(f"{where}: `from` must be a layer number, a name, or a list of these, got {row[0]!r}")
     if type(repeats) is not int or repeats < 1:
         raise ModelConfigError(f"{where}: repeats must be a whole number from 1, got {repeats!r}")
-    if not isinstance(module, str):
-        raise ModelConfigError(f"{where}: the third column is the module's name, got {module!r}")
     if not isinstance(args, list):
         raise ModelConfigError(f"{where}: the fourth column is the list of {module}'s arguments, got {args!r}")
     module, *args = (values.get(cell, cell) if isinstance(cell, str) else cell for cell in (module, *args))
-    return Row(tuple(sources), takes_list, repeats, module, tuple(map(_literal, args)), section, where, name)
+    if not isinstance(module, str):
+        raise ModelConfigError(f"{where}: the third column is the module's name, got {module!r}")
+    args = [_literal(arg, where) for arg in args]
+    return Row(tuple(sources), takes_list, repeats, module, tuple(args), section, where, name)
 
 
 def _select_scale(data: dict[str, Any], name: str) -> tuple[float, float, float]:
     """Return depth, width and channel limit; of `scales`, those of `scale` or else the first."""
-    scales = data.get("scales")
-    if not scales:
-        return data.get("depth_multiple", 1.0), data.get("width_multiple", 1.0), data.get("max_channels", math.inf)
-    scale = data["scale"] = data.get("scale") or next(iter(scales))  # published weights may have an empty one
-    if scale not in scales:
-        raise ModelConfigError(f"{name}: unknown scale {scale!r}; the file has {', '.join(map(str, scales))}")
-    values = scales[scale]
-    if not isinstance(values, list) or len(values) != 3:
-        raise ModelConfigError(f"{name}: scale {scale!r} must be [depth, width, max_channels], got {values!r}")
+    scales, scale = data.get("scales"), data.get("scale")
+    if scales:
+        if not isinstance(scales, Mapping):
+            raise ModelConfigError(f"{name}: scales must be lines of the form `l: [1.0, 1.0, 1024]`, got {scales!r}")
+        scale = data["scale"] = scale or next(iter(scales))  # published weights may have an empty one
+        if isinstance(scale, (list, Mapping)) or scale not in scales:
+            raise ModelConfigError(f"{name}: unknown scale {scale!r}; the file has {', '.join(map(str, scales))}")
+        values, where = scales[scale], f"scale {scale!r} must be [depth, width, max_channels]"
+        if not isinstance(values, (list, tuple)) or len(values) != 3:
+            raise ModelConfigError(f"{name}: {where}, got {values!r}")
+    else:
+        values = [data.get(key, default) for key, default in FACTORS.items()]
+        where = f"{', '.join(FACTORS)} must be numbers"
+    for value, limit in zip(values, (MAX_FACTOR, MAX_FACTOR, math.inf), strict=True):
+        if type(value) not in (int, float) or not 0 < value <= limit:
+            raise ModelConfigError(f"{name}: {where} above 0, at most {MAX_FACTOR} for depth and width; got {values!r}")
     return tuple(values)
 
 
-def _literal(value: Any) -> Any:
+def _literal(value: Any, where: str) -> Any:
     """Convert 'None', 'True' and numbers in quotes to values; YAML's own null is `null`."""
     if isinstance(value, list):
-        return [_literal(v) for v in value]
-    if not isinstance(value, str):
-        return value
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return value
+        return [_literal(v, where) for v in value]
+    if isinstance(value, str) and len(value) <= MAX_LITERAL:
+        with suppress(ValueError):
+            value = parse_literal(value)
+    if isinstance(value, int) and abs(value) > MAX_ARGUMENT:
+        raise ModelConfigError(f"{where}: the argument {value} is too large, expected at most {MAX_ARGUMENT:,}")
+    return value

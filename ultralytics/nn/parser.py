@@ -1,7 +1,7 @@
 """Build the rows of a model file as layers. Each layer is run once on the meta device as soon as it is built."""
 
-import ast
 import inspect
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,18 +12,24 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import ultralytics.nn.modules  # noqa: F401 - registers the layers of the package
 from ultralytics.cfg.model_yaml import PYRAMID, ModelSpec, Row
+from ultralytics.cfg.plain_data import parse_literal
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module, why_missing
 from ultralytics.nn.signatures import MIN_CHANNELS, candidates, decorator, kernel_size, show_call, without_pretrained
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
+from ultralytics.utils.files import first_line
 from ultralytics.utils.flops import Shape, output_shapes, takes_each_map
 
 SLOTS = 5  # layer numbers of a backbone with several outputs, one for each stride: 2, 4, 8, 16, 32
 MAX_KERNEL = 63  # larger numbers are channels; the largest published kernels are 51
+MAX_REPEATS = 100
+MAX_TENSOR, MAX_ELEMENTS = 50_000_000, 500_000_000  # numbers in a tensor, and in the network
+FACTORIES = {"empty", "zeros", "ones", "full", "rand", "randn", "randint", "arange", "linspace", "eye"}  # of torch
 TRACE_SIZE = 640  # pixels; image size at which shapes are measured, as for published FLOPs
 UNREAD = (
     "no layer reads its output; name it in the `from` of a later row or delete the row. Were rows inserted before it? "
@@ -93,7 +99,7 @@ class _Builder:
         inputs = [self.image if s < 0 else self.maps[s] for s in sources]
         context = RowContext(
             inputs=tuple(shape[1] for shape in inputs),
-            repeats=max(round(row.repeats * spec.depth), 1) if row.repeats > 1 else 1,
+            repeats=_repeats(row, spec.depth),
             nc=self.nc,
             width=spec.width,
             max_channels=spec.max_channels,
@@ -124,6 +130,8 @@ class _Builder:
             self.names[row.name] = layer.i
         self.layers.append(layer)
         self.shapes.append(shapes)
+        if (total := sum(built.np for built in self.layers)) > MAX_ELEMENTS:
+            raise ModelConfigError(f"{where}: {total:,} parameters up to here, expected at most {MAX_ELEMENTS:,}")
 
     def _resolve(self, source: int | str, where: str) -> int:
         """Return the number of a source; -1 for the image, which only the first layer reads."""
@@ -154,6 +162,29 @@ class _Builder:
         raise ModelConfigError(
             f"{where} reads {source!r}, but no earlier row has this name{did_you_mean(source, names)}"
         )
+
+
+def _repeats(row: Row, depth: float) -> int:
+    """Return the repeats of a row at a depth; ModelConfigError if there are too many to build."""
+    repeats = max(round(row.repeats * depth), 1) if row.repeats > 1 else 1
+    if repeats > MAX_REPEATS:
+        raise ModelConfigError(f"{row.where}: {row.repeats} repeats at depth {depth}; expected at most {MAX_REPEATS}")
+    return repeats
+
+
+class BuildLimit(TorchDispatchMode):
+    """Refuse tensors that would fill the memory while a layer is built: one of them, or all together."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if args and func.overloadpacket.__name__ in FACTORIES:
+            shape = args[0] if isinstance(args[0], (list, tuple)) else args[:1]
+            elements = math.prod(shape) if all(isinstance(side, (int, float)) for side in shape) else 0
+            self.total += elements
+            if elements > MAX_TENSOR or self.total > MAX_ELEMENTS:
+                raise ValueError(f"tensors of more than {MAX_TENSOR:,} numbers, or {MAX_ELEMENTS:,} in a layer")
+        return func(*args, **(kwargs or {}))
 
 
 def _build_row(
@@ -243,11 +274,14 @@ def _construct(
         raise ModelConfigError(f"{call}: expected a kernel size of at most {MAX_KERNEL}, got {kernel}{advice}")
     try:
         spec = without_pretrained(module.build, spec) if context.from_checkpoint else spec
-        copies = nn.Sequential(*(module.build(*spec.args, **spec.kwargs) for _ in range(spec.copies)))
+        with BuildLimit():
+            copies = nn.Sequential(*(module.build(*spec.args, **spec.kwargs) for _ in range(spec.copies)))
     except Exception as error:  # a user's constructor may fail in any way
         advice = _channels_advice(args, context, surplus=isinstance(error, TypeError))
         raise ModelConfigError(f"{call} cannot be built: {_reason(error)}{advice}") from error
     for name, parameter in copies.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise ModelConfigError(f"{call}: a lazy layer; write its sizes, such as nn.Conv2d for nn.LazyConv2d")
         if not parameter.numel():  # torch builds it without an error
             raise ModelConfigError(
                 f"{call}: its parameter {name.partition('.')[2]} is empty, {tuple(parameter.shape)}; is a divisor "
@@ -331,9 +365,14 @@ def _default_activation(text: str | None, name: str) -> Iterator[None]:
     try:
         if text is not None:
             layer, values = re.fullmatch(r"(?:torch\.)?(?:nn\.)?(\w+)(?:\((.*)\))?", str(text)).groups()
-            Conv.default_act = getattr(nn, layer)(*(ast.literal_eval(f"({values},)") if values else ()))
-    except (AttributeError, TypeError, ValueError, SyntaxError) as error:
-        raise ModelConfigError(f"{name}: activation {text!r} is not a layer of torch.nn, such as nn.ReLU()") from error
+            with BuildLimit():
+                Conv.default_act = getattr(nn, layer)(*(parse_literal(f"({values},)") if values else ()))
+            if not isinstance(Conv.default_act(torch.ones(1, 2, 3, 3)), torch.Tensor):
+                raise ValueError("it returns no map")
+    except Exception as error:  # a constructor may fail in any way
+        Conv.default_act = before
+        reason = f"{text!r} is not a layer of torch.nn, such as nn.ReLU() ({first_line(error)})"
+        raise ModelConfigError(f"{name}: activation {reason}") from error
     try:
         yield
     finally:

@@ -67,11 +67,16 @@ class DetectionModel(nn.Module):
             )
         folders = tuple(dict.fromkeys([*added, *(folder for folder in spec.modules if folder not in gone)]))
         spec = replace(spec, settings={**spec.settings, **settings}, modules=folders)
-        self.nc, ch = nc or spec.nc or 80, ch or spec.ch
+        self.nc, ch = nc or spec.nc or len(spec.names or ()) or 80, ch or spec.ch
         self.yaml = {**spec.source, **spec.settings, "nc": self.nc, "ch": ch}
         if folders:
             self.yaml["modules"] = list(folders)
         self.names = dict(spec.names or {i: str(i) for i in range(self.nc)})
+        if len(self.names) != self.nc:  # names of the file, for other classes
+            del self.yaml["names"]
+            self.names = {i: str(i) for i in range(self.nc)}
+        if spec.note:
+            LOGGER.warning(spec.note)
         self.model, self.save, self.layer_shapes = build_layers(spec, self.nc, ch)
         for layer in self.model:
             if not getattr(layer, "keeps_norm", False):
