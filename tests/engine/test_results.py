@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ultralytics.engine.results import Boxes, Results
-from ultralytics.utils.errors import MissingPackageError
+from ultralytics.utils.errors import MissingPackageError, UserError
 
 ROWS = [[10.0, 20.0, 50.0, 60.0, 0.9, 1.0], [-5.0, 30.0, 30.0, 110.0, 0.8, 0.0], [0.0, 0.0, 20.0, 10.0, 0.3, 1.0]]
 SHAPE = (100, 200)
@@ -87,6 +87,24 @@ def test_plot_draws_on_a_copy():
     assert (result.plot(color_mode="instance") != result.plot()).any()
     other = np.zeros_like(before)
     assert (result.plot(img=other)[80:, 100:] == 0).all()
+
+
+def test_plot_takes_what_published_code_passes(tmp_path, monkeypatch):
+    result, shown = results(), []
+    monkeypatch.setattr("ultralytics.engine.results.show_image", lambda title, image, **_: shown.append(image))
+    options = {"font_size": 20, "font": "DejaVuSans.ttf", "txt_color": (0, 255, 0), "masks": False, "probs": None}
+    picture = result.plot(pil=True, show=True, save=True, filename=str(tmp_path / "a.png"), **options)
+    assert (np.asarray(picture)[..., ::-1] == shown[0]).all() and (shown[0] == (0, 255, 0)).all(2).any()
+    assert (cv2.imread(str(tmp_path / "a.png")) == shown[0]).all()
+    for wrong, message in (
+        ({"masks": True}, "masks= draws masks, and RT-DETR predicts boxes only"),
+        ({"kpt_radius": 5}, "draws keypoints"),
+        ({"line_widht": 2}, "unknown argument 'line_widht'; did you mean 'line_width'"),
+        ({"color_mode": "rainbow"}, "expected 'class' or 'instance'"),
+        ({"filename": "a.xyz"}, r"a.xyz: an image of 200 x 100 cannot be written as .xyz"),
+    ):
+        with pytest.raises(UserError, match=message):
+            result.plot(**wrong)
 
 
 def test_save_writes_non_ascii_paths_and_the_default_name(tmp_path, monkeypatch):

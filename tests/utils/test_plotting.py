@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from ultralytics.utils import plotting as fonts
+from ultralytics.utils.ops import box_iou
 from ultralytics.utils.plotting import Annotator, colors, feature_visualization, plot_images, plot_labels, plot_results
 
 NAMES = {0: "cat", 1: "Straße", 2: "собака", 3: "$x$", 4: "猫"}
@@ -39,6 +40,59 @@ def test_boxes_over_the_border_are_drawn_and_other_images_refused():
     for image in np.zeros((9, 9, 3)), np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8):
         with pytest.raises(ValueError, match="expected uint8"):
             Annotator(image)
+
+
+def test_names_cover_neither_each_other_nor_the_boxes():
+    rng = np.random.default_rng(0)
+    for height, width in (120, 160), (480, 640):
+        size = np.array([width, height])
+        centers = np.stack(np.meshgrid([0.2, 0.5, 0.8], [0.25, 0.75]), -1).reshape(-1, 2)
+        centers = centers[:2] if height < 200 else centers + rng.uniform(-0.05, 0.05, (6, 2))
+        boxes = np.concatenate([centers - 0.08, centers + 0.08], 1) * np.tile(size, 2)
+        annotator = Annotator(np.zeros((height, width, 3), np.uint8))
+        for n, box in enumerate(boxes):
+            annotator.box_label(box, f"triangle 0.{n}", colors(n, bgr=True))
+        annotator.result()
+        texts = np.array([*annotator._taken])
+        assert len(texts) == len(boxes) and (texts >= 0).all() and (texts <= [width, height] * 2).all()
+        rectangles = torch.from_numpy(np.concatenate([texts, boxes]))
+        assert box_iou(rectangles[: len(texts)], rectangles).fill_diagonal_(0).max() == 0
+
+
+def test_a_box_over_the_whole_image_keeps_its_name_inside():
+    annotator = Annotator(np.zeros((200, 300, 3), np.uint8))
+    annotator.box_label((0, 0, 300, 200), "everything", (0, 0, 255))
+    assert (annotator.result()[2:8, 2:40] == (0, 0, 255)).all(2).any()
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "a\r\n\tb", "\n", "nul\0", "\udcff"])
+def test_names_with_control_characters_are_drawn(name, batch, tmp_path):
+    annotator = Annotator(np.zeros((80, 120, 3), np.uint8))
+    annotator.box_label((40, 40, 80, 70), name)
+    assert annotator.result().any() and "\n" not in fonts.drawable(name)
+    plot_images({**batch, "im_file": [f"{name}.jpg"] * 3}, tmp_path / "a.png", {0: name, 4: name})
+    plot_labels(np.full((2, 4), 0.5), np.array([0, 1]), {0: name, 1: "b"}, tmp_path / "labels.png")
+
+
+def test_boxes_with_infinite_sides_are_clipped_and_without_numbers_left_out():
+    annotator = Annotator(np.zeros((80, 120, 3), np.uint8))
+    annotator.box_label((float("nan"), 0, 10, 10), "a")
+    assert not annotator.result().any()
+    annotator.box_label((float("-inf"), 20, float("inf"), 60), "b", (9, 9, 9))
+    assert annotator.result()[20, 60].tolist() == [9, 9, 9]
+
+
+def test_arguments_of_published_code(caplog):
+    image = Image.new("RGB", (160, 120))
+    small, large = (Annotator(image, 2, size, fonts.default_font().name, True, "abc") for size in (8, 30))
+    for annotator in small, large:
+        annotator.box_label((20, 60, 60, 100), "ab", (0, 0, 200), (0, 255, 0))
+    pictures = [np.asarray(annotator.result()) for annotator in (small, large)]
+    assert isinstance(small.result(), Image.Image) and [(p == (0, 255, 0)).all(2).any() for p in pictures] == [1, 1]
+    plates = [(p[:59] == (200, 0, 0)).all(2).sum() for p in pictures]
+    assert plates[1] > 4 * plates[0]
+    Annotator(image, font="Nowhere.ttf")
+    assert "font='Nowhere.ttf': no such font on this system" in caplog.text
 
 
 def test_neighboring_classes_have_different_colors():

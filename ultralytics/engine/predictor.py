@@ -52,7 +52,9 @@ class ResultSaver:
             result.save_crop(self.folder / "crops", numbered)
         if not (options.save or options.show):
             return
-        picture = result.plot(options.show_conf, options.line_width, options.show_labels, options.show_boxes)
+        picture = result.plot(
+            options.show_conf, options.line_width, labels=options.show_labels, boxes=options.show_boxes
+        )
         if options.show:
             show_image(frame.path, picture, milliseconds=SHOW_MILLISECONDS if frame.kind == "image" else 1)
         if options.save and frame.kind == "image":

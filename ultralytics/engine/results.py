@@ -8,15 +8,17 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 
 from ultralytics.utils.checks import require
-from ultralytics.utils.errors import DataError, DeviceError
+from ultralytics.utils.errors import DataError, DeviceError, OptionError, did_you_mean
 from ultralytics.utils.files import safe_name, short_name
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xyxy2xywh, xyxy2xywhn
 from ultralytics.utils.plotting import Annotator, colors
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     import pandas
 
 Array = np.ndarray | torch.Tensor
+OTHER_TASKS = {  # arguments of the published `plot` without a meaning for boxes
+    "masks": "masks", "im_gpu": "masks", "kpt_radius": "keypoints", "kpt_line": "keypoints", "probs": "class scores",
+}  # fmt: skip
 
 
 class _Detections:
@@ -185,39 +190,63 @@ class Results(_Detections):
         return copy
 
     def plot(
-        self, conf: bool = True, line_width: int | None = None, labels: bool = True, boxes: bool = True,
-        img: np.ndarray | None = None, color_mode: Literal["class", "instance"] = "class",
-    ) -> np.ndarray:  # fmt: skip
-        """Draw the detections on a copy of the image: (H, W, 3) uint8 BGR.
+        self, conf: bool = True, line_width: int | None = None, font_size: float | None = None,
+        font: str | None = None, pil: bool = False, img: np.ndarray | None = None, *, labels: bool = True,
+        boxes: bool = True, show: bool = False, save: bool = False, filename: str | os.PathLike | None = None,
+        color_mode: Literal["class", "instance"] = "class", txt_color: tuple[int, int, int] | None = None,
+        **of_other_tasks: Any,
+    ) -> np.ndarray | Image.Image:  # fmt: skip
+        """Draw the detections on a copy of the image: (H, W, 3) uint8 BGR, or a PIL image with `pil`.
 
         Args:
             conf: add the scores to the labels.
-            line_width: pixels; depends on the size of the image by default.
+            line_width, font_size, font: see `Annotator`.
             img: image to draw on instead.
+            show, save, filename: also show the image, or write it, see `show` and `save`.
             color_mode: color by class or by instance.
+            txt_color: BGR of the labels' text; black or white by default.
+            of_other_tasks: `masks=False` and the like, as published code passes them.
+
+        Raises:
+            OptionError: an argument for the results of other tasks is on, or an argument is unknown.
         """
-        canvas = Annotator(self.orig_img if img is None else img, line_width)
+        for key, value in of_other_tasks.items():
+            if key not in OTHER_TASKS:
+                raise OptionError(f"plot: unknown argument {key!r}{did_you_mean(key, signature(self.plot).parameters)}")
+            if value is not None and value is not False:
+                raise OptionError(f"plot: {key}= draws {OTHER_TASKS[key]}, and RT-DETR predicts boxes only; remove it")
+        if color_mode not in ("class", "instance"):
+            raise OptionError(f"plot: color_mode={color_mode!r}, expected 'class' or 'instance'")
+        canvas = Annotator(self.orig_img if img is None else img, line_width, font_size, font)
         rows = (self.boxes if boxes else self.boxes[:0]).clipped().numpy()
         for i in reversed(range(len(rows))):  # the best on top
             cls = int(rows.cls[i])
             text = f"{self.names[cls]} {rows.conf[i]:.2f}" if conf else self.names[cls]
             color = colors(i if color_mode == "instance" else cls, bgr=True)
-            canvas.box_label(rows.xyxy[i], text if labels else "", color)
-        return canvas.result()
+            canvas.box_label(rows.xyxy[i], text if labels else "", color, txt_color)
+        picture = canvas.result()
+        if save or filename:
+            write_image(Path(filename or self._picture_name()), picture)
+        if show:
+            show_image(self.path, picture, milliseconds=0)
+        return canvas.result(pil=True) if pil else picture
 
     def save(self, filename: str | os.PathLike | None = None, **plot_options: Any) -> str:
         """Write the drawn image, by default to `results_<name of the image>`, and return its path.
 
         Options as in `plot`.
         """
-        name = Path(image_name(self.path))
-        file = Path(filename or short_name(f"results_{name.stem}", name.suffix))
-        write_image(file, self.plot(**plot_options))
+        file = Path(filename or self._picture_name())
+        self.plot(**plot_options, filename=file)
         return str(file)
 
     def show(self, **plot_options: Any) -> None:
         """Show the drawn image in a window until a key is pressed. Options as in `plot`."""
-        show_image(self.path, self.plot(**plot_options), milliseconds=0)
+        self.plot(**plot_options, show=True)
+
+    def _picture_name(self) -> str:
+        name = Path(image_name(self.path))
+        return short_name(f"results_{name.stem}", name.suffix)
 
     def save_txt(self, txt_file: str | os.PathLike, save_conf: bool = False) -> str:
         """Write a YOLO label file, and return its path.
@@ -311,7 +340,7 @@ def write_image(file: Path, image: np.ndarray) -> None:
     except cv2.error:  # also no pixels
         encoded = False
     if not encoded:
-        raise DataError(f"{file}: an image of {image.shape[1]} x {image.shape[0]} cannot be written in this format")
+        raise DataError(f"{file}: an image of {image.shape[1]} x {image.shape[0]} cannot be written as {file.suffix}")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data.tobytes())
 

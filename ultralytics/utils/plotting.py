@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # matplotlib is slow to import
     from matplotlib.figure import Figure
 
 Color = tuple[int, int, int]
+Corners = tuple[float, float, float, float]
+MIN_FONT = 7  # pixels
 CELL, GAP = 128, 4  # pixels of a feature map on its page
 PAGE_IMAGES, PAGE_SIDE, PAGE_CONF = 16, 1920, 0.25  # of a page of images: their number, its pixels, minimum score
 
@@ -36,8 +38,21 @@ def default_font() -> Path:
 
 
 def drawable(text: str) -> str:
-    """Replace characters that no font of the system has by escapes such as `\\u732b`."""
-    return "".join(c if _find_font(c) else c.encode("ascii", "backslashreplace").decode() for c in text)
+    """Replace characters that no font of the system has by escapes such as `\\u732b`, and line breaks by spaces."""
+    shown = " ".join(text.split())
+    return "".join(c if _find_font(c) else c.encode("unicode_escape").decode() for c in shown)
+
+
+def find_font_file(font: str | Path | None) -> Path | None:
+    """Return the file of a font, by path or by name; None, with a warning, if this system has no such font."""
+    from matplotlib.font_manager import findSystemFonts
+
+    wanted = Path(font or "").stem.lower()
+    files = (Path(font or ""), *(file for file in map(Path, findSystemFonts()) if file.stem.lower() == wanted))
+    found = next((file for file in files if wanted and file.is_file() and _charmap(file)), None)
+    if wanted and not found:
+        LOGGER.warning(f"font={str(font)!r}: no such font on this system; {default_font().name} is used")
+    return found
 
 
 @cache
@@ -45,9 +60,13 @@ def _load_font(file: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(file), size)
 
 
-def _font_runs(text: str) -> list[tuple[str, Path]]:
-    """Split a text into runs of characters with the same font."""
-    return [("".join(run), font) for font, run in groupby(drawable(text), _find_font)]
+def _font_runs(text: str, preferred: Path | None = None) -> list[tuple[str, Path]]:
+    """Split a text into runs of characters with the same font, `preferred` where it has the character."""
+
+    def choose(character: str) -> Path | None:
+        return preferred if preferred and ord(character) in _charmap(preferred) else _find_font(character)
+
+    return [("".join(run), font) for font, run in groupby(drawable(text), choose)]
 
 
 @cache
@@ -79,7 +98,10 @@ def _charmap(file: Path) -> frozenset[int]:
 
 
 class Colors:
-    """Color of each class index, neighbors far apart: `colors(3)` is RGB, `colors(3, bgr=True)` BGR, 0..255."""
+    """Color of each class index, neighbors far apart: `colors(3)` is RGB, `colors(3, bgr=True)` BGR, 0..255.
+
+    Pictures and figures use the same ones.
+    """
 
     PALETTE = (
         (230, 25, 75), (31, 119, 180), (44, 160, 44), (255, 140, 0), (138, 43, 226),
@@ -93,16 +115,25 @@ class Colors:
         color = self.PALETTE[int(i) % len(self.PALETTE)]
         return color[::-1] if bgr else color
 
+    def figure(self, i: int) -> tuple[float, ...]:
+        """Return the color of class `i` for matplotlib, RGB in 0..1."""
+        return tuple(value / 255 for value in self(i))
+
 
 colors = Colors()
 
 
 class Annotator:
-    """Draw boxes and names on a copy of an image. Colors are BGR, like the image.
+    """Draw boxes and their names on a copy of an image. Colors are BGR, like the image.
+
+    Names are drawn with the result: outside of the boxes and beside each other, as far as there is room.
 
     Args:
-        image: (H, W, 3) uint8 BGR.
-        line_width: pixels; depends on the size of the image by default.
+        im: (H, W, 3) uint8 BGR, or a PIL image.
+        line_width, font_size: pixels; depend on the size of the image by default.
+        font: file or name of a font, for the characters that it has; DejaVu Sans and fonts of the system by default.
+        pil: return a PIL image from `result`.
+        example: text of the script, as published code passes it; fonts are chosen for each character anyway.
 
     Examples:
         >>> annotator = Annotator(np.zeros((120, 160, 3), np.uint8))
@@ -111,47 +142,105 @@ class Annotator:
         array([  0, 200,   0], dtype=uint8)
     """
 
-    def __init__(self, image: np.ndarray, line_width: int | None = None) -> None:
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"Annotator: got {image.dtype} of shape {image.shape}, expected uint8 (H, W, 3)")
-        height, width = image.shape[:2]
+    def __init__(
+        self, im: np.ndarray | Image.Image, line_width: int | None = None, font_size: float | None = None,
+        font: str | Path | None = None, pil: bool = False, example: str = "",
+    ) -> None:  # fmt: skip
+        if isinstance(im, Image.Image):
+            im = np.asarray(im.convert("RGB"))[..., ::-1]
+        if im.dtype != np.uint8 or im.ndim != 3 or im.shape[2] != 3:
+            raise ValueError(f"Annotator: got {im.dtype} of shape {im.shape}, expected uint8 (H, W, 3)")
+        height, width = im.shape[:2]
         self.line_width = line_width or max(1, round((height + width) / 600))
-        self.font_size = max(10, round((height + width) / 80)) if line_width is None else 8 + 4 * line_width
-        self.canvas = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
+        by_size = max(MIN_FONT, round((height + width) / 80)) if line_width is None else 8 + 4 * line_width
+        self.font_size, self.font, self.pil = round(font_size or by_size), find_font_file(font), pil
+        self.canvas = Image.fromarray(np.ascontiguousarray(im[..., ::-1]))
         self.draw = ImageDraw.Draw(self.canvas)
+        self._boxes: list[Corners] = []
+        self._names: list[tuple[Corners, str, Color, Color | None]] = []  # not yet drawn
+        self._taken: set[Corners] = set()  # by texts
 
-    def box_label(self, box: Sequence[float], label: str = "", color: Color = (128, 128, 128)) -> None:
-        """Draw a box (x1, y1, x2, y2 in pixels, clipped), with its label above, or inside without room above."""
-        x1, x2 = sorted(np.clip([float(box[0]), float(box[2])], 0, self.canvas.width - 1).tolist())
-        y1, y2 = sorted(np.clip([float(box[1]), float(box[3])], 0, self.canvas.height - 1).tolist())
-        self.draw.rectangle((x1, y1, x2, y2), outline=color[::-1], width=self.line_width)
-        if label:
-            self.text((x1, y1 - self.font_size - 4 if y1 >= self.font_size + 4 else y1), label, color)
+    def box_label(
+        self, box: Sequence[float], label: str = "", color: Color = (128, 128, 128), txt_color: Color | None = None
+    ) -> None:
+        """Draw a box (x1, y1, x2, y2 in pixels, clipped; nothing if one is nan); `result` draws its label."""
+        corners = np.array([float(side) for side in box])
+        if np.isnan(corners).any():
+            return
+        x1, x2 = sorted(corners[::2].clip(0, self.canvas.width - 1).tolist())
+        y1, y2 = sorted(corners[1::2].clip(0, self.canvas.height - 1).tolist())
+        self.draw.rectangle((x1, y1, x2, y2), outline=tuple(color[::-1]), width=self.line_width)
+        self._boxes.append((x1, y1, x2 + 1, y2 + 1))
+        if label.strip():
+            self._names.append(((x1, y1, x2, y2), label, color, txt_color))
 
-    def text(self, position: tuple[float, float], text: str, color: Color = (64, 64, 64)) -> None:
-        """Write text on a background of `color` with its top left corner at `position`, moved left to fit in."""
-        runs = [(run, _load_font(file, self.font_size)) for run, file in _font_runs(text)]
-        width, height = math.ceil(sum(font.getlength(run) for run, font in runs)) + 4, self.font_size + 4
+    def text(
+        self, position: tuple[float, float], text: str, color: Color = (64, 64, 64), txt_color: Color | None = None
+    ) -> None:
+        """Write text on a background of `color` with its top left corner at `position`, moved left to fit in.
+
+        Its own color is black or white by default; a text wider than the image becomes smaller.
+        """
+        runs, width, height = self._measure(text)
         x, y = max(0, min(position[0], self.canvas.width - width)), position[1]
-        self.draw.rectangle((x, y, x + width, y + height), fill=color[::-1])
+        self.draw.rectangle((x, y, x + width, y + height), fill=tuple(color[::-1]))
+        self._taken.add((x, y, x + width, y + height))
         blue, green, red = color
-        ink = "black" if 0.114 * blue + 0.587 * green + 0.299 * red > 150 else "white"
+        light = 0.114 * blue + 0.587 * green + 0.299 * red > 150
+        ink = tuple(txt_color[::-1]) if txt_color else "black" if light else "white"
         for run, font in runs:
             # anchor 'lm': left, middle of the line, so that all labels have the same baseline
             self.draw.text((x + 2, y + height / 2), run, fill=ink, font=font, anchor="lm")
             x += font.getlength(run)
 
-    def result(self) -> np.ndarray:
-        """Return the annotated image, (H, W, 3) uint8 BGR."""
-        return np.asarray(self.canvas)[..., ::-1].copy()
+    @property
+    def im(self) -> np.ndarray | Image.Image:
+        """The annotated image, under its published name."""
+        return self.result()
+
+    def result(self, pil: bool = False) -> np.ndarray | Image.Image:
+        """Return the annotated image, (H, W, 3) uint8 BGR, or a PIL image."""
+        placed = []
+        for corners, *label in reversed(self._names):  # the last is the best: it has the first choice, and is on top
+            _, width, height = self._measure(label[0])
+            x, y = self._place(corners, width, height)
+            self._taken.add((x, y, x + width, y + height))
+            placed.append(((x, y), *label))
+        for label in reversed(placed):
+            self.text(*label)
+        self._names.clear()
+        return self.canvas.copy() if pil or self.pil else np.asarray(self.canvas)[..., ::-1].copy()
+
+    def _measure(self, text: str) -> tuple[list[tuple[str, ImageFont.FreeTypeFont]], int, int]:
+        """Return the runs of a text with their fonts, and its width and height with a margin."""
+        size = self.font_size
+        while True:
+            runs = [(run, _load_font(file, size)) for run, file in _font_runs(text, self.font)]
+            width = math.ceil(sum(font.getlength(run) for run, font in runs)) + 4
+            if width <= self.canvas.width or size <= MIN_FONT:
+                return runs, width, size + 4
+            size = max(MIN_FONT, min(size - 1, size * self.canvas.width // width))
+
+    def _place(self, corners: Corners, width: int, height: int) -> tuple[float, float]:
+        """Return the place for a label that covers the least of other labels and of boxes: above, below, beside, in."""
+        x1, y1, x2, y2 = corners
+        left, right, above, below, lower = x1 - width - 1, x2 - width, y1 - height, y2 + 1, y2 - height
+        spots = [(x1, above), (x1, below), (right, above), (right, below), (x2 + 1, y1), (left, y1)]
+        spots = np.array([*spots, (x2 + 1, lower), (left, lower), (x1, y1)])
+        room = self.canvas.width - width, self.canvas.height - height - 1
+        first = spots.clip(0, np.maximum(room, 0))
+        last = first + np.array([width, height])
+
+        def covered(rectangles: Iterable[Corners]) -> np.ndarray:  # (spots,) pixels
+            others = np.array([*rectangles]).reshape(-1, 1, 4)
+            sides = np.minimum(last, others[..., 2:]) - np.maximum(first, others[..., :2])
+            return sides.clip(0).prod(-1).sum(0)
+
+        return tuple(first[np.argmin(10 * covered(self._taken) + covered(self._boxes))].tolist())
 
 
 def plot_images(
-    batch: Mapping[str, Any],
-    path: str | Path,
-    names: Mapping[int, str],
-    *,
-    detections: Sequence[Tensor] | None = None,
+    batch: Mapping[str, Any], path: str | Path, names: Mapping[int, str], *, detections: Sequence[Tensor] | None = None
 ) -> None:
     """Draw up to PAGE_IMAGES images of a batch on one page, with their labels, or with detections instead.
 
@@ -180,7 +269,7 @@ def plot_images(
         if "im_file" in batch:
             annotator.text((0, cell_h - annotator.font_size - 4), Path(batch["im_file"][i]).name)
         row, column = divmod(i, columns)
-        page.paste(annotator.canvas, (column * (cell_w + 2), row * (cell_h + 2)))
+        page.paste(annotator.result(pil=True), (column * (cell_w + 2), row * (cell_h + 2)))
     page.save(path)
 
 
