@@ -98,6 +98,18 @@ def test_batches_give_the_same_as_single_images():
     assert np.array_equal(metrics.confusion_matrix.matrix, one.confusion_matrix.matrix)
 
 
+def test_f1_has_one_definition(monkeypatch, tmp_path):
+    metrics, figures = matched(CASES[2])[0], {}
+    monkeypatch.setattr("ultralytics.metrics.detection.save_figure", lambda f, path, *_: figures.update({path.stem: f}))
+    metrics.box.plot(metrics.names, tmp_path)
+    total = metrics.summary()[0]
+    curves, smooth = metrics.box.curves, np.convolve(metrics.box.curves.f1_curve.mean(0), np.ones(101) / 101, "valid")
+    assert total["Conf"] == metrics.box.conf == curves.x[50 + smooth.argmax()]
+    for kind in ("P", "R", "F1"):
+        (legend,) = figures[f"Box{kind}_curve"].legends
+        assert f"{total[kind]:.3f} at {total['Conf']:.3f}" in legend.get_texts()[-1].get_text()
+
+
 @pytest.mark.parametrize("case", [CASES[0], CASES[2]], ids=["many", "few"])
 def test_curves_are_drawn_with_names_of_any_script(case, tmp_path, recwarn):
     metrics = matched(case)[0]

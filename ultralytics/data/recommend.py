@@ -94,7 +94,10 @@ def _image_size(sides: np.ndarray, image_side: float, imgsz: int) -> Iterator[st
 
 def _schedule(updates: int, options: Options) -> Iterator[str]:
     epochs, closing, patience = options.epochs, options.close_mosaic, options.patience
-    if options.augmentation != "none" and closing >= epochs:
+    mixes = options.augmentation == "official" or (
+        options.augmentation == "mosaic" and max(options.mosaic, options.mixup, options.dense) > 0
+    )
+    if mixes and closing >= epochs:
         yield f"close_mosaic={epochs // 5}: {closing} switches strong augmentation off in all {epochs} epochs"
     if 0 < patience < epochs and patience * updates < MIN_PATIENCE_UPDATES:
         yield f"patience=0: {patience} epochs are only {patience * updates} optimizer steps, too few for early stopping"

@@ -173,7 +173,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         model.args = self.args
         model.criterion = model.init_criterion()
         self.loss_names = getattr(model.criterion, "loss_names", self.loss_names)
-        model.info(detailed=True)
+        model.info(self.args.imgsz, detailed=True)
         self.disable_multi_scale_if_fixed(model)
         return model
 

@@ -206,7 +206,8 @@ class BaseValidator(CallbacksMixin):
             LOGGER.info(metrics.table(classes=self.args.verbose))
         else:
             p, r, map50, map_ = metrics.mean_results()
-            LOGGER.info(f"  val: P {p:.3f}  R {r:.3f}  mAP50 {map50:.3f}  mAP50-95 {map_:.3f}  ({metrics.seen} images)")
+            best = f"P {p:.3f}  R {r:.3f} at confidence {metrics.box.conf:.3f}"
+            LOGGER.info(f"  val: {best}  mAP50 {map50:.3f}  mAP50-95 {map_:.3f}  ({metrics.seen} images)")
         if self.final:
             speed = ", ".join(f"{ms:.1f} ms {stage}" for stage, ms in metrics.speed.items())
             LOGGER.info(f"Speed: {speed} per image")

@@ -11,7 +11,7 @@ AP_X = np.linspace(0, 1, 101)  # recalls of the interpolated precision, as in CO
 class ClassCurves(NamedTuple):
     """Result of `ap_per_class` for C classes with labels and T IoU thresholds; curves are at the first threshold."""
 
-    tp: np.ndarray  # (C,) true positives at the confidence of the highest mean F1, as are the next four
+    tp: np.ndarray  # (C,) true positives at `conf`, as are the next four
     fp: np.ndarray  # (C,) false positives
     p: np.ndarray  # (C,) precision
     r: np.ndarray  # (C,) recall
@@ -23,6 +23,7 @@ class ClassCurves(NamedTuple):
     f1_curve: np.ndarray  # (C, 1000) over confidence
     x: np.ndarray  # (1000,)
     prec_values: np.ndarray  # (C, 1000) precision over recall
+    conf: float  # of the highest mean F1 over the classes, smoothed over confidences; nan without labels
 
 
 def average_precision(recall: np.ndarray, precision: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -74,11 +75,12 @@ def ap_per_class(tp: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_
                 prec_values[row] = np.interp(CURVE_X, x, y)
 
     f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + 1e-16)
-    best = _smooth(f1_curve.mean(0)).argmax() if len(classes) else 0
+    best = int(_smooth(f1_curve.mean(0)).argmax()) if len(classes) else 0
+    best_conf = float(CURVE_X[best]) if len(classes) else float("nan")
     p, r, f1 = p_curve[:, best], r_curve[:, best], f1_curve[:, best]
     true = (r * labels[classes]).round()
     false = (true / (p + 1e-16) - true).round()
-    return ClassCurves(true, false, p, r, f1, ap, classes, p_curve, r_curve, f1_curve, CURVE_X, prec_values)
+    return ClassCurves(true, false, p, r, f1, ap, classes, p_curve, r_curve, f1_curve, CURVE_X, prec_values, best_conf)
 
 
 def _smooth(curve: np.ndarray, width: int = 101) -> np.ndarray:

@@ -25,7 +25,7 @@ from ultralytics.utils.tables import Column, Table
 
 CLASS_COLUMNS = (
     Column("Class"), Column("Images", "d"), Column("Instances", "d"),
-    *(Column(title, ".3f") for title in ("P", "R", "F1", "mAP50", "mAP75", "mAP50-95")),
+    *(Column(title, ".3f") for title in ("Conf", "P", "R", "F1", "mAP50", "mAP75", "mAP50-95")),
 )  # fmt: skip
 
 
@@ -34,7 +34,8 @@ class BoxMetrics:
 
     Attributes:
         ap_class_index: (C,) class of each row.
-        p, r, f1: (C,) at the confidence of the highest mean F1.
+        conf: confidence of the highest mean F1 over the classes, smoothed.
+        p, r, f1: (C,) at this confidence.
         all_ap: (C, 10) AP at IoU 0.50 to 0.95; ap is its mean, ap50 and ap75 are two of its columns, (C,) each.
         mp, mr, map50, map75, map: means over the classes.
         maps: (nc,) ap by class; classes without labels have the mean.
@@ -42,7 +43,7 @@ class BoxMetrics:
     """
 
     def __init__(self, curves: ClassCurves, nc: int) -> None:
-        self.curves, self.ap_class_index = curves, curves.classes
+        self.curves, self.ap_class_index, self.conf = curves, curves.classes, curves.conf
         self.p, self.r, self.f1, self.all_ap = curves.p, curves.r, curves.f1, curves.ap
         self.ap50, self.ap75, self.ap = self.all_ap[:, 0], self.all_ap[:, 5], self.all_ap.mean(1)
         self.mp, self.mr = _mean(self.p), _mean(self.r)
@@ -77,7 +78,8 @@ class BoxMetrics:
                 axes.plot(c.x, line, linewidth=1, label=text if few else None, **style)
             if len(values):
                 mean = values.mean(0)
-                best = f"mAP50 {self.map50:.3f}" if kind == "PR" else f"{mean.max():.2f} at {c.x[mean.argmax()]:.3f}"
+                at_conf = f"{mean[np.searchsorted(c.x, c.conf)]:.3f} at {c.conf:.3f}"
+                best = f"mAP50 {self.map50:.3f}" if kind == "PR" else at_conf
                 axes.plot(c.x, mean, linewidth=3, color="black", label=f"mean of classes, {best}")
                 figure.legend(loc="outside right upper", frameon=False)
             axes.set(xlabel=x_title, ylabel=y_title, xlim=(0, 1), ylim=(0, 1.02))
@@ -180,9 +182,9 @@ class DetMetrics:
     def summary(self) -> list[dict[str, str | int | float]]:
         """Return a row `all` with totals and means, and a row for each class with labels, for a table or JSON."""
         b = self.box
-        rows = [("all", self.seen, int(self.labels.sum()), b.mp, b.mr, _mean(b.f1), b.map50, b.map75, b.map)]
+        rows = [("all", self.seen, int(self.labels.sum()), b.conf, b.mp, b.mr, _mean(b.f1), b.map50, b.map75, b.map)]
         columns = zip(b.ap_class_index, b.p, b.r, b.f1, b.ap50, b.ap75, b.ap, strict=True)
-        rows += [(self.names[c], int(self.images[c]), int(self.labels[c]), *map(float, v)) for c, *v in columns]
+        rows += [(self.names[c], int(self.images[c]), int(self.labels[c]), b.conf, *map(float, v)) for c, *v in columns]
         return [dict(zip((column.title for column in CLASS_COLUMNS), row, strict=True)) for row in rows]
 
     def table(self, *, classes: bool = True) -> str:

@@ -23,7 +23,8 @@ MODEL_COLUMNS = (
 NOTES = (
     "Times: per image, in the batches of this validation. Pre: transfer to the device and scaling, without reading and "
     "resizing. FPS: all three; FPS (model): the model alone. `yolo fps` measures after warm-up.",
-    "P, R, F1: at the confidence of the highest mean F1. GFLOPs: by thop. File: 1 MB = 1,000,000 bytes.",
+    "P, R, F1: at the confidence Conf, that of the highest mean F1 (smoothed). GFLOPs: by thop, at this size. "
+    "File: 1 MB = 1,000,000 bytes.",
 )
 
 
