@@ -195,7 +195,7 @@ class Annotator:
 
     @property
     def im(self) -> np.ndarray | Image.Image:
-        """The annotated image, under its published name."""
+        """Return the annotated image; its published name."""
         return self.result()
 
     def result(self, pil: bool = False) -> np.ndarray | Image.Image:
