@@ -58,6 +58,7 @@ Runs and results:
 
 Datasets:
   yolo yolo2coco data=my.yaml split=val         convert YOLO labels to COCO JSON
+  yolo coco2yolo annotations=val.json           convert COCO JSON to YOLO labels
   yolo xml2txt   xml=Annotations save=labels    convert Pascal VOC to YOLO labels
   yolo split     images=all/images save=my      split images into train, val and test
 
@@ -84,6 +85,7 @@ TOOLS = {
     "plot-results": "ultralytics.tools.plot_runs",
     "coco": "ultralytics.tools.coco_metrics",
     "yolo2coco": "ultralytics.tools.yolo2coco",
+    "coco2yolo": "ultralytics.tools.yolo2coco:coco2yolo",
     "xml2txt": "ultralytics.tools.xml2txt",
     "split": "ultralytics.tools.split",
 }

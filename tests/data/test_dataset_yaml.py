@@ -15,6 +15,22 @@ def test_splits_and_names(small_set):
     assert config.splits == {"train": (small_set / "images",), "val": (small_set / "images",)}
 
 
+def test_habits_of_published_files(small_set):
+    file = small_set / "data.yaml"
+    for changes in (
+        {"names": {"0": "cat", "1": "dog"}},
+        {"channels": 3, "nc": 2},
+        {"val": None, "validation": "images"},
+    ):
+        content = {key: value for key, value in {**GOOD, **changes}.items() if value is not None}
+        file.write_text(yaml.safe_dump(content))
+        config = load_dataset_config(file)
+        assert config.names == {0: "cat", 1: "dog"} and config.splits["val"] == (small_set / "images",)
+    assert load_dataset_config({"path": small_set, "train": "images", "val": "images", "nc": 2}).names == {
+        0: "class_0", 1: "class_1",
+    }  # fmt: skip
+
+
 def test_several_roots_lists_and_order(small_set):
     (small_set / "list.txt").write_text("./images/002.jpg\n\nimages/001.jpg\n")
     config = load_dataset_config({**GOOD, "path": small_set, "train": ["list.txt", "images"]})
@@ -49,6 +65,11 @@ def test_label_file(image, label):
         ({"names": {1: "cat", 2: "dog"}}, "expected 0..1 without gaps"),
         ({"names": ["cat", False]}, r"names\[1\] is False; put the name in quotes"),
         ({"nc": 3}, "nc is 3, but names has 2"),
+        ({"nc": 10**9, "names": None}, "nc is 1000000000, expected the number of classes"),
+        ({"nc": "2"}, "nc is '2', expected the number of classes"),
+        ({"names": {"0": "cat", "00": "dog"}}, "expected 0..1 without gaps"),
+        ({"channels": 4}, "channels is 4, expected 3"),
+        ({"validation": "images"}, "unknown key 'validation'"),
         ({"val": None}, "no `val:` entry"),
         ({"train": "picture"}, "train: 'picture' was not found: looked for .*picture.*data.yaml, images, labels"),
         ({"path": "/absent"}, "does not exist"),

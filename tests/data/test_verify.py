@@ -121,7 +121,7 @@ def test_boxes_of_photographs_that_exif_turns(build, coco_set, stored):
     content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
     pixels = np.zeros((100, 160, 3), np.uint8)
     pixels[10:40, 16:48] = 255
-    for turn in range(1, 9):
+    for turn in range(1, 10):
         exif = Image.Exif()
         exif[0x0112] = turn
         Image.fromarray(pixels).save(coco_set / "images" / f"t{turn}.jpg", exif=exif, quality=95)

@@ -99,6 +99,18 @@ def test_errors_of_yolo2coco(yolo, tmp_path, images, words, message):
     assert code == 2 and message in text
 
 
+def test_labels_from_coco_are_those_of_yolo2coco(yolo, tmp_path, shapes, images):
+    assert yolo("yolo2coco", f"data={shapes}", "split=val", "save=val.json")[0] == 0
+    code, text = yolo("coco2yolo", "annotations=val.json", f"images={images}", f"classes={','.join(NAMES)}")
+    assert code == 0 and "val.json: 3 label files with" in text and "data.yaml: val with 6 classes" in text
+    for file in (images.parents[1] / "labels" / "val").iterdir():
+        assert (tmp_path / "coco_converted/labels/val" / file.name).read_text() == file.read_text()
+    code, text = yolo("coco2yolo", "annotations=val.json", "classes=cow")
+    assert code == 2 and "val.json: class 'cow' is not among its categories" in text
+    assert "error: none: no .json files" in yolo("coco2yolo", "annotations=none")[1]
+    assert "images='nowhere': no such folder" in yolo("coco2yolo", "annotations=val.json", "images=nowhere")[1]
+
+
 ENTRY = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 0.5}
 TRUTH = {
     "images": [{"id": 1, "width": 9, "height": 9}],

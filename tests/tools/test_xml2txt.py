@@ -29,11 +29,28 @@ def test_classes_have_the_given_order_and_failures_are_reported(yolo, folder):
     (folder / "xml/nosize.xml").write_text(VOC_XML.replace(">100<", ">0<"))
     (folder / "xml/flat.xml").write_text(VOC_XML.replace("<xmax>30<", "<xmax>5<"))
     code, text = yolo("xml2txt", "xml=xml", "save=out", "classes=dog,cat")
-    assert code == 0 and "1 label files with 1 boxes, 4 annotations not converted" in text
+    assert code == 0 and "2 label files with 1 boxes, 3 annotations not converted" in text
     assert (folder / "out/a.txt").read_text() == "0" + DOG[1:]
     for message in ("class 'emu' is not among dog, cat", "broken.xml: not a Pascal VOC annotation", "size is 0 x 50",
-                    "of 'dog' has no area"):  # fmt: skip
+                    "flat.xml, object 1: width -0.05"):  # fmt: skip
         assert message in text
+
+
+@pytest.mark.parametrize(
+    "declared", ["", "gb2312", "gbk", "gb18030", "big5", "shift_jis", "utf-16", "utf-8", "no-such"]
+)
+def test_encodings(yolo, folder, declared):
+    """The declared encoding, also one of several bytes, which expat does not know; else UTF-8 and GB18030."""
+    text = f'<?xml version="1.0" encoding="{declared}"?>\n' * bool(declared) + VOC_XML.replace("dog", "安全")
+    known = declared if declared not in ("", "utf-8", "no-such") else "gbk"
+    (folder / "xml/c.xml").write_bytes(text.encode(known))
+    (folder / "xml/._c.xml").write_bytes(b"\0\5\x16\7")  # macOS
+    (folder / "xml/odd.xml").write_bytes(b"\xff\xff" + text.encode(known))
+    code, text = yolo("xml2txt", "xml=xml", "save=labels")
+    assert (
+        code == 0 and "3 label files with 3 boxes, 1 annotations not converted; 4 classes: cat, dog, emu, 安全" in text
+    )
+    assert "odd.xml" in text and "._c" not in text
 
 
 @pytest.mark.parametrize(
@@ -42,6 +59,7 @@ def test_classes_have_the_given_order_and_failures_are_reported(yolo, folder):
         (("xml=none", "save=out"), "no folder with .xml files"),
         (("xml=xml",), "save= is missing"),
         (("xml=xml", "save=out", "classes=cow"), "none of 2 files could be converted; the first: xml/a.xml"),
+        (("xml=xml/a.xml", "save=out"), "no folder with .xml files"),
     ],
 )
 def test_errors(yolo, folder, words, message):

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from ultralytics.utils.downloads import download, extract
+from ultralytics.utils.downloads import download, extract, fetch
 from ultralytics.utils.errors import UserError
 
 CONTENT = bytes(range(256)) * 400
@@ -20,6 +20,16 @@ def server(monkeypatch):
         def do_GET(self):
             asked = self.headers.get("Range")
             self.server.ranges.append(asked)
+            if self.path.startswith("/to/"):
+                self.send_response(302)
+                self.send_header("Location", self.path.removeprefix("/to/"))
+                self.end_headers()
+                return
+            if self.path == "/digest":
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", "Digest a, b=, =")
+                self.end_headers()
+                return
             if self.path == "/absent":
                 self.send_error(404)
                 return
@@ -87,3 +97,50 @@ def test_archives_that_cannot_be_unpacked(tmp_path):
         packed.writestr("../outside.txt", "x")
     extract(tmp_path / "b.zip", tmp_path / "out")
     assert not (tmp_path / "outside.txt").exists()
+    for flags, message in ((b"\x14\0\1\0", "password"), (b"\xd5\0\0\0", "zip file version 21.3")):
+        with zipfile.ZipFile(tmp_path / "c.zip", "w") as packed:
+            packed.writestr("a", "x")
+        data = (tmp_path / "c.zip").read_bytes()
+        start = data.index(b"PK\1\2")
+        (tmp_path / "c.zip").write_bytes(data[: start + 6] + flags + data[start + 10 :])
+        with pytest.raises(UserError, match=f"not a readable zip or tar file .*{message}"):
+            extract(tmp_path / "c.zip", tmp_path / "out")
+
+
+def test_bombs_and_files_outside(tmp_path, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.downloads.UNPACKED_LIMIT", 1000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("a", bytes(10**6))
+    (tmp_path / "zeros").write_bytes(bytes(10**6))
+    for mode in ("gz", "xz"):
+        with tarfile.open(tmp_path / f"a.{mode}", f"w:{mode}") as packed:
+            packed.add(tmp_path / "zeros", "a")
+    for suffix in ("zip", "gz", "xz"):
+        with pytest.raises(UserError, match="unpacks to 1,000,000 bytes or more, expected at most"):
+            extract(tmp_path / f"a.{suffix}", tmp_path / "out")
+    (tmp_path / "link").symlink_to("/etc")
+    with tarfile.open(tmp_path / "b.tar", "w") as packed:
+        packed.add(tmp_path / "link", "link")
+    with pytest.raises(UserError, match="not a readable zip or tar file"):
+        extract(tmp_path / "b.tar", tmp_path / "out")
+    assert not [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize(
+    "address", ["data:,x", "file:///etc/passwd", "ftp://127.0.0.1/x", "http://[::1", "x", "http://a:9e9"]
+)
+def test_only_http(server, tmp_path, address):
+    for url in (address, f"{server.url}/to/{address}"):
+        with pytest.raises(UserError):
+            download(url, tmp_path / "a")
+        with pytest.raises(UserError):
+            fetch(url, 1000)
+    assert not (tmp_path / "a").exists()
+
+
+def test_size_and_authentication(server, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="could not be read"):
+        fetch(f"http://a:b@127.0.0.1:{server.server_port}/digest", 1000)
+    monkeypatch.setattr("ultralytics.utils.downloads.DOWNLOAD_LIMIT", 1000)
+    with pytest.raises(UserError, match="102,400 bytes, expected at most 1,000"):
+        download(f"{server.url}/a", tmp_path / "a")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from reprlib import repr as short
 
 from ultralytics.cfg.plain_data import read_yaml
 from ultralytics.data import converter, synthetic
@@ -15,7 +16,8 @@ from ultralytics.utils.files import list_files, read_text
 
 DATASET_YAMLS = PACKAGE_ROOT / "cfg" / "datasets"
 SPLITS = ("train", "val", "test")
-KEYS = (*SPLITS, "path", "names", "nc", "annotations", "generate", "download")
+KEYS = (*SPLITS, "path", "names", "nc", "channels", "annotations", "generate", "download")
+MAX_CLASSES = 100_000
 IGNORED_KEYS = ("roboflow", "license", "author", "description", "version", "date", "url")  # added by export tools
 
 
@@ -39,11 +41,14 @@ class DatasetConfig:
         return {"nc": self.nc, "names": self.names, **self.splits}[key]
 
 
-def load_dataset_config(data: str | os.PathLike | Mapping, splits: Iterable[str] = ("train", "val")) -> DatasetConfig:
+def load_dataset_config(
+    data: str | os.PathLike | Mapping, splits: Iterable[str] = ("train", "val"), *, download: bool = True
+) -> DatasetConfig:
     """Read and check a data YAML: a path, the bare name of a built-in one, or its content as a mapping.
 
     A missing data set is generated or downloaded into the cache folder if its YAML describes how. `splits` are those
-    that must exist. Raises DataError with the key and the path.
+    that must exist. `download=False`, for data recorded in a weights file, which the user has not given, raises in
+    place of downloading. Raises DataError with the key and the path.
 
     Examples:
         >>> config = load_dataset_config({"train": ".", "val": ".", "names": ["cat", "dog"]})
@@ -53,10 +58,16 @@ def load_dataset_config(data: str | os.PathLike | Mapping, splits: Iterable[str]
     file = None if isinstance(data, Mapping) else find_data_yaml(data)
     where, splits = str(file or "data"), tuple(splits)
     content = dict(data) if file is None else read_yaml(file)
+    if "val" not in content and "validation" in content:  # of published data sets
+        content["val"] = content.pop("validation")
     _check_keys(content, KEYS, where)
+    if content.get("channels", 3) != 3:
+        raise DataError(
+            f"{where}: channels is {short(content['channels'])}, expected 3; gray images become three channels"
+        )
     jsons = content.get("annotations") or {}
     if not isinstance(jsons, dict):
-        raise DataError(f"{where}: annotations: expected `train: file.json` and `val: file.json`, got {jsons!r}")
+        raise DataError(f"{where}: annotations: expected `train: file.json` and `val: file.json`, got {short(jsons)}")
     _check_keys(jsons, SPLITS, f"{where}: annotations")
     _check_paths({"path": content.get("path"), **jsons}, where, "a path")
     _check_paths({split: content.get(split) for split in SPLITS}, where, "a path or a list of paths", lists=True)
@@ -64,7 +75,7 @@ def load_dataset_config(data: str | os.PathLike | Mapping, splits: Iterable[str]
     annotations = {split: root / path for split, path in jsons.items()}
     entries = {s: v if isinstance(v, (list, tuple)) else [v] for s in SPLITS if (v := content.get(s))}
     if not all(os.path.exists(root / entry) for split in splits for entry in entries.get(split, ())):
-        _make(root, content, where)
+        _make(root, content, where, download=download, own=file is not None and file.parent == DATASET_YAMLS)
     paths = {split: tuple(_resolve(root, entry) for entry in listed) for split, listed in entries.items()}
     for split in splits:
         if split not in paths:
@@ -73,8 +84,8 @@ def load_dataset_config(data: str | os.PathLike | Mapping, splits: Iterable[str]
             if not os.path.exists(path):
                 here = ", ".join(sorted(p.name for p in root.iterdir())[:12]) if root.is_dir() else "does not exist"
                 raise DataError(
-                    f"{where}: {split}: {content[split]!r} was not found: looked for {path}. The data set's root is "
-                    f"{root} ({here or 'empty'}); correct `path:` or `{split}:`"
+                    f"{where}: {split}: {short(content[split])} was not found: looked for {path}. The data set's root "
+                    f"is {root} ({here or 'empty'}); correct `path:` or `{split}:`"
                 )
     names = _class_names(where, content, [annotations[split] for split in splits if split in annotations])
     return DatasetConfig(file, root, paths, names, annotations)
@@ -137,7 +148,7 @@ def _check_paths(entries: Mapping, where: str, expected: str, *, lists: bool = F
     for key, entry in entries.items():
         for path in entry if lists and isinstance(entry, (list, tuple)) else [entry]:
             if path is not None and not isinstance(path, (str, os.PathLike)):
-                raise DataError(f"{where}: {key}: expected {expected}, got {path!r}")
+                raise DataError(f"{where}: {key}: expected {expected}, got {short(path)}")
 
 
 def _find_root(file: Path | None, content: dict) -> Path:
@@ -162,30 +173,53 @@ def _resolve(root: Path, entry: str | os.PathLike) -> Path:
 
 def _class_names(where: str, content: dict, jsons: list[Path]) -> dict[int, str]:
     """Return names as {0: ..., 1: ...} from the YAML, else from a json."""
-    names = content.get("names")
+    names, nc = content.get("names"), content.get("nc")
+    if nc is not None and (type(nc) is not int or not 0 < nc <= MAX_CLASSES):
+        raise DataError(f"{where}: nc is {short(nc)}, expected the number of classes")
+    if names is None and nc and not jsons:
+        names = [f"class_{index}" for index in range(nc)]
     if names is None and jsons:
         names = list(read_coco_json(jsons[-1]).categories.values())  # the last split is usually the smallest
     if not names or not isinstance(names, (list, dict)):
-        raise DataError(f"{where}: names is {names!r}, expected a list of class names or a mapping 0: name, 1: name")
+        raise DataError(
+            f"{where}: names is {short(names)}, expected a list of class names or a mapping 0: name, 1: name"
+        )
     names = dict(enumerate(names)) if isinstance(names, list) else names
+    if all(isinstance(key, str) and key.isdecimal() and str(int(key[:9])) == key for key in names):  # "0": cat
+        names = {int(key): name for key, name in names.items()}
     if set(names) != set(range(len(names))):
-        raise DataError(f"{where}: names has keys {sorted(names, key=str)}, expected 0..{len(names) - 1} without gaps")
+        raise DataError(
+            f"{where}: names has keys {short(sorted(names, key=str))}, expected 0..{len(names) - 1} without gaps"
+        )
     for key, name in names.items():
         if isinstance(name, bool) or not isinstance(name, (str, int, float)):
-            raise DataError(f"{where}: names[{key}] is {name!r}; put the name in quotes")
-    if (nc := content.get("nc", len(names))) != len(names):
+            raise DataError(f"{where}: names[{key}] is {short(name)}; put the name in quotes")
+    if nc not in (None, len(names)):
         raise DataError(f"{where}: nc is {nc!r}, but names has {len(names)} entries; remove nc or correct one of them")
     return {key: str(names[key]) for key in range(len(names))}
 
 
-def _make(root: Path, content: dict, where: str) -> None:
-    """Generate or download the data set if its YAML describes how."""
-    if kind := content.get("generate"):
-        if kind != "shapes":
-            raise DataError(f"{where}: generate: expected shapes, got {kind!r}")
+def _make(root: Path, content: dict, where: str, *, download: bool, own: bool) -> None:
+    """Generate or download the data set if its YAML describes how; below the cache folder, unless it is one of ours."""
+    kind, recipe = content.get("generate"), content.get("download")
+    if kind not in (None, "shapes"):
+        raise DataError(f"{where}: generate: expected shapes, got {short(kind)}")
+    if not kind and not recipe:
+        return
+    files = [] if kind else converter.check_recipe(recipe, where)
+    place = Path(os.path.abspath(cache_dir() / "datasets"))
+    if not own and place not in root.parents:
+        raise DataError(
+            f"{where}: images are missing in {root}; `download:` and `generate:` only write below {place}. Complete "
+            f"the data set, or write `path:` as a name such as {root.name!r} that is no folder here"
+        )
+    if kind:
         LOGGER.info(f"Generating the shapes data set in {root}")
         synthetic.generate_shapes(root)
-    elif content.get("download"):
-        names = content.get("names") or ()
-        names = list(names.values()) if isinstance(names, dict) else names
-        converter.fetch_dataset(root, content["download"], names, where)
+    elif not download:
+        addresses = ", ".join(url for url, *_ in files)
+        raise DataError(
+            f"{where}: images are missing in {root}; give data={where} to download them from {addresses[:300]}"
+        )
+    else:
+        converter.fetch_dataset(root, recipe, list(_class_names(where, content, []).values()), where)

@@ -10,16 +10,18 @@ from reprlib import repr as short
 
 import numpy as np
 
+from ultralytics.data.images import image_orientation
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.files import read_json, read_text
 
 SLACK = 1e-3  # fraction of a side by which rounded boxes may leave the image without a report
 EMPTY = 1e-6  # fraction of a side that counts as no area, by rounding
 PIXELS = 5  # YOLO text with values beyond so many sides has pixels in place of fractions
-MAX_ROWS = 100_000  # of one image
+MAX_ROWS, LABEL_LIMIT = 100_000, 1 << 25  # rows and bytes of one label file
 MAX_NUMBER = 1e9  # of pixels
 CROWD = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
+Shapes = list[tuple[int, int] | None]  # (height, width) of each image, None for an unreadable one
 Corners = tuple[float, float, float, float]  # x1, y1, x2, y2
 
 
@@ -104,7 +106,7 @@ def read_yolo_file(path: Path, nc: int) -> Rows:
     """Read rows of `class cx cy w h` or `class x1 y1 x2 y2 x3 y3 ...` (a polygon, replaced by its box), all in 0..1."""
     rows = Rows()
     try:
-        lines = read_text(path, DataError, guess=True).splitlines()
+        lines = read_text(path, DataError, guess=True, limit=LABEL_LIMIT).splitlines()
         if len(lines) > MAX_ROWS:
             raise DataError(f"{len(lines):,} rows, expected at most {MAX_ROWS:,} for one image")
     except DataError as error:
@@ -181,6 +183,37 @@ class CocoJson:
                 corners = (x / width, y / height, (x + w) / width, (y + h) / height)
                 rows.add(where, index[category], turn_corners(corners, orientation), _is_crowd(entry))
         return rows
+
+    def all_rows(self, images: list[Path], shapes: Shapes) -> list[Rows]:
+        """Return the boxes of the images, whose files and upright (height, width) are given.
+
+        They are in pixels of the upright images, or of the stored ones if sizes in the json show that.
+        """
+        sizes = [size_of_entry(entry) for entry in self.images]
+        listed = list(enumerate(zip(images, shapes, sizes, strict=True)))
+        turns = {
+            i: turn
+            for i, (file, shape, size) in listed
+            if shape and size == shape[::-1] != shape and (turn := image_orientation(file)) >= 5
+        }
+        # These sizes are those of the stored images, so one tool has written all boxes for them, unless others deny it.
+        alike = {i: image_orientation(file) for i, (file, shape, size) in listed if turns and shape and size == shape}
+        if not any(turn >= 5 and shapes[i] != shapes[i][::-1] for i, turn in alike.items()):
+            turns |= {i: turn for i, turn in alike.items() if turn > 1}  # by 180 degrees, mirrored, or square
+        found = []
+        for i, (entry, file, shape, size) in enumerate(zip(self.images, images, shapes, sizes, strict=True)):
+            if shape is None:
+                found.append(Rows())
+                continue
+            rows = self.rows(entry["id"], size or shape, turn := turns.get(i, 1))
+            if turn > 1:
+                rows.report("turned", str(file), f"EXIF orientation {turn}")
+            elif size != shape and not {"height", "width"}.isdisjoint(entry):
+                given = f"{short(entry.get('width'))} x {short(entry.get('height'))}"
+                action = "boxes were scaled" if size else "boxes are used as pixels of the image"
+                rows.report("size", str(file), f"is {shape[1]} x {shape[0]}, but {given} in the json; {action}")
+            found.append(rows)
+        return found
 
     def truth(self) -> dict:
         """Return the content of a COCO file with the valid boxes, in pixels as in this file."""

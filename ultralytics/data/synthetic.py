@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from ultralytics.utils.errors import DataError
+from ultralytics.utils.files import read_json
 
 VERSION = 1  # increase it when the drawing changes: data sets of other versions are replaced
 MARKER = "generated.json"
@@ -58,7 +59,7 @@ def generate_shapes(
 
 
 def _is_generated(root: Path, facts: dict) -> bool:
-    return (root / MARKER).is_file() and json.loads((root / MARKER).read_text()) == facts
+    return (root / MARKER).is_file() and read_json(root / MARKER, DataError) == facts
 
 
 def draw_image(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[tuple[int, float, float, float, float]]]:

@@ -12,23 +12,22 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
-from reprlib import repr as short
 
 import numpy as np
 from tqdm import tqdm
 
 from ultralytics.data.dataset_yaml import DatasetConfig, label_file, list_images
-from ultralytics.data.images import image_orientation, probe_image
+from ultralytics.data.images import probe_image
 from ultralytics.data.labels import (
     CocoJson,
     ImageLabels,
     Problem,
     Rows,
+    Shapes,
     find_image,
     image_ids,
     read_coco_json,
     read_yolo_file,
-    size_of_entry,
 )
 from ultralytics.utils import LOGGER, cache_dir
 from ultralytics.utils.errors import DataError
@@ -56,7 +55,6 @@ CACHE_ERRORS = (  # of the readers of zip and npy files, and for content of anot
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 Labels = tuple[list[ImageLabels], list[Problem]]
-Shapes = list[tuple[int, int] | None]  # (height, width) of each image, None for an unreadable one
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def scan_split(config: DatasetConfig, split: str, *, single_cls: bool = False) -
     if json_file := config.annotations.get(split):
         coco = read_coco_json(json_file) if single_cls else _read_matching_json(json_file, config)
         images = [find_image(entry["file_name"], (*folders, config.root)) for entry in coco.images]
-        read_rows = partial(_coco_rows, coco)
+        read_rows = coco.all_rows
         ids, categories = [entry["id"] for entry in coco.images], tuple(coco.categories)
         files, place = [json_file, *images], json_file.with_suffix("")
     else:
@@ -149,35 +147,6 @@ def _yolo_rows(files: list[Path], nc: int, images: list[Path], shapes: Shapes) -
 
     with ThreadPoolExecutor(THREADS) as threads:
         return list(threads.map(read, files, images, shapes))
-
-
-def _coco_rows(coco: CocoJson, images: list[Path], shapes: Shapes) -> list[Rows]:
-    """Read the boxes of a json, in pixels of the upright images, or of the stored ones if their sizes show that."""
-    sizes = [size_of_entry(entry) for entry in coco.images]
-    listed = list(enumerate(zip(images, shapes, sizes, strict=True)))
-    turns = {
-        i: turn
-        for i, (file, shape, size) in listed
-        if shape and size == shape[::-1] != shape and (turn := image_orientation(file)) >= 5
-    }
-    if turns:  # their sizes are those of the stored images; those of others, turned by 180 degrees or so, do not differ
-        alike = {i: image_orientation(file) for i, (file, shape, size) in listed if shape and size == shape}
-        if not any(turn >= 5 and sizes[i] != sizes[i][::-1] for i, turn in alike.items()):  # one tool has written all
-            turns |= {i: turn for i, turn in alike.items() if turn > 1}
-    found = []
-    for i, (entry, file, shape, size) in enumerate(zip(coco.images, images, shapes, sizes, strict=True)):
-        if shape is None:
-            found.append(Rows())
-            continue
-        rows = coco.rows(entry["id"], size or shape, turn := turns.get(i, 1))
-        if turn > 1:
-            rows.report("turned", str(file), f"EXIF orientation {turn}")
-        elif size != shape and not {"height", "width"}.isdisjoint(entry):
-            given = f"{short(entry.get('width'))} x {short(entry.get('height'))}"
-            action = "boxes were scaled" if size else "boxes are used as pixels of the image"
-            rows.report("size", str(file), f"is {shape[1]} x {shape[0]}, but {given} in the json; {action}")
-        found.append(rows)
-    return found
 
 
 def _read_matching_json(file: Path, config: DatasetConfig) -> CocoJson:

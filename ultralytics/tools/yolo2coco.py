@@ -1,10 +1,14 @@
-"""`yolo yolo2coco data=my.yaml`: convert YOLO labels to COCO json, with the ids of `yolo val save_json=True`."""
+"""`yolo yolo2coco data=my.yaml`: convert YOLO labels to COCO json, with the ids of `yolo val save_json=True`.
+
+`yolo coco2yolo annotations=FOLDER` converts COCO json to YOLO labels.
+"""
 
 import json
 from pathlib import Path
 from typing import Annotated
 
 from ultralytics.cfg.values import OneOf
+from ultralytics.data.converter import convert_coco
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.data.images import probe_image
 from ultralytics.data.labels import ImageLabels, image_ids, read_yolo_file
@@ -50,6 +54,21 @@ def command(
     write_text(target, json.dumps(content, ensure_ascii=False))
     log_problems(problems)
     LOGGER.info(f"{target}: {len(found)} images, {len(content['annotations'])} boxes, {len(names)} classes")
+
+
+def coco2yolo(
+    annotations: str, save: str = "coco_converted", images: str | None = None, classes: str | None = None
+) -> None:
+    """Write label files and a data YAML of COCO json files. Crowd regions are skipped.
+
+    Args:
+        annotations: a json file, or a folder of them.
+        save: the folder to write to; it is numbered if it exists.
+        images: folder of the images, or of a folder of images for each json (train2017, ...), to link beside the
+            labels; sizes and EXIF orientations are read from them.
+        classes: classes to keep, in the order of the new class indices: a text file with one name per line, or cat,dog.
+    """
+    convert_coco(annotations, save, images=images, classes=list(read_classes(classes).values()) if classes else None)
 
 
 def read_folder(images: Path, labels: str | None, classes: int) -> tuple[list[ImageLabels], list[str]]:

@@ -117,12 +117,14 @@ def read_bytes(path: str | Path, error: type[UserError], limit: int, *, text: bo
     return data
 
 
-def read_text(path: str | Path, error: type[UserError] = UserError, *, guess: bool = False) -> str:
+def read_text(
+    path: str | Path, error: type[UserError] = UserError, *, guess: bool = False, limit: int = TEXT_LIMIT
+) -> str:
     """Return the content of a UTF-8 file (or UTF-16 with a byte order mark), with line ends \\n; else raise `error`.
 
     `guess`, for lists and labels, also tries the encoding of an XML declaration, that of the system, and GB18030.
     """
-    text = _decode(read_bytes(path, error, TEXT_LIMIT, text=True), path, error, guess)
+    text = _decode(read_bytes(path, error, limit, text=True), path, error, guess)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
