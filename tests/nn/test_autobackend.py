@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.nn.formats.test_metadata import PUBLISHED
+from tests.nn.formats.test_metadata import OLDER, PUBLISHED
 from tests.shapes import write_data, write_shapes
 from tests.small_detector import CLASSES, write_weights
 from ultralytics import RTDETR
@@ -79,8 +79,48 @@ def test_box_score_class_outputs_become_class_scores(tmp_path):
     assert y.shape == (1, 2, 24)
     assert y[0, :, :4].tolist() == [[0, 1, 2, 3], [6, 7, 8, 9]]
     assert y[0, 0, 4 + 5] == 4 and y[0, 1, 4 + 11] == 10 and y[0, :, 4:].count_nonzero() == 2
-    two = write_onnx(tmp_path / "two.onnx", [1, 2, 6], {k: v for k, v in PUBLISHED.items() if k != "head"})
-    assert AutoBackend(two)(torch.ones(1, 3, 320, 320))[0].shape == (1, 2, 6)  # two classes: boxes and both scores
+
+
+@pytest.mark.parametrize(
+    ("changes", "answer"),
+    [
+        ({"description": "Ultralytics RT-DETR-l model"}, (1, 2, 6)),  # two classes: boxes and both scores
+        ({"layout": "boxes and class scores"}, (1, 2, 6)),
+        ({}, "6 columns may be a box and two scores, or box, score and class of a YOLO"),
+        ({"names": "{0: 'a', 1: 'b', 2: 'c'}"}, r"got output \(1, 2, 6\), expected \(images, queries, 7\)"),
+        ({"head": "v10Detect"}, "it has the head v10Detect, expected RTDETRDecoder"),
+        ({"end2end": "True"}, "it has an end-to-end YOLO head"),
+        ({"imgsz": "[64, 64]"}, r"its input is \[1, 3, 320, 320\], but its metadata states \[1, 3, 64, 64\]"),
+    ],
+)
+def test_six_columns_are_read_as_the_metadata_states(tmp_path, changes, answer):
+    pytest.importorskip("onnxruntime")
+    args = PUBLISHED["args"].replace("'dynamic': True", "'dynamic': False")
+    file = write_onnx(tmp_path / "two.onnx", [1, 2, 6], {**OLDER, "args": args, **changes})
+    if isinstance(answer, tuple):
+        assert AutoBackend(file)(torch.ones(1, 3, 320, 320))[0].shape == answer
+    else:
+        with pytest.raises(WeightsError, match=answer):
+            AutoBackend(file)(torch.ones(1, 3, 320, 320))
+
+
+def test_models_that_fail_or_return_something_else(tmp_path, caplog):
+    class Broken(torch.nn.Module):
+        def forward(self, x):
+            assert x.shape[3] == 1, "too wide"
+            return x
+
+    class Pair(torch.nn.Module):
+        def forward(self, x):
+            return x, x
+
+    pytest.importorskip("onnxruntime")
+    for name, network, message in (("broken", Broken(), "too wide"), ("pair", Pair(), "'tuple' object")):
+        file = tmp_path / f"{name}.torchscript"
+        torch.jit.save(torch.jit.script(network), file, _extra_files={"config.txt": json.dumps(PUBLISHED)})
+        with caplog.at_level("INFO", logger="ultralytics"), pytest.raises(WeightsError, match=f"{name}.*{message}"):
+            AutoBackend(file)(torch.ones(1, 3, 320, 320))
+        assert f"{file}: a TorchScript file is a program; open only those of people you trust" in caplog.messages
     file = write_onnx(tmp_path / "yolo.onnx", [1, 84, 8400], PUBLISHED)
     with pytest.raises(WeightsError, match=r"yolo\.onnx: got output \(1, 84, 8400\), expected \(images, queries, 6\)"):
         AutoBackend(file)(torch.ones(1, 3, 320, 320))

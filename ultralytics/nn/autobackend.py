@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn.formats import open_exported
-from ultralytics.utils.errors import DataError, OptionError, WeightsError
+from ultralytics.nn.formats.metadata import PAIRS, SCORES
+from ultralytics.utils.errors import DataError, OptionError, UserError, WeightsError
 
 
 class AutoBackend(nn.Module):
@@ -55,8 +56,8 @@ class AutoBackend(nn.Module):
             outputs = []
             for group in x.split(size):
                 padded = F.pad(group, (0, 0) * 3 + (0, size - len(group)))  # (len(group), 3, H, W) -> (size, 3, H, W)
-                outputs.append(self._run(padded)[: len(group)])
-        return self._per_class(torch.cat(outputs)).to(x.device), None
+                outputs.append(self._run_group(padded)[: len(group)])
+        return torch.cat(outputs).to(x.device), None
 
     def predict(self, x: Tensor, visualize: object = None, embed: object = None) -> tuple[Tensor, None]:
         """Call `forward`. Raise OptionError for the other arguments of a network's `predict`."""
@@ -80,13 +81,29 @@ class AutoBackend(nn.Module):
             return
         raise DataError(f"{self.weights}: got images of {height}x{width}, expected {expected}.")
 
-    def _per_class(self, y: Tensor) -> Tensor:
-        """Return (B, queries, 4 + classes), also from the (B, queries, 6) of newer published exporters."""
-        nc = len(self.metadata.names)
-        if y.ndim == 3 and y.shape[2] == 6 and (self.metadata.pairs or nc != 2):
-            boxes, score, label = y.split((4, 1, 1), 2)
-            scores = y.new_zeros(*y.shape[:2], nc).scatter(2, label.long().clamp(0, nc - 1), score)
-            return torch.cat((boxes, scores), 2)
-        if y.ndim != 3 or y.shape[2] != 4 + nc:
-            raise WeightsError(f"{self.weights}: got output {tuple(y.shape)}, expected (images, queries, {4 + nc}).")
-        return y
+    def _run_group(self, images: Tensor) -> Tensor:
+        """Run the model; raise WeightsError if it fails, or returns another shape than (B, queries, 4 + classes)."""
+        try:
+            y = self._run(images)
+            if not isinstance(y, Tensor):
+                raise TypeError(f"it returns a {type(y).__name__}")
+        except (UserError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # a model is a program, and may fail in any way
+            shape = "x".join(map(str, images.shape))
+            reason = [type(error).__name__, *str(error).strip().splitlines()][-1]  # of TorchScript the cause is last
+            raise WeightsError(f"{self.weights}: it fails on images of {shape} ({reason}).") from error
+        nc, pairs = len(self.metadata.names), self.metadata.layout == PAIRS
+        if y.ndim != 3 or len(y) != len(images) or y.shape[2] != (6 if pairs else 4 + nc):
+            expected = 6 if pairs else 4 + nc
+            raise WeightsError(f"{self.weights}: got output {tuple(y.shape)}, expected (images, queries, {expected}).")
+        if not self.metadata.layout and nc == 2:
+            raise WeightsError(
+                f"{self.weights}: 6 columns may be a box and two scores, or box, score and class of a YOLO, and the "
+                f"metadata does not state which; export the weights again, or add the entry layout={SCORES!r}."
+            )
+        if not pairs:
+            return y
+        boxes, score, label = y.split((4, 1, 1), 2)
+        scores = y.new_zeros(*y.shape[:2], nc).scatter(2, label.long().clamp(0, nc - 1), score)
+        return torch.cat((boxes, scores), 2)

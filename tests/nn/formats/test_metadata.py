@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ultralytics.nn.formats.metadata import Metadata
+from ultralytics.nn.formats.metadata import PAIRS, SCORES, Metadata
 from ultralytics.utils.errors import WeightsError
 
 OURS = Metadata({0: "cat", 1: "鸟's"}, (64, 96), 2, False, 32, "int8", "my.yaml", {"nc": 2})
@@ -17,6 +17,23 @@ PUBLISHED = {
 }  # fmt: skip
 
 
+OLDER = {key: text for key, text in PUBLISHED.items() if key not in ("head", "end2end")}  # without layout
+
+
+def test_the_layout_of_the_output_is_stated_or_empty():
+    entries = OURS.as_text()
+    assert entries["layout"] == SCORES
+    before = {key: text for key, text in entries.items() if key != "layout"}  # our earlier exports
+    described = {**OLDER, "description": "Ultralytics rtdetr-l model trained on coco.yaml"}
+    read = [Metadata.from_text(e, "x").layout for e in (entries, before, PUBLISHED, described, OLDER)]
+    assert read == [SCORES, SCORES, PAIRS, SCORES, ""]
+
+
+def test_a_recorded_recipe_is_no_data_set():
+    args = "{'data': {'download': 'http://a/b.zip'}}"
+    assert Metadata.from_text({**PUBLISHED, "args": args}, "x").data is None
+
+
 def test_our_entries_round_trip():
     assert Metadata.from_text(OURS.as_text(), "x") == OURS
     assert Metadata.from_text(json.loads(json.dumps(OURS.as_text())), "x") == OURS
@@ -25,7 +42,7 @@ def test_our_entries_round_trip():
 def test_published_entries_are_parsed():
     read = Metadata.from_text(PUBLISHED, "x")
     assert (read.names, read.imgsz, read.batch, read.stride) == ({0: "a", 1: "b"}, (320, 320), 1, 32)
-    assert read.dynamic and read.pairs and read.precision == "float32" and read.version == "8.4.190"
+    assert read.dynamic and read.layout == PAIRS and read.precision == "float32" and read.version == "8.4.190"
     as_values = {**PUBLISHED, "names": {0: "a"}, "imgsz": [64, 96], "stride": 32, "batch": 4, "args": {"half": True}}
     read = Metadata.from_text(as_values, "x")  # the YAML beside an OpenVINO model
     assert (read.imgsz, read.batch, read.dynamic, read.precision) == ((64, 96), 4, False, "float16")
@@ -39,6 +56,22 @@ def test_published_entries_are_parsed():
         ({**PUBLISHED, "names": "__import__('os')"}, "cannot parse its metadata"),
         ({**PUBLISHED, "imgsz": "[]"}, "cannot parse"),
         ({**PUBLISHED, "stride": "many"}, "cannot parse"),
+        ({**PUBLISHED, "stride": 0}, "stride is 0, expected a number from 1"),
+        ({**PUBLISHED, "batch": "0"}, "batch is 0, expected a number from 1"),
+        ({**PUBLISHED, "batch": float("inf")}, "cannot parse"),
+        ({**PUBLISHED, "batch": 100_000}, "batch 100000 of imgsz .* is too large"),
+        ({**PUBLISHED, "imgsz": "[1e999, 1]"}, "cannot parse"),
+        ({**PUBLISHED, "imgsz": "[-1, 1]"}, "is -1, expected"),
+        ({**PUBLISHED, "names": {-1: "a"}}, "numbered from 0 without gaps, got {-1: 'a'}"),
+        ({**PUBLISHED, "names": "{}"}, "numbered from 0"),
+        ({**PUBLISHED, "args": "[1]"}, "cannot parse"),
+        ({**PUBLISHED, "args": "[" * 99}, "cannot parse"),
+        ({**PUBLISHED, "model_yaml": "[" * 5000}, "cannot parse"),
+        ({**PUBLISHED, "model_yaml": "[1]"}, r"must be a mapping, got \[1\]"),
+        ([1], "no class names"),
+        ({**PUBLISHED, "head": "Detect"}, "it has the head Detect, expected RTDETRDecoder"),
+        ({**OLDER, "end2end": "True"}, "it has an end-to-end YOLO head"),
+        ({**PUBLISHED, "layout": "other"}, "layout is 'other', expected"),
     ],
 )
 def test_other_entries_are_refused(entries, message):

@@ -19,7 +19,18 @@ def test_metadata_precede_the_engine():
     assert metadata == OURS.as_text() and engine == b"engine"
 
 
-@pytest.mark.parametrize("broken", [b"", b"\x01", b"\xff\xff\xff\x7fabc", content(b"{not json}"), content(b"")])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b"\x01",
+        b"\xff\xff\xff\x7fabc",
+        content(b"{not json}"),
+        content(b""),
+        content(b"[" * 9000),
+        content(b"\xff"),
+    ],
+)
 def test_other_files_are_refused(broken):
     with pytest.raises(WeightsError, match=r"x\.engine: not a file of `yolo export format=engine`"):
         split_engine(broken, Path("x.engine"))

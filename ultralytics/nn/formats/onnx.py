@@ -90,10 +90,15 @@ def load(path: Path, device: str, threads: int) -> RuntimeModel:
     providers = _providers(runtime, device)
     try:
         session = runtime.InferenceSession(str(path), options, providers=providers)
+        entries, images_input = session.get_modelmeta().custom_metadata_map, session.get_inputs()[0]
     except Exception as error:  # those of onnxruntime have no base class
         raise WeightsError(f"{path}: onnxruntime cannot run it as an ONNX model ({first_line(error)}).") from error
-    metadata = Metadata.from_text(session.get_modelmeta().custom_metadata_map, path)
-    images_input = session.get_inputs()[0]
+    metadata = Metadata.from_text(entries, path)
+    expected = (metadata.batch, 3, *metadata.imgsz)
+    found = images_input.shape
+    fixed = [side for side in found if isinstance(side, int)]
+    if len(found) != 4 or (not metadata.dynamic and len(fixed) == 4 and tuple(found) != expected):
+        raise WeightsError(f"{path}: its input is {found}, but its metadata states {list(expected)}.")
     dtype = np.float16 if images_input.type == "tensor(float16)" else np.float32  # float16 of published exporters
 
     def run(images: Tensor) -> Tensor:

@@ -54,14 +54,14 @@ def load(path: Path, device: str, threads: int) -> RuntimeModel:
     files = list_files(folder, (".xml",), recursive=False) if path.is_dir() else [path]
     if len(files) != 1:
         raise WeightsError(f"{path}: expected a folder with one .xml and its .bin, found {len(files)} .xml.")
-    metadata = Metadata.from_text(read_yaml(folder / METADATA_FILE), folder / METADATA_FILE)
+    metadata = Metadata.from_text(read_yaml(folder / METADATA_FILE, WeightsError), folder / METADATA_FILE)
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     if metadata.precision != "float16":  # by default OpenVINO rounds to bfloat16 if the processor supports it
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     core = openvino.Core()
     try:
         compiled = core.compile_model(core.read_model(files[0]), "CPU", settings)
-    except RuntimeError as error:
+    except Exception as error:  # its errors have no base class
         raise WeightsError(f"{files[0]}: OpenVINO cannot run it ({first_line(error)}).") from error
     request, output = compiled.create_infer_request(), compiled.output(0)
 

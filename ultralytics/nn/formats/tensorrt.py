@@ -10,9 +10,10 @@ from torch import Tensor
 from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec, RuntimeModel
 from ultralytics.nn.formats.metadata import Metadata
 from ultralytics.nn.formats.onnx import INPUT, OUTPUT, onnx_bytes
+from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import DeviceError, UserError, WeightsError
-from ultralytics.utils.files import atomic_write
+from ultralytics.utils.files import atomic_write, parse_json
 
 GIB = 1 << 30
 MAX_BATCH = 16  # of a dynamic engine, unless `batch` is larger
@@ -56,6 +57,7 @@ def load(path: Path, device: str, threads: int) -> RuntimeModel:
     """Load an engine; see `open_exported`. It needs the kind of GPU and the TensorRT version that built it."""
     entries, engine = split_engine(path.read_bytes(), path)
     metadata = Metadata.from_text(entries, path)
+    LOGGER.info(f"{path}: a TensorRT engine is a program; open only those of people you trust")
     tensorrt = require("tensorrt", "tensorrt>=10", f"{path}: running a TensorRT engine")
     if not device.startswith("cuda"):
         raise DeviceError(f"{path}: a TensorRT engine runs on a CUDA GPU, got device={device}; use device=0.")
@@ -81,10 +83,8 @@ def load(path: Path, device: str, threads: int) -> RuntimeModel:
 def split_engine(content: bytes, where: Path) -> tuple[dict[str, Any], bytes]:
     """Split the content of a file into metadata and engine. Raise WeightsError if there is no metadata."""
     end = 4 + int.from_bytes(content[:4], "little")
-    try:
-        return json.loads(content[4:end]), content[end:]
-    except ValueError as error:
-        raise WeightsError(f"{where}: not a file of `yolo export format=engine`, no metadata ({error}).") from error
+    kind = f"{where}: not a file of `yolo export format=engine`"
+    return parse_json(content[4:end], kind, WeightsError), content[end:]
 
 
 FORMAT = ExportFormat("engine", (".engine",), export, load, needs_gpu=True, requires='"tensorrt>=10" onnx')

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec, ExportWrapper, RuntimeModel, silence
 from ultralytics.nn.formats.metadata import Metadata
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import WeightsError
-from ultralytics.utils.files import atomic_write, first_line
+from ultralytics.utils.files import atomic_write, first_line, parse_json
 
 METADATA_ENTRY = "config.txt"  # as published exporters name it
 
@@ -28,12 +29,13 @@ def export(spec: ExportSpec) -> Path:
 
 def load(path: Path, device: str, threads: int) -> RuntimeModel:
     """Load a TorchScript file; see `open_exported`. `threads` are those of torch itself."""
+    LOGGER.info(f"{path}: a TorchScript file is a program; open only those of people you trust")
     entries = {METADATA_ENTRY: ""}
     try:
         with silence():
             network = torch.jit.load(str(path), map_location=device, _extra_files=entries).eval()
-        content = json.loads(entries[METADATA_ENTRY] or "{}")
-    except (RuntimeError, json.JSONDecodeError) as error:
+        content = parse_json(entries[METADATA_ENTRY] or "{}", METADATA_ENTRY)
+    except Exception as error:  # whatever a damaged or hand-made program raises
         raise WeightsError(f"{path}: not a whole TorchScript file ({first_line(error)}).") from error
 
     def run(images: Tensor) -> Tensor:
