@@ -1,4 +1,5 @@
 import os
+import struct
 from types import SimpleNamespace
 
 import cv2
@@ -41,8 +42,35 @@ def test_image_caches_change_nothing(build, small_set, cache):
     if cache == "disk":  # a changed image
         file = small_set / "images" / "000.jpg"
         cv2.imwrite(str(file), np.zeros((40, 60, 3), np.uint8))
-        os.utime(file, (4e9, 4e9))
+        os.utime(file, (1e9, 1e9))  # as copied by `rsync -t`: older than the copy
         assert not build(cache="disk")[0]["img"].any()
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [np.zeros((40, 60, 3)), np.zeros((40, 60), np.uint8), np.zeros((9, 9, 3), np.uint8), np.array("x"), None, b"",
+     b"\0" * 99],
+    ids=repr,
+)  # fmt: skip
+def test_copies_made_by_hand(build, small_set, copy):
+    file = small_set / "images" / "000.jpg"
+    status = file.stat()
+    with open(f"{file}.npy", "wb") as stream:
+        if isinstance(copy, bytes):
+            stream.write(copy)
+        else:
+            np.save(stream, np.array([{}], object) if copy is None else copy)
+        stream.write(struct.pack("<qq", status.st_size, status.st_mtime_ns))
+    assert torch.equal(build(cache="disk")[0]["img"], build()[0]["img"])
+
+
+def test_a_folder_that_cannot_be_written(build, monkeypatch, caplog):
+    def refuse(*_args, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("ultralytics.data.dataset.atomic_write", refuse)
+    monkeypatch.setattr("ultralytics.utils.LOGGER.propagate", True)
+    assert len(build(cache="disk")) == 6 and "cache=disk is disabled: [Errno 13]" in caplog.text
 
 
 def test_caches_that_do_not_fit(build, monkeypatch, caplog):

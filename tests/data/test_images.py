@@ -1,5 +1,6 @@
 import io
 import struct
+import sys
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from ultralytics.data import images
+from ultralytics.data.dataset_yaml import list_images
 from ultralytics.data.images import decode_image, probe_image, read_image, to_bgr
 from ultralytics.data.loaders import load_source
 from ultralytics.utils.errors import DataError
@@ -77,6 +79,23 @@ def test_ends_of_jpegs(tmp_path):
     thumbnail = b"\xff\xe2" + (len(small) + 2).to_bytes(2, "big") + small
     with pytest.raises(DataError, match="truncated"):
         decode_image("a.jpg", data[:2] + thumbnail + data[2 : len(data) // 2])
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [(b"\0\0\0\x18ftypheic", "HEIC image; to read it, pip install pillow-heif"),
+     (b"\0\0\0\x18ftypmif1", "HEIC image; to read it, pip install pillow-heif"),
+     (b"\xff\x0a", "JPEG XL image; to read it, pip install pillow-jxl-plugin")],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["a.jpg", "a.HEIC"])
+def test_formats_of_other_packages(tmp_path, start, message, name, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # not installed
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    (tmp_path / name).write_bytes(start + bytes(50))
+    for read in (images.read_image, images.probe_image):
+        with pytest.raises(DataError, match=f"{name}: is a {message}, or convert the file to JPEG"):
+            read(tmp_path / name)
+    assert list_images([tmp_path], tmp_path) == [tmp_path / name]
 
 
 @pytest.mark.parametrize(("content", "message"), [(b"", "0 bytes"), (b"<html>", "not an image"), (None, "no such")])

@@ -1,8 +1,10 @@
 """One split of a data set: labels, images loaded at network scale, and augmented samples."""
 
 import math
+import os
 import re
 import shutil
+import struct
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -209,28 +211,55 @@ def _has_room(cache: str, shapes: Iterable[tuple[int, int]], free: float) -> boo
 
 
 def fill_disk_cache(labels: Sequence[ImageLabels]) -> bool:
-    """Write decoded copies, `a.jpg.npy`, of all images that have none. Return False if there is no room for them."""
-    missing = [item for item in labels if not _has_copy(item.file)]
-    if missing:
-        free = shutil.disk_usage(missing[0].file.parent).free
-        if not _has_room("disk", [item.shape for item in missing], free):
-            return False
+    """Write decoded copies, `a.jpg.npy`, of all images that have none. Return False if that is not possible."""
+    missing = [item for item in labels if _open_copy(item.file, item.shape) is None]
 
     def write(item: ImageLabels) -> None:
-        image = read_image(item.file)
+        key, image = _copy_key(item.file), read_image(item.file)
         with atomic_write(f"{item.file}.npy", shared=True) as stream:
             np.save(stream, image)
+            stream.write(key)
 
-    with ThreadPoolExecutor(THREADS) as threads:
-        list(threads.map(write, missing))
+    try:
+        free = shutil.disk_usage(missing[0].file.parent).free if missing else 0
+        if not _has_room("disk", [item.shape for item in missing], free):
+            return False
+        with ThreadPoolExecutor(THREADS) as threads:
+            list(threads.map(write, missing))
+    except OSError as error:  # a read-only data set, for example
+        LOGGER.warning(f"cache=disk is disabled: {error}")
+        return False
     return True
 
 
 def read_decoded(image: Path) -> np.ndarray:
-    """Read the decoded copy of an image; fall back to the image if the copy is missing or older."""
-    return np.load(f"{image}.npy") if _has_copy(image) else read_image(image)
+    """Read the decoded copy of an image; fall back to the image if the copy is missing, damaged or of another file."""
+    copy = _open_copy(image)
+    return read_image(image) if copy is None else np.array(copy)
 
 
-def _has_copy(image: Path) -> bool:
-    copy = Path(f"{image}.npy")
-    return copy.exists() and copy.stat().st_mtime >= image.stat().st_mtime
+def _open_copy(image: Path, shape: tuple[int, int] | None = None) -> np.ndarray | None:
+    """Map the decoded copy of an image into memory, if it has the key of this file, and `shape` (height, width)."""
+    try:
+        file = f"{image}.npy"
+        copy = np.load(file, mmap_mode="r") if os.path.isfile(file) else None
+        if (
+            copy is None
+            or copy.dtype != np.uint8
+            or copy.ndim != 3
+            or copy.shape[2] != 3
+            or not copy.flags.c_contiguous
+        ):
+            return None
+        end = copy.offset + copy.nbytes
+        with open(file, "rb") as stream:
+            stream.seek(end)
+            return copy if stream.read() == _copy_key(image) and shape in (None, copy.shape[:2]) else None
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError):  # made by hand
+        return None
+
+
+def _copy_key(image: Path) -> bytes:
+    """Return size and time of an image, appended to its copy; a replaced image may be older."""
+    status = image.stat()
+    return struct.pack("<qq", status.st_size, status.st_mtime_ns)

@@ -1,5 +1,6 @@
 """Read image files, and resize them to the network's input size."""
 
+import importlib
 import io
 import os
 import re
@@ -22,7 +23,11 @@ READABLE = (  # formats that Pillow or OpenCV read without further programs
     "jpg jpeg jpe jfif png apng bmp dib webp tif tiff jp2 j2k j2c jpx mpo dng avif hdr pic ppm pgm pbm pnm pam pfm tga "
     "pcx psd ico icns sgi ras sr qoi dds xbm xpm"
 )
-IMAGE_SUFFIXES = tuple(f".{name}" for name in READABLE.split())
+PLUGINS = {  # start of a file: its format, and the module and package by which Pillow reads it
+    re.compile(rb"(?s)\A.{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)"): ("HEIC", "pillow_heif", "pillow-heif"),
+    re.compile(rb"\A(\xff\x0a|\0\0\0\x0cJXL )"): ("JPEG XL", "pillow_jxl", "pillow-jxl-plugin"),
+}
+IMAGE_SUFFIXES = tuple(f".{name}" for name in f"{READABLE} heic heif hif jxl".split())
 EXIF_ORIENTATION = 0x0112
 WHITE = (255, 255, 255, 255)
 FILE_LIMIT = 1 << 29  # bytes of an image file
@@ -153,9 +158,12 @@ def _jpeg_header(path: str | os.PathLike, data: bytes) -> tuple[tuple[int, int],
 def _decode_slowly(path: str | os.PathLike, data: bytes) -> np.ndarray:
     """Decode with Pillow, which detects missing data, or with OpenCV if Pillow does not know the format."""
     try:
+        kind = _add_plugin(data)
         with Image.open(io.BytesIO(data)) as image:
             return pillow_to_bgr(image, path)
     except UnidentifiedImageError as error:
+        if kind:
+            raise DataError(f"{path}: {kind}, or convert the file to JPEG") from error
         image = None
         if size := _opencv_size(data):
             with _memory(memory_slots(path, size, OTHER_COST)), suppress(cv2.error):
@@ -165,6 +173,18 @@ def _decode_slowly(path: str | os.PathLike, data: bytes) -> np.ndarray:
         return image
     except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
+
+
+def _add_plugin(data: bytes) -> str:
+    """Make Pillow read the format of `data` by another package; return what to install if that is missing."""
+    name, module, package = next((found for start, found in PLUGINS.items() if start.match(data)), (None, None, None))
+    if name is None:
+        return ""
+    try:
+        getattr(importlib.import_module(module), "register_heif_opener", lambda: None)()
+    except ImportError:
+        return f"is a {name} image; to read it, pip install {package}"
+    return f"is a {name} image that {package} cannot read; replace the file"
 
 
 def _opencv_size(data: bytes) -> tuple[int, int] | None:

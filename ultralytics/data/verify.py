@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from itertools import chain, zip_longest
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ultralytics.data.dataset_yaml import DatasetConfig, label_file, list_images
-from ultralytics.data.images import probe_image
+from ultralytics.data.images import PLUGINS, probe_image
 from ultralytics.data.labels import (
     CocoJson,
     ImageLabels,
@@ -128,7 +129,8 @@ def scan_split(config: DatasetConfig, split: str, *, single_cls: bool = False) -
     cache = place.with_name(f"{place.name}-{_digest(*folders)}.cache.npz")
     if not os.access(cache.parent, os.W_OK):  # a read-only data set
         cache = cache_dir() / "labels" / f"{_digest(cache.parent)}-{cache.name}"
-    key = fingerprint(files, nc, *config.names.values())
+    installed = [find_spec(module) is not None for _, module, _ in PLUGINS.values()]  # images that could not be read
+    key = fingerprint(files, nc, *config.names.values(), *installed)
     if not (found := _load_labels(cache, key, nc, images)):
         found = _read_all(images, ids, read_rows, split)
         found[1].extend(coco.problems if json_file else ())
