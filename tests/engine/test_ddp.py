@@ -87,6 +87,20 @@ def test_killed_process_ends_the_run_with_a_readable_error(tmp_path):
     assert [row[0] for row in losses(tmp_path / "train")] == [1, 2, 3, 4]
 
 
+def fail_at_start(trainer):
+    raise UserError("no data")
+
+
+@pytest.mark.parametrize("device", [TWO, "0,1", [0, 1]])
+def test_run_that_did_not_begin_is_not_to_be_resumed(tmp_path, device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError) as caught:
+        options = tiny_options(tmp_path, device=device)
+        launch(options, SharedTrainer, {"on_pretrain_routine_start": fail_at_start}, None, {})
+    message = "failed and ended the others: UserError: no data" if device == TWO else "no CUDA device is available"
+    assert message in str(caught.value) and "resume" not in str(caught.value)
+
+
 def test_signal_to_one_rank_stops_all(tmp_path):
     with pytest.raises(TrainingInterrupted, match=r"interrupted in epoch 2, saved in .*last\.pt"):
         run_two(tmp_path, {"on_train_batch_end": interrupt_second_process})

@@ -1,6 +1,7 @@
 import gc
 import json
 import logging
+import os
 import weakref
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.data.test_streams import write_video
 from tests.golden import inputs
 from ultralytics.cfg import get_cfg
 from ultralytics.models.rtdetr.predict import RTDETRPredictor
@@ -191,6 +193,28 @@ def test_videos_are_saved_as_videos(tmp_path):
         assert drawn.shape == (48, 64, 3) and (drawn != 100).any()
         video.release()
     assert sorted(p.name for p in (run / "labels").iterdir()) == ["a_1.txt", "a_3.txt", "a_5.txt", "b_1.txt", "b_3.txt"]
+
+
+@pytest.mark.parametrize("fps", [211.2183, 1000 / 7, 999.99, 0.004])
+def test_videos_of_odd_frame_rates_are_saved_whole(tmp_path, fps, monkeypatch):
+    """A MPEG-4 file has 16 bits for its time base; cameras and converters write any rate."""
+    write_video(tmp_path / "a.avi", 12, "MJPG")
+    monkeypatch.setattr("ultralytics.data.streams.frame_rate", lambda capture: fps)
+    got = predictor(tmp_path, save=True)(tmp_path / "a.avi", FixedModel())
+    capture = cv2.VideoCapture(str(tmp_path / "runs" / "predict" / "a.mp4"))
+    assert len(got) == sum(capture.grab() for _ in range(20)) == 12
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(max(fps, 0.01), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", [b"n" * 251 + b".png", b"\xff\n.png", "猫".encode() * 83 + b".tiff"])
+def test_results_of_odd_names_are_saved(tmp_path, name):
+    file = tmp_path / os.fsdecode(name)
+    file.write_bytes(cv2.imencode(".png", picture())[1].tobytes())
+    model = FixedModel()
+    model.names[0] = "a/b\n" + "c" * 300
+    (result,) = predictor(tmp_path, save=True, save_txt=True, save_crop=True)(file, model)
+    saved = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert len(saved) == 2 + len(result) and (tmp_path / "runs" / "predict" / file.name) in saved
 
 
 def test_feature_vectors_and_feature_maps(tmp_path):

@@ -38,7 +38,7 @@ def test_devices(two_gpus):
     assert select_device("CPU") == select_device(torch.device("cpu")) == torch.device("cpu")
 
 
-@pytest.mark.parametrize("device", ["0", 3, "cuda:1"])
+@pytest.mark.parametrize("device", ["0", 3, "cuda:1", "0,1", [1, 0], "9999"])
 def test_without_gpu(monkeypatch, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert select_device(None) == torch.device("cpu")

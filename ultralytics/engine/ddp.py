@@ -24,7 +24,7 @@ from ultralytics.engine.train_state import TrainingInterrupted
 from ultralytics.utils import LOGGER, dist, setup_logging
 from ultralytics.utils.errors import OptionError, UserError
 from ultralytics.utils.files import first_line, resumed_weights
-from ultralytics.utils.torch_utils import count_devices
+from ultralytics.utils.torch_utils import check_devices, count_devices
 
 if TYPE_CHECKING:
     from ultralytics.metrics.detection import DetMetrics
@@ -81,6 +81,8 @@ def launch(
 
     arguments = (options, trainer_class, callbacks, network, overrides)
     processes = count_devices(options.device)
+    check_devices(options.device)
+    before = resumed_weights(True, options.project)
     try:
         pickle.dumps(arguments)
     except (AttributeError, TypeError, pickle.PicklingError) as error:
@@ -101,7 +103,7 @@ def launch(
             rank, failure = error.get_first_failure()
             reason = failure.message["message"] if isinstance(failure.message, dict) else failure.message
             newest = resumed_weights(True, options.project)
-            advice = f" To resume: yolo train resume={newest}" if newest else ""
+            advice = f" To resume: yolo train resume={newest}" if options.resume or newest != before else ""
             raise UserError(f"Process {rank} of the run failed and ended the others: {reason}.{advice}") from None
     if isinstance(result, TrainingInterrupted):
         raise result

@@ -51,7 +51,7 @@ def normalize_device(device: object) -> str:
     items = device if isinstance(device, (list, tuple)) else [device]
     text = ",".join(str(item) for item in items).lower().replace(" ", "").strip("[]()").rstrip(",")
     text = "0" if text == "cuda" else text.replace("cuda:", "")
-    if text != "mps" and not re.fullmatch(r"\d+(,\d+)*|cpu(,cpu)*", text):
+    if text != "mps" and not re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})*|cpu(,cpu)*", text):
         raise ValueError
     if "cpu" not in text and len(set(text.split(","))) < len(text.split(",")):
         raise ValueError("; a GPU is listed twice")

@@ -252,7 +252,8 @@ def resumed_weights(resume: bool | str, project: str | None = None) -> str | Non
     """Return the weights that `resume=` names by file or run folder; for True those of the newest run in `project`."""
     if isinstance(resume, str):
         return str(Path(resume) / "weights" / "last.pt") if os.path.isdir(resume) else resume
-    runs = Path(project or RUNS_FOLDER).glob("*/weights/last.pt") if resume else ()
+    found = Path(project or RUNS_FOLDER).glob("*/weights/last.pt") if resume else ()
+    runs = [file for file in found if os.path.isfile(file) and not file.parts[-3].startswith(".")]
     newest = max(runs, key=lambda file: file.stat().st_mtime, default=None)
     return newest and str(newest)
 

@@ -43,18 +43,22 @@ def select_device(device: Device = None) -> torch.device:
                 f"device={name!r}: {len(names)} devices for process {local_rank() + 1}; give one for each."
             )
         name = names[local_rank()]
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    name = name or (str(local_rank()) if count else "cpu")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError(f"device={device!r}: no Apple GPU is available to torch; use device='cpu'.")
-    if name in ("cpu", "mps"):
-        return torch.device(name)
+    name = name or (str(local_rank()) if torch.cuda.is_available() else "cpu")
+    check_devices(name)
     if "," in name:
         raise DeviceError(f"device={device!r}: only training supports several devices; use one, such as device='0'.")
-    if int(name) >= count:
+    return torch.device(name) if name in ("cpu", "mps") else torch.device("cuda", int(name))
+
+
+def check_devices(device: Device) -> None:
+    """Raise DeviceError if one of the devices does not exist."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = _device_name(device).split(",")
+    if "mps" in names and not torch.backends.mps.is_available():
+        raise DeviceError(f"device={device!r}: no Apple GPU is available to torch; use device='cpu'.")
+    if any(name.isdecimal() and int(name) >= count for name in names):
         found = f"{count} CUDA device(s), from 0, are" if count else "no CUDA device is"
         raise DeviceError(f"device={device!r}: {found} available to torch {torch.__version__}; use device='cpu'.")
-    return torch.device("cuda", int(name))
 
 
 def count_devices(device: Device) -> int:
