@@ -9,8 +9,9 @@ import torch
 from ultralytics import RTDETR
 from ultralytics.cfg import get_cfg
 from ultralytics.data.synthetic import NAMES, generate_shapes
+from ultralytics.engine import checkpoint as checkpoints
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.utils.errors import DeviceError, ModelConfigError, OptionError, UserError, WeightsError
+from ultralytics.utils.errors import DataError, DeviceError, ModelConfigError, OptionError, UserError, WeightsError
 from ultralytics.utils.flops import get_flops
 
 QUICK = {"imgsz": 64, "batch": 4, "epochs": 1, "workers": 0, "queries": 10, "denoising": 4, "device": "cpu"}
@@ -109,6 +110,22 @@ def test_resume_continues_with_more_epochs(trained):
     model.train(resume=True, epochs=2)
     rows = (trained.trainer.save_dir / "results.csv").read_text().strip().splitlines()
     assert [row.split(",")[0] for row in rows[1:]] == ["1", "2"]
+
+
+def test_recorded_recipes_are_not_followed(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("ULTRALYTICS_CACHE", str(tmp_path / "cache"))
+    recipe = {"files": [{"url": "http://127.0.0.1:9/a.zip"}]}
+    data = {"path": "new", "train": "a", "val": "a", "names": list(NAMES), "download": recipe}
+    state = load_checkpoint(trained.trainer.last)
+    state["options"]["data"] = data
+    checkpoints.save_checkpoint(tmp_path / "e.pt", state)
+    model = RTDETR(tmp_path / "e.pt")
+    runs = (model.val, lambda: model.export(int8=True, format="openvino"))
+    for run in (*runs, lambda: RTDETR(tmp_path / "e.pt").train(resume=True, epochs=9)):
+        with pytest.raises(DataError, match=r"images are missing in .*new; give data=data to download them from http"):
+            run()
+    with pytest.raises(UserError, match="could not be downloaded"):
+        model.val(data=data)
 
 
 @pytest.mark.parametrize(

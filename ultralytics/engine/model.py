@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.cfg.options import Options, get_cfg
+from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.engine import checkpoint as checkpoints
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.metrics.summary_table import SummaryTable, summary_table
@@ -325,5 +326,7 @@ class Model(CallbacksMixin):
         fixed = {key: value for key, value in fixed.items() if value is not None}
         options = get_cfg(overrides={**inherited, **given, **fixed, "mode": mode})
         setup_logging(options.verbose)
+        if "data" in inherited and "data" not in given and (mode == "val" or options.int8):
+            load_dataset_config(options.data, (options.split,), download=False)
         self.modules = options.modules or self.modules
         return options

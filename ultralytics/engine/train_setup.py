@@ -79,7 +79,9 @@ class TrainerSetup(TrainState, CallbacksMixin):
             path, self.checkpoint = checkpoints.find_checkpoint(checkpoints.resume_path(options))
             defaults = default_values()
             changed = {key: value for key, value in options.to_dict().items() if value != defaults[key]}
-            options = checkpoints.resume_options(self.checkpoint, path, changed if overrides is None else overrides)
+            changed = changed if overrides is None else overrides
+            options = checkpoints.resume_options(self.checkpoint, path, changed)
+        self.may_download = not options.resume or "data" in changed  # not by a recipe that a checkpoint records
         super().__init__(options)
         if options.resume and path.parent.name == "weights":  # continue in the same run folder
             self.save_dir = path.parent.parent
@@ -129,7 +131,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         """Read the data YAML and return the training and validation loaders."""
         if self.args.data is None:
             raise OptionError("data: which data set? Write data=shapes.yaml, or the path of your data YAML.")
-        self.data = load_dataset_config(self.args.data, ("train", "val"))
+        self.data = load_dataset_config(self.args.data, ("train", "val"), download=self.may_download)
         return self.build_loaders()
 
     def build_loaders(self) -> tuple[EpochLoader, EpochLoader]:
