@@ -24,6 +24,14 @@ def test_item_and_batch(build):
     assert np.array_equal(batch["img"][0].permute(1, 2, 0).flip(-1).numpy(), image)
 
 
+def test_the_fingerprint_is_that_of_names_images_and_labels(build, small_set):
+    first = build().fingerprint
+    assert build(training=True, imgsz=96).fingerprint == first  # as loaded does not matter
+    assert len({first, build(single_cls=True).fingerprint, build(training=True, fraction=0.5).fingerprint}) == 3
+    (small_set / "labels" / "000.txt").write_text("0 0.5 0.5 0.25 0.25\n")
+    assert build().fingerprint != first
+
+
 @pytest.mark.parametrize("cache", [False, "ram"])
 def test_images_keep_their_aspect_ratio_and_detail(build, cache):
     official = build(training=True, augmentation="official", cache=cache)

@@ -18,6 +18,7 @@ def measured(case: dict, speed: tuple[float, float, float] = (1.0, 8.0, 1.0)):
 
 def test_the_models_row_and_the_four_files(tmp_path):
     metrics = measured(CASES[2])
+    metrics.data = ("my.yaml", "val", "0123456789ab")
     table = SummaryTable.build(metrics, **FACTS)
     files = table.save(tmp_path)
     assert [file.name for file in files] == [f"summary_table.{s}" for s in ("txt", "md", "tex", "csv")]
@@ -31,6 +32,7 @@ def test_the_models_row_and_the_four_files(tmp_path):
     assert "| my_model | 640 | 4 |" in files[1].read_text()
     rows = list(csv.DictReader(files[3].read_text().splitlines()))
     assert [row["Class"] for row in rows] == [row["Class"] for row in metrics.summary()]
+    assert [rows[1][key] for key in ("Data", "Split", "Fingerprint")] == list(metrics.data)
     assert float(rows[0]["mAP50-95"]) == pytest.approx(CASES[2]["map"], abs=1e-9) and rows[1]["Model"] == "my_model"
 
 

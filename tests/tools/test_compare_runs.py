@@ -17,7 +17,7 @@ def runs(tmp_path):
     ]
     for name, case, fact in zip(("val", "val2"), (CASES[2], CASES[0]), facts, strict=True):
         metrics = matched(case)[0]
-        metrics.speed = SPEED
+        metrics.speed, metrics.data = SPEED, ("my.yaml", "val", "0123456789ab")
         SummaryTable.build(metrics, imgsz=640, **fact).save(tmp_path / "runs" / name)
     return tmp_path / "runs"
 
@@ -25,7 +25,8 @@ def runs(tmp_path):
 def test_rows_are_runs_and_differences_are_to_the_first(runs):
     table = compare_runs([runs / "val", runs / "val2" / "summary_table.csv"])
     first, second = (dict(zip(table.titles, row, strict=True)) for row in table.rows)
-    assert [first[key] for key in ("Run", "Model", "Params (M)", "GFLOPs", "FPS")] == ["val", "base", 10, 30, 100]
+    assert [first[key] for key in ("Run", "Model", "Data", "Split", "GFLOPs")] == ["val", "base", "my.yaml", "val", 30]
+    assert not [title for title in table.titles if "FPS" in title]  # a validation does not measure it
     assert (second["Run"], second["Params (M)"], second["GFLOPs"]) == ("val2", 12.5, None)
     assert first["mAP50"] == pytest.approx(CASES[2]["map50"], abs=1e-9) and first["diff. mAP50"] is None
     assert second["mAP50-95"] == pytest.approx(CASES[0]["map"], abs=1e-9)
@@ -37,12 +38,32 @@ def test_rows_are_runs_and_differences_are_to_the_first(runs):
 def test_the_command_writes_four_files(yolo, runs, tmp_path):
     code, text = yolo("table", "runs/val", "runs/val2", "names=baseline,a_b & c")
     assert code == 0 and "baseline" in text
-    assert "the runs differ in Batch: 4, 8; FPS depend on it" in text and "differ in Size" not in text
     folder = tmp_path / "runs/table/ablation"
     assert sorted(f.name for f in folder.iterdir()) == [f"ablation.{s}" for s in ("csv", "md", "tex", "txt")]
     assert [row["Run"] for row in read_csv(folder / "ablation.csv")] == ["baseline", "a_b & c"]
     assert r"a\_b \& c & mine" in (folder / "ablation.tex").read_text()
     assert yolo("table", "runs/val")[0] == 0 and (tmp_path / "runs/table/ablation2").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("Size (px)", "320", "Size (px): val 640, val2 320"),
+        ("Split", "test", "Split: val val, val2 test"),
+        ("Fingerprint", "ffff456789ab", "Fingerprint: val 0123456789ab, val2 ffff456789ab"),
+        ("Fingerprint", "", "a table has no fingerprint of its data; validate again"),
+        ("Data", "copy.yaml", None),
+    ],
+)
+def test_unequal_conditions_are_not_subtracted(yolo, runs, column, value, message):
+    file = runs / "val2" / "summary_table.csv"
+    rows = [row | {column: value} for row in read_csv(file)]
+    text = "\n".join(",".join(cells) for cells in ([*rows[0]], *(row.values() for row in rows)))
+    file.write_text(text + "\n")
+    code, text = yolo("table", "runs/val", "runs/val2")
+    assert (code, message in text) == (2, True) if message else code == 0
+    code, text = yolo("table", "runs/val", "runs/val2", "diff=False")
+    assert code == 0 and "+0." not in text and "-0." not in text
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """One split of a data set: labels, images loaded at network scale, and augmented samples."""
 
+import hashlib
 import math
 import os
 import re
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +154,17 @@ class DetectionDataset(Dataset):
         self.source, self.transforms = source, transforms
         # COCO json whose boxes are those of the labels
         self.json_file = None if scan.of_kind("size") or scan.of_kind("turned") else config.annotations.get(scan.split)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return a hash of the class names and of names, sizes and labels of the images, equal on every machine."""
+        parts = [
+            repr((item.file.name, item.file.stat().st_size, item.shape, item.cls.tolist())).encode()
+            + item.boxes.tobytes()
+            + item.crowd.tobytes()
+            for item in self.labels
+        ]
+        return hashlib.sha256(b"".join([repr(self.names).encode(), *sorted(parts)])).hexdigest()[:12]
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -111,6 +111,8 @@ class BaseValidator(CallbacksMixin):
                         plot_images(batch, path, self.names, detections=shown)
                 self.callbacks.run("on_val_batch_end", self)
         self._merge_ranks(losses, watch)
+        dataset = self.dataset
+        self.metrics.data = (Path(self._data).name, dataset.split, dataset.fingerprint)
         self.metrics.process()
         self.metrics.speed = watch.per_image(self.metrics.seen)
         self._log()

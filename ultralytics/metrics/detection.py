@@ -104,6 +104,7 @@ class DetMetrics:
         images, labels: (nc,) images that show a class, and its objects.
         seen: number of images.
         coco: official COCO metrics, if requested.
+        data: name, split and fingerprint of the data set, where known.
 
     Examples:
         >>> metrics = DetMetrics({0: "cat"})
@@ -126,6 +127,7 @@ class DetMetrics:
         self.images, self.labels = np.zeros((2, len(names)), dtype=int)
         self.seen = 0
         self.coco: CocoMetrics | None = None
+        self.data: tuple[str | None, str | None, str | None] = (None, None, None)
         self.box: BoxMetrics
         self._parts: list[MatchedDetections] = []  # of the batches
 

@@ -20,9 +20,10 @@ MODEL_COLUMNS = (
     Column("GFLOPs", ".2f"), Column("Pre (ms)", ".2f"), Column("Model (ms)", ".2f"), Column("Post (ms)", ".2f"),
     Column("FPS", ".1f"), Column("FPS (model)", ".1f"), Column("File (MB)", ".1f"),
 )  # fmt: skip
+DATA_COLUMNS = (Column("Data"), Column("Split"), Column("Fingerprint"))  # in the CSV
 NOTES = (
-    "Times: per image, in the batches of this validation. Pre: transfer to the device and scaling, without reading and "
-    "resizing. FPS: all three; FPS (model): the model alone. `yolo fps` measures after warm-up.",
+    "Times: per image, in the batches of this validation; `yolo fps` measures speed. Pre: transfer to the device and "
+    "scaling, without reading and resizing. FPS: all three; FPS (model): the model alone.",
     "P, R, F1: at the confidence Conf, that of the highest mean F1 (smoothed). GFLOPs: by thop, at this size. "
     "File: 1 MB = 1,000,000 bytes.",
 )
@@ -34,6 +35,7 @@ class SummaryTable:
 
     model: Table
     classes: Table
+    data: tuple[str | None, str | None, str | None]  # cells of DATA_COLUMNS
 
     @classmethod
     def build(
@@ -46,7 +48,7 @@ class SummaryTable:
         millions, megabytes = (None if number is None else number / 1e6 for number in (parameters, file_bytes))
         row = [name, imgsz, batch, millions, gflops, pre, model, post, *fps, megabytes]
         classes = [list(row.values()) for row in metrics.summary()]
-        return cls(Table(MODEL_COLUMNS, [row]), Table(CLASS_COLUMNS, classes))
+        return cls(Table(MODEL_COLUMNS, [row]), Table(CLASS_COLUMNS, classes), metrics.data)
 
     def text(self) -> str:
         """Return both tables and their notes for the terminal."""
@@ -66,9 +68,9 @@ class SummaryTable:
         ])  # fmt: skip
 
     def csv(self) -> str:
-        """Return one table: the cells of the model, repeated before those of each class."""
-        rows = [(*self.model.rows[0], *row) for row in self.classes.rows]
-        return Table((*self.model.columns, *self.classes.columns), rows).csv()
+        """Return one table: the cells of the model and the data, repeated before those of each class."""
+        rows = [(*self.model.rows[0], *self.data, *row) for row in self.classes.rows]
+        return Table((*self.model.columns, *DATA_COLUMNS, *self.classes.columns), rows).csv()
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write summary_table.txt, .md, .tex and .csv into a folder, log the model's row, and return their paths."""
