@@ -68,7 +68,7 @@ def test_mode_calls_the_model(line, call, calls):
         ("train mode=val model=m", "the mode is given twice"),
         ("train", "model= is missing; for example `yolo train model="),
         ("train model=m.yaml", "data= is missing; for example `yolo train"),
-        ("predict model=m.pt", "source= is missing; for example `yolo predict"),
+        ("predict", "model= is missing; for example `yolo predict"),
         ("track model=m", "yolo track: not implemented"),
         ("version 3", "yolo version: unexpected argument '3'"),
         ("train cfg=nope.yaml", "nope.yaml: no such file"),

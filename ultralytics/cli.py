@@ -152,8 +152,6 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
     required = {"model": model}
     if mode == "train" and not options.resume:
         required["data"] = options.data
-    elif mode == "predict":
-        required["source"] = options.source
     for key, value in required.items():
         if value is None:
             example = next(line for line in HELP.splitlines() if line.startswith(f"  yolo {mode}"))

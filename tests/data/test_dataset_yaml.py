@@ -76,7 +76,7 @@ def test_label_file(image, label):
         ({"path": 3}, "path: expected a path, got 3"),
         ({"train": ["images", {"a": 1}]}, "train: expected a path or a list of paths, got {'a': 1}"),
         ({"annotations": {"train": 5}}, "train: expected a path, got 5"),
-        ({"val": "pictures", "generate": "squares"}, "generate: expected shapes, got 'squares'"),
+        ({"val": "pictures", "generate": "squares"}, "generate: expected shapes or shapes8, got 'squares'"),
         ({"val": "pictures", "download": "import os"}, "Programs in a YAML are not run"),
     ],
 )
@@ -98,7 +98,7 @@ def test_files_that_cannot_be_used(small_set):
 
 def test_built_in_files_are_data():
     assert {file.name for file in DATASET_YAMLS.glob("*.yaml")} == {
-        "shapes.yaml", "coco.yaml", "coco128.yaml", "VOC.yaml", "VisDrone.yaml",
+        "shapes.yaml", "shapes8.yaml", "coco.yaml", "coco128.yaml", "VOC.yaml", "VisDrone.yaml",
     }  # fmt: skip
     for file in DATASET_YAMLS.glob("*.yaml"):
         content = yaml.safe_load(file.read_text())
@@ -106,4 +106,4 @@ def test_built_in_files_are_data():
         assert bool(sources) != bool(content.get("generate"))
         assert all(url.startswith("http") for url in sources)
         assert find_data_yaml(file.name) == file == find_data_yaml(file.stem)
-        assert len(set(content["names"])) == {"shapes": 6, "VOC": 20, "VisDrone": 10}.get(file.stem, 80)
+        assert len(set(content["names"])) == {"shapes": 6, "shapes8": 6, "VOC": 20, "VisDrone": 10}.get(file.stem, 80)

@@ -59,6 +59,13 @@ def test_built_in_data_set_is_generated_once(cache_folder, monkeypatch):
     assert yaml.safe_load((DATASET_YAMLS / "shapes.yaml").read_text())["generate"] == "shapes"
 
 
+def test_eight_images_take_the_place_of_coco8(cache_folder):
+    root = load_dataset_config("shapes8.yaml").root
+    assert [len(list((root / "images" / split).iterdir())) for split in ("train", "val")] == [4, 4]
+    with pytest.raises(DataError, match="eight drawn images without a download"):
+        load_dataset_config("coco8.yaml")
+
+
 def test_other_folders_are_kept_and_old_versions_replaced(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")

@@ -1,6 +1,7 @@
 """RTDETR end to end on a few generated images: train, resume, validate, predict, save and load."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,9 +153,13 @@ def test_options_are_checked_before_anything_is_built(shapes, tiny):
     model = RTDETR(tiny)
     with pytest.raises(OptionError, match="did you mean 'epochs'"):
         model.train(data=str(shapes), epoch=3)
-    with pytest.raises(UserError, match="source= is missing"):
-        model.predict()
     assert "model" not in vars(model)
+
+
+def test_sample_images_are_the_default_source(tiny, caplog):
+    results = RTDETR(tiny).predict(imgsz=64)
+    assert [Path(result.path).name for result in results] == ["astronaut.jpg", "chelsea.jpg"]
+    assert "source= is not given; using the sample images" in caplog.text
 
 
 @pytest.mark.slow

@@ -103,6 +103,8 @@ def find_data_yaml(data: str | os.PathLike) -> Path:
     if path.parent == Path(".") and path.suffix in ("", ".yaml", ".yml") and path.stem.lower() in built_in:
         return built_in[path.stem.lower()]
     hint = did_you_mean(path.stem, built_in) or f"; built-in ones are {', '.join(sorted(built_in))}"
+    if path.stem.lower() in ("coco8", "coco12-formats"):
+        hint = "; to try a command use shapes8.yaml, eight drawn images without a download"
     raise DataError(f"data={str(data)!r}: expected a data YAML, found no file {Path(os.path.abspath(path))}{hint}")
 
 
@@ -202,8 +204,8 @@ def _class_names(where: str, content: dict, jsons: list[Path]) -> dict[int, str]
 def _make(root: Path, content: dict, where: str, *, download: bool, own: bool) -> None:
     """Generate or download the data set if its YAML describes how; below the cache folder, unless it is one of ours."""
     kind, recipe = content.get("generate"), content.get("download")
-    if kind not in (None, "shapes"):
-        raise DataError(f"{where}: generate: expected shapes, got {short(kind)}")
+    if kind not in (None, "shapes", "shapes8"):
+        raise DataError(f"{where}: generate: expected shapes or shapes8, got {short(kind)}")
     if not kind and not recipe:
         return
     files = [] if kind else converter.check_recipe(recipe, where)
@@ -214,8 +216,8 @@ def _make(root: Path, content: dict, where: str, *, download: bool, own: bool) -
             f"the data set, or write `path:` as a name such as {root.name!r} that is no folder here"
         )
     if kind:
-        LOGGER.info(f"Generating the shapes data set in {root}")
-        synthetic.generate_shapes(root)
+        LOGGER.info(f"Generating the {kind} data set in {root}")
+        synthetic.generate_shapes(root, **{"images_train": 4, "images_val": 4} if kind == "shapes8" else {})
     elif not download:
         addresses = ", ".join(url for url, *_ in files)
         raise DataError(

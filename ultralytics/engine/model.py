@@ -20,7 +20,7 @@ from ultralytics.metrics.summary_table import SummaryTable, summary_table
 from ultralytics.nn.formats import find_format
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import known_names, load_weights, read_weights
-from ultralytics.utils import setup_logging
+from ultralytics.utils import ASSETS, LOGGER, setup_logging
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.dist import rank, started_by_torchrun
@@ -219,7 +219,8 @@ class Model(CallbacksMixin):
         named = source if isinstance(source, str) else None
         args = self._options("predict", {"batch": 1, "save": False, **options}, model=self.source, source=named)
         if source is None and args.source is None:
-            raise UserError("predict: source= is missing; for example source='image.jpg'")
+            LOGGER.warning(f"predict: source= is not given; using the sample images in {ASSETS}")
+            source = ASSETS
         # threads may share this object: a call only reads its own predictor
         self.predictor = own = (predictor or self.predictor_class)(args, options, self.callbacks)
         return own(source, model=self.model, stream=stream)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 __version__ = "0.1.0"
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+ASSETS = PACKAGE_ROOT / "assets"  # two sample images
 LOGGER = logging.getLogger("ultralytics")
 
 

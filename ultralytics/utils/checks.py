@@ -92,4 +92,10 @@ def checks() -> dict[str, str]:
     setup_logging()
     width = max(map(len, info))
     LOGGER.info("\n".join(f"{name:<{width}}  {value}" for name, value in info.items()))
+    installed = {f"{d.version} in {d.locate_file('')}" for d in metadata.distributions(name="ultralytics")}
+    if len(installed) > 1:
+        LOGGER.warning(
+            f"several packages named ultralytics are installed: {', '.join(sorted(installed))}; {PACKAGE_ROOT} is "
+            "imported. Remove the others: pip uninstall ultralytics, then pip install -e . in this repository"
+        )
     return info
