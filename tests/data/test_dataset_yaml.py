@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,17 @@ def test_several_roots_lists_and_order(small_set):
     assert load_dataset_config(file, ["train"]).splits["train"] == (small_set / "images",)
 
 
+def test_hidden_images_are_left_out_and_counted(small_set, caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.LOGGER.propagate", True)
+    for name in ("._000.jpg", ".ipynb_checkpoints/000-checkpoint.jpg", "in/.thumbnails/000.jpg", ".DS_Store"):
+        (small_set / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(small_set / "images" / "000.jpg", small_set / "images" / name)
+    (small_set / "images" / "in" / "loop").symlink_to("..")
+    with caplog.at_level("INFO"):
+        assert len(list_images([small_set / "images"], small_set)) == 6
+    assert "3 hidden images and folders are left out, such as" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("image", "label"),
     [
@@ -48,6 +60,7 @@ def test_several_roots_lists_and_order(small_set):
         ("/images/d/images/a.b.jpg", "/images/d/labels/a.b.txt"),
         ("/d/train/a.jpg", "/d/train/a.txt"),
         ("/d/images.jpg", "/d/images.txt"),
+        ("/", "/.txt"),
     ],
 )
 def test_label_file(image, label):

@@ -224,24 +224,25 @@ def _has_room(cache: str, shapes: Iterable[tuple[int, int]], free: float) -> boo
 
 
 def fill_disk_cache(labels: Sequence[ImageLabels]) -> bool:
-    """Write decoded copies, `a.jpg.npy`, of all images that have none. Return False if that is not possible."""
+    """Write decoded copies, `a.jpg.npy`, of all images that have none. Return False if there is no room for them."""
     missing = [item for item in labels if _open_copy(item.file, item.shape) is None]
 
-    def write(item: ImageLabels) -> None:
+    def write(item: ImageLabels) -> OSError | None:
         key, image = _copy_key(item.file), read_image(item.file)
-        with atomic_write(f"{item.file}.npy", shared=True) as stream:
-            np.save(stream, image)
-            stream.write(key)
+        try:
+            with atomic_write(f"{item.file}.npy", shared=True) as stream:
+                np.save(stream, image)
+                stream.write(key)
+        except OSError as error:  # a read-only folder, a name that is too long
+            return error
 
-    try:
-        free = shutil.disk_usage(missing[0].file.parent).free if missing else 0
-        if not _has_room("disk", [item.shape for item in missing], free):
-            return False
-        with ThreadPoolExecutor(THREADS) as threads:
-            list(threads.map(write, missing))
-    except OSError as error:  # a read-only data set, for example
-        LOGGER.warning(f"cache=disk is disabled: {error}")
+    free = shutil.disk_usage(missing[0].file.parent).free if missing else 0
+    if not _has_room("disk", [item.shape for item in missing], free):
         return False
+    with ThreadPoolExecutor(THREADS) as threads:
+        failed = [error for error in threads.map(write, missing) if error]
+    if failed:
+        LOGGER.warning(f"cache=disk: {len(failed)} images are read as usual, their copies cannot be saved: {failed[0]}")
     return True
 
 

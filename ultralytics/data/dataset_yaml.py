@@ -114,13 +114,18 @@ def list_images(sources: Iterable[Path], root: Path) -> list[Path]:
     Lists may name hidden files; they are relative to their own folder, else to `root`. Files in lists need not exist.
     """
     found: dict[Path, None] = {}
+    hidden: list[os.DirEntry] = []
     for source in sources:
         if source.is_dir():
-            found.update(dict.fromkeys(list_files(source, IMAGE_SUFFIXES)))
+            found.update(dict.fromkeys(list_files(source, IMAGE_SUFFIXES, hidden=hidden)))
         else:
             for line in filter(None, map(str.strip, read_text(source, DataError, guess=True).splitlines())):
                 beside = source.parent / line
                 found[Path(os.path.abspath(beside if os.path.exists(beside) else root / line))] = None
+    if hidden := [
+        entry.path for entry in hidden if entry.name.lower().endswith(IMAGE_SUFFIXES) or os.path.isdir(entry)
+    ]:
+        LOGGER.info(f"{len(hidden)} hidden images and folders are left out, such as {hidden[0]}")
     if not found:
         places = ", ".join(map(str, sources))
         raise DataError(f"no images in {places}; looked for files ending in {' '.join(IMAGE_SUFFIXES)}")

@@ -203,6 +203,8 @@ def _opencv_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _unreadable(path: str | os.PathLike, error: BaseException) -> DataError:
+    if isinstance(error, DataError):
+        return DataError(f"{path}: {str(error).removeprefix(f'{path}: ')}")
     hint = "cut it into tiles" if isinstance(error, Image.DecompressionBombError) else "replace or remove the file"
     return DataError(f"{path}: damaged, truncated or too large image ({error}); {hint}")
 
@@ -235,10 +237,11 @@ def _to_bgr(image: Image.Image) -> np.ndarray:
 def to_bgr(image: np.ndarray | Image.Image) -> np.ndarray:
     """Convert a PIL image or uint8 array, gray (H, W), BGR (H, W, 3) or BGRA (H, W, 4), to uint8 BGR (H, W, 3)."""
     if isinstance(image, Image.Image):
+        name = getattr(image, "filename", "") or "source"
         try:
-            return pillow_to_bgr(image)  # reads the file only now
+            return pillow_to_bgr(image, name)  # reads the file only now
         except PILLOW_ERRORS as error:
-            raise _unreadable(getattr(image, "filename", "") or "source", error) from error
+            raise _unreadable(name, error) from error
     channels = image.shape[2] if image.ndim == 3 else 1
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in (1, 3, 4) or image.size == 0:
         raise DataError(

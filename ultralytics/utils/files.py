@@ -54,11 +54,11 @@ def atomic_write(path: str | Path, *, shared: bool = False) -> Iterator[BinaryIO
         raise
 
 
-def walk(root: str | Path) -> Iterator[tuple[Path, list[str]]]:
+def walk(root: str | Path, hidden: list[os.DirEntry] | None = None) -> Iterator[tuple[Path, list[str]]]:
     """Yield every folder from `root` down with its sorted file names, without hidden folders and files.
 
-    Links to folders are followed after the others, and each real folder is visited once, none above `root`: links that
-    form loops end. A folder that cannot be read is a warning.
+    Those are appended to `hidden`. Links to folders are followed after the others, and each real folder is visited
+    once, none above `root`: links that form loops end. A folder that cannot be read is a warning.
     """
     seen = {_identity(parent) for parent in Path(os.path.realpath(root)).parents}
     waiting, links = [Path(root)], []
@@ -68,11 +68,14 @@ def walk(root: str | Path) -> Iterator[tuple[Path, list[str]]]:
             if (identity := _identity(folder)) in seen:
                 continue
             with os.scandir(folder) as scan:
-                entries = sorted((e for e in scan if not e.name.startswith(".")), key=lambda entry: entry.name)
+                listed = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
             LOGGER.warning(f"{folder}: left out, the folder cannot be read ({error.strerror})")
             continue
         seen.add(identity)
+        entries = [entry for entry in listed if not entry.name.startswith(".")]
+        if hidden is not None:
+            hidden += [entry for entry in listed if entry.name.startswith(".")]
         folders = [e for e in entries if (os.path.isdir(e) if e.is_symlink() else e.is_dir())]
         links += [Path(entry) for entry in folders if entry.is_symlink()]
         waiting += [Path(entry) for entry in reversed(folders) if not entry.is_symlink()]
@@ -85,10 +88,12 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def list_files(root: str | Path, suffixes: tuple[str, ...], *, recursive: bool = True) -> list[Path]:
+def list_files(
+    root: str | Path, suffixes: tuple[str, ...], *, recursive: bool = True, hidden: list[os.DirEntry] | None = None
+) -> list[Path]:
     """Return the files of `walk` with one of the suffixes, in any case."""
     found = []
-    for folder, names in walk(root):
+    for folder, names in walk(root, hidden):
         found += [folder / name for name in names if name.lower().endswith(suffixes)]
         if not recursive:
             break
