@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from tests.engine.fakes import TinyTrainer, results, tiny_options
+from ultralytics.data.build import EpochLoader
+from ultralytics.data.dataset import epoch_order
 from ultralytics.engine import train_setup
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.train_state import NonFiniteLossError, TrainingInterrupted
@@ -80,6 +82,45 @@ def test_resume_keeps_the_options_of_the_run_and_needs_more_epochs(tmp_path):
     longer.train()
     assert (longer.args.lr0, longer.args.batch) == (0.02, 2)
     assert [row["epoch"] for row in results(longer.save_dir)] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        (lambda text: b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode(), ["1", "2", "3"]),  # a spreadsheet's
+        (lambda text: text.replace("\n1,", "\n1.0,").encode(), ["1", "2", "3"]),
+        (lambda text: text.partition("\n")[2].encode(), ["3"]),  # without titles
+        (lambda text: text.replace(",", ";").replace(".", ",").encode(), ["3"]),
+        (lambda text: text.encode("utf-16")[2:], ["3"]),
+        (lambda text: b"\xff" + text.encode(), ["3"]),
+        (lambda text: text.replace("0.1", "n/a", 1).encode(), ["3"]),
+        (lambda text: b"", ["3"]),
+        (None, ["3"]),  # a folder
+    ],
+)
+def test_results_changed_by_other_programs(tmp_path, caplog, content, kept):
+    trainer = run(tmp_path, epochs=2)
+    file = trainer.files.results
+    text = file.read_text()
+    file.unlink()
+    file.write_bytes(content(text)) if content else file.mkdir()
+    resume(tmp_path, trainer.last, epochs=3).train()
+    assert [row["epoch"] for row in results(trainer.save_dir)] == kept
+    assert ("results.csv: cannot be read" in caplog.text) == (trainer.save_dir / "results_damaged.csv").exists()
+    assert len(kept) == 3 or (trainer.save_dir / "results_damaged.csv").exists()
+
+
+def test_a_callback_stops_the_run_by_the_published_name(tmp_path, caplog):
+    def stop(trainer):
+        assert not trainer.stop
+        trainer.stop = trainer.epoch == 1
+
+    with caplog.at_level("INFO", logger="ultralytics"):
+        trainer = run(tmp_path, {"on_train_epoch_end": stop})
+    assert (trainer.epoch, trainer.stop, len(results(trainer.save_dir))) == (2, True, 2)
+    assert "Stopped early: a callback has set trainer.stop." in caplog.text
+    for event in ("on_train_start", "on_train_batch_end", "on_model_save"):  # the epoch is finished
+        assert run(tmp_path, {event: lambda trainer: setattr(trainer, "stop", True)}).epoch == 1
 
 
 def test_resume_without_a_checkpoint_continues_the_newest_run(tmp_path):
@@ -245,6 +286,45 @@ def test_out_of_memory_is_explained_and_the_run_resumes_with_a_smaller_batch(tmp
     assert done[:5] == [(1, 2), (1, 3), (1, 4), (1, 5), (2, 0)] and (resumed.epoch, resumed.updates) == (4, 12)
     with pytest.raises(UserError, match=r"batch=1\. Try a smaller batch.*smaller model\.$"):
         run(tmp_path, {"on_train_batch_start": out_of_memory}, batch=1)
+
+
+def cpu_out_of_memory(trainer):
+    torch.empty(1 << 60)
+
+
+def test_out_of_memory_on_the_cpu(tmp_path):
+    with pytest.raises(UserError, match=r"Epoch 1, batch 1: cpu is out of memory with batch=2\."):
+        run(tmp_path, {"on_train_batch_start": cpu_out_of_memory})
+    for sizes in ({"imgsz": 200_000}, {"denoising": 1_000_000}):
+        with pytest.raises(UserError, match=r"training needs more than \d+ GB of memory, \d+ GB are free"):
+            run(tmp_path, **sizes)
+
+
+def test_killed_worker_is_explained_with_the_command_to_resume(tmp_path):
+    class Workers(TinyTrainer):
+        def build_loaders(self):
+            loader = EpochLoader(Numbers(range(9)), batch_size=1, num_workers=1, worker_init_fn=kill_worker)
+            return loader, None
+
+    with pytest.raises(
+        UserError, match=r"a data worker was killed.*memory.*last\.pt is whole\. To resume: yolo train res"
+    ):
+        run(tmp_path, trainer=Workers, close_mosaic=0)
+
+
+class Numbers(list):
+    def set_epoch(self, epoch: int) -> None:
+        """The same numbers in every epoch."""
+
+
+def kill_worker(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_large_seeds(tmp_path):
+    assert run(tmp_path, seed=10**18, epochs=1).epoch == 1
+    orders = [epoch_order(5, seed, 1).tolist() for seed in (0, 10**18, 10**30)]
+    assert orders[0] != orders[1] != orders[2]
 
 
 def test_resume_from_a_moved_checkpoint(tmp_path):

@@ -16,7 +16,7 @@ from ultralytics.data.transforms.geometry import Resize
 from ultralytics.data.verify import scan_split
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.checks import usable_cores
-from ultralytics.utils.errors import DataError
+from ultralytics.utils.errors import DataError, UserError
 
 
 def build_dataset(
@@ -73,6 +73,16 @@ def block_indices(length: int, batch: int) -> list[int]:
 class EpochLoader(DataLoader):
     """DataLoader whose order and random numbers depend on the epoch."""
 
+    def __iter__(self) -> Iterator[dict]:
+        """Yield batches; an error in a worker is raised as it is without workers."""
+        try:
+            yield from super().__iter__()
+        except UserError as error:  # torch has put the traceback of the worker into the message
+            name = f"\n{type(error).__module__}.{type(error).__name__}: "
+            raise type(error)(str(error).rpartition(name)[2].strip()) from None
+        except RuntimeError as error:
+            raise killed_worker(error, self.num_workers) or error from error
+
     def set_epoch(self, epoch: int, done: int = 0) -> None:
         """Set the epoch and skip its first `done` batches; call it before iterating."""
         self.sampler.epoch, self.sampler.start = epoch, done * self.batch_size
@@ -95,6 +105,17 @@ def build_dataloader(
         drop_last=drop_last and len(sampler) >= batch,
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
+    )
+
+
+def killed_worker(error: Exception, workers: int) -> DataError | None:
+    """Return the error to show in place of torch's error for a data worker that was killed; None for other errors."""
+    if "DataLoader worker (pid" not in str(error):
+        return None
+    reason = " ".join(str(error).split()).removeprefix("DataLoader worker ")
+    return DataError(
+        f"a data worker was killed ({reason.rstrip('. ')}), usually because the memory or /dev/shm was full; use fewer "
+        f"workers= than {workers}, or workers=0"
     )
 
 

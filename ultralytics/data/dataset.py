@@ -33,7 +33,7 @@ SINGLE_CLASS = "item"
 
 def epoch_order(length: int, seed: int, epoch: int) -> np.ndarray:
     """Return the shuffled indices (length,) of a training epoch."""
-    generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+    generator = torch.Generator().manual_seed((seed * 100_003 + epoch) % 2**63)
     return torch.randperm(length, generator=generator).numpy()
 
 

@@ -7,13 +7,15 @@ from statistics import linear_regression
 import torch
 from torch import Tensor, nn
 
-from ultralytics.data.dataset import DetectionDataset
+from ultralytics.cfg.options import Options
+from ultralytics.data.dataset import DetectionDataset, available_memory
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.torch_utils import autocast
 
 MEMORY_SHARE = 0.7  # of the free memory; the rest is for fragmentation, crowded images and other programs
 MEASURED_BATCHES = (1, 2, 4, 8, 16)
+PIXEL_BYTES, PAIR_BYTES = 100, 4  # of a pixel (image, stem) and a pair of queries (attention); less than any network
 GB = 1024**3
 
 
@@ -31,6 +33,20 @@ def choose_batch(measure: Callable[[int], int], *, budget: int, images: int) -> 
         return 1
     slope, base = linear_regression(list(needed), list(needed.values()))
     return max(min(int((budget - base) / slope), images), 1) if slope > 0 else max(needed)
+
+
+def check_memory(options: Options) -> None:
+    """Raise UserError for sizes that no detector can train with on this CPU: the system would kill the process.
+
+    Real networks need several times as much for their activations.
+    """
+    tokens = (options.queries or 0) + 2 * (options.denoising or 0)
+    needed = options.batch * (options.imgsz**2 * PIXEL_BYTES + tokens**2 * PAIR_BYTES)
+    if needed > (free := available_memory()):
+        raise UserError(
+            f"imgsz={options.imgsz}, batch={options.batch}, queries={options.queries}, denoising={options.denoising}: "
+            f"training needs more than {needed / GB:.0f} GB of memory, {free / GB:.0f} GB are free; reduce them."
+        )
 
 
 def default_batch() -> int:

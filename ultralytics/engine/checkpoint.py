@@ -27,9 +27,12 @@ from ultralytics.utils.files import (
     UNFINISHED,
     PickledClassesError,
     atomic_write,
+    first_line,
+    increment_path,
     read_plain,
     resumed_weights,
 )
+from ultralytics.utils.tables import read_csv
 
 FORMAT_VERSION = 1
 RESUME_KEYS = ("optimizer", "scheduler", "scaler", "loss_sum")  # needed only to resume
@@ -115,12 +118,24 @@ class RunDir:
             torch.save(kept, stream)
         return file
 
+    def _read_results(self) -> list[dict[str, str]]:
+        """Return the rows of results.csv, also as rewritten by a spreadsheet; move one that cannot be read aside."""
+        try:
+            rows = read_csv(self.results) if self.results.exists() else []
+            for row in rows:
+                row["epoch"] = f"{float(row['epoch']):g}"  # a spreadsheet may write 1.0
+                for value in filter(None, row.values()):
+                    float(value)  # `plot_results` needs numbers
+            return rows
+        except (UserError, KeyError, ValueError, csv.Error) as error:
+            kept = increment_path(self.folder / "results_damaged.csv")
+            os.replace(self.results, kept)
+            LOGGER.warning(f"{self.results}: cannot be read ({first_line(error)}); moved to {kept.name}")
+            return []
+
     def append_results(self, row: Mapping[str, float]) -> None:
         """Append an epoch to results.csv; rows from this epoch on, left by a run before its resume, are dropped."""
-        rows: list[Mapping[str, str]] = []
-        if self.results.exists():
-            with open(self.results, newline="", encoding="utf-8") as file:
-                rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
+        rows = [old for old in self._read_results() if float(old["epoch"]) < row["epoch"]]
         rows.append({key: f"{value:.6g}" if isinstance(value, float) else str(value) for key, value in row.items()})
         columns = dict.fromkeys(key for old in reversed(rows) for key in old)  # a new one is empty in the rows before
         text = io.StringIO()
@@ -162,6 +177,8 @@ def save_checkpoint(path: str | Path, state: dict) -> None:
         with atomic_write(path) as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:  # torch hides the OSError of a failed write behind a RuntimeError
+        if "DataLoader worker" in str(error):  # raised by a signal handler of torch, at any place
+            raise
         raise UserError(
             f"{path}: cannot save the checkpoint ({error.__context__ or error}); an existing file is intact. Free some "
             "space or check the permissions of the folder, then resume."

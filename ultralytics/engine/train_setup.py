@@ -15,7 +15,7 @@ from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.engine import checkpoint as checkpoints
 from ultralytics.engine import train_log
-from ultralytics.engine.autobatch import default_batch, measured_batch
+from ultralytics.engine.autobatch import check_memory, default_batch, measured_batch
 from ultralytics.engine.ddp import batch_per_rank, wrap_ddp
 from ultralytics.engine.optim import Schedule, build_optimizer, freeze_layers, param_groups
 from ultralytics.engine.train_log import RunClock
@@ -100,6 +100,8 @@ class TrainerSetup(TrainState, CallbacksMixin):
         is_auto_batch = self.args.batch == -1
         if is_auto_batch:  # until the model is built and can be measured
             self.args = self.args.replace(batch=default_batch())
+        if self.device.type == "cpu":
+            check_memory(self.args)
         self.dtype = half_dtype(self.device) if self.args.amp else None
         LOGGER.info(f"{self.world_size} x {describe_device(self.device)}; mixed precision {self.dtype or 'off'}")
         with dist.main_first():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import threading
 import time
@@ -16,9 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.options import Options
+from ultralytics.data.build import killed_worker
 from ultralytics.utils import LOGGER, dist
-from ultralytics.utils.errors import UserError
+from ultralytics.utils.errors import DataError, UserError
 from ultralytics.utils.torch_utils import ModelEMA
+
+# Messages of torch, OpenCV and the system, whose classes are RuntimeError, cv2.error and OSError
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|DefaultCPUAllocator|Insufficient memory|bad.alloc|Cannot allocate memory|could not create a "
+    r"(primitive$|memory)|size calculation overflow|integer multiplication overflow",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 class NonFinite(ArithmeticError):
@@ -88,6 +97,15 @@ class TrainState:
         self.stop_reason = ""  # why the run stops before its last epoch
 
     @property
+    def stop(self) -> bool:
+        """Whether the run ends after this epoch; callbacks may set it."""
+        return bool(self.stop_reason)
+
+    @stop.setter
+    def stop(self, value: bool) -> None:
+        self.stop_reason = (self.stop_reason or "a callback has set trainer.stop.") if value else ""
+
+    @property
     def place(self) -> str:
         """Return epoch and batch for messages, from 1."""
         return f"Epoch {self.epoch + 1}, batch {self.batches_done + 1}"
@@ -144,6 +162,19 @@ def check_finite(value: Tensor, what: str, losses: Mapping[str, Tensor] | None =
         parts = ", ".join(f"{name} {loss:.3g}" for name, loss in (losses or {}).items())
         where = " (on another rank)" if finite else ""
         raise NonFinite(f"{what} is {float(value.detach())}{f' ({parts})' if parts else ''}{where}")
+
+
+def explain_failure(state: TrainState, error: Exception) -> UserError | None:
+    """Build the error to show for memory that ran out or a data worker that was killed; None for other errors."""
+    if killed := killed_worker(error, state.args.workers):
+        error = killed
+    if isinstance(error, DataError) and "data worker was killed" in str(error):
+        message = f"{state.place}: {error}."
+        if state.last and state.last.exists():
+            message += f" {state.last} is whole. To resume: yolo train resume={state.last} workers=0"
+        return UserError(message)
+    is_oom = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or OUT_OF_MEMORY.search(str(error))
+    return explain_oom(state) if is_oom and not isinstance(error, UserError) else None
 
 
 def explain_oom(state: TrainState) -> UserError:

@@ -22,7 +22,7 @@ from ultralytics.engine.train_state import (
     NonFiniteLossError,
     TrainingInterrupted,
     check_finite,
-    explain_oom,
+    explain_failure,
 )
 from ultralytics.nn.accelerate import restore
 from ultralytics.utils import LOGGER, dist
@@ -43,8 +43,10 @@ class BaseTrainer(TrainerSetup):
         with dist.process_group(self.device), run_loggers(self.args.loggers, self.callbacks):
             try:
                 return self.run()
-            except torch.cuda.OutOfMemoryError as error:
-                raise explain_oom(self) from error
+            except Exception as error:
+                if explained := explain_failure(self, error):
+                    raise explained from error
+                raise
             finally:
                 if self.files:
                     self.files.unlock()
@@ -57,7 +59,7 @@ class BaseTrainer(TrainerSetup):
         self.callbacks.run("on_pretrain_routine_end", self)
         with Interrupt() as self.interrupt, deterministic_algorithms(self.args.deterministic):
             self.callbacks.run("on_train_start", self)
-            while self.epoch < self.epochs and not self.stop_reason:
+            while self.epoch < self.epochs and not (self.epoch and self.stop):
                 try:
                     self.train_epoch()
                 except NonFinite as error:
@@ -150,17 +152,17 @@ class BaseTrainer(TrainerSetup):
             self.metrics, self.fitness = self.validate()
             is_best = self.stopper.update(self.epoch, self.fitness)
             self.best_fitness = self.stopper.best_fitness
-            self.stop_reason = self.stopper.reason(self.epoch)
+            self.stop_reason = self.stop_reason or self.stopper.reason(self.epoch)
         if self.is_main:
             self.files.append_results(self.results_row())
         self.callbacks.run("on_fit_epoch_end", self)
         self.epoch += 1
-        if self.epoch < self.epochs and not self.stop_reason:
-            # the clocks of the ranks differ
-            self.stop_reason = dist.from_main(self.clock.time_limit_reason(self.args.time))
         self.save_state(best=is_best, numbered=self.args.save_period > 0 and self.epoch % self.args.save_period == 0)
         if self.args.save:
             self.callbacks.run("on_model_save", self)
+        limit = self.args.time if self.epoch < self.epochs else None
+        reasons = dist.gather(self.stop_reason or self.clock.time_limit_reason(limit))  # clocks and callbacks differ
+        self.stop_reason = next(filter(None, reasons), "")
 
     def validate(self) -> tuple[dict[str, float], float]:
         """Validate the averaged weights. Return metrics (columns of results.csv), and the fitness to be maximized."""

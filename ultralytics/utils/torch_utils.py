@@ -120,7 +120,7 @@ def init_seeds(*seed: int) -> None:
     mixed = seed[0] if len(seed) == 1 else int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1)
     random.seed(mixed)
     np.random.seed(mixed % 2**32)
-    torch.manual_seed(mixed)
+    torch.manual_seed(mixed % 2**63)
 
 
 @contextmanager
