@@ -98,7 +98,7 @@ class TrainState:
 
     @property
     def stop(self) -> bool:
-        """Whether the run ends after this epoch; callbacks may set it."""
+        """Return whether the run ends after this epoch; callbacks may set it."""
         return bool(self.stop_reason)
 
     @stop.setter
