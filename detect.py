@@ -7,9 +7,7 @@
 `yolo cfg` lists all options.
 """
 
-from ultralytics import RTDETR
 from ultralytics.cli import run_script
-from ultralytics.utils.errors import UserError
 
 WEIGHTS = "runs/detect/train/weights/best.pt"
 OPTIONS = {"conf": 0.25, "save": True}  # defaults of this script
@@ -17,9 +15,9 @@ OPTIONS = {"conf": 0.25, "save": True}  # defaults of this script
 
 def main(**given: object) -> None:
     """Detect with the options given on the command line."""
+    from ultralytics import RTDETR  # torch is imported after run_script has set up its threads
+
     options = {**OPTIONS, **given}
-    if options.get("source") is None:
-        raise UserError("--source is missing; for example `python detect.py --weights best.pt --source image.jpg`")
     model = RTDETR(options.pop("model", WEIGHTS))
     # one image or frame at a time; each result has boxes.xyxy, boxes.conf and boxes.cls
     for _result in model.predict(stream=True, **options):

@@ -14,7 +14,6 @@
                 project="runs/RT-DETR-train", name="exp")
 """
 
-from ultralytics import RTDETR
 from ultralytics.cli import run_script
 from ultralytics.utils import LOGGER
 from ultralytics.utils.files import resumed_weights
@@ -46,6 +45,8 @@ SHAPES_RECIPE = {
 
 def main(**given: object) -> None:
     """Train with the options of the command line."""
+    from ultralytics import RTDETR  # torch is imported after run_script has set up its threads
+
     is_own_run = bool({"data", "resume"} & set(given))
     options = given if is_own_run else {**SHAPES_RECIPE, **given}
     if not is_own_run:

@@ -10,7 +10,6 @@ post-processing, FPS, file size, and P, R, F1, mAP50, mAP75 and mAP50-95 of ever
 `yolo table runs/detect/val runs/detect/val2`.
 """
 
-from ultralytics import RTDETR
 from ultralytics.cli import run_script
 
 WEIGHTS = "runs/detect/train/weights/best.pt"
@@ -19,6 +18,8 @@ OPTIONS = {"split": "val"}  # defaults of this script
 
 def main(**given: object) -> None:
     """Validate with the options given on the command line."""
+    from ultralytics import RTDETR  # torch is imported after run_script has set up its threads
+
     options = {**OPTIONS, **given}
     model = RTDETR(options.pop("model", WEIGHTS))
     model.val(**options)

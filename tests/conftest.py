@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # test processes share the cores
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 

@@ -270,7 +270,6 @@ def test_scripts_call_the_model(script, line, call):
 @pytest.mark.parametrize(
     ("line", "code", "message"),
     [
-        ("detect.py --weights b.pt", 2, "--source is missing"),
         ("train.py --epoch 3", 2, "did you mean 'epochs'?"),
         ("val.py best.pt", 2, "write model=best.pt"),
         ("train.py --help", 0, "python train.py"),

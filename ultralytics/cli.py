@@ -266,7 +266,12 @@ def run_script(function: Callable[..., object], usage: str, aliases: Mapping[str
 
 
 def run_guarded(action: Callable[[], object]) -> int:
-    """Run `action` and return the exit code. User errors are printed in one line, without a traceback."""
+    """Run `action` and return the exit code. User errors are printed in one line, without a traceback.
+
+    Threads of OpenMP sleep while they wait, unless OMP_WAIT_POLICY is set: spinning ones take the time of other
+    processes. This has an effect only before torch is imported, so scripts import it in their function.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     setup_logging()
     try:
         action()

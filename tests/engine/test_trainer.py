@@ -343,3 +343,13 @@ def test_best_contains_only_averaged_weights(tmp_path):
     assert load_checkpoint(trainer.last.with_name("epoch2.pt"))["optimizer"] is not None  # shared its content before
     resumed = run(tmp_path, resume=str(trainer.last), epochs=3)
     assert resumed.epoch == 3 and load_checkpoint(resumed.best)["optimizer"] is None
+
+
+def test_a_busy_machine_is_a_warning_unless_threads_sleep(monkeypatch, caplog):
+    monkeypatch.setattr("os.getloadavg", lambda: (99.0, 1.0, 1.0), raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    train_setup.warn_if_busy()
+    assert not caplog.records  # tests are run with OMP_WAIT_POLICY=PASSIVE
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    train_setup.warn_if_busy()
+    assert "load average 99.0" in caplog.text and "OMP_WAIT_POLICY=PASSIVE" in caplog.text

@@ -1,6 +1,7 @@
 """Setup of a training run, before its first batch: options, data, model, optimizer, run folder, resume."""
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import Weights, known_names, load_backbone, load_weights
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
-from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.checks import check_imgsz, usable_cores
 from ultralytics.utils.errors import DataError, ModelConfigError, OptionError
 from ultralytics.utils.files import run_dir, write_yaml
 from ultralytics.utils.flops import run_copy
@@ -48,6 +49,16 @@ def multi_scale_sides(imgsz: int) -> range:
     """Return the image sides of `multi_scale` in pixels: multiples of STRIDE from 0.75 to 1.25 of `imgsz`."""
     steps = imgsz // STRIDE
     return range(math.ceil(steps * 0.75) * STRIDE, math.floor(steps * 1.25) * STRIDE + 1, STRIDE)
+
+
+def warn_if_busy() -> None:
+    """Warn if other processes use the cores while the threads of OpenMP spin, which makes both many times slower."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > 1.5 * usable_cores() and torch.get_num_threads() > 1 and "OMP_WAIT_POLICY" not in os.environ:
+        LOGGER.warning(
+            f"load average {load:.1f} on {usable_cores()} cores: start Python with OMP_WAIT_POLICY=PASSIVE, so that "
+            "waiting threads do not take the time of other processes (`yolo` and train.py do so), or OMP_NUM_THREADS=1"
+        )
 
 
 class TrainerSetup(TrainState, CallbacksMixin):
@@ -104,6 +115,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
             check_memory(self.args)
         self.dtype = half_dtype(self.device) if self.args.amp else None
         LOGGER.info(f"{self.world_size} x {describe_device(self.device)}; mixed precision {self.dtype or 'off'}")
+        warn_if_busy()
         with dist.main_first():
             self.train_loader, self.val_loader = self.load_data()
         self.model = self.build_model().to(self.device)
