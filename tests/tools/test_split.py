@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -82,3 +83,15 @@ def test_two_images_with_one_label_file(yolo, folder):
     shutil.copy(folder / "all/images/00002.jpg", folder / "all/images/00002.png")
     code, text = yolo("split", *WORDS, "save=my")
     assert code == 2 and "both have the label file 00002.txt" in text
+
+
+@pytest.mark.parametrize("name", [b"a\nb.jpg", b"\xff.jpg"])
+def test_pipes_are_left_out_and_lists_refuse_names_that_they_cannot_hold(yolo, folder, name):
+    os.mkfifo(folder / "all/images/pipe.jpg")
+    (folder / "all/images/zero.jpg").symlink_to("/dev/zero")
+    (folder / "all/images/00002.jpg").rename(folder / "all/images" / os.fsdecode(name))
+    code, text = yolo("split", *WORDS, "save=my")
+    assert code == 0 and "pipe.jpg: left out" in text and "zero.jpg: left out" in text
+    assert len([*(folder / "my/images").rglob("*.jpg")]) == 6
+    code, text = yolo("split", *WORDS, "save=listed", "mode=list")
+    assert code == 2 and "cannot be in a list; rename the file, or use mode=copy" in text

@@ -1,5 +1,6 @@
 """Run folders, atomic writes, and the readers of YAML and JSON. Weights files: see tests/engine/test_checkpoint.py."""
 
+import json
 import os
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from ultralytics.utils.files import (
     read_bytes,
     read_json,
     read_text,
+    real_path,
     resumed_weights,
     run_dir,
     safe_name,
@@ -143,6 +145,14 @@ def test_two_links_a_folder_are_not_two_to_the_power_of_forty_folders(tmp_path):
         (folder / "b").symlink_to(deeper)
     (folders[-1] / "x.jpg").touch()
     assert len(list_files(folders[0], (".jpg",))) == 1
+
+
+def test_names_that_no_file_has_are_paths_and_text(tmp_path):
+    (tmp_path / "self").symlink_to("self")
+    for name in ("x" * 300, "a\0b", "~nobody/x", str(tmp_path / "self")):
+        assert not os.path.isdir(real_path(name)) and "\0" not in str(real_path(name))
+    file = write_text(tmp_path / "a.json", json.dumps({"file": "\udcff.jpg"}, ensure_ascii=False))
+    assert read_json(file) == {"file": "\udcff.jpg"}
 
 
 def test_only_regular_files_are_read(tmp_path):

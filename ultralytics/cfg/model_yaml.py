@@ -14,7 +14,7 @@ import yaml
 from ultralytics.cfg.plain_data import check_plain, parse_literal, parse_yaml
 from ultralytics.utils import PACKAGE_ROOT
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
-from ultralytics.utils.files import read_text
+from ultralytics.utils.files import read_text, real_path
 
 MODELS_DIR = PACKAGE_ROOT / "cfg" / "models"
 SETTINGS = ("num_queries", "num_denoising")  # keys that configure the decoder
@@ -108,7 +108,7 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
     if not isinstance(folders, (list, tuple)) or not all(isinstance(folder, str) for folder in folders):
         raise ModelConfigError(f"{name}: modules must be a folder or a list of folders, got {folders!r}")
     if folders and not is_data:  # relative to the file
-        data["modules"] = folders = [str((path.parent / Path(folder).expanduser()).resolve()) for folder in folders]
+        data["modules"] = folders = [str(real_path(path.parent / os.path.expanduser(folder))) for folder in folders]
     if data.get("task") not in (None, "detect"):
         raise ModelConfigError(f"{name}: task must be detect, got {data['task']!r}; this package detects objects")
     for key, (low, high) in COUNTS.items():

@@ -116,7 +116,7 @@ def list_images(sources: Iterable[Path], root: Path) -> list[Path]:
     found: dict[Path, None] = {}
     hidden: list[os.DirEntry] = []
     for source in sources:
-        if source.is_dir():
+        if os.path.isdir(source):
             found.update(dict.fromkeys(list_files(source, IMAGE_SUFFIXES, hidden=hidden)))
         else:
             for line in filter(None, map(str.strip, read_text(source, DataError, guess=True).splitlines())):

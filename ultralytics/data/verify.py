@@ -143,7 +143,7 @@ def scan_split(config: DatasetConfig, split: str, *, single_cls: bool = False) -
 
 def _yolo_rows(files: list[Path], nc: int, images: list[Path], shapes: Shapes) -> list[Rows]:
     def read(file: Path, image: Path, shape: tuple[int, int] | None) -> Rows:
-        if shape is None or file.is_file():
+        if shape is None or os.path.isfile(file):
             return Rows() if shape is None else read_yolo_file(file, nc)
         return Rows(problems=[Problem("missing_label", str(image), f"looked for {file}")])
 

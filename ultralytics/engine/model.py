@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -84,7 +85,7 @@ class Model(CallbacksMixin):
             raise ModelConfigError(
                 f"model {self.source!r}: expected a model file (.yaml), weights (.pt) or an exported model"
             )
-        elif not Path(self.source).exists():
+        elif not os.path.exists(self.source):
             raise WeightsError(f"{self.source}: no such file.")
 
     @cached_property

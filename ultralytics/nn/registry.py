@@ -27,7 +27,7 @@ from torch import nn
 from ultralytics.nn.plans import PlanFunction
 from ultralytics.utils import LOGGER, PACKAGE_ROOT
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
-from ultralytics.utils.files import list_files
+from ultralytics.utils.files import list_files, real_path
 
 ADDMODULES = PACKAGE_ROOT / "nn" / "Addmodules"
 VARIABLE = "ULTRALYTICS_MODULES"  # environment variable with further module folders, separated as in PATH
@@ -149,9 +149,9 @@ class Folder:
 def module_folders(extra: Sequence[str | Path] = ()) -> tuple[Path, ...]:
     """Return the folders to search: `extra`, those of the environment variable, and `nn/Addmodules`."""
     named = [*extra, *filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))]
-    folders = [Path(folder).expanduser().resolve() for folder in named]
+    folders = [real_path(folder) for folder in named]
     for path in folders:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise ModelConfigError(
                 f"{path} is not a folder; check modules=, `modules:` in the model file and ${VARIABLE}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.parser import TRACE_SIZE, build_layers, layer_numbers, layer_sources, unread_layers
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
+from ultralytics.utils.files import real_path
 from ultralytics.utils.flops import ModelInfo, model_info
 from ultralytics.utils.torch_utils import initialize_weights
 
@@ -59,8 +61,8 @@ class DetectionModel(nn.Module):
         super().__init__()
         spec = load_model_yaml(cfg)
         settings = {key: value for key, value in (overrides or {}).items() if value is not None}
-        added = [str(Path(folder).expanduser().resolve()) for folder in settings.pop("modules", ())]
-        gone = [folder for folder in spec.modules if spec.from_checkpoint and not Path(folder).is_dir()]
+        added = [str(real_path(folder)) for folder in settings.pop("modules", ())]
+        gone = [folder for folder in spec.modules if spec.from_checkpoint and not os.path.isdir(folder)]
         if gone:
             LOGGER.warning(
                 f"module folder {gone[0]}, recorded with the model, is gone; where it is now: modules=FOLDER"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -75,9 +76,9 @@ def find_runs(
         DataError: a run is neither such a file nor a folder that has it; `expected` describes the folder.
         OptionError: two runs have one name, or there are not as many names as runs.
     """
-    files = [Path(run) if Path(run).is_file() else Path(run) / file for run in runs]
+    files = [Path(run) if os.path.isfile(run) else Path(run) / file for run in runs]
     for run, path in zip(runs, files, strict=True):
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise DataError(f"{run}: no {file} in it; expected {expected}")
     if names is None:
         parts, depth = [path.parent.resolve().parts for path in files], 1
@@ -107,7 +108,7 @@ def read_classes(classes: str | None) -> dict[int, str]:
 
 def list_labeled(images: Path, labels: str | None) -> list[tuple[Path, Path]]:
     """List the images of a folder, each with the path of its label file: below `labels`, or images/... -> labels/..."""
-    if labels and not Path(labels).is_dir():
+    if labels and not os.path.isdir(labels):
         raise DataError(f"labels={labels!r}: no such folder")
     found = list_images([images], images)
     return [(i, Path(labels, i.relative_to(images)).with_suffix(".txt") if labels else label_file(i)) for i in found]
@@ -116,7 +117,7 @@ def list_labeled(images: Path, labels: str | None) -> list[tuple[Path, Path]]:
 def check_empty(save: str) -> Path:
     """Return the folder `save`. Raise DataError if it exists and is not empty."""
     target = Path(save)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if os.path.exists(target) and (not target.is_dir() or any(target.iterdir())):
         raise DataError(
             f"save={save!r}: already exists and is not empty; nothing is overwritten, choose another folder"
         )
@@ -125,7 +126,7 @@ def check_empty(save: str) -> Path:
 
 def check_new(file: str | Path) -> None:
     """Raise DataError if a file exists."""
-    if Path(file).exists():
+    if os.path.exists(file):
         raise DataError(f"save={str(file)!r}: already exists; nothing is overwritten, choose another name")
 
 

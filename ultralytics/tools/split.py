@@ -53,7 +53,10 @@ def command(
     entries = {}
     for split, part in parts.items():
         if mode == "list" and part:
-            lines = (Path(os.path.relpath(image, target)).as_posix() for image, _ in part)
+            lines = [Path(os.path.relpath(image, target)).as_posix() for image, _ in part]
+            readable = (line.strip().encode("utf-8", "replace").decode().splitlines() for line in lines)
+            if odd := [line for line, read in zip(lines, readable, strict=True) if read != [line]]:
+                raise DataError(f"{odd[0]!r}: such a name cannot be in a list; rename the file, or use mode=copy")
             entries[split] = write_text(target / f"{split}.txt", "".join(f"{line}\n" for line in lines)).name
         elif part:
             entries[split] = f"images/{split}"
@@ -74,9 +77,11 @@ def find_pairs(images: Path, labels: str | None) -> Pairs:
     """List the images of a folder, sorted, with their label files."""
     owner: dict[Path, Path] = {}  # image of each label file
     for image, text in list_labeled(images, labels):
-        if owner.setdefault(text, image) != image:
+        if not os.path.isfile(image):
+            LOGGER.warning(f"{image}: left out, is a device, pipe or broken link")
+        elif owner.setdefault(text, image) != image:
             raise DataError(f"{image} and {owner[text]}: both have the label file {text.name}; rename one of them")
-    return [(image, text if text.is_file() else None) for text, image in owner.items()]
+    return [(image, text if os.path.isfile(text) else None) for text, image in owner.items()]
 
 
 def split_pairs(pairs: Pairs, ratios: Sequence[float], seed: int) -> list[Pairs]:

@@ -54,6 +54,11 @@ def atomic_write(path: str | Path, *, shared: bool = False) -> Iterator[BinaryIO
         raise
 
 
+def real_path(path: str | Path) -> Path:
+    """Return the absolute path, with `~` expanded and links followed; for names that no file can have, as given."""
+    return Path(os.path.realpath(os.path.expanduser(str(path).replace("\0", "\\0"))))
+
+
 def walk(root: str | Path, hidden: list[os.DirEntry] | None = None) -> Iterator[tuple[Path, list[str]]]:
     """Yield every folder from `root` down with its sorted file names, without hidden folders and files.
 
@@ -181,7 +186,7 @@ def write_text(path: str | Path, text: str) -> Path:
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file) as stream:
-        stream.write(text.encode("utf-8"))
+        stream.write(text.encode("utf-8", "backslashreplace"))  # names may not be UTF-8
     return file
 
 

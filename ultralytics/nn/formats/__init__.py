@@ -4,6 +4,7 @@ A format is a module of this folder that defines `FORMAT = ExportFormat(...)`; t
 """
 
 import importlib
+import os
 import pkgutil
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,6 @@ def open_exported(path: str | Path, *, device: str = "cpu", threads: int = 1) ->
     exported = find_format(path)
     if exported is None:
         raise WeightsError(f"{path}: expected an exported model; formats: {', '.join(export_formats())}.")
-    if not Path(path).exists():
+    if not os.path.exists(path):
         raise WeightsError(f"{path}: no such file.")
     return exported.load(Path(path), device, threads)

@@ -12,7 +12,7 @@ from ultralytics.cfg.plain_data import parse_yaml
 from ultralytics.cfg.values import OneOf
 from ultralytics.nn.registry import ADDMODULES, import_folder, module_folders, resolve_module
 from ultralytics.utils.errors import ModelConfigError, UserError
-from ultralytics.utils.files import write_text
+from ultralytics.utils.files import real_path, write_text
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 RESERVED = {*dir(builtins), "nn", "torch", "Tensor", "plans", "register"}  # used in the templates
@@ -32,22 +32,22 @@ def command(module: str, kind: Annotated[str, OneOf(*KINDS)], folder: str | None
         kind: what it is a starting point for.
         folder: where the module file goes, created if missing; None for the package's own folder.
     """
-    target = ADDMODULES if folder is None else Path(folder).expanduser()
+    target = ADDMODULES if folder is None else real_path(folder)
     file, model = target / f"{module}.py", Path(f"rtdetr-{module.lower()}.yaml")
     if not module.isidentifier() or keyword.iskeyword(module) or not module.isascii() or module.startswith("_"):
         raise UserError(f"module={module}: not a valid class name; use letters, digits and '_', such as MyNet")
     if module in RESERVED or parse_yaml(module, "module") != module:
         raise UserError(f"module={module}: this name has another meaning in Python or YAML; choose another")
-    if target.exists() and not target.is_dir():
+    if os.path.exists(target) and not target.is_dir():
         raise UserError(f"folder={folder}: expected a folder, got a file")
     try:
-        found = resolve_module(module, folders=module_folders([target] if target.is_dir() else []))
+        found = resolve_module(module, folders=module_folders([target] if os.path.isdir(target) else []))
     except ModelConfigError:  # the name is free
         pass
     else:
         raise UserError(f"module={module}: {found.origin} defines a module of this name; choose another")
     for path in (file, model):
-        if path.exists():
+        if os.path.exists(path):
             raise UserError(f"{path}: exists already; choose another module= or remove it first")
     values = {
         "name": module,

@@ -1,5 +1,6 @@
 """Read any weights file: tensors by name, with the class names and the model YAML if the file has them."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,7 +69,7 @@ def read_weights(file: str | Path) -> Weights:
 
 def _read_safetensors(file: Path) -> Weights:
     library = require("safetensors", "safetensors", f"{file}: reading it")
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise WeightsError(f"{file}: no such weights file.")
     try:
         with library.safe_open(str(file), "pt") as opened:
