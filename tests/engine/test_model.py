@@ -123,10 +123,11 @@ def test_recorded_recipes_are_not_followed(trained, tmp_path, monkeypatch):
     model = RTDETR(tmp_path / "e.pt")
     runs = (model.val, lambda: model.export(int8=True, format="openvino"))
     for run in (*runs, lambda: RTDETR(tmp_path / "e.pt").train(resume=True, epochs=9)):
-        with pytest.raises(DataError, match=r"images are missing in .*new; give data=data to download them from http"):
+        with pytest.raises(DataError, match=r"e\.pt: records its data set as a dict, which is not followed"):
             run()
-    with pytest.raises(UserError, match="could not be downloaded"):
-        model.val(data=data)
+    for given in ({"data": data}, {"trust": True}):
+        with pytest.raises(UserError, match="could not be downloaded"):
+            model.val(**given)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ class Options:
     model: str | None
     data: str | dict | None
     modules: str | list[str] | None
+    trust: bool
     # Common
     imgsz: Annotated[int | list[int], Range(32)]
     batch: Annotated[int, Range(-1)]  # -1: as many as fit into the memory

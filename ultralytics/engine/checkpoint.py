@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from ultralytics.cfg.model_yaml import KEYS, SECTIONS, SETTINGS
-from ultralytics.cfg.options import Options, get_cfg
+from ultralytics.cfg.options import Options, default_values, get_cfg
+from ultralytics.engine.trust import build_recorded, recorded_data
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats import find_format
 from ultralytics.nn.tasks import DetectionModel
@@ -48,7 +49,8 @@ MAX_EXPANDED = 1 << 26  # bytes of a tensor that repeats its numbers (stride 0),
 CONTENT = {
     "model_yaml": dict, "nc": int, "names": dict, "model": dict, "ema": dict | None, "options": dict | None,
 }  # fmt: skip
-NOT_COMPARED = ("resume", "model", "mode", "task", "project", "name", "exist_ok")  # they only select the run
+RUN_FOLDER = ("project", "name", "exist_ok")
+NOT_COMPARED = ("resume", "model", "mode", "task", "trust", *RUN_FOLDER)  # they only select the run
 
 
 class RunDir:
@@ -260,12 +262,19 @@ def load_network(
     network_class: type[DetectionModel],
     modules: Sequence[str] | None = None,
     origin: str | Path = "model",
+    *,
+    trust: bool = False,
 ) -> DetectionModel:
     """Build the network of a checkpoint in eval mode, with the averaged weights (EMA) where the file has them.
 
-    `origin` is the file, for messages. Raises WeightsError if the weights do not fit the model YAML of the checkpoint.
+    `origin` is the file, for messages. The folders of code that it records are imported with `trust`; see `trust.py`.
+    Raises WeightsError if the weights do not fit the model YAML of the checkpoint.
     """
-    network = network_class(checkpoint["model_yaml"], nc=checkpoint["nc"], overrides={"modules": modules})
+
+    def build(architecture: dict[str, Any]) -> DetectionModel:
+        return network_class(architecture, nc=checkpoint["nc"], overrides={"modules": modules})
+
+    network = build_recorded(build, checkpoint, origin, modules, trust=trust)
     try:
         network.load_state_dict(checkpoint["ema"] or checkpoint["model"])
     except RuntimeError as error:
@@ -275,7 +284,9 @@ def load_network(
     return network.eval()
 
 
-def resolve_network(model: Any, network_class: type[DetectionModel], modules: Sequence[str] | None = None) -> nn.Module:
+def resolve_network(
+    model: Any, network_class: type[DetectionModel], modules: Sequence[str] | None = None, *, trust: bool = False
+) -> nn.Module:
     """Return a network as it is, that of a `Model`, or the network of a model file, weights or an exported model."""
     if not isinstance(model, (nn.Module, str, Path)):
         model = getattr(model, "model", model)  # a `Model` holds its network
@@ -287,7 +298,7 @@ def resolve_network(model: Any, network_class: type[DetectionModel], modules: Se
         return AutoBackend(model)
     if Path(model).suffix.lower() in (".yaml", ".yml"):
         return network_class(str(model), overrides={"modules": modules})
-    return load_network(load_model_weights(model), network_class, modules, model)
+    return load_network(load_model_weights(model), network_class, modules, model, trust=trust)
 
 
 def resume_path(options: Options) -> Path:
@@ -338,10 +349,17 @@ def resume_options(checkpoint: Mapping[str, Any], path: Path, given: Mapping[str
         raise OptionError(f"{path}: contains weights only, no run to resume; use it as model= to start a new run.")
     before = get_cfg(saved)
     options = before.replace(**{key: value for key, value in given.items() if key not in NOT_COMPARED})
+    if not given.get("trust"):
+        changes = {"trust": False, "modules": given.get("modules")}
+        if "data" not in given:
+            changes["data"] = recorded_data(before.data, ("train", "val"), path)
+        if path.parent.name != "weights":  # a new run folder: of the user's choice
+            changes |= {key: given.get(key, value) for key, value in default_values().items() if key in RUN_FOLDER}
+        options = options.replace(**changes)
     if options.batch == -1:  # it was chosen when the run began
         options = options.replace(batch=before.batch)
     for key, value in options.to_dict().items():
-        if key not in MAY_CHANGE and value != getattr(before, key):
+        if key not in (*MAY_CHANGE, *NOT_COMPARED) and value != getattr(before, key):
             raise OptionError(
                 f"{key}={value!r}: a resumed run keeps its {key}={getattr(before, key)!r}. These may change on resume: "
                 f"{', '.join(MAY_CHANGE)}; for a different recipe start a new run from model={path}."

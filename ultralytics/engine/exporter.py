@@ -188,7 +188,8 @@ class Exporter(CallbacksMixin):
         """Run both on the same images. Raise ExportMismatchError outside the bounds of the precision."""
         device = next(spec.network.parameters()).device
         if kind.load is None:
-            exported = load_network(load_model_weights(self.file), type(spec.network)).to(device)
+            modules = spec.network.yaml.get("modules")
+            exported = load_network(load_model_weights(self.file), type(spec.network), modules, self.file).to(device)
         else:
             exported = AutoBackend(self.file, device)
         images = drawn_images(COMPARED, spec.metadata.imgsz)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.model_yaml import load_model_yaml
-from ultralytics.cfg.options import Options, get_cfg
-from ultralytics.data.dataset_yaml import load_dataset_config
+from ultralytics.cfg.options import Options, check_options, get_cfg
 from ultralytics.engine import checkpoint as checkpoints
+from ultralytics.engine.trust import recorded_data
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.metrics.summary_table import SummaryTable, summary_table
 from ultralytics.nn.formats import find_format
@@ -49,6 +49,8 @@ class Model(CallbacksMixin):
         model: a model file (`.yaml`, or the name of one in the package), weights (`.pt`, also published ones, or
             `.safetensors`), or an exported model.
         verbose: log to the terminal.
+        modules: folders with module files, searched when the network is built.
+        trust: import the module folders that the weights record, and use the data set that they record.
 
     Raises:
         ModelConfigError: the model file does not exist or is not valid.
@@ -61,14 +63,17 @@ class Model(CallbacksMixin):
     validator_class: type[BaseValidator]
     predictor_class: type[BasePredictor]
 
-    def __init__(self, model: str | Path, verbose: bool = True) -> None:
+    def __init__(
+        self, model: str | Path, verbose: bool = True, *, modules: str | list[str] | None = None, trust: bool = False
+    ) -> None:
         setup_logging(verbose)
         self.source = str(model)
         self.callbacks = Callbacks()
         self.trainer: BaseTrainer | None = None
         self.predictor: BasePredictor | None = None
         self.metrics: DetMetrics | None = None
-        self.modules: list[str] | None = None  # module folders given as an option
+        self.modules = [modules] if isinstance(modules, str) else modules  # or of the option
+        self.trust = trust
         self.checkpoint: dict[str, Any] | None = None
         self._validated: dict[str, int | None] = {}  # imgsz and batch of the validation that gave `metrics`
         self._loaded = False  # the weights are not those of `source`
@@ -94,10 +99,12 @@ class Model(CallbacksMixin):
         with BUILDING:
             if "model" not in vars(self):
                 if self.checkpoint is None:
-                    self.model = checkpoints.resolve_network(self.source, self.network_class, self.modules)
+                    self.model = checkpoints.resolve_network(
+                        self.source, self.network_class, self.modules, trust=self.trust
+                    )
                 else:
                     settings = self.network_class, self.modules, self.source
-                    self.model = checkpoints.load_network(self.checkpoint, *settings)
+                    self.model = checkpoints.load_network(self.checkpoint, *settings, trust=self.trust)
                     self.checkpoint = {**self.checkpoint, **dict.fromkeys(checkpoints.TENSORS)}  # free memory
             return vars(self)["model"]
 
@@ -132,6 +139,7 @@ class Model(CallbacksMixin):
         """
         self._require_weights("train")
         args = self._options("train", options, model=self.source)
+        options = {**options, **{key: getattr(args, key) for key in ("modules", "trust") if getattr(args, key)}}
         trainer_class = trainer or self.trainer_class
         if not started_by_torchrun() and count_devices(device := checkpoints.resume_device(args)) > 1:
             args = args.replace(device=device)
@@ -146,6 +154,7 @@ class Model(CallbacksMixin):
             if args.save:
                 self._use_checkpoint(self.trainer.best)
         self._validated = {"imgsz": args.imgsz, "batch": args.batch if args.batch > 0 else None}
+        self.trust = self.trust or not args.resume  # the weights are those of this run
         if args.plots and isinstance(self.metrics, DetMetrics) and not rank():
             with reported("summary_table"):
                 self.summary_table().save(self.trainer.save_dir)
@@ -158,7 +167,7 @@ class Model(CallbacksMixin):
         if not args.save:
             raise OptionError("save=False: training on several devices returns its weights in a file; remove it.")
         state = self._state() if self._loaded else None
-        network = state and partial(checkpoints.load_network, state, self.network_class, self.modules)
+        network = state and partial(checkpoints.load_network, state, self.network_class, trust=True)  # built here
         self.metrics, folder = launch(args, trainer_class, self.callbacks, network, given)
         self.trainer = trainer_class(args.replace(device="cpu"))  # not set up: holds the paths and metrics
         files = checkpoints.RunDir(folder)
@@ -325,10 +334,12 @@ class Model(CallbacksMixin):
         else:
             trained = (self.checkpoint or {}).get("options") or {}
         inherited = {key: trained[key] for key in INHERITED.get(mode, ()) if trained.get(key) is not None}
-        fixed = {key: value for key, value in fixed.items() if value is not None}
-        options = get_cfg(overrides={**inherited, **given, **fixed, "mode": mode})
+        own = {"modules": self.modules, "trust": self.trust or None, **fixed}
+        own = {key: value for key, value in own.items() if value is not None and (key in fixed or key not in given)}
+        data = None if "data" in given else inherited.pop("data", None)
+        options = get_cfg(overrides={**check_options(inherited, f"{self.source}: "), **given, **own, "mode": mode})
         setup_logging(options.verbose)
-        if "data" in inherited and "data" not in given and (mode == "val" or options.int8):
-            load_dataset_config(options.data, (options.split,), download=False)
-        self.modules = options.modules or self.modules
-        return options
+        self.modules, self.trust = options.modules, options.trust
+        if data is not None and (mode == "val" or options.int8):
+            data = data if self.trust else recorded_data(data, (options.split,), self.source)
+        return options if data is None else options.replace(data=data)

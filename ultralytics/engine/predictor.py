@@ -134,7 +134,8 @@ class BasePredictor(CallbacksMixin):
             stream: return an iterator instead of a list.
         """
         if model is not None or self.model is None:
-            self.setup_model(resolve_network(model or self.args.model, self.network_class, self.args.modules))
+            given = model or self.args.model
+            self.setup_model(resolve_network(given, self.network_class, self.args.modules, trust=self.args.trust))
         frames = load_source(
             self.args.source if source is None else source,
             batch=1 if self.args.visualize else self.args.batch,  # feature maps are drawn per image

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ultralytics.engine.ddp import batch_per_rank, wrap_ddp
 from ultralytics.engine.optim import Schedule, build_optimizer, freeze_layers, param_groups
 from ultralytics.engine.train_log import RunClock
 from ultralytics.engine.train_state import TrainState
+from ultralytics.engine.trust import build_recorded
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.nn.accelerate import for_training
 from ultralytics.nn.tasks import DetectionModel
@@ -90,9 +92,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
             path, self.checkpoint = checkpoints.find_checkpoint(checkpoints.resume_path(options))
             defaults = default_values()
             changed = {key: value for key, value in options.to_dict().items() if value != defaults[key]}
-            changed = changed if overrides is None else overrides
-            options = checkpoints.resume_options(self.checkpoint, path, changed)
-        self.may_download = not options.resume or "data" in changed  # not by a recipe that a checkpoint records
+            options = checkpoints.resume_options(self.checkpoint, path, changed if overrides is None else overrides)
         super().__init__(options)
         if options.resume and path.parent.name == "weights":  # continue in the same run folder
             self.save_dir = path.parent.parent
@@ -145,7 +145,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         """Read the data YAML and return the training and validation loaders."""
         if self.args.data is None:
             raise OptionError("data: which data set? Write data=shapes.yaml, or the path of your data YAML.")
-        self.data = load_dataset_config(self.args.data, ("train", "val"), download=self.may_download)
+        self.data = load_dataset_config(self.args.data, ("train", "val"))
         return self.build_loaders()
 
     def build_loaders(self) -> tuple[EpochLoader, EpochLoader]:
@@ -176,11 +176,12 @@ class TrainerSetup(TrainState, CallbacksMixin):
 
     def build_model(self) -> nn.Module:
         """Return the network with its initial weights and its loss. In training, `model(batch)` is (loss, items)."""
-        names = dict(self.train_loader.dataset.names)
+        names, options = dict(self.train_loader.dataset.names), self.args
         if self.checkpoint is None:
             model = self.build_new_model(names)
         elif names == self.checkpoint["names"]:
-            model = self.get_model(self.checkpoint["model_yaml"], None, verbose=False)
+            build = partial(self.get_model, weights=None, verbose=False)
+            model = build_recorded(build, self.checkpoint, options.resume, options.modules, trust=options.trust)
         else:
             raise DataError(
                 f"{self.args.data}: a resumed run keeps its classes; expected {self.checkpoint['names']}, got {names}."
@@ -197,19 +198,23 @@ class TrainerSetup(TrainState, CallbacksMixin):
         """Build from the network, YAML or weights in `model`, and load `pretrained` and `backbone_weights`."""
         options = self.args
         weights: Weights | None = None
+        loaded: dict | None = None
         if self.model is not None:
             architecture = self.model.yaml
             weights = Weights(self.model.state_dict(), options.model or "model", known_names(self.model.names))
         elif options.model and Path(options.model).suffix == ".pt":
             loaded = checkpoints.load_model_weights(options.model)
-            architecture, known = loaded["model_yaml"], known_names(loaded["names"])
-            weights = Weights(loaded["ema"] or loaded["model"], options.model, known)
+            weights = Weights(loaded["ema"] or loaded["model"], options.model, known_names(loaded["names"]))
         elif options.model:
             architecture = options.model
         else:
             raise OptionError("model: which model? Write model=rtdetr-r18.yaml, or the path of your YAML or weights.")
         self.is_pretrained = bool(options.pretrained and (weights or isinstance(options.pretrained, str)))
-        model = self.get_model(architecture, weights if options.pretrained else None, verbose=False)
+        build = partial(self.get_model, weights=weights if options.pretrained else None, verbose=False)
+        if loaded is None:
+            model = build(architecture)
+        else:
+            model = build_recorded(build, loaded, options.model, options.modules, trust=options.trust)
         if isinstance(options.pretrained, str):
             load_weights(model, options.pretrained, names=names)
         if options.backbone_weights is not None:

@@ -126,7 +126,7 @@ class BaseValidator(CallbacksMixin):
         self.device = select_device(self.args.device)
         if self.args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
-        model = resolve_network(model, self.network_class, self.args.modules)
+        model = resolve_network(model, self.network_class, self.args.modules, trust=self.args.trust)
         # in training, with `loss`, the weights change between calls
         return (for_inference(model, self.device) if accelerate else model).to(self.device).eval()
 

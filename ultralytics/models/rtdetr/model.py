@@ -26,8 +26,8 @@ class RTDETR(Model):
     validator_class = RTDETRValidator
     predictor_class = RTDETRPredictor
 
-    def __init__(self, model: str | Path = "rtdetr-l.yaml", verbose: bool = True) -> None:
-        super().__init__(model, verbose)
+    def __init__(self, model: str | Path = "rtdetr-l.yaml", verbose: bool = True, **options: Any) -> None:
+        super().__init__(model, verbose, **options)
 
     @property
     def trainer_class(self) -> type[RTDETRTrainer]:
