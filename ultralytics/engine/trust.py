@@ -1,6 +1,6 @@
 """What a weights file records beside its numbers: folders of code, and a data set. Shown, and followed when asked for.
 
-The rule: somebody's file runs no code of a folder that it names, and downloads nothing. A user who means it passes
+The rule: a file from elsewhere runs no code of a folder that it names, and downloads nothing. To allow it, pass
 `modules=FOLDER` or `data=FILE`, or `trust=True`, which follows everything that the file records.
 """
 
