@@ -86,6 +86,15 @@ def test_weights_are_held_once(trained):
     assert model.checkpoint["options"]["imgsz"] == QUICK["imgsz"]
 
 
+def test_a_model_is_shown_as_a_table(tiny):
+    model = RTDETR(tiny)
+    assert repr(model) == f"RTDETR({str(tiny)!r})" and "model" not in vars(model)
+    assert (
+        "80: 0, 1, 2" in (html := model._repr_html_())
+        and f"{sum(p.numel() for p in model.model.parameters()):,}" in html
+    )
+
+
 def test_saved_and_fused_networks_predict_the_same(trained, tmp_path):
     trained.save(tmp_path / "copy.pt")
     model, image = RTDETR(tmp_path / "copy.pt"), np.full((50, 80, 3), 128, np.uint8)

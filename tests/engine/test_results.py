@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -105,6 +106,18 @@ def test_plot_takes_what_published_code_passes(tmp_path, monkeypatch):
     ):
         with pytest.raises(UserError, match=message):
             result.plot(**wrong)
+
+
+def test_notebooks_show_the_picture(monkeypatch):
+    shown = []
+    display = SimpleNamespace(Image=lambda data: data, display=shown.append)
+    shell = SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell, display=display))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    results().show(labels=False)
+    shown.append(results()._repr_png_())
+    decoded = [cv2.imdecode(np.frombuffer(data, np.uint8), 1) for data in shown]
+    assert (decoded[0] == results().plot(labels=False)).all() and (decoded[1] == results().plot()).all()
 
 
 def test_save_writes_non_ascii_paths_and_the_default_name(tmp_path, monkeypatch):

@@ -1,11 +1,14 @@
 """Progress lines, remaining time, results.csv and the summary of a run."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
 from tests.engine.fakes import TinyTrainer, results, tiny_options
 from ultralytics.engine import train_log
 from ultralytics.engine.train_log import EpochProgress, RunClock
+from ultralytics.utils import progress
 
 CPU = torch.device("cpu")
 
@@ -31,6 +34,23 @@ def test_log_file_gets_one_line_per_epoch(caplog, now):
         for now[0] in (1, 2):
             bar.update([0.5] if bar.needs_losses else None, boxes=7, images=4, size=64)
     assert caplog.messages == [" 1/10  giou 0.500  left 0:00:18  4.0 img/s  7 boxes  64px"]
+
+
+def test_a_log_file_has_a_line_at_least_every_minute(caplog, now):
+    clock, times = RunClock(epochs=1, batches=12), {}
+    with caplog.at_level("INFO", logger="ultralytics"), EpochProgress(["giou_loss"], clock, 0, 0, CPU) as bar:
+        for _ in range(12):
+            now[0] += 25
+            bar.update([0.5] if bar.needs_losses else None, boxes=7, images=4, size=64)
+            times.setdefault(len(caplog.messages), now[0])
+    starts = list(times.values())
+    assert "1/1  batch 2/12  giou 0.500" in caplog.messages[0] and len(caplog.messages) > 5
+    assert max(after - before for before, after in pairwise(starts)) <= 60
+    caplog.clear()
+    with caplog.at_level("INFO", logger="ultralytics"):
+        for _ in progress(range(5), "Validating"):
+            now[0] += 25
+    assert caplog.messages == ["Validating: 2/5", "Validating: 4/5"]
 
 
 @pytest.fixture

@@ -98,6 +98,12 @@ def test_batches_give_the_same_as_single_images():
     assert np.array_equal(metrics.confusion_matrix.matrix, one.confusion_matrix.matrix)
 
 
+def test_metrics_show_their_table():
+    metrics = matched(CASES[2])[0]
+    assert repr(metrics) == metrics.table() and metrics._repr_html_().count("<tr>") == 1 + len(metrics.summary())
+    assert repr(metrics.box).startswith("BoxMetrics(P ") and repr(DetMetrics({0: "cat"})).startswith("Class")
+
+
 def test_f1_has_one_definition(monkeypatch, tmp_path):
     metrics, figures = matched(CASES[2])[0], {}
     monkeypatch.setattr("ultralytics.metrics.detection.save_figure", lambda f, path, *_: figures.update({path.stem: f}))

@@ -65,3 +65,12 @@ def test_read_csv_takes_padded_headings_and_refuses_what_is_none(tmp_path):
         read_csv(file)
     with pytest.raises(UserError, match=r"none\.csv: no such file"):
         read_csv(tmp_path / "none.csv")
+
+
+def test_html_is_escaped():
+    table = Table([Column("a<b"), Column("n", ".2f")], [["x & y", 1.25], ["", None]])
+    assert table.html() == (
+        '<table><tr><th style="text-align: left">a&lt;b</th><th style="text-align: right">n</th></tr>'
+        '<tr><td style="text-align: left">x &amp; y</td><td style="text-align: right">1.25</td></tr>'
+        '<tr><td style="text-align: left"></td><td style="text-align: right">-</td></tr></table>'
+    )

@@ -15,7 +15,6 @@ from itertools import chain, zip_longest
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ultralytics.data.dataset_yaml import DatasetConfig, label_file, list_images
 from ultralytics.data.images import PLUGINS, probe_image
@@ -30,7 +29,7 @@ from ultralytics.data.labels import (
     read_coco_json,
     read_yolo_file,
 )
-from ultralytics.utils import LOGGER, cache_dir
+from ultralytics.utils import LOGGER, cache_dir, progress
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.files import atomic_write
 
@@ -173,7 +172,7 @@ def _read_all(images: list[Path], ids: list[int | str], read_rows: Callable[...,
             return Problem("corrupt", str(image), str(error).removeprefix(f"{image}: "))
 
     with ThreadPoolExecutor(THREADS) as threads:
-        probed = list(tqdm(threads.map(probe, images), f"Reading {split} images", len(images), delay=1))
+        probed = list(progress(threads.map(probe, images), f"Reading {split} images", len(images), delay=1))
     shapes = [None if isinstance(shape, Problem) else shape for shape in probed]
     rows = read_rows(images, shapes)
     labels = [r.labels(*item) for r, *item in zip(rows, images, shapes, ids, strict=True) if item[1]]

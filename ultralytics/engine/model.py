@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from textwrap import shorten
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.dist import rank, started_by_torchrun
 from ultralytics.utils.errors import ModelConfigError, OptionError, UserError, WeightsError, reported
 from ultralytics.utils.flops import ModelInfo
+from ultralytics.utils.tables import Column, Table
 from ultralytics.utils.torch_utils import count_devices
 
 if TYPE_CHECKING:  # imported on first use, by the subclass
@@ -322,6 +324,19 @@ class Model(CallbacksMixin):
         network = self.model
         state = {"model_yaml": network.yaml, "nc": network.nc, "names": network.names}
         return {**state, "model": network.state_dict(), "ema": None}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.source!r})"
+
+    def _repr_html_(self) -> str:  # of notebooks; it builds the network
+        names = list(self.names.values())
+        facts = {
+            "model": self.source,
+            "classes": f"{len(names)}: {shorten(', '.join(names), 200, placeholder=' ...')}",
+            "parameters": f"{sum(p.numel() for p in self.model.parameters()):,}",
+            "device": str(self.device) if not self.is_exported else str(self.model.device),
+        }
+        return Table([Column(type(self).__name__), Column("")], list(facts.items())).html()
 
     def _require_weights(self, method: str) -> None:
         if self.is_exported:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ultralytics.utils.checks import require
+from ultralytics.utils.checks import in_notebook, require
 from ultralytics.utils.errors import DataError, DeviceError, OptionError, did_you_mean
 from ultralytics.utils.files import safe_name, short_name
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xyxy2xywh, xyxy2xywhn
@@ -241,8 +241,14 @@ class Results(_Detections):
         return str(file)
 
     def show(self, **plot_options: Any) -> None:
-        """Show the drawn image in a window until a key is pressed. Options as in `plot`."""
+        """Show the drawn image: in a notebook below the cell, else in a window until a key is pressed.
+
+        Options as in `plot`.
+        """
         self.plot(**plot_options, show=True)
+
+    def _repr_png_(self) -> bytes:  # of notebooks
+        return as_png(self.plot())
 
     def _picture_name(self) -> str:
         name = Path(image_name(self.path))
@@ -345,8 +351,19 @@ def write_image(file: Path, image: np.ndarray) -> None:
     file.write_bytes(data.tobytes())
 
 
+def as_png(image: np.ndarray) -> bytes:
+    """Return a BGR image as the content of a PNG file."""
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
 def show_image(title: str, image: np.ndarray, *, milliseconds: int) -> None:
-    """Show an image in a window until a key is pressed, at most `milliseconds` (0: without limit)."""
+    """Show an image in a notebook, or in a window until a key is pressed, at most `milliseconds` (0: without limit)."""
+    if in_notebook():
+        from IPython.display import Image as Output
+        from IPython.display import display
+
+        display(Output(data=as_png(image)))
+        return
     # checked first, as the window library ends the process without a display
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise DeviceError("show: this machine has no display (DISPLAY is not set); use save=True to write the image")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from ultralytics.cfg.options import Options
 from ultralytics.engine.optim import Schedule
 from ultralytics.engine.train_state import TrainState
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LINE_SECONDS, LOGGER
 from ultralytics.utils.callbacks import Callbacks
 from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
 
@@ -53,35 +52,43 @@ class RunClock:
 
 
 class EpochProgress:
-    """Progress bar of an epoch as a context manager; if stderr is not a terminal, one line at the end of the epoch."""
+    """Progress bar of an epoch as a context manager, in a terminal or notebook; elsewhere lines.
+
+    They come at the end of the epoch and, in a longer one, at least every minute if a batch takes less than half of it.
+    """
 
     def __init__(self, names: Sequence[str], clock: RunClock, epoch: int, done: int, device: torch.device) -> None:
         self.names = [name.removesuffix("_loss") for name in names]
         self.clock, self.epoch, self.done, self.device = clock, epoch, done, device
         self._images, self._started, self._text = 0, time.perf_counter(), ""
-        self._terminal = sys.stderr.isatty() and LOGGER.isEnabledFor(logging.INFO)
+        self._logged = self._started
+        self._epoch = f"{epoch + 1:>{len(str(clock.epochs))}}/{clock.epochs}"
         self._bar = tqdm(
             total=clock.batches,
             initial=done,
-            desc=f"{epoch + 1:>{len(str(clock.epochs))}}/{clock.epochs}",
-            disable=not self._terminal,
+            desc=self._epoch,
+            disable=None if LOGGER.isEnabledFor(logging.INFO) else True,
             dynamic_ncols=True,
             # a narrow terminal cuts off the end
             bar_format="{desc} {percentage:3.0f}%|{bar:8}| {n_fmt}/{total_fmt}{postfix}",
         )
+        self._hidden = self._bar.disable  # closing sets it, too
 
     def __enter__(self) -> EpochProgress:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._bar.close()
-        if not self._terminal and self._text:
-            LOGGER.info(f"{self.epoch + 1:>{len(str(self.clock.epochs))}}/{self.clock.epochs}  {self._text}")
+        if self._hidden and self._text:
+            LOGGER.info(f"{self._epoch}  {self._text}")
 
     @property
     def needs_losses(self) -> bool:
         """Return whether the next update is displayed; reading the losses synchronizes with the GPU, so only then."""
-        due = self._terminal and time.time() - self._bar.last_print_t >= self._bar.mininterval
+        if self._hidden:
+            due = time.perf_counter() - self._logged >= LINE_SECONDS
+        else:
+            due = time.time() - self._bar.last_print_t >= self._bar.mininterval
         return due or self.done + 1 >= self.clock.batches
 
     def update(self, losses: Sequence[float] | None, boxes: int, images: int, size: int) -> None:
@@ -99,6 +106,9 @@ class EpochProgress:
             self._bar.set_postfix_str(self._text, refresh=False)
         self.done += 1
         self._bar.update()
+        if losses is not None and self._hidden and self.done < self.clock.batches:
+            self._logged = time.perf_counter()
+            LOGGER.info(f"{self._epoch}  batch {self.done}/{self.clock.batches}  {self._text}")
 
 
 def optimizer_line(options: Options, model: nn.Module, groups: Sequence[dict], schedule: Schedule) -> str:

@@ -1,7 +1,6 @@
 """Validation: run the model over a labeled split, match its detections, log, draw and save the metrics."""
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
@@ -11,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ultralytics.cfg.options import ConfigLike, resolve_options
 from ultralytics.data.build import build_dataloader, build_dataset
@@ -21,7 +19,7 @@ from ultralytics.metrics.coco_eval import CocoMetrics, coco_annotations, evaluat
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils import LOGGER, dist
+from ultralytics.utils import LOGGER, dist, progress
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz, require
 from ultralytics.utils.errors import DataError, OptionError, reported
@@ -92,9 +90,8 @@ class BaseValidator(CallbacksMixin):
             self.save_dir.mkdir(parents=True, exist_ok=True)
 
         self.callbacks.run("on_val_start", self)
-        hidden = not (args.verbose and sys.stderr.isatty())
         with torch.no_grad():  # not inference mode: tensors that a model caches must be usable in training
-            for index, batch in enumerate(tqdm(self.dataloader, "Validating", leave=False, disable=hidden)):
+            for index, batch in enumerate(progress(self.dataloader, "Validating", shown=args.verbose)):
                 self.callbacks.run("on_val_batch_start", self)
                 with watch("preprocess"):
                     batch = self.preprocess(batch)

@@ -59,6 +59,10 @@ class BoxMetrics:
         """Return precision, recall, AP50 and AP50-95 of the class `ap_class_index[row]`."""
         return self.p[row], self.r[row], self.ap50[row], self.ap[row]
 
+    def __repr__(self) -> str:
+        values = zip(("P", "R", "mAP50", "mAP50-95"), self.mean_results(), strict=True)
+        return f"BoxMetrics({', '.join(f'{key} {value:.3f}' for key, value in values)})"
+
     def plot(self, names: Mapping[int, str], save_dir: str | Path) -> list[Path]:
         """Save BoxPR_curve, BoxF1_curve, BoxP_curve and BoxR_curve (.png) at IoU 0.50, and return their paths."""
         c = self.curves
@@ -191,5 +195,14 @@ class DetMetrics:
 
     def table(self, *, classes: bool = True) -> str:
         """Return the summary as text; only the row `all` without `classes`."""
-        rows = self.summary()[: None if classes else 1]
-        return Table(CLASS_COLUMNS, [list(row.values()) for row in rows]).text()
+        return self._table(classes).text()
+
+    def _table(self, classes: bool = True) -> Table:
+        rows = self.summary()[: None if classes else 1] if hasattr(self, "box") else []
+        return Table(CLASS_COLUMNS, [list(row.values()) for row in rows])
+
+    def __repr__(self) -> str:
+        return self.table()
+
+    def _repr_html_(self) -> str:  # of notebooks
+        return self._table().html()

@@ -58,6 +58,9 @@ class SummaryTable:
         """Return both tables and their notes in Markdown."""
         return "\n\n".join([self.model.markdown(), self.classes.markdown(), *NOTES])
 
+    def _repr_html_(self) -> str:  # of notebooks
+        return self.model.html() + self.classes.html()
+
     def latex(self) -> str:
         """Return two floating tables for a document with `\\usepackage{booktabs}`."""
         name = self.model.rows[0][0]

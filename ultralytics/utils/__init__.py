@@ -2,15 +2,20 @@
 
 import logging
 import os
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeVar
 
 __version__ = "0.1.0"
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 ASSETS = PACKAGE_ROOT / "assets"  # two sample images
 LOGGER = logging.getLogger("ultralytics")
+LINE_SECONDS = 30.0  # between lines on progress where no bar is shown: with batches of as long, one a minute
+T = TypeVar("T")
 
 
 def __getattr__(name: str) -> object:
@@ -24,14 +29,41 @@ def cache_dir() -> Path:
     return Path(os.environ.get("ULTRALYTICS_CACHE") or Path.home() / ".cache" / "ultralytics")
 
 
+class TerminalHandler(logging.StreamHandler):
+    """Write warnings and errors to stderr and other lines to stdout, as these are now; escape what they cannot show."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+        super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        return super().format(record).encode(encoding, "backslashreplace").decode(encoding)
+
+
 def setup_logging(verbose: bool = True) -> None:
     """Log messages of the package to the terminal as plain lines. Only entry points call this."""
     if not LOGGER.handlers:
-        handler = logging.StreamHandler()
+        handler = TerminalHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
         LOGGER.addHandler(handler)
         LOGGER.propagate = False
     LOGGER.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def progress(
+    items: Iterable[T], text: str, total: int | None = None, *, shown: bool = True, delay: float = 0
+) -> Iterator[T]:
+    """Yield items under a progress bar in a terminal or notebook; elsewhere log a line at least every minute."""
+    from tqdm.auto import tqdm
+
+    bar = tqdm(items, text, total, leave=False, delay=delay, disable=None if shown else True)
+    last = time.perf_counter()
+    for done, item in enumerate(bar, 1):
+        yield item
+        if shown and bar.disable and time.perf_counter() - last >= LINE_SECONDS:
+            last = time.perf_counter()
+            LOGGER.info(f"{text}: {done}/{bar.total}")
 
 
 class IterableSimpleNamespace(SimpleNamespace):

@@ -19,6 +19,12 @@ PACKAGES = (
 )  # fmt: skip
 
 
+def in_notebook() -> bool:
+    """Return whether this runs in a notebook, of Jupyter or Colab."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return "IPKernelApp" in getattr(shell, "config", ())
+
+
 def require(package: str, pip_name: str, purpose: str) -> ModuleType:
     """Import and return an optional package; MissingPackageError starts with `purpose` and has the pip command."""
     try:

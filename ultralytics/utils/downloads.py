@@ -12,7 +12,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import UserError
@@ -50,7 +50,7 @@ def download(url: str, file: Path) -> Path:
             if done + (answer.length or 0) > limit:
                 raise UserError(f"{url}: {answer.length:,} bytes, expected at most {limit - done:,} (disk space)")
             LOGGER.info(f"Downloading {file.name}")
-            bar = tqdm(total=answer.length, unit="B", unit_scale=True, desc=file.name)
+            bar = tqdm(total=answer.length, unit="B", unit_scale=True, desc=file.name, disable=None)
             with bar, open(part, "ab" if resumed else "wb") as stream:
                 while chunk := answer.read(CHUNK):
                     if (done := done + len(chunk)) > limit:

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 from ultralytics.utils.errors import UserError
@@ -81,6 +82,19 @@ class Table:
             r"    \toprule", f"    {head}", r"    \midrule", *(f"    {line}" for line in body), r"    \bottomrule",
             r"  \end{tabular}", r"\end{table}",
         ])  # fmt: skip
+
+    def html(self) -> str:
+        """Return the table in HTML, as notebooks show it."""
+        sides = ["right" if column.form else "left" for column in self.columns]
+
+        def line(tag: str, cells: Sequence[str]) -> str:
+            shown = zip(cells, sides, strict=True)
+            return "".join(f'<{tag} style="text-align: {side}">{escape(cell)}</{tag}>' for cell, side in shown)
+
+        rows = (
+            f"<tr>{line(tag, cells)}</tr>" for tag, cells in [("th", self.titles), *(("td", c) for c in self.cells)]
+        )
+        return f"<table>{''.join(rows)}</table>"
 
     def csv(self) -> str:
         """Return CSV with unformatted numbers; None and nan are empty cells."""

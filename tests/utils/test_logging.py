@@ -1,0 +1,32 @@
+"""Lines of the log: where they are written, and in which encoding."""
+
+import io
+import logging
+import sys
+
+import pytest
+
+from ultralytics.utils import LOGGER, setup_logging
+
+
+@pytest.fixture
+def logger(monkeypatch):
+    monkeypatch.setattr(LOGGER, "handlers", [])
+    monkeypatch.setattr(LOGGER, "propagate", LOGGER.propagate)
+    setup_logging()
+    yield LOGGER
+    LOGGER.setLevel(logging.NOTSET)
+
+
+def test_lines_are_written_to_stdout_and_warnings_to_stderr(logger, capsys):
+    logger.info("loss 0.5")
+    logger.warning("no labels")
+    logger.error("failed")
+    assert capsys.readouterr() == ("loss 0.5\n", "no labels\nfailed\n")
+
+
+def test_a_stream_without_the_characters_gets_escapes(logger, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    logger.info("猫 ± \udcff")
+    assert stream.buffer.getvalue() == b"\\u732b \\xb1 \\udcff\n"
