@@ -33,7 +33,7 @@ def test_habits_of_published_files(small_set):
 
 
 def test_several_roots_lists_and_order(small_set):
-    (small_set / "list.txt").write_text("./images/002.jpg\n\nimages/001.jpg\n")
+    (small_set / "list.txt").write_text("./images/002.jpg\n\nimages\\001.jpg\n")
     config = load_dataset_config({**GOOD, "path": small_set, "train": ["list.txt", "images"]})
     names = [file.name for file in list_images(config.splits["train"], config.root)]
     assert names == ["002.jpg", "001.jpg", "000.jpg", "003.jpg", "004.jpg", "005.jpg"]
@@ -88,6 +88,8 @@ def test_label_file(image, label):
         ({"path": "/absent"}, "does not exist"),
         ({"path": 3}, "path: expected a path, got 3"),
         ({"train": ["images", {"a": 1}]}, "train: expected a path or a list of paths, got {'a': 1}"),
+        ({"train": ["images", None]}, "train: expected a path or a list of paths, got None"),
+        ({"train": "x" * 300, "path": "y" * 300}, "was not found"),
         ({"annotations": {"train": 5}}, "train: expected a path, got 5"),
         ({"val": "pictures", "generate": "squares"}, "generate: expected shapes or shapes8, got 'squares'"),
         ({"val": "pictures", "download": "import os"}, "Programs in a YAML are not run"),

@@ -78,7 +78,7 @@ def test_encodings_of_lists_and_labels(tmp_path, encoding, monkeypatch, caplog):
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_bytes("图像/猫.jpg\n".encode(encoding))
         assert read_text(tmp_path / name, guess=True) == "图像/猫.jpg\n"
-    assert len(caplog.messages) == (1 if "gb" in encoding else 0)
+    assert len(set(caplog.messages)) == (1 if "gb" in encoding else 0)
     assert not caplog.messages or "a.txt: not UTF-8 text, read as gb18030" in caplog.text
     (tmp_path / "a.xml").write_bytes(f'<?xml version="1.0" encoding="{encoding}"?><a>猫</a>'.encode(encoding))
     assert read_text(tmp_path / "a.xml", guess=True).endswith("猫</a>")

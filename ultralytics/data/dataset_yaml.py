@@ -9,7 +9,7 @@ from reprlib import repr as short
 from ultralytics.cfg.plain_data import read_yaml
 from ultralytics.data import converter, synthetic
 from ultralytics.data.images import IMAGE_SUFFIXES
-from ultralytics.data.labels import read_coco_json
+from ultralytics.data.labels import find_image, read_coco_json
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, cache_dir
 from ultralytics.utils.errors import DataError, did_you_mean
 from ultralytics.utils.files import list_files, read_text
@@ -72,7 +72,7 @@ def load_dataset_config(
     _check_paths({"path": content.get("path"), **jsons}, where, "a path")
     _check_paths({split: content.get(split) for split in SPLITS}, where, "a path or a list of paths", lists=True)
     root = _find_root(file, content)
-    annotations = {split: root / path for split, path in jsons.items()}
+    annotations = {split: root / path for split, path in jsons.items() if path}
     entries = {s: v if isinstance(v, (list, tuple)) else [v] for s in SPLITS if (v := content.get(s))}
     if not all(os.path.exists(root / entry) for split in splits for entry in entries.get(split, ())):
         _make(root, content, where, download=download, own=file is not None and file.parent == DATASET_YAMLS)
@@ -82,7 +82,9 @@ def load_dataset_config(
             raise DataError(f"{where}: no `{split}:` entry, got {list(paths) or 'none'}; add its image folder")
         for path in paths[split]:
             if not os.path.exists(path):
-                here = ", ".join(sorted(p.name for p in root.iterdir())[:12]) if root.is_dir() else "does not exist"
+                here = (
+                    ", ".join(sorted(p.name for p in root.iterdir())[:12]) if os.path.isdir(root) else "does not exist"
+                )
                 raise DataError(
                     f"{where}: {split}: {short(content[split])} was not found: looked for {path}. The data set's root "
                     f"is {root} ({here or 'empty'}); correct `path:` or `{split}:`"
@@ -119,9 +121,11 @@ def list_images(sources: Iterable[Path], root: Path) -> list[Path]:
         if os.path.isdir(source):
             found.update(dict.fromkeys(list_files(source, IMAGE_SUFFIXES, hidden=hidden)))
         else:
-            for line in filter(None, map(str.strip, read_text(source, DataError, guess=True).splitlines())):
-                beside = source.parent / line
-                found[Path(os.path.abspath(beside if os.path.exists(beside) else root / line))] = None
+            lines = filter(None, map(str.strip, read_text(source, DataError, guess=True).splitlines()))
+            for number, line in enumerate(lines, 1):
+                if "\0" in line:
+                    raise DataError(f"{source}: path {number} has a NUL character, {short(line)}; expected a text file")
+                found[Path(os.path.abspath(find_image(line, (source.parent, root))))] = None
     if hidden := [
         entry.path for entry in hidden if entry.name.lower().endswith(IMAGE_SUFFIXES) or os.path.isdir(entry)
     ]:
@@ -154,7 +158,7 @@ def _check_keys(content: Mapping, known: Iterable[str], where: str) -> None:
 def _check_paths(entries: Mapping, where: str, expected: str, *, lists: bool = False) -> None:
     for key, entry in entries.items():
         for path in entry if lists and isinstance(entry, (list, tuple)) else [entry]:
-            if path is not None and not isinstance(path, (str, os.PathLike)):
+            if not isinstance(path, (str, os.PathLike)) and (path is not None or path is not entry):
                 raise DataError(f"{where}: {key}: expected {expected}, got {short(path)}")
 
 

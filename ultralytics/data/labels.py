@@ -55,7 +55,7 @@ def image_ids(images: Sequence[Path]) -> list[int | str]:
         >>> image_ids([Path("a/007.jpg"), Path("b/cat.jpg")]), image_ids([Path("a/1.jpg"), Path("b/01.jpg")])
         ([7, 'cat'], ['a/1.jpg', 'b/01.jpg'])
     """
-    ids = [int(image.stem) if image.stem.isdecimal() else image.stem for image in images]
+    ids = [int(image.stem) if image.stem.isdecimal() and len(image.stem) < 19 else image.stem for image in images]
     for depth in range(1, 1 + max(len(image.parts) for image in images)):
         if len(set(ids)) == len(ids):
             break
@@ -286,7 +286,7 @@ def read_coco_json(path: Path, *, named: bool = True) -> CocoJson:
 
 
 def find_image(name: str, folders: Iterable[Path]) -> Path:
-    """Return the file of a COCO file_name, also one with backslashes or the absolute path of another machine."""
+    """Return the file of a name in a list or json, also with backslashes or as absolute path of another machine."""
     windows = PureWindowsPath(name)
     absolute = windows.is_absolute() or name.startswith("/")
     names = dict.fromkeys([name, windows.as_posix(), *([windows.name] if absolute else [])])

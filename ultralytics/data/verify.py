@@ -125,7 +125,7 @@ def scan_split(config: DatasetConfig, split: str, *, single_cls: bool = False) -
         ids = image_ids(images)
         files, place = [*images, *texts], texts[0].parent
     # Two data sets may share a folder of labels.
-    cache = place.with_name(f"{place.name}-{_digest(*folders)}.cache.npz")
+    cache = place.parent / f"{place.name}-{_digest(*folders)}.cache.npz"
     if not os.access(cache.parent, os.W_OK):  # a read-only data set
         cache = cache_dir() / "labels" / f"{_digest(cache.parent)}-{cache.name}"
     installed = [find_spec(module) is not None for _, module, _ in PLUGINS.values()]  # images that could not be read

@@ -51,7 +51,7 @@ def command(
         names = read_classes(classes)
         found, problems = read_folder(Path(images), labels, len(names))
     content = coco_annotations(found, names)
-    write_text(target, json.dumps(content, ensure_ascii=False))
+    write_text(target, json.dumps(content))
     log_problems(problems)
     LOGGER.info(f"{target}: {len(found)} images, {len(content['annotations'])} boxes, {len(names)} classes")
 
