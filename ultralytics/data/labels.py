@@ -53,7 +53,7 @@ def image_ids(images: Sequence[Path]) -> list[int | str]:
 
     Examples:
         >>> image_ids([Path("a/007.jpg"), Path("b/cat.jpg")]), image_ids([Path("a/1.jpg"), Path("b/01.jpg")])
-        ([7, 'cat'], ['a/1.jpg', 'b/01.jpg'])
+        ([7, 'cat'], ['1.jpg', '01.jpg'])
     """
     ids = [int(image.stem) if image.stem.isdecimal() and len(image.stem) < 19 else image.stem for image in images]
     for depth in range(1, 1 + max(len(image.parts) for image in images)):
