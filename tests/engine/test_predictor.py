@@ -198,10 +198,11 @@ def test_videos_are_saved_as_videos(tmp_path):
 @pytest.mark.parametrize("fps", [211.2183, 1000 / 7, 999.99, 0.004])
 def test_videos_of_odd_frame_rates_are_saved_whole(tmp_path, fps, monkeypatch):
     """A MPEG-4 file has 16 bits for its time base; cameras and converters write any rate."""
-    write_video(tmp_path / "a.avi", 12, "MJPG")
+    name = os.fsdecode(b"\xff")  # not UTF-8
+    write_video(tmp_path / "a.avi", 12, "MJPG").rename(tmp_path / f"{name}.avi")
     monkeypatch.setattr("ultralytics.data.streams.frame_rate", lambda capture: fps)
-    got = predictor(tmp_path, save=True)(tmp_path / "a.avi", FixedModel())
-    capture = cv2.VideoCapture(str(tmp_path / "runs" / "predict" / "a.mp4"))
+    got = predictor(tmp_path, save=True)(tmp_path / f"{name}.avi", FixedModel())
+    capture = cv2.VideoCapture(os.fsencode(tmp_path / "runs" / "predict" / f"{name}.mp4"))
     assert len(got) == sum(capture.grab() for _ in range(20)) == 12
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(max(fps, 0.01), rel=1e-3)
 

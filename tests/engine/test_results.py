@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ultralytics.engine.results import Boxes, Results
-from ultralytics.utils.errors import MissingPackageError, UserError
+from ultralytics.utils.errors import DataError, MissingPackageError, UserError
 
 ROWS = [[10.0, 20.0, 50.0, 60.0, 0.9, 1.0], [-5.0, 30.0, 30.0, 110.0, 0.8, 0.0], [0.0, 0.0, 20.0, 10.0, 0.3, 1.0]]
 SHAPE = (100, 200)
@@ -169,3 +169,11 @@ def test_data_frame(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MissingPackageError, match='pip install "pandas"'):
         results().to_df()
+
+
+@pytest.mark.parametrize("name", ["a.\udcff", "a.xyz", "a.ü", "a.jpg"])
+def test_names_that_opencv_cannot_read_are_errors(tmp_path, name):
+    """OpenCV ends the process for text that is not UTF-8."""
+    image = np.zeros((1, 70_000 if name == "a.jpg" else 9, 3), np.uint8)
+    with pytest.raises(DataError, match="cannot be written"):
+        Results(image, "a.jpg", {0: "a"}).save(tmp_path / name)

@@ -2,6 +2,7 @@
 
 import atexit
 import math
+import os
 import re
 import threading
 import time
@@ -112,11 +113,19 @@ def open_capture(address: str | int) -> cv2.VideoCapture | ScreenCapture:
     """Open a camera, file, stream or screen region; network addresses time out after SILENT_SECONDS."""
     if is_screen(address):
         return ScreenCapture(address)
+    if isinstance(address, int):
+        return cv2.VideoCapture(address)
+    address = opencv_text(address)
     if "://" not in str(address):
         return cv2.VideoCapture(address)
     timeout = int(1000 * SILENT_SECONDS)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout]
     return cv2.VideoCapture(address, cv2.CAP_ANY, limits)
+
+
+def opencv_text(text: str) -> str | bytes:
+    """Return a text that OpenCV can read: names that are not UTF-8, with which it crashes, as bytes."""
+    return os.fsencode(text) if any("\ud800" <= c <= "\udfff" for c in text) else text
 
 
 def frame_rate(capture: cv2.VideoCapture | ScreenCapture) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.options import ConfigLike, Options, resolve_options
 from ultralytics.data.images import stretch
 from ultralytics.data.loaders import Source, load_source
-from ultralytics.data.streams import Frame, writable_rate
+from ultralytics.data.streams import Frame, opencv_text, writable_rate
 from ultralytics.engine.checkpoint import resolve_network
 from ultralytics.engine.results import Results, image_name, show_image, write_image
 from ultralytics.nn.accelerate import for_inference
@@ -84,7 +84,8 @@ class ResultSaver:
             if frame.kind == "video":  # video files are read one by one: the previous one is complete
                 self.close()
             file = self.folder / short_name(stem, ".mp4")
-            video = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), writable_rate(frame.fps), size)
+            name, rate = opencv_text(str(file)), writable_rate(frame.fps)
+            video = cv2.VideoWriter(name, cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
             if not video.isOpened():
                 raise DataError(f"{file}: OpenCV cannot write this video; use save=False save_txt=True, or images")
             self._videos[stem] = video, size

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ultralytics.data.streams import opencv_text
 from ultralytics.utils.checks import in_notebook, require
 from ultralytics.utils.errors import DataError, DeviceError, OptionError, did_you_mean
 from ultralytics.utils.files import safe_name, short_name
@@ -342,7 +343,7 @@ def image_name(path: str) -> str:
 def write_image(file: Path, image: np.ndarray) -> None:
     """Write a BGR image, and create its folder; the suffix chooses the format. Non-ASCII paths work on Windows, too."""
     try:
-        encoded, data = cv2.imencode(file.suffix or ".jpg", image)
+        encoded, data = cv2.imencode(opencv_text(file.suffix or ".jpg"), image)
     except cv2.error:  # also no pixels
         encoded = False
     if not encoded:
@@ -367,5 +368,5 @@ def show_image(title: str, image: np.ndarray, *, milliseconds: int) -> None:
     # checked first, as the window library ends the process without a display
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise DeviceError("show: this machine has no display (DISPLAY is not set); use save=True to write the image")
-    cv2.imshow(title, image)
+    cv2.imshow(opencv_text(title), image)
     cv2.waitKey(milliseconds)
