@@ -21,16 +21,15 @@ from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats import find_format
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import read_weights
+from ultralytics.nn.weights.torch_files import PickledClassesError, read_plain
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import OptionError, UserError, WeightsError
 from ultralytics.utils.files import (
     RUNS_FOLDER,
     UNFINISHED,
-    PickledClassesError,
     atomic_write,
     first_line,
     increment_path,
-    read_plain,
     resumed_weights,
 )
 from ultralytics.utils.tables import read_csv

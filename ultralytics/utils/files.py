@@ -1,18 +1,13 @@
-"""Read and write files: text, JSON and `torch.save`, write YAML, atomic writes, and the folders of runs.
-
-Files of `torch.save` are read as plain data (tensors, numbers, strings, lists); no code in them is executed.
-"""
+"""Read and write files: text and JSON, write YAML, atomic writes, and the folders of runs."""
 
 import codecs
 import hashlib
 import json
 import locale
 import os
-import pickle
 import re
 import secrets
 import stat
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -22,16 +17,13 @@ from typing import BinaryIO
 import yaml
 
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import UserError, WeightsError
+from ultralytics.utils.errors import UserError
 
 TEXT_LIMIT, JSON_LIMIT, SNIFF = 1 << 28, 1 << 33, 1 << 12  # bytes of a file, and of its start
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 RUNS_FOLDER = Path("runs") / "detect"
 NAME_BYTES = 255  # of a file name on common file systems
 UNFINISHED = ".tmp"  # end of the names of files that are being written
-MAX_COMPRESSED = 1 << 24  # bytes that an archive of torch may save by compression
-OLD_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P"  # pickled magic number of files of torch before 1.6
-CLASS_ERRORS = ("GLOBAL", "Unsupported global", "Unsupported class", "Unsupported operand")  # of torch's safe unpickler
 
 
 @contextmanager
@@ -266,61 +258,6 @@ def resumed_weights(resume: bool | str, project: str | None = None) -> str | Non
     runs = [file for file in found if os.path.isfile(file) and not file.parts[-3].startswith(".")]
     newest = max(runs, key=lambda file: file.stat().st_mtime, default=None)
     return newest and str(newest)
-
-
-class PickledClassesError(WeightsError):
-    """The file has pickled Python classes, not only plain data."""
-
-
-def read_plain(path: str | Path) -> object:
-    """Return the content of a file of `torch.save` on the CPU, if it is plain data.
-
-    Raises PickledClassesError if it has pickled classes, and WeightsError if it is no readable file of `torch.save`.
-    """
-    import torch
-
-    path = Path(path)
-    check_torch_file(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if any(sign in str(error) for sign in CLASS_ERRORS):
-            raise PickledClassesError(
-                f"{path}: has pickled Python classes, which are not loaded because that executes code; expected a "
-                "checkpoint of this package. RTDETR(...) and .load(...) read the weights of published model files, as "
-                f"in RTDETR('{path.name}'); their training cannot be resumed."
-            ) from error
-        raise WeightsError(f"{path}: damaged or not a weights file ({first_line(error)}).") from error
-    except Exception as error:  # whatever an interpreter of damaged bytes may raise
-        raise WeightsError(f"{path}: damaged or not a weights file ({first_line(error)}).") from error
-
-
-def check_torch_file(path: Path) -> None:
-    """Raise WeightsError unless the file is one of `torch.save`, of torch before or after 1.6, with right checksums."""
-    if os.path.isdir(path):
-        raise WeightsError(f"{path}: is a folder, expected a weights file such as {path / 'best.pt'}.")
-    if not os.path.isfile(path):
-        raise WeightsError(f"{path}: no such weights file{'' if path.is_absolute() else f' in {Path.cwd()}'}.")
-    try:
-        with open(path, "rb") as file:
-            head = file.read(16)
-        if head[:2] == b"PK" and zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > os.path.getsize(path) + MAX_COMPRESSED:
-                    raise ValueError("compressed")  # torch compresses only the code of TorchScript
-                if damaged := archive.testzip():  # torch does not check
-                    raise ValueError(f"wrong checksum of {damaged}")
-        elif head[:2] == b"PK":  # the table of contents is at the end
-            raise ValueError("its end is missing")
-    except Exception as error:  # whatever a damaged table of contents may raise
-        raise WeightsError(
-            f"{path}: damaged or not a weights file ({first_line(error)}); copy or download it again."
-        ) from error
-    if head[:2] != b"PK" and not head[2:].startswith(OLD_MAGIC):
-        hint = "; is it a .safetensors file under another name?" if head[8:9] == b"{" else ""
-        raise WeightsError(
-            f"{path}: not a weights file: expected one of torch.save, it starts with {head[:4]!r}{hint}."
-        )
 
 
 def first_line(error: BaseException) -> str:

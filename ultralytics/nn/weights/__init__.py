@@ -1,9 +1,10 @@
 """Weights: read files of several kinds, rename and resize their tensors, and load them with a report.
 
-read      tensors by name from any file, with class names and model YAML
-unpickle  published files that pickle whole objects, read without running their code
-names     naming schemes of other code bases, and the role of each layer that they need
-load      load whatever fits into a model or a backbone
+read         tensors by name from any file, with class names and model YAML
+torch_files  archives and pickles of torch.save, checked before they are read
+unpickle     published files that pickle whole objects, read without running their code
+names        naming schemes of other code bases, and the role of each layer that they need
+load         load whatever fits into a model or a backbone
 """
 
 from ultralytics.nn.weights.load import LoadReport, load_backbone, load_matching, load_weights

@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ultralytics.cfg.plain_data import read_yaml
+from ultralytics.cfg.plain_data import check_plain, read_yaml
 from ultralytics.nn.formats.metadata import Metadata
 from ultralytics.nn.weights.names import OFFICIAL_SIGNS
+from ultralytics.nn.weights.torch_files import PickledClassesError, check_tensors, read_plain
 from ultralytics.nn.weights.unpickle import Placeholder, read_objects
 from ultralytics.utils import LOGGER, PACKAGE_ROOT
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import WeightsError
-from ultralytics.utils.files import PickledClassesError, read_plain
 
 # Keys of files that hold a state_dict. The averaged weights (EMA, DINO's teacher) come first.
 WRAPPERS = ("ema", "model_ema", "teacher", "model", "student", "state_dict", "module", "params", "net", "weights")
@@ -75,7 +75,7 @@ def _read_safetensors(file: Path) -> Weights:
         with library.safe_open(str(file), "pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             header = opened.metadata() or {}
-    except library.SafetensorError as error:
+    except Exception as error:  # those of the library, and whatever its reader of the header may raise
         raise WeightsError(f"{file}: damaged or no safetensors file ({error}).") from error
     if "model_yaml" not in header:
         return Weights(tensors, str(file))
@@ -100,7 +100,9 @@ def _read_torch(file: Path) -> Weights:
         except (TypeError, AttributeError, ValueError) as error:  # attributes that no module has
             raise WeightsError(f"{file}: damaged or not a weights file ({error}).") from error
     entries = content.items() if isinstance(content, Mapping) else ()
-    tensors = {str(name): value for name, value in entries if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in entries if isinstance(name, str) and isinstance(value, Tensor)}
+    check_tensors(tensors.values(), file)
+    check_plain((names, model_yaml), f"{file}: its names or model YAML", WeightsError)
     return Weights(tensors, str(file), _class_names(names), model_yaml if isinstance(model_yaml, Mapping) else None)
 
 
@@ -127,7 +129,7 @@ def _module_tensors(root: Placeholder) -> dict[str, Tensor]:
 def _class_names(value: Any) -> dict[int, str] | None:
     """Return class names by index from a mapping or a list, else None."""
     names = dict(enumerate(value)) if isinstance(value, list | tuple) else value
-    if not isinstance(names, Mapping) or not all(isinstance(k, int) and isinstance(v, str) for k, v in names.items()):
+    if not isinstance(names, Mapping) or not all(type(k) is int and isinstance(v, str) for k, v in names.items()):
         return None
     return known_names(names)
 

@@ -5,7 +5,6 @@ They are read as data: classes become placeholders, and the only functions that 
 """
 
 import pickle
-import pickletools
 import re
 import sys
 import zipfile
@@ -18,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ultralytics.nn.weights.torch_files import RefusedError, check_torch_file, refused
 from ultralytics.utils.errors import WeightsError
-from ultralytics.utils.files import check_torch_file, first_line
+from ultralytics.utils.files import first_line
 
 STORAGES = {
     "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
@@ -43,11 +43,7 @@ DATA = re.compile(
 # Names of torch that a model refers to. Other names of torch or the standard library are refused.
 TORCH = re.compile(r"torch\.(nn|ao\.nn|optim|amp|cuda\.amp|_C\._nn)\..*")
 PYTHON2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # names that protocol 2 writes
-REFUSED_OPCODES = {"EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEXT_BUFFER", "READONLY_BUFFER"}
-
-
-class RefusedError(Exception):
-    """A pickle asks for something that a weights file does not need."""
+MAX_CLASSES = 10_000  # different names in a file
 
 
 def _rebuild_tensor(storage: Any, offset: int, size: tuple, stride: tuple, *rest: Any) -> Tensor:
@@ -99,17 +95,12 @@ class _DataUnpickler(pickle.Unpickler):
 
     def __init__(self, archive: zipfile.ZipFile):
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError("compressed")  # torch does not compress, and a small file could fill the memory
+            raise ValueError("compressed")  # torch does not compress
         self.archive = archive
         self.folder = next(n for n in archive.namelist() if n.endswith("data.pkl")).removesuffix("data.pkl")
         self.classes: dict[str, type[Placeholder]] = {}
         self.storages: dict[str, Tensor] = {}
-        program = archive.read(f"{self.folder}data.pkl")
-        for opcode, argument, _ in pickletools.genops(program):  # check all of them before the first one runs
-            if opcode.name in REFUSED_OPCODES:
-                raise RefusedError(f"for the instruction {opcode.name}")
-            if opcode.name in ("PUT", "LONG_BINPUT") and not 0 <= int(argument) <= len(program):
-                raise RefusedError(f"for a table of {argument} objects")
+        program = archive.read(f"{self.folder}data.pkl")  # `check_torch_file` has checked its instructions
         super().__init__(BytesIO(program))
 
     def find_class(self, module: str, name: str) -> Any:
@@ -121,13 +112,15 @@ class _DataUnpickler(pickle.Unpickler):
         if not allowed and (package in sys.stdlib_module_names or package == "torch"):
             raise RefusedError(f"for {origin}")
         if origin not in self.classes:
+            if len(self.classes) >= MAX_CLASSES:
+                raise RefusedError(f"for more than {MAX_CLASSES} classes")
             self.classes[origin] = type(name.rpartition(".")[2], (Placeholder,), {"origin": origin})
         return self.classes[origin]
 
     def persistent_load(self, pid: Any) -> Tensor:
         kind, dtype, key, *_ = pid
-        if kind != "storage" or not isinstance(dtype, torch.dtype):
-            raise ValueError(f"unknown kind of storage {kind!r}")
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str):
+            raise ValueError("unknown kind of storage")
         if key not in self.storages:
             content = bytearray(self.archive.read(f"{self.folder}data/{key}"))
             self.storages[key] = torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
@@ -141,9 +134,6 @@ def read_objects(path: str | Path) -> Any:
         with zipfile.ZipFile(path) as archive:
             return _DataUnpickler(archive).load()
     except RefusedError as error:
-        raise WeightsError(
-            f"{path}: refused. It asks {error}, which a weights file does not need; none of its code was run. Get the "
-            "file from a trusted source, or save its state_dict in its original environment."
-        ) from error
+        raise refused(path, error) from error
     except Exception as error:  # whatever an interpreter of damaged bytes may raise
         raise WeightsError(f"{path}: damaged or not a weights file ({first_line(error)}).") from error
