@@ -52,7 +52,7 @@ def test_values_are_converted_to_one_form(key, value, kept):
         ("lr0", float("nan"), "got nan (float)"),
         ("scale", 1.0, "scale: expected a number in [0, 1), got 1.0"),
         ("conf", -0.1, "conf: expected a number in [0, 1] or null, got -0.1"),
-        ("plots", 2, "plots: expected True or False, got 2 (int)"),
+        ("save", 2, "save: expected True or False, got 2 (int)"),
         ("amp", "false", "write amp=false without quotes"),
         ("optimizer", "adamx", "one of 'AdamW', 'Adam', 'SGD', 'auto', got 'adamx' (str); did you mean 'Adam'?"),
         ("cache", "rom", "True or False or one of 'ram', 'disk', got 'rom' (str); did you mean 'ram'?"),

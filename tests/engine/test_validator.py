@@ -88,9 +88,9 @@ def test_epochs_of_a_training_have_a_loss_and_write_no_predictions(data, tmp_pat
 
 def test_pictures_and_predictions_are_written(data, tmp_path):
     out = tmp_path / "new" / "out"
-    RTDETRValidator(args=options(data, plots=True, save_json=True, conf=0.5), save_dir=out)(Oracle())
-    curves = {f"Box{kind}_curve.png" for kind in ("PR", "P", "R", "F1")}
-    matrices = {"confusion_matrix.png", "confusion_matrix_normalized.png"}
+    RTDETRValidator(args=options(data, plots="pdf", save_json=True, conf=0.5), save_dir=out)(Oracle())
+    curves = {f"Box{kind}_curve.{suffix}" for kind in ("PR", "P", "R", "F1") for suffix in ("png", "pdf")}
+    matrices = {f"confusion_matrix{kind}.{suffix}" for kind in ("", "_normalized") for suffix in ("png", "pdf")}
     batches = {f"val_batch{i}_{kind}.jpg" for i in range(2) for kind in ("labels", "pred")}
     assert {file.name for file in out.iterdir()} == {*curves, *matrices, *batches, "predictions.json"}
     entries = json.loads((out / "predictions.json").read_text())

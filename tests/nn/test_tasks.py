@@ -37,6 +37,8 @@ def test_published_sizes(name):
 @pytest.mark.parametrize("name", ["x", "resnet101"])
 def test_the_other_files_build(name):
     model = RTDETRDetectionModel(f"rtdetr-{name}.yaml", nc=5)
+    head, *rows = model.table().splitlines()
+    assert "output at 640" in head and len(rows) == len(model.model) and max(map(len, (head, *rows))) <= 120
     assert model.nc == 5 and model.layer_shapes[-1][0] == (1, 300, 9)
 
 

@@ -150,6 +150,33 @@ def test_label_statistics_are_drawn(count, tmp_path):
     assert picture(path).std() > 5
 
 
+def test_figures_have_the_colors_of_pictures_and_outlines_one_center(monkeypatch, tmp_path):
+    figures = []
+    monkeypatch.setattr(fonts, "save_figure", lambda figure, path, **_: figures.append(figure) or path)
+    boxes = np.array([[0.2, 0.3, 0.1, 0.4], [0.8, 0.7, 0.3, 0.2]])
+    plot_labels(boxes, np.array([0, 4]), NAMES, tmp_path / "labels.png")
+    bars, outlines, *_ = figures[0].axes
+    assert [bar.get_facecolor()[:3] for bar in bars.containers[0]] == [colors.figure(i) for i in range(5)]
+    (drawn,) = outlines.collections
+    assert [tuple(edge[:3]) for edge in drawn.get_edgecolor()] == [colors.figure(0), colors.figure(4)]
+    for path, size in zip(drawn.get_paths(), boxes[:, 2:], strict=True):
+        low, high = path.get_extents().get_points()
+        np.testing.assert_allclose([(low + high) / 2, high - low], [[0.5, 0.5], size])
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "svg"])
+def test_figures_are_also_written_for_a_paper(suffix, tmp_path):
+    figure = fonts.new_figure(3, 2)
+    axes, other = figure.subplots(1, 2)
+    axes.set(title="Objects", ylabel="count")
+    other.set_title("mAP50")
+    file = fonts.save_figure(figure, tmp_path / "a.png", also=suffix, titles=False)
+    starts = {"a.png": b"\x89PNG", "a.pdf": b"%PDF", "a.svg": b"<?xml"}
+    assert file.name == "a.png" and {p.name for p in tmp_path.iterdir()} == {"a.png", f"a.{suffix}"}
+    assert all(p.read_bytes().startswith(starts[p.name]) for p in tmp_path.iterdir())
+    assert (axes.get_title(), axes.get_ylabel(), other.get_title(), other.get_ylabel()) == ("", "count", "", "mAP50")
+
+
 @pytest.mark.parametrize("epochs", [1, 50])
 def test_results_are_drawn(epochs, tmp_path):
     file = tmp_path / "results.csv"

@@ -57,7 +57,8 @@ class Options:
     name: str | None
     exist_ok: bool
     save: bool
-    plots: bool
+    plots: Annotated[bool | str, OneOf("pdf", "svg")]
+    plot_titles: bool
     loggers: Annotated[str | list[str] | None, SomeOf("tensorboard", "wandb", "mlflow", "clearml")]
     # Training
     epochs: Positive
@@ -170,6 +171,11 @@ class Options:
             super().__setattr__(key, value)
         elif NO_EFFECT.get(key, ...) != value:
             raise FrozenInstanceError(f"{key}: options are read-only; write args = args.replace({key}={value!r})")
+
+    @property
+    def figure_style(self) -> dict[str, object]:
+        """Return the arguments of `save_figure`: a format beside PNG, and whether there are titles."""
+        return {"also": self.plots if isinstance(self.plots, str) else None, "titles": self.plot_titles}
 
     def replace(self, **changes: object) -> Options:
         """Return a copy with some options changed; the changes are checked."""

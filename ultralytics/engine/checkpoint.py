@@ -42,7 +42,7 @@ MODEL_KEYS = {*KEYS, *SECTIONS, *SETTINGS, "yaml_file"} - {"modules"}  # `module
 # Options that may change on resume: the length of the run, where it runs, what it logs, `batch` if memory ran out
 MAY_CHANGE = (
     "epochs", "time", "patience", "device", "workers", "data", "cache", "save_period", "save_minutes",
-    "plots", "verbose", "modules", "loggers", "batch",
+    "plots", "plot_titles", "verbose", "modules", "loggers", "batch",
 )  # fmt: skip
 MAX_EXPANDED = 1 << 26  # bytes of a tensor that repeats its numbers (stride 0), beyond those in the file
 CONTENT = {

@@ -161,14 +161,14 @@ def add_plots(callbacks: Callbacks) -> None:
     """Add callbacks that plot the labels, the first training batches and, at the end, the curves of results.csv."""
     callbacks.add("on_train_start", _plot_labels)
     callbacks.add("on_train_batch_end", _plot_batch)
-    callbacks.add("on_train_end", lambda trainer: plot_results(trainer.files.results))
+    callbacks.add("on_train_end", lambda trainer: plot_results(trainer.files.results, **trainer.args.figure_style))
 
 
 def _plot_labels(trainer: Any) -> None:
     labels = trainer.train_loader.dataset.labels
     boxes = np.concatenate([item.boxes for item in labels])
     classes = np.concatenate([item.cls for item in labels])
-    plot_labels(boxes, classes, trainer.model.names, trainer.save_dir / "labels.png")
+    plot_labels(boxes, classes, trainer.model.names, trainer.save_dir / "labels.png", **trainer.args.figure_style)
 
 
 def _plot_batch(trainer: Any) -> None:

@@ -222,9 +222,9 @@ class BaseValidator(CallbacksMixin):
                 LOGGER.info(str(metrics.coco))
         if args.plots:
             with reported("plots"):
-                metrics.box.plot(metrics.names, self.save_dir)
+                metrics.box.plot(metrics.names, self.save_dir, **args.figure_style)
                 for normalize in (False, True):
-                    metrics.confusion_matrix.plot(normalize=normalize, save_dir=self.save_dir)
+                    metrics.confusion_matrix.plot(normalize=normalize, save_dir=self.save_dir, **args.figure_style)
         if self.final and (args.plots or args.save_json):
             LOGGER.info(f"Results saved to {self.save_dir}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from ultralytics.metrics.matching import (
     match_detections,
     merge_ranks,
 )
-from ultralytics.utils.plotting import drawable, new_figure, save_figure
+from ultralytics.utils.plotting import colors, drawable, new_figure, save_figure
 from ultralytics.utils.tables import Column, Table
 
 CLASS_COLUMNS = (
@@ -63,7 +64,7 @@ class BoxMetrics:
         values = zip(("P", "R", "mAP50", "mAP50-95"), self.mean_results(), strict=True)
         return f"BoxMetrics({', '.join(f'{key} {value:.3f}' for key, value in values)})"
 
-    def plot(self, names: Mapping[int, str], save_dir: str | Path) -> list[Path]:
+    def plot(self, names: Mapping[int, str], save_dir: str | Path, **style: Any) -> list[Path]:
         """Save BoxPR_curve, BoxF1_curve, BoxP_curve and BoxR_curve (.png) at IoU 0.50, and return their paths."""
         c = self.curves
         labels = [drawable(names[i]) for i in c.classes]
@@ -77,9 +78,9 @@ class BoxMetrics:
             figure = new_figure(9, 6)
             axes = figure.subplots()
             few = len(values) <= MANY_CLASSES  # otherwise gray lines without a legend
-            for i, (line, text) in enumerate(zip(values, texts, strict=True)):
-                style = {"color": f"C{i % 10}", "linestyle": "-" if i < 10 else "--"} if few else {"color": "0.75"}
-                axes.plot(c.x, line, linewidth=1, label=text if few else None, **style)
+            for cls, line, text in zip(c.classes, values, texts, strict=True):
+                color = colors.figure(cls) if few else "0.75"
+                axes.plot(c.x, line, linewidth=1, label=text if few else None, color=color)
             if len(values):
                 mean = values.mean(0)
                 at_conf = f"{mean[np.searchsorted(c.x, c.conf)]:.3f} at {c.conf:.3f}"
@@ -89,7 +90,7 @@ class BoxMetrics:
             axes.set(xlabel=x_title, ylabel=y_title, xlim=(0, 1), ylim=(0, 1.02))
             axes.set_title(f"{y_title} over {x_title.lower()}, IoU 0.50")
             axes.grid(alpha=0.3)
-            paths.append(save_figure(figure, Path(save_dir) / f"Box{kind}_curve.png"))
+            paths.append(save_figure(figure, Path(save_dir) / f"Box{kind}_curve.png", **style))
         return paths
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -55,7 +55,7 @@ class ConfusionMatrix:
             for label, row in zip(labels, table, strict=True)
         ]
 
-    def plot(self, normalize: bool = True, save_dir: str | Path = "") -> Path:
+    def plot(self, normalize: bool = True, save_dir: str | Path = "", **style: Any) -> Path:
         """Save confusion_matrix_normalized.png, or confusion_matrix.png with counts, and return its path.
 
         Of more than MANY_CLASSES classes only those that occur are drawn.
@@ -82,7 +82,9 @@ class ConfusionMatrix:
         unit = "share of each true class" if normalize else "objects"
         axes.set(xlabel="True", ylabel="Predicted")
         axes.set_title(f"Confusion matrix ({unit}; confidence {self.conf:g}, IoU {self.iou:g})", fontsize=11)
-        return save_figure(figure, Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png")
+        return save_figure(
+            figure, Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png", **style
+        )
 
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.files import real_path
 from ultralytics.utils.flops import ModelInfo, model_info
 from ultralytics.utils.torch_utils import initialize_weights
+
+TABLE_WIDTH = 120  # columns
 
 
 class DetectionModel(nn.Module):
@@ -199,15 +202,17 @@ class DetectionModel(nn.Module):
 
     def table(self) -> str:
         """Return the layer table, and below it the arguments that were inferred, of modules without a plan."""
-        lines = [f"{'':>3} {'from':>14} {'params':>11}  {'module':<52} {'output':<16} arguments"]
+        lines = [f"{'':>3} {'from':>14} {'params':>11}  {'module':<20} {f'output at {TRACE_SIZE}':<16} arguments"]
         notes = []
         for layer, shapes in zip(self.model, self.layer_shapes, strict=True):
             maps = shapes if layer.num_slots > 1 else shapes[:1]  # of the head the predictions only
             shown = ", ".join("x".join(map(str, s[1:])) for s in maps)
             call = f"{f'{layer.repeats} x ' if layer.repeats > 1 else ''}({layer.arguments})"
-            lines.append(f"{layer.i:>3} {layer.f!s:>14} {layer.np:>11,}  {layer.type:<52} {shown:<16} {call}")
+            name = layer.type.rpartition(".")[2]
+            start = f"{layer.i:>3} {layer.f!s:>14} {layer.np:>11,}  {name:<20} {shown:<16} "
+            lines.append(start + shorten(call, max(TABLE_WIDTH - len(start), 20), placeholder=" ...)"))
             if layer.assumed:
-                notes.append(f"  {layer.i} {layer.type.rpartition('.')[2]}: {layer.assumed}")
+                notes.append(f"  {layer.i} {name}: {layer.assumed}")
         if notes:
             lines.append("Arguments inferred from constructor signatures (use @register(plan) to make them explicit):")
         return "\n".join(lines + notes)

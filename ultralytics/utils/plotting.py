@@ -193,11 +193,6 @@ class Annotator:
             self.draw.text((x + 2, y + height / 2), run, fill=ink, font=font, anchor="lm")
             x += font.getlength(run)
 
-    @property
-    def im(self) -> np.ndarray | Image.Image:
-        """Return the annotated image; its published name."""
-        return self.result()
-
     def result(self, pil: bool = False) -> np.ndarray | Image.Image:
         """Return the annotated image, (H, W, 3) uint8 BGR, or a PIL image."""
         placed = []
@@ -314,10 +309,11 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path, *, also: str | None = None, titles: bool = True) -> Path:
     """Write a figure, with texts as they are ($ is no formula) and in fonts that have their characters.
 
-    Class names must come from `drawable`, as tick labels are created when the figure is drawn.
+    `also` is another format, pdf or svg. Without `titles` the y axis gets the title, if it has no label. Class names
+    must come from `drawable`, as tick labels are created when the figure is drawn.
     """
     from matplotlib.font_manager import FontProperties, fontManager
     from matplotlib.text import Text
@@ -329,11 +325,15 @@ def save_figure(figure: Figure, path: Path) -> Path:
             for file in files:
                 fontManager.addfont(str(file))
             text.set_fontfamily([FontProperties(fname=str(file)).get_name() for file in files])
-    figure.savefig(path, dpi=150)
+    for axes in figure.axes if not titles else ():
+        axes.set_ylabel(axes.get_ylabel() or axes.get_title())
+        axes.set_title("")
+    for file in (path, *([path.with_suffix(f".{also}")] if also else [])):
+        figure.savefig(file, dpi=150)
     return path
 
 
-def plot_results(file: str | Path) -> Path:
+def plot_results(file: str | Path, **style: Any) -> Path:
     """Draw results.csv into results.png beside it, train and val of a loss in one panel, and return the path."""
     file = Path(file)
     rows = read_csv(file)
@@ -355,7 +355,7 @@ def plot_results(file: str | Path) -> Path:
         _plot_panel(axes, title, columns["epoch"], lines)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    return save_figure(figure, file.with_name("results.png"))
+    return save_figure(figure, file.with_name("results.png"), **style)
 
 
 def _plot_panel(axes: Axes, title: str, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
@@ -373,14 +373,15 @@ def _plot_panel(axes: Axes, title: str, epochs: np.ndarray, lines: Mapping[str, 
     axes.grid(alpha=0.3)
 
 
-def plot_labels(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str], path: str | Path) -> Path:
-    """Draw statistics of the labels: objects per class, outlines, centers and sizes. Return the path.
+def plot_labels(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str], path: str | Path, **style: Any) -> Path:
+    """Draw statistics of the labels: objects per class, outlines about one center, centers and sizes. Return the path.
 
     Args:
         boxes: (n, 4) cx, cy, w, h in 0..1.
         cls: (n,) class index of each.
         names: class names by index.
         path: image file to write.
+        style: arguments of `save_figure`.
     """
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
@@ -391,7 +392,7 @@ def plot_labels(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str], pa
 
     # objects per class
     counts = np.bincount(cls, minlength=len(names))
-    bars.bar(range(len(counts)), counts, color=[f"C{i % 10}" for i in range(len(counts))])
+    bars.bar(range(len(counts)), counts, color=[colors.figure(i) for i in range(len(counts))])
     if 0 < len(names) <= 100:
         texts, rotation = [drawable(name) for name in names.values()], 90 if len(names) > 6 else 0
         bars.set_xticks(range(len(names)), texts, rotation=rotation, fontsize=min(10, 400 / len(names)))
@@ -402,8 +403,8 @@ def plot_labels(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str], pa
 
     # outlines of at most a thousand boxes, spread over the data set
     shown = np.linspace(0, len(boxes) - 1, min(len(boxes), 1000)).astype(int)
-    patches = [Rectangle((x - w / 2, y - h / 2), w, h) for x, y, w, h in boxes[shown]]
-    edges = [f"C{c % 10}" for c in cls[shown]]
+    patches = [Rectangle((0.5 - w / 2, 0.5 - h / 2), w, h) for w, h in boxes[shown, 2:]]
+    edges = [colors.figure(c) for c in cls[shown]]
     outlines.add_collection(PatchCollection(patches, facecolor="none", edgecolor=edges, linewidth=0.5, alpha=0.5))
     outlines.set(title=f"Outlines ({len(shown)} of {len(boxes)})", xlim=(0, 1), ylim=(1, 0), aspect="equal")
 
@@ -416,4 +417,4 @@ def plot_labels(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str], pa
         figure.colorbar(image, ax=axes, shrink=0.8)
         axes.set(title=title, xlabel=labels[0], ylabel=labels[1], aspect="equal")
     centers.invert_yaxis()  # y points down, as in the image
-    return save_figure(figure, Path(path))
+    return save_figure(figure, Path(path), **style)
