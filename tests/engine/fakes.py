@@ -107,7 +107,7 @@ class TinyTrainer(BaseTrainer):
 def tiny_options(folder, **changes):
     """Options of a short run below `folder`."""
     base = {"epochs": 4, "batch": 2, "nbs": 2, "device": "cpu", "plots": False, "project": str(folder), "lr0": 0.01}
-    base["multi_scale"] = False
+    base |= {"multi_scale": False, "save_optimizer": True}
     return get_cfg(overrides={**base, **changes})
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from ultralytics import RTDETR
-from ultralytics.engine.checkpoint import FORMAT_VERSION, RunDir, load_checkpoint, save_checkpoint
+from ultralytics.engine.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
+from ultralytics.engine.train_log import RunDir
 from ultralytics.utils.errors import UserError, WeightsError
 
 
@@ -140,7 +141,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
 def test_second_process_is_excluded_until_the_first_one_ends(tmp_path):
     """Also by SIGKILL; what it left half written is removed."""
     code = (
-        "import sys, time; from pathlib import Path; from ultralytics.engine.checkpoint import RunDir\n"
+        "import sys, time; from pathlib import Path; from ultralytics.engine.train_log import RunDir\n"
         "run = RunDir(Path(sys.argv[1])); run.lock(); print('locked', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
@@ -153,6 +154,12 @@ def test_second_process_is_excluded_until_the_first_one_ends(tmp_path):
     other.wait()
     other.stdout.close()
     run.lock()
+    assert not run.progress()
+    run.set_aside()  # the lock is kept
+    code = "import sys; from pathlib import Path; from ultralytics.engine.train_log import RunDir; "
+    code += "assert RunDir(Path(sys.argv[1])).lock()"
+    second = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert "another process trains" in second.stderr
     assert not list((tmp_path / "weights").iterdir())
     run.unlock()
     assert [file.name for file in tmp_path.iterdir()] == ["weights"]

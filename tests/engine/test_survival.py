@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 # Run as a script, this file trains and kills itself: `python test_survival.py DATA FOLDER EVENT NUMBER WORKERS`.
 OPTIONS = {
     "imgsz": 64, "batch": 2, "nbs": 4, "epochs": 3, "queries": 10, "denoising": 4, "device": "cpu", "name": "exp",
-    "save_minutes": 0, "plots": False, "warmup_iters": 2, "close_mosaic": 2,
+    "save_minutes": 0, "plots": False, "warmup_iters": 2, "close_mosaic": 2, "save_optimizer": True,
 }  # fmt: skip
 
 

@@ -70,11 +70,9 @@ def test_resume_after_interruption_is_bit_exact(tmp_path, stop_after, changes):
     assert results(resumed.save_dir) != results(run(tmp_path, seed=1, **changes).save_dir)
 
 
-def test_resume_keeps_the_options_of_the_run_and_needs_more_epochs(tmp_path):
+def test_resume_keeps_the_options_of_the_run(tmp_path):
     trainer = run(tmp_path, epochs=2, lr0=0.02)
     weights = str(trainer.last)
-    with pytest.raises(OptionError, match="has finished its 2 epochs"):
-        resume(tmp_path, weights).train()
     # Of plain options, what differs from the defaults must have been written by the user.
     with pytest.raises(OptionError, match=r"lr0=0\.01: a resumed run keeps its lr0=0\.02"):
         TinyTrainer(tiny_options(tmp_path, resume=True, model=weights, lr0=0.01))
@@ -82,6 +80,74 @@ def test_resume_keeps_the_options_of_the_run_and_needs_more_epochs(tmp_path):
     longer.train()
     assert (longer.args.lr0, longer.args.batch) == (0.02, 2)
     assert [row["epoch"] for row in results(longer.save_dir)] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("save_optimizer", [False, True])
+@pytest.mark.parametrize("patience", [0, 1])
+def test_resume_of_a_finished_run_succeeds_and_changes_nothing(tmp_path, caplog, save_optimizer, patience):
+    trainer = run(tmp_path, save_optimizer=save_optimizer, patience=patience, trainer=Declining)
+    assert trainer.epoch == (2 if patience else 4)
+    before = {file: file.stat().st_mtime_ns for file in trainer.save_dir.rglob("*")}
+    with caplog.at_level("INFO", logger="ultralytics"):
+        for resumed in (trainer.last, trainer.best, trainer.save_dir):
+            assert resume(tmp_path, resumed).train() is None
+    assert caplog.text.count("this run has finished: nothing is left to do") == 3
+    assert before == {file: file.stat().st_mtime_ns for file in trainer.save_dir.rglob("*")}
+    caplog.clear()
+    longer = resume(tmp_path, trainer.last, epochs=6, patience=0)
+    longer.train()
+    assert [row["epoch"] for row in results(longer.save_dir)] == ["1", "2", "3", "4", "5", "6"]
+    assert ("the optimizer starts new" in caplog.text) != save_optimizer
+
+
+class Declining(TinyTrainer):
+    planned = (0.9, 0.2, 0.1)
+
+
+def test_run_interrupted_in_its_final_validation_is_completed(tmp_path):
+    def stop(trainer):
+        raise KeyboardInterrupt
+
+    class Interrupted(Declining):
+        final_validation = stop
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, trainer=Interrupted, patience=1, save_optimizer=False)
+    resumed = Declining(tiny_options(tmp_path, **(given := {"resume": str(tmp_path / "train")})), given)
+    resumed.train()
+    assert len(results(resumed.save_dir)) == 2 and load_checkpoint(resumed.last)["finished"]
+
+
+def test_new_run_in_the_folder_of_an_earlier_one_starts_clean(tmp_path, caplog):
+    first = run(tmp_path, save_period=1, exist_ok=True)
+    (first.save_dir / "notes.txt").write_text("mine")
+    run(tmp_path, epochs=2, exist_ok=True)
+    assert sorted(file.name for file in first.save_dir.iterdir()) == [
+        "args.yaml", "notes.txt", "previous", "results.csv", "weights",
+    ]  # fmt: skip
+    assert sorted(file.name for file in (first.save_dir / "weights").iterdir()) == ["best.pt", "last.pt"]
+    assert len(results(first.save_dir)) == 2 and len(results(first.save_dir / "previous")) == 4
+    assert f"an earlier run was here and is now in {first.save_dir / 'previous'}" in caplog.text
+
+
+@pytest.mark.parametrize("exist_ok", [True, False])
+def test_unfinished_run_is_named_when_the_command_is_repeated(tmp_path, caplog, exist_ok):
+    def interrupt(trainer):
+        if trainer.epoch == 2 and len(calls) == 0:
+            calls.append(os.kill(os.getpid(), signal.SIGINT))
+
+    calls = []
+    with pytest.raises(TrainingInterrupted):
+        run(tmp_path, {"on_train_batch_end": interrupt}, exist_ok=exist_ok)
+    run(tmp_path, {"on_train_batch_end": interrupt}, exist_ok=exist_ok)
+    run_folder = tmp_path / "train" / "previous" if exist_ok else tmp_path / "train"
+    assert "unfinished run, interrupted in epoch 3 of 4" in caplog.text
+    assert f"yolo train resume={run_folder / 'weights' / 'last.pt'}" in caplog.text
+    resume(tmp_path, run_folder / "weights" / "last.pt").train()
+    assert len(results(run_folder)) == len(results(tmp_path / ("train" if exist_ok else "train2"))) == 4
+    caplog.clear()
+    run(tmp_path, exist_ok=exist_ok)
+    assert "unfinished run" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -329,27 +395,22 @@ def test_large_seeds(tmp_path):
 
 def test_resume_from_a_moved_checkpoint(tmp_path):
     trainer = run(tmp_path, epochs=2)
-    resumed = resume(tmp_path, shutil.copy(trainer.last, tmp_path / "moved.pt"), epochs=3)
+    moved = shutil.copy(trainer.last, tmp_path / "moved.pt")
+    resumed = resume(tmp_path, moved, epochs=3, project=str(tmp_path))
     resumed.train()
     assert resumed.save_dir == tmp_path / "train2"
     assert load_checkpoint(resumed.best)["epoch"] == 2
 
 
-def test_best_contains_only_averaged_weights(tmp_path):
-    trainer = run(tmp_path, epochs=2, save_period=1)
+def test_finished_checkpoints_contain_only_averaged_weights(tmp_path):
+    trainer = run(tmp_path, save_optimizer=False, save_period=2)
     best, last = load_checkpoint(trainer.best), load_checkpoint(trainer.last)
-    assert best["optimizer"] is None and last["optimizer"] is not None
-    assert all(torch.equal(value, best["model"][name]) for name, value in best["ema"].items())
-    assert load_checkpoint(trainer.last.with_name("epoch2.pt"))["optimizer"] is not None  # shared its content before
-    resumed = run(tmp_path, resume=str(trainer.last), epochs=3)
-    assert resumed.epoch == 3 and load_checkpoint(resumed.best)["optimizer"] is None
-
-
-def test_a_busy_machine_is_a_warning_unless_threads_sleep(monkeypatch, caplog):
-    monkeypatch.setattr("os.getloadavg", lambda: (99.0, 1.0, 1.0), raising=False)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    train_setup.warn_if_busy()
-    assert not caplog.records  # tests are run with OMP_WAIT_POLICY=PASSIVE
-    monkeypatch.delenv("OMP_WAIT_POLICY")
-    train_setup.warn_if_busy()
-    assert "load average 99.0" in caplog.text and "OMP_WAIT_POLICY=PASSIVE" in caplog.text
+    assert best["ema"] is last["ema"] is best["optimizer"] is last["optimizer"] is None
+    assert all(torch.equal(last["model"][name], value) for name, value in trainer.ema.ema.state_dict().items())
+    whole = run(tmp_path, save_optimizer=True)
+    kept = load_checkpoint(whole.last)
+    assert kept["optimizer"] and all(torch.equal(kept["ema"][name], value) for name, value in last["model"].items())
+    assert 2 * trainer.last.stat().st_size < whole.last.stat().st_size
+    assert load_checkpoint(trainer.last.with_name("epoch2.pt"))["optimizer"] is not None
+    limited = run(tmp_path, save_optimizer=False, epochs=1000, time=1e-5)  # it may continue
+    assert load_checkpoint(limited.last)["optimizer"] is not None

@@ -94,7 +94,7 @@ def test_get_model_with_a_custom_network_and_loss(weights, options):
     model.train(trainer=Mine, **options)
     assert isinstance(model.trainer.model, MyNetwork)
     assert HalvedLoss.calls
-    saved = load_checkpoint(weights)["ema"]
+    saved = load_checkpoint(weights)["model"]
     assert all(torch.equal(value, model.trainer.started_from[name]) for name, value in saved.items())
 
 

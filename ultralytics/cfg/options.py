@@ -66,10 +66,12 @@ class Options:
     patience: Count
     save_period: Annotated[int, Range(-1)]
     save_minutes: Gain
+    save_optimizer: bool
     cache: Annotated[bool | str, OneOf("ram", "disk")]
     pretrained: bool | str
     backbone_weights: str | None
     resume: bool | str
+    resume_changed: bool
     seed: Count
     deterministic: bool
     amp: bool

@@ -1,21 +1,16 @@
-"""Checkpoints: the run folder, saving and loading weights, and resuming a run."""
+"""Checkpoints: saving and loading weights, and resuming a run."""
 
-import csv
-import errno
-import io
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from reprlib import repr as short
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from ultralytics.cfg.model_yaml import KEYS, SECTIONS, SETTINGS
-from ultralytics.cfg.options import Options, default_values, get_cfg
+from ultralytics.cfg.options import Options, check_options, default_values, get_cfg
 from ultralytics.engine.trust import build_recorded, recorded_data
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats import find_format
@@ -26,144 +21,26 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import OptionError, UserError, WeightsError
 from ultralytics.utils.files import (
     RUNS_FOLDER,
-    UNFINISHED,
     atomic_write,
-    first_line,
-    increment_path,
     resumed_weights,
 )
-from ultralytics.utils.tables import read_csv
 
 FORMAT_VERSION = 1
-RESUME_KEYS = ("optimizer", "scheduler", "scaler", "loss_sum")  # needed only to resume
 TENSORS = ("model", "ema", "optimizer", "scheduler", "scaler")  # the keys that take memory
 MODEL_KEYS = {*KEYS, *SECTIONS, *SETTINGS, "yaml_file"} - {"modules"}  # `modules`: code on the machine of training
 
 # Options that may change on resume: the length of the run, where it runs, what it logs, `batch` if memory ran out
 MAY_CHANGE = (
     "epochs", "time", "patience", "device", "workers", "data", "cache", "save_period", "save_minutes",
-    "plots", "plot_titles", "verbose", "modules", "loggers", "batch",
+    "plots", "plot_titles", "verbose", "modules", "loggers", "batch", "save_optimizer", "resume_changed",
 )  # fmt: skip
 MAX_EXPANDED = 1 << 26  # bytes of a tensor that repeats its numbers (stride 0), beyond those in the file
+EXTENDING = ("epochs", "patience", "time")  # options that let a finished run continue
 CONTENT = {
     "model_yaml": dict, "nc": int, "names": dict, "model": dict, "ema": dict | None, "options": dict | None,
 }  # fmt: skip
 RUN_FOLDER = ("project", "name", "exist_ok")
 NOT_COMPARED = ("resume", "model", "mode", "task", "trust", *RUN_FOLDER)  # they only select the run
-
-
-class RunDir:
-    """Paths in a run folder, and functions that write its files atomically."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.weights = folder / "weights"
-        self.last = self.weights / "last.pt"
-        self.best = self.weights / "best.pt"
-        self.results = folder / "results.csv"
-        self._lock: IO[str] | None = None
-
-    def lock(self) -> None:
-        """Exclude other processes from this run until `unlock` or the end of the process, however it ends.
-
-        Raises UserError if another process trains in the folder, or if nothing can be written there.
-        """
-        name = self.folder / ".lock"
-        try:
-            self.weights.mkdir(parents=True, exist_ok=True)
-            file = open(name, "a+")  # noqa: SIM115 - open as long as the run
-            if not lock_file(file):
-                file.seek(0)
-                raise UserError(
-                    f"{self.folder}: another process trains in this run folder ({file.read()}). Wait until it has "
-                    "finished or end it; for a second run choose another name=."
-                )
-            if not name.exists() or not os.path.samestat(os.fstat(file.fileno()), name.stat()):
-                return self.lock()  # `unlock` of another process has just removed the file
-            self._lock = file
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}")
-            file.flush()
-            for folder in (self.folder, self.weights):
-                for left in folder.glob(f".*{UNFINISHED}"):  # by a process that was killed while it wrote
-                    left.unlink()
-        except OSError as error:
-            raise UserError(f"{self.folder}: cannot write into the run folder ({error.strerror})") from error
-
-    def unlock(self) -> None:
-        """Let other processes use the run folder."""
-        if self._lock:
-            with suppress(OSError):
-                os.unlink(self._lock.name)
-            self._lock.close()
-            self._lock = None
-
-    def save(self, state: dict, *, best: bool, numbered: bool) -> None:
-        """Write last.pt and, if asked for, best.pt and epochN.pt (N from 1) with the same content."""
-        if best:
-            save_checkpoint(self.best, state)
-        if numbered:
-            save_checkpoint(self.weights / f"epoch{state['epoch'] + 1}.pt", state)
-        save_checkpoint(self.last, state)  # at the end: a process killed before resumes from the previous one
-
-    def strip_best(self) -> None:
-        """Reduce best.pt to the averaged weights, a quarter of the size."""
-        state = load_checkpoint(self.best)
-        save_checkpoint(self.best, {**state, "model": state["ema"], **dict.fromkeys(RESUME_KEYS)})
-
-    def save_batch(self, batch: Mapping[str, Any], rank: int) -> Path:
-        """Save a batch that led to a non-finite value, as the network received it, with its file names."""
-        file = self.folder / f"non_finite{f'_{rank}' if rank else ''}.pt"
-        kept = {key: batch[key] for key in ("img", "cls", "bboxes", "batch_idx", "im_file") if key in batch}
-        with atomic_write(file) as stream:
-            torch.save(kept, stream)
-        return file
-
-    def _read_results(self) -> list[dict[str, str]]:
-        """Return the rows of results.csv, also as rewritten by a spreadsheet; move one that cannot be read aside."""
-        try:
-            rows = read_csv(self.results) if self.results.exists() else []
-            for row in rows:
-                row["epoch"] = f"{float(row['epoch']):g}"  # a spreadsheet may write 1.0
-                for value in filter(None, row.values()):
-                    float(value)  # `plot_results` needs numbers
-            return rows
-        except (UserError, KeyError, ValueError, csv.Error) as error:
-            kept = increment_path(self.folder / "results_damaged.csv")
-            os.replace(self.results, kept)
-            LOGGER.warning(f"{self.results}: cannot be read ({first_line(error)}); moved to {kept.name}")
-            return []
-
-    def append_results(self, row: Mapping[str, float]) -> None:
-        """Append an epoch to results.csv; rows from this epoch on, left by a run before its resume, are dropped."""
-        rows = [old for old in self._read_results() if float(old["epoch"]) < row["epoch"]]
-        rows.append({key: f"{value:.6g}" if isinstance(value, float) else str(value) for key, value in row.items()})
-        columns = dict.fromkeys(key for old in reversed(rows) for key in old)  # a new one is empty in the rows before
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        with atomic_write(self.results) as stream:
-            stream.write(text.getvalue().encode())
-
-
-def lock_file(file: IO[str]) -> bool:
-    """Lock a file without waiting; return False if another process has locked it. Child processes do not inherit it."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            file.seek(1 << 20)  # a byte behind the content, which others may read
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
-            return False
-        LOGGER.warning(f"{file.name}: no lock ({error.strerror}): do not train twice in this run folder at once")
-    return True
 
 
 # Save and load --------------------------------------------------------------------------------------------------------
@@ -328,7 +205,7 @@ def older_checkpoint(path: Path) -> tuple[Path, dict] | None:
     for other in sorted(others, key=lambda file: file.stat().st_mtime, reverse=True):
         with suppress(WeightsError):
             state = load_checkpoint(other)
-            if state.get("optimizer") is not None:
+            if state.get("optimizer") is not None or state.get("finished"):
                 return other, state
     return None
 
@@ -338,19 +215,19 @@ def resume_device(options: Options) -> str | None:
     if options.device is not None or not options.resume:
         return options.device
     _, checkpoint = find_checkpoint(resume_path(options), quiet=True)
-    return checkpoint["options"]["device"] if checkpoint.get("options") else None
+    return (checkpoint.get("options") or {}).get("device")
 
 
 def resume_options(checkpoint: Mapping[str, Any], path: Path, given: Mapping[str, object]) -> Options:
     """Return the options of the run in `checkpoint`, updated by those of `given` (by the user) that may change."""
     saved = checkpoint.get("options")
-    if not saved or checkpoint.get("optimizer") is None:
+    if not saved or (checkpoint.get("optimizer") is None and not checkpoint.get("finished")):
         raise OptionError(f"{path}: contains weights only, no run to resume; use it as model= to start a new run.")
-    before = get_cfg(saved)
+    before = get_cfg(check_options({**saved, "resume_changed": False}, f"{path}: "))
     options = before.replace(**{key: value for key, value in given.items() if key not in NOT_COMPARED})
     if not given.get("trust"):
         changes = {"trust": False, "modules": given.get("modules")}
-        if "data" not in given:
+        if "data" not in given and before.data is not None:
             changes["data"] = recorded_data(before.data, ("train", "val"), path)
         if path.parent.name != "weights":  # a new run folder: of the user's choice
             changes |= {key: given.get(key, value) for key, value in default_values().items() if key in RUN_FOLDER}
@@ -364,3 +241,15 @@ def resume_options(checkpoint: Mapping[str, Any], path: Path, given: Mapping[str
                 f"{', '.join(MAY_CHANGE)}; for a different recipe start a new run from model={path}."
             )
     return options.replace(resume=str(path))
+
+
+def finished_run(checkpoint: Mapping[str, Any], options: Options) -> str:
+    """Return a message if the run of a checkpoint has nothing left to do with these options of its resume, else ""."""
+    before, done = checkpoint["options"], checkpoint["epoch"] + 1
+    is_extended = done < options.epochs and any(getattr(options, key) != before.get(key) for key in EXTENDING)
+    if not checkpoint.get("finished") or is_extended:
+        return ""
+    return (
+        f"{options.resume}: this run has finished: nothing is left to do. Its weights are in best.pt; to train longer, "
+        "set more epochs=."
+    )

@@ -128,6 +128,8 @@ class Model(CallbacksMixin):
     def train(self, trainer: type[BaseTrainer] | None = None, **options: Any) -> DetMetrics:
         """Train, then load the best weights. Return the metrics of the last validation.
 
+        None if the run to resume has nothing left to do; then its best weights are loaded.
+
         Args:
             trainer: a subclass of `RTDETRTrainer`.
             **options: see `yolo cfg`. `resume=True` resumes the run whose `last.pt` this model was built from.
@@ -151,8 +153,11 @@ class Model(CallbacksMixin):
             self.trainer = trainer_class(args, options, self.callbacks)
             self.trainer.model = network
             self.metrics = self.trainer.train()
-            self.model, self._loaded = self.trainer.ema.ema, True
             args = self.trainer.args
+            if self.trainer.finished:
+                self.__dict__.pop("model", None)
+            else:
+                self.model, self._loaded = self.trainer.ema.ema, True
             if args.save:
                 self._use_checkpoint(self.trainer.best)
         self._validated = {"imgsz": args.imgsz, "batch": args.batch if args.batch > 0 else None}
@@ -165,6 +170,7 @@ class Model(CallbacksMixin):
     def _train_ddp(self, args: Options, given: dict[str, Any], trainer_class: type[BaseTrainer]) -> None:
         """Train in one process per device; the best weights come back as a file."""
         from ultralytics.engine.ddp import launch
+        from ultralytics.engine.train_log import RunDir
 
         if not args.save:
             raise OptionError("save=False: training on several devices returns its weights in a file; remove it.")
@@ -172,11 +178,13 @@ class Model(CallbacksMixin):
         network = state and partial(checkpoints.load_network, state, self.network_class, trust=True)  # built here
         self.metrics, folder = launch(args, trainer_class, self.callbacks, network, given)
         self.trainer = trainer_class(args.replace(device="cpu"))  # not set up: holds the paths and metrics
-        files = checkpoints.RunDir(folder)
+        self.__dict__.pop("model", None)
+        if self.metrics is None:  # nothing was left to do
+            return self._use_checkpoint(self.trainer.best)
+        files = RunDir(folder)
         self.trainer.save_dir, self.trainer.best, self.trainer.last = folder, files.best, files.last
         self.trainer.metrics = self.metrics.results_dict
         self._use_checkpoint(files.best)
-        self.__dict__.pop("model", None)
 
     def _use_checkpoint(self, file: Path) -> None:
         self.source, self._loaded = str(file), False

@@ -1,12 +1,20 @@
-"""Log of a training run: progress bar, remaining time, rows of results.csv, summary, plots."""
+"""Folder and log of a training run: checkpoints, results.csv, lock, progress bar, remaining time, summary, plots."""
 
 from __future__ import annotations
 
+import csv
+import errno
+import io
 import logging
+import os
+import platform
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -14,11 +22,176 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ultralytics.cfg.options import Options
+from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.engine.optim import Schedule
-from ultralytics.engine.train_state import TrainState
+from ultralytics.engine.train_state import TIME_LIMIT, TrainState
 from ultralytics.utils import LINE_SECONDS, LOGGER
 from ultralytics.utils.callbacks import Callbacks
+from ultralytics.utils.errors import UserError, WeightsError
+from ultralytics.utils.files import UNFINISHED, atomic_write, first_line, increment_path
 from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
+from ultralytics.utils.tables import read_csv
+
+# What a training, its validation and its loggers write; other files in the folder are left where they are
+RUN_FILES = (
+    "weights", "args.yaml", "results*.csv", "results.*", "labels.*", "train_batch*.*", "val_batch*.*", "*_curve.*",
+    "confusion_matrix*.*", "predictions.json", "non_finite*.pt", "summary_table.*", "events.out.tfevents*",
+)  # fmt: skip
+
+
+class RunDir:
+    """Paths in a run folder, and functions that write its files atomically."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.weights = folder / "weights"
+        self.last = self.weights / "last.pt"
+        self.best = self.weights / "best.pt"
+        self.results = folder / "results.csv"
+        self._lock: IO[str] | None = None
+
+    def lock(self) -> None:
+        """Exclude other processes from this run until `unlock` or the end of the process, however it ends.
+
+        Raises UserError if another process trains in the folder, or if nothing can be written there.
+        """
+        name = self.folder / ".lock"
+        try:
+            self.weights.mkdir(parents=True, exist_ok=True)
+            file = open(name, "a+")  # noqa: SIM115 - open as long as the run
+            if not lock_file(file):
+                file.seek(0)
+                raise UserError(
+                    f"{self.folder}: another process trains in this run folder ({file.read()}). Wait until it has "
+                    "finished or end it; for a second run choose another name=."
+                )
+            if not name.exists() or not os.path.samestat(os.fstat(file.fileno()), name.stat()):
+                return self.lock()  # `unlock` of another process has just removed the file
+            self._lock = file
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
+            for folder in (self.folder, self.weights):
+                for left in folder.glob(f".*{UNFINISHED}"):  # by a process that was killed while it wrote
+                    left.unlink()
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot write into the run folder ({error.strerror})") from error
+
+    def unlock(self) -> None:
+        """Let other processes use the run folder."""
+        if self._lock:
+            with suppress(OSError):
+                os.unlink(self._lock.name)
+            self._lock.close()
+            self._lock = None
+
+    def save(self, state: dict, *, best: bool, numbered: bool) -> None:
+        """Write last.pt and, if asked for, best.pt and epochN.pt (N from 1) with the same content."""
+        if best:
+            save_checkpoint(self.best, state)
+        if numbered:
+            save_checkpoint(self.weights / f"epoch{state['epoch'] + 1}.pt", state)
+        save_checkpoint(self.last, state)  # at the end: a process killed before resumes from the previous one
+
+    def finish(self, *, strip: bool) -> None:
+        """Mark best.pt and last.pt as finished; `strip` reduces them to the averaged weights, a quarter of the size."""
+        for file in filter(Path.exists, (self.best, self.last)):
+            state = {**load_checkpoint(file), "finished": True}
+            if strip:
+                averaged = (state["ema"] or state["model"]).items()
+                averaged = {name: value.float() if value.is_floating_point() else value for name, value in averaged}
+                state |= {"model": averaged, "ema": None, "optimizer": None, "scaler": None}
+            save_checkpoint(file, state)
+
+    def set_aside(self) -> None:
+        """Move the files of an earlier run into a subfolder, with a message."""
+        found = sorted({file for pattern in RUN_FILES for file in self.folder.glob(pattern)})
+        if found := [file for file in found if file.is_file() or any(file.iterdir())]:
+            progress, backup = self.progress(), increment_path(self.folder / "previous")
+            backup.mkdir()
+            for file in found:
+                file.rename(backup / file.name)
+            what = f"an unfinished run, interrupted in {progress}," if progress else "an earlier run"
+            self.weights.mkdir(exist_ok=True)
+            how = f". To resume it: yolo train resume={backup / 'weights' / 'last.pt'}" if progress else ""
+            LOGGER.warning(f"{self.folder}: {what} was here and is now in {backup}{how}")
+
+    def report_unfinished(self) -> None:
+        """Warn if the newest other run with this name, apart from the number, was interrupted."""
+        name = re.compile(re.escape(self.folder.name.rstrip("0123456789")) + r"\d*")
+        runs = [RunDir(folder) for folder in self.folder.parent.iterdir() if name.fullmatch(folder.name)]
+        runs = [run for run in runs if run.last.is_file() and run.folder != self.folder]
+        newest = max(runs, key=lambda run: run.last.stat().st_mtime, default=None)
+        if newest and (progress := newest.progress()):
+            LOGGER.warning(
+                f"{newest.folder}: has an unfinished run, interrupted in {progress}. This run begins with epoch 1; to "
+                f"resume the other one: yolo train resume={newest.last}"
+            )
+
+    def progress(self) -> str:
+        """Return the epoch in which the run of the folder was interrupted; "" without one, or if it is in progress."""
+        with suppress(WeightsError, OSError, KeyError, TypeError):
+            state, lock = load_checkpoint(self.last), self.folder / ".lock"
+            if not state.get("finished") and state["optimizer"] is not None:
+                # a second descriptor of our own lock would release it
+                with open(lock, "r+") if lock.exists() and not self._lock else nullcontext() as file:
+                    if file is None or lock_file(file):
+                        return f"epoch {state['epoch'] + 2} of {state['options']['epochs']}"
+        return ""
+
+    def save_batch(self, batch: Mapping[str, Any], rank: int) -> Path:
+        """Save a batch that led to a non-finite value, as the network received it, with its file names."""
+        file = self.folder / f"non_finite{f'_{rank}' if rank else ''}.pt"
+        kept = {key: batch[key] for key in ("img", "cls", "bboxes", "batch_idx", "im_file") if key in batch}
+        with atomic_write(file) as stream:
+            torch.save(kept, stream)
+        return file
+
+    def _read_results(self) -> list[dict[str, str]]:
+        """Return the rows of results.csv, also as rewritten by a spreadsheet; move one that cannot be read aside."""
+        try:
+            rows = read_csv(self.results) if self.results.exists() else []
+            for row in rows:
+                row["epoch"] = f"{float(row['epoch']):g}"  # a spreadsheet may write 1.0
+                for value in filter(None, row.values()):
+                    float(value)  # `plot_results` needs numbers
+            return rows
+        except (UserError, KeyError, ValueError, csv.Error) as error:
+            kept = increment_path(self.folder / "results_damaged.csv")
+            os.replace(self.results, kept)
+            LOGGER.warning(f"{self.results}: cannot be read ({first_line(error)}); moved to {kept.name}")
+            return []
+
+    def append_results(self, row: Mapping[str, float]) -> None:
+        """Append an epoch to results.csv; rows from this epoch on, left by a run before its resume, are dropped."""
+        rows = [old for old in self._read_results() if float(old["epoch"]) < row["epoch"]]
+        rows.append({key: f"{value:.6g}" if isinstance(value, float) else str(value) for key, value in row.items()})
+        columns = dict.fromkeys(key for old in reversed(rows) for key in old)  # a new one is empty in the rows before
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        with atomic_write(self.results) as stream:
+            stream.write(text.getvalue().encode())
+
+
+def lock_file(file: IO[str]) -> bool:
+    """Lock a file without waiting; return False if another process has locked it. Child processes do not inherit it."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(1 << 20)  # a byte behind the content, which others may read
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            return False
+        LOGGER.warning(f"{file.name}: no lock ({error.strerror}): do not train twice in this run folder at once")
+    return True
 
 
 class RunClock:
@@ -48,7 +221,7 @@ class RunClock:
         if hours is None or self.elapsed + self.epoch_seconds <= hours * 3600:
             return ""
         used, needed = self.elapsed / 3600, self.epoch_seconds / 3600
-        return f"{used:.2f} of time={hours:g} hours used; another epoch takes {needed:.2f}."
+        return f"{used:.2f} of time={hours:g} hours used and another epoch takes {needed:.2f}; {TIME_LIMIT}"
 
 
 class EpochProgress:
@@ -148,10 +321,12 @@ def summary(state: TrainState, seconds: float) -> str:
     lines += [f"In {state.save_dir}:", "  results.csv  metrics of every epoch"]
     if options.save:
         best = stopper.best_epoch + 1 if options.val else state.epoch
-        lines += [f"  weights/best.pt  epoch {best}", f"  weights/last.pt  epoch {state.epoch}, to resume from"]
+        may_continue = options.save_optimizer or not state.is_done
+        use = ", to resume from" if may_continue else ", weights only (save_optimizer=False)"
+        lines += [f"  weights/best.pt  epoch {best}", f"  weights/last.pt  epoch {state.epoch}{use}"]
         lines += ["Predict with the best weights:", f"  yolo predict model={state.best} source=path/to/images"]
         lines.append(f"  python detect.py --weights {state.best} --source path/to/images")
-    if options.save and state.stop_reason:
+    if options.save and state.stop_reason and may_continue:
         change = "patience=0" if stopper.reason(state.epoch - 1) else "time=HOURS"
         lines += ["Continue with the remaining epochs:", f"  yolo train resume={state.last} {change}"]
     return "\n".join(lines)

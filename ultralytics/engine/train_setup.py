@@ -20,7 +20,7 @@ from ultralytics.engine import train_log
 from ultralytics.engine.autobatch import check_memory, default_batch, measured_batch
 from ultralytics.engine.ddp import batch_per_rank, wrap_ddp
 from ultralytics.engine.optim import Schedule, build_optimizer, freeze_layers, param_groups
-from ultralytics.engine.train_log import RunClock
+from ultralytics.engine.train_log import RunClock, RunDir
 from ultralytics.engine.train_state import TrainState
 from ultralytics.engine.trust import build_recorded
 from ultralytics.engine.validator import BaseValidator
@@ -30,7 +30,7 @@ from ultralytics.nn.weights import Weights, known_names, load_backbone, load_wei
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz, usable_cores
-from ultralytics.utils.errors import DataError, ModelConfigError, OptionError
+from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, WeightsError
 from ultralytics.utils.files import run_dir, write_yaml
 from ultralytics.utils.flops import run_copy
 from ultralytics.utils.torch_utils import (
@@ -96,9 +96,12 @@ class TrainerSetup(TrainState, CallbacksMixin):
         super().__init__(options)
         if options.resume and path.parent.name == "weights":  # continue in the same run folder
             self.save_dir = path.parent.parent
+        self.finished = checkpoints.finished_run(self.checkpoint, options) if options.resume else ""
+        if self.finished:
+            self.best, self.last = next(filter(Path.exists, (path.with_name("best.pt"), path))), path
         self.device = select_device(options.device)
         self.callbacks = _callbacks.copy() if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
-        self.files: checkpoints.RunDir | None = None
+        self.files: RunDir | None = None
         self.model = model
         self.is_pretrained = False
         self.datasets: dict[str, DetectionDataset] = {}
@@ -288,13 +291,17 @@ class TrainerSetup(TrainState, CallbacksMixin):
 
     def setup_run_dir(self) -> None:
         """Create the run folder and load the checkpoint of a resumed run."""
-        if self.is_main and not self.save_dir:
+        is_new = not self.save_dir
+        if self.is_main and is_new:
             self.save_dir = run_dir(self.args.project, self.args.name or "train", exist_ok=self.args.exist_ok)
         self.save_dir = dist.from_main(self.save_dir)
-        self.files = checkpoints.RunDir(self.save_dir)
+        self.files = RunDir(self.save_dir)
         self.best, self.last = self.files.best, self.files.last
         if self.is_main:
             self.files.lock()
+            if is_new:
+                self.files.report_unfinished()
+                self.files.set_aside()
             write_yaml(self.save_dir / "args.yaml", self.args.to_dict())
             if self.args.plots:
                 train_log.add_plots(self.callbacks)
@@ -306,13 +313,17 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self.clock = RunClock(self.epochs, len(self.train_loader), self.seconds)
 
     def resume(self, saved: Mapping[str, Any]) -> None:
-        """Continue an earlier run. Raises OptionError if it has no epochs left."""
-        if saved["epoch"] + 1 >= self.epochs:
-            raise OptionError(f"{self.args.resume}: this run has finished its {self.epochs} epochs; set more, epochs=.")
-        self.load_state_dict(saved)
+        """Continue an earlier run; only its final validation if it was interrupted there."""
+        try:
+            self.load_state_dict(saved)
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise WeightsError(f"{self.args.resume}: its state does not fit this run: {reason}") from error
         if (before := saved["options"]["batch"]) != self.args.batch:  # count the same images in batches of the new size
             done, self.batches_done = self.batches_done, self.batches_done * before // self.args.batch
             self.loss_sum *= self.batches_done / max(done, 1)
         if not self.best.exists():  # the checkpoint was moved away from its run: start a new best.pt
             self.stopper.best_fitness, self.stopper.best_epoch = None, self.epoch - 1
+        if self.epoch and not self.batches_done:
+            self.stop_reason = self.stopper.reason(self.epoch - 1)
         LOGGER.info(f"Resuming {self.args.resume} in epoch {self.epoch + 1}, batch {self.batches_done + 1}")

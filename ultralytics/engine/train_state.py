@@ -22,6 +22,7 @@ from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.errors import DataError, UserError
 from ultralytics.utils.torch_utils import ModelEMA
 
+TIME_LIMIT = "resume it with more time=."  # end of the reason why a run stops that may continue
 # Messages of torch, OpenCV and the system, whose classes are RuntimeError, cv2.error and OSError
 OUT_OF_MEMORY = re.compile(
     r"out of memory|DefaultCPUAllocator|Insufficient memory|bad.alloc|Cannot allocate memory|could not create a "
@@ -106,6 +107,11 @@ class TrainState:
         self.stop_reason = (self.stop_reason or "a callback has set trainer.stop.") if value else ""
 
     @property
+    def is_done(self) -> bool:
+        """Return whether the run is complete, and has not only used up its `time`."""
+        return self.epoch >= self.epochs or not self.stop_reason.endswith(TIME_LIMIT)
+
+    @property
     def place(self) -> str:
         """Return epoch and batch for messages, from 1."""
         return f"Epoch {self.epoch + 1}, batch {self.batches_done + 1}"
@@ -139,10 +145,14 @@ class TrainState:
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Restore a checkpoint; gradients accumulated so far are dropped."""
-        self.model.load_state_dict(saved["model"])
-        self.ema.ema.load_state_dict(saved["ema"])
+        is_complete = saved["optimizer"] is not None  # else a finished run that is extended
+        self.model.load_state_dict(saved["model"], strict=is_complete)
+        self.ema.ema.load_state_dict(saved["ema"] or saved["model"])
         self.ema.updates = saved["ema_updates"]
-        self.optimizer.load_state_dict(saved["optimizer"])
+        if is_complete:
+            self.optimizer.load_state_dict(saved["optimizer"])
+        else:
+            LOGGER.warning("The checkpoint has averaged weights only (save_optimizer=False): the optimizer starts new.")
         self.optimizer.zero_grad(set_to_none=True)
         # a new scaler, as the old one may be in the middle of a step
         self.scaler = torch.amp.GradScaler(self.loss_sum.device.type, enabled=self.scaler.is_enabled())

@@ -39,7 +39,13 @@ class BaseTrainer(TrainerSetup):
     """
 
     def train(self) -> Any:
-        """Train, and return the metrics of the best weights. Raises TrainingInterrupted after Ctrl-C."""
+        """Train, and return the metrics of the best weights; None if the run to resume has nothing left to do.
+
+        Raises TrainingInterrupted after Ctrl-C.
+        """
+        if self.finished:
+            LOGGER.info(self.finished)
+            return None
         with dist.process_group(self.device), run_loggers(self.args.loggers, self.callbacks):
             try:
                 return self.run()
@@ -174,15 +180,19 @@ class BaseTrainer(TrainerSetup):
         return metrics | {f"val/{name}": value for name, value in losses}, fitness
 
     def final_validation(self) -> Any:
-        """Validate the best weights once more, with plots."""
+        """Validate the best weights once more, with plots; then reduce the checkpoints of a finished run."""
         if self.args.save and self.is_main:
-            self.files.strip_best()
-            self.ema.ema.load_state_dict(load_checkpoint(self.best)["ema"])
+            if not self.best.exists():  # the last checkpoint was moved away from its run before it was resumed
+                self.save_state(best=True)
+            best = load_checkpoint(self.best)
+            self.ema.ema.load_state_dict(best["ema"] or best["model"])
         dist.share_state(self.ema.ema)
         LOGGER.info(f"Validating {self.best if self.args.save else 'the last weights'}")
         self.validator.args = self.validator.args.replace(plots=self.args.plots)
         result = self.validator(self.ema.ema)
         self.metrics.update({key: float(value) for key, value in result.results_dict.items() if key != "fitness"})
+        if self.args.save and self.is_main and self.is_done:
+            self.files.finish(strip=not self.args.save_optimizer)
         return result
 
     def remaining_batches(self) -> Iterator[dict]:
