@@ -2,6 +2,7 @@
 
 import io
 import logging
+import subprocess
 import sys
 
 import pytest
@@ -15,7 +16,7 @@ def logger(monkeypatch):
     monkeypatch.setattr(LOGGER, "propagate", LOGGER.propagate)
     setup_logging()
     yield LOGGER
-    LOGGER.setLevel(logging.NOTSET)
+    LOGGER.setLevel(logging.INFO)
 
 
 def test_lines_are_written_to_stdout_and_warnings_to_stderr(logger, capsys):
@@ -30,3 +31,10 @@ def test_a_stream_without_the_characters_gets_escapes(logger, monkeypatch):
     monkeypatch.setattr(sys, "stdout", stream)
     logger.info("猫 ± \udcff")
     assert stream.buffer.getvalue() == b"\\u732b \\xb1 \\udcff\n"
+
+
+@pytest.mark.parametrize(("before", "out"), [("", "plain\n"), ("import logging; logging.basicConfig(level=20)", "")])
+def test_the_logger_works_without_an_entry_point(before, out):
+    program = f"{before}\nfrom ultralytics.utils import LOGGER\nLOGGER.info('plain')"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout == out and run.stderr == ("" if out else "INFO:ultralytics:plain\n")

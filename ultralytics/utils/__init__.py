@@ -30,9 +30,14 @@ def cache_dir() -> Path:
 
 
 class TerminalHandler(logging.StreamHandler):
-    """Write warnings and errors to stderr and other lines to stdout, as these are now; escape what they cannot show."""
+    """Write warnings and errors to stderr and other lines to stdout, as these are now; escape what they cannot show.
+
+    Nothing is written where the program that imports the package has configured logging itself.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
+        if LOGGER.propagate and logging.getLogger().handlers:
+            return
         self.stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
         super().emit(record)
 
@@ -42,13 +47,16 @@ class TerminalHandler(logging.StreamHandler):
 
 
 def setup_logging(verbose: bool = True) -> None:
-    """Log messages of the package to the terminal as plain lines. Only entry points call this."""
+    """Log messages of the package to the terminal as plain lines, and nowhere else. Only entry points call this."""
     if not LOGGER.handlers:
-        handler = TerminalHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        LOGGER.addHandler(handler)
+        LOGGER.addHandler(TerminalHandler())
+    if any(isinstance(handler, TerminalHandler) for handler in LOGGER.handlers):
         LOGGER.propagate = False
     LOGGER.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+LOGGER.addHandler(TerminalHandler())
+LOGGER.setLevel(logging.INFO)
 
 
 def progress(
