@@ -48,8 +48,10 @@ def build_recorded(
     return network
 
 
-def recorded_data(data: object, splits: Sequence[str], origin: str | Path) -> str:
+def recorded_data(data: object, splits: Sequence[str], origin: str | Path) -> str | None:
     """Return a data set that a file records, if it is a data YAML with its images in place; nothing is downloaded."""
+    if data is None:
+        return None
     if not isinstance(data, str):
         raise DataError(
             f"{origin}: records its data set as a {type(data).__name__}, which is not followed; add data=my.yaml, or "

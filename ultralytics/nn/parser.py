@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 import ultralytics.nn.modules  # noqa: F401 - registers the layers of the package
 from ultralytics.cfg.model_yaml import PYRAMID, ModelSpec, Row
@@ -28,7 +28,7 @@ from ultralytics.utils.flops import Shape, output_shapes, takes_each_map
 SLOTS = 5  # layer numbers of a backbone with several outputs, one for each stride: 2, 4, 8, 16, 32
 MAX_KERNEL = 63  # larger numbers are channels; the largest published kernels are 51
 MAX_REPEATS = 100
-MAX_TENSOR, MAX_ELEMENTS = 50_000_000, 500_000_000  # numbers in a tensor, and in the network
+MAX_TENSOR, MAX_ELEMENTS = 110_000_000, 500_000_000  # numbers in a tensor (VGG has 103 million), and in the network
 FACTORIES = {"empty", "zeros", "ones", "full", "rand", "randn", "randint", "arange", "linspace", "eye"}  # of torch
 TRACE_SIZE = 640  # pixels; image size at which shapes are measured, as for published FLOPs
 UNREAD = (
@@ -172,14 +172,14 @@ def _repeats(row: Row, depth: float) -> int:
     return repeats
 
 
-class BuildLimit(TorchDispatchMode):
+class BuildLimit(TorchFunctionMode):
     """Refuse tensors that would fill the memory while a layer is built: one of them, or all together."""
 
     total = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        if args and func.overloadpacket.__name__ in FACTORIES:
-            shape = args[0] if isinstance(args[0], (list, tuple)) else args[:1]
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if args and getattr(func, "__name__", "") in FACTORIES:
+            shape = args[0] if isinstance(args[0], (list, tuple)) else args
             elements = math.prod(shape) if all(isinstance(side, (int, float)) for side in shape) else 0
             self.total += elements
             if elements > MAX_TENSOR or self.total > MAX_ELEMENTS:
