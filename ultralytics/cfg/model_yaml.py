@@ -79,9 +79,11 @@ def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
     Args:
         name: a path, or the name of one of the package's files; `NAMEs.yaml` is scale `s` of `NAME.yaml`.
     """
+    if not isinstance(name, (str, Path)) or not Path(name).name:
+        raise ModelConfigError(f"model: got a {type(name).__name__}, expected a model file or its content as a mapping")
     path = Path(name)
     known = {p.name: p for p in MODELS_DIR.rglob("*.yaml")}
-    base = path.with_name(f"{path.stem[:-1]}{path.suffix}")  # the last letter may be a scale
+    base = path.with_name(f"{path.stem[:-1] or path.stem}{path.suffix}")  # the last letter may be a scale
     for file, scale in ((path, None), (base, path.stem[-1:])):
         if os.path.exists(file):  # False for names that no file can have
             return file, scale

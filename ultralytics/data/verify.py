@@ -183,7 +183,7 @@ def _read_all(images: list[Path], ids: list[int | str], read_rows: Callable[...,
 
 
 def _digest(*paths: Path) -> str:
-    return hashlib.sha256("\n".join(map(str, paths)).encode(errors="surrogateescape")).hexdigest()[:8]
+    return hashlib.sha256("\n".join(map(str, paths)).encode(errors="surrogatepass")).hexdigest()[:8]
 
 
 def fingerprint(paths: Iterable[Path], *facts: object) -> str:
@@ -195,7 +195,7 @@ def fingerprint(paths: Iterable[Path], *facts: object) -> str:
             state = f"{status.st_size}|{status.st_mtime_ns}"
         except (OSError, ValueError):  # ValueError: a NUL character in a list
             state = "absent"
-        digest.update(f"{path}|{state}\n".encode(errors="surrogateescape"))  # names may not be UTF-8
+        digest.update(f"{path}|{state}\n".encode(errors="surrogatepass"))  # names may not be UTF-8
     return digest.hexdigest()
 
 

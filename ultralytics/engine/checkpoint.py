@@ -152,7 +152,7 @@ def load_network(
 
     network = build_recorded(build, checkpoint, origin, modules, trust=trust)
     try:
-        network.load_state_dict(checkpoint["ema"] or checkpoint["model"])
+        network.load_state_dict(checkpoint.get("ema") or checkpoint["model"])
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"{origin}: its weights do not fit its model YAML: {reason}") from error

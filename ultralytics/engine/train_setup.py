@@ -207,7 +207,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
             weights = Weights(self.model.state_dict(), options.model or "model", known_names(self.model.names))
         elif options.model and Path(options.model).suffix == ".pt":
             loaded = checkpoints.load_model_weights(options.model)
-            weights = Weights(loaded["ema"] or loaded["model"], options.model, known_names(loaded["names"]))
+            weights = Weights(loaded.get("ema") or loaded["model"], options.model, known_names(loaded["names"]))
         elif options.model:
             architecture = options.model
         else:

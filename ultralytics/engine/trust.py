@@ -42,7 +42,7 @@ def build_recorded(
     try:
         network = build(architecture)
     except ModelConfigError as error:
-        raise ModelConfigError(f"{error}. {hint}" if left else str(error)) from error
+        raise ModelConfigError(f"{origin}: {error}{f'. {hint}' if left else ''}") from error
     if left and not modules:
         LOGGER.warning(f"{hint}; the network was built without it")
     return network
