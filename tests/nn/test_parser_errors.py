@@ -40,7 +40,10 @@ ROWS = [
     ("- [[2, 3], 1, Concat, [1]]", ["Concat fails on inputs", "different sizes, 80x80 and 40x40", "nn.Upsample"]),
     # sizes
     ("- [-1, 101, Conv, [32]]", ["net.yaml:10: 101 repeats at depth 1.0; expected at most 100"]),
-    ("- [-1, 1, Conv, [10000000]]", ["layer 5 Conv(32, 10000000) cannot be built", "tensors of more than 110,000,000"]),
+    (
+        "- [-1, 1, Conv, [1000000, 3]]",
+        ["layer 5 Conv(32, 1000000, 3) cannot be built", "tensors of more than 110,000,000"],
+    ),
     ("- [-1, 1, nn.LazyConv2d, [32, 1]]", ["a lazy layer; write its sizes, such as nn.Conv2d"]),
     # form of the row
     ("- [-1, 1, Conv]", ["net.yaml:10: a row is [from, repeats, module, args]", "got [-1, 1, 'Conv']"]),
