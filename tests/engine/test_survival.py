@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from tests.engine.fakes import results
+from tests.shapes import write_shapes
 from ultralytics import RTDETR, cli
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.train_state import TrainingInterrupted
-from ultralytics.utils.errors import WeightsError
+from ultralytics.utils.errors import OptionError, WeightsError
 from ultralytics.utils.files import os as files
 
 ROOT = Path(__file__).parents[2]
@@ -139,6 +141,64 @@ def test_every_way_of_resuming_takes_the_next_older_checkpoint(interrupted, tmp_
     assert f"Resuming from {run / 'weights' / 'epoch2.pt'}, epoch 2." in caplog.text
     assert [row["epoch"] for row in results(run)] == ["1", "2", "3"]
     assert all(file.stat().st_nlink == 1 for file in run.rglob("*.pt"))
+
+
+def edit_label(data: Path, folder: Path) -> None:
+    file = sorted((data.with_name("shapes") / "labels" / "train").glob("*.txt"))[0]
+    file.write_text("0 0.5 0.5 0.2 0.2\n")
+
+
+def remove_image(data: Path, folder: Path) -> None:
+    sorted((data.with_name("shapes") / "images" / "val").glob("*.jpg"))[0].unlink()
+
+
+def replace_image(data: Path, folder: Path) -> None:
+    """Write other pixels of the same size in bytes and with the old time."""
+    file = sorted((data.with_name("shapes") / "images" / "train").glob("*.jpg"))[0]
+    content, times = bytearray(file.read_bytes()), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    content[-20] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=times)
+
+
+def edit_module(data: Path, folder: Path) -> None:
+    (folder / "helper.py").write_text("FACTOR = 3.0\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (edit_label, "train labels"),
+        (remove_image, "val images, val labels"),
+        (replace_image, "train images"),
+        (edit_module, "mine/helper.py"),
+    ],
+)
+def test_changes_of_data_and_modules_are_noticed_on_resume(tmp_path, tiny, capsys, change, named):
+    data, modules = write_shapes(tmp_path, train=4, val=2), tmp_path / "mine"
+    modules.mkdir()
+    (modules / "helper.py").write_text("FACTOR = 2.0\n")
+    (modules / "Twice.py").write_text(
+        "from torch import nn\nfrom .helper import FACTOR\nclass Twice(nn.Module):\n"
+        "    def forward(self, x):\n        return x * FACTOR\n"
+    )
+    network = yaml.safe_load(tiny.read_text())
+    network["backbone"].append([-1, 1, "Twice", []])
+    network["head"][0][0][-1] = 3
+    (tmp_path / "net.yaml").write_text(yaml.safe_dump({**network, "modules": str(modules)}))
+    model = RTDETR(tmp_path / "net.yaml")
+    model.add_callback("on_model_save", lambda t: t.epoch == 1 and os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(TrainingInterrupted):
+        model.train(data=str(data), project=str(tmp_path), workers=0, **OPTIONS)
+    last = tmp_path / "exp" / "weights" / "last.pt"
+    for file in tmp_path.rglob("*.cache.npz"):
+        file.unlink()
+    change(data, modules)
+    with pytest.raises(OptionError, match=f"changed since the run was interrupted: {named}. .*resume_changed=True"):
+        RTDETR(last).train(resume=True, trust=True)
+    RTDETR(last).train(resume=True, resume_changed=True, trust=True)
+    assert "the run continues with them" in "".join(capsys.readouterr())
+    assert len(results(tmp_path / "exp")) == 3
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """The training loop on a model that takes milliseconds: steps, checkpoints, resume, rollback, interruption."""
 
 import os
+import platform
 import shutil
 import signal
 
 import pytest
 import torch
+import yaml
 
 from tests.engine.fakes import TinyTrainer, results, tiny_options
+from ultralytics.cfg import get_cfg
 from ultralytics.data.build import EpochLoader
 from ultralytics.data.dataset import epoch_order
 from ultralytics.engine import train_setup
@@ -414,3 +417,26 @@ def test_finished_checkpoints_contain_only_averaged_weights(tmp_path):
     assert load_checkpoint(trainer.last.with_name("epoch2.pt"))["optimizer"] is not None
     limited = run(tmp_path, save_optimizer=False, epochs=1000, time=1e-5)  # it may continue
     assert load_checkpoint(limited.last)["optimizer"] is not None
+
+
+def test_a_busy_machine_is_a_warning_unless_threads_sleep(monkeypatch, caplog):
+    monkeypatch.setattr("os.getloadavg", lambda: (99.0, 1.0, 1.0), raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    train_setup.warn_if_busy()
+    assert not caplog.records  # tests are run with OMP_WAIT_POLICY=PASSIVE
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    train_setup.warn_if_busy()
+    assert "load average 99.0" in caplog.text and "OMP_WAIT_POLICY=PASSIVE" in caplog.text
+
+
+def test_origin_is_recorded_and_args_can_be_used_again(tmp_path):
+    trainer = run(tmp_path, epochs=1, save_optimizer=False)
+    written = yaml.safe_load((trainer.save_dir / "args.yaml").read_text())
+    for record in (
+        written["environment"],
+        *(load_checkpoint(file)["environment"] for file in (trainer.best, trainer.last)),
+    ):
+        assert (record["torch"], record["python"]) == (torch.__version__, platform.python_version())
+        assert record["machine"] == platform.node() and "pytest" in record["command"]
+        assert {"ultralytics", "commit", "uncommitted_changes", "system", "device", "fingerprints"} <= record.keys()
+    assert get_cfg(trainer.save_dir / "args.yaml").epochs == 1

@@ -264,7 +264,7 @@ def read_options(source: str | Path | Mapping[str, object] | None) -> dict[str, 
         unused = [key for key, value in content.items() if has_no_effect(key, value)]
         if unused:
             LOGGER.info(f"{source}: not used here, and off or at their defaults: {', '.join(unused)}")
-        content = {key: value for key, value in content.items() if key not in unused}
+        content = {key: value for key, value in content.items() if key not in (*unused, "environment")}
         return check_options(content, where=f"{source}: ")
     if source is None or isinstance(source, Mapping):
         return check_options(source or {})

@@ -1,6 +1,14 @@
 """Checkpoints: saving and loading weights, and resuming a run."""
 
-from collections.abc import Mapping, Sequence
+import ast
+import hashlib
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from reprlib import repr as short
@@ -17,13 +25,14 @@ from ultralytics.nn.formats import find_format
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import read_weights
 from ultralytics.nn.weights.torch_files import PickledClassesError, read_plain
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, PACKAGE_ROOT, __version__
 from ultralytics.utils.errors import OptionError, UserError, WeightsError
 from ultralytics.utils.files import (
     RUNS_FOLDER,
     atomic_write,
     resumed_weights,
 )
+from ultralytics.utils.torch_utils import describe_device
 
 FORMAT_VERSION = 1
 TENSORS = ("model", "ema", "optimizer", "scheduler", "scaler")  # the keys that take memory
@@ -225,8 +234,9 @@ def resume_options(checkpoint: Mapping[str, Any], path: Path, given: Mapping[str
         raise OptionError(f"{path}: contains weights only, no run to resume; use it as model= to start a new run.")
     before = get_cfg(check_options({**saved, "resume_changed": False}, f"{path}: "))
     options = before.replace(**{key: value for key, value in given.items() if key not in NOT_COMPARED})
-    if not given.get("trust"):
-        changes = {"trust": False, "modules": given.get("modules")}
+    options = options.replace(trust=bool(given.get("trust")))
+    if not options.trust:
+        changes = {"modules": given.get("modules")}
         if "data" not in given and before.data is not None:
             changes["data"] = recorded_data(before.data, ("train", "val"), path)
         if path.parent.name != "weights":  # a new run folder: of the user's choice
@@ -253,3 +263,84 @@ def finished_run(checkpoint: Mapping[str, Any], options: Options) -> str:
         f"{options.resume}: this run has finished: nothing is left to do. Its weights are in best.pt; to train longer, "
         "set more epochs=."
     )
+
+
+# Origin ---------------------------------------------------------------------------------------------------------------
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return where a run is trained, for args.yaml and checkpoints: versions, commit, machine and command."""
+
+    def git(*words: str) -> str | None:
+        command = ["git", "-C", str(PACKAGE_ROOT), *words]
+        with suppress(OSError, subprocess.SubprocessError, UnicodeError):
+            return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+        return None
+
+    commit = git("rev-parse", "HEAD")
+    return {
+        "ultralytics": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "commit": commit,
+        "uncommitted_changes": bool(git("status", "--porcelain")) if commit else None,
+        "machine": platform.node(),
+        "system": platform.platform(),
+        "device": describe_device(device),
+        "command": shlex.join(sys.argv),
+    }
+
+
+def fingerprints(datasets: Mapping[str, Any], model: nn.Module) -> dict[str, str]:
+    """Return hashes of the labels and images of each split, and of the source files of the network's modules."""
+    found = {}
+    for split, dataset in datasets.items():
+        labels = getattr(dataset, "labels", ())
+        boxes = [array.tobytes() for item in labels for array in (item.cls, item.boxes, item.crowd)]
+        with ThreadPoolExecutor(8) as threads:
+            images = threads.map(_image_mark, [item.file for item in labels])
+            found[f"{split} images"] = f"{len(labels)} {_hash(images)}"
+        found[f"{split} labels"] = f"{sum(len(item.cls) for item in labels)} {_hash(boxes)}"
+    files, waiting = {}, {type(module).__module__ for module in model.modules()} - {"__main__"}  # a script may change
+    while waiting:
+        module = sys.modules.get(waiting.pop())
+        file = Path(getattr(module, "__file__", None) or ".")
+        is_installed = "site-packages" in file.parts and PACKAGE_ROOT not in file.parents
+        if file.suffix != ".py" or file in files or not file.is_file() or is_installed:
+            continue
+        content = file.read_bytes().replace(b"\r\n", b"\n")
+        files[file] = _hash([content])
+        with suppress(SyntaxError, ValueError):  # edited since it was imported
+            for node in ast.walk(ast.parse(content)):
+                if isinstance(node, ast.ImportFrom) and node.level == 1:  # from its own folder
+                    names = [node.module] if node.module else [alias.name for alias in node.names]
+                    waiting |= {f"{module.__package__}.{name}" for name in names}
+    return found | {f"{file.parent.name}/{file.name}": content for file, content in sorted(files.items())}
+
+
+def _image_mark(file: Path) -> bytes:
+    """Return name, size and the last bytes of an image, which depend on all pixels in most formats."""
+    try:
+        with open(file, "rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(size - 4096, 0))
+            return f"{file.name}|{size}|".encode(errors="surrogateescape") + stream.read()
+    except OSError:
+        return f"{file.name}|missing".encode(errors="surrogateescape")
+
+
+def _hash(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]
+
+
+def check_unchanged(before: Mapping[str, str], now: Mapping[str, str], options: Options) -> None:
+    """Raise OptionError if data or modules have changed since a checkpoint; a warning with `resume_changed`."""
+    changed = [name for name in {**before, **now} if before and before.get(name) != now.get(name)]
+    if changed:
+        text = f"{options.resume}: changed since the run was interrupted: {', '.join(changed)}"
+        if not options.resume_changed:
+            raise OptionError(f"{text}. Restore them, or accept the changes with resume_changed=True.")
+        LOGGER.warning(f"{text}; the run continues with them (resume_changed=True)")

@@ -123,6 +123,9 @@ class TrainerSetup(TrainState, CallbacksMixin):
             self.train_loader, self.val_loader = self.load_data()
         self.model = self.build_model().to(self.device)
         self.loss_sum = torch.zeros(len(self.loss_names), device=self.device)
+        self.environment = checkpoints.environment(self.device) if self.is_main else {}
+        if self.is_main:  # before `for_training`, which substitutes classes
+            self.environment["fingerprints"] = checkpoints.fingerprints(self.datasets, self.model)
         self.set_model_attributes()
         if self.args.accelerate:
             for_training(self.model)
@@ -302,7 +305,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
             if is_new:
                 self.files.report_unfinished()
                 self.files.set_aside()
-            write_yaml(self.save_dir / "args.yaml", self.args.to_dict())
+            write_yaml(self.save_dir / "args.yaml", {**self.args.to_dict(), "environment": self.environment})
             if self.args.plots:
                 train_log.add_plots(self.callbacks)
         self.validator = self.get_validator()
@@ -314,6 +317,9 @@ class TrainerSetup(TrainState, CallbacksMixin):
 
     def resume(self, saved: Mapping[str, Any]) -> None:
         """Continue an earlier run; only its final validation if it was interrupted there."""
+        if self.is_main:
+            before = saved.get("environment") or {}
+            checkpoints.check_unchanged(before.get("fingerprints", {}), self.environment["fingerprints"], self.args)
         try:
             self.load_state_dict(saved)
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:

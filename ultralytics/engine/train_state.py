@@ -95,6 +95,7 @@ class TrainState:
         self.fitness: float | None = None
         self.best_fitness: float | None = None
         self.seconds = 0.0  # of training when the last checkpoint was saved
+        self.environment: dict[str, Any] = {}  # versions, commit, machine, command, fingerprints of the data
         self.stop_reason = ""  # why the run stops before its last epoch
 
     @property
@@ -141,6 +142,7 @@ class TrainState:
             "seconds": self.seconds,
             "options": self.args.to_dict(),
             "metrics": self.metrics,
+            "environment": self.environment,
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
