@@ -1,11 +1,15 @@
 """Progress lines, remaining time, results.csv and the summary of a run."""
 
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from tests.engine.fakes import TinyTrainer, results, tiny_options
+from ultralytics.data.labels import ImageLabels
 from ultralytics.engine import train_log
 from ultralytics.engine.train_log import EpochProgress, RunClock
 from ultralytics.utils import progress
@@ -107,3 +111,16 @@ def test_summary_of_the_time_limit(run):
     trainer, lines = run(epochs=1000, time=1e-5)
     assert trainer.epoch < 10 and any("of time=1e-05 hours used" in line for line in lines)
     assert lines[-1] == f"  yolo train resume={trainer.last} time=HOURS"
+
+
+def test_the_plot_of_labels_leaves_crowd_regions_out(monkeypatch):
+    boxes, crowd, plotted = np.full((3, 4), 0.5, np.float32), np.array([False, True, False]), []
+    item = ImageLabels(Path("a.jpg"), (48, 64), np.arange(3), boxes, crowd, 0)
+    monkeypatch.setattr(train_log, "plot_labels", lambda boxes, classes, *_, **__: plotted.append((boxes, classes)))
+    trainer = SimpleNamespace(
+        train_loader=SimpleNamespace(dataset=SimpleNamespace(labels=[item])), model=SimpleNamespace(names={}),
+        save_dir=Path(), args=SimpleNamespace(figure_style={}),
+    )  # fmt: skip
+    train_log._plot_labels(trainer)
+    ((boxes, classes),) = plotted
+    assert boxes.shape == (2, 4) and classes.tolist() == [0, 2]

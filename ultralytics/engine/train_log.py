@@ -341,8 +341,8 @@ def add_plots(callbacks: Callbacks) -> None:
 
 def _plot_labels(trainer: Any) -> None:
     labels = trainer.train_loader.dataset.labels
-    boxes = np.concatenate([item.boxes for item in labels])
-    classes = np.concatenate([item.cls for item in labels])
+    boxes = np.concatenate([item.boxes[~item.crowd] for item in labels])
+    classes = np.concatenate([item.cls[~item.crowd] for item in labels])
     plot_labels(boxes, classes, trainer.model.names, trainer.save_dir / "labels.png", **trainer.args.figure_style)
 
 
