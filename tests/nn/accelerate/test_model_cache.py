@@ -17,9 +17,11 @@ def network():
     return detector([], HEAD)
 
 
-def test_the_network_is_unchanged(network):
+def test_the_network_and_the_random_state_are_unchanged(network):
     state = {k: v.clone() for k, v in network.state_dict().items()}
+    random = torch.get_rng_state()
     fast = for_inference(network)
+    assert copy.deepcopy(network).fuse().fused and torch.equal(torch.get_rng_state(), random)
     assert fast.fused and not network.fused and not fast.training
     assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
 

@@ -66,6 +66,7 @@ def for_inference(network: nn.Module, device: torch.device | None = None) -> nn.
     return fast
 
 
+@torch.random.fork_rng(devices=[])  # new layers are initialized; the random state is left as it is
 def _rewritten(network: nn.Module) -> nn.Module:
     """Rewrite `network`, a copy made for it; log and return it."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -22,6 +22,7 @@ from ultralytics.utils.torch_utils import fuse_conv_and_bn
 
 
 @torch.no_grad()
+@torch.random.fork_rng(devices=[])  # the random state is left as it is
 def fuse(network: nn.Module) -> None:
     """Fold what can be folded, in place and in eval mode; the network cannot be trained afterwards."""
     graph = LayerGraph(network.eval())
