@@ -5,9 +5,10 @@ import pickle
 import re
 
 import pytest
+import yaml
 
 from ultralytics.cfg.migrate import ALWAYS_OFF, RENAMED, RETIRED
-from ultralytics.cfg.options import DEFAULT_CFG_PATH, Options, check_key, default_values, get_cfg
+from ultralytics.cfg.options import DEFAULT_CFG_PATH, Options, check_key, default_values, get_cfg, unread_options
 from ultralytics.utils.errors import OptionError, UserError
 
 NAMES = [field.name for field in dataclasses.fields(Options)]
@@ -117,3 +118,23 @@ def test_options_survive_pickling_and_their_own_dict():
         copy.epochs = 3
     options.to_dict()["classes"].append(9)
     assert options.classes == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("mode", "given", "listed"),
+    [
+        ("train", {"split": "test", "conf": 0.9, "save_txt": True, "dynamic": True}, "split, save_txt, dynamic"),
+        ("train", {"half": True, "save_json": True, "project": "runs", "show": False}, None),
+        ("train", {"augmentation": "none", "mosaic": 0.5, "mixup": 0}, "mosaic (augmentation=none)"),
+        ("train", {"augmentation": "official", "fliplr": 0.1, "scale": 0.1}, "scale (augmentation=official)"),
+        ("val", {"queries": 10, "lr0": 0.1, "batch": 2}, "queries, lr0"),
+        ("predict", {"epochs": 3, "data": "a.yaml", "conf": 0.1}, "data, epochs"),
+        ("export", {"workers": 0, "accelerate": False, "format": "torchscript"}, "workers"),
+    ],
+)
+def test_given_options_that_a_mode_does_not_read_are_listed(tmp_path, mode, given, listed):
+    expected = f"{mode}: without effect: {listed} (see `yolo help {mode}`)" if listed else ""
+    options = get_cfg(overrides={**given, "mode": mode})
+    assert unread_options(options, given) == expected
+    (file := tmp_path / "my.yaml").write_text(yaml.safe_dump({**default_values(), **given}))
+    assert unread_options(options, {"cfg": file}) == expected

@@ -68,7 +68,7 @@ def test_every_option_is_described_once():
     rows = {row.name: row for row in describe_options()}
     assert list(rows) == list(default_values())
     assert all(row.section and row.meaning and set(row.modes) <= set(MODES) for row in rows.values())
-    assert rows["conf"].modes == ("val", "predict")
+    assert rows["conf"].modes == ("train", "val", "predict")
     assert rows["patience"][:4] == ("Training", "patience", "50", ("train",))
     assert "1.25 times imgsz" in rows["multi_scale"].meaning
     assert "https://arxiv.org/abs/2409.08475" in rows["one_to_many"].meaning  # a continuation line

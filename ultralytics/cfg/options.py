@@ -20,7 +20,8 @@ from ultralytics.utils.errors import OptionError, did_you_mean
 
 DEFAULT_CFG_PATH = PACKAGE_ROOT / "cfg" / "default.yaml"
 MODES = ("train", "val", "predict", "export")
-
+GENERAL = ("task", "mode", "model", "verbose", "project", "name")  # may be given in every mode
+AUGMENTED = {"official": ("dense", "close_mosaic", "fliplr"), "none": ("dense",)}  # options that these pipelines read
 
 Count = Annotated[int, Range(0)]
 Positive = Annotated[int, Range(1)]
@@ -252,6 +253,23 @@ def describe_options() -> Iterator[OptionRow]:
         elif option := re.fullmatch(rf"(\w+): (\S+) +# (?:{modes} )?(.+)", line):
             name, default, own, meaning = option.groups()
             yield OptionRow(title, name, default, tuple((own or shared).split(", ")), meaning)
+
+
+def unread_options(options: Options, given: Mapping[str, object]) -> str:
+    """Return what to log about the given options, or those of the file `cfg`, that the mode does not read; or ''.
+
+    Options at their default are not listed, nor are augmentations that are off.
+    """
+    names = option_types() if given.get("cfg") else given
+    changed = {name: value for name in names if name in option_types() and name not in GENERAL
+               and (value := getattr(options, name)) != default_values()[name]}  # fmt: skip
+    rows = [row for row in describe_options() if row.name in changed]
+    parts = [row.name for row in rows if options.mode not in row.modes]
+    if options.mode == "train" and options.augmentation in AUGMENTED:
+        read = ("augmentation", *AUGMENTED[options.augmentation])
+        unread = (row.name for row in rows if row.section == "Augmentation" and row.name not in read)
+        parts += [f"{name} (augmentation={options.augmentation})" for name in unread if changed[name]]
+    return f"{options.mode}: without effect: {', '.join(parts)} (see `yolo help {options.mode}`)" if parts else ""
 
 
 def read_options(source: str | Path | Mapping[str, object] | None) -> dict[str, object]:

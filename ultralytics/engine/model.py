@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.model_yaml import load_model_yaml
-from ultralytics.cfg.options import Options, check_options, get_cfg
+from ultralytics.cfg.options import Options, check_options, get_cfg, unread_options
 from ultralytics.engine import checkpoint as checkpoints
 from ultralytics.engine.trust import recorded_data
 from ultralytics.metrics.detection import DetMetrics
@@ -362,6 +362,8 @@ class Model(CallbacksMixin):
         data = None if "data" in given else inherited.pop("data", None)
         options = get_cfg(overrides={**check_options(inherited, f"{self.source}: "), **given, **own, "mode": mode})
         setup_logging(options.verbose)
+        if unread := unread_options(options, given):
+            LOGGER.warning(unread)
         self.modules, self.trust = options.modules, options.trust
         if data is not None and (mode == "val" or options.int8):
             data = data if self.trust else recorded_data(data, (options.split,), self.source)
