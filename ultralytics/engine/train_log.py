@@ -302,8 +302,8 @@ def interruption(state: TrainState) -> str:
         return f"Interrupted after the last epoch; the weights are in {state.best}, the final validation was skipped."
     return (
         f"Training interrupted in epoch {state.epoch + 1}, saved in {state.last}. To resume:\n"
-        f"  yolo train resume={state.last}\n"
-        f"  RTDETR({str(state.last)!r}).train(resume=True)"
+        f"  yolo train resume={state.last}{state.trust}\n"
+        f"  RTDETR({str(state.last)!r}).train(resume=True{state.trust and ', trust=True'})"
     )
 
 
@@ -324,11 +324,12 @@ def summary(state: TrainState, seconds: float) -> str:
         may_continue = options.save_optimizer or not state.is_done
         use = ", to resume from" if may_continue else ", weights only (save_optimizer=False)"
         lines += [f"  weights/best.pt  epoch {best}", f"  weights/last.pt  epoch {state.epoch}{use}"]
-        lines += ["Predict with the best weights:", f"  yolo predict model={state.best} source=path/to/images"]
-        lines.append(f"  python detect.py --weights {state.best} --source path/to/images")
+        lines.append("Predict with the best weights:")
+        lines.append(f"  yolo predict model={state.best} source=path/to/images{state.trust}")
+        lines.append(f"  python detect.py --weights {state.best} --source path/to/images{state.trust}")
     if options.save and state.stop_reason and may_continue:
         change = "patience=0" if stopper.reason(state.epoch - 1) else "time=HOURS"
-        lines += ["Continue with the remaining epochs:", f"  yolo train resume={state.last} {change}"]
+        lines += ["Continue with the remaining epochs:", f"  yolo train resume={state.last} {change}{state.trust}"]
     return "\n".join(lines)
 
 

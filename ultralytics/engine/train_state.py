@@ -78,6 +78,11 @@ class TrainState:
     scaler: torch.amp.GradScaler
     loss_sum: Tensor  # (losses,) sum over the batches of this epoch
 
+    @property
+    def trust(self) -> str:
+        """Return what a command for the weights of this run ends with: ' trust=True' if they record module folders."""
+        return " trust=True" if getattr(getattr(self, "model", None), "yaml", {}).get("modules") else ""
+
     def __init__(self, args: Options) -> None:
         self.args = args
         self.save_dir: Path | None = None
@@ -183,7 +188,7 @@ def explain_failure(state: TrainState, error: Exception) -> UserError | None:
     if isinstance(error, DataError) and "data worker was killed" in str(error):
         message = f"{state.place}: {error}."
         if state.last and state.last.exists():
-            message += f" {state.last} is whole. To resume: yolo train resume={state.last} workers=0"
+            message += f" {state.last} is whole. To resume: yolo train resume={state.last}{state.trust} workers=0"
         return UserError(message)
     is_oom = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or OUT_OF_MEMORY.search(str(error))
     return explain_oom(state) if is_oom and not isinstance(error, UserError) else None
@@ -198,7 +203,8 @@ def explain_oom(state: TrainState) -> UserError:
     )
     if batch > world and state.last and state.last.exists():
         smaller = max(batch // 2 // world, 1) * world
-        message += f" To continue this run with a smaller batch: yolo train resume={state.last} batch={smaller}"
+        command = f"yolo train resume={state.last}{state.trust} batch={smaller}"
+        message += f" To continue this run with a smaller batch: {command}"
     return UserError(message)
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf
+from ultralytics.engine.trust import recorded_data
 from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.formats import get_format
 from ultralytics.utils import LOGGER
@@ -92,6 +93,7 @@ def run_benchmark(
     split: Annotated[str, OneOf("train", "val", "test")] = "val",
     project: str | None = None,
     name: str | None = None,
+    modules: str | None = None,
 ) -> None:
     """Export weights in every format and precision, and measure each file in a new process.
 
@@ -104,6 +106,7 @@ def run_benchmark(
         imgsz: one or several sizes in pixels; by default that of the training.
         batch, warmup, repeats: images in one run, runs that are not timed, and timed runs.
         project, name: folder of the results, `runs/benchmark/benchmark` by default; numbered when taken.
+        modules: folder with module files that the weights need.
 
     Raises:
         UserError: the weights or the data set cannot be used. A failed export is a remark in its row.
@@ -112,9 +115,9 @@ def run_benchmark(
     if checkpoint is None:
         raise UserError(f"benchmark: {model}: expected trained weights (.pt), got a model file or an exported model")
     trained = checkpoint.get("options") or {}
-    data = data or trained.get("data")
-    if data is None:
+    if data is None and trained.get("data") is None:
         raise UserError("benchmark: data= is missing, and the weights name no data set; for example data=my.yaml")
+    data = data or recorded_data(trained["data"], (split,), model)
     sizes = imgsz or trained.get("imgsz") or 640
     formats, precisions = (v.split(",") if isinstance(v, str) else v for v in (formats, precisions))
     cases = [
@@ -126,6 +129,7 @@ def run_benchmark(
     ]
     folder = run_dir(project or "runs/benchmark", name or "benchmark")
     settings = {"data": data, "split": split, "batch": batch, "device": device, "warmup": warmup, "repeats": repeats}
+    settings["modules"] = modules
     rows: list[Sequence[Cell]] = []
     for case in cases:
         LOGGER.info(f"benchmark {len(rows) + 1}/{len(cases)}: {' '.join(map(str, case))}")
@@ -151,7 +155,7 @@ def measure_case(
             options["device"] = settings["device"] if get_format(kind).needs_gpu else None
             if PRECISIONS[precision]:
                 options[PRECISIONS[precision]] = True
-            file = model_class(file).export(format=kind, imgsz=imgsz, **options)
+            file = model_class(file, modules=settings["modules"]).export(format=kind, imgsz=imgsz, **options)
         return measure_in_process(model_class, str(file), imgsz, folder, torch.get_num_threads(), settings)
     except Exception as error:  # exporters and runtimes raise anything; the other rows are measured all the same
         LOGGER.warning(f"{kind} {precision} {imgsz}: {error}")
@@ -177,9 +181,10 @@ def measure_file(
     torch.set_num_threads(threads)
     device, batch = select_device(settings["device"]), settings["batch"]
     runs = {key: settings[key] for key in ("batch", "warmup", "repeats")}
-    times = measure_speed(for_inference(model_class(file, verbose=False).model), imgsz=imgsz, device=device, **runs)
+    network = model_class(file, verbose=False, modules=settings["modules"]).model
+    times = measure_speed(for_inference(network), imgsz=imgsz, device=device, **runs)
     memory = peak_memory(device)
-    box = model_class(file, verbose=False).val(
+    box = model_class(file, verbose=False, modules=settings["modules"]).val(
         data=settings["data"], split=settings["split"], imgsz=imgsz, batch=max(batch, 8), device=settings["device"],
         workers=0, plots=False, verbose=False, project=str(folder), name="val", exist_ok=True,
     ).box  # fmt: skip
