@@ -71,6 +71,9 @@ ROWS = [
         "- [-1, 1, AIFI, [64, 7]]",
         ["layer 5 AIFI(32, 64, 7) cannot be built: num_heads=7: channels must be a multiple of 7, got 32"],
     ),
+    ("- [-1, 1, Conv, [64, 3, 2, None, 3]]", ["must be divisible by groups (in_channels=32, groups=3)"]),
+    ("- [-1, 1, nn.Conv2d, [64, 3, 2, 1, 1, 5]]", ["must be divisible by groups (in_channels=32, groups=5)"]),
+    ("- [-1, 1, nn.GroupNorm, [5]]", ["num_channels (32) must be divisible by num_groups (5)"]),
     ("- [-1, 1, RTDETRDecoder, [nc, 32]]", ["layer 5 RTDETRDecoder fails", "it takes a list of maps"]),
     ("- [[2, 3], 1, RTDETRDecoder, [nc, 32]]", ["returns shapes [(1, 300, 7)", "only the last row may"]),
     # the module itself
@@ -97,6 +100,10 @@ ROWS = [
 # A change of the file, and the answer.
 FILES = [
     (("[[2, 3], 1, RTDETRDecoder, [nc, 32, 10, 2, 4, 1]]", "[2, 1, Conv, [8]]"), ["the last layer of an RT-DETR is"]),
+    (("[nc, 32, 10, 2, 4, 1]", "[6, 32, 10, 2, 4, 1]"), [
+        "net.yaml:10: layer 5 RTDETRDecoder: is built for 6 classes", "the model has 3", "write nc in place of 6"]),
+    (("[nc, 32, 10, 2, 4, 1]", "[32, nc, 10, 2, 1, 1]"), ["net.yaml:10: layer 5 RTDETRDecoder: is built for 32"]),
+    (("[nc, 32, 10, 2, 4, 1]", "[nc, 30, 10, 2, 4, 1]"), ["nc=3, nh=4 heads: hd must be a multiple of 4, got 30"]),
     (("head:", "haed:"), ["net.yaml: unknown key 'haed'", "did you mean 'head'?"]),
     (("nc: 3", "nc: three"), ["net.yaml: nc must be a whole number from 1 to 100000; got 'three'"]),
     (("nc: 3", "nc：3"), ["not valid YAML", "line 1 has a full-width '：', write ':'"]),

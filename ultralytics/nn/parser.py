@@ -3,6 +3,7 @@
 import inspect
 import math
 import re
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -109,6 +110,11 @@ class _Builder:
             from_checkpoint=spec.from_checkpoint,
         )
         layer, shapes, stated = _build_row(row, where, context, self.folders)
+        if row is spec.rows[-1] and (built := getattr(layer, "nc", self.nc)) != self.nc:
+            raise ModelConfigError(
+                f"{where}: is built for {built} classes, but the model has {self.nc}, by `nc` of the file or the data "
+                f"set; write nc in place of {built}: [nc, ...]"
+            )
         several = isinstance(stated, tuple) or (stated is None and len(shapes) > 1)
         limit = SLOTS if row.section == "backbone" or number == 0 else 1
         if several and len(shapes) > limit:
@@ -308,7 +314,13 @@ def _channels_advice(args: tuple[Any, ...], context: RowContext, *, surplus: boo
 
 
 def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, ModelConfigError) else f"{type(error).__name__}: {error}"
+    """Return the text of an error of a constructor, with the values of the arguments that torch only names."""
+    if isinstance(error, ModelConfigError):
+        return str(error)
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    names = dict.fromkeys(re.findall(r"[a-z]\w+", str(error)))
+    values = ", ".join(f"{name}={frame.f_locals[name]}" for name in names if type(frame.f_locals.get(name)) is int)
+    return f"{type(error).__name__}: {error}{values and f' ({values})'}"
 
 
 def _remedy(layer: nn.Module, ctx: RowContext, inputs: list[Shape]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.modules.argument_checks import require_whole
+from ultralytics.nn.modules.argument_checks import require_multiple, require_whole
 from ultralytics.nn.modules.deformable import DeformableTransformerDecoder, DeformableTransformerDecoderLayer
 from ultralytics.nn.modules.denoising import get_cdn_group
 from ultralytics.nn.modules.one_to_many import OneToManyHead, grid
@@ -90,6 +90,7 @@ class RTDETRDecoder(nn.Module):
     ):
         super().__init__()
         require_whole("RTDETRDecoder", nc=nc, hd=hd, nq=nq, ndp=ndp, nh=nh, ndl=ndl, d_ffn=d_ffn)
+        require_multiple(f"RTDETRDecoder of nc={nc}, nh={nh} heads", nh, hd=hd)
         self.nc, self.hidden_dim, self.nl, self.num_decoder_layers = nc, hd, len(ch), ndl  # published names
         self.num_queries, self.num_denoising = nq, nq // 3 if nd is None else nd
         self.label_noise_ratio, self.box_noise_scale = label_noise_ratio, box_noise_scale
