@@ -28,3 +28,10 @@ def tiny(tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("model") / "tiny.yaml"
     file.write_text(yaml.safe_dump(NETWORK))
     return file
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport():
+    """Escape names of files that are not UTF-8 in the captured log: pytest-xdist cannot send them."""
+    report = (yield).get_result()
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
