@@ -352,8 +352,8 @@ def parse_words(
         key = (aliases or {}).get(key, key)
         if key not in types:
             if "cfg" in types:
-                check_key(key)
-            raise OptionError(f"unknown argument {word!r}{did_you_mean(key, types)}")
+                check_key(key, aliases or ())
+            raise OptionError(f"unknown argument {word!r}{did_you_mean(key, [*types, *(aliases or ())])}")
         if not equals:
             text = _next_value(word, types[key], rest)
         if key in given:

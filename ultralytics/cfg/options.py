@@ -6,7 +6,7 @@ An option is a field of `Options`; its annotation has the allowed values, `defau
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import FrozenInstanceError, asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from ultralytics.cfg.migrate import ALWAYS_OFF, NO_EFFECT, RENAMED, RETIRED, has
 from ultralytics.cfg.plain_data import read_yaml
 from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf, check_value
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, setup_logging
-from ultralytics.utils.errors import OptionError, did_you_mean
+from ultralytics.utils.errors import OptionError, nearest
 
 DEFAULT_CFG_PATH = PACKAGE_ROOT / "cfg" / "default.yaml"
 MODES = ("train", "val", "predict", "export")
@@ -299,12 +299,17 @@ def check_options(given: Mapping[str, object], where: str = "") -> dict[str, obj
         raise OptionError(f"{where}{error}") from None
 
 
-def check_key(key: str) -> None:
-    """Raise OptionError unless `key` is an option; suggest the new name, the alternative or the nearest name."""
+def check_key(key: str, aliases: Iterable[str] = ()) -> None:
+    """Raise OptionError unless `key` is an option; suggest the new name, the alternative or the nearest name.
+
+    `aliases` are further names of a script's command line.
+    """
     if key in RENAMED:
         raise OptionError(f"unknown option {key!r}; use {RENAMED[key]!r}")
     if key in RETIRED:
         raise OptionError(f"option {key!r} is not supported: {RETIRED[key]}")
     if key not in option_types():
-        hint = did_you_mean(key, option_types()) or "; see `yolo cfg` for all options"
+        near = nearest(key, [*option_types(), *RENAMED, *aliases])
+        near = near if near in aliases else RENAMED.get(near, near)
+        hint = f"; did you mean {near!r}?" if near else "; see `yolo cfg` for all options"
         raise OptionError(f"unknown option {key!r}{hint}")

@@ -81,6 +81,8 @@ def freeze_layers(model: nn.Module, freeze: int | str | Sequence[int | str] | No
         return []
     if isinstance(freeze, str):
         freeze = [word.strip().strip("'\"") for word in freeze.strip().strip("[]").split(",")]
+    if isinstance(freeze, int) and freeze > len(model.model):
+        raise OptionError(f"freeze={freeze}: expected at most {len(model.model)}, the number of the model's layers")
     entries = range(freeze) if isinstance(freeze, int) else freeze
     frozen = {name for entry in entries for name in _select(model, str(entry))}
     for name, parameter in model.named_parameters():
@@ -111,5 +113,5 @@ def _select(model: nn.Module, entry: str) -> list[str]:
     raise OptionError(
         f"freeze: {entry!r} matches no parameter; expected the index (below {len(model.model)}) or name of a layer, "
         "`backbone`, a prefix (model.0.) or a pattern (*.attn.*) of parameter names"
-        f"{did_you_mean(entry.strip('*.'), known)}"
+        f"{'' if entry.isdecimal() else did_you_mean(entry.strip('*.'), known)}"
     )

@@ -50,13 +50,21 @@ def reported(what: str) -> Iterator[None]:
         logging.getLogger("ultralytics").error(f"{what} failed, the run continues without it: {reason}")
 
 
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate that is spelled most like `word`, first one with its letters in another order; or None."""
+    word, by_lower = str(word).lower(), {str(candidate).lower(): str(candidate) for candidate in candidates}
+    near = difflib.get_close_matches(word, by_lower, n=5)
+    return by_lower[min(near, key=lambda match: sorted(match) != sorted(word))] if near else None
+
+
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """Return `; did you mean 'epochs'?` for the nearest candidate, or '' if none is close.
 
     Examples:
         >>> did_you_mean("epoch", ["batch", "epochs"])
         "; did you mean 'epochs'?"
+        >>> did_you_mean("modle", ["mode", "model"])
+        "; did you mean 'model'?"
     """
-    by_lower = {str(candidate).lower(): str(candidate) for candidate in candidates}
-    near = difflib.get_close_matches(str(word).lower(), by_lower, n=1)
-    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+    near = nearest(word, candidates)
+    return f"; did you mean {near!r}?" if near else ""
