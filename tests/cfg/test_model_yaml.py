@@ -72,7 +72,7 @@ for _ in range(12):
     ("keys", "message"),
     [
         ({"names": "cat"}, "names must be a list, or a mapping of numbers to names; got 'cat'"),
-        ({"names": ["cat"]}, "names has 1 entries, but nc is 2"),
+        ({"names": ["cat"]}, "names has 1 entry, but nc is 2"),
         ({"names": {1: "a", 2: "b"}}, "numbered from 0 without gaps"),
         ({"names": [["a"], "b"]}, "names must be texts"),
         ({"task": "segment"}, "task must be detect, got 'segment'"),

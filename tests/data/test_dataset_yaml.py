@@ -50,7 +50,7 @@ def test_hidden_images_are_left_out_and_counted(small_set, caplog, monkeypatch):
     (small_set / "images" / "in" / "loop").symlink_to("..")
     with caplog.at_level("INFO"):
         assert len(list_images([small_set / "images"], small_set)) == 6
-    assert "3 hidden images and folders are left out, such as" in caplog.text
+    assert "hidden images and folders left out: 3, such as" in caplog.text
 
 
 @pytest.mark.parametrize(

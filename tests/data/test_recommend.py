@@ -64,7 +64,7 @@ SCRATCH = {"pretrained": False}
         ([image()] * 5000, {"epochs": 10, "mosaic": 0.0}, "close_mosaic", None),
         ([image()] * 5000, {"epochs": 10, "mosaic": 0.0, "mixup": 0.1}, "close_mosaic", "close_mosaic=2: "),
         ([image()] * 5000, {"epochs": 10, "mosaic": 0.0, "augmentation": "official"}, "close_mosaic", "close_mosaic=2"),
-        ([image()] * 32, {}, "patience", "patience=0: 50 epochs are only 100 optimizer steps"),
+        ([image()] * 32, {}, "patience", "patience=0: 50 epochs with 100 optimizer steps"),
         ([image()] * 32, {"patience": 0}, "patience", None),
     ],
 )  # fmt: skip

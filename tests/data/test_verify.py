@@ -92,8 +92,8 @@ def test_coco(build, coco_set):
         assert batch["image_id"] == [10, 11, 12]
         assert batch["cls"].flatten().tolist() == [1, 0] and batch["batch_idx"].tolist() == [0, 1]
         torch.testing.assert_close(batch["bboxes"], torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.25, 0.5, 0.5, 1.0]]))
-        assert dataset.labels[1].crowd.tolist() == [True, False] and "1 crowd regions" in dataset.report
-        assert "1 malformed rows (skipped)\n  a.json, annotation 4: bbox is [0, 0, 30]" in dataset.report
+        assert dataset.labels[1].crowd.tolist() == [True, False] and "1 crowd region skipped" in dataset.report
+        assert "1 malformed row (skipped)\n  a.json, annotation 4: bbox is [0, 0, 30]" in dataset.report
     content = json.loads((coco_set / "a.json").read_text())
     content["annotations"] = [{**entry, "iscrowd": 1} for entry in content["annotations"]]
     (coco_set / "a.json").write_text(json.dumps(content))

@@ -109,7 +109,7 @@ NAN = torch.tensor([0.0, float("nan")])
         ({"options": [1]}, "options is .*expected dict or None"),
         ({"names": ["a", "b"]}, "names is .*expected dict"),
         ({"names": {0: "a"}}, "has 1 names, {0: 'a'}, but nc is 2"),
-        ({"names": {1: "a", 2: "b"}}, "has 2 names, .*but nc is 2; expected a text for each class from 0"),
+        ({"names": {1: "a", 2: "b"}}, "names is .*but nc is 2; expected a text for each class from 0"),
         ({"names": {0: "a", 1: 2}}, "has 2 names"),
         ({"nc": 1 << 60}, "has 2 names"),
         ({"nc": True}, "nc is True, expected int"),

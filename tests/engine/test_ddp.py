@@ -110,7 +110,7 @@ def test_signal_to_one_rank_stops_all(tmp_path):
 
 def test_unused_parameters_are_named(tmp_path, capfd):
     run_two(tmp_path, trainer=WithUnusedLayer, epochs=1)
-    assert capfd.readouterr().err.count("2 parameters take no part in the loss: spare.bias, spare.weight.") == 1
+    assert capfd.readouterr().err.count("2 parameters without effect on the loss: spare.bias, spare.weight.") == 1
 
 
 def test_unfreezing_during_the_run_is_rejected(tmp_path):

@@ -41,7 +41,7 @@ WORDS = ("images=all/images", "train=0.5", "val=0.3", "test=0.2", f"classes={','
 def test_the_parts_are_a_data_set(yolo, folder, mode):
     code, text = yolo("split", *WORDS, "save=my", f"mode={mode}", "seed=3")
     assert code == 0 and "train 3, val 2, test 1 images, seed 3; data.yaml written" in text
-    assert "1 of 6 images have no label file" in text
+    assert "images without a label file: 1 of 6" in text
     config = load_dataset_config(folder / "my/data.yaml", ("train", "val", "test"))
     assert list(config.names.values()) == list(NAMES)
     found = {split: scan_split(config, split) for split in ("train", "val", "test")}
@@ -57,7 +57,7 @@ def test_the_parts_are_a_data_set(yolo, folder, mode):
 def test_labels_of_another_folder(yolo, folder):
     (folder / "all/labels").rename(folder / "texts")
     code, text = yolo("split", *WORDS, "save=my", "labels=texts")
-    assert code == 0 and "1 of 6 images have no label file" in text
+    assert code == 0 and "images without a label file: 1 of 6" in text
     assert len(list((folder / "my/labels").rglob("*.txt"))) == 5
 
 

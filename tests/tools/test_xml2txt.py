@@ -58,7 +58,7 @@ def test_encodings(yolo, folder, declared):
     [
         (("xml=none", "save=out"), "no folder with .xml files"),
         (("xml=xml",), "save= is missing"),
-        (("xml=xml", "save=out", "classes=cow"), "none of 2 files could be converted; the first: xml/a.xml"),
+        (("xml=xml", "save=out", "classes=cow"), "none of its files could be converted; the first: xml/a.xml"),
         (("xml=xml/a.xml", "save=out"), "no folder with .xml files"),
     ],
 )

@@ -13,7 +13,7 @@ import yaml
 
 from ultralytics.cfg.plain_data import check_plain, parse_literal, parse_yaml
 from ultralytics.utils import PACKAGE_ROOT
-from ultralytics.utils.errors import ModelConfigError, did_you_mean
+from ultralytics.utils.errors import ModelConfigError, counted, did_you_mean
 from ultralytics.utils.files import read_text, real_path
 
 MODELS_DIR = PACKAGE_ROOT / "cfg" / "models"
@@ -143,7 +143,7 @@ def _names(data: Mapping[str, Any], name: str) -> dict[int, str] | None:
     if not isinstance(names, Mapping):
         raise ModelConfigError(f"{name}: names must be a list, or a mapping of numbers to names; got {names!r}")
     if len(names) != (nc := data.get("nc") or len(names)):
-        raise ModelConfigError(f"{name}: names has {len(names)} entries, but nc is {nc}; correct one of them")
+        raise ModelConfigError(f"{name}: names has {counted(len(names), 'entry')}, but nc is {nc}; correct one of them")
     if not names or set(names) != set(range(nc)) or not all(type(text) in (str, int, float) for text in names.values()):
         raise ModelConfigError(f"{name}: names must be texts, numbered from 0 without gaps; got {names!r}")
     return {index: str(names[index]) for index in range(nc)}

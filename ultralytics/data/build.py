@@ -16,7 +16,7 @@ from ultralytics.data.transforms.geometry import Resize
 from ultralytics.data.verify import scan_split
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.checks import usable_cores
-from ultralytics.utils.errors import DataError, UserError
+from ultralytics.utils.errors import DataError, UserError, counted
 
 
 def build_dataset(
@@ -37,7 +37,7 @@ def build_dataset(
     if training and all(item.crowd.all() for item in labels):
         missing = scan.of_kind("missing_label")
         hint = f"{missing[0].where}: {missing[0].detail}" if missing else "see the report above, and the option classes"
-        raise DataError(f"{where}: {split}: no boxes to train on in {len(labels)} images; {hint}")
+        raise DataError(f"{where}: {split}: no boxes to train on in {counted(len(labels), 'image')}; {hint}")
     max_side = DETAIL * size if training and options.augmentation == "official" else None
     source = ImageSource(labels, size, max_side=max_side, cache=options.cache, seed=options.seed)
     transforms = train_transforms(options, source, size) if training else Resize(size)

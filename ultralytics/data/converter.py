@@ -21,7 +21,7 @@ from ultralytics.data.labels import (
 )
 from ultralytics.utils import LOGGER, setup_logging
 from ultralytics.utils.downloads import download, extract
-from ultralytics.utils.errors import DataError, OptionError, did_you_mean
+from ultralytics.utils.errors import DataError, OptionError, counted, did_you_mean
 from ultralytics.utils.files import increment_path, list_files, read_text, write_text, write_yaml
 
 COCO_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # of 1..90, without a category
@@ -102,7 +102,9 @@ def convert_coco(
     names = list(classes or names)
     write_yaml(target / "data.yaml", {"path": str(target.absolute()), **splits, "names": names})
     hint = "" if images else f". Copy or link the images to {target}/{f', {target}/'.join(chain(*splits.values()))}"
-    LOGGER.info(f"{target / 'data.yaml'}: {', '.join(splits)} with {len(names)} classes: {', '.join(names)}{hint}")
+    LOGGER.info(
+        f"{target / 'data.yaml'}: {', '.join(splits)} with {counted(len(names), 'class')}: {', '.join(names)}{hint}"
+    )
     return target
 
 
@@ -146,7 +148,8 @@ def _convert_json(
                 continue
             problems += rows.problems
             written.add(text)
-    LOGGER.info(f"{coco.path}: {len(written)} label files with {boxes} boxes in {labels}, {len(problems)} problems")
+    files = f"{counted(len(written), 'label file')} with {counted(boxes, 'box')}"
+    LOGGER.info(f"{coco.path}: {files} in {labels}, {counted(len(problems), 'problem')}")
     for problem in problems[:MAX_LISTED]:
         LOGGER.warning(f"  {problem.where}: {problem.detail}")
     if base:

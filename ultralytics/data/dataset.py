@@ -23,6 +23,7 @@ from ultralytics.data.labels import ImageLabels
 from ultralytics.data.transforms.sample import Sample, Transform, collate, to_network_input
 from ultralytics.data.verify import THREADS, Scan
 from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import counted
 from ultralytics.utils.files import atomic_write
 from ultralytics.utils.ops import xywhn2xyxy
 
@@ -194,7 +195,7 @@ def select_labels(
     """
     if fraction < 1:
         count = max(1, round(len(labels) * fraction))
-        LOGGER.info(f"fraction={fraction}: using {count} of {len(labels)} images")
+        LOGGER.info(f"fraction={fraction}: using {count} of {counted(len(labels), 'image')}")
         labels = [labels[int(i)] for i in np.linspace(0, len(labels) - 1, count).round()]
     if classes is not None:
         kept = [(item, np.isin(item.cls, classes)) for item in labels]
@@ -242,7 +243,9 @@ def fill_disk_cache(labels: Sequence[ImageLabels]) -> bool:
     with ThreadPoolExecutor(THREADS) as threads:
         failed = [error for error in threads.map(write, missing) if error]
     if failed:
-        LOGGER.warning(f"cache=disk: {len(failed)} images are read as usual, their copies cannot be saved: {failed[0]}")
+        LOGGER.warning(
+            f"cache=disk: read as usual, without a copy: {counted(len(failed), 'image')}, such as {failed[0]}"
+        )
     return True
 
 

@@ -11,7 +11,7 @@ from ultralytics.data import converter, synthetic
 from ultralytics.data.images import IMAGE_SUFFIXES
 from ultralytics.data.labels import find_image, read_coco_json
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, cache_dir
-from ultralytics.utils.errors import DataError, did_you_mean
+from ultralytics.utils.errors import DataError, counted, did_you_mean
 from ultralytics.utils.files import list_files, read_text
 
 DATASET_YAMLS = PACKAGE_ROOT / "cfg" / "datasets"
@@ -129,7 +129,7 @@ def list_images(sources: Iterable[Path], root: Path) -> list[Path]:
     if hidden := [
         entry.path for entry in hidden if entry.name.lower().endswith(IMAGE_SUFFIXES) or os.path.isdir(entry)
     ]:
-        LOGGER.info(f"{len(hidden)} hidden images and folders are left out, such as {hidden[0]}")
+        LOGGER.info(f"hidden images and folders left out: {len(hidden)}, such as {hidden[0]}")
     if not found:
         places = ", ".join(map(str, sources))
         raise DataError(f"no images in {places}; looked for files ending in {' '.join(IMAGE_SUFFIXES)}")
@@ -206,7 +206,9 @@ def _class_names(where: str, content: dict, jsons: list[Path]) -> dict[int, str]
         if isinstance(name, bool) or not isinstance(name, (str, int, float)):
             raise DataError(f"{where}: names[{key}] is {short(name)}; put the name in quotes")
     if nc not in (None, len(names)):
-        raise DataError(f"{where}: nc is {nc!r}, but names has {len(names)} entries; remove nc or correct one of them")
+        raise DataError(
+            f"{where}: nc is {nc!r}, but names has {counted(len(names), 'entry')}; remove nc or correct one of them"
+        )
     return {key: str(names[key]) for key in range(len(names))}
 
 

@@ -11,7 +11,7 @@ from reprlib import repr as short
 import numpy as np
 
 from ultralytics.data.images import image_orientation
-from ultralytics.utils.errors import DataError
+from ultralytics.utils.errors import DataError, counted
 from ultralytics.utils.files import read_json, read_text
 
 SLACK = 1e-3  # fraction of a side by which rounded boxes may leave the image without a report
@@ -142,7 +142,9 @@ def parse_number(text: str) -> float:
 def _parse_row(words: list[str]) -> tuple[int, Corners]:
     """Return class and corners of a row. Raises ValueError with the reason if it is malformed."""
     if len(words) != 5 and (len(words) < 7 or len(words) % 2 == 0):
-        raise ValueError(f"{len(words)} columns, expected 5 (class cx cy w h) or a class and at least 3 x y pairs")
+        raise ValueError(
+            f"{counted(len(words), 'column')}, expected 5 (class cx cy w h) or a class and at least 3 x y pairs"
+        )
     try:
         values = [parse_number(word) for word in words]
     except ValueError as error:

@@ -21,7 +21,7 @@ from ultralytics.data import images
 from ultralytics.data.streams import Frame, is_screen, live_batches, public_address, video_frames
 from ultralytics.utils import LOGGER
 from ultralytics.utils.downloads import fetch
-from ultralytics.utils.errors import DataError, UserError, did_you_mean
+from ultralytics.utils.errors import DataError, UserError, counted, did_you_mean
 from ultralytics.utils.files import list_files, read_bytes, read_text, walk
 
 T = TypeVar("T")
@@ -58,7 +58,9 @@ class Source:
     def __post_init__(self) -> None:
         live = sum(entry.kind == "stream" for entry in self.entries)
         if 0 < live < len(self):
-            raise DataError(f"source: {live} live streams, which never end, with {len(self) - live} files or images")
+            raise DataError(
+                f"source: live streams, which never end ({live}), with files or images ({len(self) - live})"
+            )
 
     @property
     def endless(self) -> bool:
@@ -200,7 +202,9 @@ def _group_entries(paths: list[Path], where: str) -> list[Entry]:
     visible = [path for path in paths if not path.name.startswith(".") and os.path.isfile(path)]
     entries = [Entry(kind, path) for path in visible if (kind := _kind(path))]
     if not entries:
-        raise DataError(f"source {where}: {len(paths)} entries, no image or video among them; expected {ACCEPTED}")
+        raise DataError(
+            f"source {where}: {counted(len(paths), 'entry')}, no image or video among them; expected {ACCEPTED}"
+        )
     return entries
 
 
@@ -227,7 +231,7 @@ def _list_entries(path: Path) -> list[Entry]:
 
     entries = _join(read(number, name) for number, name in names.items() if name and not name.startswith("#"))
     if not entries:
-        raise DataError(f"{path}: none of its {len(names)} rows is an image, video or stream")
+        raise DataError(f"{path}: none of its rows is an image, video or stream")
     return entries
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ultralytics.cfg.options import Options
 from ultralytics.data.labels import ImageLabels
+from ultralytics.utils.errors import counted
 
 FEW_IMAGES = 1000  # too few to train from scratch
 VERY_FEW_IMAGES = 200  # too few to train a pretrained backbone
@@ -52,9 +53,9 @@ def _queries(images: int, most: int, options: Options, queries: int) -> Iterator
     if most > queries:
         more = _round_up(1.5 * most, 50)
         max_det = f" max_det={more}" if options.max_det < most else ""
-        yield f"queries={more}{max_det}: an image has {most} boxes, and {queries} queries find {queries} at most"
+        yield f"queries={more}{max_det}: an image has {counted(most, 'box')}; {queries} queries find {queries} at most"
     elif images < FEW_IMAGES and queries > max(10 * most, fewer):
-        yield f"queries={fewer}: at most {most} boxes per image; most of {queries} queries would only cost time"
+        yield f"queries={fewer}: at most {counted(most, 'box')} per image; {queries} queries would only cost time"
 
 
 def _start(images: int, updates: int, options: Options, pretrained: bool) -> Iterator[str]:
@@ -66,15 +67,15 @@ def _start(images: int, updates: int, options: Options, pretrained: bool) -> Ite
             updates = updates_per_epoch(images, SMALL_BATCH, SMALL_BATCH)
         longer = f"epochs={math.ceil(minimum / updates)} " if updates * options.epochs < minimum else ""
         yield (
-            f"{(smaller + longer).strip()}: {images} images at batch={options.batch} nbs={options.nbs} give {total} "
-            f"optimizer steps in {options.epochs} epochs; at least {minimum} are needed"
+            f"{(smaller + longer).strip()}: {counted(images, 'image')} at batch={options.batch} nbs={options.nbs} "
+            f"give {total} optimizer steps in {counted(options.epochs, 'epoch')}; at least {minimum} are needed"
         )
     if pretrained and images < VERY_FEW_IMAGES and not options.freeze:
-        yield f"freeze=1 (the backbone): {images} images are too few to improve a pretrained backbone"
+        yield f"freeze=1 (the backbone): too few images ({images}) to improve a pretrained backbone"
     if not pretrained and total < 3 * MIN_UPDATES and options.lr0 <= 1e-4:
         yield "lr0=0.0005 cos_lr=True lrf=0.05: a short run from scratch; the default is for 500,000 optimizer steps"
     if not pretrained and images < FEW_IMAGES:
-        yield f"pretrained=WEIGHTS.pt (or a pretrained backbone): {images} images are too few to train from scratch"
+        yield f"pretrained=WEIGHTS.pt (or a pretrained backbone): too few images ({images}) to train from scratch"
 
 
 def _image_size(sides: np.ndarray, image_side: float, imgsz: int) -> Iterator[str]:
@@ -98,9 +99,10 @@ def _schedule(updates: int, options: Options) -> Iterator[str]:
         options.augmentation == "mosaic" and max(options.mosaic, options.mixup, options.dense) > 0
     )
     if mixes and closing >= epochs:
-        yield f"close_mosaic={epochs // 5}: {closing} switches strong augmentation off in all {epochs} epochs"
+        yield f"close_mosaic={epochs // 5}: {closing} switches strong augmentation off in every epoch ({epochs})"
     if 0 < patience < epochs and patience * updates < MIN_PATIENCE_UPDATES:
-        yield f"patience=0: {patience} epochs are only {patience * updates} optimizer steps, too few for early stopping"
+        steps = f"{counted(patience, 'epoch')} with {counted(patience * updates, 'optimizer step')}"
+        yield f"patience=0: {steps}, too few for early stopping"
 
 
 def _round_up(value: float, step: int) -> int:

@@ -19,7 +19,7 @@ import torch
 from ultralytics.data.images import memory_slots
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import require
-from ultralytics.utils.errors import DataError, UserError
+from ultralytics.utils.errors import DataError, UserError, counted
 
 DEFAULT_FPS = 30.0  # of cameras and files without a frame rate
 RECONNECTS = 3
@@ -66,7 +66,9 @@ def video_frames(address: str | Path, where: str, vid_stride: int = 1) -> Iterat
     if not count:
         LOGGER.warning(f"video {where} skipped: {name} cannot be opened or has no readable frame")
     elif count < 0.99 * total - vid_stride:  # some containers store their duration, not their number of frames
-        LOGGER.warning(f"video {where} {name}: ended after {count} of {total} frames; the file is truncated or damaged")
+        LOGGER.warning(
+            f"video {where} {name}: ended after {count} of {counted(total, 'frame')}; the file is truncated or damaged"
+        )
 
 
 class ScreenCapture:
@@ -210,7 +212,7 @@ class LiveReader:
                 return
             failures = failures + 1 if self.count == before else 1
             if failures > RECONNECTS:
-                end = f"stopped after {self.count} frames" if self.count else "cannot be opened"
+                end = f"stopped after {counted(self.count, 'frame')}" if self.count else "cannot be opened"
                 hint = "check the address, the network and the permissions of the camera"
                 self.failure = f"{end}; gave up after {RECONNECTS} attempts to reconnect; {hint}"
                 return

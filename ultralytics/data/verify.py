@@ -30,23 +30,24 @@ from ultralytics.data.labels import (
     read_yolo_file,
 )
 from ultralytics.utils import LOGGER, cache_dir, progress
-from ultralytics.utils.errors import DataError
+from ultralytics.utils.errors import DataError, counted
 from ultralytics.utils.files import atomic_write
 
 LABEL_CACHE_VERSION = 3  # increase it when the interpretation of label files changes
+MAX_ABSENT = 20  # classes without a box to name
 MAX_LISTED = 5  # findings of one kind to list; others are only counted
 THREADS = min(8, os.cpu_count() or 1)
-KINDS = {
-    "corrupt": "missing or unreadable images (skipped)",
-    "missing_label": "images without a label file (used as background)",
-    "bad_class": "rows with a class outside the names",
-    "malformed": "malformed rows (skipped)",
-    "entry": "entries of the json that cannot be used (left out)",
-    "out_of_range": "boxes outside the image (skipped)",
-    "clipped": "boxes clipped at the image border",
-    "duplicate": "duplicate rows (kept once)",
-    "size": "images whose size differs from the json",
-    "turned": "images that are turned by EXIF, with boxes of the stored image in the json (boxes were turned)",
+KINDS = {  # noun to count, and the rest
+    "corrupt": ("missing or unreadable image", "(skipped)"),
+    "missing_label": ("image", "without a label file (used as background)"),
+    "bad_class": ("row", "with a class outside the names"),
+    "malformed": ("malformed row", "(skipped)"),
+    "entry": ("entry", "of the json that cannot be used (left out)"),
+    "out_of_range": ("box", "outside the image (skipped)"),
+    "clipped": ("box", "clipped at the image border"),
+    "duplicate": ("duplicate row", "(kept once)"),
+    "size": ("image", "whose size differs from the json"),
+    "turned": ("image", "turned by EXIF, with boxes of the stored image in the json (boxes turned)"),
 }
 
 ANY_CLASS = 100_000  # with single_cls
@@ -76,14 +77,16 @@ class Scan:
         found = self.of_kind(kind)
         more = [f"  ... and {len(found) - MAX_LISTED} more"] if len(found) > MAX_LISTED else []
         shown = [f"  {problem.where}: {problem.detail}" for problem in found[:MAX_LISTED]]
-        return "\n".join([f"{len(found)} {KINDS[kind]}", *shown, *more])
+        noun, rest = KINDS[kind]
+        return "\n".join([f"{counted(len(found), noun)} {rest}", *shown, *more])
 
     def check(self, where: str | Path) -> None:
         """Raise DataError for classes outside the names, and if no image can be used."""
         if self.of_kind("bad_class"):
             names = textwrap.shorten(", ".join(f"{i}: {name}" for i, name in self.names.items()), 200)
             raise DataError(
-                f"{where}, {self.split}: {self.describe('bad_class')}\nnames has {len(self.names)} classes ({names}); "
+                f"{where}, {self.split}: {self.describe('bad_class')}\n"
+                f"names has {counted(len(self.names), 'class')} ({names}); "
                 "add the missing names to the data YAML or correct the label files (classes count from 0)"
             )
         if not self.labels:
@@ -94,15 +97,16 @@ class Scan:
         found = [np.concatenate([np.zeros(0, int), *classes]) for classes in (present, map(np.unique, present))]
         boxes, images = (np.bincount(classes, minlength=len(self.names)) for classes in found)
         empty, crowd = sum(not len(classes) for classes in present), sum(item.crowd.sum() for item in self.labels)
-        skipped = f", {crowd} crowd regions skipped" if crowd else ""
-        lines = [f"{self.split}: {len(present)} images, {boxes.sum()} boxes, {empty} images without boxes{skipped}"]
+        skipped = f", {counted(crowd, 'crowd region')} skipped" if crowd else ""
+        total = f"{counted(len(present), 'image')}, {counted(boxes.sum(), 'box')}"
+        lines = [f"{self.split}: {total}, {counted(empty, 'image')} without boxes{skipped}"]
         if boxes.any():
             cells = [f"{name} {boxes[i]}/{images[i]}" for i, name in self.names.items() if boxes[i]]
             rows = textwrap.wrap(", ".join(cells), 110, initial_indent="  ", subsequent_indent="  ")
             lines += ["boxes/images of each class:", *rows]
             if absent := [name for i, name in self.names.items() if not boxes[i]]:
-                shown = textwrap.shorten(", ".join(absent), 200, placeholder=" ...")
-                lines.append(f"  {len(absent)} classes without a box: {shown}")
+                more = f", and {len(absent) - MAX_ABSENT} more" if len(absent) > MAX_ABSENT else ""
+                lines.append(f"  {counted(len(absent), 'class')} without a box: {', '.join(absent[:MAX_ABSENT])}{more}")
         return "\n".join([*lines, *(self.describe(kind) for kind in KINDS if self.of_kind(kind))])
 
 

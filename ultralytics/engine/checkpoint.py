@@ -101,9 +101,7 @@ def check_content(state: dict, where: str | Path) -> dict:
             expected = getattr(kind, "__name__", "dict or None")
             raise WeightsError(f"{where}: damaged: {key} is {short(value)}, expected {expected}.")
     if len(names) != nc or set(names) != set(range(nc)) or not all(isinstance(name, str) for name in names.values()):
-        raise WeightsError(
-            f"{where}: has {len(names)} names, {short(names)}, but nc is {nc}; expected a text for each class from 0."
-        )
+        raise WeightsError(f"{where}: names is {short(names)}, but nc is {nc}; expected a text for each class from 0.")
     for part in ("model", "ema"):
         for name, value in (state.get(part) or {}).items():
             if not isinstance(name, str) or not isinstance(value, torch.Tensor) or value.layout != torch.strided:
@@ -133,7 +131,7 @@ def load_model_weights(path: str | Path) -> dict:
     nc = architecture.get("nc")
     if not isinstance(nc, int):
         raise WeightsError(
-            f"{path}: contains {len(weights.tensors)} tensors, but no model YAML. Build the model first and load them "
+            f"{path}: contains tensors, but no model YAML. Build the model first and load them "
             f"into it: RTDETR('rtdetr-l.yaml').load({str(path)!r})."
         )
     names = {index: (weights.names or {}).get(index, str(index)) for index in range(nc)}

@@ -22,7 +22,7 @@ from ultralytics.cfg.options import Options
 from ultralytics.engine.autobatch import trial_step
 from ultralytics.engine.train_state import TrainingInterrupted
 from ultralytics.utils import LOGGER, dist, setup_logging
-from ultralytics.utils.errors import OptionError, UserError
+from ultralytics.utils.errors import OptionError, UserError, counted
 from ultralytics.utils.files import first_line, resumed_weights
 from ultralytics.utils.torch_utils import check_devices, count_devices
 
@@ -45,8 +45,8 @@ def wrap_ddp(model: nn.Module, batch: dict, device: torch.device) -> Distributed
     unused = sorted(set().union(*dist.gather(unused)))
     if unused:
         LOGGER.warning(
-            f"{len(unused)} parameters take no part in the loss: {', '.join(unused[:8])}. DDP searches for them "
-            "at every step, which costs time; remove their modules, or freeze them (freeze=)."
+            f"{counted(len(unused), 'parameter')} without effect on the loss: {', '.join(unused[:8])}. DDP searches "
+            "for these at every step, which costs time; remove their modules, or freeze them (freeze=)."
         )
     network = DistributedDataParallel(
         model,
@@ -63,8 +63,8 @@ def check_ddp_params(network: nn.Module) -> None:
     frozen = network.frozen if isinstance(network, DistributedDataParallel) else ()
     if unfrozen := [name for name in frozen if network.module.get_parameter(name).requires_grad]:
         raise OptionError(
-            f"{unfrozen[0]} and {len(unfrozen) - 1} more parameters were frozen when the run began, so DDP does not "
-            "average their gradients. Unfreeze them on one device, or freeze by a callback from epoch 0 on."
+            f"{counted(len(unfrozen), 'parameter')} such as {unfrozen[0]} had been frozen when the run began, so DDP "
+            "does not average their gradients. Unfreeze them on one device, or freeze by a callback from epoch 0 on."
         )
 
 

@@ -21,7 +21,7 @@ from ultralytics.nn.formats import ExportFormat, ExportSpec, Metadata, export_fo
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.errors import DataError, OptionError, UserError, WeightsError
+from ultralytics.utils.errors import DataError, OptionError, UserError, WeightsError, counted
 from ultralytics.utils.files import size_of
 from ultralytics.utils.torch_utils import select_device
 
@@ -199,7 +199,7 @@ class Exporter(CallbacksMixin):
             expected, found = (network(images.to(device))[0] for network in (spec.network, exported))
         precision = spec.metadata.precision
         self.difference = compare(expected, found, precision)
-        LOGGER.info(f"PyTorch and {self.file.name} on {len(images)} images: {self.difference}")
+        LOGGER.info(f"PyTorch and {self.file.name} on {counted(len(images), 'image')}: {self.difference}")
         if not self.difference.within(BOUNDS[precision]):
             raise ExportMismatchError(
                 f"{self.file}: differs from PyTorch: {self.difference}; expected {BOUNDS[precision]} for {precision}. "
@@ -225,7 +225,7 @@ def calibration_images(data: str | Mapping, split: str, size: tuple[int, int], b
     if not count:
         raise DataError(f"{data}, {split}: {len(images)} readable images for int8, expected at least batch={batch}.")
     if count < FEW:
-        LOGGER.warning(f"{data}, {split}: int8 is calibrated on {count} images; use a hundred or more")
+        LOGGER.warning(f"{data}, {split}: int8 is calibrated on {counted(count, 'image')}; use a hundred or more")
     return _to_tensor(images[:count])
 
 

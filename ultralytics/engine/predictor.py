@@ -243,7 +243,7 @@ class BasePredictor(CallbacksMixin):
                 self.callbacks.run("on_predict_batch_end", self)
                 yield from self.results
         if not images:
-            raise DataError(f"source: none of its {len(source)} images and videos could be read; see above")
+            raise DataError("source: none of its images and videos could be read; see above")
         speed = ", ".join(f"{1000 * total / images:.1f}ms {stage}" for stage, total in seconds.items())
         LOGGER.info(f"Speed: {speed} per image, network input {tuple(x.shape)}")
         if folder:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ultralytics.data.streams import opencv_text
 from ultralytics.utils.checks import in_notebook, require
-from ultralytics.utils.errors import DataError, DeviceError, OptionError, did_you_mean
+from ultralytics.utils.errors import DataError, DeviceError, OptionError, counted, did_you_mean
 from ultralytics.utils.files import safe_name, short_name
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xyxy2xywh, xyxy2xywhn
 from ultralytics.utils.plotting import Annotator, colors
@@ -285,12 +285,8 @@ class Results(_Detections):
 
     def verbose(self) -> str:
         """Return the number of detections by class: "3 circles, 1 star"."""
-        parts = []
-        for cls, count in sorted(Counter(self.boxes.cls.tolist()).items()):
-            name = self.names[int(cls)]
-            plural = "" if count == 1 else "es" if name.endswith(("s", "x", "ch", "sh")) else "s"
-            parts.append(f"{count} {name}{plural}")
-        return ", ".join(parts) or "(no detections)"
+        counts = sorted(Counter(self.boxes.cls.tolist()).items())
+        return ", ".join(counted(count, self.names[int(cls)]) for cls, count in counts) or "(no detections)"
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
         """Return a dictionary per detection: name, class, confidence, box {x1, y1, x2, y2} and, if any, track_id."""

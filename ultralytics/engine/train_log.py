@@ -27,7 +27,7 @@ from ultralytics.engine.optim import Schedule
 from ultralytics.engine.train_state import TIME_LIMIT, TrainState
 from ultralytics.utils import LINE_SECONDS, LOGGER
 from ultralytics.utils.callbacks import Callbacks
-from ultralytics.utils.errors import UserError, WeightsError
+from ultralytics.utils.errors import UserError, WeightsError, counted
 from ultralytics.utils.files import UNFINISHED, atomic_write, first_line, increment_path
 from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
 from ultralytics.utils.tables import read_csv
@@ -272,7 +272,7 @@ class EpochProgress:
             speed = self._images / max(time.perf_counter() - self._started, 1e-9)
             shown = [f"{name} {value:.3f}" for name, value in zip(self.names, losses, strict=True)]
             left = timedelta(seconds=round(self.clock.left(self.epoch, self.done)))
-            shown += [f"left {left}", f"{speed:.1f} img/s", f"{boxes} boxes", f"{size}px"]
+            shown += [f"left {left}", f"{speed:.1f} img/s", counted(boxes, "box"), f"{size}px"]
             if self.device.type == "cuda":
                 shown.append(f"{torch.cuda.memory_reserved(self.device) / 1e9:.1f}G")
             self._text = "  ".join(shown)
@@ -290,7 +290,7 @@ def optimizer_line(options: Options, model: nn.Module, groups: Sequence[dict], s
     names = ", ".join(f"lr/pg{index} {group['name']}" for index, group in enumerate(groups))
     return (
         f"{options.optimizer}: learning rate {options.lr0:g} (backbone x {options.backbone_lr_ratio:g}), "
-        f"{schedule.total} steps, {schedule.warmup} of them warm-up; {trained:,} parameters are trained ({names})"
+        f"steps: {schedule.total}, {schedule.warmup} of them warm-up; {trained:,} parameters are trained ({names})"
     )
 
 

@@ -30,7 +30,7 @@ from ultralytics.nn.weights import Weights, known_names, load_backbone, load_wei
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz, usable_cores
-from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, WeightsError
+from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, WeightsError, counted
 from ultralytics.utils.files import run_dir, write_yaml
 from ultralytics.utils.flops import run_copy
 from ultralytics.utils.torch_utils import (
@@ -143,7 +143,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self.compiled_model = compiled(self.ddp_model) if self.args.compile else self.ddp_model
         self.setup_run_dir()
         LOGGER.info(
-            f"Training epochs {self.epoch + 1} to {self.epochs}, {len(self.train_loader)} batches each, at "
+            f"Training epochs {self.epoch + 1} to {self.epochs}, {counted(len(self.train_loader), 'batch')} each, at "
             f"{self.args.imgsz} px; results are saved to {self.save_dir}"
         )
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.options import Options
 from ultralytics.data.build import killed_worker
 from ultralytics.utils import LOGGER, dist
-from ultralytics.utils.errors import DataError, UserError
+from ultralytics.utils.errors import DataError, UserError, counted
 from ultralytics.utils.torch_utils import ModelEMA
 
 TIME_LIMIT = "resume it with more time=."  # end of the reason why a run stops that may continue
@@ -63,7 +63,7 @@ class EarlyStopping:
         if not self.patience or self.best_fitness is None or waited < self.patience:
             return ""
         return (
-            f"no improvement for {waited} epochs (patience={self.patience}): the best fitness, "
+            f"no improvement for {counted(waited, 'epoch')} (patience={self.patience}): the best fitness, "
             f"{self.best_fitness:.4f}, was reached in epoch {self.best_epoch + 1}; patience=0 disables early stopping."
         )
 

@@ -22,7 +22,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER, dist, progress
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz, require
-from ultralytics.utils.errors import DataError, OptionError, reported
+from ultralytics.utils.errors import DataError, OptionError, counted, reported
 from ultralytics.utils.files import run_dir, write_text
 from ultralytics.utils.ops import scale_boxes, xywh2xyxy, xyxy2ltwh
 from ultralytics.utils.plotting import plot_images
@@ -198,15 +198,15 @@ class BaseValidator(CallbacksMixin):
         metrics = self.metrics
         if not metrics.labels.sum():
             LOGGER.warning(
-                f"{self._data}, {self.dataset.split}: none of the {metrics.seen} images has a labeled object, so "
-                "precision, recall and AP are nan; check the label files"
+                f"{self._data}, {self.dataset.split}: none of {counted(metrics.seen, 'image')} has a labeled object, "
+                "so precision, recall and AP are nan; check the label files"
             )
         elif self.final:
             LOGGER.info(metrics.table(classes=self.args.verbose))
         else:
             p, r, map50, map_ = metrics.mean_results()
             best = f"P {p:.3f}  R {r:.3f} at confidence {metrics.box.conf:.3f}"
-            LOGGER.info(f"  val: {best}  mAP50 {map50:.3f}  mAP50-95 {map_:.3f}  ({metrics.seen} images)")
+            LOGGER.info(f"  val: {best}  mAP50 {map50:.3f}  mAP50-95 {map_:.3f}  ({counted(metrics.seen, 'image')})")
         if self.final:
             speed = ", ".join(f"{ms:.1f} ms {stage}" for stage, ms in metrics.speed.items())
             LOGGER.info(f"Speed: {speed} per image")
@@ -242,8 +242,8 @@ class BaseValidator(CallbacksMixin):
             return
         if len(model.names) != len(self.names):
             raise DataError(
-                f"{self._data}: has {len(self.names)} classes, the model {len(model.names)}; validate with the data "
-                "set of its training, or one with the same classes"
+                f"{self._data}: has {counted(len(self.names), 'class')}, the model {len(model.names)}; validate with "
+                "the data set of its training, or one with the same classes"
             )
         if other := self.names.items() - model.names.items():
             LOGGER.warning(f"{self._data}: the classes {dict(sorted(other))} have other names in the model")

@@ -22,7 +22,7 @@ from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module, why_missing
 from ultralytics.nn.signatures import MIN_CHANNELS, candidates, decorator, kernel_size, show_call, without_pretrained
-from ultralytics.utils.errors import ModelConfigError, did_you_mean
+from ultralytics.utils.errors import ModelConfigError, counted, did_you_mean
 from ultralytics.utils.files import first_line
 from ultralytics.utils.flops import Shape, output_shapes, takes_each_map
 
@@ -119,7 +119,7 @@ class _Builder:
         limit = SLOTS if row.section == "backbone" or number == 0 else 1
         if several and len(shapes) > limit:
             raise ModelConfigError(
-                f"{where}: gives {len(shapes)} outputs {[s[1:] for s in shapes]}, expected at most {limit}; "
+                f"{where}: gives {counted(len(shapes), 'output')} {[s[1:] for s in shapes]}, expected at most {limit}; "
                 "only a backbone may have several"
             )
         if row is not spec.rows[-1] and any(len(shape) != 4 for shape in shapes):

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ultralytics.nn.parser import layer_numbers, layer_sources, unread_layers
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.errors import counted
 from ultralytics.utils.flops import IMAGE_SIZE, ModelInfo, count_operations, flatten_tensors, model_size, run_copy
 from ultralytics.utils.tables import Cell, Column, Table
 
@@ -172,8 +173,8 @@ def _row_warnings(row: LayerRow) -> Iterator[str]:
         lower = channels // CHANNEL_STEP * CHANNEL_STEP
         choice = f"{lower} or {lower + CHANNEL_STEP}" if lower else str(CHANNEL_STEP)
         yield (
-            f"{channels} output channels are no multiple of {CHANNEL_STEP}, which is slower in half precision on GPUs; "
-            f"use {choice}"
+            f"{counted(channels, 'output channel')}, no multiple of {CHANNEL_STEP}, which is slower in half precision "
+            f"on GPUs; use {choice}"
         )
     if row.module == "Identity" or (row.module == "Concat" and len(row.sources) == 1):
         yield "returns its input unchanged; delete the row, and lower the layer numbers behind it by one"
@@ -228,7 +229,7 @@ def layer_table(inspection: Inspection, times: Sequence[float] = (), sort: str =
 def layer_report(inspection: Inspection) -> str:
     """Return the layer table, the totals, inferred arguments and warnings as text."""
     rows = inspection.rows
-    lines = [layer_table(inspection).text(), f"{len(rows)} rows, {inspection.info}"]
+    lines = [layer_table(inspection).text(), f"{counted(len(rows), 'row')}, {inspection.info}"]
     if assumed := [row for row in rows if row.assumed]:
         lines.append("* the module did not register itself; its arguments were inferred:")
         lines += [f"  {row.where}: layer {row.index} {row.module}: {row.assumed}" for row in assumed]

@@ -22,7 +22,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.tools.common import open_detector, tool_dir
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import require
-from ultralytics.utils.errors import DataError, OptionError, did_you_mean
+from ultralytics.utils.errors import DataError, OptionError, counted, did_you_mean
 from ultralytics.utils.files import increment_path, short_name
 
 # Name -> class in pytorch_grad_cam. Without methods that cover parts of the image (ScoreCAM, AblationCAM): the decoder
@@ -75,8 +75,10 @@ def command(
             write_image(increment_path(folder / short_name(Path(image_name(frames[0].path)).stem, ".jpg")), picture)
             drawn += 1
     if not drawn:
-        raise DataError(f"{source}: none of {seen} images has a detection above conf={conf:g}; lower conf")
-    LOGGER.info(f"{folder}: {drawn} of {seen} images drawn by {method}, of the maps {', '.join(map(str, numbers))}")
+        raise DataError(f"{source}: none of {counted(seen, 'image')} has a detection above conf={conf:g}; lower conf")
+    LOGGER.info(
+        f"{folder}: {drawn} of {counted(seen, 'image')} drawn by {method}, of the maps {', '.join(map(str, numbers))}"
+    )
 
 
 def _draw_frame(

@@ -7,7 +7,7 @@ from ultralytics.cfg.model_yaml import MODELS_DIR
 from ultralytics.cfg.values import OneOf, Range
 from ultralytics.tools.common import load_network, tool_dir
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import DataError, UserError
+from ultralytics.utils.errors import DataError, UserError, counted
 from ultralytics.utils.files import list_files
 from ultralytics.utils.flops import count_operations, model_size, run_copy
 from ultralytics.utils.tables import Column, Table
@@ -44,9 +44,9 @@ def command(
     table.write(target, "models", f"Models at {imgsz} pixels.")
     failures.write(target, "failures", "Models that cannot be built.")
     LOGGER.info(
-        f"{len(table.rows)} models at {imgsz} px, {len(failures.rows)} that cannot be built; GFLOPs by thop, as in "
-        f"papers, and by torch's counter, which includes attention\n{target}: models and failures as .txt, .md, .tex, "
-        ".csv written"
+        f"{counted(len(table.rows), 'model')} at {imgsz} px, {len(failures.rows)} that cannot be built; GFLOPs by "
+        f"thop, as in papers, and by torch's counter, which includes attention\n{target}: models and failures as .txt, "
+        ".md, .tex, .csv written"
     )
 
 

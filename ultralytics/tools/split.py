@@ -68,7 +68,7 @@ def command(
     if names:
         write_yaml(target / "data.yaml", {**entries, "names": names})
     if without := sum(text is None for _, text in pairs):
-        LOGGER.warning(f"{without} of {len(pairs)} images have no label file; they count as images without objects")
+        LOGGER.warning(f"images without a label file: {without} of {len(pairs)}; they count as images without objects")
     counts = ", ".join(f"{split} {len(part)}" for split, part in parts.items())
     LOGGER.info(f"{save}: {counts} images, seed {seed}" + ("; data.yaml written" if names else ""))
 

@@ -6,7 +6,7 @@ from ultralytics.data.converter import read_voc_xml, read_xml, write_rows
 from ultralytics.data.labels import Rows
 from ultralytics.tools.common import check_empty, log_problems, read_classes
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import DataError
+from ultralytics.utils.errors import DataError, counted
 from ultralytics.utils.files import list_files, write_text
 
 
@@ -33,7 +33,7 @@ def command(xml: str, save: str, classes: str | None = None) -> None:
         except DataError as error:
             problems.append(str(error))
     if not rows_of:
-        raise DataError(f"xml={xml!r}: none of {len(files)} files could be converted; the first: {problems[0]}")
+        raise DataError(f"xml={xml!r}: none of its files could be converted; the first: {problems[0]}")
     failed, boxes = len(problems), 0
     for file, rows in rows_of.items():
         boxes += write_rows(target / file.relative_to(xml).with_suffix(".txt"), rows)
@@ -41,8 +41,9 @@ def command(xml: str, save: str, classes: str | None = None) -> None:
     write_text(target / "classes.txt", "".join(f"{name}\n" for name in names))
     log_problems(problems)
     LOGGER.info(
-        f"{target}: {len(rows_of)} label files with {boxes} boxes, {failed} annotations not converted; "
-        f"{len(names)} classes: {', '.join(names)} (classes.txt)"
+        f"{target}: {counted(len(rows_of), 'label file')} with {counted(boxes, 'box')}, "
+        f"{counted(failed, 'annotation')} not converted; "
+        f"{counted(len(names), 'class')}: {', '.join(names)} (classes.txt)"
     )
 
 

@@ -16,7 +16,7 @@ from ultralytics.data.verify import scan_split
 from ultralytics.metrics.coco_eval import coco_annotations
 from ultralytics.tools.common import check_new, list_labeled, log_problems, read_classes
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import DataError, OptionError
+from ultralytics.utils.errors import DataError, OptionError, counted
 from ultralytics.utils.files import write_text
 
 
@@ -53,7 +53,8 @@ def command(
     content = coco_annotations(found, names)
     write_text(target, json.dumps(content))
     log_problems(problems)
-    LOGGER.info(f"{target}: {len(found)} images, {len(content['annotations'])} boxes, {len(names)} classes")
+    boxes = counted(len(content["annotations"]), "box")
+    LOGGER.info(f"{target}: {counted(len(found), 'image')}, {boxes}, {counted(len(names), 'class')}")
 
 
 def coco2yolo(

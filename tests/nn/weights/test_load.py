@@ -19,16 +19,16 @@ def test_report_lists_loaded_and_left_tensors(caplog):
     assert report.matched == ("weight",) and report.missing == ("bias",) and not report.resized
     assert report.left == {"net.bias": "shape (5,), the model has (2,)", "top": "no such name in the model"}
     assert torch.equal(model.weight.detach(), torch.ones(2, 3))
-    assert "file.pt: 1 tensors loaded as they are, 0 after a change of shape, 2 left in the file, 1 of" in caplog.text
+    assert "file.pt: 1 tensor loaded unchanged, 0 after a change of shape, 2 left in the file, 1 of" in caplog.text
     assert "not in the file: bias" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"weight": torch.ones(4, 4)}, "none of its 1 tensors fits Linear, which has 2"),
+        ({"weight": torch.ones(4, 4)}, "none of its tensors fits Linear, which has 2"),
         ({}, "the file is empty"),
-        ({"weight": torch.full((2, 3), torch.nan)}, "not finite, the first is weight"),
+        ({"weight": torch.full((2, 3), torch.nan)}, "infinite values in 1 tensor, first in weight"),
     ],
     ids=["shape", "empty", "NaN"],
 )
@@ -56,7 +56,7 @@ def test_cropped_kernel_is_warned_about(caplog):
         report = load_matching(model, {"weight": kernel})
     assert torch.equal(model.weight.detach(), kernel[:, :, 1:-1, 1:-1])
     assert report.resized == {"weight": "kernel 5x5 cropped to its center 3x3"}
-    assert "1 kernels are larger than the model's and were cropped, which changes their output" in caplog.text
+    assert "1 kernel larger than in the model, cropped, which changes the output" in caplog.text
 
 
 @pytest.mark.parametrize(

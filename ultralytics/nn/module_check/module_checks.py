@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ultralytics.nn.accelerate.conv_bn import fuse_layer
 from ultralytics.nn.parser import build_module
 from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module
-from ultralytics.utils.errors import ModelConfigError
+from ultralytics.utils.errors import ModelConfigError, counted
 from ultralytics.utils.flops import flatten_tensors
 
 FAILURES = (Exception, SystemExit)  # what a user's module may raise; KeyboardInterrupt is not included
@@ -195,7 +195,7 @@ def check_shapes(module: ModuleUnderTest) -> str:
     layer = module.build()
     channels = ", ".join(str(shape[0]) for shape in layer.outputs)
     if not module.is_image or len(layer.outputs) == 1:
-        return f"{channels} channels"
+        return counted(channels, "channel")
     sides = [tuple(y.shape[2:]) for y in module.evaluate(layer, module.inputs(base=(8, 8)))]
     strides = [256 // height for height, _ in sides]
     for stride, map_sides in zip(strides, sides, strict=True):
@@ -203,7 +203,7 @@ def check_shapes(module: ModuleUnderTest) -> str:
             raise CheckFailed(f"map {format_shapes([map_sides])} of an image 256x256; expected a stride of {STRIDES}")
     if strides != sorted(strides):
         raise CheckFailed(f"strides {strides}; expected the finest map first")
-    return f"{channels} channels at strides {', '.join(map(str, strides))}"
+    return f"{counted(channels, 'channel')} at strides {', '.join(map(str, strides))}"
 
 
 def check_sizes(module: ModuleUnderTest) -> str:
@@ -261,7 +261,7 @@ def check_backward(module: ModuleUnderTest) -> str:
             raise CheckFailed(f"the gradient of {name} is not finite")
     if not module.is_image and all(x.grad is None for x in inputs):
         raise CheckFailed("no gradient reaches its input, so the layers before it do not learn")
-    return f"gradients reach {len(parameters)} parameters"
+    return f"gradients reach {counted(len(parameters), 'parameter')}"
 
 
 def backward(module: ModuleUnderTest, layer: nn.Module, batch: int = 2) -> list[Tensor]:
@@ -324,7 +324,7 @@ def check_weights(module: ModuleUnderTest) -> str:
     remedy = "make all it needs parameters or buffers, and do not cache tensors computed from them"
     found = module.evaluate(twin, module.inputs())
     require_close(found, expected, EXACT, f"the output after loading differs by {{}}; {remedy}")
-    return f"{len(layer.state_dict())} tensors, the same output after loading"
+    return f"{counted(len(layer.state_dict()), 'tensor')}, the same output after loading"
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from ultralytics.nn.module_check.module_checks import (
     find_module,
     line_of_error,
 )
-from ultralytics.utils.errors import UserError, did_you_mean
+from ultralytics.utils.errors import UserError, counted, did_you_mean
 
 NEED_INFERENCE = ("copies", "weights", "fold", "onnx")  # they compare outputs
 MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
@@ -127,4 +127,4 @@ def command(
     print(report.table())
     if report.failed:
         names = ", ".join(result.check for result in report.failed)
-        raise UserError(f"{module}: {len(report.failed)} of {len(report.results)} checks failed: {names}")
+        raise UserError(f"{module}: {len(report.failed)} of {counted(len(report.results), 'check')} failed: {names}")

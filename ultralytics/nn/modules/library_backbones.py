@@ -15,7 +15,7 @@ from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import register
 from ultralytics.nn.weights import load_matching, read_state_dict
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import ModelConfigError, UserError, WeightsError, did_you_mean
+from ultralytics.utils.errors import ModelConfigError, UserError, WeightsError, counted, did_you_mean
 from ultralytics.utils.files import first_line
 
 MAX_MAPS = 5  # layer numbers of a layer with several outputs
@@ -165,8 +165,8 @@ def _timm_network(name: str, pretrained: bool | str, options: dict[str, Any]) ->
         known = timm.create_model(name).state_dict()
     matching = [key for key in source if key in known and source[key].is_floating_point()]
     if not matching:
-        raise WeightsError(f"{pretrained}: none of its {len(source)} tensors has a name of timm's {name}")
-    LOGGER.info(f"{pretrained}: {len(matching)} of {len(source)} tensors match {name}")
+        raise WeightsError(f"{pretrained}: none of its tensors has a name of timm's {name}")
+    LOGGER.info(f"{pretrained}: {len(matching)} of {counted(len(source), 'tensor')} fitting {name}")
     try:
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": source}, **options)
     except RuntimeError as error:

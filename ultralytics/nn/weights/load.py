@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ultralytics.nn.weights.names import OWN_NAMES, NamingScheme, backbone_schemes, common_prefixes, detector_schemes
 from ultralytics.nn.weights.read import Weights, known_names, read_weights
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import WeightsError
+from ultralytics.utils.errors import WeightsError, counted
 
 # Tensors with one row per class: class scores of the heads, and the embedding of the denoising queries.
 CLASS_ROWS = re.compile(
@@ -64,7 +64,7 @@ def _move_classes(value: Tensor, target: Tensor, classes: Sequence[int | None]) 
         return value, ""
     result = target.detach().clone().to(value.dtype)
     result[ours] = value[theirs]
-    return result, f"{len(ours)} of {len(target)} classes by name"
+    return result, f"{len(ours)} of {counted(len(target), 'class')} by name"
 
 
 def _mismatch(value: Tensor, target: Tensor) -> str:
@@ -117,7 +117,7 @@ class LoadReport:
 
     def __str__(self) -> str:
         lines = [
-            f"{len(self.matched)} tensors loaded as they are, {len(self.resized)} after a change of shape, "
+            f"{counted(len(self.matched), 'tensor')} loaded unchanged, {len(self.resized)} after a change of shape, "
             f"{len(self.left)} left in the file, {len(self.missing)} of the model not in the file"
         ]
         kinds = {
@@ -182,14 +182,14 @@ def _log(report: LoadReport, origin: str) -> None:
     LOGGER.info(f"{origin}: {report}")
     if cropped := [f"{name} ({how})" for name, how in report.resized.items() if CROPPED in how]:
         LOGGER.warning(
-            f"{origin}: {len(cropped)} kernels are larger than the model's and were cropped, which changes their "
+            f"{origin}: {counted(len(cropped), 'kernel')} larger than in the model, cropped, which changes the "
             f"output, for example {cropped[0]}"
         )
     loaded = len(report.matched) + len(report.resized)
     if 2 * len(report.missing) > loaded:  # less than two thirds
         LOGGER.warning(
-            f"{origin}: {len(report.missing)} tensors of the model keep the values they had, {loaded} were loaded; "
-            "is it a file of this network?"
+            f"{origin}: {loaded} of {counted(loaded + len(report.missing), 'tensor')} of the model loaded, the others "
+            "unchanged; is it a file of this network?"
         )
 
 
@@ -199,12 +199,12 @@ def _check_fitting(fitting: Mapping[str, Tensor], left: Mapping[str, str], origi
     if not weights:
         name, reason = next(iter(left.items()), ("", "the file is empty"))
         raise WeightsError(
-            f"{origin}: none of its {len(fitting) + len(left)} tensors fits {model}; for example {name!r}: {reason}. "
+            f"{origin}: none of its tensors fits {model}; for example {name!r}: {reason}. "
             "Is it a file of another model? For the weights of a classifier use backbone_weights="
         )
     broken = [name for name, value in weights.items() if not torch.isfinite(value).all()]
     if broken:
-        where = f"{len(broken)} of its tensors are not finite, the first is {broken[0]}"
+        where = f"NaN or infinite values in {counted(len(broken), 'tensor')}, first in {broken[0]}"
         raise WeightsError(f"{origin}: {where}. The training that wrote it has diverged; use an earlier checkpoint.")
 
 
@@ -220,7 +220,7 @@ def match_epsilon(model: nn.Module, tensors: dict[str, Tensor], eps: float | Non
             value = tensors[key]
             tensors[key] = (value.double() + (eps - module.eps)).to(torch.promote_types(value.dtype, torch.float32))
             changed += 1
-    note = f"running variances of {changed} normalizations moved by the difference to their epsilon {eps}"
+    note = f"running variances of {counted(changed, 'normalization')} moved by the difference to their epsilon {eps}"
     return [note] if changed else []
 
 
