@@ -1,4 +1,4 @@
-"""`Model`: what users hold. Built from a model file or from weights, with train, val, predict and export."""
+"""`Model`: the user interface, built from a model file or weights, with train, val, predict and export."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ def varifocal_loss(logits: Tensor, positives: Index, quality: Tensor, alpha: flo
 def matchability_aware_loss(logits: Tensor, positives: Index, quality: Tensor, alpha: float, gamma: float) -> Tensor:
     """Matchability-aware loss of DEIM (https://arxiv.org/abs/2412.04234): target q^gamma, negatives weigh p^gamma.
 
-    Unlike varifocal loss it also learns from poor boxes. As in DEIM's training, no gradient flows through the weight.
+    Unlike in varifocal loss, matches with low IoU have full weight. As in DEIM's training, no gradient flows
+    through the weight.
     """
     target = torch.zeros_like(logits).index_put(positives, quality.to(logits.dtype) ** gamma)
     weight = (logits.detach().sigmoid() ** gamma).index_put(positives, torch.ones_like(quality, dtype=logits.dtype))
