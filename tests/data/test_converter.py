@@ -45,7 +45,7 @@ def test_convert_coco(tmp_path, monkeypatch, caplog):
         (tmp_path / f"instances_{split}.json").write_text(json.dumps(coco_content()))
     folder = converter.convert_coco(tmp_path, tmp_path / "out")
     assert (folder / "labels/val/sub/a.txt").read_text() == ROW and "captions_val.json: not a COCO" in caplog.text
-    assert "1 label files with 1 boxes in" in caplog.text and "Copy or link the images to" in caplog.text
+    assert "1 label file with 1 box in" in caplog.text and "Copy or link the images to" in caplog.text
     (tmp_path / "pixels/sub").mkdir(parents=True)
     exif = Image.Exif()
     exif[0x0112] = 3

@@ -36,7 +36,7 @@ SCRATCH = {"pretrained": False}
 @pytest.mark.parametrize(
     ("labels", "options", "key", "start"),
     [
-        ([image(500), image(3)], {}, "queries", "queries=750 max_det=750: an image has 500 boxes, and 300 queries"),
+        ([image(500), image(3)], {}, "queries", "queries=750 max_det=750: an image has 500 boxes; 300 queries"),
         ([image(40, crowd=15)], {"queries": 25}, "queries", None),  # crowd regions do not count
         ([image(0)], {}, "queries", "queries=50: at most 0 boxes per image"),
         ([image(20)] * 900, {}, "queries", "queries=100: "),

@@ -135,7 +135,7 @@ def test_uneven_channels_are_reported_where_they_first_occur():
     uneven = {"outputs": ((20, 80, 80),)}
     rows = [row(0, (-1,)), row(1, (0,), **uneven), row(2, (1,), inputs=uneven["outputs"], **uneven), row(3, (2,))]
     (found,) = find_warnings(rows)
-    assert "layer 1 Conv: 20 output channels are no multiple of 8" in found and "use 16 or 24" in found
+    assert "layer 1 Conv: 20 output channels, no multiple of 8" in found and "use 16 or 24" in found
 
 
 @pytest.mark.parametrize(

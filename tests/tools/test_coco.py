@@ -66,7 +66,7 @@ def test_problems_are_reported_and_other_files_converted(yolo, tmp_path, images)
     (tmp_path / "labels/00001.txt").write_text("99 0.5 0.5 0.1 0.1\n0 0.5 0.5 0.1 0.1\n")
     (tmp_path / "images/00002.jpg").write_bytes(b"no image")
     code, text = yolo("yolo2coco", "images=images", f"classes={','.join(NAMES)}", "save=a.json")
-    assert code == 0 and "a.json: 2 images, 1 boxes, 6 classes" in text
+    assert code == 0 and "a.json: 2 images, 1 box, 6 classes" in text
     assert "class 99, expected 0..5" in text and "00000.txt: no such file" in text and "00002.jpg" in text
 
 

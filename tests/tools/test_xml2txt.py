@@ -16,7 +16,7 @@ def folder(tmp_path):
 def test_names_are_found_and_boxes_converted(yolo, folder):
     (folder / "xml/unnamed.xml").write_text(VOC_XML.replace("dog", " "))
     code, text = yolo("xml2txt", "xml=xml", "save=labels")
-    assert code == 0 and "2 label files with 2 boxes, 1 annotations not converted; 3 classes: cat, dog, emu" in text
+    assert code == 0 and "2 label files with 2 boxes, 1 annotation not converted; 3 classes: cat, dog, emu" in text
     assert (folder / "labels/a.txt").read_text() == DOG
     assert (folder / "labels/sub/b.txt").read_text() == "2 0.550000 0.300000 0.900000 0.400000\n"  # cut at the border
     assert (folder / "labels/classes.txt").read_text() == "cat\ndog\nemu\n"
@@ -29,7 +29,7 @@ def test_classes_have_the_given_order_and_failures_are_reported(yolo, folder):
     (folder / "xml/nosize.xml").write_text(VOC_XML.replace(">100<", ">0<"))
     (folder / "xml/flat.xml").write_text(VOC_XML.replace("<xmax>30<", "<xmax>5<"))
     code, text = yolo("xml2txt", "xml=xml", "save=out", "classes=dog,cat")
-    assert code == 0 and "2 label files with 1 boxes, 3 annotations not converted" in text
+    assert code == 0 and "2 label files with 1 box, 3 annotations not converted" in text
     assert (folder / "out/a.txt").read_text() == "0" + DOG[1:]
     for message in ("class 'emu' is not among dog, cat", "broken.xml: not a Pascal VOC annotation", "size is 0 x 50",
                     "flat.xml, object 1: width -0.05"):  # fmt: skip
@@ -48,7 +48,7 @@ def test_encodings(yolo, folder, declared):
     (folder / "xml/odd.xml").write_bytes(b"\xff\xff" + text.encode(known))
     code, text = yolo("xml2txt", "xml=xml", "save=labels")
     assert (
-        code == 0 and "3 label files with 3 boxes, 1 annotations not converted; 4 classes: cat, dog, emu, 安全" in text
+        code == 0 and "3 label files with 3 boxes, 1 annotation not converted; 4 classes: cat, dog, emu, 安全" in text
     )
     assert "odd.xml" in text and "._c" not in text
 

@@ -243,9 +243,7 @@ def fill_disk_cache(labels: Sequence[ImageLabels]) -> bool:
     with ThreadPoolExecutor(THREADS) as threads:
         failed = [error for error in threads.map(write, missing) if error]
     if failed:
-        LOGGER.warning(
-            f"cache=disk: read as usual, without a copy: {counted(len(failed), 'image')}, such as {failed[0]}"
-        )
+        LOGGER.warning(f"cache=disk: no copy of {counted(len(failed), 'image')}, read as usual: {failed[0]}")
     return True
 
 

@@ -131,7 +131,7 @@ def load_model_weights(path: str | Path) -> dict:
     nc = architecture.get("nc")
     if not isinstance(nc, int):
         raise WeightsError(
-            f"{path}: contains tensors, but no model YAML. Build the model first and load them "
+            f"{path}: contains {len(weights.tensors)} tensors, but no model YAML. Build the model first and load them "
             f"into it: RTDETR('rtdetr-l.yaml').load({str(path)!r})."
         )
     names = {index: (weights.names or {}).get(index, str(index)) for index in range(nc)}

@@ -61,14 +61,15 @@ def counted(number: int, noun: str) -> str:
     """Return a number and its noun, in the plural if it is not 1.
 
     Examples:
-        >>> counted(1, "class"), counted(2, "class"), counted(0, "label file"), counted(3, "entry")
-        ('1 class', '2 classes', '0 label files', '3 entries')
+        >>> counted(1, "class"), counted(2, "class"), counted(0, "epoch"), counted(3, "entry")
+        ('1 class', '2 classes', '0 epochs', '3 entries')
     """
     if number == 1:
         return f"{number} {noun}"
     if noun.endswith("y") and not noun.endswith(("ay", "ey", "oy", "uy")):
         return f"{number} {noun[:-1]}ies"
-    return f"{number} {noun}{'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
+    hisses = noun.endswith(("s", "x", "ch", "sh")) and not noun.endswith("epoch")
+    return f"{number} {noun}{'es' if hisses else 's'}"
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:

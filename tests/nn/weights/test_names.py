@@ -97,7 +97,7 @@ def test_matched_epsilon_keeps_the_output():
     source, target = nn.BatchNorm2d(4), nn.BatchNorm2d(4, eps=1e-3)
     source.running_var.copy_(torch.tensor([1e-7, 1e-4, 1.0, 50.0]))
     tensors = {f"0.{k}": v for k, v in source.state_dict().items()}
-    assert "1 normalizations" in match_epsilon(nn.Sequential(target), tensors, 1e-5)[0]
+    assert "1 normalization" in match_epsilon(nn.Sequential(target), tensors, 1e-5)[0]
     target.load_state_dict({name.removeprefix("0."): value for name, value in tensors.items()})
     x = torch.randn(2, 4, 3, 3)
     torch.testing.assert_close(target.eval()(x), source.eval()(x), rtol=1e-4, atol=1e-5)
