@@ -67,7 +67,7 @@ def test_the_line_in_the_log(caplog):
     with caplog.at_level("INFO", logger="ultralytics"):
         model.info(detailed=True)
     assert "20,184,208 parameters" in caplog.text and "59.77 GFLOPs at 640x640 by thop" in caplog.text
-    assert "ultralytics.nn.modules.head.RTDETRDecoder" in caplog.text
+    assert "RTDETRDecoder" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["rtdetr-efficientvit-m0.yaml", "rtdetr-r18.yaml"])
