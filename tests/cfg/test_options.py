@@ -89,8 +89,8 @@ def test_overrides_have_priority_over_the_file_and_the_file_over_defaults(tmp_pa
 def test_errors_in_cfg_name_the_file(tmp_path):
     file = tmp_path / "mine.yaml"
     for text, message in (("epoch: 3", "unknown option 'epoch'"), ("epochs: x", "epochs: expected")):
-        file.write_text(text, encoding="utf-8")
-        with pytest.raises(OptionError, match=re.escape(f"{file}: {message}")):
+        file.write_text(f"seed: 1\n{text}", encoding="utf-8")
+        with pytest.raises(OptionError, match=re.escape(f"{file}:2: {message}")):
             get_cfg(file)
     with pytest.raises(UserError, match=r"nope\.yaml: no such file"):
         get_cfg("nope.yaml")

@@ -70,7 +70,7 @@ def test_label_file(image, label):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"trian": "images"}, "unknown key 'trian'; did you mean 'train'"),
+        ({"trian": "images"}, r"data\.yaml:[3-9]: unknown key 'trian'; did you mean 'train'"),
         ({"valid": "images"}, "unknown key 'valid'; did you mean 'val'"),
         ({"annotations": {"tarin": "a.json"}}, "did you mean 'train'"),
         ({"annotations": "a.json"}, "annotations: expected"),
@@ -90,6 +90,7 @@ def test_label_file(image, label):
         ({"train": ["images", {"a": 1}]}, "train: expected a path or a list of paths, got {'a': 1}"),
         ({"train": ["images", None]}, "train: expected a path or a list of paths, got None"),
         ({"train": "x" * 300, "path": "y" * 300}, "was not found"),
+        ({"annotations": {"trian": "a.json"}}, r"data\.yaml:2: annotations: unknown key 'trian'"),
         ({"annotations": {"train": 5}}, "train: expected a path, got 5"),
         ({"val": "pictures", "generate": "squares"}, "generate: expected shapes or shapes8, got 'squares'"),
         ({"val": "pictures", "download": "import os"}, "Programs in a YAML are not run"),

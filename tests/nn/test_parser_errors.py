@@ -104,7 +104,7 @@ FILES = [
         "net.yaml:10: layer 5 RTDETRDecoder: is built for 6 classes", "the model has 3", "write nc in place of 6"]),
     (("[nc, 32, 10, 2, 4, 1]", "[32, nc, 10, 2, 1, 1]"), ["net.yaml:10: layer 5 RTDETRDecoder: is built for 32"]),
     (("[nc, 32, 10, 2, 4, 1]", "[nc, 30, 10, 2, 4, 1]"), ["nc=3, nh=4 heads: hd must be a multiple of 4, got 30"]),
-    (("head:", "haed:"), ["net.yaml: unknown key 'haed'", "did you mean 'head'?"]),
+    (("head:", "haed:"), ["net.yaml:8: unknown key 'haed'", "did you mean 'head'?"]),
     (("nc: 3", "nc: three"), ["net.yaml: nc must be a whole number from 1 to 100000; got 'three'"]),
     (("nc: 3", "nc：3"), ["not valid YAML", "line 1 has a full-width '：', write ':'"]),
     (("nc: 3", "nc: 3\nnc: 4"), ["net.yaml, line 2: not valid YAML: duplicate key 'nc'"]),

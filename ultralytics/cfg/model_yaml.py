@@ -150,7 +150,7 @@ def _names(data: Mapping[str, Any], name: str) -> dict[int, str] | None:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """Return the content of a YAML file, and the line of each row by section."""
+    """Return the content of a YAML file, the line of each row by section, and that of each other key."""
     try:
         text = read_text(path, ModelConfigError)
         data = parse_yaml(text, path.name, ModelConfigError)
@@ -160,9 +160,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
     if not isinstance(data, dict):
         raise ModelConfigError(f"{path.name}: expected keys such as `nc`, `backbone`, `head`; got {data!r}")
     lines = {
-        key.value: [row.start_mark.line + 1 for row in value.value]
+        str(key.value): [row.start_mark.line + 1 for row in (value.value if is_list else [key])]
         for key, value in yaml.compose(text, Loader=yaml.SafeLoader).value
-        if key.value in SECTIONS and isinstance(value, yaml.SequenceNode)
+        if (is_list := key.value in SECTIONS and isinstance(value, yaml.SequenceNode)) or key.value not in SECTIONS
     }
     return data, lines
 
@@ -176,7 +176,8 @@ def _rows(data: Mapping[str, Any], name: str, lines: Mapping[str, list[int]] | N
     values = {key: value for key, value in data.items() if key not in known}
     if unused := [key for key in values if repr(key) not in cells]:
         near = did_you_mean(unused[0], known) or ";"
-        raise ModelConfigError(f"{name}: unknown key {unused[0]!r}{near} known: {', '.join(known)}")
+        line = "".join(f":{number}" for number in (lines or {}).get(str(unused[0]), ()))
+        raise ModelConfigError(f"{name}{line}: unknown key {unused[0]!r}{near} known: {', '.join(known)}")
     rows: list[Row] = []
     for section in SECTIONS:
         if not isinstance(data.get(section), list) or not data[section]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, NamedTuple, get_type_hints
 
 from ultralytics.cfg.migrate import ALWAYS_OFF, NO_EFFECT, RENAMED, RETIRED, has_no_effect
-from ultralytics.cfg.plain_data import read_yaml
+from ultralytics.cfg.plain_data import key_at, read_yaml
 from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf, check_value
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, setup_logging
 from ultralytics.utils.errors import OptionError, nearest
@@ -283,20 +283,22 @@ def read_options(source: str | Path | Mapping[str, object] | None) -> dict[str, 
         if unused:
             LOGGER.info(f"{source}: not used here, and off or at their defaults: {', '.join(unused)}")
         content = {key: value for key, value in content.items() if key not in (*unused, "environment")}
-        return check_options(content, where=f"{source}: ")
+        return check_options(content, file=source)
     if source is None or isinstance(source, Mapping):
         return check_options(source or {})
     raise OptionError(f"cfg: expected a YAML file or a mapping of options, got {type(source).__name__}")
 
 
-def check_options(given: Mapping[str, object], where: str = "") -> dict[str, object]:
-    """Return `given` with all keys and values checked; `where` is the prefix of error messages."""
-    try:
-        for key in given:
+def check_options(given: Mapping[str, object], where: str = "", file: str | Path | None = None) -> dict[str, object]:
+    """Return `given` with all keys and values checked; messages start with `where`, or with file and line."""
+    checked: dict[str, object] = {}
+    for key, value in given.items():
+        try:
             check_key(str(key))
-        return {key: check_value(key, value, option_types()[key]) for key, value in given.items()}
-    except OptionError as error:
-        raise OptionError(f"{where}{error}") from None
+            checked[key] = check_value(key, value, option_types()[key])
+        except OptionError as error:
+            raise OptionError(f"{f'{key_at(file, key)}: ' if file else where}{error}") from None
+    return checked
 
 
 def check_key(key: str, aliases: Iterable[str] = ()) -> None:

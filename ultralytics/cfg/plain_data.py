@@ -73,6 +73,14 @@ def read_yaml(path: str | Path, error: type[UserError] = UserError) -> dict:
     return data or {}
 
 
+def key_at(path: str | Path, key: object) -> str:
+    """Return `path:line` of a key of a YAML file, the least indented one; `path` if its line is not found."""
+    lines = enumerate(read_text(path).splitlines(), 1)
+    found = [(len(match[1]), number) for number, line in lines
+             if (match := re.match(rf"(\s*)['\"]?{re.escape(str(key))}['\"]?\s*:", line))]  # fmt: skip
+    return f"{path}:{min(found)[1]}" if found else str(path)
+
+
 class StrictLoader(yaml.SafeLoader):
     """SafeLoader that reads `1e-4` as a number (YAML 1.1 has a string), and refuses duplicate keys and odd values."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as short
 
-from ultralytics.cfg.plain_data import read_yaml
+from ultralytics.cfg.plain_data import key_at, read_yaml
 from ultralytics.data import converter, synthetic
 from ultralytics.data.images import IMAGE_SUFFIXES
 from ultralytics.data.labels import find_image, read_coco_json
@@ -60,7 +60,7 @@ def load_dataset_config(
     content = dict(data) if file is None else read_yaml(file)
     if "val" not in content and "validation" in content:  # of published data sets
         content["val"] = content.pop("validation")
-    _check_keys(content, KEYS, where)
+    _check_keys(content, KEYS, where, file)
     if content.get("channels", 3) != 3:
         raise DataError(
             f"{where}: channels is {short(content['channels'])}, expected 3; gray images become three channels"
@@ -68,7 +68,7 @@ def load_dataset_config(
     jsons = content.get("annotations") or {}
     if not isinstance(jsons, dict):
         raise DataError(f"{where}: annotations: expected `train: file.json` and `val: file.json`, got {short(jsons)}")
-    _check_keys(jsons, SPLITS, f"{where}: annotations")
+    _check_keys(jsons, SPLITS, where, file, "annotations: ")
     _check_paths({"path": content.get("path"), **jsons}, where, "a path")
     _check_paths({split: content.get(split) for split in SPLITS}, where, "a path or a list of paths", lists=True)
     root = _find_root(file, content)
@@ -148,11 +148,12 @@ def label_file(image: Path) -> Path:
     return Path(os.path.splitext(Path(*parts))[0] + ".txt")
 
 
-def _check_keys(content: Mapping, known: Iterable[str], where: str) -> None:
+def _check_keys(content: Mapping, known: Iterable[str], where: str, file: Path | None, parent: str = "") -> None:
     for key in content:
         if key not in (*known, *IGNORED_KEYS):
             hint = did_you_mean(key, known) or f"; known keys: {', '.join(known)}"
-            raise DataError(f"{where}: unknown key {key!r}{hint}")
+            where = key_at(file, key) if file else where
+            raise DataError(f"{where}: {parent}unknown key {key!r}{hint}")
 
 
 def _check_paths(entries: Mapping, where: str, expected: str, *, lists: bool = False) -> None:
