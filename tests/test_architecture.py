@@ -13,7 +13,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ultralytics"
-FILES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
+# Supplied modules; others in this folder are those of users, to which no rule applies.
+ADDMODULES = {
+    *("CARAFE.py", "CoordinateAttention.py", "EfficientViT.py", "LargeKernel.py", "MultiScaleAttention.py"),
+    *("PartialConv.py", "SqueezeExcite.py", "StarBlock.py", "WeightedFusion.py", "__init__.py"),
+}
+FILES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if "Addmodules" not in path.parts or path.name in ADDMODULES
+}
 MODULES = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): name for name in FILES}
 
 NOT_YET = pytest.mark.xfail(strict=False, reason="issue 20 is in work; the budget is met at its end")
@@ -125,11 +134,9 @@ def test_package_stays_in_budget():
 
 
 def test_folders_are_small():
-    folders = Counter(
-        path.parent.relative_to(ROOT).as_posix()
-        for path in PACKAGE.rglob("*")
-        if (path.suffix == ".py" and path.name != "__init__.py") or (path.is_dir() and any(path.glob("*.py")))
-    )
+    files = {Path(name) for name in FILES}
+    shown = {file for file in files if file.name != "__init__.py"} | {file.parent for file in files}
+    folders = Counter(path.parent.as_posix() for path in shown)
     assert not {name: count for name, count in folders.items() if count > MAX_SIBLINGS}
 
 

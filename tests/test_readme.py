@@ -1,7 +1,9 @@
-"""The README's example of a module, taken from the README itself."""
+"""The README's example of a module, taken from the README itself, and lint of all modules in the documentation."""
 
 import importlib.util
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,14 @@ def test_the_module_of_the_readme_is_built_from_its_row(readme, tmp_path):
     model = RTDETRDetectionModel(tmp_path / "my-model.yaml", nc=3)
     assert type(model.model[-2]).__name__ == "ChannelGate" and model.model[-2].i == 23
     assert model.model[-1].f == [16, 19, 23]
+
+
+@pytest.mark.skipif(not shutil.which("ruff"), reason="ruff is not installed")
+@pytest.mark.parametrize("page", [*ROOT.glob("README*.md"), *ROOT.glob("docs/*/*.md")], ids=lambda page: page.name)
+def test_modules_of_the_documentation_are_clean_under_ruff_once_saved(page):
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    for code in (block for block in blocks if "(nn.Module)" in block):
+        for command in (["ruff", "check"], ["ruff", "format", "--check"]):
+            command += ["--stdin-filename", "ultralytics/nn/Addmodules/Mine.py", "-"]
+            done = subprocess.run(command, input=code, capture_output=True, text=True, cwd=ROOT)
+            assert not done.returncode, done.stdout + done.stderr
