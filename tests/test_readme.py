@@ -21,16 +21,18 @@ def test_the_module_of_the_readme_is_built_from_its_row(readme, tmp_path):
     (code,) = (block for kind, block in blocks if kind == "python" and "class ChannelGate" in block)
     (rows,) = (block for kind, block in blocks if kind == "yaml" and "ChannelGate" in block)
 
-    file = tmp_path / "ChannelGate.py"
+    # under another name, as the module may have been saved
+    code, rows = (block.replace("ChannelGate", "ReadmeGate") for block in (code, rows))
+    file = tmp_path / "ReadmeGate.py"
     file.write_text(code, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("ChannelGate", file)
+    spec = importlib.util.spec_from_file_location("ReadmeGate", file)
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
     base = (MODELS_DIR / "rt-detr" / "rtdetr-efficientvit-m0.yaml").read_text()
     head = next(line for line in base.splitlines(keepends=True) if "RTDETRDecoder" in line)
     (tmp_path / "my-model.yaml").write_text(base.replace(head, rows))
     model = RTDETRDetectionModel(tmp_path / "my-model.yaml", nc=3)
-    assert type(model.model[-2]).__name__ == "ChannelGate" and model.model[-2].i == 23
+    assert type(model.model[-2]).__name__ == "ReadmeGate" and model.model[-2].i == 23
     assert model.model[-1].f == [16, 19, 23]
 
 
