@@ -42,7 +42,7 @@ def test_options_reach_network_loss_and_parameter_groups(prepared):
     trainer = prepared(loss_cls=3.0, backbone_lr_ratio=0.5)
     head = trainer.model.model[-1]
     assert (head.num_queries, head.num_denoising, head.nc) == (10, 4, len(NAMES))
-    assert trainer.model.criterion.loss_gain == {"class": 3.0, "bbox": 5.0, "giou": 2.0}
+    assert trainer.model.criterion.loss_gain.items() >= {"class": 3.0, "bbox": 5.0, "giou": 2.0}.items()
     rates = {group["name"]: group["initial_lr"] for group in trainer.optimizer.param_groups}
     assert rates["backbone/decay"] == pytest.approx(rates["rest/decay"] / 2)
 

@@ -77,7 +77,7 @@ def test_the_loss_is_built_from_the_options_of_the_run():
     assert model.init_criterion().loss_gain["bbox"] == 5
     model.args = get_cfg(overrides={"loss_bbox": 3.0, "loss_class": "mal"})
     criterion = model.init_criterion()
-    assert criterion.loss_gain == {"giou": 2, "class": 1, "bbox": 3}
+    assert criterion.loss_gain.items() >= {"giou": 2, "class": 1, "bbox": 3}.items()
     assert (criterion.loss_class, criterion.nc) == ("mal", 3)
 
 
