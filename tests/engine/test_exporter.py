@@ -1,6 +1,7 @@
 """Export to every format, the comparison with PyTorch, and refused options."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,14 @@ def test_dynamic_export_needs_a_position_for_every_query(own):
 def test_engine_export_without_tensorrt_or_gpu_is_refused(own):
     with pytest.raises((MissingPackageError, DeviceError), match=r"pip install \"tensorrt>=10\"|CUDA"):
         RTDETR(own).export(format="engine", imgsz=64)
+
+
+def test_all_missing_packages_are_named_before_the_export(own, monkeypatch):
+    for name in ("onnx", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingPackageError, match=r'pip install "onnx" "onnxruntime"; .*pip install -e "\.\[export\]"'):
+        RTDETR(own).export(format="onnx", imgsz=64)
+    assert [file.name for file in own.parent.iterdir()] == ["small.pt"]
 
 
 class ConstantModel(nn.Module):

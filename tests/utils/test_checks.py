@@ -40,6 +40,11 @@ def test_missing_package_has_the_pip_command():
     assert checks.require("json", "json", "nothing").dumps([]) == "[]"
 
 
+def test_packages_of_requirements_are_found_by_import_name_or_by_pip_name():
+    assert all(map(checks.is_installed, ("torch", "numpy>=1.20", "pyyaml")))
+    assert not checks.is_installed("no-such-package>=1.6")
+
+
 def test_missing_dependency_of_a_package_is_not_reported_as_the_package(tmp_path, monkeypatch):
     (tmp_path / "half_there.py").write_text("import something_it_needs\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,8 @@ from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats import ExportFormat, ExportSpec, Metadata, export_formats, get_format
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
-from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.errors import DataError, OptionError, UserError, WeightsError, counted
+from ultralytics.utils.checks import check_imgsz, is_installed
+from ultralytics.utils.errors import DataError, MissingPackageError, OptionError, UserError, WeightsError, counted
 from ultralytics.utils.files import size_of
 from ultralytics.utils.torch_utils import select_device
 
@@ -131,6 +132,7 @@ class Exporter(CallbacksMixin):
 
         Raises:
             OptionError: the format does not support the options.
+            MissingPackageError: a package of the format is not installed.
             ExportMismatchError: boxes or scores of the exported model differ from PyTorch.
         """
         kind, source = self._check_format(), source or self.args.model or "model.pt"
@@ -144,7 +146,7 @@ class Exporter(CallbacksMixin):
         return str(self.file)
 
     def _check_format(self) -> ExportFormat:
-        """Return the format of the options. Raise OptionError if it does not exist or does not support them."""
+        """Return the format of the options. Raise UserError if it does not support them or lacks a package."""
         kind = get_format(self.args.format)
         for option in ("int8", "half", "dynamic"):
             if getattr(self.args, option) and not getattr(kind, option):
@@ -154,6 +156,12 @@ class Exporter(CallbacksMixin):
             raise OptionError("int8 and half: choose one of them; an int8 export keeps its head in float32")
         if self.args.int8 and self.args.data is None:
             raise OptionError("int8: needs images of the data set to calibrate; add data=my.yaml (its split= is used).")
+        if missing := [name for name in shlex.split(kind.requires) if not is_installed(name)]:
+            names = " ".join(f'"{name}"' for name in missing)
+            raise MissingPackageError(
+                f"format={kind.name}: export and comparison need packages that are not installed: pip install {names}"
+                '; for the packages of all formats but engine, in the repository: pip install -e ".[export]"'
+            )
         return kind
 
     def _make_spec(self, model: nn.Module, kind: ExportFormat, source: str) -> ExportSpec:

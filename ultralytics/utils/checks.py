@@ -1,6 +1,6 @@
 """Checks of the system, of packages, image sizes and device names. Importing this imports no torch."""
 
-import importlib
+import importlib.util
 import os
 import platform
 import re
@@ -35,6 +35,14 @@ def require(package: str, pip_name: str, purpose: str) -> ModuleType:
         raise MissingPackageError(
             f'{purpose} needs the package {package!r}, which is not installed: pip install "{pip_name}"'
         ) from error
+
+
+def is_installed(requirement: str) -> bool:
+    """Return whether the package of a pip requirement can be imported, or is installed under another import name."""
+    name = re.match(r"[\w-]*", requirement)[0]
+    if name in sys.modules:
+        return sys.modules[name] is not None
+    return bool(importlib.util.find_spec(name)) or any(metadata.distributions(name=name))
 
 
 def check_imgsz(imgsz: int | list[int], stride: int = 32) -> int | list[int]:

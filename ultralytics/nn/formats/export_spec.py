@@ -58,10 +58,10 @@ class ExportFormat:
         name: value of the option `format`.
         suffixes: ends of file or folder names that `load` reads; `export` writes the first one.
         load: open a path on a device ("cpu" or "cuda:N") with a number of threads; None for a file of weights only,
-            whose network is not fused.
+            whose network is not fused and which `read_weights` must be able to read, as the comparison does.
         int8, half, dynamic: whether the format supports these options.
         needs_gpu: whether the export runs on the GPU of the option `device`.
-        requires: the pip requirements, for the table of the docs.
+        requires: the pip requirements, checked before the export and listed in the table of the docs.
     """
 
     name: str
