@@ -136,10 +136,10 @@ class Model(CallbacksMixin):
 
         Examples:
             >>> from ultralytics import RTDETR
-            >>> model, options = RTDETR("small.yaml"), {"imgsz": 64, "epochs": 1, "workers": 0, "plots": False}
-            >>> metrics = model.train(data="shapes.yaml", **options)
-            >>> 0 <= metrics.box.map <= 1, model.trainer.best.name
-            (True, 'best.pt')
+            >>> model, options = RTDETR("rtdetr-efficientvit-m0.yaml"), {"imgsz": 64, "epochs": 1, "workers": 0}
+            >>> metrics = model.train(data="shapes8.yaml", plots=False, **options)
+            >>> 0 <= metrics.box.map <= 1, str(model.trainer.best)
+            (True, 'runs/detect/train/weights/best.pt')
         """
         self._require_weights("train")
         args = self._options("train", options, model=self.source)
@@ -199,7 +199,8 @@ class Model(CallbacksMixin):
 
         Examples:
             >>> from ultralytics import RTDETR
-            >>> metrics = RTDETR("small.yaml").val(data="shapes.yaml", imgsz=64, workers=0, plots=False)
+            >>> model = RTDETR("runs/detect/train/weights/best.pt")  # of the example of `train`
+            >>> metrics = model.val(data="shapes8.yaml", imgsz=64, workers=0, plots=False)
             >>> 0 <= metrics.box.map50 <= 1
             True
         """
@@ -232,9 +233,10 @@ class Model(CallbacksMixin):
         Examples:
             >>> import numpy as np
             >>> from ultralytics import RTDETR
-            >>> (result,) = RTDETR("small.yaml").predict(np.zeros((48, 64, 3), np.uint8), imgsz=64, conf=0.0)
+            >>> model = RTDETR("rtdetr-efficientvit-m0.yaml")
+            >>> (result,) = model.predict(np.zeros((48, 64, 3), np.uint8), imgsz=64, conf=0.0)
             >>> result.orig_shape, len(result)
-            ((48, 64), 10)
+            ((48, 64), 84)
         """
         named = source if isinstance(source, str) else None
         args = self._options("predict", {"batch": 1, "save": False, **options}, model=self.source, source=named)
@@ -259,9 +261,8 @@ class Model(CallbacksMixin):
 
         Examples:
             >>> from ultralytics import RTDETR
-            >>> RTDETR("small.yaml").save("small.pt")
-            >>> RTDETR("small.pt").export(format="torchscript", imgsz=64)
-            'small.torchscript'
+            >>> RTDETR("rtdetr-efficientvit-m0.yaml").export(format="torchscript", imgsz=64)
+            'rtdetr-efficientvit-m0.torchscript'
         """
         from ultralytics.engine.exporter import Exporter
 
@@ -287,8 +288,8 @@ class Model(CallbacksMixin):
 
         Examples:
             >>> from ultralytics import RTDETR
-            >>> RTDETR("small.yaml").info(imgsz=64, verbose=False).parameters
-            168894
+            >>> RTDETR("rtdetr-efficientvit-m0.yaml").info(imgsz=64, verbose=False).parameters
+            11008848
         """
         self._require_weights("info")
         return self.model.info(imgsz=imgsz, detailed=detailed, verbose=verbose)
