@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 import signal
 
@@ -394,6 +395,26 @@ def test_large_seeds(tmp_path):
     assert run(tmp_path, seed=10**18, epochs=1).epoch == 1
     orders = [epoch_order(5, seed, 1).tolist() for seed in (0, 10**18, 10**30)]
     assert orders[0] != orders[1] != orders[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epoch": "x"}, "damaged: epoch is 'x', expected int"),
+        ({"scheduler": {"updates": 1}}, "damaged: rate_scale is None, expected int | float"),
+        ({"optimizer": {"state": {0: []}}}, "damaged: the state of the optimizer"),
+        ({"optimizer": {"state": {}}}, "its state does not fit this run"),
+        ({"model": {"a": torch.zeros(1)}}, "its state does not fit this run"),
+        ({"environment": {"fingerprints": 3}}, "damaged: fingerprints is 3, expected dict"),
+        ({"options": {"epochs": "x"}}, "epochs: expected an integer"),
+    ],
+)
+def test_checkpoints_with_odd_progress_are_not_resumed(tmp_path, change, message):
+    trainer = run(tmp_path, time=1e-5)
+    torch.save(load_checkpoint(trainer.last) | change, file := tmp_path / "odd.pt")
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        resume(tmp_path, file, time=1.0, project=str(tmp_path)).train()
+    assert str(caught.value).startswith(str(file))
 
 
 def test_resume_from_a_moved_checkpoint(tmp_path):

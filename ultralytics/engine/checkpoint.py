@@ -32,7 +32,7 @@ from ultralytics.utils.files import (
     atomic_write,
     resumed_weights,
 )
-from ultralytics.utils.torch_utils import describe_device
+from ultralytics.utils.torch_utils import check_weights, describe_device
 
 FORMAT_VERSION = 1
 TENSORS = ("model", "ema", "optimizer", "scheduler", "scaler")  # the keys that take memory
@@ -47,6 +47,11 @@ MAX_EXPANDED = 1 << 26  # bytes of a tensor that repeats its numbers (stride 0),
 EXTENDING = ("epochs", "patience", "time")  # options that let a finished run continue
 CONTENT = {
     "model_yaml": dict, "nc": int, "names": dict, "model": dict, "ema": dict | None, "options": dict | None,
+}  # fmt: skip
+PROGRESS = {  # further content of a checkpoint to resume from
+    "epoch": int, "batches_done": int, "ema_updates": int, "seconds": int | float, "best_fitness": int | float | None,
+    "best_epoch": int, "metrics": dict, "scheduler": dict, "optimizer": dict | None, "scaler": dict | None,
+    "loss_sum": torch.Tensor, "environment": dict | None,
 }  # fmt: skip
 RUN_FOLDER = ("project", "name", "exist_ok")
 NOT_COMPARED = ("resume", "model", "mode", "task", "trust", *RUN_FOLDER)  # they only select the run
@@ -96,10 +101,7 @@ def load_checkpoint(path: str | Path) -> dict:
 def check_content(state: dict, where: str | Path) -> dict:
     """Return `state`. Raise WeightsError if a network cannot be built from it, or a weight is NaN or infinite."""
     nc, names = state.get("nc"), state.get("names")
-    for key, kind in CONTENT.items():
-        if not isinstance(value := state.get(key), kind) or value is True:
-            expected = getattr(kind, "__name__", "dict or None")
-            raise WeightsError(f"{where}: damaged: {key} is {short(value)}, expected {expected}.")
+    _check_kinds(state, CONTENT, where)
     if len(names) != nc or set(names) != set(range(nc)) or not all(isinstance(name, str) for name in names.values()):
         raise WeightsError(f"{where}: names is {short(names)}, but nc is {nc}; expected a text for each class from 0.")
     for part in ("model", "ema"):
@@ -108,12 +110,15 @@ def check_content(state: dict, where: str | Path) -> dict:
                 raise WeightsError(f"{where}: damaged: {part} has {short(name)}, expected tensors by name.")
             if value.is_meta or value.nbytes > value.untyped_storage().nbytes() + MAX_EXPANDED:
                 raise WeightsError(f"{where}: damaged: {part}, {name} has more numbers than the file.")
-            if value.is_floating_point() and not value.float().isfinite().all():
-                raise WeightsError(
-                    f"{where}: {part}, {name} has values that are NaN or infinite. The training that wrote it has "
-                    "diverged; use an earlier checkpoint."
-                )
+        check_weights(state.get(part) or {}, f"{where}: {part}")
     return state
+
+
+def _check_kinds(state: Mapping[str, Any], kinds: Mapping[str, Any], where: str | Path) -> None:
+    for key, kind in kinds.items():
+        if not isinstance(value := state.get(key), kind) or value is True:
+            expected = getattr(kind, "__name__", str(kind))
+            raise WeightsError(f"{where}: damaged: {key} is {short(value)}, expected {expected}.")
 
 
 def load_model_weights(path: str | Path) -> dict:
@@ -230,6 +235,11 @@ def resume_options(checkpoint: Mapping[str, Any], path: Path, given: Mapping[str
     saved = checkpoint.get("options")
     if not saved or (checkpoint.get("optimizer") is None and not checkpoint.get("finished")):
         raise OptionError(f"{path}: contains weights only, no run to resume; use it as model= to start a new run.")
+    _check_kinds(checkpoint, PROGRESS, path)
+    _check_kinds(checkpoint["scheduler"], {"updates": int, "rate_scale": int | float}, path)
+    moments = (checkpoint["optimizer"] or {"state": {}}).get("state")
+    if not isinstance(moments, dict) or not all(isinstance(values, dict) for values in moments.values()):
+        raise WeightsError(f"{path}: damaged: the state of the optimizer is not a table of tensors by parameter.")
     before = get_cfg(check_options({**saved, "resume_changed": False}, f"{path}: "))
     options = before.replace(**{key: value for key, value in given.items() if key not in NOT_COMPARED})
     options = options.replace(trust=bool(given.get("trust")))
@@ -336,9 +346,11 @@ def _hash(parts: Iterable[bytes]) -> str:
 
 def check_unchanged(before: Mapping[str, str], now: Mapping[str, str], options: Options) -> None:
     """Raise OptionError if data or modules have changed since a checkpoint; a warning with `resume_changed`."""
-    changed = [name for name in {**before, **now} if before and before.get(name) != now.get(name)]
+    if not isinstance(before, dict):
+        raise WeightsError(f"{options.resume}: damaged: fingerprints is {short(before)}, expected dict.")
+    changed = [str(name) for name in {**before, **now} if before and before.get(name) != now.get(name)]
     if changed:
-        text = f"{options.resume}: changed since the run was interrupted: {', '.join(changed)}"
+        text = f"{options.resume}: changed since the run was interrupted: {', '.join(changed)[:300]}"
         if not options.resume_changed:
             raise OptionError(f"{text}. Restore them, or accept the changes with resume_changed=True.")
         LOGGER.warning(f"{text}; the run continues with them (resume_changed=True)")

@@ -271,7 +271,7 @@ class EpochProgress:
         if losses is not None:
             speed = self._images / max(time.perf_counter() - self._started, 1e-9)
             shown = [f"{name} {value:.3f}" for name, value in zip(self.names, losses, strict=True)]
-            left = timedelta(seconds=round(self.clock.left(self.epoch, self.done)))
+            left = timedelta(seconds=round(min(self.clock.left(self.epoch, self.done), 1e9)))
             shown += [f"left {left}", f"{speed:.1f} img/s", counted(boxes, "box"), f"{size}px"]
             if self.device.type == "cuda":
                 shown.append(f"{torch.cuda.memory_reserved(self.device) / 1e9:.1f}G")

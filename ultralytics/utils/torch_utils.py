@@ -3,9 +3,10 @@
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import normalize_device
 from ultralytics.utils.dist import local_rank, started_by_torchrun
-from ultralytics.utils.errors import DeviceError
+from ultralytics.utils.errors import DeviceError, WeightsError
 from ultralytics.utils.flops import get_flops, model_info  # noqa: F401 - public import path
 from ultralytics.utils.ops import make_divisible  # noqa: F401 - public import path
 
@@ -250,6 +251,16 @@ def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
 
 
 fuse_deconv_and_bn = fuse_conv_and_bn
+
+
+def check_weights(tensors: Mapping[str, Tensor], where: str | Path) -> None:
+    """Raise WeightsError, starting with `where`, if a tensor has values that are NaN or infinite."""
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.float().isfinite().all():
+            raise WeightsError(
+                f"{where}, {name} has values that are NaN or infinite. The training that wrote it has diverged; use an "
+                "earlier checkpoint."
+            )
 
 
 class ModelEMA:

@@ -22,6 +22,7 @@ from ultralytics.nn.modules.conv import Conv, RepConv
 from ultralytics.nn.modules.deformable import MSDeformAttn
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.utils import LOGGER
+from ultralytics.utils.torch_utils import check_weights
 
 # class of a module (subclasses are left alone), name of its part ("": itself), and the class that replaces the part's
 SUBSTITUTES: tuple[tuple[type[nn.Module], str, type[nn.Module]], ...] = (
@@ -68,7 +69,8 @@ def for_inference(network: nn.Module, device: torch.device | None = None) -> nn.
 
 @torch.random.fork_rng(devices=[])  # new layers are initialized; the random state is left as it is
 def _rewritten(network: nn.Module) -> nn.Module:
-    """Rewrite `network`, a copy made for it; log and return it."""
+    """Rewrite `network`, a copy made for it; log and return it. Raises WeightsError if its weights are not finite."""
+    check_weights(network.state_dict(), "model")
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     network = restore(network).eval().requires_grad_(False).fuse()
     graph = LayerGraph(network)
