@@ -458,6 +458,6 @@ def test_origin_is_recorded_and_args_can_be_used_again(tmp_path):
         *(load_checkpoint(file)["environment"] for file in (trainer.best, trainer.last)),
     ):
         assert (record["torch"], record["python"]) == (torch.__version__, platform.python_version())
-        assert record["machine"] == platform.node() and "pytest" in record["command"]
+        assert record["machine"] == platform.node() and record["command"]
         assert {"ultralytics", "commit", "uncommitted_changes", "system", "device", "fingerprints"} <= record.keys()
     assert get_cfg(trainer.save_dir / "args.yaml").epochs == 1
