@@ -167,7 +167,7 @@ def tiff(width, height) -> bytes:
 @pytest.mark.parametrize(
     "data",
     [
-        jpeg(60_000, 60_000), jpeg(9000, 9000), b"P6\n60000 60000\n255\n" + bytes(100), png(13_300, 13_300, "RGB"),
+        jpeg(60_000, 60_000), jpeg(12_000, 12_000), b"P6\n60000 60000\n255\n" + bytes(100), png(13_300, 13_300, "RGB"),
         png(9000, 9000, "RGBA"), png(9000, 9000, "P"), b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 30000 +X 30000\n\2",
         b"P7\nWIDTH 30000\nHEIGHT 30000\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n", tiff(30_000, 30_000),
         b"\x59\xa6\x6a\x95" + struct.pack(">7I", 30_000, 30_000, 24, 0, 2, 0, 0),

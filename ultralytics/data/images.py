@@ -150,7 +150,9 @@ def _jpeg_header(path: str | os.PathLike, data: bytes) -> tuple[tuple[int, int],
     """Return (width, height) as stored, EXIF orientation, and the slots that OpenCV takes to decode."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return image.size, exif_orientation(image), memory_slots(path, image.size, _cost(image))
+            orientation = exif_orientation(image)
+            cost = _cost(image) - 3 * (orientation == 1)  # without a turned copy
+            return image.size, orientation, memory_slots(path, image.size, cost)
     except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
 
