@@ -100,7 +100,7 @@ def test_batch_of_one_image_with_1x1_map(tmp_path, batch):
     assert all(torch.isfinite(value).all() for value in model.trainer.ema.ema.state_dict().values())
 
 
-LARGE = pytest.param(9000, 12000, marks=pytest.mark.slow)
+LARGE = pytest.param(7000, 8000, marks=pytest.mark.slow)  # near the limit of 62 million pixels
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), LARGE])
