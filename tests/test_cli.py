@@ -50,7 +50,9 @@ def calls(monkeypatch):
         ("train model=last.pt resume=True", ("train", "last.pt", {"resume": True})),
         ("val --model best.pt --plots False", ("val", "best.pt", {"plots": False})),
         ("train detect model=m.yaml data=d.yaml", ("train", "m.yaml", {"data": "d.yaml"})),
-        ("train model=last.pt resume", ("train", "last.pt", {"resume": True})),
+        ("train model=last.pt resume,", ("train", "last.pt", {"resume": True})),
+        ("model=m.yaml plots data=d.yaml train detect", ("train", "m.yaml", {"plots": True, "data": "d.yaml"})),
+        ("--mode val --model b.pt --name detect", ("val", "b.pt", {"name": "detect"})),
         ("predict model=b.pt source=0 save=False", ("predict", "b.pt", {"source": 0, "stream": True, "save": False})),
     ],
 )
@@ -69,7 +71,11 @@ def test_mode_calls_the_model(line, call, calls):
         ("train", "model= is missing; for example `yolo train model="),
         ("train model=m.yaml", "data= is missing; for example `yolo train"),
         ("predict", "model= is missing; for example `yolo predict"),
+        ("val resume", "model= is missing; for example `yolo val"),
         ("track model=m", "yolo track: not implemented"),
+        ("train segment model=m", "yolo segment: not implemented"),
+        ("train \u2013epochs 3", "write epochs=3"),
+        ("train epochs\uff1d3", "write epochs=3"),
         ("version 3", "yolo version: unexpected argument '3'"),
         ("train cfg=nope.yaml", "nope.yaml: no such file"),
     ],
@@ -86,9 +92,10 @@ def test_user_errors_are_one_line_and_exit_code_2(line, message, calls, capsys):
     [
         ("", 0, "yolo [detect] train|val|predict|export key=value"),
         ("train --help", 0, "yolo train model=rtdetr-efficientvit-m0.yaml"),
+        ("detect train help", 0, "yolo train model=rtdetr-efficientvit-m0.yaml"),
         ("cfg epochs", 0, "epochs: 72  # (train) number of epochs."),
         ("cfg epoch", 2, "error: unknown option 'epoch'; did you mean 'epochs'?"),
-        ("completion bash", 0, '# eval "$(yolo completion bash)"\n_yolo() {\n    COMPREPLY=($(compgen -W "train val'),
+        ("completion bash", 0, '# eval "$(yolo completion bash)"\n_yolo() {\n    [[ ${COMP_WORDS['),
         ("completion sh", 2, "error: yolo completion: expected one of bash, zsh, fish, got 'sh'"),
         ("--version", 0, f"{ultralytics.__version__}\n"),
         ("cfg", 0, "# Every option of train, val, predict and export"),
@@ -147,6 +154,15 @@ def test_options_are_parsed(words, given):
     [
         ("epochs = 3 batch= 4 imgsz =64", {"epochs": 3, "batch": 4, "imgsz": 64}),
         ("classes=[0, 1] imgsz=[96], epochs=3,", {"classes": [0, 1], "imgsz": [96], "epochs": 3}),
+        ("classes=0, 1 device = 0, 1 , epochs=3", {"classes": [0, 1], "device": "0,1", "epochs": 3}),
+        (
+            "--classes 0 2 --imgsz 64 96 --resume --cache epochs=3",
+            {"classes": [0, 2], "imgsz": [64, 96], "resume": True, "cache": True, "epochs": 3},
+        ),
+        (
+            "source=[a.jpg, b.jpg] freeze=[backbone] amp=no",
+            {"source": ["a.jpg", "b.jpg"], "freeze": ["backbone"], "amp": False},
+        ),
         ("save=1 plots=0 save_txt resume", {"save": True, "plots": False, "save_txt": True, "resume": True}),
     ],
 )

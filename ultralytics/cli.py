@@ -21,7 +21,7 @@ from ultralytics.cfg.options import (
     option_types,
     read_options,
 )
-from ultralytics.cfg.values import alternatives, check_value, parse_value
+from ultralytics.cfg.values import WORDS, alternatives, check_value, parse_value
 from ultralytics.utils import LOGGER, __version__, setup_logging
 from ultralytics.utils.checks import checks
 from ultralytics.utils.errors import OptionError, UserError, did_you_mean
@@ -106,7 +106,7 @@ def run_command(words: Sequence[str]) -> None:
     name = {"h": "help", "v": "version"}.get(name, name)
     if name in COMMANDS:
         COMMANDS[name](*words[1:])
-    elif {"-h", "--help"} & set(words):
+    elif {"-h", "--help"} & set(words) or words[-1] == "help":
         show_help(*[word for word in words if word in (*MODES, *TOOLS)][:1])
     elif name in TOOLS:
         tool = load_tool(name)
@@ -123,22 +123,26 @@ def load_tool(name: str) -> Callable[..., object]:
 
 
 def split_mode(words: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the mode and the remaining words of `[detect] train ...`, `train detect ...` or `... mode=train ...`."""
-    rest = [word for i, word in enumerate(words) if word != "detect" or i > 1]
+    """Return the mode and the remaining words of `[detect] train ...`, `... train detect` or `... mode=train ...`."""
+    rest = join_words(words)
+    for i, word in reversed([*enumerate(rest)]):
+        if word == "detect" and (not i or "=" in rest[i - 1] or not rest[i - 1].startswith("--")):
+            del rest[i]  # not the value in `--name detect`
+        elif word == "--mode":
+            rest[i : i + 2] = ["=".join(("mode", *rest[i + 1 : i + 2]))]
+    first = [word for word in rest[:1] if "=" not in word and not word.startswith("-")]
     named = [word for word in rest if word.startswith(("mode=", "--mode="))]
-    if rest and "=" not in rest[0] and not rest[0].startswith("-"):
-        mode = rest.pop(0)
-        if named:
-            raise UserError(f"the mode is given twice: {mode!r} and {named[0]!r}")
-    elif named:
-        mode = named[0].partition("=")[2]
-        rest.remove(named[0])
-    else:
+    if first and named:
+        raise UserError(f"the mode is given twice: {first[0]!r} and {named[0]!r}")
+    found = first or named or [word for word in rest if word in MODES]
+    if not found:
         raise UserError(f"yolo: no mode given; expected {', '.join(MODES)}; see `yolo help`")
+    rest.remove(found[0])
+    mode = found[0].rpartition("=")[2]
+    if other := [word for word in (mode, *rest[:1]) if word in UNSUPPORTED]:
+        raise UserError(f"yolo {other[0]}: not implemented; this package detects objects: {', '.join(MODES)}")
     if mode in MODES:
         return mode, rest
-    if mode in UNSUPPORTED:
-        raise UserError(f"yolo {mode}: not implemented; this package detects objects: {', '.join(MODES)}")
     hint = did_you_mean(mode, (*MODES, *COMMANDS, *TOOLS)) or f"; expected {', '.join(MODES)}; see `yolo help`"
     raise UserError(f"yolo: unknown command {mode!r}{hint}")
 
@@ -146,7 +150,7 @@ def split_mode(words: Sequence[str]) -> tuple[str, list[str]]:
 def run_mode(mode: str, given: dict[str, object]) -> None:
     """Train, validate, predict or export. All options are checked before torch is imported."""
     options = get_cfg(overrides={**given, "mode": mode})
-    model = options.model or resumed_weights(options.resume, options.project)
+    model = options.model or resumed_weights(options.resume if mode == "train" else False, options.project)
     if options.resume is True and not options.model and model:
         LOGGER.info(f"resume=True: resuming the newest run, {model}")
     required = {"model": model}
@@ -211,6 +215,7 @@ COMPLETION = {  # scripts; @WORDS@ is replaced by the commands and options
     "bash": """\
 # eval "$(yolo completion bash)"
 _yolo() {
+    [[ ${COMP_WORDS[COMP_CWORD]} == = || ${COMP_WORDS[COMP_CWORD - 1]} == = ]] && return  # a value: files
     COMPREPLY=($(compgen -W "@WORDS@" -- "${COMP_WORDS[COMP_CWORD]}"))
     [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace
 }
@@ -366,37 +371,46 @@ def parse_words(
 
 
 def join_words(words: Sequence[str]) -> list[str]:
-    """Undo how a shell splits `epochs = 3` and `classes=[0, 1]`, and remove commas between arguments."""
+    """Undo how a shell splits `epochs = 3`, `classes=[0, 1]` and `classes=0, 1`; remove commas between arguments."""
     joined: list[str] = []
     for word in words:
         last = joined[-1] if joined else ""
-        if last and (word.startswith("=") or (last.endswith("=") and "=" not in word) or _is_open(last)):
+        goes_on = last.endswith("=") or _is_open(last) or (last.endswith(",") and word[:1].isdigit())
+        if last and (word.startswith("=") or (goes_on and "=" not in word)):
             joined[-1] += word
-        else:
+        elif word != ",":
             joined.append(word)
-    return [word.rstrip(",") if "=" in word and not _is_open(word) else word for word in joined]
+    return [word if _is_open(word) else word.rstrip(",") for word in joined]
 
 
 def _is_open(word: str) -> bool:
     """Check for a list without its closing bracket."""
-    value = word.partition("=")[2].rstrip(",")
+    value = word.rpartition("=")[2].rstrip(",")
     return value[:1] in ("[", "(") and value[-1:] not in ("]", ")")
 
 
 def _next_value(word: str, annotation: object, rest: list[str]) -> str:
-    """Return the value after `--key`, removed from `rest`. A switch without a value is True."""
-    if alternatives(annotation) == (bool,):
-        return rest.pop(0) if rest and rest[0].lower() in ("true", "false") else "True"
-    if not rest or rest[0].startswith("--"):
+    """Return the value after `--key`, or the numbers of a list, removed from `rest`. A switch alone is True."""
+    kinds = alternatives(annotation)
+    if kinds == (bool,):
+        return rest.pop(0) if rest and rest[0].lower() in WORDS else "True"
+    if not rest or rest[0].startswith("--") or (bool in kinds and "=" in rest[0]):
+        if bool in kinds:
+            return "True"
         raise OptionError(f"{word}: the value is missing; write {word} VALUE")
-    return rest.pop(0)
+    values = [rest.pop(0)]
+    while list[int] in kinds and rest and (values[0] + rest[0]).isdecimal():
+        values.append(rest.pop(0))
+    return ",".join(values)
 
 
 def _correction(word: str, rest: Sequence[str], types: Mapping[str, object]) -> str:
     """Return what to write instead of a word without a key."""
-    name = word.lstrip("-").rstrip(":").replace("-", "_")
+    name = word.lstrip("-\u2010\u2011\u2013\u2014").rstrip(":").replace("-", "_")  # also dashes of text processors
     if name in types:
         return f"write {name}={rest[0] if rest and '=' not in rest[0] and not rest[0].startswith('-') else 'VALUE'}"
+    if "\uff1d" in word:  # of Chinese keyboards
+        return f"write {word.replace(chr(0xFF1D), '=')}"
     if word in MODES:
         return f"the mode is the first word: yolo {word} key=value ..."
     if word.endswith((".pt", ".pth")):

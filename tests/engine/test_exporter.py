@@ -108,6 +108,11 @@ def test_unsupported_options_are_refused(options, message, own):
     assert [file.name for file in own.parent.iterdir()] == ["small.pt"]
 
 
+def test_options_of_other_formats_are_reported(caplog):
+    Exporter(overrides={"format": "torchscript", "opset": 17, "simplify": True})._check_format()
+    assert "without effect with format=torchscript: opset, simplify" in caplog.text
+
+
 def test_dynamic_export_needs_a_position_for_every_query(own):
     model = RTDETR(own)
     model.model.model[-1].num_queries = 40

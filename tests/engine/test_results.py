@@ -93,13 +93,21 @@ def test_plot_draws_on_a_copy():
 def test_plot_takes_what_published_code_passes(tmp_path, monkeypatch):
     result, shown = results(), []
     monkeypatch.setattr("ultralytics.engine.results.show_image", lambda title, image, **_: shown.append(image))
-    options = {"font_size": 20, "font": "DejaVuSans.ttf", "txt_color": (0, 255, 0), "masks": False, "probs": None}
+    options = {
+        "font_size": 20,
+        "font": "DejaVuSans.ttf",
+        "txt_color": (0, 255, 0),
+        **{"masks": True, "probs": None, "kpt_radius": 5},
+    }
     picture = result.plot(pil=True, show=True, save=True, filename=str(tmp_path / "a.png"), **options)
     assert (np.asarray(picture)[..., ::-1] == shown[0]).all() and (shown[0] == (0, 255, 0)).all(2).any()
     assert (cv2.imread(str(tmp_path / "a.png")) == shown[0]).all()
     for wrong, message in (
-        ({"masks": True}, "masks= draws masks, and RT-DETR predicts boxes only"),
-        ({"kpt_radius": 5}, "draws keypoints"),
+        ({"masks": 2}, "masks= draws masks, and RT-DETR predicts boxes only"),
+        ({"kpt_radius": 7}, "draws keypoints"),
+        ({"line_width": "2"}, "line_width and font_size: expected pixels"),
+        ({"font_size": -3}, "got -3"),
+        ({"filename": "/proc/nowhere/a.png"}, "the image cannot be written"),
         ({"line_widht": 2}, "unknown argument 'line_widht'; did you mean 'line_width'"),
         ({"color_mode": "rainbow"}, "expected 'class' or 'instance'"),
         ({"filename": "a.xyz"}, r"a.xyz: an image of 200 x 100 cannot be written as .xyz"),

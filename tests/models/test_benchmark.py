@@ -76,7 +76,7 @@ def test_a_failed_case_is_a_row_with_its_reason(tmp_path):
         "device": "cpu",
         "warmup": 0,
         "repeats": 2,
-        "modules": None,
+        "open": {},
     }
     weights = write_weights(tmp_path / "weights")
     cells = benchmark.measure_case(RTDETR, str(weights), "pytorch", "float32", 64, tmp_path, settings)

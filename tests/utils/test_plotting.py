@@ -37,7 +37,7 @@ def test_boxes_over_the_border_are_drawn_and_other_images_refused():
         annotator = Annotator(np.zeros((120, 160, 3), np.uint8))
         annotator.box_label(box, "a long name of a class", (255, 255, 255))
         assert annotator.result().any()
-    for image in np.zeros((9, 9, 3)), np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8):
+    for image in np.zeros((9, 9, 3)), np.zeros(9, np.uint8), np.zeros((9, 9, 4), np.uint8):
         with pytest.raises(ValueError, match="expected uint8"):
             Annotator(image)
 
@@ -91,6 +91,8 @@ def test_arguments_of_published_code(caplog):
     assert isinstance(small.result(), Image.Image) and [(p == (0, 255, 0)).all(2).any() for p in pictures] == [1, 1]
     plates = [(p[:59] == (200, 0, 0)).all(2).sum() for p in pictures]
     assert plates[1] > 4 * plates[0]
+    assert Annotator(np.zeros((12, 16), np.uint8), font="Arial.ttf", font_size=0.1).result().shape == (12, 16, 3)
+    assert not caplog.text
     Annotator(image, font="Nowhere.ttf")
     assert "font='Nowhere.ttf': no such font on this system" in caplog.text
 

@@ -82,7 +82,8 @@ class DeviceName:
         return None if value is None else normalize_device(value)
 
 
-WORDS = {"true": True, "false": False, "null": None, "none": None, "~": None}
+WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False,
+         "null": None, "none": None, "~": None}  # fmt: skip
 _NO_MATCH = object()
 _NAMES = {
     int: "an integer",
@@ -175,7 +176,9 @@ def parse_value(text: str, annotation: object) -> object:
     try:
         value = WORDS[text.lower()] if text.lower() in WORDS else parse_literal(text)
     except ValueError:
-        return text
+        if list[str] not in kinds or (text[:1], text[-1:]) != ("[", "]"):
+            return text
+        value = [word.strip(" '\"") for word in text[1:-1].split(",")]  # the shell has removed the quotes
     if (match := _first_match(value, kinds)) is not _NO_MATCH:
         return match
     return text if str in alternatives(annotation) else value

@@ -103,7 +103,8 @@ def launch(
             rank, failure = error.get_first_failure()
             reason = failure.message["message"] if isinstance(failure.message, dict) else failure.message
             newest = resumed_weights(True, options.project)
-            advice = f" To resume: yolo train resume={newest}" if options.resume or newest != before else ""
+            followed = " trust=True" if options.trust or options.modules else ""
+            advice = f" To resume: yolo train resume={newest}{followed}" if options.resume or newest != before else ""
             raise UserError(f"Process {rank} of the run failed and ended the others: {reason}.{advice}") from None
     if isinstance(result, TrainingInterrupted):
         raise result

@@ -156,6 +156,9 @@ class Exporter(CallbacksMixin):
             raise OptionError("int8 and half: choose one of them; an int8 export keeps its head in float32")
         if self.args.int8 and self.args.data is None:
             raise OptionError("int8: needs images of the data set to calibrate; add data=my.yaml (its split= is used).")
+        unread = [name for name in ("opset", "simplify", "workspace") if getattr(self.args, name)]
+        if unread := [name for name in unread if name not in kind.reads]:
+            LOGGER.warning(f"export: without effect with format={kind.name}: {', '.join(unread)}")
         if missing := [name for name in shlex.split(kind.requires) if not is_installed(name)]:
             names = " ".join(f'"{name}"' for name in missing)
             raise MissingPackageError(

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     import pandas
 
 Array = np.ndarray | torch.Tensor
-OTHER_TASKS = {  # arguments of the published `plot` without a meaning for boxes
-    "masks": "masks", "im_gpu": "masks", "kpt_radius": "keypoints", "kpt_line": "keypoints", "probs": "class scores",
+OTHER_TASKS = {  # arguments of the published `plot` without a meaning for boxes: what is drawn, and its default
+    "masks": ("masks", True), "im_gpu": ("masks", None), "probs": ("class scores", True),
+    "kpt_radius": ("keypoints", 5), "kpt_line": ("keypoints", True),
 }  # fmt: skip
 
 
@@ -77,9 +78,10 @@ class Boxes(_Detections):
     """
 
     def __init__(self, data: Array, orig_shape: tuple[int, int]) -> None:
+        data = data if isinstance(data, Array) else np.array(data, np.float32)
         self.data = data[None] if data.ndim == 1 else data
         if self.data.ndim != 2 or self.data.shape[1] not in (6, 7):
-            raise ValueError(f"Boxes: got shape {tuple(data.shape)}, expected (n, 6) or (n, 7)")
+            raise DataError(f"Boxes: got shape {tuple(data.shape)}, expected (n, 6) or (n, 7)")
         self.orig_shape = tuple(orig_shape)
 
     @property
@@ -206,16 +208,17 @@ class Results(_Detections):
             show, save, filename: also show the image, or write it, see `show` and `save`.
             color_mode: color by class or by instance.
             txt_color: BGR of the labels' text; black or white by default.
-            of_other_tasks: `masks=False` and the like, as published code passes them.
+            of_other_tasks: `masks`, `probs`, `kpt_line` and others, as published code passes them, off or by default.
 
         Raises:
-            OptionError: an argument for the results of other tasks is on, or an argument is unknown.
+            OptionError: an argument for the results of other tasks has a value, or an argument is unknown.
         """
         for key, value in of_other_tasks.items():
             if key not in OTHER_TASKS:
                 raise OptionError(f"plot: unknown argument {key!r}{did_you_mean(key, signature(self.plot).parameters)}")
-            if value is not None and value is not False:
-                raise OptionError(f"plot: {key}= draws {OTHER_TASKS[key]}, and RT-DETR predicts boxes only; remove it")
+            drawn, default = OTHER_TASKS[key]
+            if not (value is None or value is False or (isinstance(value, int) and value == default)):
+                raise OptionError(f"plot: {key}= draws {drawn}, and RT-DETR predicts boxes only; remove it")
         if color_mode not in ("class", "instance"):
             raise OptionError(f"plot: color_mode={color_mode!r}, expected 'class' or 'instance'")
         canvas = Annotator(self.orig_img if img is None else img, line_width, font_size, font)
@@ -344,8 +347,11 @@ def write_image(file: Path, image: np.ndarray) -> None:
         encoded = False
     if not encoded:
         raise DataError(f"{file}: an image of {image.shape[1]} x {image.shape[0]} cannot be written as {file.suffix}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(data.tobytes())
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data.tobytes())
+    except (OSError, ValueError) as error:  # also a NUL character
+        raise DataError(f"{str(file)!r}: the image cannot be written: {error}") from error
 
 
 def as_png(image: np.ndarray) -> bytes:

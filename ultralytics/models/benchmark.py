@@ -94,6 +94,7 @@ def run_benchmark(
     project: str | None = None,
     name: str | None = None,
     modules: str | None = None,
+    trust: bool = False,
 ) -> None:
     """Export weights in every format and precision, and measure each file in a new process.
 
@@ -106,7 +107,7 @@ def run_benchmark(
         imgsz: one or several sizes in pixels; by default that of the training.
         batch, warmup, repeats: images in one run, runs that are not timed, and timed runs.
         project, name: folder of the results, `runs/benchmark/benchmark` by default; numbered when taken.
-        modules: folder with module files that the weights need.
+        modules, trust: folder with module files that the weights need, or follow what the weights record.
 
     Raises:
         UserError: the weights or the data set cannot be used. A failed export is a remark in its row.
@@ -117,7 +118,7 @@ def run_benchmark(
     trained = checkpoint.get("options") or {}
     if data is None and trained.get("data") is None:
         raise UserError("benchmark: data= is missing, and the weights name no data set; for example data=my.yaml")
-    data = data or recorded_data(trained["data"], (split,), model)
+    data = data or (trained["data"] if trust else recorded_data(trained["data"], (split,), model))
     sizes = imgsz or trained.get("imgsz") or 640
     formats, precisions = (v.split(",") if isinstance(v, str) else v for v in (formats, precisions))
     cases = [
@@ -129,7 +130,7 @@ def run_benchmark(
     ]
     folder = run_dir(project or "runs/benchmark", name or "benchmark")
     settings = {"data": data, "split": split, "batch": batch, "device": device, "warmup": warmup, "repeats": repeats}
-    settings["modules"] = modules
+    settings["open"] = {"modules": modules, "trust": trust}
     rows: list[Sequence[Cell]] = []
     for case in cases:
         LOGGER.info(f"benchmark {len(rows) + 1}/{len(cases)}: {' '.join(map(str, case))}")
@@ -155,7 +156,7 @@ def measure_case(
             options["device"] = settings["device"] if get_format(kind).needs_gpu else None
             if PRECISIONS[precision]:
                 options[PRECISIONS[precision]] = True
-            file = model_class(file, modules=settings["modules"]).export(format=kind, imgsz=imgsz, **options)
+            file = model_class(file, **settings["open"]).export(format=kind, imgsz=imgsz, **options)
         return measure_in_process(model_class, str(file), imgsz, folder, torch.get_num_threads(), settings)
     except Exception as error:  # exporters and runtimes raise anything; the other rows are measured all the same
         LOGGER.warning(f"{kind} {precision} {imgsz}: {error}")
@@ -181,10 +182,10 @@ def measure_file(
     torch.set_num_threads(threads)
     device, batch = select_device(settings["device"]), settings["batch"]
     runs = {key: settings[key] for key in ("batch", "warmup", "repeats")}
-    network = model_class(file, verbose=False, modules=settings["modules"]).model
+    network = model_class(file, verbose=False, **settings["open"]).model
     times = measure_speed(for_inference(network), imgsz=imgsz, device=device, **runs)
     memory = peak_memory(device)
-    box = model_class(file, verbose=False, modules=settings["modules"]).val(
+    box = model_class(file, verbose=False, **settings["open"]).val(
         data=settings["data"], split=settings["split"], imgsz=imgsz, batch=max(batch, 8), device=settings["device"],
         workers=0, plots=False, verbose=False, project=str(folder), name="val", exist_ok=True,
     ).box  # fmt: skip

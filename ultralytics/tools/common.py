@@ -24,20 +24,20 @@ def tool_dir(tool: str, project: str | None, name: str | None, default: str) -> 
     return run_dir(project or Path("runs", tool), name or default)
 
 
-def open_detector(model: str, modules: str | None = None, *, exported: bool = False) -> RTDETR:
+def open_detector(model: str, modules: str | None = None, *, exported: bool = False, trust: bool = False) -> RTDETR:
     """Open a model YAML, weights (.pt) or, with `exported`, an exported model. Raise UserError if that fails."""
     from ultralytics.models.rtdetr.model import RTDETR
 
-    detector = RTDETR(model)
+    detector = RTDETR(model, modules=modules, trust=trust)
     if detector.is_exported and not exported:
         raise UserError(f"{model}: an exported model has no layers; use the weights (.pt) it was made from")
-    detector.modules = [modules] if modules else None
     return detector
 
 
 def load_network(
-    model: str, nc: int | None = None, modules: str | None = None, *, exported: bool = False, meta: bool = False
-) -> DetectionModel | AutoBackend:
+    model: str, nc: int | None = None, modules: str | None = None, *, exported: bool = False, meta: bool = False,
+    trust: bool = False,
+) -> DetectionModel | AutoBackend:  # fmt: skip
     """Load the network of a model YAML (random weights), of weights (.pt), or of an exported model.
 
     Args:
@@ -46,13 +46,14 @@ def load_network(
         modules: a folder with module files.
         exported: accept an exported model.
         meta: build the network of a model YAML without data, if its modules allow that.
+        trust: import the module folders that the weights record.
 
     Raises:
         UserError: the model cannot be read or built, or nc is given for weights.
     """
     import torch
 
-    detector = open_detector(model, modules, exported=exported)
+    detector = open_detector(model, modules, exported=exported, trust=trust)
     if detector.checkpoint is not None or detector.is_exported:
         if nc is not None:
             raise UserError(f"nc={nc}: {model} has weights for a fixed number of classes; leave nc= out")

@@ -41,6 +41,7 @@ def command(
     fuse: bool = True,
     nc: Annotated[int | None, Range(1)] = None,
     modules: str | None = None,
+    trust: bool = False,
 ) -> None:
     """Measure the speed of a network, and show it as a table.
 
@@ -51,12 +52,13 @@ def command(
         accelerate: rewrite the network for inference, as predict does (see `nn.accelerate`).
         fuse: with accelerate=False, fold batch norms into convolutions only.
         nc: number of classes in place of the model YAML's.
+        modules, trust: a folder of modules, or import those that the weights record.
     """
     place = select_device(device)
     dtype = half_dtype(place) if half else None
     if half and dtype is None:
         raise DeviceError(f"half=True: expected a CUDA device, got {place}; leave half out, or choose a GPU: device=0")
-    network = load_network(model, nc, modules, exported=True)
+    network = load_network(model, nc, modules, exported=True, trust=trust)
     size = check_imgsz(imgsz, int(max(network.stride)))
     if accelerate:
         network = for_inference(network)
@@ -82,6 +84,7 @@ def profile(
     sort: Annotated[str, OneOf(*ORDERS)] = "layer",
     nc: Annotated[int | None, Range(1)] = None,
     modules: str | None = None,
+    trust: bool = False,
     project: str | None = None,
     name: str | None = None,
 ) -> None:
@@ -91,9 +94,10 @@ def profile(
         batch, warmup, repeats: images in one run, runs that are not timed, and timed runs.
         sort: the most expensive first; `layer` is the order of the model.
         nc: number of classes in place of the model YAML's.
+        modules, trust: a folder of modules, or import those that the weights record.
     """
     place = select_device(device)
-    network = load_network(model, nc, modules)
+    network = load_network(model, nc, modules, trust=trust)
     size = check_imgsz(imgsz, int(max(network.stride)))
     inspection = inspect_model(network, size)
     times = layer_times(network, torch.rand(batch, 3, size, size), place, warmup, repeats)

@@ -43,6 +43,7 @@ def command(
     imgsz: Annotated[int | None, Range(32)] = None,
     device: Annotated[str | int | list[int] | None, DeviceName()] = None,
     modules: str | None = None,
+    trust: bool = False,
     project: str | None = None,
     name: str | None = None,
 ) -> None:
@@ -57,9 +58,10 @@ def command(
         classes: explain only these class indices.
         draw: also draw the boxes of the detections.
         imgsz: side of the network input in pixels; that of the training by default.
+        modules, trust: a folder of modules, or import those that the weights record.
     """
     require("pytorch_grad_cam", "grad-cam", "heatmap")
-    detector = open_detector(model, modules)
+    detector = open_detector(model, modules, trust=trust)
     trained = (detector.checkpoint or {}).get("options") or {}
     given = {"imgsz": imgsz or trained.get("imgsz") or 640, "conf": conf, "classes": classes, "device": device}
     predictor = detector.predictor_class(get_cfg(overrides={"mode": "predict", "accelerate": False, **given}))

@@ -31,14 +31,16 @@ def command(
     imgsz: Annotated[int, Range(32)] = 640,
     nc: Annotated[int | None, Range(1)] = None,
     modules: str | None = None,
+    trust: bool = False,
     project: str | None = None,
     name: str | None = None,
 ) -> None:
     """Show what a model YAML builds, or weights (.pt) contain, and write it to `project`/`name`.
 
     The folder is `runs/inspect` and the model's name by default; it is numbered when taken.
+    `trust` imports the module folders that the weights record; `modules` is a folder of yours.
     """
-    inspection = inspect_model(load_network(model, nc, modules, meta=True), check_imgsz(imgsz))
+    inspection = inspect_model(load_network(model, nc, modules, meta=True, trust=trust), check_imgsz(imgsz))
     LOGGER.info(layer_report(inspection))
     folder = tool_dir("inspect", project, name, Path(model).stem)
     write_text(folder / "layers.csv", layers_csv(inspection))

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import increment_path
 from ultralytics.utils.ops import xywh2xyxy
 from ultralytics.utils.tables import read_csv
@@ -25,7 +26,7 @@ if TYPE_CHECKING:  # matplotlib is slow to import
 
 Color = tuple[int, int, int]
 Corners = tuple[float, float, float, float]
-MIN_FONT = 7  # pixels
+MIN_FONT, MAX_SIZE = 7, 1000  # pixels of a font; of a font or line
 CELL, GAP = 128, 4  # pixels of a feature map on its page
 PAGE_IMAGES, PAGE_SIDE, PAGE_CONF = 16, 1920, 0.25  # of a page of images: their number, its pixels, minimum score
 
@@ -50,7 +51,7 @@ def find_font_file(font: str | Path | None) -> Path | None:
     wanted = Path(font or "").stem.lower()
     files = (Path(font or ""), *(file for file in map(Path, findSystemFonts()) if file.stem.lower() == wanted))
     found = next((file for file in files if wanted and file.is_file() and _charmap(file)), None)
-    if wanted and not found:
+    if wanted not in ("", "arial") and not found:  # "Arial.ttf" is the default of the published package
         LOGGER.warning(f"font={str(font)!r}: no such font on this system; {default_font().name} is used")
     return found
 
@@ -79,10 +80,8 @@ def _find_font(character: str) -> Path | None:
     for file in (default_font(), *sorted(map(Path, findSystemFonts()))):
         if ord(character) in _charmap(file):
             return file
-    LOGGER.warning(
-        f"plots: no font on this system can draw {character!r}; an escape is drawn instead. "
-        "Install a font, for example `apt install fonts-noto-cjk`."
-    )
+    hint = "Install a font, for example `apt install fonts-noto-cjk`."
+    LOGGER.warning(f"plots: no font on this system can draw {character!r}; an escape is drawn instead. {hint}")
     return None
 
 
@@ -112,8 +111,7 @@ class Colors:
 
     def __call__(self, i: int, bgr: bool = False) -> Color:
         """Return the color of class `i`; the palette repeats."""
-        color = self.PALETTE[int(i) % len(self.PALETTE)]
-        return color[::-1] if bgr else color
+        return self.PALETTE[int(i) % len(self.PALETTE)][:: -1 if bgr else 1]
 
     def figure(self, i: int) -> tuple[float, ...]:
         """Return the color of class `i` for matplotlib, RGB in 0..1."""
@@ -129,7 +127,7 @@ class Annotator:
     Names are drawn with the result: outside of the boxes and beside each other, as far as there is room.
 
     Args:
-        im: (H, W, 3) uint8 BGR, or a PIL image.
+        im: (H, W, 3) or (H, W) uint8 BGR, or a PIL image.
         line_width, font_size: pixels; depend on the size of the image by default.
         font: file or name of a font, for the characters that it has; DejaVu Sans and fonts of the system by default.
         pil: return a PIL image from `result`.
@@ -146,14 +144,17 @@ class Annotator:
         self, im: np.ndarray | Image.Image, line_width: int | None = None, font_size: float | None = None,
         font: str | Path | None = None, pil: bool = False, example: str = "",
     ) -> None:  # fmt: skip
-        if isinstance(im, Image.Image):
-            im = np.asarray(im.convert("RGB"))[..., ::-1]
+        im = np.asarray(im.convert("RGB"))[..., ::-1] if isinstance(im, Image.Image) else np.asarray(im)
+        im = np.stack([im] * 3, -1) if im.ndim == 2 else im
         if im.dtype != np.uint8 or im.ndim != 3 or im.shape[2] != 3:
-            raise ValueError(f"Annotator: got {im.dtype} of shape {im.shape}, expected uint8 (H, W, 3)")
+            raise DataError(f"Annotator: got {im.dtype} of shape {im.shape}, expected uint8 (H, W, 3)")
         height, width = im.shape[:2]
-        self.line_width = line_width or max(1, round((height + width) / 600))
-        by_size = max(MIN_FONT, round((height + width) / 80)) if line_width is None else 8 + 4 * line_width
-        self.font_size, self.font, self.pil = round(font_size or by_size), find_font_file(font), pil
+        for size in (line_width or 0, font_size or 0):
+            if not (isinstance(size, (int, float, np.number)) and 0 <= size <= MAX_SIZE):
+                raise OptionError(f"line_width and font_size: expected pixels in [0, {MAX_SIZE}] or None, got {size!r}")
+        self.line_width = round(line_width or 0) or max(1, round((height + width) / 600))
+        by_size = max(MIN_FONT, round((height + width) / 80)) if line_width is None else 8 + 4 * self.line_width
+        self.font_size, self.font, self.pil = round(font_size or 0) or by_size, find_font_file(font), pil
         self.canvas = Image.fromarray(np.ascontiguousarray(im[..., ::-1]))
         self.draw = ImageDraw.Draw(self.canvas)
         self._boxes: list[Corners] = []
@@ -169,9 +170,9 @@ class Annotator:
             return
         x1, x2 = sorted(corners[::2].clip(0, self.canvas.width - 1).tolist())
         y1, y2 = sorted(corners[1::2].clip(0, self.canvas.height - 1).tolist())
-        self.draw.rectangle((x1, y1, x2, y2), outline=tuple(color[::-1]), width=self.line_width)
+        self.draw.rectangle((x1, y1, x2, y2), outline=tuple(map(int, color[::-1])), width=self.line_width)
         self._boxes.append((x1, y1, x2 + 1, y2 + 1))
-        if label.strip():
+        if label is not None and (label := str(label)).strip():
             self._names.append(((x1, y1, x2, y2), label, color, txt_color))
 
     def text(
@@ -183,11 +184,11 @@ class Annotator:
         """
         runs, width, height = self._measure(text)
         x, y = max(0, min(position[0], self.canvas.width - width)), position[1]
-        self.draw.rectangle((x, y, x + width, y + height), fill=tuple(color[::-1]))
+        self.draw.rectangle((x, y, x + width, y + height), fill=tuple(map(int, color[::-1])))
         self._taken.add((x, y, x + width, y + height))
         blue, green, red = color
         light = 0.114 * blue + 0.587 * green + 0.299 * red > 150
-        ink = tuple(txt_color[::-1]) if txt_color else "black" if light else "white"
+        ink = tuple(map(int, txt_color[::-1])) if txt_color else "black" if light else "white"
         for run, font in runs:
             # anchor 'lm': left, middle of the line, so that all labels have the same baseline
             self.draw.text((x + 2, y + height / 2), run, fill=ink, font=font, anchor="lm")
@@ -335,7 +336,6 @@ def save_figure(figure: Figure, path: Path, *, also: str | None = None, titles: 
 
 def plot_results(file: str | Path, **style: Any) -> Path:
     """Draw results.csv into results.png beside it, train and val of a loss in one panel, and return the path."""
-    file = Path(file)
     rows = read_csv(file)
     columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
     panels: dict[str, dict[str, np.ndarray]] = {}
@@ -348,14 +348,13 @@ def plot_results(file: str | Path, **style: Any) -> Path:
         elif group == "lr":
             panels.setdefault("learning rate", {})[rest] = values
     wide = min(4, len(panels))
-    high = math.ceil(len(panels) / wide)
-    figure = new_figure(4 * wide, 3 * high)
+    figure = new_figure(4 * wide, 3 * (high := math.ceil(len(panels) / wide)))
     grid = figure.subplots(high, wide, squeeze=False).ravel()
     for axes, (title, lines) in zip(grid, panels.items(), strict=False):
         _plot_panel(axes, title, columns["epoch"], lines)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    return save_figure(figure, file.with_name("results.png"), **style)
+    return save_figure(figure, Path(file).with_name("results.png"), **style)
 
 
 def _plot_panel(axes: Axes, title: str, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:

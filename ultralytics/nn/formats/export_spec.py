@@ -62,6 +62,7 @@ class ExportFormat:
         int8, half, dynamic: whether the format supports these options.
         needs_gpu: whether the export runs on the GPU of the option `device`.
         requires: the pip requirements, checked before the export and listed in the table of the docs.
+        reads: the options `opset`, `simplify` and `workspace` that it reads; others are reported as without effect.
     """
 
     name: str
@@ -73,6 +74,7 @@ class ExportFormat:
     dynamic: bool = True
     needs_gpu: bool = False
     requires: str = ""
+    reads: tuple[str, ...] = ()
 
 
 class ExportWrapper(nn.Module):

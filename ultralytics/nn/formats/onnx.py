@@ -116,4 +116,6 @@ def _providers(runtime: Any, device: str) -> list[Any]:
     return [("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0)}), "CPUExecutionProvider"]
 
 
-FORMAT = ExportFormat("onnx", (".onnx",), export, load, int8=True, requires="onnx onnxruntime")
+FORMAT = ExportFormat(
+    "onnx", (".onnx",), export, load, int8=True, requires="onnx onnxruntime", reads=("opset", "simplify")
+)

@@ -72,4 +72,4 @@ def load(path: Path, device: str, threads: int) -> RuntimeModel:
     return RuntimeModel(metadata, run)
 
 
-FORMAT = ExportFormat("openvino", (SUFFIX, ".xml"), export, load, int8=True, requires="openvino onnx")
+FORMAT = ExportFormat("openvino", (SUFFIX, ".xml"), export, load, int8=True, requires="openvino onnx", reads=("opset",))

@@ -87,4 +87,6 @@ def split_engine(content: bytes, where: Path) -> tuple[dict[str, Any], bytes]:
     return parse_json(content[4:end], kind, WeightsError), content[end:]
 
 
-FORMAT = ExportFormat("engine", (".engine",), export, load, needs_gpu=True, requires='"tensorrt>=10" onnx')
+FORMAT = ExportFormat(
+    "engine", (".engine",), export, load, needs_gpu=True, requires='"tensorrt>=10" onnx', reads=("opset", "workspace")
+)
