@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn.modules.denoising import get_cdn_group
+from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
 SIZES = {  # channels, blocks and heads of the stages; kernels of the queries of head 0, 1, ...
@@ -279,6 +280,7 @@ def logit(x: Tensor) -> Tensor:
 
 class Decoder(nn.Module):
     export = False  # whether predictions are returned alone
+    takes_targets, build_criterion = True, RTDETRDecoder.build_criterion
 
     def __init__(self, nc: int, queries: int = QUERIES, denoising: int = DENOISING):
         super().__init__()

@@ -76,6 +76,20 @@ LOSS_MAP = {
 }
 
 
+def split_outputs(
+    dec_bboxes: Tensor, dec_scores: Tensor, enc_bboxes: Tensor, enc_scores: Tensor,
+    dn_meta: Mapping[str, Any] | None, *dense: DensePrediction,
+) -> tuple:  # fmt: skip
+    """Return the arguments of `RTDETRDetectionLoss` from the outputs of the head, whose denoising queries are first."""
+    dn_bboxes = dn_scores = None
+    if dn_meta is not None:
+        dn_bboxes, dec_bboxes = dec_bboxes.split(dn_meta["dn_num_split"], 2)
+        dn_scores, dec_scores = dec_scores.split(dn_meta["dn_num_split"], 2)
+    boxes = torch.cat((enc_bboxes[None], dec_bboxes))  # (1 + layers, B, Q, 4)
+    scores = torch.cat((enc_scores[None], dec_scores))  # (1 + layers, B, Q, nc)
+    return (boxes, scores), dn_bboxes, dn_scores, dn_meta, *dense
+
+
 class RTDETRDetectionLoss(nn.Module):
     """Set loss of all decoder layers, the encoder's query selection and the denoising queries.
 
@@ -102,6 +116,7 @@ class RTDETRDetectionLoss(nn.Module):
     """
 
     loss_map: Mapping[str, LossTerm] = LOSS_MAP
+    sums_images = False
 
     def __init__(
         self, nc: int = 80, loss_gain: Mapping[str, float] | None = None, use_fl: bool = True, use_vfl: bool = True,
@@ -134,18 +149,24 @@ class RTDETRDetectionLoss(nn.Module):
         return torch.stack([terms[f"loss_{name}"].detach() for name in self.loss_map])
 
     def forward(
-        self, preds: tuple[Tensor, Tensor], batch: Mapping[str, Any], dn_bboxes: Tensor | None = None,
+        self, preds: tuple[Tensor, ...], batch: Mapping[str, Any], dn_bboxes: Tensor | None = None,
         dn_scores: Tensor | None = None, dn_meta: Mapping[str, Any] | None = None, dense: DensePrediction | None = None,
     ) -> dict[str, Tensor]:  # fmt: skip
         """Compute all terms, multiplied by their gains.
 
         Args:
-            preds: boxes (L, B, Q, 4) as cx, cy, w, h in 0..1 and logits (L, B, Q, nc); the encoder first.
-            batch: cls (N,) long, bboxes (N, 4), gt_groups: boxes per image.
+            preds: boxes (L, B, Q, 4) as cx, cy, w, h in 0..1 and logits (L, B, Q, nc); the encoder first. Or what
+                `RTDETRDecoder` returns, with all that follows.
+            batch: cls (N,) or (N, 1), bboxes (N, 4), gt_groups: boxes per image.
             dn_bboxes, dn_scores: the same for the denoising queries, without the encoder.
             dn_meta: `dn_pos_idx` and `dn_gt_idx` of `get_cdn_group`.
             dense: predictions of the one-to-many branch, if there is one.
         """
+        if len(preds) > 2:
+            preds, dn_bboxes, dn_scores, dn_meta, *branch = split_outputs(*preds)
+            dense = branch[0] if branch else None
+        batch = {**batch, "cls": batch["cls"].long().view(-1)}
+
         # matching; denoising queries are matched by construction
         boxes, scores = preds[0].float(), preds[1].float()
         matches = self.matcher.match_layers(boxes, scores, batch["bboxes"], batch["cls"], batch["gt_groups"])

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn.formats import open_exported
-from ultralytics.nn.formats.metadata import PAIRS, SCORES
+from ultralytics.nn.head_protocol import PAIRS, SCORES
 from ultralytics.utils.errors import DataError, OptionError, UserError, WeightsError
 
 

@@ -62,6 +62,7 @@ class DetectionModel(nn.Module):
                 `modules`, which are added to the file's.
         """
         super().__init__()
+        self.criterion: nn.Module | None = None  # built at the first loss
         spec = load_model_yaml(cfg)
         settings = {key: value for key, value in (overrides or {}).items() if value is not None}
         added = [str(real_path(folder)) for folder in settings.pop("modules", ())]
@@ -164,9 +165,33 @@ class DetectionModel(nn.Module):
         self._run_layers(x, None, hook)
         return torch.cat(vectors, 1).unbind(0)
 
+    def init_criterion(self) -> nn.Module:
+        """Build the loss of the head: with the gains of the run's options in training, else with the paper's."""
+        return self.model[-1].build_criterion(self.args)
+
     def loss(self, batch: dict[str, Any], preds: Any = None) -> tuple[Tensor, Tensor]:
-        """Return the loss of a batch; defined by subclasses."""
-        raise NotImplementedError
+        """Compute the loss of a batch.
+
+        Args:
+            batch: img (B, 3, H, W) in 0..1; cls (N, 1), bboxes (N, 4) cx, cy, w, h in 0..1 and batch_idx (N,).
+            preds: the network's output for these images; computed if None.
+
+        Returns:
+            The sum of all terms, and the logged terms, detached; see `build_criterion` in `head_protocol.py`.
+        """
+        self.criterion = self.criterion or self.init_criterion()
+        head, img = self.model[-1], batch["img"]
+        targets = {key: batch[key].to(img.device) for key in ("cls", "bboxes", "batch_idx")} | {"img": img}
+        if head.takes_targets:
+            counts = torch.bincount(batch["batch_idx"].long(), minlength=len(img))
+            targets["gt_groups"] = counts.tolist()  # boxes per image
+        if preds is None:
+            preds = self.predict(img, batch=targets if head.takes_targets else None)
+        terms = self.criterion(preds if self.training else preds[1], targets)
+        total = torch.stack(list(terms.values())).sum()
+        if getattr(self.criterion, "sums_images", False):
+            total = total * len(img)
+        return total, self.criterion.loss_items(terms)
 
     def load(self, weights: Any) -> None:
         """Load the weights that match, and log a report; raise WeightsError if none does.
@@ -239,45 +264,9 @@ class RTDETRDetectionModel(DetectionModel):
         **kwargs: Any,
     ):
         super().__init__(cfg, ch, nc, verbose, **kwargs)
-        self.criterion: nn.Module | None = None  # built at the first loss
         head = self.model[-1]
         if not isinstance(head, RTDETRDecoder):
             raise ModelConfigError(f"{head.where}: the last layer of an RT-DETR is RTDETRDecoder, got {head.type}")
-
-    def init_criterion(self) -> nn.Module:
-        """Build the loss: with the gains of the run's options in training, else with the paper's."""
-        from ultralytics.losses.detr import RTDETRDetectionLoss  # imports scipy and torch's compiler
-
-        return RTDETRDetectionLoss.from_options(self.args, self.nc) if self.args else RTDETRDetectionLoss(self.nc)
-
-    def loss(self, batch: dict[str, Any], preds: Any = None) -> tuple[Tensor, Tensor]:
-        """Compute the loss of a batch.
-
-        Args:
-            batch: img (B, 3, H, W) in 0..1; cls (N, 1), bboxes (N, 4) cx, cy, w, h in 0..1 and batch_idx (N,).
-            preds: the network's output for these images; computed if None.
-
-        Returns:
-            The sum of all terms, and the last decoder layer's (giou, class, l1), detached.
-        """
-        self.criterion = self.criterion or self.init_criterion()
-        img = batch["img"]
-        targets = {
-            "cls": batch["cls"].to(img.device, torch.long).view(-1),
-            "bboxes": batch["bboxes"].to(img.device),
-            "gt_groups": torch.bincount(batch["batch_idx"].long(), minlength=len(img)).tolist(),  # boxes per image
-        }
-        preds = self.predict(img, batch=targets) if preds is None else preds
-        dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta, *dense = preds if self.training else preds[1]
-        # denoising queries come first
-        dn_bboxes = dn_scores = None
-        if dn_meta is not None:
-            dn_bboxes, dec_bboxes = dec_bboxes.split(dn_meta["dn_num_split"], 2)
-            dn_scores, dec_scores = dec_scores.split(dn_meta["dn_num_split"], 2)
-        boxes = torch.cat((enc_bboxes[None], dec_bboxes))  # (1 + layers, B, Q, 4)
-        scores = torch.cat((enc_scores[None], dec_scores))  # (1 + layers, B, Q, nc)
-        terms = self.criterion((boxes, scores), targets, dn_bboxes, dn_scores, dn_meta, *dense)
-        return torch.stack(list(terms.values())).sum(), self.criterion.loss_items(terms)
 
 
 def parse_model(cfg: str | Path | Mapping[str, Any], ch: int = 3, nc: int | None = None) -> tuple[nn.Sequential, list]:

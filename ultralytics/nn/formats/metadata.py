@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg.plain_data import check_plain, parse_literal
+from ultralytics.nn.head_protocol import PAIRS, SCORES
 from ultralytics.utils import __version__
 from ultralytics.utils.errors import WeightsError
 from ultralytics.utils.files import first_line, parse_json
 
 TASK = "detect"
 HEAD = "RTDETRDecoder"  # under the key of newer published exporters
-SCORES, PAIRS = "boxes and class scores", "box, score, class"  # layouts: (B, queries, 4 + classes), (B, queries, 6)
 MAX_CLASSES, MAX_SIDE, MAX_STRIDE, MAX_PIXELS = 100_000, 1 << 16, 1 << 10, 1 << 27  # the last of a batch
 OUTPUT = "RT-DETR: RGB images in 0..1 -> (B, queries, 4 + classes): cx, cy, w, h in 0..1, class probabilities; no NMS"
 

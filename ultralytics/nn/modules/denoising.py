@@ -20,7 +20,7 @@ def get_cdn_group(
     more than 2 * num_dn queries.
 
     Args:
-        targets: cls (N,) long, bboxes (N, 4) cx, cy, w, h in 0..1, gt_groups: boxes of each image, summing to N.
+        targets: cls (N,) or (N, 1), bboxes (N, 4) cx, cy, w, h in 0..1, gt_groups: boxes of each image, summing to N.
         num_queries: queries of the decoder, which follow the denoising queries.
         class_embed: (num_classes, C), embedding of each class.
         num_dn: target number of positives; 0 turns denoising off.
@@ -48,7 +48,7 @@ def get_cdn_group(
     place = half * width + torch.cat([torch.arange(n, device=device) for n in kept])  # (2 * groups, M)
 
     # noise
-    labels = _flip_labels(targets["cls"][gt].long().expand(2 * groups, -1), num_classes, cls_noise_ratio)
+    labels = _flip_labels(targets["cls"].view(-1)[gt].long().expand(2 * groups, -1), num_classes, cls_noise_ratio)
     boxes = _jitter_boxes(targets["bboxes"][gt].expand(2 * groups, -1, 4), half % 2, box_noise_scale)
 
     # queries; images with fewer boxes are padded with zeros

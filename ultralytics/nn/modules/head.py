@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ultralytics.cfg.options import Options
+from ultralytics.nn.head_protocol import SCORES, STRETCH
 from ultralytics.nn.modules.argument_checks import require_multiple, require_whole
 from ultralytics.nn.modules.deformable import DeformableTransformerDecoder, DeformableTransformerDecoderLayer
 from ultralytics.nn.modules.denoising import get_cdn_group
@@ -69,6 +71,7 @@ class RTDETRDecoder(nn.Module):
     """
 
     export = False
+    takes_targets, layout, resize = True, SCORES, STRETCH  # see `head_protocol.py`
 
     def __init__(
         self,
@@ -126,6 +129,12 @@ class RTDETRDecoder(nn.Module):
         if self.learnt_init_query:
             nn.init.xavier_uniform_(self.tgt_embed.weight)
 
+    def build_criterion(self, options: Options | None = None) -> nn.Module:
+        """Build the loss: with the gains of the run's options in training, else with the paper's."""
+        from ultralytics.losses.detr import RTDETRDetectionLoss  # imports scipy and torch's compiler
+
+        return RTDETRDetectionLoss.from_options(options, self.nc) if options else RTDETRDetectionLoss(self.nc)
+
     def set_one_to_many(self, on: bool) -> None:
         """Add or remove the auxiliary training branch `one_to_many`, see `OneToManyHead`."""
         present = getattr(self, "one_to_many", None) is not None
@@ -140,7 +149,7 @@ class RTDETRDecoder(nn.Module):
 
         Args:
             x: one (B, C, h, w) per level.
-            batch: labels for the denoising queries in training (see `get_cdn_group`).
+            batch: labels for the denoising queries in training, with `gt_groups` (see `get_cdn_group`).
 
         Returns:
             In training: (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta). Those of the decoder are (ndl, B,
