@@ -36,9 +36,10 @@ def small_set(tmp_path) -> Path:
 def build(small_set):
     """Build a data set of the small set with options."""
 
-    def build(training=False, **changes) -> DetectionDataset:
+    def build(training=False, resize="stretch", rect=False, stride=32, **changes) -> DetectionDataset:
         given = {"imgsz": 64, "degrees": 5.0, "mosaic": 0.5, "mixup": 0.3, "flipud": 0.1, **changes}
         config = load_dataset_config(small_set / "data.yaml")
-        return build_dataset(get_cfg(overrides=given), config, "train", training=training)
+        shape = {"resize": resize, "rect": rect, "stride": stride}
+        return build_dataset(get_cfg(overrides=given), config, "train", training=training, **shape)
 
     return build

@@ -14,21 +14,21 @@ SIZE = 64
 
 
 class Source:
-    """Eight 48 x 80 pictures, each one gray level, with two boxes of a class of its own."""
+    """Eight pictures, each one gray level, with two boxes of a class of its own."""
 
-    augment_enabled = True
+    augment_enabled, shape = True, (48, 80)
 
     def sample_random(self, index: int, count: int, rng: np.random.Generator) -> list[Sample]:
         return [self.load(int(i)) for i in rng.integers(8, size=count)]
 
     def load(self, index: int) -> Sample:
-        image = np.full((48, 80, 3), 30 + 25 * index, np.uint8)
+        image = np.full((*self.shape, 3), 30 + 25 * index, np.uint8)
         boxes = np.float32([[8, 6, 40, 30], [50, 20, 53, 23]])  # the second is 2.4 x 4 pixels at 64, smaller in a grid
-        return Sample(image, boxes, np.float32([index, index]), f"{index}.jpg", (48, 80), index)
+        return Sample(image, boxes, np.float32([index, index]), f"{index}.jpg", self.shape, index)
 
 
-def pipeline(source: Source, **changes) -> Compose:
-    return train_transforms(get_cfg(overrides={"imgsz": SIZE, **changes}), source, SIZE)
+def pipeline(source: Source, resize: str = "stretch", **changes) -> Compose:
+    return train_transforms(get_cfg(overrides={"imgsz": SIZE, **changes}), source, SIZE, resize)
 
 
 def outputs(source: Source, count: int = 40, **changes) -> list[Sample]:
@@ -40,12 +40,13 @@ def same(a: Sample, b: Sample) -> bool:
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("image", "boxes", "cls"))
 
 
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
 @pytest.mark.parametrize("dense", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("augmentation", ["mosaic", "official"])
-def test_samples_are_well_formed_and_depend_on_the_generator_only(augmentation, dense):
+def test_samples_are_well_formed_and_depend_on_the_generator_only(augmentation, dense, resize):
     source = Source()
-    first = outputs(source, augmentation=augmentation, dense=dense)
-    again = outputs(source, augmentation=augmentation, dense=dense)
+    first = outputs(source, resize=resize, augmentation=augmentation, dense=dense)
+    again = outputs(source, resize=resize, augmentation=augmentation, dense=dense)
     for a, b in zip(first, again, strict=True):
         assert a.image.shape == (SIZE, SIZE, 3) and a.image.dtype == np.uint8
         assert a.boxes.shape == (len(a.cls), 4) and a.boxes.dtype == np.float32 and a.cls.dtype == np.float32
@@ -86,7 +87,7 @@ def test_none_is_the_pipeline_of_validation():
 
 def test_dense_grid_of_four_drops_small_boxes():
     source = Source()
-    grid = GridMosaic(source, Compose([]), Compose([]), SIZE, p=1.0)
+    grid = GridMosaic(source, Compose([]), Resize(SIZE // 2), Compose([]), SIZE, p=1.0)
     for seed in range(20):
         after = grid(source.load(3), np.random.default_rng(seed))
         assert after.image.shape == (SIZE, SIZE, 3) and len(after.cls) == 4 and after.cls[0] == 3
@@ -96,3 +97,19 @@ def test_dense_grid_of_four_drops_small_boxes():
             np.testing.assert_allclose(box, (left + 3.2, top + 4, left + 16, top + 20), atol=1e-4)
     source.augment_enabled = False
     assert grid(source.load(0), np.random.default_rng(0)).image.shape == (48, 80, 3)  # what `otherwise` gives
+
+
+def test_letterboxed_images_keep_their_aspect_ratio():
+    source = Source()
+    given = {
+        "resize": "letterbox",
+        "mosaic": 0.0,
+        "translate": 0.0,
+        "scale": 0.0,
+        "hsv_s": 0.0,
+        "hsv_v": 0.0,
+        "hsv_h": 0,
+    }
+    for seed, after in enumerate(outputs(source, fliplr=0.0, **given)):
+        assert (after.image[13:51] == 30 + 25 * (seed % 8)).all() and (after.image[:13] == 114).all()  # 38 = 48 * 0.8
+        np.testing.assert_allclose(after.boxes[0], (6.4, 4.75 + 13, 32, 23.75 + 13), atol=0.01)

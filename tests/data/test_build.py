@@ -1,3 +1,7 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -5,6 +9,7 @@ from ultralytics.data.build import EpochSampler, block_indices, build_dataloader
 from ultralytics.data.images import read_image
 from ultralytics.utils import dist
 from ultralytics.utils.errors import DataError
+from ultralytics.utils.ops import scale_boxes, xywh2xyxy, xywhn2xyxy
 
 
 def same(a: dict, b: dict) -> bool:
@@ -34,6 +39,38 @@ def test_nothing_to_train_on(build, small_set):
         build()
 
 
+def test_rectangular_batches_scale_back_to_the_images(build, small_set):
+    for i, (height, width) in enumerate([(40, 20), (20, 40), (30, 30), (10, 40), (30, 40), (40, 30)]):
+        cv2.imwrite(str(small_set / "images" / f"{i:03}.jpg"), np.full((height, width, 3), 200, np.uint8))
+    dataset = build(resize="letterbox", rect=True, stride=16, batch=2)
+    loader = list(build_dataloader(dataset, batch=2, workers=0, shuffle=False))
+    assert [Path(file).stem for batch in loader for file in batch["im_file"]] == [
+        "003",
+        "001",
+        "004",
+        "002",
+        "005",
+        "000",
+    ]
+    assert [tuple(batch["img"].shape[2:]) for batch in loader] == [(48, 80), (80, 80), (80, 64)]  # 64 + 8, rounded up
+    for batch in loader:
+        height, width = batch["img"].shape[2:]
+        boxes = xywh2xyxy(batch["bboxes"]) * torch.tensor([width, height, width, height])
+        for i, (original, image_id) in enumerate(zip(batch["ori_shape"], batch["image_id"], strict=True)):
+            mine = boxes[batch["batch_idx"] == i]
+            back = scale_boxes((height, width), mine, original, ratio_pad=batch["ratio_pad"][i])
+            item = next(item for item in dataset.labels if item.image_id == image_id)
+            assert item.shape == original
+            np.testing.assert_allclose(back, xywhn2xyxy(item.boxes, *original[::-1]), atol=1e-4)
+
+
+def test_squares_of_letterboxed_images(build):
+    for options in ({}, {"training": True, "augmentation": "none"}, {"cache": "ram"}):
+        item = build(resize="letterbox", **options)[0]
+        assert item["img"].shape == (3, 64, 64) and item["ratio_pad"] == ((43 / 40, 64 / 60), (0, 10))
+        assert (item["img"][:, :10] == 114).all() and (item["img"][:, 53:] == 114).all()
+
+
 def epochs(dataset, workers):
     loader = build_dataloader(dataset, batch=4, workers=workers, shuffle=True, seed=dataset.source.seed)
     batches = []
@@ -45,7 +82,9 @@ def epochs(dataset, workers):
     return batches
 
 
-@pytest.mark.parametrize("pipeline", [{}, {"augmentation": "official", "dense": 0.5}])
+@pytest.mark.parametrize(
+    "pipeline", [{}, {"augmentation": "official", "dense": 0.5}, {"resize": "letterbox", "dense": 0.2}]
+)
 def test_batches_depend_on_seed_and_epoch_only(build, pipeline):
     here = epochs(build(training=True, **pipeline), workers=0)
     there = epochs(build(training=True, cache=True, **pipeline), workers=2)

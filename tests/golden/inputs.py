@@ -69,6 +69,19 @@ def assigner_inputs(seed, counts, nc=80, size=160, strides=(8, 16, 32)):
     return scores, predicted, points, labels, boxes, real
 
 
+def nms_input(seed, b=2, nc=10, n=500, size=640):
+    """Decoded predictions (b, 4 + nc, n), pixels and scores in 0..1: 25 clusters of boxes, each with a main class."""
+    r = np.random.default_rng(seed)
+    c, wh, main = size * r.random((b, 25, 2)), 20 + 200 * r.random((b, 25, 2)), r.integers(0, nc, (b, 25))
+    k = r.integers(0, 25, (b, n))
+    i = np.arange(b)[:, None]
+    xy = c[i, k] + 0.12 * wh[i, k] * r.standard_normal((b, n, 2))
+    s = wh[i, k] * np.exp(0.15 * r.standard_normal((b, n, 2)))
+    p = r.random((b, n, nc)) ** 12
+    p[i, np.arange(n)[None], main[i, k]] = r.random((b, n))
+    return np.concatenate([xy, s, p], -1).transpose(0, 2, 1).astype(f32).copy()
+
+
 def detr_output(seed, b=1, q=300, nc=80):
     """RT-DETR predictions (b, q, 4 + nc): boxes cx, cy, w, h in 0..1 and class probabilities."""
     r = np.random.default_rng(seed)

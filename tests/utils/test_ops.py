@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 import torch
 
+from tests.golden import inputs
 from ultralytics.utils import ops
-from ultralytics.utils.ops import bbox_iou, clip_boxes, scale_boxes, xywh2xyxy, xyxy2xywh
+from ultralytics.utils.ops import bbox_iou, clip_boxes, non_max_suppression, scale_boxes, xywh2xyxy, xyxy2xywh
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NUMBERS = np.load(GOLDEN / "boxes_8.4.190.npz")
 CASES = json.loads((GOLDEN / "boxes_8.4.190.json").read_text())["cases"]
+NMS = np.load(GOLDEN / "nms_8.4.190.npz")
+NMS_CASES = json.loads((GOLDEN / "nms_8.4.190.json").read_text())
 CONVERT = (np.asarray, torch.from_numpy)
 
 
@@ -71,3 +74,66 @@ def test_forms_of_boxes(function, given, expected, convert):
     result = function(boxes)
     assert type(result) is type(boxes)
     np.testing.assert_allclose(result, [expected], rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", [lambda y: y, lambda y: (y, {})])
+@pytest.mark.parametrize("case", range(len(NMS_CASES["cases"])))
+def test_nms_agrees_with_the_reference(case, form):
+    prediction = torch.from_numpy(inputs.nms_input(NMS_CASES["seed"]))
+    rows, positions = non_max_suppression(form(prediction), return_idxs=True, **NMS_CASES["cases"][case])
+    for i in range(2):
+        assert np.array_equal(rows[i], NMS[f"c{case}_out{i}"])
+        assert np.array_equal(positions[i], NMS[f"c{case}_idx{i}"])
+
+
+@pytest.mark.parametrize("agnostic", [True, False])
+@pytest.mark.parametrize("classes", [None, [2, 0, 5]])
+@pytest.mark.parametrize("max_det", [1, 7, 100])
+@pytest.mark.parametrize("max_nms", [30, 30_000])
+def test_nms_is_greedy_suppression_of_sorted_candidates(agnostic, classes, max_det, max_nms):
+    y = torch.from_numpy(inputs.nms_input(3, b=1, nc=6, n=200))
+    y[:, 4:] = (y[:, 4:] * 50).round() / 50  # many equal scores
+    boxes, kept = xywh2xyxy(y[0, :4].T), []
+    pairs = [(p, c) for p in range(200) for c in range(6) if y[0, 4 + c, p] > 0.1 and (classes is None or c in classes)]
+    for p, c in sorted(pairs, key=lambda pair: -float(y[0, 4 + pair[1], pair[0]]))[:max_nms]:
+        rivals = [q for q, k in kept if agnostic or k == c]
+        if not rivals or ops.box_iou(boxes[[p]], boxes[rivals]).max() <= 0.6:
+            kept.append((p, c))
+    (rows,), (positions,) = non_max_suppression(
+        y, 0.1, 0.6, classes, agnostic, multi_label=True, max_det=max_det, max_nms=max_nms, return_idxs=True
+    )
+    expected = kept[:max_det]
+    assert list(zip(positions.tolist(), rows[:, 5].int().tolist(), strict=True)) == expected
+    assert torch.equal(rows[:, :4], boxes[[p for p, _ in expected]])
+
+
+def test_nms_filters_the_rows_of_a_network_without_nms():
+    rows = torch.tensor([[0, 0, 9, 9, 0.9, 1], [0, 0, 9, 9, 0.8, 0], [0, 0, 9, 9, 0.7, 1], [0, 0, 9, 9, 0.2, 1.0]])
+    for classes, max_det, expected in ((None, 300, [0, 1, 2]), ([1], 300, [0, 2]), (None, 2, [0, 1])):
+        found, positions = non_max_suppression(rows[None], classes=classes, max_det=max_det, return_idxs=True)
+        assert torch.equal(found[0], rows[expected]) and positions[0].tolist() == expected
+    wide = torch.cat([rows, torch.ones(4, 2)], 1)  # with two more columns
+    assert non_max_suppression(wide[None], end2end=True)[0].shape == (3, 8)
+
+
+def test_nms_without_candidates_and_with_labels():
+    y = torch.zeros(2, 7, 5)
+    known = torch.tensor([[2, 50, 50, 20, 20.0]])
+    none, one = non_max_suppression(y, labels=[known[:0], known])
+    assert none.shape == (0, 6) and one.tolist() == [[40, 40, 60, 60, 1, 2]]
+    assert non_max_suppression(y[..., :0])[0].shape == (0, 6)
+
+
+def test_nms_stops_after_its_time(monkeypatch, caplog):
+    monkeypatch.setattr("ultralytics.utils.LOGGER.propagate", True)
+    clock = iter((0.0, 0.0, 9.0))
+    monkeypatch.setattr("ultralytics.utils.ops.time.monotonic", lambda: next(clock))
+    y = torch.from_numpy(inputs.nms_input(1, b=3))
+    found, positions = non_max_suppression(y, return_idxs=True, nc=8)
+    assert [len(rows) > 0 for rows in found] == [True, False, False] and found[1].shape == (0, 8)
+    assert len(positions[2]) == 0 and "NMS took longer than 2.1 s: no detections in 2 images" in caplog.text
+
+
+def test_nms_refuses_thresholds_in_percent():
+    with pytest.raises(ValueError, match="iou=70: expected thresholds from 0 to 1"):
+        non_max_suppression(torch.zeros(1, 6, 5), 0.25, 70)

@@ -8,27 +8,32 @@ from collections.abc import Callable
 from ultralytics.cfg.options import Options
 from ultralytics.data.transforms.color import RandomHSV, RandomPhotometricDistort
 from ultralytics.data.transforms.crop import RandomIoUCrop, RandomZoomOut, SanitizeBoundingBoxes
-from ultralytics.data.transforms.geometry import RandomFlip, RandomPerspective, Resize
+from ultralytics.data.transforms.geometry import LetterBox, RandomFlip, RandomPerspective, Resize
 from ultralytics.data.transforms.mix import GridMosaic, MixUp, Mosaic
 from ultralytics.data.transforms.sample import Compose, SampleSource, Transform, WithAugmentation
 from ultralytics.utils.errors import OptionError
 
+Fit = Callable[[int], Transform]
+FIT: dict[str, Fit] = {"stretch": Resize, "letterbox": LetterBox}  # to a square of this side
 DETAIL = 2  # times imgsz: longest side before the official pipeline, which crops parts of at least 0.3 of a side
 
 
-def train_transforms(options: Options, source: SampleSource, imgsz: int) -> Compose:
-    """Build the pipeline `options.augmentation` to (imgsz, imgsz); mixing draws samples from `source`."""
-    return PIPELINES[options.augmentation](options, source, imgsz)
+def train_transforms(options: Options, source: SampleSource, imgsz: int, resize: str = "stretch") -> Compose:
+    """Build the pipeline `options.augmentation` to (imgsz, imgsz); mixing draws samples from `source`.
+
+    `resize` is "stretch" or "letterbox": how a single image is brought to a square.
+    """
+    return PIPELINES[options.augmentation](options, source, imgsz, FIT[resize])
 
 
-def mosaic_pipeline(options: Options, source: SampleSource, size: int) -> Compose:
+def mosaic_pipeline(options: Options, source: SampleSource, size: int, fit: Fit) -> Compose:
     """Build mosaic, affine, mixup, HSV and flips. Each tile of a dense grid has its own affine transform."""
     affine = (options.degrees, options.translate, options.scale, options.shear, options.perspective)
-    mosaic = Mosaic(source, size, options.mosaic, RandomPerspective(size, *affine))
-    tile = Compose([Resize(size // 2), RandomPerspective(size // 2, *affine)])
+    mosaic = Mosaic(source, size, options.mosaic, fit(size), RandomPerspective(size, *affine))
+    tile = Compose([fit(size // 2), RandomPerspective(size // 2, *affine)])
     return Compose(
         [
-            _with_grid(options, source, tile, mosaic, size),
+            _with_grid(options, source, tile, mosaic, size, fit),
             MixUp(source, mosaic, options.mixup),
             RandomHSV(options.hsv_h, options.hsv_s, options.hsv_v),
             RandomFlip(options.flipud, vertical=True),
@@ -37,30 +42,33 @@ def mosaic_pipeline(options: Options, source: SampleSource, size: int) -> Compos
     )
 
 
-def official_pipeline(options: Options, source: SampleSource, size: int) -> Compose:
+def official_pipeline(options: Options, source: SampleSource, size: int, fit: Fit) -> Compose:
     """Build the official RT-DETR configuration: color, zoom-out, IoU crop, resize, flip.
 
     Tiles of a dense grid are not zoomed out, as the grid makes them smaller already.
     """
     color, crop = RandomPhotometricDistort(p=0.5), RandomIoUCrop(p=0.8)
     augmented = WithAugmentation(source, Compose([color, RandomZoomOut(0.5, max_side=DETAIL * size), crop]))
-    whole = Compose([augmented, Resize(size), SanitizeBoundingBoxes(min_side=1)])
-    return Compose([_with_grid(options, source, Compose([color, crop]), whole, size), RandomFlip(options.fliplr)])
+    whole = Compose([augmented, fit(size), SanitizeBoundingBoxes(min_side=1)])
+    grid = _with_grid(options, source, Compose([color, crop]), whole, size, fit)
+    return Compose([grid, RandomFlip(options.fliplr)])
 
 
-def no_augmentation(options: Options, source: SampleSource, size: int) -> Compose:
+def no_augmentation(options: Options, source: SampleSource, size: int, fit: Fit) -> Compose:
     """Build the transform of validation."""
     if options.dense:
         raise OptionError(f"dense={options.dense:g} needs augmentation=mosaic or official, got augmentation=none")
-    return Compose([Resize(size)])
+    return Compose([fit(size)])
 
 
-PIPELINES: dict[str, Callable[[Options, SampleSource, int], Compose]] = {
+PIPELINES: dict[str, Callable[[Options, SampleSource, int, Fit], Compose]] = {
     "mosaic": mosaic_pipeline,
     "official": official_pipeline,
     "none": no_augmentation,
 }
 
 
-def _with_grid(options: Options, source: SampleSource, tile: Transform, otherwise: Transform, size: int) -> Transform:
-    return GridMosaic(source, tile, otherwise, size, options.dense) if options.dense else otherwise
+def _with_grid(
+    options: Options, source: SampleSource, tile: Transform, otherwise: Transform, size: int, fit: Fit
+) -> Transform:
+    return GridMosaic(source, tile, fit(size // 2), otherwise, size, options.dense) if options.dense else otherwise

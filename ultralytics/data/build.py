@@ -1,7 +1,8 @@
 """Build data sets and loaders from options."""
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -9,10 +10,12 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from ultralytics.cfg.options import Options
-from ultralytics.data.augment import DETAIL, train_transforms
+from ultralytics.data.augment import DETAIL, FIT, train_transforms
 from ultralytics.data.dataset import SINGLE_CLASS, DetectionDataset, ImageSource, epoch_order, select_labels
 from ultralytics.data.dataset_yaml import DatasetConfig
-from ultralytics.data.transforms.geometry import Resize
+from ultralytics.data.labels import ImageLabels
+from ultralytics.data.transforms.geometry import LetterBox
+from ultralytics.data.transforms.sample import Sample
 from ultralytics.data.verify import scan_split
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.checks import usable_cores
@@ -20,9 +23,15 @@ from ultralytics.utils.errors import DataError, UserError, counted
 
 
 def build_dataset(
-    options: Options, config: DatasetConfig, split: str, *, training: bool, imgsz: int | None = None
-) -> DetectionDataset:
+    options: Options, config: DatasetConfig, split: str, *, training: bool, imgsz: int | None = None,
+    resize: str = "stretch", rect: bool = False, stride: int = 32,
+) -> DetectionDataset:  # fmt: skip
     """Scan a split, log its report, and build the data set, with augmentation for training.
+
+    Args:
+        resize: "stretch" to a square, or "letterbox".
+        rect: letterbox to rectangles: images are sorted by aspect ratio, and padded to the shape of their batch.
+        stride: multiple of the sides of these rectangles.
 
     Raises DataError for classes outside the names, and if there are no usable images or no boxes to train on.
     """
@@ -39,9 +48,32 @@ def build_dataset(
         hint = f"{missing[0].where}: {missing[0].detail}" if missing else "see the report above, and the option classes"
         raise DataError(f"{where}: {split}: no boxes to train on in {counted(len(labels), 'image')}; {hint}")
     max_side = DETAIL * size if training and options.augmentation == "official" else None
-    source = ImageSource(labels, size, max_side=max_side, cache=options.cache, seed=options.seed)
-    transforms = train_transforms(options, source, size) if training else Resize(size)
+    if rect:
+        labels = sorted(labels, key=lambda item: item.shape[0] / item.shape[1])
+    source = ImageSource(labels, size, resize=resize, max_side=max_side, cache=options.cache, seed=options.seed)
+    if training:
+        transforms = train_transforms(options, source, size, resize)
+    else:
+        transforms = BatchLetterBox(labels, size, options.batch, stride) if rect else FIT[resize](size)
     return DetectionDataset(config, scan, source, transforms, {0: SINGLE_CLASS} if options.single_cls else config.names)
+
+
+class BatchLetterBox:
+    """Letterbox samples, sorted by aspect ratio, to one shape a batch: just large enough for all its images.
+
+    Each side has at least half a stride of padding, as in published validations: 480 x 640 images become 512 x 672.
+    """
+
+    def __init__(self, labels: Sequence[ImageLabels], size: int, batch: int, stride: int) -> None:
+        self.batch, self.shapes = batch, []
+        aspects = [item.shape[0] / item.shape[1] for item in labels]
+        for start in range(0, len(aspects), batch):
+            low, high = aspects[start], aspects[min(start + batch, len(aspects)) - 1]
+            shape = (min(high, 1), min(1 / low, 1))  # height, width as fractions of `size`
+            self.shapes.append(tuple(math.ceil(side * size / stride + 0.5) * stride for side in shape))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return LetterBox(self.shapes[sample.index // self.batch], scaleup=False)(sample)
 
 
 class EpochSampler(Sampler[int]):

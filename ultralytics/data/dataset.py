@@ -71,7 +71,8 @@ class MixingBuffer:
 class ImageSource:
     """Load samples of a split, not augmented: the `SampleSource` of the transforms.
 
-    Images are stretched to (imgsz, imgsz). `max_side` keeps the aspect ratio and only shrinks larger images.
+    Images are stretched to (imgsz, imgsz) or, with resize="letterbox", enlarged or shrunk to a longer side of imgsz.
+    `max_side` keeps the aspect ratio and only shrinks larger images.
     """
 
     def __init__(
@@ -79,11 +80,12 @@ class ImageSource:
         labels: Sequence[ImageLabels],
         imgsz: int,
         *,
+        resize: str = "stretch",
         max_side: int | None = None,
         cache: bool | str = False,
         seed: int = 0,
     ):
-        self.labels, self.imgsz, self.max_side, self.seed = labels, imgsz, max_side, seed
+        self.labels, self.imgsz, self.resize, self.max_side, self.seed = labels, imgsz, resize, max_side, seed
         # Epoch, and whether strong augmentation has ended; in shared memory, so that persistent workers see changes.
         self.state = torch.zeros(2, dtype=torch.int64).share_memory_()
         self._buffer = MixingBuffer(len(labels), seed)
@@ -133,10 +135,13 @@ class ImageSource:
 
     def _load_shape(self, item: ImageLabels) -> tuple[int, int]:
         height, width = item.shape
-        if self.max_side is None:
-            return self.imgsz, self.imgsz
-        scale = min(self.max_side, max(height, width)) / max(height, width)
-        return max(1, round(height * scale)), max(1, round(width * scale))
+        if self.max_side is not None:
+            scale = min(self.max_side, max(height, width)) / max(height, width)
+            return max(1, round(height * scale)), max(1, round(width * scale))
+        if self.resize == "letterbox":
+            scale = self.imgsz / max(height, width)
+            return min(math.ceil(height * scale), self.imgsz), min(math.ceil(width * scale), self.imgsz)
+        return self.imgsz, self.imgsz
 
 
 class DetectionDataset(Dataset):

@@ -1,14 +1,22 @@
-"""Box formats, clipping, scaling and overlaps. Functions without torch in their types take arrays and tensors."""
+"""Box formats, clipping, scaling, overlaps and non-maximum suppression.
+
+Functions without torch in their types take arrays and tensors.
+"""
 
 import math
+import time
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ultralytics.utils import LOGGER
+
 Boxes = TypeVar("Boxes", np.ndarray, Tensor)
 Shape = tuple[int, int]  # height, width
+FIRST_CANDIDATES = 4  # times max_det: NMS starts with so many of the best candidates
 
 
 def _stack(columns: list[Boxes]) -> Boxes:
@@ -161,6 +169,120 @@ def bbox_iou(
     with torch.no_grad():  # no gradient flows through the weight (equation 11 of the paper)
         weight = shape_term / (shape_term - iou + 1 + eps)
     return iou - distance - weight * shape_term
+
+
+def non_max_suppression(
+    prediction: Tensor | Sequence[Tensor],
+    conf_thres: float = 0.25,
+    iou_thres: float = 0.45,
+    classes: Sequence[int] | None = None,
+    agnostic: bool = False,
+    multi_label: bool = False,
+    max_det: int = 300,
+    nc: int = 0,
+    max_time_img: float = 0.05,
+    max_nms: int = 30000,
+    max_wh: int = 7680,
+    end2end: bool = False,
+    return_idxs: bool = False,
+    *,
+    labels: Sequence[Tensor] = (),
+) -> list[Tensor] | tuple[list[Tensor], list[Tensor]]:
+    """Return the detections (n, 6 + extra) of each image: x1, y1, x2, y2, score, class, and what follows the classes.
+
+    Boxes of one class that overlap a better one by more than `iou_thres` are dropped.
+
+    Args:
+        prediction: (B, 4 + nc + extra, A) cx, cy, w, h and scores, or a tuple that starts with it; or rows (B, n, 6) of
+            a network without NMS, best first, which are only filtered.
+        conf_thres: smallest score, exclusive.
+        classes: keep only these.
+        agnostic: also suppress across classes.
+        multi_label: every class above `conf_thres` is a detection, not only the best class of a position.
+        nc: number of classes; 0: all rows after the box.
+        max_time_img: seconds an image; later images of a batch that exceeds 2 s more get none, with a warning.
+        max_nms: number of candidates that take part.
+        max_wh: offset between the boxes of two classes, larger than any box.
+        return_idxs: also return the positions 0..A-1 of the detections.
+        labels: (m, 5) class, cx, cy, w, h for each image, added with score 1.
+
+    Examples:
+        >>> prediction = torch.tensor([[[50.0, 51], [50, 50], [20, 20], [20, 20], [0.9, 0.8]]])  # (1, 4 + 1, 2)
+        >>> non_max_suppression(prediction)
+        [tensor([[40.0000, 40.0000, 60.0000, 60.0000,  0.9000,  0.0000]])]
+    """
+    if not (0 <= conf_thres <= 1 and 0 <= iou_thres <= 1):
+        raise ValueError(f"NMS: conf={conf_thres} and iou={iou_thres}: expected thresholds from 0 to 1")
+    prediction = prediction if isinstance(prediction, Tensor) else prediction[0]
+    prediction = prediction.float()
+    wanted = None if classes is None else torch.as_tensor(list(classes), device=prediction.device)
+    if end2end or prediction.shape[-1] == 6:
+        keep = prediction[..., 4] > conf_thres  # (B, n)
+        if wanted is not None:
+            keep &= torch.isin(prediction[..., 5], wanted)
+        found = [(rows[k][:max_det], k.nonzero().flatten()[:max_det]) for rows, k in zip(prediction, keep, strict=True)]
+    else:
+        found, start = [], time.monotonic()
+        limit = 2.0 + max_time_img * len(prediction)
+        for i, image in enumerate(prediction):  # (4 + nc + extra, A)
+            if time.monotonic() - start > limit:
+                LOGGER.warning(f"NMS took longer than {limit:.1f} s: no detections in {len(prediction) - i} images")
+                none = image.new_zeros(0, 6 + image.shape[0] - 4 - (nc or image.shape[0] - 4))
+                found += [(none, none[:, 0].long())] * (len(prediction) - i)
+                break
+            if len(labels) and len(labels[i]):
+                known = image.new_zeros(len(image), len(labels[i]))
+                known[:4] = labels[i][:, 1:5].T
+                known[4 + labels[i][:, 0].long(), torch.arange(len(labels[i]))] = 1
+                image = torch.cat([image, known], 1)
+            found.append(
+                _suppress(image, nc or len(image) - 4, conf_thres, iou_thres, wanted, multi_label, max_det, max_nms,
+                          0 if agnostic else max_wh)
+            )  # fmt: skip
+    rows, positions = map(list, zip(*found, strict=True))
+    return (rows, positions) if return_idxs else rows
+
+
+def _suppress(
+    image: Tensor, nc: int, conf: float, iou: float, wanted: Tensor | None, multi_label: bool, max_det: int,
+    max_nms: int, offset: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return the detections (n, 6 + extra) of one image (4 + nc + extra, A), and their positions (n,)."""
+    from torchvision.ops import nms  # torchvision takes seconds to import
+
+    scores = image[4 : 4 + nc]  # (nc, A)
+
+    # candidates (k,), in the order of positions and classes
+    if multi_label and nc > 1:
+        mask = scores > conf
+        if wanted is not None:
+            mask &= torch.isin(torch.arange(nc, device=image.device), wanted)[:, None]
+        score = scores[mask]
+        cls, position = mask.nonzero(as_tuple=True)
+    else:
+        score, cls = scores.max(0)  # (A,) each
+        mask = score > conf
+        if wanted is not None:
+            mask &= torch.isin(cls, wanted)
+        position = mask.nonzero().flatten()
+        score, cls = score[position], cls[position]
+
+    # Greedy suppression keeps the same boxes of the best candidates whatever follows: start with few
+    total = min(len(score), max_nms)
+    count = min(total, FIRST_CANDIDATES * max_det)
+    while True:
+        best = (score >= score.topk(count).values[-1]).nonzero().flatten() if 0 < count < len(score) else slice(None)
+        s, c, p = score[best], cls[best], position[best]
+        order = (p * nc + c).argsort()  # of equal scores, the first position and class
+        order = order[s[order].argsort(descending=True, stable=True)][:count]
+        s, c, p = s[order], c[order], p[order]
+        boxes = xywh2xyxy(image[:4, p].T)  # (k, 4)
+        keep = nms(boxes + (c * offset)[:, None], s, iou)[:max_det]
+        if len(keep) == max_det or count == total:
+            break
+        count = min(total, 4 * count)
+    columns = [boxes, s[:, None], c[:, None].to(s.dtype), image[4 + nc :, p].T]
+    return torch.cat(columns, 1)[keep], p[keep]
 
 
 def make_divisible(x: float, divisor: int) -> int:

@@ -1,13 +1,19 @@
+import json
+import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from ultralytics.data.transforms.geometry import RandomFlip, RandomPerspective, Resize, clip_boxes
+from tests.golden import inputs
+from ultralytics.data.transforms.geometry import LetterBox, RandomFlip, RandomPerspective, Resize, clip_boxes
 from ultralytics.data.transforms.sample import Sample
+from ultralytics.utils.ops import scale_boxes
 
 SIZE = 96
+LETTERBOX = json.loads((Path(__file__).parents[2] / "golden/letterbox_8.4.190.json").read_text())
 
 
 def sample(box=(30, 20, 60, 50), shape=(SIZE, SIZE), index=0) -> Sample:
@@ -30,6 +36,9 @@ def white_area(image: np.ndarray) -> np.ndarray:
         RandomFlip(1.0),
         RandomFlip(1.0, vertical=True),
         Resize(64),
+        LetterBox((64, 80)),
+        LetterBox(128, scaleup=False),
+        LetterBox((70, 90), auto=True, center=False),
         RandomPerspective(SIZE, translate=0.1),
         RandomPerspective(SIZE, scale=0.3),
         RandomPerspective(SIZE, degrees=45),
@@ -49,6 +58,29 @@ def test_boxes_follow_the_pixels(transform, shape):
         assert np.array_equal(before.boxes, sample(shape=shape).boxes)
     empty = replace(before, boxes=np.zeros((0, 4), np.float32), cls=np.zeros(0, np.float32))
     assert transform(empty, np.random.default_rng(0)).boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize("option", range(len(LETTERBOX["options"])))
+def test_letterbox_agrees_with_the_reference(option):
+    for arguments, outputs in zip(LETTERBOX["images"], LETTERBOX["outputs"], strict=True):
+        after = LetterBox(**LETTERBOX["options"][option])(image=inputs.gradient(*arguments))
+        assert [*after.shape[:2], zlib.crc32(after.tobytes())] == outputs[option]
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [LetterBox(64), LetterBox((90, 160)), LetterBox(300, scaleup=False), LetterBox(300, auto=True), Resize(64)],
+)
+@pytest.mark.parametrize("shape", [(48, 96), (96, 53)])
+def test_ratio_and_padding_return_boxes_to_the_original(transform, shape):
+    before = replace(sample((10, 12, 40, 47), shape), ratio=(0.5, 0.5), ori_shape=(2 * shape[0], 2 * shape[1]))
+    after = transform(transform(before, None), None)  # twice: ratios and padding add up
+    boxes = scale_boxes(after.shape, after.boxes, after.ori_shape, (after.ratio, after.pad))
+    np.testing.assert_allclose(boxes, 2 * before.boxes, atol=1e-3)
+
+
+def test_letterbox_of_a_line():
+    assert LetterBox(64)(image=np.zeros((500, 1, 3), np.uint8)).shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize(

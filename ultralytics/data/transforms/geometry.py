@@ -1,4 +1,4 @@
-"""Transforms that move pixels and boxes: resize, flip, affine and perspective."""
+"""Transforms that move pixels and boxes: resize, letterbox, flip, affine and perspective."""
 
 import math
 from dataclasses import dataclass, replace
@@ -42,6 +42,65 @@ class Resize:
         boxes = sample.boxes * np.float32((across, down) * 2)
         ratio = (sample.ratio[0] * down, sample.ratio[1] * across)
         return replace(sample, image=stretch(sample.image, (self.size, self.size)), boxes=boxes, ratio=ratio)
+
+
+@dataclass(frozen=True)
+class LetterBox:
+    """Resize to fit into `new_shape` with the aspect ratio kept, and pad the rest.
+
+    Args:
+        new_shape: side of a square, or (height, width).
+        auto: pad only to the next multiple of `stride`, which gives a smaller output than `new_shape`.
+        scale_fill: stretch to `new_shape` without padding.
+        scaleup: False never enlarges an image.
+        center: False pads only on the right and at the bottom.
+        stride: multiple of the sides with `auto`.
+        padding_value: gray level of the padding.
+        interpolation: of OpenCV.
+
+    Examples:
+        >>> LetterBox(640, auto=True)(image=np.zeros((480, 1280, 3), np.uint8)).shape
+        (256, 640, 3)
+    """
+
+    new_shape: int | tuple[int, int] = (640, 640)
+    auto: bool = False
+    scale_fill: bool = False
+    scaleup: bool = True
+    center: bool = True
+    stride: int = 32
+    padding_value: int = GRAY
+    interpolation: int = cv2.INTER_LINEAR
+
+    def __call__(
+        self, labels: Sample | None = None, rng: np.random.Generator | None = None, *, image: np.ndarray | None = None
+    ) -> Sample | np.ndarray:
+        """Return the changed sample or, for an `image` (H, W, 3), the changed image."""
+        if labels is None:
+            return self._apply(image)[0]
+        image, (down, across), (left, top) = self._apply(labels.image)
+        boxes = labels.boxes * np.float32((across, down) * 2) + np.float32((left, top) * 2)
+        ratio = (labels.ratio[0] * down, labels.ratio[1] * across)
+        pad = (labels.pad[0] * across + left, labels.pad[1] * down + top)
+        return replace(labels, image=image, boxes=boxes, ratio=ratio, pad=pad)
+
+    def _apply(self, image: np.ndarray) -> tuple[np.ndarray, tuple[float, float], tuple[int, int]]:
+        """Return the output, the resize ratios (height, width), and the padding (left, top)."""
+        height, width = image.shape[:2]
+        size = (self.new_shape, self.new_shape) if isinstance(self.new_shape, int) else self.new_shape
+        scale = min(size[0] / height, size[1] / width)
+        scale = scale if self.scaleup else min(scale, 1.0)
+        inner = tuple(size) if self.scale_fill else (max(1, round(height * scale)), max(1, round(width * scale)))
+        rest = [outer - side for outer, side in zip(size, inner, strict=True)]  # pixels to pad in height and width
+        if self.auto and not self.scale_fill:
+            rest = [pixels % self.stride for pixels in rest]
+        top, left = (pixels // 2 if self.center else 0 for pixels in rest)  # an odd pixel is at the bottom or right
+        if inner != (height, width):
+            image = cv2.resize(image, inner[::-1], interpolation=self.interpolation)
+        if any(rest):
+            gray = (self.padding_value,) * 3
+            image = cv2.copyMakeBorder(image, top, rest[0] - top, left, rest[1] - left, cv2.BORDER_CONSTANT, value=gray)
+        return image, (inner[0] / height, inner[1] / width), (left, top)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ultralytics.data.transforms.geometry import RandomPerspective, Resize, clip_boxes
+from ultralytics.data.transforms.geometry import RandomPerspective, clip_boxes
 from ultralytics.data.transforms.sample import Sample, SampleSource, Transform
 
 MIN_GRID_SIDE = 4.0  # pixels; half a cell of the finest feature map (stride 8)
@@ -15,17 +15,18 @@ BETA = 32.0  # both parameters of the beta distribution of the mixup weight: nea
 class Mosaic:
     """With probability p, put four samples around a random center of a (2 * size, 2 * size) canvas; then `affine`.
 
-    Only the part of the canvas that `affine` shows is assembled. Without the mosaic only `affine` is applied.
+    Only the part of the canvas that `affine` shows is assembled. Without the mosaic `fit` and `affine` are applied.
     """
 
     source: SampleSource = field(repr=False)
     size: int
     p: float
+    fit: Transform  # to (size, size)
     affine: RandomPerspective
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if not self.source.augment_enabled or rng.random() >= self.p:
-            return self.affine(sample, rng)
+            return self.affine(self.fit(sample, rng), rng)
         samples = [sample, *self.source.sample_random(sample.index, 3, rng)]
         side = 2 * self.size
         center = rng.integers(self.size // 2, self.size + self.size // 2 + 1, size=2).tolist()  # x, y
@@ -64,7 +65,7 @@ class MixUp:
 
 @dataclass(frozen=True)
 class GridMosaic:
-    """With probability p, build a 2 x 2 grid of samples of half the size, each after `tile`; else apply `otherwise`.
+    """With probability p, build a 2 x 2 grid of samples, each after `tile` and `fit`; else apply `otherwise`.
 
     The image then has about four times the objects, which gives one-to-one matching four times the positives at the
     same cost of the network: "Dense O2O" of DEIM (Huang et al., https://arxiv.org/abs/2412.04234). Boxes with a side
@@ -73,6 +74,7 @@ class GridMosaic:
 
     source: SampleSource = field(repr=False)
     tile: Transform
+    fit: Transform  # to (size // 2, size // 2)
     otherwise: Transform
     size: int
     p: float
@@ -81,11 +83,10 @@ class GridMosaic:
         if not self.source.augment_enabled or rng.random() >= self.p:
             return self.otherwise(sample, rng)
         half = self.size // 2
-        resize = Resize(half)
         image = np.empty((2 * half, 2 * half, 3), np.uint8)
         boxes, classes = [], []
         for quarter, part in enumerate([sample, *self.source.sample_random(sample.index, 3, rng)]):
-            part = resize(self.tile(part, rng), rng)
+            part = self.fit(self.tile(part, rng), rng)
             left, top = half * (quarter % 2), half * (quarter // 2)
             image[top : top + half, left : left + half] = part.image
             keep = (part.boxes[:, 2:] - part.boxes[:, :2]).min(axis=1, initial=np.inf) >= MIN_GRID_SIDE

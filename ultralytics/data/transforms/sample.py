@@ -24,6 +24,7 @@ class Sample:
     index: int
     image_id: int | str = 0
     ratio: tuple[float, float] = (1.0, 1.0)  # (height, width) of `image` content / those of the file
+    pad: tuple[float, float] = (0.0, 0.0)  # (left, top) pixels of `image` before its content
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -79,7 +80,7 @@ def to_network_input(sample: Sample) -> dict:
         "im_file": str(sample.file),
         "ori_shape": sample.ori_shape,
         "resized_shape": (height, width),
-        "ratio_pad": (sample.ratio, (0.0, 0.0)),
+        "ratio_pad": (sample.ratio, sample.pad),
         "image_id": sample.image_id,
     }
 
