@@ -17,9 +17,10 @@ from ultralytics.utils.errors import ModelConfigError, counted, did_you_mean
 from ultralytics.utils.files import read_text, real_path
 
 MODELS_DIR = PACKAGE_ROOT / "cfg" / "models"
-SETTINGS = ("num_queries", "num_denoising")  # keys that configure the decoder
+SETTINGS = ("num_queries", "num_denoising", "reg_max", "end2end")  # keys that configure the head
 COUNTS = {  # lowest and highest number of a key
     "nc": (1, 100_000), "ch": (3, 3), "num_queries": (1, 100_000), "num_denoising": (0, 100_000),
+    "reg_max": (1, 256),
 }  # fmt: skip
 FACTORS = {"depth_multiple": 1.0, "width_multiple": 1.0, "max_channels": math.inf}  # of a file without `scales`
 MAX_FACTOR = 100  # of depth and width
@@ -36,6 +37,7 @@ YAML_HINTS = {  # remedy by a part of the YAML parser's message
     "',' or ']'": "; a comma or a closing bracket is missing, here or in the line before",
     "':'": "; a row starts with `- `, a key ends with `:`",
 }
+SCALED = r"(\D*\d+)([a-z])([-_].*)?"  # a file name such as `yolo26s-p6`: version, scale, rest
 PYRAMID = r"P[1-9]"  # names of the backbone's maps by stride: P3 is 8, P4 is 16, ...
 
 
@@ -63,7 +65,7 @@ class ModelSpec:
     width: float
     max_channels: float
     activation: str | None  # default of `Conv`, such as `nn.ReLU()`
-    settings: Mapping[str, Any]  # decoder settings given as top-level keys
+    settings: Mapping[str, Any]  # settings of the head given as top-level keys
     source: Mapping[str, Any]  # the content as plain data, from which the same model can be built
     name: str  # file name, for messages
     ch: int = 3  # channels of the images
@@ -77,14 +79,18 @@ def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
     """Return the path of a model file and the scale in its name. Raises ModelConfigError if there is no such file.
 
     Args:
-        name: a path, or the name of one of the package's files; `NAMEs.yaml` is scale `s` of `NAME.yaml`.
+        name: a path, or the name of one of the package's files; `NAMEs.yaml` is scale `s` of `NAME.yaml`, and
+            `yolo26s-p6.yaml` scale `s` of `yolo26-p6.yaml`.
     """
     if not isinstance(name, (str, Path)) or not Path(name).name:
         raise ModelConfigError(f"model: got a {type(name).__name__}, expected a model file or its content as a mapping")
     path = Path(name)
     known = {p.name: p for p in MODELS_DIR.rglob("*.yaml")}
     base = path.with_name(f"{path.stem[:-1] or path.stem}{path.suffix}")  # the last letter may be a scale
-    for file, scale in ((path, None), (base, path.stem[-1:])):
+    choices = [(path, None), (base, path.stem[-1:])]
+    if version := re.fullmatch(SCALED, path.stem):  # or the one after the version
+        choices.insert(1, (path.with_name(f"{version[1]}{version[3] or ''}{path.suffix}"), version[2]))
+    for file, scale in choices:
         if os.path.exists(file):  # False for names that no file can have
             return file, scale
         if path.name == str(name) and file.name in known:
@@ -113,13 +119,15 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
         data["modules"] = folders = [str(real_path(path.parent / os.path.expanduser(folder))) for folder in folders]
     if data.get("task") not in (None, "detect"):
         raise ModelConfigError(f"{name}: task must be detect, got {data['task']!r}; this package detects objects")
+    if type(data.get("end2end")) not in (bool, type(None)):
+        raise ModelConfigError(f"{name}: end2end must be True or False, got {data['end2end']!r}")
     for key, (low, high) in COUNTS.items():
         value = data.get(key)
         if value is not None and (type(value) is not int or not low <= value <= high):
             expected = f"a whole number from {low} to {high}" if low < high else f"{low}, as images are read in color"
             raise ModelConfigError(f"{name}: {key} must be {expected}; got {value!r}")
     rows = _rows(data, name, lines)
-    chosen = data.get("scale")
+    chosen = data.get("scale") or _named_scale(data, name)
     depth, width, max_channels = _select_scale(data, name)
     scales, note = [*map(str, data.get("scales") or ())], ""
     if len(scales) > 1 and not chosen:
@@ -213,13 +221,19 @@ def _parse_row(row: Any, section: str, where: str, values: Mapping[str, Any]) ->
     return Row(tuple(sources), takes_list, repeats, module, tuple(args), section, where, name)
 
 
+def _named_scale(data: Mapping[str, Any], name: str) -> str | None:
+    """Return the scale after the version in a file name, such as `s` of `yolo11s-own.yaml`, if the file has it."""
+    version, scales = re.fullmatch(SCALED, Path(name).stem), data.get("scales")
+    return version[2] if version and isinstance(scales, Mapping) and version[2] in scales else None
+
+
 def _select_scale(data: dict[str, Any], name: str) -> tuple[float, float, float]:
     """Return depth, width and channel limit; of `scales`, those of `scale` or else the first."""
     scales, scale = data.get("scales"), data.get("scale")
     if scales:
         if not isinstance(scales, Mapping):
             raise ModelConfigError(f"{name}: scales must be lines of the form `l: [1.0, 1.0, 1024]`, got {scales!r}")
-        scale = data["scale"] = scale or next(iter(scales))  # published weights may have an empty one
+        scale = data["scale"] = scale or _named_scale(data, name) or next(iter(scales))  # published ones may be empty
         if isinstance(scale, (list, Mapping)) or scale not in scales:
             raise ModelConfigError(f"{name}: unknown scale {scale!r}; the file has {', '.join(map(str, scales))}")
         values, where = scales[scale], f"scale {scale!r} must be [depth, width, max_channels]"

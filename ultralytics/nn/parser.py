@@ -104,9 +104,11 @@ class _Builder:
             nc=self.nc,
             width=spec.width,
             max_channels=spec.max_channels,
+            scale=str(spec.source.get("scale") or ""),
             settings=spec.settings,
             sizes=tuple(shape[2:] for shape in inputs),
             takes_list=row.takes_list,
+            earlier=tuple(layer.row_module.rpartition(".")[2] for layer in self.layers),
             from_checkpoint=spec.from_checkpoint,
         )
         layer, shapes, stated = _build_row(row, where, context, self.folders)

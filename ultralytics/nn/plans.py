@@ -19,10 +19,12 @@ class RowContext:
     nc: int = 80  # number of classes
     width: float = 1.0  # channel multiplier of the scale
     max_channels: float = float("inf")  # channel limit of the scale, applied before `width`
-    settings: Mapping[str, Any] = field(default_factory=dict)  # top-level keys for the decoder, such as `num_queries`
+    scale: str = ""  # name of the scale, such as `n`
+    settings: Mapping[str, Any] = field(default_factory=dict)  # top-level keys for the head, such as `num_queries`
     sizes: tuple[tuple[int, int], ...] = ()  # (height, width) of each input map, for an image of 640 x 640
     takes_list: bool = False  # whether the row lists its inputs in brackets
     find: Callable[[str], Any] | None = None  # returns a module by its name, for rows that name one as an argument
+    earlier: tuple[str, ...] = ()  # modules of the rows before
     from_checkpoint: bool = False  # whether a checkpoint's weights are loaded next, instead of pretrained ones
 
     @property

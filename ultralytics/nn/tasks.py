@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.cfg.options import Options
 from ultralytics.nn.accelerate.conv_bn import fuse
+from ultralytics.nn.accelerate.graph import LayerGraph
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.parser import TRACE_SIZE, build_layers, layer_numbers, layer_sources, unread_layers
 from ultralytics.utils import LOGGER
@@ -34,7 +35,7 @@ class DetectionModel(nn.Module):
         save: numbers of the layers whose output later layers read.
         yaml: content of the model file as plain data, from which the same network can be built.
         names: class names by index.
-        stride: (1,) largest stride of the network's maps.
+        stride: strides of the maps that a dense head reads; for other heads (1,), the largest of the network.
         layer_shapes: output shapes of each layer for a TRACE_SIZE image, from a run on the meta device.
         fused: whether `fuse` was called; the parameters then differ from those of the model file.
         args: options of the training run, set by the trainer; None elsewhere.
@@ -89,8 +90,28 @@ class DetectionModel(nn.Module):
                 initialize_weights(layer, keep_outputs=bool(getattr(layer, "pretrained", None)))
         sides = [min(shape[2:]) for shapes in self.layer_shapes[:-1] for shape in shapes if len(shape) == 4]
         self.stride = torch.tensor([TRACE_SIZE / min(sides)]) if sides else torch.tensor([1.0])
+        if hasattr(self.model[-1], "bias_init"):
+            self._set_head_stride(self.model[-1])
         if verbose:
             LOGGER.info(self.table())
+
+    def _set_head_stride(self, head: nn.Module) -> None:
+        """Give a dense head the strides of the maps that it reads, and initialize its biases, which depend on them."""
+        graph = LayerGraph(self)
+        strides = [TRACE_SIZE / graph.map_shape(number)[1] for number in layer_sources(head)]
+        self.stride = head.stride = torch.tensor(strides)
+        head.bias_init()
+
+    @property
+    def end2end(self) -> bool:
+        """Return whether predictions come from the head's one-to-one branch, without NMS. Can be set."""
+        return getattr(self.model[-1], "end2end", False)
+
+    @end2end.setter
+    def end2end(self, on: bool) -> None:
+        if not hasattr(self.model[-1], "end2end"):
+            raise ModelConfigError(f"end2end={on}: the head {type(self.model[-1]).__name__} has no such branch")
+        self.model[-1].end2end = on
 
     def forward(self, x: Tensor | dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Return predictions for images (B, 3, H, W) in 0..1, or the loss of a batch of images and labels."""

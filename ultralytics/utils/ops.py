@@ -288,3 +288,31 @@ def _suppress(
 def make_divisible(x: float, divisor: int) -> int:
     """Return the smallest multiple of `divisor` that is at least x."""
     return math.ceil(x / divisor) * divisor
+
+
+def make_anchors(
+    feats: Sequence[Tensor], strides: Sequence[float] | Tensor, grid_cell_offset: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    """Return the centers (A, 2) of the cells of all maps (B, C, h, w), in cells, and the stride (A, 1) of each."""
+    points, sizes = [], []
+    for level, stride in zip(feats, strides, strict=True):
+        h, w = level.shape[2:]
+        x = torch.arange(w, device=level.device, dtype=level.dtype) + grid_cell_offset
+        y = torch.arange(h, device=level.device, dtype=level.dtype) + grid_cell_offset
+        points.append(torch.stack((x.expand(h, w), y[:, None].expand(h, w)), -1).flatten(0, 1))  # (h * w, 2)
+        sizes.append(torch.full((h * w, 1), float(stride), device=level.device, dtype=level.dtype))
+    return torch.cat(points), torch.cat(sizes)
+
+
+def dist2bbox(distance: Tensor, anchor_points: Tensor, xywh: bool = True, dim: int = -1) -> Tensor:
+    """Convert distances left, up, right, down from points to boxes cx, cy, w, h, or corners if not `xywh`."""
+    before, after = distance.chunk(2, dim)
+    low, high = anchor_points - before, anchor_points + after
+    return torch.cat(((low + high) / 2, high - low) if xywh else (low, high), dim)
+
+
+def bbox2dist(anchor_points: Tensor, bbox: Tensor, reg_max: float | None = None) -> Tensor:
+    """Convert corners (..., 4) to distances left, up, right, down from points, limited to 0..reg_max - 0.01."""
+    low, high = bbox.chunk(2, -1)
+    distance = torch.cat((anchor_points - low, high - anchor_points), -1)
+    return distance if reg_max is None else distance.clamp(0, reg_max - 0.01)

@@ -14,6 +14,7 @@ from ultralytics.nn.head_protocol import SCORES, STRETCH
 from ultralytics.nn.modules.argument_checks import require_multiple, require_whole
 from ultralytics.nn.modules.deformable import DeformableTransformerDecoder, DeformableTransformerDecoderLayer
 from ultralytics.nn.modules.denoising import get_cdn_group
+from ultralytics.nn.modules.detect import Detect, v10Detect  # noqa: F401 - published under this path
 from ultralytics.nn.modules.one_to_many import OneToManyHead, grid
 from ultralytics.nn.modules.transformer import MLP
 from ultralytics.nn.plans import LayerSpec, RowContext
