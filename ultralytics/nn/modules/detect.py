@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ultralytics.cfg.options import Options
+from ultralytics.nn.head_protocol import ANCHORS, END2END, LETTERBOX
 from ultralytics.nn.modules.argument_checks import require_whole
 from ultralytics.nn.modules.block import DFL
 from ultralytics.nn.modules.conv import Conv, DWConv
@@ -61,6 +63,7 @@ class Detect(nn.Module):
         torch.Size([1, 84, 500])
     """
 
+    takes_targets, resize = False, LETTERBOX  # see `head_protocol.py`
     export = False
     max_det = 300
 
@@ -101,10 +104,22 @@ class Detect(nn.Module):
             raise ModelConfigError(f"end2end={on}: the head {type(self).__name__} does not have {missing}")
         self._end2end = bool(on)
 
+    @property
+    def layout(self) -> str:
+        """Return the layout of `y`."""
+        return END2END if self.end2end else ANCHORS
+
     def _branches(self) -> dict[str, tuple[nn.ModuleList, nn.ModuleList]]:
         """Return the box and class convolutions of each branch."""
         parts = {"one2many": ("cv2", "cv3"), "one2one": ("one2one_cv2", "one2one_cv3")}
         return {name: (getattr(self, a), getattr(self, b)) for name, (a, b) in parts.items() if hasattr(self, a)}
+
+    def build_criterion(self, options: Options | None = None) -> nn.Module:
+        """Build the loss: with the gains of the run's options in training, else with the published ones."""
+        from ultralytics.losses.yolo import DetectionLoss, DualAssignmentLoss
+
+        kind = DualAssignmentLoss if hasattr(self, "one2one_cv2") else DetectionLoss
+        return kind.from_options(options, self)
 
     def bias_init(self) -> None:
         """Initialize the last biases: distances of 2 cells, and a prior of 5 objects in an image of 640 x 640."""
