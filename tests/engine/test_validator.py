@@ -13,7 +13,9 @@ from torch import nn
 from tests.golden import inputs
 from ultralytics.cfg import get_cfg
 from ultralytics.engine.validator import BaseValidator
+from ultralytics.metrics.coco_eval import evaluate_coco
 from ultralytics.models.rtdetr import RTDETRValidator
+from ultralytics.tools.yolo2coco import command as yolo2coco
 from ultralytics.utils.errors import DataError, MissingPackageError, OptionError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -122,6 +124,26 @@ def test_category_and_image_ids_are_those_of_the_json(data, tmp_path):
     validator(Oracle())
     entries = json.loads((tmp_path / "predictions.json").read_text())
     assert [(e["image_id"], e["category_id"]) for e in entries] == [(10, 3), (11, 7), (11, 3)]
+
+
+def test_predictions_of_a_json_of_other_sizes_fit_the_converted_json(data, tmp_path, caplog):
+    """The json is of images of twice the size, with texts as category ids."""
+    pytest.importorskip("faster_coco_eval")
+    file = coco_data(data.parent)
+    content = json.loads((data.parent / "val.json").read_text())
+    for entry in content["images"]:
+        entry.update(height=2 * entry["height"], width=2 * entry["width"])
+    for entry in content["annotations"]:
+        entry.update(bbox=[2 * v for v in entry["bbox"]], category_id=f"c{entry['category_id']}")
+    for entry in content["categories"]:
+        entry["id"] = f"c{entry['id']}"
+    (data.parent / "val.json").write_text(json.dumps(content))
+    settings = options(file, save_json=True, coco_eval=True)
+    metrics = RTDETRValidator(args=settings, save_dir=tmp_path / "out")(Oracle())
+    assert "predictions.json has pixels of the upright images" in caplog.text
+    yolo2coco(data=str(file), save=str(tmp_path / "converted.json"))
+    found = evaluate_coco(tmp_path / "converted.json", json.loads((tmp_path / "out/predictions.json").read_text()))
+    assert found.stats["AP"] == metrics.coco.stats["AP"] == pytest.approx(1) and set(found.per_class) == {"c3", "c7"}
 
 
 @pytest.mark.parametrize("changes", [{}, {"single_cls": True}, {"classes": [0]}])

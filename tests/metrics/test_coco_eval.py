@@ -68,8 +68,23 @@ def test_images_with_one_id_are_refused():
     with pytest.raises(DataError, match="several images have the id 1"):
         evaluate_coco(content, results)
     content["images"][4]["id"] = 99
-    with pytest.raises(DataError, match="boxes of an image 5, which is not among the images"):
+    with pytest.raises(DataError, match="boxes of image 5, which is not among the images"):
         evaluate_coco(content, [])
+
+
+def test_ids_may_be_texts():
+    pytest.importorskip("faster_coco_eval")
+    content, results = coco_case(GOLDEN["cases"][0])
+    expected = evaluate_coco(content, results)
+    entries = [*content["annotations"], *results]
+    for key, listed in (("image_id", content["images"]), ("category_id", content["categories"])):
+        for entry in entries:
+            entry[key] = f"x{entry[key]}"
+        for entry in listed:
+            entry["id"] = f"x{entry['id']}"
+    found = evaluate_coco(content, results)
+    assert found.stats == expected.stats
+    assert found.per_class == {f"x{category}": value for category, value in expected.per_class.items()}
 
 
 def test_the_missing_package_is_named(monkeypatch):

@@ -37,13 +37,14 @@ def test_classes_have_the_given_order_and_failures_are_reported(yolo, folder):
 
 
 @pytest.mark.parametrize(
-    "declared", ["", "gb2312", "gbk", "gb18030", "big5", "shift_jis", "utf-16", "utf-8", "no-such"]
+    "declared",
+    ["", "gb2312", "gbk", "gb18030", "big5", "shift_jis", "utf-16", "utf-16-le", "utf-16-be", "utf-8", "no-such"],
 )
 def test_encodings(yolo, folder, declared):
     """The declared encoding, also one of several bytes, which expat does not know; else UTF-8 and GB18030."""
-    text = f'<?xml version="1.0" encoding="{declared}"?>\n' * bool(declared) + VOC_XML.replace("dog", "安全")
+    text = f'<?xml version="1.0" encoding="{declared}"?>\n' * bool(declared) + VOC_XML.replace("dog", " 安全\n")
     known = declared if declared not in ("", "utf-8", "no-such") else "gbk"
-    (folder / "xml/c.xml").write_bytes(text.encode(known))
+    (folder / "xml/c.xml").write_bytes(("\n" * (known == "gbk") + text).encode(known))
     (folder / "xml/._c.xml").write_bytes(b"\0\5\x16\7")  # macOS
     (folder / "xml/odd.xml").write_bytes(b"\xff\xff" + text.encode(known))
     code, text = yolo("xml2txt", "xml=xml", "save=labels")

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from ultralytics.data.images import probe_image
 from ultralytics.data.labels import (
+    FLAGS,
     MAX_NUMBER,
     CocoJson,
     Problem,
@@ -182,9 +183,14 @@ def read_xml(file: Path) -> ElementTree.Element:
     if "<!ENTITY" in text:
         raise DataError(f"{file}: defines entities, which are not expanded; expected an annotation without a DTD")
     try:
-        return ElementTree.fromstring(text)
+        return ElementTree.fromstring(text.lstrip())
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{file}: not a Pascal VOC annotation: {error}") from error
+
+
+def class_name(item: ElementTree.Element) -> str:
+    """Return the name of an object in one line, for lists of names."""
+    return " ".join(item.findtext("name", "").split())
 
 
 def read_voc_xml(file: Path, names: Sequence[str]) -> Rows:
@@ -198,11 +204,11 @@ def read_voc_xml(file: Path, names: Sequence[str]) -> Rows:
         if not all(0 < value < MAX_NUMBER for value in shape):
             raise ValueError(f"size is {shape[1]:g} x {shape[0]:g}")
         for item in tree.iter("object"):
-            if item.findtext("difficult", "0").strip() == "1":
+            if FLAGS.get(item.findtext("difficult", "0").strip().lower()):
                 continue
             keys = ("xmin", "ymin", "xmax", "ymax")
             x1, y1, x2, y2 = (parse_number(item.findtext(f"bndbox/{key}").strip()) for key in keys)
-            boxes.append((item.findtext("name", "").strip(), x1 - 1, y1 - 1, x2, y2))
+            boxes.append((class_name(item), x1 - 1, y1 - 1, x2, y2))
     except (AttributeError, ValueError) as error:  # AttributeError: an entry is missing
         reason = error if isinstance(error, ValueError) else "it has no size, or an object without a box"
         raise DataError(f"{file}: not a Pascal VOC annotation: {reason}") from error

@@ -1,14 +1,15 @@
 """Data YAML: image folders, class names, and how to obtain a missing data set."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from reprlib import repr as short
 
 from ultralytics.cfg.plain_data import key_at, read_yaml
 from ultralytics.data import converter, synthetic
-from ultralytics.data.images import IMAGE_SUFFIXES
+from ultralytics.data.images import IMAGE_SUFFIXES, OTHER_SUFFIXES
 from ultralytics.data.labels import find_image, read_coco_json
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, cache_dir
 from ultralytics.utils.errors import DataError, counted, did_you_mean
@@ -56,40 +57,41 @@ def load_dataset_config(
         (2, {0: 'cat', 1: 'dog'})
     """
     file = None if isinstance(data, Mapping) else find_data_yaml(data)
-    where, splits = str(file or "data"), tuple(splits)
+    splits, at = tuple(splits), partial(key_at, file) if file else lambda key: "data"
     content = dict(data) if file is None else read_yaml(file)
     if "val" not in content and "validation" in content:  # of published data sets
         content["val"] = content.pop("validation")
-    _check_keys(content, KEYS, where, file)
-    if content.get("channels", 3) != 3:
+    _check_keys(content, KEYS, at)
+    if content.get("channels") not in (None, 3):
         raise DataError(
-            f"{where}: channels is {short(content['channels'])}, expected 3; gray images become three channels"
+            f"{at('channels')}: channels is {short(content['channels'])}, expected 3; gray images become three channels"
         )
     jsons = content.get("annotations") or {}
     if not isinstance(jsons, dict):
-        raise DataError(f"{where}: annotations: expected `train: file.json` and `val: file.json`, got {short(jsons)}")
-    _check_keys(jsons, SPLITS, where, file, "annotations: ")
-    _check_paths({"path": content.get("path"), **jsons}, where, "a path")
-    _check_paths({split: content.get(split) for split in SPLITS}, where, "a path or a list of paths", lists=True)
+        expected = "expected `train: file.json` and `val: file.json`"
+        raise DataError(f"{at('annotations')}: annotations: {expected}, got {short(jsons)}")
+    _check_keys(jsons, SPLITS, at, "annotations: ")
+    _check_paths({"path": content.get("path"), **jsons}, at, "a path")
+    _check_paths({split: content.get(split) for split in SPLITS}, at, "a path or a list of paths", lists=True)
     root = _find_root(file, content)
     annotations = {split: root / path for split, path in jsons.items() if path}
     entries = {s: v if isinstance(v, (list, tuple)) else [v] for s in SPLITS if (v := content.get(s))}
     if not all(os.path.exists(root / entry) for split in splits for entry in entries.get(split, ())):
-        _make(root, content, where, download=download, own=file is not None and file.parent == DATASET_YAMLS)
+        _make(root, content, file, at, download=download)
     paths = {split: tuple(_resolve(root, entry) for entry in listed) for split, listed in entries.items()}
     for split in splits:
         if split not in paths:
-            raise DataError(f"{where}: no `{split}:` entry, got {list(paths) or 'none'}; add its image folder")
+            raise DataError(f"{file or 'data'}: no `{split}:` entry, got {list(paths) or 'none'}; add its image folder")
         for path in paths[split]:
             if not os.path.exists(path):
                 here = (
                     ", ".join(sorted(p.name for p in root.iterdir())[:12]) if os.path.isdir(root) else "does not exist"
                 )
                 raise DataError(
-                    f"{where}: {split}: {short(content[split])} was not found: looked for {path}. The data set's root "
-                    f"is {root} ({here or 'empty'}); correct `path:` or `{split}:`"
+                    f"{at(split)}: {split}: {short(content[split])} was not found: looked for {path}. The data set's "
+                    f"root is {root} ({here or 'empty'}); correct `path:` or `{split}:`"
                 )
-    names = _class_names(where, content, [annotations[split] for split in splits if split in annotations])
+    names = _class_names(at, content, [annotations[split] for split in splits if split in annotations])
     return DatasetConfig(file, root, paths, names, annotations)
 
 
@@ -117,9 +119,14 @@ def list_images(sources: Iterable[Path], root: Path) -> list[Path]:
     """
     found: dict[Path, None] = {}
     hidden: list[os.DirEntry] = []
+    others: list[Path] = []
     for source in sources:
         if os.path.isdir(source):
-            found.update(dict.fromkeys(list_files(source, IMAGE_SUFFIXES, hidden=hidden)))
+            for file in list_files(source, (*IMAGE_SUFFIXES, *OTHER_SUFFIXES), hidden=hidden):
+                if file.suffix.lower() in IMAGE_SUFFIXES:
+                    found[file] = None
+                else:
+                    others.append(file)
         else:
             lines = filter(None, map(str.strip, read_text(source, DataError, guess=True).splitlines()))
             for number, line in enumerate(lines, 1):
@@ -130,6 +137,8 @@ def list_images(sources: Iterable[Path], root: Path) -> list[Path]:
         entry.path for entry in hidden if entry.name.lower().endswith(IMAGE_SUFFIXES) or os.path.isdir(entry)
     ]:
         LOGGER.info(f"hidden images and folders left out: {len(hidden)}, such as {hidden[0]}")
+    if others:
+        LOGGER.warning(f"images of other formats left out: {len(others)}, such as {others[0]}; convert them to PNG")
     if not found:
         places = ", ".join(map(str, sources))
         raise DataError(f"no images in {places}; looked for files ending in {' '.join(IMAGE_SUFFIXES)}")
@@ -148,19 +157,18 @@ def label_file(image: Path) -> Path:
     return Path(os.path.splitext(Path(*parts))[0] + ".txt")
 
 
-def _check_keys(content: Mapping, known: Iterable[str], where: str, file: Path | None, parent: str = "") -> None:
+def _check_keys(content: Mapping, known: Iterable[str], at: Callable[[str], str], parent: str = "") -> None:
     for key in content:
         if key not in (*known, *IGNORED_KEYS):
             hint = did_you_mean(key, known) or f"; known keys: {', '.join(known)}"
-            where = key_at(file, key) if file else where
-            raise DataError(f"{where}: {parent}unknown key {key!r}{hint}")
+            raise DataError(f"{at(key)}: {parent}unknown key {key!r}{hint}")
 
 
-def _check_paths(entries: Mapping, where: str, expected: str, *, lists: bool = False) -> None:
+def _check_paths(entries: Mapping, at: Callable[[str], str], expected: str, *, lists: bool = False) -> None:
     for key, entry in entries.items():
         for path in entry if lists and isinstance(entry, (list, tuple)) else [entry]:
             if not isinstance(path, (str, os.PathLike)) and (path is not None or path is not entry):
-                raise DataError(f"{where}: {key}: expected {expected}, got {short(path)}")
+                raise DataError(f"{at(key)}: {key}: expected {expected}, got {short(path)}")
 
 
 def _find_root(file: Path | None, content: dict) -> Path:
@@ -183,46 +191,47 @@ def _resolve(root: Path, entry: str | os.PathLike) -> Path:
     return path
 
 
-def _class_names(where: str, content: dict, jsons: list[Path]) -> dict[int, str]:
+def _class_names(at: Callable[[str], str], content: dict, jsons: list[Path]) -> dict[int, str]:
     """Return names as {0: ..., 1: ...} from the YAML, else from a json."""
     names, nc = content.get("names"), content.get("nc")
     if nc is not None and (type(nc) is not int or not 0 < nc <= MAX_CLASSES):
-        raise DataError(f"{where}: nc is {short(nc)}, expected the number of classes")
+        raise DataError(f"{at('nc')}: nc is {short(nc)}, expected the number of classes")
     if names is None and nc and not jsons:
         names = [f"class_{index}" for index in range(nc)]
     if names is None and jsons:
         names = list(read_coco_json(jsons[-1]).categories.values())  # the last split is usually the smallest
-    if not names or not isinstance(names, (list, dict)):
+    if not names or not isinstance(names, (list, tuple, Mapping)):
         raise DataError(
-            f"{where}: names is {short(names)}, expected a list of class names or a mapping 0: name, 1: name"
+            f"{at('names')}: names is {short(names)}, expected a list of class names or a mapping 0: name, 1: name"
         )
-    names = dict(enumerate(names)) if isinstance(names, list) else names
+    names = dict(names if isinstance(names, Mapping) else enumerate(names))
     if all(isinstance(key, str) and key.isdecimal() and str(int(key[:9])) == key for key in names):  # "0": cat
         names = {int(key): name for key, name in names.items()}
     if set(names) != set(range(len(names))):
         raise DataError(
-            f"{where}: names has keys {short(sorted(names, key=str))}, expected 0..{len(names) - 1} without gaps"
+            f"{at('names')}: names has keys {short(sorted(names, key=str))}, expected 0..{len(names) - 1} without gaps"
         )
     for key, name in names.items():
         if isinstance(name, bool) or not isinstance(name, (str, int, float)):
-            raise DataError(f"{where}: names[{key}] is {short(name)}; put the name in quotes")
+            raise DataError(f"{at('names')}: names[{key}] is {short(name)}; put the name in quotes")
     if nc not in (None, len(names)):
         raise DataError(
-            f"{where}: nc is {nc!r}, but names has {counted(len(names), 'entry')}; remove nc or correct one of them"
+            f"{at('nc')}: nc is {nc!r}, but names has {counted(len(names), 'entry')}; remove nc or correct one of them"
         )
     return {key: str(names[key]) for key in range(len(names))}
 
 
-def _make(root: Path, content: dict, where: str, *, download: bool, own: bool) -> None:
+def _make(root: Path, content: dict, file: Path | None, at: Callable[[str], str], *, download: bool) -> None:
     """Generate or download the data set if its YAML describes how; below the cache folder, unless it is one of ours."""
     kind, recipe = content.get("generate"), content.get("download")
     if kind not in (None, "shapes", "shapes8"):
-        raise DataError(f"{where}: generate: expected shapes or shapes8, got {short(kind)}")
+        raise DataError(f"{at('generate')}: generate: expected shapes or shapes8, got {short(kind)}")
     if not kind and not recipe:
         return
+    where = at("generate" if kind else "download")
     files = [] if kind else converter.check_recipe(recipe, where)
     place = Path(os.path.abspath(cache_dir() / "datasets"))
-    if not own and place not in root.parents:
+    if not (file and file.parent == DATASET_YAMLS) and place not in root.parents:
         raise DataError(
             f"{where}: images are missing in {root}; `download:` and `generate:` only write below {place}. Complete "
             f"the data set, or write `path:` as a name such as {root.name!r} that is no folder here"
@@ -233,7 +242,7 @@ def _make(root: Path, content: dict, where: str, *, download: bool, own: bool) -
     elif not download:
         addresses = ", ".join(url for url, *_ in files)
         raise DataError(
-            f"{where}: images are missing in {root}; give data={where} to download them from {addresses[:300]}"
+            f"{where}: images are missing in {root}; give data={file or 'data'} to download them from {addresses[:300]}"
         )
     else:
-        converter.fetch_dataset(root, recipe, list(_class_names(where, content, []).values()), where)
+        converter.fetch_dataset(root, recipe, list(_class_names(at, content, []).values()), where)

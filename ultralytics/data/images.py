@@ -28,6 +28,9 @@ PLUGINS = {  # start of a file: its format, and the module and package by which 
     re.compile(rb"\A(\xff\x0a|\0\0\0\x0cJXL )"): ("JPEG XL", "pillow_jxl", "pillow-jxl-plugin"),
 }
 IMAGE_SUFFIXES = tuple(f".{name}" for name in f"{READABLE} heic heif hif jxl".split())
+OTHER_SUFFIXES = (  # of images that cannot be read, or are videos
+    ".gif", ".svg", ".eps", ".exr", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
+)  # fmt: skip
 EXIF_ORIENTATION = 0x0112
 WHITE = (255, 255, 255, 255)
 FILE_LIMIT = 1 << 29  # bytes of an image file

@@ -19,7 +19,7 @@ EMPTY = 1e-6  # fraction of a side that counts as no area, by rounding
 PIXELS = 5  # YOLO text with values beyond so many sides has pixels in place of fractions
 MAX_ROWS, LABEL_LIMIT = 100_000, 1 << 25  # rows and bytes of one label file
 MAX_NUMBER = 1e9  # of pixels
-CROWD = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
 Shapes = list[tuple[int, int] | None]  # (height, width) of each image, None for an unreadable one
 Corners = tuple[float, float, float, float]  # x1, y1, x2, y2
@@ -276,13 +276,14 @@ def read_coco_json(path: Path, *, named: bool = True) -> CocoJson:
             )
         else:
             images[image_id] = {**entry, "id": image_id}
-    by_image = defaultdict(list)
+    by_image, ids = defaultdict(list), short(list(images))
     for number, entry in enumerate(content["annotations"]):
         image_id = entry.get("image_id") if isinstance(entry, dict) else None
         if _as_id(image_id) in images:
             by_image[_as_id(image_id)].append(entry)
         else:
-            detail = f"image_id {short(image_id)} is not among the images" if isinstance(entry, dict) else short(entry)
+            known = f"image_id {short(image_id)} is not among the images {ids}"
+            detail = known if isinstance(entry, dict) else short(entry)
             problems.append(Problem("entry", f"{path.name}, annotations[{number}]", detail))
     return CocoJson(path, list(images.values()), dict(by_image), categories, problems)
 
@@ -336,7 +337,7 @@ def _is_crowd(entry: dict) -> bool | None:
     """Return whether an annotation is a crowd region; None if its value is not clear."""
     value = entry.get("iscrowd") or 0
     if isinstance(value, str):
-        return CROWD.get(value.strip().lower())
+        return FLAGS.get(value.strip().lower())
     return bool(value) if value in (0, 1) else None
 
 

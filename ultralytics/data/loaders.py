@@ -5,10 +5,10 @@ import glob
 import os
 import re
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import dropwhile, islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlparse
@@ -18,11 +18,12 @@ import torch
 from PIL import Image
 
 from ultralytics.data import images
+from ultralytics.data.labels import find_image
 from ultralytics.data.streams import Frame, is_screen, live_batches, public_address, video_frames
 from ultralytics.utils import LOGGER
 from ultralytics.utils.downloads import fetch
 from ultralytics.utils.errors import DataError, UserError, counted, did_you_mean
-from ultralytics.utils.files import list_files, read_bytes, read_text, walk
+from ultralytics.utils.files import is_hidden, list_files, read_bytes, read_text, walk
 
 T = TypeVar("T")
 END = object()
@@ -174,22 +175,30 @@ def _text_entries(text: str, *, lists: bool = True) -> list[Entry]:
     if os.path.lexists(path):
         raise DataError(f"source {path}: is a device, pipe or broken link, expected a file or folder")
     if any(mark in text for mark in "*?["):
-        return _group_entries(sorted(set(_expand(path.parts))), f"pattern {text}")
+        return _group_entries(_expand(path.parts), f"pattern {text}")
     if not os.path.isdir(path.parent):
         raise DataError(f"source {text}: folder {path.parent} does not exist")
     raise DataError(f"source {text}: does not exist{did_you_mean(path.name, os.listdir(path.parent))}")
 
 
-def _expand(parts: tuple[str, ...]) -> Iterator[Path]:
-    """Yield the paths that match a pattern, given by its parts; `**` is any folders, by `walk`."""
-    if "**" not in parts:
-        yield from map(Path, glob.glob(os.path.join(*parts)))
-        return
-    at = parts.index("**")
-    for start in _expand(parts[:at]) if at else [Path()]:
-        rest = tuple(dropwhile("**".__eq__, parts[at:])) or ("*",)
-        for folder, _ in walk(start):
-            yield from _expand((glob.escape(str(folder)), *rest))
+def _expand(parts: Sequence[str]) -> list[Path]:
+    """Return the files that match a pattern, given by its parts; `**` is any folders.
+
+    Each real folder is searched once for each part, so links that form loops repeat no file.
+    """
+    *folders, last = (*parts, "*") if parts[-1] == "**" else parts
+    found = [Path()]
+    for part in folders:
+        if part == "**":
+            inner = [folder for start in found for folder, _ in walk(start)]
+        else:
+            inner = filter(os.path.isdir, chain.from_iterable(_glob(start, part) for start in found))
+        found = list({os.path.realpath(folder): folder for folder in sorted(inner, reverse=True)}.values())
+    return sorted(chain.from_iterable(_glob(folder, last) for folder in found))
+
+
+def _glob(folder: Path, pattern: str) -> list[Path]:
+    return [folder / name for name in glob.glob(pattern, root_dir=folder)]
 
 
 def _kind(path: str | Path) -> Literal["image", "video"] | None:
@@ -199,7 +208,7 @@ def _kind(path: str | Path) -> Literal["image", "video"] | None:
 
 def _group_entries(paths: list[Path], where: str) -> list[Entry]:
     """Return the images and videos of a folder or a pattern, without hidden files."""
-    visible = [path for path in paths if not path.name.startswith(".") and os.path.isfile(path)]
+    visible = [path for path in paths if not is_hidden(path.name) and os.path.isfile(path)]
     entries = [Entry(kind, path) for path in visible if (kind := _kind(path))]
     if not entries:
         raise DataError(
@@ -221,10 +230,9 @@ def _list_entries(path: Path) -> list[Entry]:
         raise DataError(f"{path}: not a table ({error})") from error
 
     def read(number: int, name: str) -> list[Entry]:
-        beside = path.parent / name
+        places = (name, path.parent / name, find_image(name, (path.parent,)))
         try:
-            found = str(beside) if os.path.exists(beside) and not os.path.exists(name) else name
-            return _text_entries(found, lists=False)
+            return _text_entries(str(next(filter(os.path.exists, places), name)), lists=False)
         except DataError as error:
             LOGGER.warning(f"{path}, line {number} skipped: {error}")
             return []

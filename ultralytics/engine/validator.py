@@ -257,6 +257,11 @@ class BaseValidator(CallbacksMixin):
         ids = [item.image_id for item in self.dataset.labels]
         if doubled := [image_id for image_id, count in Counter(ids).items() if count > 1]:
             raise DataError(f"{self._data}: several images have the id {doubled[0]!r}, expected unique ids in the json")
+        if self.dataset.json_file is None and self.dataset.category_ids is not None:
+            LOGGER.warning(
+                f"{self._data}: sizes in the json are not those of the images, but predictions.json has pixels of the "
+                "upright images; compare it with the json that `yolo yolo2coco data=...` writes"
+            )
         if self.dataset.category_ids is None and str(ids[0]).endswith(self.dataset.labels[0].file.name):
             LOGGER.warning(f"{self._data}: images share a name, so their ids are paths, such as {ids[0]!r}")
 

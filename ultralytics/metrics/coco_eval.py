@@ -9,6 +9,7 @@ from ultralytics.data.labels import read_coco_json
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import DataError
 
+KINDS = {"image": "images", "category": "categories"}  # with ids, and where they are listed
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
@@ -17,7 +18,7 @@ class CocoMetrics:
     """Values by the names of STATS (-1 without objects of that size), and AP by category id."""
 
     stats: dict[str, float]
-    per_class: dict[int, float]
+    per_class: dict[int | str, float]
 
     def __str__(self) -> str:
         cells = [f"{key:<6}{value:.3f}" for key, value in self.stats.items()]
@@ -39,29 +40,37 @@ def evaluate_coco(
     """
     package = require("faster_coco_eval", "faster-coco-eval", "coco_eval")
     content = annotations if isinstance(annotations, dict) else read_coco_json(annotations, named=False).truth()
-    # image ids may be strings; the package needs numbers
-    ids = [image["id"] for image in content["images"]]
-    number = {image_id: i for i, image_id in enumerate(ids, 1)}
-    if len(number) < len(ids):
-        duplicate = next(image_id for image_id in ids if ids.count(image_id) > 1)
-        raise DataError(f"coco_eval: several images have the id {duplicate!r}, expected unique ids")
+    # ids may be texts; the package needs numbers
+    numbers: dict[str, dict[int | str, int]] = {}
+    for kind, plural in KINDS.items():
+        ids = [entry["id"] for entry in content[plural]]
+        numbers[kind] = {value: i for i, value in enumerate(ids, 1)}
+        if len(numbers[kind]) < len(ids):
+            twice = next(value for value in ids if ids.count(value) > 1)
+            raise DataError(f"coco_eval: several {plural} have the id {twice!r}, expected unique ids")
 
-    def renumber(entries: Sequence[dict], field: str) -> list[dict]:
-        if unknown := {entry[field] for entry in entries} - number.keys():
-            raise DataError(f"coco_eval: got boxes of an image {unknown.pop()!r}, which is not among the images")
-        return [{**entry, field: number[entry[field]]} for entry in entries]
+    def renumber(entries: Sequence[dict]) -> list[dict]:
+        for kind, known in numbers.items():
+            if unknown := {entry[f"{kind}_id"] for entry in entries} - known.keys():
+                raise DataError(
+                    f"coco_eval: got boxes of {kind} {unknown.pop()!r}, which is not among the {KINDS[kind]}"
+                )
+        return [{**e, **{f"{kind}_id": known[e[f"{kind}_id"]] for kind, known in numbers.items()}} for e in entries]
 
-    images, objects = renumber(content["images"], "id"), renumber(content["annotations"], "image_id")
-    truth = package.COCO({**content, "images": images, "annotations": objects})
+    images = [{**entry, "id": numbers["image"][entry["id"]]} for entry in content["images"]]
+    categories = [{**entry, "id": numbers["category"][entry["id"]]} for entry in content["categories"]]
+    truth = package.COCO({"images": images, "categories": categories, "annotations": renumber(content["annotations"])})
     found = package.COCO({**truth.dataset, "annotations": []})
     if predictions:
-        found = truth.loadRes(renumber(predictions, "image_id"))
+        found = truth.loadRes(renumber(predictions))
     evaluation = package.COCOeval_faster(truth, found, iouType="bbox", print_function=lambda *_: None)
-    evaluation.params.imgIds = sorted(number.values() if image_ids is None else (number[i] for i in image_ids))
+    chosen = numbers["image"] if image_ids is None else image_ids
+    evaluation.params.imgIds = sorted(numbers["image"][image_id] for image_id in chosen)
     evaluation.run()
     precision = evaluation.eval["precision"][..., 0, -1]  # (thresholds, recalls, classes): all areas, 100 detections
+    names = list(numbers["category"])
     per_class = {
-        int(category): float(precision[:, :, k].mean())
+        names[category - 1]: float(precision[:, :, k].mean())
         for k, category in enumerate(evaluation.params.catIds)
         if precision[:, :, k].max() > -1
     }

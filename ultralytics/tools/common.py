@@ -101,8 +101,8 @@ def read_classes(classes: str | None) -> dict[int, str]:
     names = classes.split(",")
     if classes.endswith(".txt"):
         names = read_text(classes, DataError, guess=True).rstrip().splitlines()  # an empty line would shift the indices
-    names = [name.strip() for name in names]
-    if "" in names or len(set(names)) < len(names):
+    names = [" ".join(name.split()) for name in names]
+    if not names or "" in names or len(set(names)) < len(names):
         raise DataError(f"classes={classes!r}: expected names that differ and are not empty, got {', '.join(names)}")
     return dict(enumerate(names))
 

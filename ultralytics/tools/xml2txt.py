@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ultralytics.data.converter import read_voc_xml, read_xml, write_rows
+from ultralytics.data.converter import class_name, read_voc_xml, read_xml, write_rows
 from ultralytics.data.labels import Rows
 from ultralytics.tools.common import check_empty, log_problems, read_classes
 from ultralytics.utils import LOGGER
@@ -52,7 +52,7 @@ def find_names(files: list[Path]) -> list[str]:
     names: set[str] = set()
     for file in files:
         try:
-            names |= {item.findtext("name", "").strip() for item in read_xml(file).iter("object")}
+            names |= {class_name(item) for item in read_xml(file).iter("object")}
         except DataError:
             continue  # `command` reports it
     return sorted(names - {""})

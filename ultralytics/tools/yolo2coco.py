@@ -28,8 +28,9 @@ def command(
     classes: str | None = None,
     save: str | None = None,
 ) -> None:
-    """Write a COCO json of YOLO labels: category ids are class indices; a file named by a number has it as image id,
-    and files of equal names have their paths.
+    """Write a COCO json of the labels, in pixels of the upright images, as in predictions.json. Ids are those of the
+    json of `data`, else category ids are class indices; a file named by a number has it as image id, and files of equal
+    names have their paths.
 
     Args:
         data: a data YAML, whose `split` is converted; or give `images` and `classes` instead.
@@ -45,12 +46,12 @@ def command(
     if data is not None:
         config = load_dataset_config(data, (split,))
         scan = scan_split(config, split)
-        names, found = config.names, scan.labels
+        names, found, categories = config.names, scan.labels, scan.category_ids
         problems = [f"{problem.where}: {problem.detail}" for problem in scan.problems]
     else:
-        names = read_classes(classes)
+        names, categories = read_classes(classes), None
         found, problems = read_folder(Path(images), labels, len(names))
-    content = coco_annotations(found, names)
+    content = coco_annotations(found, names, categories)
     write_text(target, json.dumps(content))
     log_problems(problems)
     boxes = counted(len(content["annotations"]), "box")

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,11 +48,12 @@ class TerminalHandler(logging.StreamHandler):
 
 
 def setup_logging(verbose: bool = True) -> None:
-    """Log messages of the package to the terminal as plain lines, and nowhere else. Only entry points call this."""
+    """Log messages of the package, not of Pillow, to the terminal as plain lines. Only entry points call this."""
     if not LOGGER.handlers:
         LOGGER.addHandler(TerminalHandler())
     if any(isinstance(handler, TerminalHandler) for handler in LOGGER.handlers):
         LOGGER.propagate = False
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # on sizes and metadata, which data/images.py checks itself
     LOGGER.setLevel(logging.INFO if verbose else logging.WARNING)
 
 

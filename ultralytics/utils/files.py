@@ -20,9 +20,12 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import UserError
 
 TEXT_LIMIT, JSON_LIMIT, SNIFF = 1 << 28, 1 << 33, 1 << 12  # bytes of a file, and of its start
-UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UTF_16 = {  # starts of texts: a byte order mark, or `<` of XML
+    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be",
+}  # fmt: skip
 RUNS_FOLDER = Path("runs") / "detect"
 NAME_BYTES = 255  # of a file name on common file systems
+SYSTEM_FOLDERS = ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 UNFINISHED = ".tmp"  # end of the names of files that are being written
 
 
@@ -52,7 +55,7 @@ def real_path(path: str | Path) -> Path:
 
 
 def walk(root: str | Path, hidden: list[os.DirEntry] | None = None) -> Iterator[tuple[Path, list[str]]]:
-    """Yield every folder from `root` down with its sorted file names, without hidden folders and files.
+    """Yield every folder from `root` down with its sorted file names, without hidden ones and SYSTEM_FOLDERS.
 
     Those are appended to `hidden`. Links to folders are followed after the others, and each real folder is visited
     once, none above `root`: links that form loops end. A folder that cannot be read is a warning.
@@ -70,14 +73,19 @@ def walk(root: str | Path, hidden: list[os.DirEntry] | None = None) -> Iterator[
             LOGGER.warning(f"{folder}: left out, the folder cannot be read ({error.strerror})")
             continue
         seen.add(identity)
-        entries = [entry for entry in listed if not entry.name.startswith(".")]
+        entries = [entry for entry in listed if not is_hidden(entry.name)]
         if hidden is not None:
-            hidden += [entry for entry in listed if entry.name.startswith(".")]
+            hidden += [entry for entry in listed if is_hidden(entry.name)]
         folders = [e for e in entries if (os.path.isdir(e) if e.is_symlink() else e.is_dir())]
         links += [Path(entry) for entry in folders if entry.is_symlink()]
         waiting += [Path(entry) for entry in reversed(folders) if not entry.is_symlink()]
         inner = {entry.name for entry in folders}
         yield folder, [entry.name for entry in entries if entry.name not in inner]
+
+
+def is_hidden(name: str) -> bool:
+    """Check for a hidden file or folder, or a folder of thumbnails, deleted or recovered files of a system."""
+    return name.startswith(".") or name in SYSTEM_FOLDERS
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -105,7 +113,7 @@ def read_bytes(path: str | Path, error: type[UserError], limit: int, *, text: bo
             raise error(f"{path}: is a device or a pipe, expected a file")
         with open(path, "rb") as file:
             data = file.read(SNIFF)
-            if text and data.count(0) > len(data) // 4 and not data.startswith(UTF_16):
+            if text and data.count(0) > len(data) // 4 and not data.startswith(tuple(UTF_16)):
                 raise error(f"{path}: not UTF-8 text, but binary data; expected a text file")
             data += b"" if status.st_size > limit else file.read(limit)
     except OSError as cause:
@@ -131,9 +139,9 @@ def read_text(
 
 
 def _decode(data: bytes, path: str | Path, error: type[UserError], guess: bool) -> str:
-    marked = "utf-16" if data.startswith(UTF_16) else "utf-8-sig"
-    declared = re.match(rb"<\?xml[^>]{1,200}?encoding=[\"']([\w.:-]+)", data) if guess else None
-    known = [*([declared[1].decode()] if declared and marked != "utf-16" else []), marked]
+    marked = next((name for start, name in UTF_16.items() if data.startswith(start)), "utf-8-sig")
+    declared = re.match(rb"\s*<\?xml[^>]{1,200}?encoding=[\"']([\w.:-]+)", data) if guess else None
+    known = [*([declared[1].decode()] if declared and marked == "utf-8-sig" else []), marked]
     for encoding in (*known, *((locale.getpreferredencoding(False), "gb18030") if guess else ())):
         try:
             text = data.decode(encoding)
