@@ -18,8 +18,8 @@ from ultralytics.cfg.options import (
     check_key,
     describe_options,
     get_cfg,
+    merge_file,
     option_types,
-    read_options,
 )
 from ultralytics.cfg.values import WORDS, alternatives, check_value, parse_value
 from ultralytics.utils import LOGGER, __version__, setup_logging
@@ -324,9 +324,7 @@ def usage_of(function: Callable[..., object]) -> str:
 def parse_options(words: Sequence[str], aliases: Mapping[str, str] | None = None) -> dict[str, object]:
     """Parse words into checked options. `cfg=FILE` adds the options of a file; the command line has priority."""
     given = parse_words(words, {**option_types(), "cfg": str}, aliases)
-    # A null in a file is a default copied by `yolo copy-cfg`, not a choice of the user.
-    from_file = {key: value for key, value in read_options(given.pop("cfg", None)).items() if value is not None}
-    return {**from_file, **given}
+    return merge_file(given)
 
 
 def parse_words(

@@ -8,7 +8,15 @@ import pytest
 import yaml
 
 from ultralytics.cfg.migrate import ALWAYS_OFF, RENAMED, RETIRED
-from ultralytics.cfg.options import DEFAULT_CFG_PATH, Options, check_key, default_values, get_cfg, unread_options
+from ultralytics.cfg.options import (
+    DEFAULT_CFG_PATH,
+    Options,
+    check_key,
+    default_values,
+    get_cfg,
+    merge_file,
+    unread_options,
+)
 from ultralytics.utils.errors import OptionError, UserError
 
 NAMES = [field.name for field in dataclasses.fields(Options)]
@@ -137,4 +145,4 @@ def test_given_options_that_a_mode_does_not_read_are_listed(tmp_path, mode, give
     options = get_cfg(overrides={**given, "mode": mode})
     assert unread_options(options, given) == expected
     (file := tmp_path / "my.yaml").write_text(yaml.safe_dump({**default_values(), **given}))
-    assert unread_options(options, {"cfg": file}) == expected
+    assert unread_options(options, merge_file({"cfg": file})) == expected

@@ -47,6 +47,14 @@ def test_weights_validate_on_the_data_and_size_they_were_trained_with(trained):
     assert model.model.model[-1].num_queries == 10
 
 
+def test_options_of_a_file_have_priority_over_those_of_the_training(trained, tmp_path):
+    (file := tmp_path / "my.yaml").write_text("imgsz: 96\nconf: 0.9\nname: null\n", encoding="utf-8")
+    model = RTDETR(trained.trainer.best)
+    model.predict(np.zeros((64, 64, 3), np.uint8), cfg=file, conf=0.5)
+    args = model.predictor.args
+    assert (args.imgsz, args.conf, args.batch) == (96, 0.5, 1)
+
+
 def test_runs_end_with_a_summary_table(trained, tmp_path):
     model = RTDETR(trained.trainer.best)
     with pytest.raises(UserError, match="there are no metrics yet"):

@@ -256,12 +256,11 @@ def describe_options() -> Iterator[OptionRow]:
 
 
 def unread_options(options: Options, given: Mapping[str, object]) -> str:
-    """Return what to log about the given options, or those of the file `cfg`, that the mode does not read; or ''.
+    """Return what to log about the given options that the mode does not read; or ''.
 
     Options at their default are not listed, nor are augmentations that are off.
     """
-    names = option_types() if given.get("cfg") else given
-    changed = {name: value for name in names if name in option_types() and name not in GENERAL
+    changed = {name: value for name in given if name in option_types() and name not in GENERAL
                and (value := getattr(options, name)) != default_values()[name]}  # fmt: skip
     rows = [row for row in describe_options() if row.name in changed]
     parts = [row.name for row in rows if options.mode not in row.modes]
@@ -287,6 +286,16 @@ def read_options(source: str | Path | Mapping[str, object] | None) -> dict[str, 
     if source is None or isinstance(source, Mapping):
         return check_options(source or {})
     raise OptionError(f"cfg: expected a YAML file or a mapping of options, got {type(source).__name__}")
+
+
+def merge_file(given: Mapping[str, object]) -> dict[str, object]:
+    """Return `given` with the options of its file `cfg`, if any, in place of that name; others have priority.
+
+    A null in a file is a default copied by `yolo copy-cfg`, not a choice of the user.
+    """
+    given = dict(given)
+    from_file = {key: value for key, value in read_options(given.pop("cfg", None)).items() if value is not None}
+    return {**from_file, **given}
 
 
 def check_options(given: Mapping[str, object], where: str = "", file: str | Path | None = None) -> dict[str, object]:

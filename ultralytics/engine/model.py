@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.model_yaml import load_model_yaml
-from ultralytics.cfg.options import Options, check_options, get_cfg, unread_options
+from ultralytics.cfg.options import Options, check_options, get_cfg, merge_file, unread_options
 from ultralytics.engine import checkpoint as checkpoints
 from ultralytics.engine.trust import recorded_data
 from ultralytics.metrics.detection import DetMetrics
@@ -142,6 +142,7 @@ class Model(CallbacksMixin):
             (True, 'runs/detect/train/weights/best.pt')
         """
         self._require_weights("train")
+        options = merge_file(options)
         args = self._options("train", options, model=self.source)
         options = {**options, **{key: getattr(args, key) for key in ("modules", "trust") if getattr(args, key)}}
         trainer_class = trainer or self.trainer_class
@@ -204,7 +205,7 @@ class Model(CallbacksMixin):
             >>> 0 <= metrics.box.map50 <= 1
             True
         """
-        args = self._options("val", options, model=self.source)
+        args = self._options("val", merge_file(options), model=self.source)
         validator = (validator or self.validator_class)(None, None, args, self.callbacks)
         self.metrics = metrics = validator(model=self.model)
         self._validated = facts = {"imgsz": check_imgsz(args.imgsz, int(max(self.model.stride))), "batch": args.batch}
@@ -238,7 +239,7 @@ class Model(CallbacksMixin):
             >>> result.orig_shape, len(result)
             ((48, 64), 84)
         """
-        named = source if isinstance(source, str) else None
+        options, named = merge_file(options), source if isinstance(source, str) else None
         args = self._options("predict", {"batch": 1, "save": False, **options}, model=self.source, source=named)
         if source is None and args.source is None:
             LOGGER.warning(f"predict: source= is not given; using the sample images in {ASSETS}")
@@ -267,6 +268,7 @@ class Model(CallbacksMixin):
         from ultralytics.engine.exporter import Exporter
 
         self._require_weights("export")
+        options = merge_file(options)
         args = self._options("export", {"batch": 1, **options}, model=self.source)
         return Exporter(args, options, self.callbacks)(self.model, self.source)
 
