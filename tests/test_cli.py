@@ -71,6 +71,7 @@ def test_mode_calls_the_model(line, call, calls):
         ("train", "model= is missing; for example `yolo train model="),
         ("train model=m.yaml", "data= is missing; for example `yolo train"),
         ("predict", "model= is missing; for example `yolo predict"),
+        ("train resume project=nowhere", "resume=True: no run in nowhere; write resume=FOLDER"),
         ("val resume", "model= is missing; for example `yolo val"),
         ("track model=m", "yolo track: not implemented"),
         ("train segment model=m", "yolo segment: not implemented"),
@@ -178,7 +179,7 @@ def test_help_of_a_tool(line, capsys):
 
 def test_resume_without_a_model_is_that_of_the_newest_run(tmp_path, monkeypatch, calls, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "resume"]) == 2 and "model= is missing" in capsys.readouterr().err
+    assert main(["train", "resume"]) == 2 and "no run in runs/detect" in capsys.readouterr().err
     for age, name in enumerate(("train2", "train")):
         file = tmp_path / "runs/detect" / name / "weights/last.pt"
         file.parent.mkdir(parents=True)

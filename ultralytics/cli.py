@@ -25,7 +25,7 @@ from ultralytics.cfg.values import WORDS, alternatives, check_value, parse_value
 from ultralytics.utils import LOGGER, __version__, setup_logging
 from ultralytics.utils.checks import checks
 from ultralytics.utils.errors import OptionError, UserError, did_you_mean
-from ultralytics.utils.files import resumed_weights, write_text
+from ultralytics.utils.files import RUNS_FOLDER, resumed_weights, write_text
 
 HELP = """\
 yolo [detect] train|val|predict|export key=value ...
@@ -151,7 +151,9 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
     """Train, validate, predict or export. All options are checked before torch is imported."""
     options = get_cfg(overrides={**given, "mode": mode})
     model = options.model or resumed_weights(options.resume if mode == "train" else False, options.project)
-    if options.resume is True and not options.model and model:
+    if options.resume is True and mode == "train" and not options.model:
+        if not model:
+            raise UserError(f"resume=True: no run in {options.project or RUNS_FOLDER}; write resume=FOLDER or project=")
         LOGGER.info(f"resume=True: resuming the newest run, {model}")
     required = {"model": model}
     if mode == "train" and not options.resume:

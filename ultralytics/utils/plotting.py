@@ -412,7 +412,7 @@ def plot_labels(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str], pa
         (centers, boxes[:, :2], "Centers (objects per cell)", ("x / image width", "y / image height")),
         (sizes, boxes[:, 2:], "Sizes (objects per cell)", ("box width / image width", "box height / image height")),
     ):
-        *_, image = axes.hist2d(*pair.T, bins=50, range=[[0, 1], [0, 1]], cmap="Blues", cmin=1)
+        *_, image = axes.hist2d(*pair.T, bins=50, range=[[0, 1], [0, 1]], cmap="Blues", cmin=1, vmin=0)
         figure.colorbar(image, ax=axes, shrink=0.8)
         axes.set(title=title, xlabel=labels[0], ylabel=labels[1], aspect="equal")
     centers.invert_yaxis()  # y points down, as in the image
