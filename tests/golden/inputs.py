@@ -10,11 +10,11 @@ def image(seed, h, w, b=1):
     return np.random.default_rng(seed).random((b, 3, h, w), dtype=f32)
 
 
-def targets(r, counts, nc=80):
+def targets(r, counts, nc=80, low=0.05, high=0.5):
     """Boxes (cx, cy, w, h in 0..1, inside the image), classes (n, 1) and image index (n,) drawn from generator r."""
     n = sum(counts)
     cls = r.integers(0, nc, (n, 1)).astype(f32)
-    wh = (0.05 + 0.45 * r.random((n, 2))).astype(f32)
+    wh = (low + (high - low) * r.random((n, 2))).astype(f32)
     c = (wh / 2 + (1 - wh) * r.random((n, 2))).astype(f32)
     return {
         "cls": cls,
@@ -44,6 +44,15 @@ def rtdetr_loss_inputs(seed, counts, nc=80, layers=4, queries=100, dn_queries=0)
             dn_logits=(2 * r.standard_normal((layers - 1, b, dn_queries, nc)) - 2).astype(f32),
         )
     return dict(**d, **targets(r, counts, nc))
+
+
+def v8_loss_inputs(seed, counts, h=256, w=256, nc=80, strides=(8, 16, 32)):
+    """Head outputs before decoding: boxes (b, 64, a) and scores (b, nc, a); targets include sides below 16 pixels."""
+    r, b = np.random.default_rng(seed), len(counts)
+    a = sum((h // s) * (w // s) for s in strides)
+    boxes = (1.5 * r.standard_normal((b, 64, a))).astype(f32)
+    scores = (1.5 * r.standard_normal((b, nc, a)) - 3).astype(f32)
+    return dict(boxes=boxes, scores=scores, **targets(r, counts, nc, low=0.03, high=0.6))
 
 
 def assigner_inputs(seed, counts, nc=80, size=160, strides=(8, 16, 32)):

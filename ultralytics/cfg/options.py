@@ -103,6 +103,9 @@ class Options:
     loss_bbox: Gain
     loss_giou: Gain
     loss_class: str  # a key of losses.classification.CLASS_LOSSES
+    loss_iou: str | None  # a key of losses.iou.IOU_LOSSES
+    inner: Annotated[float | None, Range(0, open_low=True)]
+    focaler: Annotated[list[float] | None, Range(0, 1)]
     one_to_many: Gain
     # Augmentation
     augmentation: Annotated[str, OneOf("mosaic", "official", "none")]

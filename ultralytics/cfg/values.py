@@ -92,6 +92,7 @@ _NAMES = {
     str: "a string",
     dict: "a mapping",
     list[int]: "a list of integers",
+    list[float]: "a list of numbers",
     list[str]: "a list of strings",
     type(None): "null",
 }

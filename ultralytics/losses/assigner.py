@@ -23,6 +23,15 @@ class DensePrediction(NamedTuple):
     cell: Tensor  # (2,), width and height of a cell of the finest map
 
 
+class Matches(NamedTuple):
+    """K assigned predictions, in the order of image and position."""
+
+    image: Tensor  # (K,)
+    position: Tensor  # (K,)
+    box: Tensor  # (K,), number of the box within its image
+    quality: Tensor  # (K,), soft target of the class
+
+
 class TaskAlignedAssigner(nn.Module):
     """Assign to each box its `topk` predictions with the highest alignment, score^alpha * CIoU^beta.
 
@@ -32,23 +41,23 @@ class TaskAlignedAssigner(nn.Module):
     Args:
         alpha, beta: exponents of the class score and of the overlap.
         stride: strides of the maps. Sides shorter than the second stride are extended to it in the candidate test, so
-            that a box between two anchor points is not lost.
+            that a box between two anchor points is not lost (small-target-aware assignment of YOLO26).
+        topk2: number of predictions that a box keeps after conflicts are resolved; `topk` by default.
     """
 
     def __init__(
         self, topk: int = 13, num_classes: int = 80, alpha: float = 1.0, beta: float = 6.0,
-        stride: Sequence[float] | None = None, eps: float = 1e-9,
+        stride: Sequence[float] | None = None, eps: float = 1e-9, topk2: int | None = None,
     ):  # fmt: skip
         super().__init__()
         self.num_classes, self.topk, self.stride = num_classes, topk, tuple(stride or (8, 16, 32))
-        self.alpha, self.beta, self.eps = alpha, beta, eps
+        self.alpha, self.beta, self.eps, self.topk2 = alpha, beta, eps, topk2 or topk
 
-    @torch.no_grad()
     def forward(
         self, pd_scores: Tensor, pd_bboxes: Tensor, anc_points: Tensor, gt_labels: Tensor, gt_bboxes: Tensor,
         mask_gt: Tensor,
     ) -> Assignment:  # fmt: skip
-        """Assign predictions to boxes, in chunks of images that bound the memory.
+        """Assign predictions to boxes.
 
         Args:
             pd_scores: (B, S, num_classes), probabilities.
@@ -63,44 +72,67 @@ class TaskAlignedAssigner(nn.Module):
             assigned predictions, and target_gt_idx (B, S). Labels and boxes are only valid where fg_mask is True. The
             best prediction of a box has its largest overlap as score, the others in proportion to their alignment.
         """
-        n, (batch, positions) = gt_bboxes.shape[1], pd_scores.shape[:2]
-        if n == 0:
-            zeros = torch.zeros_like(pd_scores[..., 0], dtype=torch.long)
-            labels = torch.full_like(zeros, self.num_classes)
-            return labels, torch.zeros_like(pd_bboxes), torch.zeros_like(pd_scores), zeros.bool(), zeros
-        images = max(MAX_PAIRS // (n * positions), 1)
-        chunks = [
-            self._assign(pd_scores[i], pd_bboxes[i], anc_points, gt_labels[i].long(), gt_bboxes[i], mask_gt[i].bool())
-            for i in (slice(first, first + images) for first in range(0, batch, images))
-        ]
-        return tuple(torch.cat(column) for column in zip(*chunks, strict=True))
+        image, position, box, quality = self.match(pd_scores, pd_bboxes, anc_points, gt_labels, gt_bboxes, mask_gt)
+        owner = torch.zeros_like(pd_scores[..., 0], dtype=torch.long)
+        labels, boxes, scores = owner + self.num_classes, torch.zeros_like(pd_bboxes), torch.zeros_like(pd_scores)
+        label = gt_labels[image, box, 0].long()
+        owner[image, position], labels[image, position] = box, label
+        boxes[image, position], scores[image, position, label] = gt_bboxes[image, box], quality
+        return labels, boxes, scores, labels < self.num_classes, owner
 
-    def _assign(
-        self, scores: Tensor, boxes: Tensor, points: Tensor, labels: Tensor, gt_boxes: Tensor, mask: Tensor
-    ) -> Assignment:
+    @torch.no_grad()
+    def match(
+        self, pd_scores: Tensor, pd_bboxes: Tensor, anc_points: Tensor, gt_labels: Tensor, gt_bboxes: Tensor,
+        mask_gt: Tensor, logits: bool = False,
+    ) -> Matches:  # fmt: skip
+        """Assign as `forward`, in chunks of images that bound the memory; `logits`: `pd_scores` are before sigmoid."""
+        n, (batch, positions) = gt_bboxes.shape[1], pd_scores.shape[:2]
+        images = max(MAX_PAIRS // max(n * positions, 1), 1)
+        starts = range(0, batch if n else 0, images)
+        chunks = [
+            self._match(
+                pd_scores[i], pd_bboxes[i], anc_points, gt_labels[i].long(), gt_bboxes[i], mask_gt[i].bool(), logits
+            )
+            for i in (slice(start, start + images) for start in starts)
+        ]
+        for start, chunk in zip(starts, chunks, strict=True):
+            chunk.image.add_(start)
+        none = anc_points.new_zeros(0, dtype=torch.long)
+        empty = Matches(none, none, none, pd_scores.new_zeros(0))
+        return Matches(*(torch.cat(column) for column in zip(empty, *chunks, strict=True)))
+
+    def _match(
+        self,
+        scores: Tensor,
+        boxes: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        gt_boxes: Tensor,
+        mask: Tensor,
+        logits: bool,
+    ) -> Matches:
         # candidates, and their overlap and alignment
         candidate = self._contains(gt_boxes, points) & mask  # (B, n, S)
         image, box, position = candidate.nonzero(as_tuple=True)  # each (K,)
         iou = bbox_iou(gt_boxes[image, box], boxes[image, position], xywh=False, CIoU=True).squeeze(-1)
         iou = iou.clamp(min=0).to(scores.dtype)
+        score = scores[image, position, labels[image, box, 0]]
         overlap, alignment = scores.new_full(candidate.shape, -1), scores.new_zeros(candidate.shape)
         overlap[candidate] = iou
-        alignment[candidate] = scores[image, position, labels[image, box, 0]].pow(self.alpha) * iou.pow(self.beta)
+        alignment[candidate] = (score.sigmoid() if logits else score).pow(self.alpha) * iou.pow(self.beta)
 
         # top-k predictions per box, then one box per prediction: the one with the highest overlap
-        best = alignment.topk(min(self.topk, len(points)), -1).indices
-        chosen = torch.zeros_like(candidate).scatter_(-1, best, True) & candidate
+        chosen = candidate & _top(alignment, self.topk)
         winner = torch.zeros_like(candidate).scatter_(1, overlap.argmax(1, keepdim=True), True)
         chosen = torch.where(chosen.sum(1, keepdim=True) > 1, winner, chosen)
-        assigned, owner = chosen.any(1), chosen.int().argmax(1)  # (B, S)
+        if self.topk2 < self.topk:
+            chosen &= _top(alignment * chosen, self.topk2)
 
         # soft targets: alignment relative to the highest of the box, times the highest overlap of the box
         alignment, overlap = alignment * chosen, overlap * chosen
         quality = alignment * overlap.amax(-1, True) / (alignment.amax(-1, True) + self.eps)  # (B, n, S)
-        target_labels = labels.squeeze(-1).gather(1, owner)
-        target_scores = torch.zeros_like(scores).scatter_(2, target_labels.unsqueeze(-1), quality.amax(1).unsqueeze(-1))
-        target_boxes = gt_boxes.gather(1, owner.unsqueeze(-1).expand(-1, -1, 4))
-        return target_labels, target_boxes, target_scores, assigned, owner
+        image, position, box = chosen.transpose(1, 2).nonzero(as_tuple=True)
+        return Matches(image, position, box, quality[image, box, position])
 
     def _contains(self, gt_boxes: Tensor, points: Tensor) -> Tensor:
         """Check which anchor points are inside which box: (B, n, 4), (S, 2) -> (B, n, S)."""
@@ -109,6 +141,18 @@ class TaskAlignedAssigner(nn.Module):
         left, top, right, bottom = xywh2xyxy(torch.cat((center, size), -1)).split(1, -1)  # each (B, n, 1)
         (x, y), eps = points.unbind(-1), self.eps
         return (x > left + eps) & (x < right - eps) & (y > top + eps) & (y < bottom - eps)
+
+
+def _top(alignment: Tensor, k: int) -> Tensor:
+    """Return which k predictions of each box have the highest alignment: (B, n, S) -> bool (B, n, S)."""
+    best = alignment.topk(min(k, alignment.shape[-1]), -1).indices
+    return torch.zeros_like(alignment, dtype=torch.bool).scatter_(-1, best, True)
+
+
+def pad_targets(cls: Tensor, boxes: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return labels (B, n, 1), boxes (B, n, 4) and mask (B, n, 1), padded to the largest number of boxes per image."""
+    columns = cls.view(-1, 1), boxes, torch.ones_like(cls).view(-1, 1)
+    return tuple(pad_sequence(column.split(list(counts)), batch_first=True) for column in columns)
 
 
 def assign_dense(
@@ -124,17 +168,10 @@ def assign_dense(
     Returns:
         Image, position and class of the K assigned predictions; their boxes (K, 4), corners in 0..1; soft targets.
     """
-    # boxes of the batch -> (B, n, ...), padded to the largest number of boxes per image
-    cls = batch["cls"][:, None]
-    columns = cls, xywh2xyxy(batch["bboxes"]), torch.ones_like(cls)
-    labels, boxes, mask = (pad_sequence(column.split(list(batch["gt_groups"])), True) for column in columns)
-
-    # assignment in pixels
-    scale = FINEST_STRIDE / dense.cell.repeat(2)
-    scores, predicted = dense.scores.detach().sigmoid(), dense.boxes.detach() * scale
-    target_labels, target_boxes, target_scores, assigned, _ = assigner(
-        scores, predicted, dense.points * scale[:2], labels, boxes * scale, mask
+    scale = FINEST_STRIDE / dense.cell.repeat(2)  # the assignment is in pixels
+    labels, boxes, mask = pad_targets(batch["cls"], xywh2xyxy(batch["bboxes"]), batch["gt_groups"])
+    predicted, points = dense.boxes.detach() * scale, dense.points * scale[:2]
+    image, position, box, soft = assigner.match(
+        dense.scores.detach(), predicted, points, labels, boxes * scale, mask, logits=True
     )
-    image, position = assigned.nonzero(as_tuple=True)
-    label = target_labels[image, position]
-    return (image, position, label), target_boxes[image, position] / scale, target_scores[image, position, label]
+    return (image, position, labels[image, box, 0]), boxes[image, box], soft

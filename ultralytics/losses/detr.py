@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from ultralytics.cfg.options import Options
 from ultralytics.losses.assigner import DensePrediction, TaskAlignedAssigner, assign_dense
 from ultralytics.losses.classification import CLASS_LOSSES
+from ultralytics.losses.iou import IoULoss
 from ultralytics.losses.matcher import HungarianMatcher, Match
 from ultralytics.utils.dist import mean_over_ranks, world_size
 from ultralytics.utils.errors import OptionError, did_you_mean
-from ultralytics.utils.ops import bbox_iou, xyxy2xywh
+from ultralytics.utils.ops import bbox_iou, xywh2xyxy, xyxy2xywh
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,8 @@ class MatchedPredictions:
 
 
 def giou_loss(criterion: RTDETRDetectionLoss, matched: MatchedPredictions) -> Tensor:
-    """Compute 1 - generalized IoU (https://arxiv.org/abs/1902.09630): (L,)."""
-    giou = bbox_iou(matched.boxes, matched.targets, xywh=True, GIoU=True).squeeze(-1)
-    return matched.sum_layers(1 - giou)
+    """Compute the IoU loss of the option `loss_iou`, 1 - generalized IoU by default: (L,)."""
+    return matched.sum_layers(criterion.iou(xywh2xyxy(matched.boxes), xywh2xyxy(matched.targets)))
 
 
 def class_loss(criterion: RTDETRDetectionLoss, matched: MatchedPredictions) -> Tensor:
@@ -105,6 +105,7 @@ class RTDETRDetectionLoss(nn.Module):
         matcher: matches queries and boxes; by default `HungarianMatcher()`.
         loss_class: key of `CLASS_LOSSES`; overrides `use_vfl` and `use_fl`.
         one_to_many: gain of the one-to-many branch, on top of the gains of its terms.
+        iou: loss of the boxes' overlap, generalized IoU by default.
 
     Examples:
         >>> loss = RTDETRDetectionLoss(nc=2)
@@ -121,7 +122,7 @@ class RTDETRDetectionLoss(nn.Module):
     def __init__(
         self, nc: int = 80, loss_gain: Mapping[str, float] | None = None, use_fl: bool = True, use_vfl: bool = True,
         gamma: float = 1.5, alpha: float = 0.25, matcher: HungarianMatcher | None = None,
-        loss_class: str | None = None, one_to_many: float = 0.0,
+        loss_class: str | None = None, one_to_many: float = 0.0, iou: IoULoss | None = None,
     ):  # fmt: skip
         super().__init__()
         self.loss_class = loss_class or ("vfl" if use_vfl else "focal" if use_fl else "bce")
@@ -130,14 +131,15 @@ class RTDETRDetectionLoss(nn.Module):
             raise OptionError(f"loss_class: expected {', '.join(CLASS_LOSSES)}, got {self.loss_class!r}{near}")
         self.nc, self.gamma, self.alpha, self.one_to_many = nc, gamma, alpha, one_to_many
         self.loss_gain = {name: term.gain for name, term in self.loss_map.items()} | dict(loss_gain or {})
-        self.matcher = matcher or HungarianMatcher()
+        self.matcher, self.iou = matcher or HungarianMatcher(), iou or IoULoss("giou")
         self.assigner = TaskAlignedAssigner(num_classes=nc)
 
     @classmethod
     def from_options(cls, options: Options, nc: int) -> RTDETRDetectionLoss:
         """Build the loss with the gains and the classification loss of `options`."""
         gains = {name: getattr(options, term.option) for name, term in cls.loss_map.items() if term.option}
-        return cls(nc, gains, loss_class=options.loss_class, one_to_many=options.one_to_many)
+        iou = IoULoss.from_options(options, default="giou")
+        return cls(nc, gains, loss_class=options.loss_class, one_to_many=options.one_to_many, iou=iou)
 
     @property
     def loss_names(self) -> tuple[str, ...]:
