@@ -217,8 +217,10 @@ def _build_row(
                 f"{_reason(error)}{_channels_advice(args, context, surplus=isinstance(error, TypeError))}"
             ) from error
         layer, shapes = _construct(module, spec, args, context, where)
-        real = tuple(shape[1] for shape in shapes)
         stated = spec.out if isinstance(spec.out, tuple) else (spec.out,)
+        if isinstance(spec.out, list):
+            shapes, stated = [(1, tuple(shape[1] for shape in shapes), *shapes[0][2:])], (tuple(spec.out),)
+        real = tuple(shape[1] for shape in shapes)
         if spec.out is not None and len(shapes[0]) == 4 and real != stated:
             raise ModelConfigError(
                 f"{where}: its plan states outputs of {stated} channels, its forward gives {[s[1:] for s in shapes]}"

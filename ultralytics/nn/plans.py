@@ -14,7 +14,7 @@ from ultralytics.utils.errors import ModelConfigError
 class RowContext:
     """What a plan may use besides the row's arguments."""
 
-    inputs: tuple[int, ...]  # channels of each input map
+    inputs: tuple[int, ...]  # channels of each input map; a tuple for several maps under one number
     repeats: int = 1  # second column of the row, multiplied by the depth of the scale
     nc: int = 80  # number of classes
     width: float = 1.0  # channel multiplier of the scale
@@ -53,7 +53,8 @@ class LayerSpec:
     """The constructor call for a row, and the channels of its output."""
 
     args: tuple[Any, ...]
-    out: int | tuple[int, ...] | None  # a tuple for several outputs; None to measure them on the meta device
+    out: int | tuple[int, ...] | list[int] | None  # a tuple for several outputs, a list for maps of one size under one
+    # number, which a later row reads together; None to measure them on the meta device
     copies: int = 1  # instances in sequence
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 

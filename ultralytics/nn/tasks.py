@@ -180,7 +180,7 @@ class DetectionModel(nn.Module):
 
         def hook(layer: nn.Module, output: Any) -> None:
             if layer.i in numbers:
-                last = output[-1] if layer.num_slots > 1 else output
+                last = output if isinstance(output, Tensor) else output[-1]
                 vectors.append(last.mean((2, 3)))  # (B, C, H, W) -> (B, C)
 
         self._run_layers(x, None, hook)

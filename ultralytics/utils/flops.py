@@ -10,6 +10,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +24,7 @@ from ultralytics.utils.files import first_line
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
 
-Shape = tuple[int, ...]
+Shape = tuple[int, ...]  # the second is a tuple for several maps under one number, equal in the others
 T = TypeVar("T")
 IMAGE_SIZE = 640  # pixels, of published numbers
 
@@ -141,17 +142,17 @@ def output_shapes(
     """
     if known:
         try:
-            found = flatten_tensors(_run_on_cpu(layer, [torch.empty(0, *s[1:]) for s in inputs], takes_list))
+            found = flatten_tensors(_run_on_cpu(layer, [example((0, *s[1:]), torch.empty) for s in inputs], takes_list))
         except Exception:  # whatever it is, the run with an image below shows it
             found = []
         if found and all(tuple(t.shape).count(0) == 1 for t in found):
             return [tuple(side or 1 for side in t.shape) for t in found]
     try:
         twin = copy.deepcopy(layer).to("meta").eval()
-        output = run_layer(twin, [torch.empty(shape, device="meta") for shape in inputs], takes_list)
+        output = run_layer(twin, [example(shape, partial(torch.empty, device="meta")) for shape in inputs], takes_list)
     except Exception:  # whatever it is, the run on the CPU shows it with a better message
         try:
-            output = _run_on_cpu(layer, [torch.ones(shape) for shape in inputs], takes_list)
+            output = _run_on_cpu(layer, [example(shape, torch.ones) for shape in inputs], takes_list)
         except Exception as error:  # a user's forward may fail in any way; it is reported with its line
             # the line of the deepest frame outside torch
             frames = [f for f in traceback.extract_tb(error.__traceback__) if "torch" not in Path(f.filename).parts]
@@ -164,6 +165,13 @@ def output_shapes(
         return shapes
     kind = type(output).__name__
     raise ModelConfigError(f"{where}: its forward returns a {kind}; expected a map (B, C, H, W), or a list of maps")
+
+
+def example(shape: Shape, make: Callable[[Shape], Tensor]) -> Any:
+    """Return the tensor that `make` returns for a shape, or the tuple of tensors of several maps under one number."""
+    if isinstance(shape[1], tuple):
+        return tuple(make((shape[0], channels, *shape[2:])) for channels in shape[1])
+    return make(shape)
 
 
 def run_layer(layer: nn.Module, inputs: Sequence[Tensor], takes_list: bool) -> Any:

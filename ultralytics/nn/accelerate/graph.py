@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn.parser import TRACE_SIZE, layer_numbers, layer_sources
+from ultralytics.utils.flops import example
 
 
 class LayerGraph:
@@ -36,7 +37,7 @@ class LayerGraph:
     def example_input(self, layer: nn.Module, images: int) -> tuple[Any, ...]:
         """Return arguments for a call of `layer`: zeros for a number of images."""
         like = next(layer.parameters(), torch.empty(0))
-        maps = [like.new_zeros(images, *self.map_shape(number)) for number in self.sources[layer]]
+        maps = [example((images, *self.map_shape(number)), like.new_zeros) for number in self.sources[layer]]
         if not isinstance(layer.f, list):
             return (maps[0],)
         return tuple(maps) if layer.unpack_inputs else (maps,)

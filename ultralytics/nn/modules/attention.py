@@ -1,5 +1,7 @@
 """Attention blocks of YOLOv10 (arXiv:2405.14458), YOLO11 and YOLO12 (arXiv:2502.12524)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -7,6 +9,7 @@ from ultralytics.nn import plans
 from ultralytics.nn.modules.argument_checks import require_multiple, require_same, require_whole
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.csp import Bottleneck, C2f, C3k
+from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import register
 
 HEAD = 64  # channels of an attention head in YOLOv10 and YOLO11
@@ -99,7 +102,12 @@ class C2fPSA(C2f):
         super().__init__(c1, c2, n, e=e, inner=_psa_block)
 
 
-@register(plans.csp)
+def _c3k2(ctx: RowContext, c2: int, c3k: bool = False, *args: Any) -> LayerSpec:
+    """Plan a row `[c2, c3k, e, attn, g, shortcut]`; the scales m, l and x of YOLO11 have C3k everywhere."""
+    return plans.csp(ctx, c2, c3k or ctx.scale in ("m", "l", "x"), *args)
+
+
+@register(_c3k2)
 class C3k2(C2f):
     """C2f of bottlenecks, C3k (`c3k`), or bottleneck and attention pairs (`attn`, overrides `c3k`) (YOLO11)."""
 
@@ -149,7 +157,12 @@ class ABlock(nn.Module):
         return x + self.mlp(x)
 
 
-@register(plans.csp)
+def _a2c2f(ctx: RowContext, c2: int, a2: bool = True, area: int = 1, *args: Any) -> LayerSpec:
+    """Plan a row `[c2, a2, area, residual, mlp_ratio, ...]`; YOLO12 l and x have a residual and ratio 1.2."""
+    return plans.csp(ctx, c2, a2, area, *(args or ((True, 1.2) if ctx.scale in ("l", "x") else ())))
+
+
+@register(_a2c2f)
 class A2C2f(nn.Module):
     """R-ELAN (YOLO12): `n` pairs of area attention blocks, or C3k if not `a2`, concatenated.
 

@@ -11,6 +11,7 @@ from ultralytics.nn.modules.conv import Conv, DWConv, GhostConv, RepConv
 from ultralytics.nn.modules.transformer import TransformerBlock
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
+from ultralytics.utils.torch_utils import fuse_conv_and_bn
 
 
 @register(plans.conv)
@@ -221,6 +222,16 @@ class RepVGGDW(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.conv(x) + self.conv1(x))
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Merge both branches into one `Conv`, for inference."""
+        self.conv, small = (fuse_conv_and_bn(branch.conv, branch.bn) for branch in (self.conv, self.conv1))
+        self.conv.weight[:, :, 2:5, 2:5] += small.weight
+        self.conv.bias += small.bias
+        self.bn = nn.Identity()
+        del self.conv1
+        self.__class__ = Conv
 
 
 class CIB(nn.Module):

@@ -19,7 +19,7 @@ from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.ops import dist2bbox, make_anchors
 
 RawPrediction = dict[str, Any]  # boxes (B, 4 reg_max, A), scores (B, nc, A) as logits, feats: the maps that were read
-LIGHT = ("C3k2", "A2C2f")  # blocks of YOLO11 and later, whose files have the light class branch
+LIGHT = ("C3k2", "A2C2f", "C2fCIB")  # blocks of YOLOv10 and later; a file with one has the light class branch
 PRIOR_OBJECTS, PRIOR_SIZE, PRIOR_DISTANCE = 5, 640, 2.0  # start: objects per image of this size; sides in cells
 
 

@@ -1,5 +1,7 @@
 """Pooling pyramids (SPP) and the blocks of YOLOv9 (arXiv:2402.13616): GELAN, downsampling, CBNet links."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,7 +10,9 @@ from ultralytics.nn import plans
 from ultralytics.nn.modules.argument_checks import require_multiple, require_odd
 from ultralytics.nn.modules.conv import Conv, autopad
 from ultralytics.nn.modules.csp import RepCSP
+from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import register
+from ultralytics.utils.errors import ModelConfigError
 
 
 @register(plans.conv)
@@ -32,16 +36,18 @@ class SPP(nn.Module):
 class SPPF(nn.Module):
     """SPP by `n` sequential poolings of odd size `k`.
 
-    With `shortcut` (YOLO26) the first convolution has no activation, and the input is added if c1 == c2.
+    With `shortcut` (YOLO26) the input is added if c1 == c2. As published, the first convolution has an activation only
+    if neither `n` (None is 3) nor `shortcut` is given, as in the files of YOLOv5 to YOLO11.
     """
 
     n, add = 3, False  # pickles of older releases lack them
 
-    def __init__(self, c1, c2, k=5, n=3, shortcut=False):
+    def __init__(self, c1, c2, k=5, n=None, shortcut=False):
         super().__init__()
         require_odd("SPPF", k=k)
-        hidden = c1 // 2
-        self.cv1, self.cv2 = Conv(c1, hidden, 1, 1, act=not shortcut), Conv(hidden * (n + 1), c2, 1, 1)
+        act, hidden = n is None and not shortcut, c1 // 2
+        n = 3 if n is None else n
+        self.cv1, self.cv2 = Conv(c1, hidden, 1, 1, act=act), Conv(hidden * (n + 1), c2, 1, 1)
         self.m = nn.MaxPool2d(kernel_size=k, stride=1, padding=k // 2)
         self.n, self.add = n, shortcut and c1 == c2
 
@@ -131,6 +137,21 @@ class ADown(nn.Module):
         return torch.cat((self.cv1(a), self.cv2(F.max_pool2d(b, 3, 2, 1))), 1)  # (B, c2, H / 2, W / 2)
 
 
+def _cb_linear(ctx: RowContext, c2s: list[int], *args: Any) -> LayerSpec:
+    """Plan a row `[c2s, k, s, ...]`; the maps have one layer number, which CBFuse reads."""
+    ctx.require_once()
+    return LayerSpec((ctx.c1, c2s, *args), list(c2s))
+
+
+def _cb_fuse(ctx: RowContext, idx: list[int]) -> LayerSpec:
+    """Plan a row `[idx]` with one index for each CBLinear that it reads before the last map."""
+    ctx.require_once()
+    if len(idx) != len(ctx.inputs) - 1:
+        raise ModelConfigError(f"CBFuse reads {len(ctx.inputs)} layers; expected one index fewer, got {idx}")
+    return LayerSpec((idx,), ctx.inputs[-1])
+
+
+@register(_cb_linear)
 class CBLinear(nn.Module):
     """Convolution whose output is split into maps of `c2s` channels (CBNet, arXiv:1909.03625)."""
 
@@ -143,6 +164,7 @@ class CBLinear(nn.Module):
         return self.conv(x).split(self.c2s, 1)
 
 
+@register(_cb_fuse)
 class CBFuse(nn.Module):
     """Sum of the last map and of map `idx[i]` of each CBLinear, resized to the last."""
 
