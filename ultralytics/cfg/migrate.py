@@ -37,8 +37,8 @@ _REASONS = {
     "it is for other tasks; this package detects upright boxes": (
         "pose kobj rle angle overlap_mask mask_ratio retina_masks copy_paste copy_paste_mode"
     ),
-    "use hsv_*, degrees, translate, scale, shear, flipud, fliplr, mosaic and mixup": (
-        "auto_augment erasing crop_fraction cutmix bgr augmentations"
+    "use hsv_*, degrees, translate, scale, shear, flipud, fliplr, mosaic, mixup and cutmix": (
+        "auto_augment erasing crop_fraction bgr augmentations"
     ),
     "the varifocal loss uses IoU targets, which label smoothing does not apply to": "label_smoothing",
     "RT-DETR warms up the learning rate by steps. Use warmup_iters": "warmup_epochs warmup_momentum warmup_bias_lr",

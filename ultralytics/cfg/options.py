@@ -122,6 +122,7 @@ class Options:
     fliplr: Probability
     mosaic: Probability
     mixup: Probability
+    cutmix: Probability
     close_mosaic: Count
     # Validation
     split: Annotated[str, OneOf("train", "val", "test")]

@@ -9,7 +9,7 @@ from ultralytics.cfg.options import Options
 from ultralytics.data.transforms.color import RandomHSV, RandomPhotometricDistort
 from ultralytics.data.transforms.crop import RandomIoUCrop, RandomZoomOut, SanitizeBoundingBoxes
 from ultralytics.data.transforms.geometry import LetterBox, RandomFlip, RandomPerspective, Resize
-from ultralytics.data.transforms.mix import GridMosaic, MixUp, Mosaic
+from ultralytics.data.transforms.mix import CutMix, GridMosaic, MixUp, Mosaic
 from ultralytics.data.transforms.sample import Compose, SampleSource, Transform, WithAugmentation
 from ultralytics.utils.errors import OptionError
 
@@ -27,7 +27,7 @@ def train_transforms(options: Options, source: SampleSource, imgsz: int, resize:
 
 
 def mosaic_pipeline(options: Options, source: SampleSource, size: int, fit: Fit) -> Compose:
-    """Build mosaic, affine, mixup, HSV and flips. Each tile of a dense grid has its own affine transform."""
+    """Build mosaic, affine, mixup, cutmix, HSV and flips. Each tile of a dense grid has its own affine transform."""
     affine = (options.degrees, options.translate, options.scale, options.shear, options.perspective)
     mosaic = Mosaic(source, size, options.mosaic, fit(size), RandomPerspective(size, *affine))
     tile = Compose([fit(size // 2), RandomPerspective(size // 2, *affine)])
@@ -35,6 +35,7 @@ def mosaic_pipeline(options: Options, source: SampleSource, size: int, fit: Fit)
         [
             _with_grid(options, source, tile, mosaic, size, fit),
             MixUp(source, mosaic, options.mixup),
+            *([CutMix(source, mosaic, options.cutmix)] if options.cutmix else ()),  # else no random number is drawn
             RandomHSV(options.hsv_h, options.hsv_s, options.hsv_v),
             RandomFlip(options.flipud, vertical=True),
             RandomFlip(options.fliplr),

@@ -96,7 +96,7 @@ def _image_size(sides: np.ndarray, image_side: float, imgsz: int) -> Iterator[st
 def _schedule(updates: int, options: Options) -> Iterator[str]:
     epochs, closing, patience = options.epochs, options.close_mosaic, options.patience
     mixes = options.augmentation == "official" or (
-        options.augmentation == "mosaic" and max(options.mosaic, options.mixup, options.dense) > 0
+        options.augmentation == "mosaic" and max(options.mosaic, options.mixup, options.cutmix, options.dense) > 0
     )
     if mixes and closing >= epochs:
         yield f"close_mosaic={epochs // 5}: {closing} switches strong augmentation off in every epoch ({epochs})"

@@ -1,13 +1,14 @@
-"""Transforms that combine several samples into one image: mosaic, mixup, grid mosaic."""
+"""Transforms that combine several samples into one image: mosaic, mixup, cutmix, grid mosaic."""
 
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ultralytics.data.transforms.geometry import RandomPerspective, clip_boxes
+from ultralytics.data.transforms.geometry import MIN_VISIBLE, RandomPerspective, clip_boxes
 from ultralytics.data.transforms.sample import Sample, SampleSource, Transform
 
 MIN_GRID_SIDE = 4.0  # pixels; half a cell of the finest feature map (stride 8)
+AREAS = 3  # rectangles to try in cutmix
 BETA = 32.0  # both parameters of the beta distribution of the mixup weight: nearly always close to 0.5
 
 
@@ -61,6 +62,44 @@ class MixUp:
         image = sample.image * weight + other.image * (1 - weight)
         boxes, cls = np.concatenate([sample.boxes, other.boxes]), np.concatenate([sample.cls, other.cls])
         return replace(sample, image=np.rint(image).astype(np.uint8), boxes=boxes, cls=cls)
+
+
+@dataclass(frozen=True)
+class CutMix:
+    """With probability p, paste a rectangle of another sample, prepared by `before`, to the same place (Yun et al.,
+    https://arxiv.org/abs/1905.04899). It takes a random part of the area, and overlaps no box, or nothing is pasted.
+    """
+
+    source: SampleSource = field(repr=False)
+    before: Transform = field(repr=False)
+    p: float
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if not self.source.augment_enabled or rng.random() >= self.p:
+            return sample
+        size = np.array(sample.shape[::-1])  # width, height
+        half = np.sqrt(rng.random((AREAS, 1))) * size / 2
+        center = rng.random((AREAS, 2)) * size
+        areas = np.concatenate([center - half, center + half], 1).clip(0, np.tile(size, 2)).astype(int)
+        free = [area for area in areas if not _overlaps(sample.boxes, area).any()]
+        if not free:
+            return sample
+        area, other = free[0], self.before(self.source.sample_random(sample.index, 1, rng)[0], rng)
+        keep = _overlaps(other.boxes, area) >= MIN_VISIBLE
+        if not keep.any():
+            return sample
+        x1, y1, x2, y2 = area
+        image = sample.image.copy()
+        image[y1:y2, x1:x2] = other.image[y1:y2, x1:x2]
+        pasted = np.clip(other.boxes[keep], [x1, y1, x1, y1], [x2, y2, x2, y2]).astype(np.float32)
+        boxes, cls = np.concatenate([sample.boxes, pasted]), np.concatenate([sample.cls, other.cls[keep]])
+        return replace(sample, image=image, boxes=boxes, cls=cls)
+
+
+def _overlaps(boxes: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """Return the fraction (n,) of each box (n, 4) inside `area` x1, y1, x2, y2."""
+    inside = np.minimum(boxes[:, 2:], area[2:]) - np.maximum(boxes[:, :2], area[:2])
+    return inside.clip(0).prod(1) / np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(1), 1e-9)
 
 
 @dataclass(frozen=True)
