@@ -94,7 +94,7 @@ def test_user_errors_are_one_line_and_exit_code_2(line, message, calls, capsys):
         ("", 0, "yolo [detect] train|val|predict|export key=value"),
         ("train --help", 0, "yolo train model=rtdetr-efficientvit-m0.yaml"),
         ("detect train help", 0, "yolo train model=rtdetr-efficientvit-m0.yaml"),
-        ("cfg epochs", 0, "epochs: 72  # (train) number of epochs."),
+        ("cfg epochs", 0, "epochs: {RT-DETR: 72, YOLO: 100}  # (train) number of epochs."),
         ("cfg epoch", 2, "error: unknown option 'epoch'; did you mean 'epochs'?"),
         ("completion bash", 0, '# eval "$(yolo completion bash)"\n_yolo() {\n    [[ ${COMP_WORDS['),
         ("completion sh", 2, "error: yolo completion: expected one of bash, zsh, fish, got 'sh'"),

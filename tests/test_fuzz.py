@@ -24,7 +24,8 @@ from tests.nn.formats.test_metadata import PUBLISHED
 from tests.shapes import write_shapes
 from tests.small_detector import CONTENT, write_weights
 from ultralytics import RTDETR
-from ultralytics.cfg.options import default_values, get_cfg
+from ultralytics.cfg.family import default_values
+from ultralytics.cfg.options import get_cfg
 from ultralytics.cli import parse_options
 from ultralytics.data.build import build_dataset
 from ultralytics.data.dataset_yaml import load_dataset_config

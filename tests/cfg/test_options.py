@@ -7,19 +7,13 @@ import re
 import pytest
 import yaml
 
+from ultralytics.cfg.family import Family, default_values
 from ultralytics.cfg.migrate import ALWAYS_OFF, RENAMED, RETIRED
-from ultralytics.cfg.options import (
-    DEFAULT_CFG_PATH,
-    Options,
-    check_key,
-    default_values,
-    get_cfg,
-    merge_file,
-    unread_options,
-)
+from ultralytics.cfg.options import DEFAULT_CFG_PATH, Options, check_key, get_cfg, merge_file, unread_options
 from ultralytics.utils.errors import OptionError, UserError
 
 NAMES = [field.name for field in dataclasses.fields(Options)]
+A, B = Family("RT-DETR", {}), Family("YOLO", {"no NMS": "iou agnostic_nms", "no queries": "queries"})
 YAML = DEFAULT_CFG_PATH.read_text(encoding="utf-8")
 
 
@@ -56,10 +50,11 @@ def test_a_file_of_the_published_package_has_options_that_are_off(tmp_path, capl
     with caplog.at_level("INFO", logger="ultralytics"):
         options = get_cfg(file)
     assert (options.epochs, options.multi_scale) == (3, False)
-    assert f"{file}: not used here, and off or at their defaults: profile, iou, agnostic_nms, dnn, nms" in caplog.text
+    assert f"{file}: not used here, and off or at their defaults: profile, dnn, nms" in caplog.text
+    assert get_cfg(file, family=B).iou == 0.7  # at its default
     file.write_text("iou: 0.5\n")
-    with pytest.raises(OptionError, match="option 'iou' is not supported: RT-DETR predicts a set"):
-        get_cfg(file)
+    with pytest.raises(OptionError, match=r"args.yaml:1: option 'iou' is not supported by YOLO: no NMS"):
+        get_cfg(file, family=B)
 
 
 @pytest.mark.parametrize(
@@ -68,14 +63,30 @@ def test_a_file_of_the_published_package_has_options_that_are_off(tmp_path, capl
         ("epoch", "unknown option 'epoch'; did you mean 'epochs'?"),
         ("qqqq", "unknown option 'qqqq'; see `yolo cfg` for all options"),
         ("weights", "unknown option 'weights'; use 'model'"),
-        ("iou", "option 'iou' is not supported: RT-DETR predicts a set of objects and needs no NMS"),
-        ("dfl", "option 'dfl' is not supported: it is a loss weight of YOLO. Use loss_cls"),
+        ("kobj", "option 'kobj' is not supported: it is for other tasks"),
     ],
 )
 def test_unknown_options_are_errors_with_an_alternative(key, message):
     with pytest.raises(OptionError) as caught:
         get_cfg(overrides={key: 0.5})
     assert str(caught.value).startswith(message)
+
+
+def test_defaults_of_a_family_and_options_it_refuses(tmp_path):
+    assert (get_cfg(family=A).epochs, get_cfg(family=B).epochs, get_cfg().epochs) == (72, 100, 72)
+    options = get_cfg({"epochs": {"YOLO": 7}}, family=B)
+    assert (options.epochs, get_cfg({"epochs": {"YOLO": 7}}, family=A).epochs) == (7, 72)
+    assert get_cfg(options, {"batch": 2}).epochs == 7
+    copied = tmp_path / "default_copy.yaml"
+    copied.write_text(YAML)
+    for family in (A, B):
+        assert get_cfg(copied, family=family).to_dict() == default_values(family)
+    for name, value in (("iou", 0.5), ("agnostic_nms", True), ("queries", 30)):
+        assert getattr(get_cfg(overrides={name: value}, family=A), name) == value
+        with pytest.raises(OptionError, match=f"option '{name}' is not supported by YOLO: no"):
+            get_cfg(overrides={name: value}, family=B)
+    with pytest.raises(OptionError, match="epochs: expected an integer >= 1, got 0"):
+        get_cfg({"epochs": {"YOLO": 0}}, family=A)
 
 
 def test_migration_tables_are_consistent():

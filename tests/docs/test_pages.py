@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from docs.hooks import formats_table
-from ultralytics.cfg.options import MODES, default_values, describe_options
+from ultralytics.cfg.family import default_values
+from ultralytics.cfg.options import MODES, describe_options
 from ultralytics.losses.classification import CLASS_LOSSES
 from ultralytics.nn.formats import export_formats
 
@@ -69,7 +70,7 @@ def test_every_option_is_described_once():
     assert list(rows) == list(default_values())
     assert all(row.section and row.meaning and set(row.modes) <= set(MODES) for row in rows.values())
     assert rows["conf"].modes == ("train", "val", "predict")
-    assert rows["patience"][:4] == ("Training", "patience", "50", ("train",))
+    assert rows["patience"][:4] == ("Training", "patience", "{RT-DETR: 50, YOLO: 100}", ("train",))
     assert "1.25 times imgsz" in rows["multi_scale"].meaning
     assert "https://arxiv.org/abs/2409.08475" in rows["one_to_many"].meaning  # a continuation line
     assert all(f"{name}:" in rows["loss_class"].meaning for name in CLASS_LOSSES)

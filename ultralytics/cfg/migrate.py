@@ -22,41 +22,33 @@ RENAMED = {other: name for name, others in _OTHER_NAMES.items() for other in oth
 
 # Options that may be given, but only as False.
 ALWAYS_OFF = {
-    "rect": "RT-DETR resizes every image to a square of imgsz, in training and validation",
-    "augment": "RT-DETR has no test-time augmentation",
+    "augment": "test-time augmentation is not implemented",
 }
 
-# Assignments in published trainer examples that match the behavior here and are accepted.
-NO_EFFECT = {"warmup_bias_lr": 0.0}
-
 _REASONS = {
-    "RT-DETR predicts a set of objects and needs no NMS. For fewer boxes raise conf or lower max_det": (
-        "iou agnostic_nms nms save_hybrid"
-    ),
-    "it is a loss weight of YOLO. Use loss_cls, loss_bbox and loss_giou": "box cls cls_pw dfl",
+    "NMS is part of prediction and validation, not of exported files": "nms",
+    "it is for validation with given labels; validate without it": "save_hybrid",
+    "losses are not weighted by class": "cls_pw",
     "it is for other tasks; this package detects upright boxes": (
         "pose kobj rle angle overlap_mask mask_ratio retina_masks copy_paste copy_paste_mode"
     ),
     "use hsv_*, degrees, translate, scale, shear, flipud, fliplr, mosaic, mixup and cutmix": (
         "auto_augment erasing crop_fraction bgr augmentations"
     ),
-    "the varifocal loss uses IoU targets, which label smoothing does not apply to": "label_smoothing",
-    "RT-DETR warms up the learning rate by steps. Use warmup_iters": "warmup_epochs warmup_momentum warmup_bias_lr",
-    "RT-DETR is trained without dropout. Modules take it as an argument in the model YAML": "dropout",
+    "the classification losses have IoU targets, which label smoothing does not apply to": "label_smoothing",
+    "it is for classification. Modules take it as an argument in the model YAML": "dropout",
     "tracking is not implemented. `yolo predict` detects objects in each frame of a video": "tracker persist",
     "export has format, half, int8, dynamic and simplify": "keras optimize quantize dnn",
-    "val and predict always report the time per image, and RTDETR(...).info() parameters and GFLOPs": "profile",
+    "val and predict always report the time per image, and `info()` of a model parameters and GFLOPs": "profile",
     "predict saves the annotated video; extract frames with ffmpeg": "save_frames",
     "use save=False, show_labels=False or show_conf=False": "nosave hide_labels hide_conf",
-    "RT-DETR is always end-to-end": "end2end",
 }
 RETIRED = {name: reason for reason, names in _REASONS.items() for name in names.split()}
 
 # Options in option files of the published package that have no effect here: at these values (its defaults), or off.
 PUBLISHED_DEFAULTS = (
-    ("box", 7.5), ("cls", 0.5), ("dfl", 1.5), ("pose", 12.0), ("kobj", 1.0), ("rle", 1.0), ("angle", 1.0), ("iou", 0.7),
-    ("overlap_mask", True), ("mask_ratio", 4), ("copy_paste_mode", "flip"), ("auto_augment", "randaugment"),
-    ("erasing", 0.4), ("crop_fraction", 1.0), ("warmup_epochs", 3.0), ("warmup_momentum", 0.8), ("warmup_bias_lr", 0.1),
+    ("pose", 12.0), ("kobj", 1.0), ("rle", 1.0), ("angle", 1.0), ("overlap_mask", True), ("mask_ratio", 4),
+    ("copy_paste_mode", "flip"), ("auto_augment", "randaugment"), ("erasing", 0.4), ("crop_fraction", 1.0),
     ("tracker", "botsort.yaml"), ("tracker", "tracktrack.yaml"), ("cls_remap", True), ("channels_last", None),
     ("distill_model", None), ("dis", 6.0), ("dlog", 1.0), ("dgrad", 0.5), ("dlam", 1.0), ("cfg", None),
 )  # fmt: skip

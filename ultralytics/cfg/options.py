@@ -12,13 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, NamedTuple, get_type_hints
 
-from ultralytics.cfg.migrate import ALWAYS_OFF, NO_EFFECT, RENAMED, RETIRED, has_no_effect
+from ultralytics.cfg.family import DEFAULT_CFG_PATH, Family, default_values, default_yaml, is_by_family, of_family
+from ultralytics.cfg.migrate import ALWAYS_OFF, RENAMED, RETIRED, has_no_effect
 from ultralytics.cfg.plain_data import key_at, read_yaml
 from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf, check_value
-from ultralytics.utils import LOGGER, PACKAGE_ROOT, setup_logging
+from ultralytics.utils import LOGGER, setup_logging
 from ultralytics.utils.errors import OptionError, nearest
 
-DEFAULT_CFG_PATH = PACKAGE_ROOT / "cfg" / "default.yaml"
 MODES = ("train", "val", "predict", "export")
 GENERAL = ("task", "mode", "model", "verbose", "project", "name")  # may be given in every mode
 AUGMENTED = {"official": ("dense", "close_mosaic", "fliplr"), "none": ("dense",)}  # options that these pipelines read
@@ -78,9 +78,9 @@ class Options:
     amp: bool
     fraction: Annotated[float, Range(0, 1, open_low=True)]
     freeze: Annotated[int | str | list[int] | list[str] | None, Range(0)]
-    multi_scale: bool
+    multi_scale: Annotated[bool | float, Range(0, 1, open_high=True)]
     sync_bn: bool
-    rect: bool
+    rect: bool | None
     val: bool
     # Decoder
     queries: Annotated[int | None, Range(1)]
@@ -93,12 +93,18 @@ class Options:
     momentum: Decay
     weight_decay: Gain
     warmup_iters: Count
+    warmup_epochs: Gain
+    warmup_momentum: Decay
+    warmup_bias_lr: Gain
     backbone_lr_ratio: Annotated[float | None, Range(0, 10, open_low=True)]
     clip_grad: Gain
     ema_decay: Decay
     ema_warmup: Positive
     nbs: Positive
     # Loss
+    box: Gain
+    cls: Gain
+    dfl: Gain
     loss_cls: Gain
     loss_bbox: Gain
     loss_giou: Gain
@@ -128,6 +134,9 @@ class Options:
     split: Annotated[str, OneOf("train", "val", "test")]
     conf: Annotated[float | None, Range(0, 1)]
     one_class_per_query: bool | None
+    iou: Probability
+    agnostic_nms: bool
+    end2end: bool | None
     save_json: bool
     coco_eval: bool
     # Prediction
@@ -176,7 +185,7 @@ class Options:
     def __setattr__(self, key: str, value: object) -> None:
         if "_frozen" not in self.__dict__:
             super().__setattr__(key, value)
-        elif NO_EFFECT.get(key, ...) != value:
+        elif value != getattr(self, key, ...):  # published trainers assign what is so already
             raise FrozenInstanceError(f"{key}: options are read-only; write args = args.replace({key}={value!r})")
 
     @property
@@ -199,19 +208,16 @@ def option_types() -> Mapping[str, object]:
     return get_type_hints(Options, include_extras=True)
 
 
-@cache
-def default_values() -> Mapping[str, object]:
-    """Return the values of default.yaml."""
-    return read_yaml(DEFAULT_CFG_PATH)
-
-
 ConfigLike = str | Path | Mapping[str, object] | Options | None
 
 
-def get_cfg(cfg: ConfigLike = None, overrides: Mapping[str, object] | None = None) -> Options:
+def get_cfg(
+    cfg: ConfigLike = None, overrides: Mapping[str, object] | None = None, *, family: Family | None = None
+) -> Options:
     """Resolve options from default.yaml, then `cfg` (a YAML file, mapping or Options), then `overrides`.
 
-    `overrides` may contain a file as `cfg`. Raises OptionError for an unknown option, or a wrong type or range.
+    `overrides` may contain a file as `cfg`. Raises OptionError for an unknown option, a wrong type or range, or one
+    that the family refuses.
 
     Examples:
         >>> options = get_cfg(overrides={"epochs": 12, "device": [0, 1]})
@@ -223,15 +229,21 @@ def get_cfg(cfg: ConfigLike = None, overrides: Mapping[str, object] | None = Non
     """
     given = dict(overrides or {})
     base = given.pop("cfg", None) or cfg
-    values = base.to_dict() if isinstance(base, Options) else {**default_values(), **read_options(base)}
-    return Options(**{**values, **check_options(given)})
+    before = base.to_dict() if isinstance(base, Options) else read_options(base)
+    values = {**default_values(family), **before, **check_options(given)}
+    values = {key: of_family(key, value, family) for key, value in values.items()}
+    if family:
+        family.check(values, base if isinstance(base, (str, Path)) else None)
+    return Options(**values)
 
 
-def resolve_options(cfg: ConfigLike, overrides: Mapping[str, object] | None, mode: str) -> Options:
+def resolve_options(
+    cfg: ConfigLike, overrides: Mapping[str, object] | None, mode: str, family: Family | None = None
+) -> Options:
     """Resolve the arguments of a trainer, validator, predictor or exporter. `Options` are returned unchanged."""
     if isinstance(cfg, Options):
         return cfg
-    options = get_cfg(cfg, {**(overrides or {}), "mode": mode})
+    options = get_cfg(cfg, {**(overrides or {}), "mode": mode}, family=family)
     setup_logging(options.verbose)
     return options
 
@@ -254,18 +266,18 @@ def describe_options() -> Iterator[OptionRow]:
     for line in text.splitlines():
         if section := re.fullmatch(rf"# (.+) {modes} -+", line):
             title, shared = section.groups()
-        elif option := re.fullmatch(rf"(\w+): (\S+) +# (?:{modes} )?(.+)", line):
+        elif option := re.fullmatch(rf"(\w+): (\{{.*?\}}|\S+) +# (?:{modes} )?(.+)", line):
             name, default, own, meaning = option.groups()
             yield OptionRow(title, name, default, tuple((own or shared).split(", ")), meaning)
 
 
-def unread_options(options: Options, given: Mapping[str, object]) -> str:
+def unread_options(options: Options, given: Mapping[str, object], family: Family | None = None) -> str:
     """Return what to log about the given options that the mode does not read; or ''.
 
     Options at their default are not listed, nor are augmentations that are off.
     """
     changed = {name: value for name in given if name in option_types() and name not in GENERAL
-               and (value := getattr(options, name)) != default_values()[name]}  # fmt: skip
+               and (value := getattr(options, name)) != default_values(family)[name]}  # fmt: skip
     rows = [row for row in describe_options() if row.name in changed]
     parts = [row.name for row in rows if options.mode not in row.modes]
     if options.mode == "train" and options.augmentation in AUGMENTED:
@@ -295,11 +307,12 @@ def read_options(source: str | Path | Mapping[str, object] | None) -> dict[str, 
 def merge_file(given: Mapping[str, object]) -> dict[str, object]:
     """Return `given` with the options of its file `cfg`, if any, in place of that name; others have priority.
 
-    A null in a file is a default copied by `yolo copy-cfg`, not a choice of the user.
+    A null, or the defaults of all families, is copied by `yolo copy-cfg`, not a choice of the user.
     """
     given = dict(given)
-    from_file = {key: value for key, value in read_options(given.pop("cfg", None)).items() if value is not None}
-    return {**from_file, **given}
+    from_file = read_options(given.pop("cfg", None)).items()
+    chosen = {k: v for k, v in from_file if v is not None and not (is_by_family(k, v) and v == default_yaml()[k])}
+    return {**chosen, **given}
 
 
 def check_options(given: Mapping[str, object], where: str = "", file: str | Path | None = None) -> dict[str, object]:
@@ -308,7 +321,10 @@ def check_options(given: Mapping[str, object], where: str = "", file: str | Path
     for key, value in given.items():
         try:
             check_key(str(key))
-            checked[key] = check_value(key, value, option_types()[key])
+            if is_by_family(key, value):
+                checked[key] = {name: check_value(key, item, option_types()[key]) for name, item in value.items()}
+            else:
+                checked[key] = check_value(key, value, option_types()[key])
         except OptionError as error:
             raise OptionError(f"{f'{key_at(file, key)}: ' if file else where}{error}") from None
     return checked

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics.cfg.family import Family, default_values, of_family
 from ultralytics.cfg.model_yaml import KEYS, SECTIONS, SETTINGS
-from ultralytics.cfg.options import Options, check_options, default_values, get_cfg
+from ultralytics.cfg.options import Options, check_options, get_cfg
 from ultralytics.engine.trust import build_recorded, recorded_data
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats import find_format
@@ -230,7 +231,9 @@ def resume_device(options: Options) -> str | None:
     return (checkpoint.get("options") or {}).get("device")
 
 
-def resume_options(checkpoint: Mapping[str, Any], path: Path, given: Mapping[str, object]) -> Options:
+def resume_options(
+    checkpoint: Mapping[str, Any], path: Path, given: Mapping[str, object], family: Family | None = None
+) -> Options:
     """Return the options of the run in `checkpoint`, updated by those of `given` (by the user) that may change."""
     saved = checkpoint.get("options")
     if not saved or (checkpoint.get("optimizer") is None and not checkpoint.get("finished")):
@@ -240,8 +243,9 @@ def resume_options(checkpoint: Mapping[str, Any], path: Path, given: Mapping[str
     moments = (checkpoint["optimizer"] or {"state": {}}).get("state")
     if not isinstance(moments, dict) or not all(isinstance(values, dict) for values in moments.values()):
         raise WeightsError(f"{path}: damaged: the state of the optimizer is not a table of tensors by parameter.")
-    before = get_cfg(check_options({**saved, "resume_changed": False}, f"{path}: "))
-    options = before.replace(**{key: value for key, value in given.items() if key not in NOT_COMPARED})
+    before = get_cfg(check_options({**saved, "resume_changed": False}, f"{path}: "), family=family)
+    changes = {key: of_family(key, value, family) for key, value in given.items() if key not in NOT_COMPARED}
+    options = before.replace(**changes)
     options = options.replace(trust=bool(given.get("trust")))
     if not options.trust:
         changes = {"modules": given.get("modules")}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ultralytics.cfg.family import Family
 from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.cfg.options import Options, check_options, get_cfg, merge_file, unread_options
 from ultralytics.engine import checkpoint as checkpoints
@@ -60,6 +61,7 @@ class Model(CallbacksMixin):
     """
 
     task = "detect"
+    family: Family
     network_class: type[DetectionModel]
     trainer_class: type[BaseTrainer]
     validator_class: type[BaseValidator]
@@ -363,9 +365,11 @@ class Model(CallbacksMixin):
         own = {"modules": self.modules, "trust": self.trust or None, **fixed}
         own = {key: value for key, value in own.items() if value is not None and (key in fixed or key not in given)}
         data = None if "data" in given else inherited.pop("data", None)
-        options = get_cfg(overrides={**check_options(inherited, f"{self.source}: "), **given, **own, "mode": mode})
+        options = get_cfg(
+            overrides={**check_options(inherited, f"{self.source}: "), **given, **own, "mode": mode}, family=self.family
+        )
         setup_logging(options.verbose)
-        if unread := unread_options(options, given):
+        if unread := unread_options(options, given, self.family):
             LOGGER.warning(unread)
         self.modules, self.trust = options.modules, options.trust
         if data is not None and (mode == "val" or options.int8):

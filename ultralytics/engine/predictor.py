@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ultralytics.cfg.family import Family
 from ultralytics.cfg.options import ConfigLike, Options, resolve_options
 from ultralytics.data.images import stretch
 from ultralytics.data.loaders import Source, load_source
@@ -109,13 +110,14 @@ class BasePredictor(CallbacksMixin):
         _callbacks: functions for the on_predict_... events.
     """
 
+    family: Family | None = None
     network_class: type[DetectionModel] = DetectionModel  # built from the file in the option `model`
 
     def __init__(
         self, cfg: ConfigLike = None, overrides: Mapping[str, object] | None = None,
         _callbacks: Callbacks | Mapping[str, Callback] | None = None,
     ) -> None:  # fmt: skip
-        self.args = args = resolve_options(cfg, overrides, "predict")
+        self.args = args = resolve_options(cfg, overrides, "predict", self.family)
         if args.embed and args.visualize:
             raise OptionError("embed and visualize: use one of them per run")
         self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.cfg.options import ConfigLike, default_values, resolve_options
+from ultralytics.cfg.family import Family, default_values
+from ultralytics.cfg.options import ConfigLike, resolve_options
 from ultralytics.data.build import EpochLoader, build_dataloader, build_dataset
 from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.dataset_yaml import load_dataset_config
@@ -47,10 +48,11 @@ STRIDE = 32  # image sides are multiples of it
 Paths = str | Path | Iterable[Path]
 
 
-def multi_scale_sides(imgsz: int) -> range:
-    """Return the image sides of `multi_scale` in pixels: multiples of STRIDE from 0.75 to 1.25 of `imgsz`."""
-    steps = imgsz // STRIDE
-    return range(math.ceil(steps * 0.75) * STRIDE, math.floor(steps * 1.25) * STRIDE + 1, STRIDE)
+def multi_scale_sides(imgsz: int, multi_scale: bool | float = True) -> range:
+    """Return the image sides of `multi_scale` in pixels: multiples of STRIDE from 0.75 to 1.25 of `imgsz` for True."""
+    share, steps = 0.25 if multi_scale is True else multi_scale, imgsz // STRIDE
+    smallest = max(math.ceil(steps * (1 - share)), 1)
+    return range(smallest * STRIDE, math.floor(steps * (1 + share)) * STRIDE + 1, STRIDE)
 
 
 def warn_if_busy() -> None:
@@ -74,6 +76,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         model: a network to continue from, instead of a new one.
     """
 
+    family: Family | None = None
     loss_names: tuple[str, ...] = ()
     model_class: type[DetectionModel]
     validator_class: type[BaseValidator]
@@ -86,13 +89,14 @@ class TrainerSetup(TrainState, CallbacksMixin):
         *,
         model: nn.Module | None = None,
     ) -> None:
-        options = resolve_options(cfg, overrides, "train")
+        options = resolve_options(cfg, overrides, "train", self.family)
         self.checkpoint: dict | None = None  # to resume from, until it is loaded
         if options.resume:
             path, self.checkpoint = checkpoints.find_checkpoint(checkpoints.resume_path(options))
-            defaults = default_values()
+            defaults = default_values(self.family)
             changed = {key: value for key, value in options.to_dict().items() if value != defaults[key]}
-            options = checkpoints.resume_options(self.checkpoint, path, changed if overrides is None else overrides)
+            given = changed if overrides is None else overrides
+            options = checkpoints.resume_options(self.checkpoint, path, given, self.family)
         super().__init__(options)
         if options.resume and path.parent.name == "weights":  # continue in the same run folder
             self.save_dir = path.parent.parent
@@ -130,7 +134,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         if self.args.accelerate:
             for_training(self.model)
         if is_auto_batch:
-            side = multi_scale_sides(self.args.imgsz)[-1] if self.args.multi_scale else self.args.imgsz
+            side = multi_scale_sides(self.args.imgsz, self.args.multi_scale)[-1]
             batch = measured_batch(self.model, self.train_loader.dataset, self.device, self.dtype, side)
             self.args = self.args.replace(batch=batch)
             self.train_loader, self.val_loader = self.build_loaders()
@@ -249,9 +253,9 @@ class TrainerSetup(TrainState, CallbacksMixin):
 
     def disable_multi_scale_if_fixed(self, model: nn.Module) -> None:
         """Turn `multi_scale` off for a network that accepts images of one size only, with a warning."""
-        sides = multi_scale_sides(self.args.imgsz)
+        sides = multi_scale_sides(self.args.imgsz, self.args.multi_scale)
         try:
-            for side in {sides[0], sides[-1]} - {self.args.imgsz} if self.args.multi_scale else ():
+            for side in {sides[0], sides[-1]} - {self.args.imgsz}:
                 run_copy(model, side, lambda twin, image: twin(image))
         except ModelConfigError as error:
             LOGGER.warning(f"multi_scale: turned off, as the network does not accept images of {side} px: {error}")

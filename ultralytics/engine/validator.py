@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ultralytics.cfg.family import Family
 from ultralytics.cfg.options import ConfigLike, resolve_options
 from ultralytics.data.build import build_dataloader, build_dataset
 from ultralytics.data.dataset_yaml import load_dataset_config
@@ -48,13 +49,14 @@ class BaseValidator(CallbacksMixin):
         predictions: entries of predictions.json, with the options save_json or coco_eval.
     """
 
+    family: Family | None = None
     network_class: type[DetectionModel] = DetectionModel  # built from the file in the option `model`
 
     def __init__(
         self, dataloader: Any = None, save_dir: Path | None = None, args: ConfigLike = None,
         _callbacks: Callbacks | Mapping[str, Callback] | None = None,
     ) -> None:  # fmt: skip
-        self.args = args = resolve_options(args, None, "val")
+        self.args = args = resolve_options(args, None, "val", self.family)
         if save_dir is not None:
             self.save_dir = Path(save_dir)
         self.dataloader = dataloader

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics.engine.model import Model
-from ultralytics.models.rtdetr.predict import RTDETRPredictor, RTDETRValidator
+from ultralytics.models.rtdetr.predict import FAMILY, RTDETRPredictor, RTDETRValidator
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class RTDETR(Model):
         ('0', 80)
     """
 
-    network_class = RTDETRDetectionModel
+    network_class, family = RTDETRDetectionModel, FAMILY
     validator_class = RTDETRValidator
     predictor_class = RTDETRPredictor
 

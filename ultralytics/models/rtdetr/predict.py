@@ -5,12 +5,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ultralytics.cfg.family import Family
 from ultralytics.data.streams import Frame
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.ops import xywh2xyxy
+
+FAMILY = Family(
+    "RT-DETR",
+    {
+        "it predicts a set and needs no NMS. For fewer boxes raise conf or lower max_det": "iou agnostic_nms end2end",
+        "it is a loss weight of YOLO. Use loss_cls, loss_bbox and loss_giou": "box cls dfl",
+        "it warms up the learning rate by steps. Use warmup_iters": "warmup_epochs warmup_momentum warmup_bias_lr",
+        "it resizes every image to a square of imgsz, in training and validation": "rect",
+    },
+)
 
 
 def select_detections(
@@ -57,7 +68,7 @@ def select_detections(
 class RTDETRPredictor(BasePredictor):
     """Predictor of RT-DETR models, whose output is (y (B, queries, 4 + nc), extras)."""
 
-    network_class = RTDETRDetectionModel
+    network_class, family = RTDETRDetectionModel, FAMILY
 
     def postprocess(self, outputs: tuple[Tensor, object], frames: list[Frame]) -> list[Results]:
         """Select the best class of each query, by default, as boxes in pixels of each frame, not clipped."""
@@ -84,7 +95,7 @@ class RTDETRValidator(BaseValidator):
         >>> metrics = RTDETR("rtdetr-r18.yaml").val(ConfidentValidator, data="shapes.yaml")  # doctest: +SKIP
     """
 
-    network_class = RTDETRDetectionModel
+    network_class, family = RTDETRDetectionModel, FAMILY
 
     def postprocess(self, outputs: tuple[Tensor, object], batch: dict) -> list[Tensor]:
         """Select the best (query, class) pairs of each image, boxes in pixels of the network input, not clipped.

@@ -8,7 +8,7 @@ from ultralytics.data.dataset_yaml import DATASET_YAMLS
 from ultralytics.data.recommend import recommend_options
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.losses.detr import LOSS_MAP
-from ultralytics.models.rtdetr.predict import RTDETRValidator
+from ultralytics.models.rtdetr.predict import FAMILY, RTDETRValidator
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils import LOGGER
 
@@ -28,7 +28,7 @@ class RTDETRTrainer(BaseTrainer):
     """
 
     loss_names = tuple(term.logged for term in LOSS_MAP.values())
-    model_class = RTDETRDetectionModel
+    model_class, family = RTDETRDetectionModel, FAMILY
     validator_class = RTDETRValidator
 
     def model_settings(self) -> dict[str, Any]:
