@@ -48,7 +48,7 @@ def weights(tmp_path, request) -> tuple[Path, Path]:
     RTDETR(tmp_path / "small.yaml").save(tmp_path / "small.pt")
     from ultralytics.nn import registry
 
-    registry.import_folder.cache_clear()
+    registry.forget_folders()
     return tmp_path / "small.pt", folder
 
 

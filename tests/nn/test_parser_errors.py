@@ -85,7 +85,7 @@ ROWS = [
     ("- [-1, 1, Tokens, []]", ["layer 5 Tokens: returns shapes [(1, 1600, 32)]", "only the last row"]),
     ("- [-1, 1, DeepMismatch, []]", ["DeepMismatch fails", "to have 32 channels, but got 16", "(Faulty.py, line "]),
     ("- [-1, 1, StatesWrong, []]", ["its plan states outputs of (32,) channels, its forward gives [(8, 40, 40)]"]),
-    ("- [-1, 1, Rearranged, []]", ["Needs.py defines it but was not imported", "pip install package_nobody_has"]),
+    ("- [-1, 1, Rearranged, []]", ["Needs.py, line 1: 'rearrange'", "pip install package_nobody_has"]),
     (
         "- [-1, 1, Syntax, []]",
         ["Syntax.py defines it but was not imported: SyntaxError: expected ':' (Syntax.py, line 4)"],

@@ -22,7 +22,7 @@ from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module, why_missing
 from ultralytics.nn.signatures import MIN_CHANNELS, candidates, decorator, kernel_size, show_call, without_pretrained
-from ultralytics.utils.errors import ModelConfigError, counted, did_you_mean
+from ultralytics.utils.errors import ModelConfigError, UserError, counted, did_you_mean
 from ultralytics.utils.files import first_line
 from ultralytics.utils.flops import Shape, output_shapes, takes_each_map
 
@@ -319,7 +319,7 @@ def _channels_advice(args: tuple[Any, ...], context: RowContext, *, surplus: boo
 
 def _reason(error: Exception) -> str:
     """Return the text of an error of a constructor, with the values of the arguments that torch only names."""
-    if isinstance(error, ModelConfigError):
+    if isinstance(error, UserError):
         return str(error)
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     names = dict.fromkeys(re.findall(r"[a-z]\w+", str(error)))

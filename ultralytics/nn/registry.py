@@ -5,12 +5,10 @@ A folder becomes a package below `ultralytics.nn` when a model is built, so that
 """
 
 import ast
-import hashlib
-import importlib.util
+import importlib
 import inspect
 import io
 import os
-import re
 import sys
 import traceback
 import warnings
@@ -24,14 +22,20 @@ from typing import Any
 
 from torch import nn
 
+from ultralytics.nn.forks.module_folders import (
+    ADDMODULES,
+    expand_fork,
+    is_core,
+    make_package,
+    names_in_text,
+    public_names,
+)
 from ultralytics.nn.plans import PlanFunction
-from ultralytics.utils import LOGGER, PACKAGE_ROOT
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
 from ultralytics.utils.files import list_files, real_path
 
-ADDMODULES = PACKAGE_ROOT / "nn" / "Addmodules"
 VARIABLE = "ULTRALYTICS_MODULES"  # environment variable with further module folders, separated as in PATH
-PARENT = __name__.rpartition(".")[0]  # package below which module folders are imported
 # Names that forks import from the published package: a row that uses one means ours, not the folder's.
 PUBLISHED = frozenset({
     "AIFI", "C1", "C2", "C2f", "C3", "C3Ghost", "C3TR", "C3x", "Bottleneck", "BottleneckCSP", "Concat", "Conv",
@@ -110,19 +114,23 @@ def resolve_module(name: str, folders: Sequence[Path] | None = None) -> Register
     """Return the module that a row names: `Class`, `file.Class`, or `nn.Class` for a layer of torch.
 
     Folders are searched in their order. Registered modules come before unregistered ones, except that a folder's own
-    class replaces ours if the folder's `__init__.py` imports it and the published package has no such name. Raise
-    ModelConfigError if no module has this name, or several files define it.
+    class replaces ours if the folder's `__init__.py` imports it and the published package has no such name. A fork's
+    files of the published package are searched after ours. Raise ModelConfigError if no module has this name, or
+    several files define it.
     """
-    if name.startswith(("nn.", "torch.nn.")):
-        layer = getattr(nn, name.rpartition(".")[2], None)
+    library = name.rpartition(".")[0].removeprefix("torch.")
+    if library in ("nn", "torchvision.ops"):
+        source = nn if library == "nn" else importlib.import_module(library)
+        layer = getattr(source, name.rpartition(".")[2], None)
         if not (inspect.isclass(layer) and issubclass(layer, nn.Module)):
-            raise ModelConfigError(f"torch.nn has no layer {name!r}{did_you_mean(name[3:], dir(nn))}")
-        return RegisteredModule(name, layer, None, "torch.nn")
+            near = did_you_mean(name.rpartition(".")[2], dir(source))
+            raise ModelConfigError(f"{source.__name__} has no layer {name!r}{near}")
+        return RegisteredModule(name, layer, None, source.__name__)
     folders = module_folders() if folders is None else folders
     imported = [import_folder(path) for path in folders]
     registered = next((f.registered[name] for f in imported if name in f.registered), REGISTRY.get(name))
     if registered is not None and not registered.overridable:
-        found = (_replacement(registered, folder) for folder in imported)
+        found = (_replacement(registered, import_folder(path)) for path in folders if not is_core(path))
     else:
         found = (_definition(name, folder) for folder in imported)
     if module := next(filter(None, found), registered):
@@ -139,7 +147,7 @@ def resolve_module(name: str, folders: Sequence[Path] | None = None) -> Register
 class Folder:
     """An imported module folder."""
 
-    package: ModuleType  # the package of its files; has the names that its `__init__.py` imports
+    package: ModuleType  # the package of its files; has the names that its `__init__.py` imports, and `missing_reasons`
     registered: dict[str, RegisteredModule] = field(default_factory=dict)  # those of `nn/Addmodules` are in REGISTRY
     definitions: dict[str, list[RegisteredModule]] = field(default_factory=dict)  # by name, one for each file
     failures: dict[Path, str] = field(default_factory=dict)  # files that could not be imported, with the reason
@@ -155,13 +163,13 @@ def module_folders(extra: Sequence[str | Path] = ()) -> tuple[Path, ...]:
             raise ModelConfigError(
                 f"{path} is not a folder; check modules=, `modules:` in the model file and ${VARIABLE}"
             )
-    return tuple(dict.fromkeys([*folders, ADDMODULES]))
+    return tuple(dict.fromkeys([*(inner for folder in folders for inner in expand_fork(folder)), ADDMODULES]))
 
 
 @cache
 def import_folder(path: Path) -> Folder:
     """Import every file of a folder once, without what it prints; log and skip files that cannot be imported."""
-    folder = Folder(_make_package(path))
+    folder = Folder(make_package(path))
     if path != ADDMODULES:
         import_folder(ADDMODULES)  # first: its modules are registered for all models
         REGISTRY.local = folder.registered
@@ -171,15 +179,33 @@ def import_folder(path: Path) -> Folder:
         REGISTRY.local = None
     for file, reason in folder.failures.items():
         LOGGER.warning(f"{file}: not imported: {reason}")
+    if folder.package.missing_reasons:
+        names = ", ".join(dict.fromkeys(name for _, name in folder.package.missing_reasons))
+        LOGGER.warning(f"{path}: its files import names that are missing here; what uses one of them fails: {names}")
     return folder
 
 
+def forget_folders() -> None:
+    """Import module folders again when they are used next, after a file was added or changed."""
+    import_folder.cache_clear()
+    make_package.cache_clear()
+
+
+def missing_names(folders: Sequence[Path]) -> list[str]:
+    """Return file, line, name and remedy of each name that the folders' files import and that does not exist here."""
+    return [reason for path in folders for reason in import_folder(path).package.missing_reasons.values()]
+
+
 def why_missing(name: str, folders: Sequence[Path]) -> str:
-    """Return `; FILE defines it but was not imported: REASON`, or '' if no such file defines the name."""
-    for path in folders:
-        for file, reason in import_folder(path).failures.items():
-            if name.rpartition(".")[2] in _names_in_text(file):
+    """Return which file defines a name but was not imported, or imports it in vain, with the reason; or ''."""
+    bare = name.rpartition(".")[2]
+    for folder in map(import_folder, folders):
+        for file, reason in folder.failures.items():
+            if bare in names_in_text(file):
                 return f"; {file} defines it but was not imported: {reason}"
+        for (_, missing), reason in folder.package.missing_reasons.items():
+            if missing == bare:
+                return f"; {reason}"
     return ""
 
 
@@ -215,7 +241,7 @@ def _replacement(ours: RegisteredModule, folder: Folder) -> RegisteredModule | N
     if name in PUBLISHED:
         return None
     for file in folder.gathered & folder.failures.keys() if imported is None else ():
-        if name in _names_in_text(file, exported=True):
+        if name in names_in_text(file, exported=True):
             raise ModelConfigError(f"module {name!r}: {file} was not imported: {folder.failures[file]}")
     return imported
 
@@ -223,24 +249,6 @@ def _replacement(ours: RegisteredModule, folder: Folder) -> RegisteredModule | N
 def _defined_twice(name: str, *found: RegisteredModule) -> ModelConfigError:
     files = " and ".join(module.origin for module in found)
     return ModelConfigError(f"module {name!r} is defined twice: {files}; rename one, or write FILE.{name} in the row")
-
-
-def _make_package(path: Path) -> ModuleType:
-    """Create an empty package for a folder. Its `__init__.py` is not run, since it may import files that fail."""
-    name = f"{PARENT}.{path.name}"
-    if path == ADDMODULES and name in sys.modules:
-        return sys.modules[name]
-    is_name = path.name.isidentifier()
-    present = importlib.util.find_spec(name) if is_name and path != ADDMODULES else None
-    if not is_name or (present and list(present.submodule_search_locations or ()) != [str(path)]):
-        digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
-        name = f"{PARENT}.{re.sub(r'[^a-zA-Z0-9]', '_', path.name)}_{digest}"
-    for old in [module for module in sys.modules if f"{module}.".startswith(f"{name}.")]:
-        del sys.modules[old]  # imported before a file was added
-    spec = importlib.util.spec_from_file_location(name, path / "__init__.py", submodule_search_locations=[str(path)])
-    package = sys.modules[name] = importlib.util.module_from_spec(spec)
-    setattr(sys.modules[PARENT], name.rpartition(".")[2], package)
-    return package
 
 
 def _import_files(folder: Folder, path: Path) -> None:
@@ -259,33 +267,18 @@ def _import_files(folder: Folder, path: Path) -> None:
 
 
 def _import_all(folder: Folder, files: Sequence[Path]) -> dict[Path, ModuleType]:
-    """Import files. A file that star-imports one that fails is imported without the names of that one.
-
-    Backbones of forks gather blocks from many files, and need the packages of few.
-    """
-    modules, empty = {}, []
-    pending, before = list(files), None
-    while pending != before:
-        before, pending = pending, []
-        for file in before:
-            name = f"{folder.package.__name__}.{file.stem}"
-            try:
-                with redirect_stdout(io.StringIO()), warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    modules[file] = importlib.import_module(name)
-                folder.failures.pop(file, None)
-            except ModelConfigError:
-                raise  # two modules of one name: the message names the files
-            except (Exception, SystemExit) as error:  # a user's file may fail in any way; it is reported
-                origin, reason = _explain(error, file)
-                folder.failures.setdefault(file, reason)  # the first one is the cause
-                if origin == file:
-                    sys.modules[name] = ModuleType(name)
-                    empty.append(name)
-                else:
-                    pending.append(file)
-    for name in empty:
-        del sys.modules[name]
+    """Import files, and return those that could be."""
+    modules = {}
+    for file in files:
+        try:
+            with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                modules[file] = importlib.import_module(f"{folder.package.__name__}.{file.stem}")
+            folder.failures.pop(file, None)
+        except ModelConfigError:
+            raise  # two modules of one name: the message names the files
+        except (Exception, SystemExit) as error:  # a user's file may fail in any way; it is reported
+            folder.failures.setdefault(file, _explain(error, file))
     return modules
 
 
@@ -298,29 +291,16 @@ def _bind_package_names(folder: Folder, path: Path, modules: dict[Path, ModuleTy
         file = path / f"{node.module}.py"
         folder.gathered.add(file)
         for alias in node.names if file in modules else ():
-            values = vars(modules[file])
-            public = values.get("__all__") or [name for name in values if not name.startswith("_")]
-            for name in public if alias.name == "*" else [alias.name]:
-                if name in values:
-                    setattr(folder.package, alias.asname or name, values[name])
+            values = public_names(modules[file]) if alias.name == "*" else vars(modules[file])
+            for name in values if alias.name == "*" else {alias.name} & values.keys():
+                setattr(folder.package, alias.asname or name, values[name])
 
 
-def _explain(error: BaseException, file: Path) -> tuple[Path, str]:
-    """Return the file of the folder in which an import error arose, and its reason for a user."""
+def _explain(error: BaseException, file: Path) -> str:
+    """Return the reason of a failed import for a user."""
     places = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
         places.append((Path(error.filename), error.lineno))  # a file that cannot be parsed has no frame
     origin, line = next((place for place in reversed(places) if place[0].parent == file.parent), (file, None))
-    top = (getattr(error, "name", None) or PARENT).partition(".")[0]
-    if isinstance(error, ModuleNotFoundError) and top != PARENT.partition(".")[0]:
-        return origin, f"it needs the package {top!r} (pip install {top})"
     text = error.msg if isinstance(error, SyntaxError) else error
-    return origin, f"{type(error).__name__}: {text} ({origin.name}, line {line})"
-
-
-def _names_in_text(file: Path, exported: bool = False) -> set[str]:
-    """Return the classes and functions a file appears to define, or to export by `__all__`; it need not parse."""
-    text = file.read_text(encoding="utf-8", errors="replace")
-    names = set(re.findall(r"^(?:class|def)\s+(\w+)", text, re.MULTILINE))
-    listed = re.search(r"^__all__\s*=\s*[\[(](.*?)[\])]", text, re.MULTILINE | re.DOTALL)
-    return names & set(re.findall(r"\w+", listed[1])) if exported and listed else names
+    return f"{type(error).__name__}: {text} ({origin.name}, line {line})"

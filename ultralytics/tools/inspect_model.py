@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ultralytics.cfg.values import Range
+from ultralytics.nn.registry import missing_names, module_folders
 from ultralytics.nn.summary import IMAGE, Inspection, LayerRow, inspect_model, layer_report, layers_csv, shape_text
 from ultralytics.tools.common import load_network, tool_dir
 from ultralytics.utils import LOGGER
@@ -40,8 +41,11 @@ def command(
     The folder is `runs/inspect` and the model's name by default; it is numbered when taken.
     `trust` imports the module folders that the weights record; `modules` is a folder of yours.
     """
-    inspection = inspect_model(load_network(model, nc, modules, meta=True, trust=trust), check_imgsz(imgsz))
+    network = load_network(model, nc, modules, meta=True, trust=trust)
+    inspection = inspect_model(network, check_imgsz(imgsz))
     LOGGER.info(layer_report(inspection))
+    for reason in missing_names(module_folders(network.yaml.get("modules", ()))):
+        LOGGER.info(f"missing: {reason}")
     folder = tool_dir("inspect", project, name, Path(model).stem)
     write_text(folder / "layers.csv", layers_csv(inspection))
     figure = draw_graph(inspection, Path(model).stem)

@@ -1,6 +1,8 @@
-import package_nobody_has
+from package_nobody_has import rearrange
 from torch import nn
 
 
 class Rearranged(nn.Module):
-    pass
+    def __init__(self, dim):
+        super().__init__()
+        self.pattern = rearrange(dim)

@@ -3,4 +3,8 @@ from torch import nn
 
 
 class Unreachable(nn.Module):
-    pass
+    expansion = 1
+
+    def __init__(self, ch_in, ch_out):
+        super().__init__()
+        self.layer = a_package_that_nobody_has.Layer(ch_in, ch_out)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from ultralytics.cfg.plain_data import parse_yaml
 from ultralytics.cfg.values import OneOf
-from ultralytics.nn.registry import ADDMODULES, import_folder, module_folders, resolve_module
+from ultralytics.nn.registry import ADDMODULES, forget_folders, module_folders, resolve_module
 from ultralytics.utils.errors import ModelConfigError, UserError
 from ultralytics.utils.files import real_path, write_text
 
@@ -62,7 +62,7 @@ def command(module: str, kind: Annotated[str, OneOf(*KINDS)], folder: str | None
     }
     for path, template in ((file, f"{kind}.py.txt"), (model, "model.yaml.txt")):
         write_text(path, Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(values))
-    import_folder.cache_clear()  # it has a new file
+    forget_folders()  # it has a new file
     where = f" {shlex.quote(f'modules={folder}')}" if folder else ""
     print(
         f"{file} written: the module, a starting point for yours\n"

@@ -1,0 +1,1 @@
+"""Folders of module files written for other code bases: their imports, and what is missing here."""
