@@ -18,10 +18,17 @@ from torch.overrides import TorchFunctionMode
 import ultralytics.nn.modules  # noqa: F401 - registers the layers of the package
 from ultralytics.cfg.model_yaml import PYRAMID, ModelSpec, Row
 from ultralytics.cfg.plain_data import parse_literal
+from ultralytics.nn.forks.signatures import (
+    MIN_CHANNELS,
+    candidates,
+    decorator,
+    kernel_size,
+    show_call,
+    without_pretrained,
+)
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module, why_missing
-from ultralytics.nn.signatures import MIN_CHANNELS, candidates, decorator, kernel_size, show_call, without_pretrained
 from ultralytics.utils.errors import ModelConfigError, UserError, counted, did_you_mean
 from ultralytics.utils.files import first_line
 from ultralytics.utils.flops import Shape, output_shapes, takes_each_map

@@ -50,7 +50,9 @@ class RegisteredModule:
 
     name: str
     build: Callable[..., nn.Module]
-    plan: PlanFunction | None  # how its rows are read; None if it is not registered and `nn/signatures.py` infers it
+    plan: (
+        PlanFunction | None
+    )  # how its rows are read; None if it is not registered and `nn/forks/signatures.py` infers it
     origin: str  # file that defines it
     overridable: bool = False  # whether a user's file that defines the same name replaces it
 
@@ -191,9 +193,12 @@ def forget_folders() -> None:
     make_package.cache_clear()
 
 
-def missing_names(folders: Sequence[Path]) -> list[str]:
-    """Return file, line, name and remedy of each name that the folders' files import and that does not exist here."""
-    return [reason for path in folders for reason in import_folder(path).package.missing_reasons.values()]
+def missing_names() -> list[str]:
+    """Return file, line, name and remedy of each name that imported module files lack."""
+    packages = [
+        vars(module) for module in [*sys.modules.values()] if "missing_reasons" in getattr(module, "__dict__", ())
+    ]
+    return [reason for package in packages for reason in package["missing_reasons"].values()]
 
 
 def why_missing(name: str, folders: Sequence[Path]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ultralytics.cfg.values import Range
-from ultralytics.nn.registry import missing_names, module_folders
+from ultralytics.nn.registry import missing_names
 from ultralytics.nn.summary import IMAGE, Inspection, LayerRow, inspect_model, layer_report, layers_csv, shape_text
 from ultralytics.tools.common import load_network, tool_dir
 from ultralytics.utils import LOGGER
@@ -44,7 +44,7 @@ def command(
     network = load_network(model, nc, modules, meta=True, trust=trust)
     inspection = inspect_model(network, check_imgsz(imgsz))
     LOGGER.info(layer_report(inspection))
-    for reason in missing_names(module_folders(network.yaml.get("modules", ()))):
+    for reason in missing_names():
         LOGGER.info(f"missing: {reason}")
     folder = tool_dir("inspect", project, name, Path(model).stem)
     write_text(folder / "layers.csv", layers_csv(inspection))

@@ -1,1 +1,1 @@
-"""Folders of module files written for other code bases: their imports, and what is missing here."""
+"""Modules written for other code bases: imports of their folders, what is missing here, and constructor calls."""
