@@ -46,6 +46,34 @@ def test_the_last_letter_of_the_name_is_the_scale(folder):
         load_model_yaml(folder / "netx.yaml")
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "scale"),
+    [
+        ("yolov8n.yaml", "yolov8.yaml", "n"),
+        ("yolov8x-p2.yaml", "yolov8-p2.yaml", "x"),
+        ("yolo26s-p6.yaml", "yolo26-p6.yaml", "s"),
+        ("yolov8m-ghost-p2.yaml", "yolov8-ghost-p2.yaml", "m"),
+        ("yolov8l-rtdetr.yaml", "yolov8-rtdetr.yaml", "l"),
+        ("yolov10b.yaml", "yolov10b.yaml", "b"),
+        ("yolov9t.yaml", "yolov9t.yaml", None),
+        ("yolov5-p6.yaml", "yolov5-p6.yaml", "n"),  # the first, with a note
+    ],
+)
+def test_the_letter_after_the_version_is_the_scale(name, file, scale):
+    spec = load_model_yaml(name)
+    assert (spec.name, spec.source.get("scale")) == (file, scale)
+    assert bool(spec.note) == (name == "yolov5-p6.yaml")
+
+
+def test_a_file_of_that_name_is_built_at_the_scale_of_its_name(folder):
+    for name in ("yolo11s-own.yaml", "net2s.yaml"):
+        (folder / name).write_text(TEXT)
+        spec = load_model_yaml(folder / name)
+        assert spec.width == 0.5 and not spec.note
+    (folder / "yolo11s-own.yaml").write_text("scale: n\n" + TEXT)
+    assert load_model_yaml(folder / "yolo11s-own.yaml").width == 0.25  # the file decides
+
+
 def test_the_error_for_a_missing_file_suggests_the_nearest(tmp_path):
     with pytest.raises(ModelConfigError, match=r"did you mean 'rtdetr-efficientvit-m0\.yaml'"):
         find_model_yaml("rtdetr-eficientvit-m0.yaml")

@@ -43,6 +43,11 @@ PUBLISHED = frozenset({
     "HGBlock", "HGStem", "RTDETRDecoder", "RepC3", "RepConv", "ResNetLayer", "SPP", "SPPF",
 })  # fmt: skip
 
+# Published heads that are not built here; newer ones end with 26.
+OTHER_TASKS = frozenset({
+    "Classify", "Depth", "OBB", "Pose", "Segment", "SemanticSegment", "WorldDetect", "YOLOEDetect", "YOLOESegment",
+})  # fmt: skip
+
 
 @dataclass(frozen=True)
 class RegisteredModule:
@@ -137,6 +142,8 @@ def resolve_module(name: str, folders: Sequence[Path] | None = None) -> Register
         found = (_definition(name, folder) for folder in imported)
     if module := next(filter(None, found), registered):
         return module
+    if name.removesuffix("26") in OTHER_TASKS:
+        raise ModelConfigError(f"{name} is the head of another task; this package detects objects, with Detect")
     searched = (
         f"; looked in {', '.join(map(str, folders))}. Name its folder by modules=FOLDER or `modules:` in the YAML"
     )
