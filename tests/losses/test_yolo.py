@@ -9,9 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.golden.inputs import v8_loss_inputs
+from tests.golden.fill import fill
+from tests.golden.inputs import train_batch, v8_loss_inputs
 from tests.golden.losses import GOLDEN, read
+from ultralytics.losses.assigner import Matches
 from ultralytics.losses.yolo import DetectionLoss, DualAssignmentLoss
+from ultralytics.nn.tasks import DetectionModel
 
 V8, V8_NUMBERS = read("v8_loss_8.4.190")
 DUAL = json.loads((GOLDEN / "dual_loss_8.4.190.json").read_text())
@@ -43,9 +46,7 @@ def batch_of(source: dict) -> dict:
 def test_terms_gradients_and_assignment_are_those_of_the_reference(case):
     source = v8_loss_inputs(case["seed"], case["counts"], case["H"], case["W"])
     preds, criterion = raw_predictions(source, case["H"], case["W"]), DetectionLoss()
-    matches = []
-    match = criterion.assigner.match
-    criterion.assigner.match = lambda *args, **kwargs: matches.append(match(*args, **kwargs)) or matches[-1]
+    matches = record_matches(criterion)
     terms = criterion(preds, batch_of(source))
     assert tuple(terms) == criterion.loss_names == ("box_loss", "cls_loss", "dfl_loss")
     assert criterion.loss_items(terms).tolist() == pytest.approx(list(case["items"].values()), rel=1e-5)
@@ -53,11 +54,21 @@ def test_terms_gradients_and_assignment_are_those_of_the_reference(case):
     assert preds["boxes"].grad.norm().item() == pytest.approx(case["grad_norm_boxes"], rel=1e-4)
     assert preds["scores"].grad.norm().item() == pytest.approx(case["grad_norm_scores"], rel=1e-4)
 
-    expected = {name: V8_NUMBERS[f"c{case['case']}_fg_{name}"] for name in ("image_anchor", "gt", "target_score")}
-    (image, position, box, quality) = matches[0]
-    assert np.array_equal(torch.stack((image, position), 1).numpy(), expected["image_anchor"])
-    assert np.array_equal(box.numpy(), expected["gt"])
-    assert quality.numpy() == pytest.approx(expected["target_score"], rel=1e-4, abs=1e-6)
+    expected = [V8_NUMBERS[f"c{case['case']}_fg_{name}"] for name in ("image_anchor", "gt", "target_score")]
+    check_matches(matches[0], *expected)
+
+
+def record_matches(criterion: DetectionLoss) -> list[Matches]:
+    """Record what the assigner returns."""
+    matches, match = [], criterion.assigner.match
+    criterion.assigner.match = lambda *args, **kwargs: matches.append(match(*args, **kwargs)) or matches[-1]
+    return matches
+
+
+def check_matches(matches: Matches, places: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> None:
+    assert np.array_equal(torch.stack((matches.image, matches.position), 1).numpy(), places)
+    assert np.array_equal(matches.box.numpy(), boxes)
+    assert matches.quality.numpy() == pytest.approx(scores, rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize("case", DUAL["cases"], ids=lambda c: f"{c['model']}-{c['epoch']}-{c['seed']}")
@@ -78,6 +89,31 @@ def test_two_branches_have_the_terms_and_gradients_of_the_reference(case):
     for name, expected in case["grad_norms"].items():
         branch, part = name.split("_")
         assert preds[branch][part].grad.norm().item() == pytest.approx(expected, rel=1e-4), name
+
+
+def test_loss_and_gradients_of_a_whole_model_are_those_of_the_reference():
+    expected, numbers = read("loss_yolov8n_256x256")
+    model = fill(DetectionModel("yolov8n.yaml", nc=80), expected["gain"]).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    source = train_batch(expected["seed"], 256, 256, (5, 3))
+    model.criterion = model.init_criterion()
+    matches = record_matches(model.criterion)
+    total, items = model.loss({k: torch.from_numpy(v) for k, v in source.items()})
+    total.backward()
+    check_matches(matches[0], *(numbers[f"fg_{name}"] for name in ("image_anchor", "gt", "target_score_max")))
+    assert total.item() == pytest.approx(expected["total"], rel=1e-4)
+    assert items.tolist() == pytest.approx(list(expected["terms"].values()), rel=1e-4)
+    parameters = dict(model.named_parameters())
+    for name, norm in expected["grad_norms"].items():
+        assert parameters[name].grad.norm().item() == pytest.approx(norm, rel=1e-3), name
+    for key in (k for k in numbers.files if k.startswith("grad__")):
+        ours = parameters[key.removeprefix("grad__")].grad.flatten()
+        ours = ours[np.linspace(0, ours.numel() - 1, 64).astype(np.int64)].numpy()
+        assert np.abs(ours - numbers[key]).max() <= 1e-3 * np.abs(numbers[key]).max(), key
+    without = [name for name, p in parameters.items() if p.grad is None or not p.grad.any()]
+    assert without == [name for name in expected["params_without_gradient"] if name in parameters]
 
 
 def test_weights_of_the_branches_follow_the_epochs():
