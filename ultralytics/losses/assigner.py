@@ -111,28 +111,40 @@ class TaskAlignedAssigner(nn.Module):
         mask: Tensor,
         logits: bool,
     ) -> Matches:
-        # candidates, and their overlap and alignment
         candidate = self._contains(gt_boxes, points) & mask  # (B, n, S)
-        image, box, position = candidate.nonzero(as_tuple=True)  # each (K,)
-        iou = bbox_iou(gt_boxes[image, box], boxes[image, position], xywh=False, CIoU=True).squeeze(-1)
-        iou = iou.clamp(min=0).to(scores.dtype)
-        score = scores[image, position, labels[image, box, 0]]
-        overlap, alignment = scores.new_full(candidate.shape, -1), scores.new_zeros(candidate.shape)
-        overlap[candidate] = iou
-        alignment[candidate] = (score.sigmoid() if logits else score).pow(self.alpha) * iou.pow(self.beta)
+        (batch, n, positions), size = candidate.shape, candidate.numel()
 
-        # top-k predictions per box, then one box per prediction: the one with the highest overlap
-        chosen = candidate & _top(alignment, self.topk)
-        winner = torch.zeros_like(candidate).scatter_(1, overlap.argmax(1, keepdim=True), True)
-        chosen = torch.where(chosen.sum(1, keepdim=True) > 1, winner, chosen)
+        # overlap and alignment of the K candidates; a row is a box of an image, a place a position of an image
+        index = candidate.view(-1).nonzero().squeeze(1)  # (K,)
+        row, position = index // positions, index % positions
+        image = row // n
+        place = image * positions + position
+        iou = bbox_iou(gt_boxes.flatten(0, 1)[row], boxes[image, position], xywh=False, CIoU=True).squeeze(-1)
+        iou = iou.clamp(min=0).to(scores.dtype)
+        score = scores[image, position, labels.flatten()[row]]
+        alignment = (score.sigmoid() if logits else score).pow(self.alpha) * iou.pow(self.beta)
+
+        # top-k predictions per box
+        dense = scores.new_zeros(size).index_put((index,), alignment).view(-1, positions)  # (B * n, S)
+        best = dense.topk(min(self.topk, positions)).indices
+        chosen = candidate.new_zeros(dense.shape).scatter_(1, best, True).view(-1)[index]  # (K,)
+
+        # one box per prediction: the one with the highest overlap, the first of equal ones
+        boxes_at = row.new_zeros(batch * positions).index_add(0, place, chosen.long())
+        highest = iou.new_zeros(batch * positions).scatter_reduce(0, place, iou, "amax")
+        is_highest = iou == highest[place]
+        winner = row.new_full((batch * positions,), size).scatter_reduce(0, place[is_highest], row[is_highest], "amin")
+        chosen = torch.where(boxes_at[place] > 1, row == winner[place], chosen)
         if self.topk2 < self.topk:
-            chosen &= _top(alignment * chosen, self.topk2)
+            dense = torch.zeros_like(dense).view(-1).index_put((index,), alignment * chosen).view(-1, positions)
+            best = dense.topk(min(self.topk2, positions)).indices
+            chosen &= candidate.new_zeros(dense.shape).scatter_(1, best, True).view(-1)[index]
 
         # soft targets: alignment relative to the highest of the box, times the highest overlap of the box
-        alignment, overlap = alignment * chosen, overlap * chosen
-        quality = alignment * overlap.amax(-1, True) / (alignment.amax(-1, True) + self.eps)  # (B, n, S)
-        image, position, box = chosen.transpose(1, 2).nonzero(as_tuple=True)
-        return Matches(image, position, box, quality[image, box, position])
+        place, order = place[chosen].sort()
+        image, position, row, iou, alignment = (x[chosen][order] for x in (image, position, row, iou, alignment))
+        top_iou, top_alignment = (x.new_zeros(batch * n).scatter_reduce(0, row, x, "amax") for x in (iou, alignment))
+        return Matches(image, position, row % n, alignment * top_iou[row] / (top_alignment[row] + self.eps))
 
     def _contains(self, gt_boxes: Tensor, points: Tensor) -> Tensor:
         """Check which anchor points are inside which box: (B, n, 4), (S, 2) -> (B, n, S)."""
@@ -141,12 +153,6 @@ class TaskAlignedAssigner(nn.Module):
         left, top, right, bottom = xywh2xyxy(torch.cat((center, size), -1)).split(1, -1)  # each (B, n, 1)
         (x, y), eps = points.unbind(-1), self.eps
         return (x > left + eps) & (x < right - eps) & (y > top + eps) & (y < bottom - eps)
-
-
-def _top(alignment: Tensor, k: int) -> Tensor:
-    """Return which k predictions of each box have the highest alignment: (B, n, S) -> bool (B, n, S)."""
-    best = alignment.topk(min(k, alignment.shape[-1]), -1).indices
-    return torch.zeros_like(alignment, dtype=torch.bool).scatter_(-1, best, True)
 
 
 def pad_targets(cls: Tensor, boxes: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
