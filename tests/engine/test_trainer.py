@@ -51,6 +51,21 @@ def test_files_of_a_run(tmp_path):
     assert last["model"]["model.0.0.weight"].dtype == torch.float32
 
 
+def test_modules_that_change_with_the_epoch_are_set_before_each(tmp_path):
+    seen = []
+
+    class Scheduled(TinyTrainer):
+        def build_model(self):
+            model = super().build_model()
+            model.model[1].set_epoch = lambda *epoch: seen.append(epoch)
+            return model
+
+    trainer = run(tmp_path, trainer=Scheduled, epochs=2, patience=0)
+    given = {"resume": str(trainer.last), "epochs": 4, "resume_changed": True}
+    Scheduled(tiny_options(tmp_path, **given), overrides=given).train()
+    assert seen == [(0, 2), (1, 2), (2, 4), (3, 4)]
+
+
 @pytest.mark.parametrize("changes", [{}, {"nbs": 4}, {"cos_lr": True, "lrf": 0.1, "multi_scale": True, "imgsz": 64}])
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 8])
 def test_resume_after_interruption_is_bit_exact(tmp_path, stop_after, changes):

@@ -85,6 +85,9 @@ class BaseTrainer(TrainerSetup):
         """Train the remaining batches of an epoch. Raises NonFinite."""
         self.callbacks.run("on_train_epoch_start", self)
         self.model.train()
+        for module in self.model.modules():  # a loss, or a layer, that changes with the epoch
+            if hasattr(module, "set_epoch"):
+                module.set_epoch(self.epoch, self.epochs)
         check_ddp_params(self.ddp_model)
         for norm in self.frozen_norms:
             if not any(p.requires_grad for p in norm.parameters()):  # a callback may have unfrozen it

@@ -41,4 +41,5 @@ class Head(Protocol):
         H, W), cls (N, 1), bboxes (N, 4) cx, cy, w, h in 0..1, batch_idx (N,). It returns a mapping of terms, multiplied
         by their gains. `loss_names` are the logged terms, and `loss_items(terms)` their values, detached. With
         `sums_images` the loss is the sum of the terms times B, and is not divided by the number of accumulated batches.
+        A loss that changes with the epoch has `set_epoch(epoch, epochs)`, called before each; the first is 0.
         """
