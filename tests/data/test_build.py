@@ -42,7 +42,7 @@ def test_nothing_to_train_on(build, small_set):
 def test_rectangular_batches_scale_back_to_the_images(build, small_set):
     for i, (height, width) in enumerate([(40, 20), (20, 40), (30, 30), (10, 40), (30, 40), (40, 30)]):
         cv2.imwrite(str(small_set / "images" / f"{i:03}.jpg"), np.full((height, width, 3), 200, np.uint8))
-    dataset = build(resize="letterbox", rect=True, stride=16, batch=2)
+    dataset = build(resize="letterbox", rect=True, stride=16)
     loader = list(build_dataloader(dataset, batch=2, workers=0, shuffle=False))
     assert [Path(file).stem for batch in loader for file in batch["im_file"]] == [
         "003",
@@ -65,6 +65,8 @@ def test_rectangular_batches_scale_back_to_the_images(build, small_set):
 
 
 def test_squares_of_letterboxed_images(build):
+    for options in ({"resize": "stretch"}, {"resize": "letterbox", "training": True}):
+        assert build(rect=True, **options)[0]["img"].shape == (3, 64, 64)
     for options in ({}, {"training": True, "augmentation": "none"}, {"cache": "ram"}):
         item = build(resize="letterbox", **options)[0]
         assert item["img"].shape == (3, 64, 64) and item["ratio_pad"] == ((43 / 40, 64 / 60), (0, 10))

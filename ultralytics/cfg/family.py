@@ -22,10 +22,12 @@ class Family:
     Attributes:
         name: the family in default.yaml and in messages.
         reasons: why options are refused, and what to use instead: {reason: names of options, separated by blanks}.
+        resize: how images become the network input, "stretch" to a square or "letterbox", as `Head.resize`.
     """
 
     name: str
     reasons: Mapping[str, str]
+    resize: str = "stretch"
 
     @property
     def refused(self) -> dict[str, str]:

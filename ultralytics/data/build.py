@@ -30,7 +30,7 @@ def build_dataset(
 
     Args:
         resize: "stretch" to a square, or "letterbox".
-        rect: letterbox to rectangles: images are sorted by aspect ratio, and padded to the shape of their batch.
+        rect: letterbox to rectangles, not for training; images are sorted by aspect ratio, see `BatchLetterBox`.
         stride: multiple of the sides of these rectangles.
 
     Raises DataError for classes outside the names, and if there are no usable images or no boxes to train on.
@@ -48,13 +48,13 @@ def build_dataset(
         hint = f"{missing[0].where}: {missing[0].detail}" if missing else "see the report above, and the option classes"
         raise DataError(f"{where}: {split}: no boxes to train on in {counted(len(labels), 'image')}; {hint}")
     max_side = DETAIL * size if training and options.augmentation == "official" else None
-    if rect:
+    if rect := rect and resize == "letterbox" and not training:
         labels = sorted(labels, key=lambda item: item.shape[0] / item.shape[1])
     source = ImageSource(labels, size, resize=resize, max_side=max_side, cache=options.cache, seed=options.seed)
     if training:
         transforms = train_transforms(options, source, size, resize)
     else:
-        transforms = BatchLetterBox(labels, size, options.batch, stride) if rect else FIT[resize](size)
+        transforms = BatchLetterBox(labels, size, stride) if rect else FIT[resize](size)
     return DetectionDataset(config, scan, source, transforms, {0: SINGLE_CLASS} if options.single_cls else config.names)
 
 
@@ -64,13 +64,17 @@ class BatchLetterBox:
     Each side has at least half a stride of padding, as in published validations: 480 x 640 images become 512 x 672.
     """
 
-    def __init__(self, labels: Sequence[ImageLabels], size: int, batch: int, stride: int) -> None:
+    def __init__(self, labels: Sequence[ImageLabels], size: int, stride: int, batch: int = 1) -> None:
+        self.aspects, self.size, self.stride = [item.shape[0] / item.shape[1] for item in labels], size, stride
+        self.set_batch(batch)
+
+    def set_batch(self, batch: int) -> None:
+        """Set the batch size, and compute the shape of each batch."""
         self.batch, self.shapes = batch, []
-        aspects = [item.shape[0] / item.shape[1] for item in labels]
-        for start in range(0, len(aspects), batch):
-            low, high = aspects[start], aspects[min(start + batch, len(aspects)) - 1]
+        for start in range(0, len(self.aspects), batch):
+            low, high = self.aspects[start], self.aspects[start : start + batch][-1]
             shape = (min(high, 1), min(1 / low, 1))  # height, width as fractions of `size`
-            self.shapes.append(tuple(math.ceil(side * size / stride + 0.5) * stride for side in shape))
+            self.shapes.append(tuple(math.ceil(side * self.size / self.stride + 0.5) * self.stride for side in shape))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return LetterBox(self.shapes[sample.index // self.batch], scaleup=False)(sample)
@@ -126,6 +130,8 @@ def build_dataloader(
 ) -> EpochLoader:
     """Build a loader of batches; they are the same for any number of workers. `batch` is per rank."""
     workers = min(workers, usable_cores() // min(dist.world_size(), usable_cores()))  # at most one per core
+    if isinstance(dataset.transforms, BatchLetterBox):
+        dataset.transforms.set_batch(batch)
     sampler = EpochSampler(len(dataset), seed) if shuffle else block_indices(len(dataset), batch)
     return EpochLoader(
         dataset,

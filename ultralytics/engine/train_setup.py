@@ -177,7 +177,10 @@ class TrainerSetup(TrainState, CallbacksMixin):
         """Return the labeled images of `img_path`, augmented for "train"."""
         paths = (Path(img_path),) if isinstance(img_path, (str, Path)) else tuple(img_path)
         config = replace(self.data, splits={**self.data.splits, mode: paths})
-        return build_dataset(self.args, config, mode, training=mode == "train", imgsz=self.args.imgsz)
+        return build_dataset(
+            self.args, config, mode, training=mode == "train", imgsz=self.args.imgsz,
+            resize=self.family.resize if self.family else "stretch", rect=bool(self.args.rect), stride=STRIDE,
+        )  # fmt: skip
 
     @property
     def test_loader(self) -> EpochLoader:

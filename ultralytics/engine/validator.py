@@ -135,8 +135,12 @@ class BaseValidator(CallbacksMixin):
         if args.data is None:
             raise OptionError("val: no data set given; write data=my.yaml (or data=shapes.yaml for the built-in one)")
         config = load_dataset_config(args.data, (args.split,))
-        size = check_imgsz(args.imgsz, int(max(model.stride)))
-        dataset = build_dataset(args, config, args.split, training=False, imgsz=size)
+        stride = int(max(model.stride))
+        dataset = build_dataset(
+            args, config, args.split, training=False, imgsz=check_imgsz(args.imgsz, stride),
+            resize=self.family.resize if self.family else "stretch",
+            rect=args.rect is not False and not getattr(model, "fixed_size", False), stride=stride,
+        )  # fmt: skip
         return build_dataloader(dataset, batch=args.batch, workers=args.workers, shuffle=False, seed=args.seed)
 
     def preprocess(self, batch: dict) -> dict:

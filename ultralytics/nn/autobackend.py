@@ -43,6 +43,11 @@ class AutoBackend(nn.Module):
         """Largest stride in pixels, of shape (1,)."""
         return torch.tensor([float(self.metadata.stride)])
 
+    @property
+    def fixed_size(self) -> bool:
+        """Check whether only images of one size can be run."""
+        return not self.metadata.dynamic
+
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         """Compute (B, 3, H, W), RGB in 0..1 -> ((B, queries, 4 + classes), None), like a network in eval mode.
 
