@@ -4,13 +4,15 @@ import random
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from ultralytics import RTDETR
-from ultralytics.engine.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
+from ultralytics.cfg import get_cfg
+from ultralytics.engine.checkpoint import FORMAT_VERSION, load_checkpoint, resume_path, save_checkpoint
 from ultralytics.engine.train_log import RunDir
 from ultralytics.utils.errors import UserError, WeightsError
 
@@ -164,7 +166,9 @@ def test_second_process_is_excluded_until_the_first_one_ends(tmp_path):
     other.wait()
     other.stdout.close()
     run.lock()
-    assert not run.progress()
+    with pytest.raises(UserError, match="another training of this process"):
+        RunDir(tmp_path / ".." / tmp_path.name).lock()
+    assert not run.progress() and not RunDir(tmp_path).progress()
     run.set_aside()  # the lock is kept
     code = "import sys; from pathlib import Path; from ultralytics.engine.train_log import RunDir; "
     code += "assert RunDir(Path(sys.argv[1])).lock()"
@@ -173,3 +177,10 @@ def test_second_process_is_excluded_until_the_first_one_ends(tmp_path):
     assert not list((tmp_path / "weights").iterdir())
     run.unlock()
     assert [file.name for file in tmp_path.iterdir()] == ["weights"]
+
+
+def test_file_without_its_folder_belongs_to_the_run_of_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert resume_path(get_cfg(overrides={"resume": "last.pt"})) == tmp_path / "last.pt"
+    assert resume_path(get_cfg(overrides={"resume": True, "model": "last.pt"})) == tmp_path / "last.pt"
+    assert resume_path(get_cfg(overrides={"resume": "weights/last.pt"})) == Path("weights/last.pt")

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -193,3 +194,12 @@ def test_folders_of_two_models_may_register_the_same_name(tmp_path):
     for name in ("first", "second"):
         folder = write(tmp_path / name, OfAModel=REGISTERED.format(name="OfAModel"))
         assert str(folder) in resolve_module("OfAModel", folders=module_folders([folder])).origin
+
+
+def test_threads_import_a_folder_one_after_another(tmp_path):
+    """And leave standard output as it was."""
+    stdout, slow = sys.stdout, "import time\ntime.sleep(0.01)\n" + GATE
+    write(tmp_path, **{f"slow{i}": slow.format(name=f"Slow{i}") for i in range(4)})
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: resolve_module("Slow3", [tmp_path.resolve()]), range(8)))
+    assert len({module.build for module in found}) == 1 and sys.stdout is stdout

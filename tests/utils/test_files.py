@@ -47,6 +47,8 @@ def test_resumed_weights_and_safe_names(tmp_path):
     assert [resumed_weights(value) for value in (False, True)] == [None, None]
     assert resumed_weights("runs/a/weights/last.pt") == "runs/a/weights/last.pt"
     assert resumed_weights(str(tmp_path)) == str(tmp_path / "weights" / "last.pt")
+    (tmp_path / "weights").mkdir()
+    assert resumed_weights(str(tmp_path / "weights")) == resumed_weights(str(tmp_path))
     assert safe_name("rtsp://a:1/b?c") == "rtsp___a_1_b_c" and safe_name("..") == "_"
 
 

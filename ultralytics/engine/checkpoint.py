@@ -192,10 +192,10 @@ def resolve_network(
 
 def resume_path(options: Options) -> Path:
     """Return the checkpoint to resume from: that of `resume=FILE or FOLDER`, `model`, or the newest run."""
-    if options.resume is True and options.model and options.model.endswith(".pt"):
-        return Path(options.model)
-    if path := resumed_weights(options.resume, options.project):
-        return Path(path)
+    given = options.model if options.resume is True and (options.model or "").endswith(".pt") else None
+    if found := given or resumed_weights(options.resume, options.project):
+        path = Path(found)
+        return path if path.parent.name else path.absolute()  # the name of its folder decides where the run continues
     project = options.project or RUNS_FOLDER
     raise OptionError(f"resume=True: {project} has no run; write resume=FOLDER, or project= of the run.")
 
@@ -214,7 +214,8 @@ def find_checkpoint(path: Path, *, quiet: bool = False) -> tuple[Path, dict]:
 
 def older_checkpoint(path: Path) -> tuple[Path, dict] | None:
     """Return the newest other checkpoint of the run of `path` to resume from; None if there is none."""
-    others = [file for file in path.parent.glob("*.pt") if file != path] if path.parent.name == "weights" else ()
+    is_run = path.absolute().parent.name == "weights"
+    others = [file for file in path.parent.glob("*.pt") if file != path] if is_run else ()
     for other in sorted(others, key=lambda file: file.stat().st_mtime, reverse=True):
         with suppress(WeightsError):
             state = load_checkpoint(other)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -51,11 +52,13 @@ class RunDir:
         self._lock: IO[str] | None = None
 
     def lock(self) -> None:
-        """Exclude other processes from this run until `unlock` or the end of the process, however it ends.
+        """Exclude other processes and trainers from this run until `unlock` or the end of the process, however it ends.
 
-        Raises UserError if another process trains in the folder, or if nothing can be written there.
+        Raises UserError if another training is in progress in the folder, or if nothing can be written there.
         """
         name = self.folder / ".lock"
+        if self.folder.resolve() in _locked():  # the system's lock excludes other processes only
+            raise UserError(f"{self.folder}: another training of this process is in progress in this run folder.")
         try:
             self.weights.mkdir(parents=True, exist_ok=True)
             file = open(name, "a+")  # noqa: SIM115 - open as long as the run
@@ -68,6 +71,7 @@ class RunDir:
             if not name.exists() or not os.path.samestat(os.fstat(file.fileno()), name.stat()):
                 return self.lock()  # `unlock` of another process has just removed the file
             self._lock = file
+            _locked().add(self.folder.resolve())
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}")
             file.flush()
@@ -84,6 +88,7 @@ class RunDir:
                 os.unlink(self._lock.name)
             self._lock.close()
             self._lock = None
+            _locked().discard(self.folder.resolve())
 
     def save(self, state: dict, *, best: bool, numbered: bool) -> None:
         """Write last.pt and, if asked for, best.pt and epochN.pt (N from 1) with the same content."""
@@ -130,6 +135,8 @@ class RunDir:
 
     def progress(self) -> str:
         """Return the epoch in which the run of the folder was interrupted; "" without one, or if it is in progress."""
+        if not self._lock and self.folder.resolve() in _locked():
+            return ""
         with suppress(WeightsError, OSError, KeyError, TypeError):
             state, lock = load_checkpoint(self.last), self.folder / ".lock"
             if not state.get("finished") and state["optimizer"] is not None:
@@ -173,6 +180,12 @@ class RunDir:
         writer.writerows(rows)
         with atomic_write(self.results) as stream:
             stream.write(text.getvalue().encode())
+
+
+@cache
+def _locked() -> set[Path]:
+    """Return the run folders in which this process trains."""
+    return set()
 
 
 def lock_file(file: IO[str]) -> bool:

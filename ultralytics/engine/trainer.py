@@ -267,6 +267,6 @@ class BaseTrainer(TrainerSetup):
         return row | {f"lr/pg{index}": group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
 
     def model_size(self) -> dict[str, float]:
-        """Return `parameters` and `GFLOPs` of the network that is saved."""
+        """Return the parameters and the GFLOPs, with the size in pixels in its key, of the network that is saved."""
         parameters = sum(parameter.numel() for parameter in self.ema.ema.parameters())
-        return {"parameters": parameters, "GFLOPs": get_flops(self.ema.ema, self.args.imgsz)}
+        return {"parameters": parameters, f"GFLOPs_{self.args.imgsz}px": get_flops(self.ema.ema, self.args.imgsz)}

@@ -17,6 +17,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -36,6 +37,7 @@ from ultralytics.utils.errors import ModelConfigError, did_you_mean
 from ultralytics.utils.files import list_files, real_path
 
 VARIABLE = "ULTRALYTICS_MODULES"  # environment variable with further module folders, separated as in PATH
+IMPORTING = Lock()  # of threads: an import replaces standard output and `sys.modules` of the process
 # Names that forks import from the published package: a row that uses one means ours, not the folder's.
 PUBLISHED = frozenset({
     "AIFI", "C1", "C2", "C2f", "C3", "C3Ghost", "C3TR", "C3x", "Bottleneck", "BottleneckCSP", "Concat", "Conv",
@@ -134,7 +136,8 @@ def resolve_module(name: str, folders: Sequence[Path] | None = None) -> Register
             raise ModelConfigError(f"{source.__name__} has no layer {name!r}{near}")
         return RegisteredModule(name, layer, None, source.__name__)
     folders = module_folders() if folders is None else folders
-    imported = [import_folder(path) for path in folders]
+    with IMPORTING:
+        imported = [import_folder(path) for path in folders]
     registered = next((f.registered[name] for f in imported if name in f.registered), REGISTRY.get(name))
     if registered is not None and not registered.overridable:
         found = (_replacement(registered, import_folder(path)) for path in folders if not is_core(path))

@@ -261,7 +261,8 @@ def run_dir(project: str | Path | None, name: str, *, exist_ok: bool = False) ->
 def resumed_weights(resume: bool | str, project: str | None = None) -> str | None:
     """Return the weights that `resume=` names by file or run folder; for True those of the newest run in `project`."""
     if isinstance(resume, str):
-        return str(Path(resume) / "weights" / "last.pt") if os.path.isdir(resume) else resume
+        parts = ("last.pt",) if Path(resume).absolute().name == "weights" else ("weights", "last.pt")
+        return str(Path(resume, *parts)) if os.path.isdir(resume) else resume
     found = Path(project or RUNS_FOLDER).glob("*/weights/last.pt") if resume else ()
     runs = [file for file in found if os.path.isfile(file) and not file.parts[-3].startswith(".")]
     newest = max(runs, key=lambda file: file.stat().st_mtime, default=None)
