@@ -15,6 +15,7 @@ from tests.golden.fill import fill
 from tests.golden.inputs import image
 from tests.golden.yolo_blocks import keys_crc
 from ultralytics.nn import accelerate
+from ultralytics.nn.parser import build_module
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.flops import get_flops
@@ -22,6 +23,8 @@ from ultralytics.utils.flops import get_flops
 GOLDEN = Path(__file__).parents[1] / "golden"
 MODELS = json.loads((GOLDEN / "yolo_models.json").read_text())
 NUMBERS = np.load(GOLDEN / "yolo_models.npz")
+SIZES = json.loads((GOLDEN / "yolo_sizes.json").read_text())  # parameters, and a CRC of their names and shapes
+LARGEST = 5_000_000  # parameters of a model that is built in every test run
 STEP = 16  # every 16th position of y and of the raw maps is recorded
 
 
@@ -61,6 +64,40 @@ def test_parameters_and_wiring_are_those_of_the_reference(reference):
     assert layers == expected.get("layers", layers)
     info = expected.get("info")
     assert not info or sum(p.numel() for p in model.parameters() if p.requires_grad) == info["gradients"]
+
+
+@pytest.mark.parametrize(
+    "name", [n if size <= LARGEST else pytest.param(n, marks=pytest.mark.slow) for n, (size, _) in SIZES.items()]
+)
+def test_every_scale_of_every_file_has_the_parameters_of_the_published_model(name):
+    model = DetectionModel(f"{name}.yaml")
+    assert [sum(p.numel() for p in model.parameters()), keys_crc(model)] == SIZES[name]
+
+
+@pytest.mark.parametrize(
+    ("row", "scale", "expected"),
+    [
+        (["C3k2", [64]], "s", "c3k=False"),
+        (["C3k2", [64]], "m", "c3k=True"),
+        (["C3k2", [64, False, 0.25]], "x", "c3k=True, e=0.25"),
+        (["A2C2f", [128, True, 1]], "m", "area=1"),
+        (["A2C2f", [128, True, 1]], "l", "area=1, residual=True, mlp_ratio=1.2"),
+        (["A2C2f", [128, True, 1, False, 2.0]], "l", "area=1, residual=False, mlp_ratio=2.0"),
+    ],
+)
+def test_blocks_of_large_scales_differ_as_published(row, scale, expected):
+    backbone = [[-1, 1, "Conv", [128, 3, 8]], [-1, 1, *row]]
+    scales = {scale: [1.0, 1.0, 1024]}
+    model = DetectionModel({"nc": 3, "scales": scales, "backbone": backbone, "head": [[[1], 1, "Detect", ["nc"]]]})
+    assert model.model[1].arguments.endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("args", "act"),
+    [([32], "SiLU"), ([32, 5], "SiLU"), ([32, 5, 3, False], "Identity"), ([32, 5, 3, True], "Identity")],
+)
+def test_the_first_convolution_of_sppf_has_an_activation_unless_the_row_counts_its_poolings(args, act):
+    assert type(build_module("SPPF", args, inputs=((16, 8, 8),)).cv1.act).__name__ == act  # as published
 
 
 def test_gflops_are_those_of_the_reference(reference):

@@ -167,6 +167,8 @@ def find_warnings(rows: Sequence[LayerRow]) -> list[str]:
 
 
 def _row_warnings(row: LayerRow) -> Iterator[str]:
+    if row.module == "Identity" and row.sources == (IMAGE,):
+        return  # gives the image a number that later rows can read
     uneven = [shape[0] for shape in row.outputs if len(shape) == 3 and shape[0] % CHANNEL_STEP]
     inherited = any(shape[0] % CHANNEL_STEP for shape in row.inputs if len(shape) == 3 and shape[0] != 3)
     for channels in [] if inherited else uneven:  # reported once, where they first occur
