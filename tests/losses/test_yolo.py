@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.golden.fill import fill
 from tests.golden.inputs import train_batch, v8_loss_inputs
 from tests.golden.losses import GOLDEN, read
+from ultralytics.cfg.options import get_cfg
 from ultralytics.losses.assigner import Matches
 from ultralytics.losses.yolo import DetectionLoss, DualAssignmentLoss
 from ultralytics.nn.tasks import DetectionModel
@@ -19,7 +20,6 @@ from ultralytics.nn.tasks import DetectionModel
 V8, V8_NUMBERS = read("v8_loss_8.4.190")
 DUAL = json.loads((GOLDEN / "dual_loss_8.4.190.json").read_text())
 STRIDES = (8, 16, 32)
-OPTIONS = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5, loss_iou=None, inner=None, focaler=None)
 
 
 def head(reg_max: int, nc: int = 80) -> SimpleNamespace:
@@ -76,7 +76,7 @@ def test_two_branches_have_the_terms_and_gradients_of_the_reference(case):
     size, reg_max = (case["H"], case["W"]), case["reg_max"]
     sources = [v8_loss_inputs(seed, case["counts"], *size) for seed in (case["seed"], case["seed"] + 100)]
     preds = {k: raw_predictions(x, *size, reg_max) for k, x in zip(("one2many", "one2one"), sources, strict=True)}
-    criterion = DualAssignmentLoss.from_options(OPTIONS, head(reg_max))
+    criterion = DualAssignmentLoss.from_options(get_cfg(), head(reg_max))
     criterion.set_epoch(case["epoch"], case["epochs"])
     terms = criterion(preds, batch_of(sources[0]))
     images = len(case["counts"])

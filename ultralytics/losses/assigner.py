@@ -80,6 +80,7 @@ class TaskAlignedAssigner(nn.Module):
         boxes[image, position], scores[image, position, label] = gt_bboxes[image, box], quality
         return labels, boxes, scores, labels < self.num_classes, owner
 
+    @torch.compiler.disable  # the number of candidates differs from batch to batch
     @torch.no_grad()
     def match(
         self, pd_scores: Tensor, pd_bboxes: Tensor, anc_points: Tensor, gt_labels: Tensor, gt_bboxes: Tensor,

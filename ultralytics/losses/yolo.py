@@ -110,9 +110,9 @@ class DetectionLoss(nn.Module):
 
     def decode(self, sides: Tensor, point: Tensor) -> Tensor:
         """Decode distances from the points (2, A) to corners, in cells: (B, 4, reg_max, A) -> (B, 4, A)."""
-        if self.reg_max > 1:  # the mean of the distribution
-            bins = torch.arange(self.reg_max, device=sides.device, dtype=sides.dtype)
-            sides = torch.einsum("bsr...,r->bs...", sides.softmax(2), bins)
+        if self.reg_max > 1:
+            bins = torch.arange(self.reg_max, device=sides.device).view(-1, *[1] * (sides.ndim - 3))
+            sides = (sides.softmax(2) * bins).sum(2)  # mean of the distribution
         else:
             sides = sides.squeeze(2)
         left, top, right, bottom = sides.unbind(1)
