@@ -222,6 +222,8 @@ def non_max_suppression(
             keep &= torch.isin(prediction[..., 5], wanted)
         found = [(rows[k][:max_det], k.nonzero().flatten()[:max_det]) for rows, k in zip(prediction, keep, strict=True)]
     else:
+        import torchvision  # noqa: F401 (defines the operator; takes seconds, which do not count below)
+
         found, start = [], time.monotonic()
         limit = 2.0 + max_time_img * len(prediction)
         for i, image in enumerate(prediction):  # (4 + nc + extra, A)
@@ -248,8 +250,6 @@ def _suppress(
     max_nms: int, offset: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Return the detections (n, 6 + extra) of one image (4 + nc + extra, A), and their positions (n,)."""
-    from torchvision.ops import nms  # torchvision takes seconds to import
-
     scores = image[4 : 4 + nc]  # (nc, A)
 
     # candidates (k,), in the order of positions and classes
@@ -268,21 +268,22 @@ def _suppress(
         score, cls = score[position], cls[position]
 
     # Greedy suppression keeps the same boxes of the best candidates whatever follows: start with few
-    total = min(len(score), max_nms)
-    count = min(total, FIRST_CANDIDATES * max_det)
+    total, done = min(len(score), max_nms), 0
+    count, kept = min(total, FIRST_CANDIDATES * max_det), position[:0]
     while True:
-        best = (score >= score.topk(count).values[-1]).nonzero().flatten() if 0 < count < len(score) else slice(None)
-        s, c, p = score[best], cls[best], position[best]
-        order = (p * nc + c).argsort()  # of equal scores, the first position and class
-        order = order[s[order].argsort(descending=True, stable=True)][:count]
-        s, c, p = s[order], c[order], p[order]
-        boxes = xywh2xyxy(image[:4, p].T)  # (k, 4)
-        keep = nms(boxes + (c * offset)[:, None], s, iou)[:max_det]
-        if len(keep) == max_det or count == total:
+        lowest = score.topk(count).values[-1] if 0 < count < len(score) else conf
+        best = (score >= lowest).nonzero().flatten()
+        best = best[(position[best] * nc + cls[best]).argsort()]  # of equal scores, the first position and class
+        best = best[score[best].argsort(descending=True, stable=True)]
+        best = torch.cat([kept, best[done:count]])
+        boxes = xywh2xyxy(image[:4, position[best]].T)  # (k, 4)
+        keep = torch.ops.torchvision.nms(boxes + (cls[best] * offset)[:, None], score[best], iou)[:max_det]
+        kept, boxes, done = best[keep], boxes[keep], count
+        if len(kept) == max_det or count == total:
             break
-        count = min(total, 4 * count)
-    columns = [boxes, s[:, None], c[:, None].to(s.dtype), image[4 + nc :, p].T]
-    return torch.cat(columns, 1)[keep], p[keep]
+        count = min(total, 8 * count)
+    s, c, p = score[kept], cls[kept], position[kept]
+    return torch.cat([boxes, s[:, None], c[:, None].to(s.dtype), image[4 + nc :, p].T], 1), p
 
 
 def make_divisible(x: float, divisor: int) -> int:
