@@ -49,8 +49,8 @@ def test_layers_of_torch_get_their_channels_by_a_run_on_meta():
     ("args", "channels", "shape"),
     [
         ((16,), 64, (64, 9, 7)),
-        ((16, 1, True), 24, (64, 9, 7)),
-        ((16, 2, True, "silu"), 24, (64, 5, 4)),  # an odd side is rounded up, as the pooling of the shortcut does
+        ((16, 1, False), 24, (64, 9, 7)),
+        ((16, 2, False, "silu"), 24, (64, 5, 4)),  # an odd side is rounded up, as the pooling of the shortcut does
     ],
     ids=["plain", "projected", "halved"],
 )

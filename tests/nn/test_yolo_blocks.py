@@ -147,7 +147,10 @@ def test_the_branches_of_a_sum_agree_for_any_padding_and_dilation(name, args, si
         (lambda: block.Attention(8, 8), "dim / num_heads . attn_ratio must be a whole number from 1, got 0"),
         (lambda: block.A2C2f(64, 48), "A2C2f: c2 . e must be a multiple of 32, got 24"),
         (lambda: block.A2C2f(32, 64, residual=True), "A2C2f with residual: c1 and c2 must be equal"),
-        (lambda: block.BasicBlock(8, 8, 2), "BasicBlock: .* projected True where s is 2 .* s=2, projected=False"),
+        (
+            lambda: block.BasicBlock(8, 8, 2),
+            "BasicBlock: .* shortcut False where stride is 2 .* stride=2, ",
+        ),
     ],
 )
 def test_arguments_that_cannot_work_are_refused_by_name(build, message):

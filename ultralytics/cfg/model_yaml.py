@@ -134,6 +134,10 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
         other = Path(name).stem[-1] if Path(name).stem[-1] in scales[1:] else scales[1]
         note = f"{name}: chooses none of its scales {', '.join(scales)}; built at scale {scales[0]}, the first. "
         note += f"To build another, write it into the file, such as `scale: {other}`"
+    known = {*KEYS, *SECTIONS, *SETTINGS, "yaml_file"}
+    cells = repr([data.get(section) for section in SECTIONS])
+    if kept := [str(key) for key in data if key not in known and repr(key) not in cells and lines]:
+        note = "; ".join(filter(None, (note, f"{name}: has keys that have no effect here: {', '.join(kept)}")))
     return ModelSpec(
         rows, data.get("nc"), depth, width, max_channels, data.get("activation"),
         {key: data[key] for key in SETTINGS if data.get(key) is not None},
@@ -179,13 +183,14 @@ def _rows(data: Mapping[str, Any], name: str, lines: Mapping[str, list[int]] | N
     """Check the top-level keys and return the rows of all sections.
 
     A key that rows use as a module or argument is replaced by its value: `fusion: bifpn` in `[.., Fusion, [fusion]]`.
+    Other unknown keys are kept, as forks have some of their own, unless one is spelled almost as a known key.
     """
     known, cells = (*KEYS, *SECTIONS, *SETTINGS), repr([data.get(section) for section in SECTIONS])
     values = {key: value for key, value in data.items() if key not in known}
-    if unused := [key for key in values if repr(key) not in cells]:
-        near = did_you_mean(unused[0], known) or ";"
-        line = "".join(f":{number}" for number in (lines or {}).get(str(unused[0]), ()))
-        raise ModelConfigError(f"{name}{line}: unknown key {unused[0]!r}{near} known: {', '.join(known)}")
+    for key in [key for key in values if repr(key) not in cells]:
+        if near := did_you_mean(key, known):
+            line = "".join(f":{number}" for number in (lines or {}).get(str(key), ()))
+            raise ModelConfigError(f"{name}{line}: unknown key {key!r}{near} known: {', '.join(known)}")
     rows: list[Row] = []
     for section in SECTIONS:
         if not isinstance(data.get(section), list) or not data[section]:

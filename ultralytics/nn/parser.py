@@ -1,6 +1,5 @@
 """Build the rows of a model file as layers. Each layer is run once on the meta device as soon as it is built."""
 
-import inspect
 import math
 import re
 import traceback
@@ -20,18 +19,19 @@ from ultralytics.cfg.model_yaml import PYRAMID, ModelSpec, Row
 from ultralytics.cfg.plain_data import parse_literal
 from ultralytics.nn.forks.signatures import (
     MIN_CHANNELS,
-    candidates,
-    decorator,
+    infer_call,
     kernel_size,
+    lacks_operator,
     show_call,
+    stated_shape,
     without_pretrained,
 )
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.plans import LayerSpec, RowContext
-from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module, why_missing
+from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module
 from ultralytics.utils.errors import ModelConfigError, UserError, counted, did_you_mean
 from ultralytics.utils.files import first_line
-from ultralytics.utils.flops import Shape, output_shapes, takes_each_map
+from ultralytics.utils.flops import Shape, joint_shape, output_shapes, takes_each_map
 
 SLOTS = 5  # layer numbers of a backbone with several outputs, one for each stride: 2, 4, 8, 16, 32
 MAX_KERNEL = 63  # larger numbers are channels; the largest published kernels are 51
@@ -39,6 +39,7 @@ MAX_REPEATS = 100
 MAX_TENSOR, MAX_ELEMENTS = 110_000_000, 500_000_000  # numbers in a tensor (VGG has 103 million), and in the network
 FACTORIES = {"empty", "zeros", "ones", "full", "rand", "randn", "randint", "arange", "linspace", "eye"}  # of torch
 TRACE_SIZE = 640  # pixels; image size at which shapes are measured, as for published FLOPs
+INDEX_ROW = re.compile("index", re.IGNORECASE)  # module that chooses one of several maps
 UNREAD = (
     "no layer reads its output; name it in the `from` of a later row or delete the row. Were rows inserted before it? "
     "Each raises the numbers after it by one"
@@ -125,6 +126,8 @@ class _Builder:
                 f"set; write nc in place of {built}: [nc, ...]"
             )
         several = isinstance(stated, tuple) or (stated is None and len(shapes) > 1)
+        if several and row is not spec.rows[-1] and self._keeps_one_number(row, number):
+            shapes, several = [joint_shape(shapes)], False
         limit = SLOTS if row.section == "backbone" or number == 0 else 1
         if several and len(shapes) > limit:
             raise ModelConfigError(
@@ -147,6 +150,17 @@ class _Builder:
         self.shapes.append(shapes)
         if (total := sum(built.np for built in self.layers)) > MAX_ELEMENTS:
             raise ModelConfigError(f"{where}: {total:,} parameters up to here, expected at most {MAX_ELEMENTS:,}")
+
+    def _keeps_one_number(self, row: Row, number: int) -> bool:
+        """Check whether a layer with several outputs has one number: in the neck, or if an index row reads it."""
+        if row.section != "backbone" and number > 0:
+            return True
+        rows = self.spec.rows
+        for offset, later in enumerate(rows[rows.index(row) + 1 :], number + 1):
+            read = [s + offset if isinstance(s, int) and s < 0 else s for s in later.sources]
+            if INDEX_ROW.search(later.module) and (number in read or (row.name is not None and row.name in read)):
+                return True
+        return False
 
     def _resolve(self, source: int | str, where: str) -> int:
         """Return the number of a source; -1 for the image, which only the first layer reads."""
@@ -214,7 +228,7 @@ def _build_row(
     args = tuple(context.nc if arg == "nc" else arg for arg in row.args)
     how = ""
     if module.plan is None:
-        spec, layer, shapes, how = _infer(module, args, where, context, folders)
+        spec, layer, shapes, how = infer_call(module, row.module, args, where, context, folders, _construct)
     else:
         try:
             spec = module.plan(context, *args)
@@ -232,53 +246,13 @@ def _build_row(
             raise ModelConfigError(
                 f"{where}: its plan states outputs of {stated} channels, its forward gives {[s[1:] for s in shapes]}"
             )
+    how = "; ".join(filter(None, (how, getattr(layer, "not_run", ""))))
     first = layer[0] if spec.copies > 1 else layer
     layer.type = f"{type(first).__module__}.{type(first).__qualname__}"
     layer.np = sum(p.numel() for p in layer.parameters())
     layer.arguments, layer.repeats, layer.assumed = show_call(module.build, spec), spec.copies, how
     layer.unpack_inputs = takes_each_map(layer, len(context.inputs), context.takes_list)
     return layer, shapes, spec.out
-
-
-def _infer(
-    module: RegisteredModule, args: tuple[Any, ...], where: str, context: RowContext, folders: Sequence[Path]
-) -> tuple[LayerSpec, nn.Module, list[Shape], str]:
-    """Return the first call that builds and runs, its layer, its output shapes, and how the call was inferred."""
-    first_error, first_guess = None, None
-    with_classes = tuple(_find_class(arg, context) for arg in args)  # some constructors look the name up themselves
-    readings = [args] if with_classes == args else [args, with_classes]
-    is_torch = module.origin == "torch.nn"
-    for spec, how in (guess for reading in readings for guess in candidates(module.build, context, reading)):
-        state = torch.get_rng_state()  # a failed attempt must not change the weights of the next
-        try:
-            layer, shapes = _construct(module, spec, args, context, where)
-        except ModelConfigError as error:
-            first_error, first_guess = first_error or error, first_guess or (spec, how)
-            torch.set_rng_state(state)
-            continue
-        line = "" if is_torch else decorator(spec, context, args, [shape[1] for shape in shapes if len(shape) == 4])
-        how = "" if is_torch and spec.args == args else how
-        return spec, layer, shapes, f"{how}: {line}" if line else how
-    if first_guess is None:
-        raise ModelConfigError(
-            f"{where}: its constructor takes {inspect.signature(module.build)}, which does not fit the row's arguments "
-            f"{list(args)} with inputs of {list(context.inputs)} channels; decorate it: @register(PLAN)"
-        )
-    spec, how = first_guess
-    blocks = (why_missing(arg, folders) for arg in args if isinstance(arg, str) and arg[:1].isupper())
-    line = decorator(spec, context, args) or "@register(PLAN)"
-    advice = "" if is_torch else f"; its arguments were inferred ({how}): {line} makes them explicit"
-    raise ModelConfigError(f"{first_error}{next(filter(None, blocks), '')}{advice}") from first_error
-
-
-def _find_class(arg: Any, context: RowContext) -> Any:
-    """Return the class of an argument that names a module, such as BasicBlock; other arguments unchanged."""
-    if not (isinstance(arg, str) and arg[:1].isupper()):
-        return arg
-    try:
-        return context.find(arg).build
-    except ModelConfigError:
-        return arg
 
 
 def _construct(
@@ -309,6 +283,9 @@ def _construct(
     try:
         return layer, output_shapes(layer, inputs, context.takes_list, where, known=context.from_checkpoint)
     except ModelConfigError as error:
+        if lacks_operator(error.__cause__) and not any(isinstance(c, tuple) for c in context.inputs):
+            layer.not_run = f"the output is what the constructor states, since {first_line(error.__cause__)}"
+            return layer, [stated_shape(module.build, spec, inputs)]
         raise ModelConfigError(f"{error}{_remedy(layer, context, inputs)}") from error
 
 

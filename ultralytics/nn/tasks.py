@@ -88,7 +88,8 @@ class DetectionModel(nn.Module):
         for layer in self.model:
             if not getattr(layer, "keeps_norm", False):
                 initialize_weights(layer, keep_outputs=bool(getattr(layer, "pretrained", None)))
-        sides = [min(shape[2:]) for shapes in self.layer_shapes[:-1] for shape in shapes if len(shape) == 4]
+        maps = [shape[2:] for shapes in self.layer_shapes[:-1] for shape in shapes if len(shape) == 4]
+        sides = [min(side) if isinstance(side, tuple) else side for size in maps for side in size]
         self.stride = torch.tensor([TRACE_SIZE / min(sides)]) if sides else torch.tensor([1.0])
         if hasattr(self.model[-1], "bias_init"):
             self._set_head_stride(self.model[-1])
@@ -286,7 +287,10 @@ class RTDETRDetectionModel(DetectionModel):
     ):
         super().__init__(cfg, ch, nc, verbose, **kwargs)
         head = self.model[-1]
-        if not isinstance(head, RTDETRDecoder):
+        if not isinstance(head, RTDETRDecoder) and "RTDETRDecoder" in {base.__name__ for base in type(head).__mro__}:
+            for name in ("takes_targets", "layout", "resize", "build_criterion"):  # of a fork's own file of decoders
+                setattr(type(head), name, getattr(RTDETRDecoder, name))
+        elif not isinstance(head, RTDETRDecoder):
             raise ModelConfigError(f"{head.where}: the last layer of an RT-DETR is RTDETRDecoder, got {head.type}")
 
 

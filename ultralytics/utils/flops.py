@@ -24,7 +24,7 @@ from ultralytics.utils.files import first_line
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
 
-Shape = tuple[int, ...]  # the second is a tuple for several maps under one number, equal in the others
+Shape = tuple[int, ...]  # of several maps under one number: tuples of their channels and, if these differ, sides
 T = TypeVar("T")
 IMAGE_SIZE = 640  # pixels, of published numbers
 
@@ -167,10 +167,17 @@ def output_shapes(
     raise ModelConfigError(f"{where}: its forward returns a {kind}; expected a map (B, C, H, W), or a list of maps")
 
 
+def joint_shape(shapes: Sequence[Shape]) -> Shape:
+    """Return the shape of several maps under one number."""
+    sizes = [tuple(sides) for sides in zip(*(shape[2:] for shape in shapes), strict=True)]
+    return (shapes[0][0], tuple(shape[1] for shape in shapes), *(s[0] if len(set(s)) == 1 else s for s in sizes))
+
+
 def example(shape: Shape, make: Callable[[Shape], Tensor]) -> Any:
     """Return the tensor that `make` returns for a shape, or the tuple of tensors of several maps under one number."""
     if isinstance(shape[1], tuple):
-        return tuple(make((shape[0], channels, *shape[2:])) for channels in shape[1])
+        sides = [side if isinstance(side, tuple) else (side,) * len(shape[1]) for side in shape[2:]]
+        return tuple(make((shape[0], *rest)) for rest in zip(shape[1], *sides, strict=True))
     return make(shape)
 
 

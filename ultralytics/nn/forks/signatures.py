@@ -7,12 +7,19 @@ inputs.
 
 import inspect
 import re
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from ultralytics.nn import plans
+from ultralytics.nn.forks.row_rules import fork_call
 from ultralytics.nn.plans import LayerSpec, RowContext
+from ultralytics.nn.registry import RegisteredModule, why_missing
 from ultralytics.utils.errors import ModelConfigError
 
 # Parameter names, in lower case and without underscores.
@@ -31,9 +38,16 @@ HEIGHT, WIDTH = re.compile("h|height|hin|fmaph"), re.compile("w|width|win|fmapw"
 SIZE = re.compile(
     "hw|size|sizehw|(?:img|image|input|feat|feature|fmap|map|spatial|f|q|kv)size|(?:input|patches)?resolution"
 )
+CSP_LIKE = re.compile("C3|C2f|ELAN|CSP", re.IGNORECASE)  # class names of blocks that repeat an inner block
+CSP_REPEATS = re.compile("(num|n)?(repeats?|blocks?|depths?|layers?|nums?)")  # their parameters
+STRIDE = re.compile("s|strides?")
+FORK_RULE = "as the fork's parse_model"
+# Error messages of operators that run on another machine only.
+NO_OPERATOR = re.compile(r"cuda|triton|\bgpu\b|nvidia|not compiled|compiled operator|mamba|natten|flash", re.IGNORECASE)
 MIN_CHANNELS = 16  # a smaller number in a row is a kernel, a stride or a factor
 PARTS: dict[str, tuple[str, Callable[[RowContext, tuple[Any, ...]], Sequence[Any]]]] = {  # of a call pattern
-    "c1": ("input channels", lambda ctx, row: [ctx.c1]),
+    "c1": ("input channels", lambda ctx, row: [list(ctx.c1) if isinstance(ctx.c1, tuple) else ctx.c1]),
+    "widths": ("the row's first argument as list of channels", lambda ctx, row: [[*map(ctx.scaled, row[0])]]),
     "c2": ("the row's first argument as output channels", lambda ctx, row: [ctx.scaled(row[0])]),
     "n": ("repeats", lambda ctx, row: [ctx.repeats]),
     "nc": ("number of classes", lambda ctx, row: [row[0] if row else ctx.nc]),
@@ -44,6 +58,56 @@ PARTS: dict[str, tuple[str, Callable[[RowContext, tuple[Any, ...]], Sequence[Any
     "row": ("the row's arguments", lambda ctx, row: row),
     "rest": ("the row's other arguments", lambda ctx, row: row[1:]),
 }
+
+
+def infer_call(
+    module: RegisteredModule,
+    row_name: str,
+    args: tuple[Any, ...],
+    where: str,
+    context: RowContext,
+    folders: Sequence[Path],
+    construct: Callable[..., tuple[nn.Module, list[Any]]],
+) -> tuple[LayerSpec, nn.Module, list[Any], str]:
+    """Return the first call that `construct` builds and runs, its layer, its output shapes, and how it was inferred."""
+    first_error, first_guess = None, None
+    with_classes = tuple(_find_class(arg, context) for arg in args)  # some constructors look the name up themselves
+    readings = [args] if with_classes == args else [args, with_classes]
+    is_torch = module.origin in ("torch.nn", "torchvision.ops")
+    rules = [fork_call(row_name, context, reading, folders) for reading in readings] if not is_torch else []
+    guesses = [(rule, FORK_RULE) for rule in rules if rule is not None]
+    guesses += [guess for reading in readings for guess in candidates(module.build, context, reading)]
+    for spec, how in guesses:
+        state = torch.get_rng_state()  # a failed attempt must not change the weights of the next
+        try:
+            layer, shapes = construct(module, spec, args, context, where)
+        except ModelConfigError as error:
+            first_error, first_guess = first_error or error, first_guess or (spec, how)
+            torch.set_rng_state(state)
+            continue
+        line = "" if is_torch else decorator(spec, context, args, [shape[1] for shape in shapes if len(shape) == 4])
+        how = "" if is_torch and spec.args == args else how
+        return spec, layer, shapes, f"{how}: {line}" if line else how
+    if first_guess is None:
+        raise ModelConfigError(
+            f"{where}: its constructor takes {inspect.signature(module.build)}, which does not fit the row's arguments "
+            f"{list(args)} with inputs of {list(context.inputs)} channels; decorate it: @register(PLAN)"
+        )
+    spec, how = first_guess
+    blocks = (why_missing(arg, folders) for arg in args if isinstance(arg, str) and arg[:1].isupper())
+    line = decorator(spec, context, args) or "@register(PLAN)"
+    advice = "" if is_torch else f"; its arguments were inferred ({how}): {line} makes them explicit"
+    raise ModelConfigError(f"{first_error}{next(filter(None, blocks), '')}{advice}") from first_error
+
+
+def _find_class(arg: Any, context: RowContext) -> Any:
+    """Return the class of an argument that names a module, such as BasicBlock; other arguments unchanged."""
+    if not (isinstance(arg, str) and arg[:1].isupper()):
+        return arg
+    try:
+        return context.find(arg).build
+    except ModelConfigError:
+        return arg
 
 
 def candidates(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> Iterator[tuple[LayerSpec, str]]:
@@ -121,6 +185,10 @@ def _one_input(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]
     of_torch = build.__module__.startswith("torch.nn")  # such rows usually write all arguments
     given, following = [arg if type(arg) is int else None for arg in (*args, None, None)[:2]]
     is_channels = given is not None and given >= MIN_CHANNELS
+    if isinstance(ctx.c1, tuple):  # several maps under one number, of which most such rows choose one
+        yield from ("row", "rest")
+    if _is_widths(args):
+        yield "c1 widths rest"
     if CLASSES.fullmatch(first) and INPUT.fullmatch(second):  # a head that takes a list of maps
         yield "nc channels rest"
     if INPUT.fullmatch(first) and OUTPUT.fullmatch(second):
@@ -155,6 +223,8 @@ def _several_inputs(build: Callable[..., Any], ctx: RowContext, args: tuple[Any,
     given = args[0] if args and type(args[0]) is int else None
     if CLASSES.fullmatch(first):
         yield "nc channels rest"
+    if _is_widths(args):
+        yield "channels widths rest"
     if args and isinstance(args[0], list):
         yield "row"
     if LENGTH.fullmatch(first):
@@ -213,9 +283,39 @@ def _takes_repeats(build: Callable[..., Any], repeats: int) -> bool:
     """Check whether the third parameter takes the repeats: by its name, or as a 1 by default that is no kernel etc."""
     for parameter in [*inspect.signature(build).parameters.values()][2:3]:
         name, default = _plain(parameter.name), parameter.default
+        if CSP_LIKE.search(build.__name__) and CSP_REPEATS.fullmatch(name):
+            return True
         by_default = repeats > 1 and type(default) is int and default == 1 and not NOT_REPEATS.fullmatch(name)
         return by_default or REPEATS.fullmatch(name) is not None
     return False
+
+
+def _is_widths(args: tuple[Any, ...]) -> bool:
+    """Check for a row that starts with a list of channels."""
+    first = args[0] if args and isinstance(args[0], list) else []
+    return bool(first) and all(type(width) is int and width >= MIN_CHANNELS for width in first)
+
+
+def lacks_operator(error: BaseException | None) -> bool:
+    """Check whether a forward failed for an operator that this machine lacks, or that its file imports if it can."""
+    if isinstance(error, NameError) and error.__traceback__ is not None:
+        file = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+        return re.search(rf"^\s+.*\bimport\b.*\b{error.name}\b", text, re.MULTILINE) is not None
+    return error is not None and bool(NO_OPERATOR.search(str(error)))
+
+
+def stated_shape(build: Callable[..., Any], spec: LayerSpec, inputs: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the shape of a map as a constructor call states it: by its output channels and its stride.
+
+    Without these the output has the shape of the first input.
+    """
+    given = {_plain(p.name): p.default for p in _positional(build)}
+    given |= dict(zip(_names(build), spec.args, strict=False)) | {_plain(k): v for k, v in spec.kwargs.items()}
+    channels = [v for k, v in given.items() if OUTPUT.fullmatch(k) and type(v) is int]
+    stride = next((v for k, v in given.items() if STRIDE.fullmatch(k) and type(v) is int and v > 0), 1)
+    batch, before, height, width = inputs[0]
+    return (batch, channels[0] if channels else before, -(-height // stride), -(-width // stride))
 
 
 def _positional(build: Callable[..., Any]) -> list[inspect.Parameter]:

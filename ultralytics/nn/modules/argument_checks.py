@@ -47,9 +47,14 @@ def require_same(where: str, **values: int) -> None:
 
 
 def activation(act: bool | str | nn.Module | None, default: nn.Module | None = None) -> nn.Module:
-    """Build the module for an `act` argument: True for `default`, False or None for identity, a name, or a module."""
+    """Build the module for an `act` argument: True for `default`, False or None for identity, a name, or a module.
+
+    A class, such as nn.ReLU, is built; where there is a default, it is no activation, as in the published package.
+    """
     if isinstance(act, nn.Module):
         return act
+    if isinstance(act, type) and issubclass(act, nn.Module):
+        return act() if default is None else nn.Identity()
     if act is True and default is not None:
         return default
     if act is False or act is None:

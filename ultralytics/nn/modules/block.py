@@ -3,6 +3,7 @@
 All blocks are importable from here, their path in the published package.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -42,14 +43,16 @@ def _bottleneck_vd(ctx: RowContext, c2: int, *args: Any) -> LayerSpec:
     return LayerSpec((ctx.c1, c2, *args), BottleNeck.expansion * c2)
 
 
-def _resnet_vd_stage(ctx: RowContext, c2: int, block: str, n: int, stage: int, act: str = "relu") -> LayerSpec:
+def _resnet_vd_stage(
+    ctx: RowContext, c2: int, block: str, n: int, stage: int, act: Any = "relu", *further: Any
+) -> LayerSpec:
     if ctx.repeats != 1 or type(n) is not int or type(stage) is not int or stage not in range(2, 6):
         raise ModelConfigError(
             f"its row is [from, 1, Blocks, [channels, block, number of blocks, stage 2 to 5]], got {ctx.repeats} in "
             f"the second column, {n!r} blocks and stage {stage!r}"
         )
     kind = ctx.find(block).build if isinstance(block, str) else block
-    return LayerSpec((ctx.c1, c2, kind, n, stage, act), c2 * kind.expansion)
+    return LayerSpec((ctx.c1, c2, kind, n, stage, act, *further), c2 * kind.expansion)
 
 
 @register(_stem)
@@ -151,77 +154,98 @@ class ResNetLayer(nn.Module):
 
 @register(plans.conv)
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut, of ResNet-vd (https://arxiv.org/abs/1812.01187).
+    """Two 3x3 convolutions and a shortcut, of ResNet-vd (https://arxiv.org/abs/1812.01187).
 
-    `projected` adds a pointwise convolution, after average pooling at stride 2, to the shortcut.
+    Without `shortcut` the input is projected by a pointwise convolution, in variant `d` after average pooling at stride
+    2. Names of arguments and attributes are those of the official RT-DETR, since published blocks inherit from it.
     """
 
     expansion = 1
 
-    def __init__(self, c1, c2, s=1, projected=False, act="relu"):
+    def __init__(self, ch_in, ch_out, stride=1, shortcut=True, act="relu", variant="d"):
         super().__init__()
-        self.branch2a = ConvNormLayer(c1, c2, 3, s, act=act)
-        self.branch2b = ConvNormLayer(c2, c2, 3, 1)
-        self.short = _vd_shortcut("BasicBlock", c1, c2, s, projected)
+        self.branch2a = ConvNormLayer(ch_in, ch_out, 3, stride, act=act)
+        self.branch2b = ConvNormLayer(ch_out, ch_out, 3, 1)
+        self.shortcut, self.short = shortcut, _vd_shortcut("BasicBlock", ch_in, ch_out, stride, shortcut, variant)
         self.act = activation(act)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.branch2b(self.branch2a(x))  # (B, c1, H, W) -> (B, c2, H / s, W / s)
+        y = self.branch2b(self.branch2a(x))  # (B, ch_in, H, W) -> (B, ch_out, H / stride, W / stride)
         return self.act(y + self.short(x))
 
 
 @register(_bottleneck_vd, overridable=True)
 class BottleNeck(nn.Module):
-    """Bottleneck of ResNet-vd 50 and 101: 1x1, 3x3 (with the stride) and 1x1 convolution to 4 * c2 channels.
+    """Bottleneck of ResNet-vd 50 and 101: 1x1, 3x3 (with the stride) and 1x1 convolution to 4 * ch_out channels.
 
-    `[c2, s, projected, act]`, or in a row of `Blocks`: `[c2, BottleNeck, blocks, stage]`. Source:
-    https://arxiv.org/abs/1812.01187 (ResNet-D). Parameter names are those of the official RT-DETR.
+    `[ch_out, stride, shortcut, act]`, or in a row of `Blocks`: `[ch_out, BottleNeck, blocks, stage]`. Source:
+    https://arxiv.org/abs/1812.01187 (ResNet-D). In variant `a` the first convolution has the stride.
     """
 
     expansion = 4
 
-    def __init__(self, c1, c2, s=1, projected=False, act="relu"):
+    def __init__(self, ch_in, ch_out, stride=1, shortcut=True, act="relu", variant="d"):
         super().__init__()
-        wide = self.expansion * c2
-        self.branch2a = ConvNormLayer(c1, c2, 1, 1, act=act)
-        self.branch2b = ConvNormLayer(c2, c2, 3, s, act=act)
-        self.branch2c = ConvNormLayer(c2, wide, 1, 1)
-        self.short = _vd_shortcut("BottleNeck", c1, wide, s, projected)
+        wide, first, second = self.expansion * ch_out, *((stride, 1) if variant == "a" else (1, stride))
+        self.branch2a = ConvNormLayer(ch_in, ch_out, 1, first, act=act)
+        self.branch2b = ConvNormLayer(ch_out, ch_out, 3, second, act=act)
+        self.branch2c = ConvNormLayer(ch_out, wide, 1, 1)
+        self.shortcut, self.short = shortcut, _vd_shortcut("BottleNeck", ch_in, wide, stride, shortcut, variant)
         self.act = activation(act)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.branch2c(self.branch2b(self.branch2a(x)))  # (B, c1, H, W) -> (B, 4 c2, H / s, W / s)
+        y = self.branch2c(self.branch2b(self.branch2a(x)))  # (B, ch_in, H, W) -> (B, 4 ch_out, H / stride, W / stride)
         return self.act(y + self.short(x))
 
 
-def _vd_shortcut(name: str, c1: int, c2: int, s: int, projected: bool) -> nn.Module:
+def _vd_shortcut(name: str, c1: int, c2: int, stride: int, shortcut: bool, variant: str) -> nn.Module:
     """Build the shortcut of ResNet-vd: identity, or a 1x1 convolution after 2x2 average pooling at stride 2."""
-    if s not in (1, 2) or (not projected and (s, c1) != (1, c2)):
+    if stride not in (1, 2) or (shortcut and (stride, c1) != (1, c2)):
         raise ModelConfigError(
-            f"{name}: s must be 1 or 2, and projected True where s is 2 or {c1} channels in are not {c2} out; "
-            f"got s={s}, projected={projected}"
+            f"{name}: stride must be 1 or 2, and shortcut False where stride is 2 or {c1} channels in are not {c2} "
+            f"out; got stride={stride}, shortcut={shortcut}"
         )
-    if not projected:
+    if shortcut:
         return nn.Identity()
-    point = ConvNormLayer(c1, c2, 1, 1)
-    return nn.Sequential(nn.AvgPool2d(2, 2, 0, ceil_mode=True), point) if s == 2 else point
+    if stride == 2 and variant == "d":
+        return nn.Sequential(nn.AvgPool2d(2, 2, 0, ceil_mode=True), ConvNormLayer(c1, c2, 1, 1))
+    return ConvNormLayer(c1, c2, 1, stride)
 
 
 @register(_resnet_vd_stage)
 class Blocks(nn.Module):
-    """Stage 2 to 5 of ResNet-vd: `n` blocks; the first is projected and, from stage 3, has stride 2."""
+    """Stage 2 to 5 of ResNet-vd: `n` blocks; the first is projected and, from stage 3, has stride 2.
 
-    def __init__(self, c1, c2, block, n, stage, act="relu"):
+    Blocks of other code bases are called `(channels in, out, stride=, shortcut=, act=, variant=)`, where their
+    constructor has these names. Further arguments are the size of the map and the reduction of an attention, then a
+    kernel size, the name of a KAN layer, or the variant.
+    """
+
+    def __init__(self, c1, c2, block, n, stage, act="relu", input_resolution=None, sr_ratio=None, *further):
         super().__init__()
+        options = {"act": act, "variant": "d", "input_resolution": input_resolution, "sr_ratio": sr_ratio}
+        for value in further:
+            kind = "kernel_size" if not isinstance(value, str) else "variant" if len(value) == 1 else "kan_name"
+            options[kind] = value
+        known = inspect.signature(block).parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
         self.blocks = nn.ModuleList()
         for i in range(n):
-            self.blocks.append(block(c1, c2, 2 if i == 0 and stage != 2 else 1, projected=i == 0, act=act))
+            stride = 2 if i == 0 and stage != 2 else 1
+            given = options | {"stride": stride, "shortcut": i > 0}
+            given = {key: value for key, value in given.items() if value is not None and (takes_any or key in known)}
+            self.blocks.append(block(c1, c2, *([] if "stride" in given else [stride]), **given))
             c1 = c2 * block.expansion
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:
             x = block(x)  # (B, c1, H, W) -> (B, expansion c2, H / s, W / s)
         return x
+
+
+def get_activation(act: Any, inpace: bool = True) -> nn.Module:
+    """Build an activation by its name, as forks import it; `inpace` has no effect on the result."""
+    return activation(act)
 
 
 class DFL(nn.Module):

@@ -27,6 +27,8 @@ DECODER_SETTINGS = {"num_queries": "nq", "num_denoising": "nd"}  # top-level YAM
 def _decoder(ctx: RowContext, nc: int, *args: Any) -> LayerSpec:
     """Plan a row `[nc, hd, nq, ...]`; top-level settings of the model file replace arguments."""
     ctx.require_once()
+    if len(args) > 3 and isinstance(args[2], (list, tuple)):  # strides and number of maps, of the first releases
+        args = (*args[:2], *args[4:])
     names = list(inspect.signature(RTDETRDecoder).parameters)[2:]  # after nc and ch
     if len(args) > len(names):
         raise ModelConfigError(f"it takes nc and up to {len(names)} more ({', '.join(names)}), got {len(args)} more")
