@@ -46,6 +46,7 @@ Modules and model files:
   yolo new      module=MyNet kind=attention    create a module file and a model YAML
   yolo check    module=MyNet                   check a module in training, saving and export
   yolo models   folder=my-models               parameters and GFLOPs of every model YAML
+  yolo fork     path/to/fork                   which model files of another code base build here
   yolo profile  model=my-model.yaml            parameters, GFLOPs and time of every layer
   yolo fps      model=best.pt                  latency, images per second, memory
 
@@ -81,6 +82,7 @@ TOOLS = {
     "fps": "ultralytics.tools.fps",
     "profile": "ultralytics.tools.fps:profile",
     "models": "ultralytics.tools.model_table",
+    "fork": "ultralytics.tools.fork_table",
     "heatmap": "ultralytics.tools.heatmap",
     "plot-results": "ultralytics.tools.plot_runs",
     "coco": "ultralytics.tools.coco_metrics",

@@ -125,7 +125,8 @@ class _Builder:
                 f"{where}: is built for {built} classes, but the model has {self.nc}, by `nc` of the file or the data "
                 f"set; write nc in place of {built}: [nc, ...]"
             )
-        several = isinstance(stated, tuple) or (stated is None and len(shapes) > 1)
+        is_head = row is spec.rows[-1] and any(len(shape) != 4 for shape in shapes)
+        several = isinstance(stated, tuple) or (stated is None and len(shapes) > 1 and not is_head)
         if several and row is not spec.rows[-1] and self._keeps_one_number(row, number):
             shapes, several = [joint_shape(shapes)], False
         limit = SLOTS if row.section == "backbone" or number == 0 else 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,20 +51,24 @@ def load_network(
     Raises:
         UserError: the model cannot be read or built, or nc is given for weights.
     """
-    import torch
-
     detector = open_detector(model, modules, exported=exported, trust=trust)
     if detector.checkpoint is not None or detector.is_exported:
         if nc is not None:
             raise UserError(f"nc={nc}: {model} has weights for a fixed number of classes; leave nc= out")
         return detector.model
     build = partial(detector.network_class, model, nc=nc, overrides={"modules": detector.modules})
-    if meta:
-        try:
-            with torch.device("meta"):
-                return build()
-        except ModelConfigError:  # a constructor may read values of tensors, which "meta" lacks
-            pass  # other errors occur again below
+    return build_on_meta(build) if meta else build()
+
+
+def build_on_meta(build: Callable[[], DetectionModel]) -> DetectionModel:
+    """Return the network of `build` without data, if its modules allow that; raise ModelConfigError if it fails."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            return build()
+    except ModelConfigError:  # a constructor may read values of tensors, which "meta" lacks
+        pass  # other errors occur again below
     return build()
 
 

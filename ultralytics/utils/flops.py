@@ -115,7 +115,7 @@ def run_copy(model: nn.Module, imgsz: int | Sequence[int], run: Callable[[nn.Mod
         twin = copy.deepcopy(model).eval().float().to(device)
         try:
             return run(twin, torch.zeros(shape, device=device))
-        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError) as error:
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError, NameError) as error:
             failure = error
     raise ModelConfigError(
         f"{type(model).__name__}: its forward fails on an image {shape}: "

@@ -102,7 +102,7 @@ def infer_call(
 
 def _find_class(arg: Any, context: RowContext) -> Any:
     """Return the class of an argument that names a module, such as BasicBlock; other arguments unchanged."""
-    if not (isinstance(arg, str) and arg[:1].isupper()):
+    if not (isinstance(arg, str) and (arg[:1].isupper() or arg.startswith(("nn.", "torch.nn.")))):
         return arg
     try:
         return context.find(arg).build
