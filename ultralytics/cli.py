@@ -187,17 +187,15 @@ def _copy_options() -> None:
 
 def show_help(name: str | None = None, *more: str) -> None:
     """Print the help of `yolo`, or of a mode or a tool."""
-    if name == "detect" and more:
-        name = more[0]
+    name = more[0] if name == "detect" and more else name
     if name is None or name in COMMANDS:
         print(HELP, end="")
     elif name in MODES:
         example = next(line for line in HELP.splitlines() if line.startswith(f"  yolo {name}"))
         print(f"{' '.join(example.split())}\n\nOptions, with defaults:\n")
-        for row in describe_options():
-            if name in row.modes:
-                start = f"{row.name}={row.default}".ljust(26)
-                print(fill(row.meaning, 110, initial_indent=start, subsequent_indent=" " * 26))
+        for row in (row for row in describe_options() if name in row.modes):
+            start = f"{row.name}={row.default}".ljust(26)
+            print(fill(row.meaning, 110, initial_indent=start, subsequent_indent=" " * 26))
     elif name in TOOLS:
         tool = load_tool(name)
         text = inspect.getdoc(getattr(tool, "func", tool)) or ""

@@ -230,3 +230,8 @@ def test_a_key_may_stand_for_an_argument_and_channels():
     )
     assert network.model[4].arguments == "inc_list=[32, 32], fusion=bifpn"
     assert "as the fork's parse_model" in network.model[4].assumed
+
+
+def test_an_activation_as_a_class_is_none_for_conv_as_in_the_published_package():
+    layer = build_module("WithClassAct", [32], (MAP,), modules=[FORK])
+    assert type(layer.conv.act) is torch.nn.Identity and type(layer.norm.act) is torch.nn.ReLU
