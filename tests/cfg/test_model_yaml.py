@@ -154,5 +154,7 @@ def test_custom_keys_replace_modules_and_arguments_in_rows(tmp_path):
     row = load_model_yaml(tmp_path / "own.yaml").rows[1]
     assert (row.module, row.args) == ("C2f", (64, True))
     (tmp_path / "own.yaml").write_text("blok: C2f\n" + TEXT)
-    with pytest.raises(ModelConfigError, match="unknown key 'blok'"):
+    assert load_model_yaml(tmp_path / "own.yaml").note.endswith("own.yaml: has keys that have no effect here: blok")
+    (tmp_path / "own.yaml").write_text("num_query: 3\n" + TEXT)
+    with pytest.raises(ModelConfigError, match=r"own\.yaml:1: unknown key 'num_query'; did you mean 'num_queries'"):
         load_model_yaml(tmp_path / "own.yaml")
