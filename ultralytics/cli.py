@@ -24,7 +24,7 @@ from ultralytics.cfg.options import (
 from ultralytics.cfg.values import WORDS, alternatives, check_value, parse_value
 from ultralytics.utils import LOGGER, __version__, setup_logging
 from ultralytics.utils.checks import checks
-from ultralytics.utils.errors import OptionError, UserError, did_you_mean
+from ultralytics.utils.errors import OptionError, UserError, did_you_mean, explained_memory
 from ultralytics.utils.files import RUNS_FOLDER, resumed_weights, write_text
 
 HELP = """\
@@ -133,8 +133,7 @@ def split_mode(words: Sequence[str]) -> tuple[str, list[str]]:
         elif word == "--mode":
             rest[i : i + 2] = ["=".join(("mode", *rest[i + 1 : i + 2]))]
     first = [word for word in rest[:1] if "=" not in word and not word.startswith("-")]
-    named = [word for word in rest if word.startswith(("mode=", "--mode="))]
-    if first and named:
+    if (named := [word for word in rest if word.startswith(("mode=", "--mode="))]) and first:
         raise UserError(f"the mode is given twice: {first[0]!r} and {named[0]!r}")
     found = first or named or [word for word in rest if word in MODES]
     if not found:
@@ -281,7 +280,8 @@ def run_guarded(action: Callable[[], object]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     setup_logging()
     try:
-        action()
+        with explained_memory():
+            action()
         sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -134,7 +134,13 @@ def test_odd_content_is_refused_by_name(tmp_path, change, message):
 def test_network_that_is_not_finite_neither_predicts_nor_is_saved(tmp_path, tiny):
     model = RTDETR(tiny)
     model.model.model[1].conv.weight.data[0] = float("inf")
-    for use in (lambda: model.predict(np.zeros((40, 40, 3), np.uint8)), lambda: model.save(tmp_path / "a.pt")):
+    image = np.zeros((40, 40, 3), np.uint8)
+    for use in (
+        lambda: model.predict(image),
+        lambda: model.predict(image, accelerate=False),
+        lambda: model.embed(image),
+        lambda: model.save(tmp_path / "a.pt"),
+    ):
         with pytest.raises(WeightsError, match=r"model, model\.1\.conv\.weight has values that are NaN or infinite"):
             use()
     assert not list(tmp_path.iterdir())

@@ -172,7 +172,8 @@ class Exporter(CallbacksMixin):
         device = select_device(options.device) if kind.needs_gpu else torch.device("cpu")
         network = copy.deepcopy(model).to(device).float().eval().requires_grad_(False)
         if kind.load is not None:
-            network = for_inference(network) if options.accelerate else network.fuse()
+            network = for_inference(network, rewrite=options.accelerate)
+            network = network if options.accelerate else network.fuse()
         stride = int(max(model.stride))
         size = check_imgsz(options.imgsz, stride)
         size = (size, size) if isinstance(size, int) else tuple(size)

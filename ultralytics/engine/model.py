@@ -27,7 +27,14 @@ from ultralytics.utils import ASSETS, LOGGER, setup_logging
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.dist import rank, started_by_torchrun
-from ultralytics.utils.errors import ModelConfigError, OptionError, UserError, WeightsError, reported
+from ultralytics.utils.errors import (
+    ModelConfigError,
+    OptionError,
+    UserError,
+    WeightsError,
+    explained_memory,
+    reported,
+)  # fmt: skip
 from ultralytics.utils.flops import ModelInfo
 from ultralytics.utils.tables import Column, Table
 from ultralytics.utils.torch_utils import count_devices
@@ -209,7 +216,8 @@ class Model(CallbacksMixin):
         """
         args = self._options("val", merge_file(options), model=self.source)
         validator = (validator or self.validator_class)(None, None, args, self.callbacks)
-        self.metrics = metrics = validator(model=self.model)
+        with explained_memory(args):
+            self.metrics = metrics = validator(model=self.model)
         self._validated = facts = {"imgsz": check_imgsz(args.imgsz, int(max(self.model.stride))), "batch": args.batch}
         if (args.plots or args.save_json) and not rank():
             with reported("summary_table"):
@@ -272,7 +280,8 @@ class Model(CallbacksMixin):
         self._require_weights("export")
         options = merge_file(options)
         args = self._options("export", {"batch": 1, **options}, model=self.source)
-        return Exporter(args, options, self.callbacks)(self.model, self.source)
+        with explained_memory(args):
+            return Exporter(args, options, self.callbacks)(self.model, self.source)
 
     def embed(self, source: Any, layers: Sequence[int] | None = None, **options: Any) -> list[Tensor]:
         """Return a feature vector per image: the mean over the maps of `layers`, by default the last before the head.

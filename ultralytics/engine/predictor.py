@@ -24,7 +24,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.errors import DataError, OptionError
+from ultralytics.utils.errors import DataError, OptionError, explained_memory
 from ultralytics.utils.files import run_dir, short_name
 from ultralytics.utils.torch_utils import Stopwatch, autocast, compiled, half_dtype, select_device
 
@@ -167,8 +167,8 @@ class BasePredictor(CallbacksMixin):
         self.device = select_device(args.device)
         if args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
-        if args.accelerate and not (args.embed or args.visualize):  # these need the layers of the model file
-            model = for_inference(model, self.device)
+        plain = args.embed or args.visualize  # these need the layers of the model file
+        model = for_inference(model, self.device, rewrite=args.accelerate and not plain)
         self.model = model.to(self.device).eval()
         self.compiled_model = compiled(self.model) if args.compile else self.model
         self.stride = int(max(model.stride))
@@ -219,7 +219,7 @@ class BasePredictor(CallbacksMixin):
         writes = (args.save or args.save_txt or args.save_crop) and not args.embed  # feature vectors are not saved
         folder = self.save_dir if writes or args.visualize else None
         self.callbacks.run("on_predict_start", self)
-        with closing(iter(source)) as batches, closing(ResultSaver(args, folder)) as saver:
+        with explained_memory(args), closing(iter(source)) as batches, closing(ResultSaver(args, folder)) as saver:
             for self.frames in batches:
                 self.callbacks.run("on_predict_batch_start", self)
                 features = self.save_dir / "features" / saver.name(self.frames[0]) if args.visualize else None

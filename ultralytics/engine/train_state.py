@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import signal
 import threading
 import time
@@ -19,16 +18,10 @@ from torch import Tensor, nn
 from ultralytics.cfg.options import Options
 from ultralytics.data.build import killed_worker
 from ultralytics.utils import LOGGER, dist
-from ultralytics.utils.errors import DataError, UserError, counted
+from ultralytics.utils.errors import DataError, UserError, counted, out_of_memory
 from ultralytics.utils.torch_utils import ModelEMA
 
 TIME_LIMIT = "resume it with more time=."  # end of the reason why a run stops that may continue
-# Messages of torch, OpenCV and the system, whose classes are RuntimeError, cv2.error and OSError
-OUT_OF_MEMORY = re.compile(
-    r"out of memory|DefaultCPUAllocator|Insufficient memory|bad.alloc|Cannot allocate memory|could not create a "
-    r"(primitive$|memory)|size calculation overflow|integer multiplication overflow",
-    re.IGNORECASE | re.MULTILINE,
-)
 
 
 class NonFinite(ArithmeticError):
@@ -190,8 +183,7 @@ def explain_failure(state: TrainState, error: Exception) -> UserError | None:
         if state.last and state.last.exists():
             message += f" {state.last} is whole. To resume: yolo train resume={state.last}{state.trust} workers=0"
         return UserError(message)
-    is_oom = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or OUT_OF_MEMORY.search(str(error))
-    return explain_oom(state) if is_oom and not isinstance(error, UserError) else None
+    return explain_oom(state) if out_of_memory(error) else None
 
 
 def explain_oom(state: TrainState) -> UserError:

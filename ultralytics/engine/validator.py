@@ -79,7 +79,7 @@ class BaseValidator(CallbacksMixin):
             epoch: epoch of a training, from 0; logs one line, and skips predictions.json and the official COCO metrics.
         """
         args, self.final, self.predictions = self.args, epoch is None, []
-        model = self._setup_model(model or args.model, accelerate=args.accelerate and not loss)
+        model = self._setup_model(model or args.model, accelerate=None if loss else args.accelerate)
         call = compiled(model) if args.compile else model
         if self.dataloader is None:
             self.dataloader = self.build_dataloader(model)
@@ -120,14 +120,14 @@ class BaseValidator(CallbacksMixin):
         self.callbacks.run("on_val_end", self)
         return self.metrics
 
-    def _setup_model(self, model: Any, *, accelerate: bool) -> nn.Module:
-        """Select the device; return the network on it, in eval mode."""
+    def _setup_model(self, model: Any, *, accelerate: bool | None) -> nn.Module:
+        """Select the device; return the network on it, in eval mode. None in training: the weights change."""
         self.device = select_device(self.args.device)
         if self.args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
         model = resolve_network(model, self.network_class, self.args.modules, trust=self.args.trust)
-        # in training, with `loss`, the weights change between calls
-        return (for_inference(model, self.device) if accelerate else model).to(self.device).eval()
+        model = model if accelerate is None else for_inference(model, self.device, rewrite=accelerate)
+        return model.to(self.device).eval()
 
     def build_dataloader(self, model: nn.Module) -> Any:
         """Build the batches of the options `data` and `split`."""

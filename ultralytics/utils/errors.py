@@ -2,10 +2,16 @@
 
 import difflib
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 LONGEST = 2000  # characters of a message, which may show a value of the user's file
+NO_MEMORY = re.compile(  # messages of torch, OpenCV and the system
+    r"out of memory|DefaultCPUAllocator|Insufficient memory|bad.alloc|Cannot allocate memory|could not create a "
+    r"(primitive$|memory)|size calculation overflow|integer multiplication overflow",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 class UserError(ValueError):
@@ -48,6 +54,23 @@ def reported(what: str) -> Iterator[None]:
     except Exception as error:  # whatever it is, the result is worth more
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         logging.getLogger("ultralytics").error(f"{what} failed, the run continues without it: {reason}")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Check for memory that ran out, in torch, OpenCV or Python."""
+    return not isinstance(error, UserError) and bool(isinstance(error, MemoryError) or NO_MEMORY.search(str(error)))
+
+
+@contextmanager
+def explained_memory(options: object = None) -> Iterator[None]:
+    """Raise UserError, with the image size and batch of `options`, for memory that ran out in the block."""
+    try:
+        yield
+    except Exception as error:  # RuntimeError, cv2.error, MemoryError
+        if not out_of_memory(error):
+            raise
+        now = f" (now imgsz={options.imgsz}, batch={options.batch})" if options else ""
+        raise UserError(f"out of memory; use a smaller imgsz or batch{now}, or a smaller model") from error
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:

@@ -15,7 +15,7 @@ from ultralytics.nn.accelerate.folded_decoder import fold_decoder
 from ultralytics.nn.accelerate.graph import LayerGraph
 from ultralytics.nn.accelerate.host_memory import prepare_host_memory
 from ultralytics.nn.accelerate.linear import ChannelsFirstLinear, ConvolutionLinear
-from ultralytics.nn.accelerate.model_cache import ModelCache, has_hooks
+from ultralytics.nn.accelerate.model_cache import ModelCache, check_finite, has_hooks
 from ultralytics.nn.accelerate.pointwise import merge_pointwise
 from ultralytics.nn.accelerate.silu import RecomputedConv, RecomputedRepConv
 from ultralytics.nn.modules.conv import Conv, RepConv
@@ -50,13 +50,15 @@ def restore(network: nn.Module) -> nn.Module:
     return network
 
 
-def for_inference(network: nn.Module, device: torch.device | None = None) -> nn.Module:
+def for_inference(network: nn.Module, device: torch.device | None = None, *, rewrite: bool = True) -> nn.Module:
     """Return a copy of `network` in eval mode, rewritten for inference, on `device` (default: where it is).
 
     The copy is cached with the network and renewed after a change of its weights or settings. A network that cannot be
-    rewritten (exported, fused, or with forward hooks) is returned itself.
+    rewritten (exported, fused, or with forward hooks) is returned itself, and so is each one without `rewrite`. Raises
+    WeightsError if the weights are not finite.
     """
-    if getattr(network, "layer_shapes", None) is None or network.fused or has_hooks(network):
+    if not rewrite or getattr(network, "layer_shapes", None) is None or network.fused or has_hooks(network):
+        check_finite(network)
         return network
     device = device or next(network.parameters()).device
     if device.type == "cpu":

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.utils.torch_utils import SINGLE_IMAGE_HOOKS
+from ultralytics.utils.torch_utils import SINGLE_IMAGE_HOOKS, check_weights
 
 PLAIN = frozenset((int, float, str, bool))
 
@@ -38,6 +38,13 @@ class ModelCache:
             if device not in self._copies:
                 self._copies[device] = rewrite(copy.deepcopy(network)).to(device)
             return self._copies[device]
+
+
+def check_finite(network: nn.Module) -> None:
+    """Raise WeightsError for weights that are NaN or infinite. Unchanged weights are checked once."""
+    if (state := state_of(network)) != vars(network).get("_finite_state"):
+        check_weights(network.state_dict(), "model")
+        vars(network)["_finite_state"] = state
 
 
 def has_hooks(network: nn.Module) -> bool:
