@@ -15,10 +15,10 @@ OPTIONS = {"conf": 0.25, "save": True}  # defaults of this script
 
 def main(**given: object) -> None:
     """Detect with the options given on the command line."""
-    from ultralytics import RTDETR  # torch is imported after run_script has set up its threads
+    from ultralytics.models import Model  # torch is imported after run_script has set up its threads
 
     options = {**OPTIONS, **given}
-    model = RTDETR(options.pop("model", WEIGHTS))
+    model = Model(options.pop("model", WEIGHTS))
     # one image or frame at a time; each result has boxes.xyxy, boxes.conf and boxes.cls
     for _result in model.predict(stream=True, **options):
         pass

@@ -45,15 +45,13 @@ SHAPES_RECIPE = {
 
 def main(**given: object) -> None:
     """Train with the options of the command line."""
-    from ultralytics import RTDETR  # torch is imported after run_script has set up its threads
+    from ultralytics.models import Model  # torch is imported after run_script has set up its threads
 
     is_own_run = bool({"data", "resume"} & set(given))
     options = given if is_own_run else {**SHAPES_RECIPE, **given}
     if not is_own_run:
         LOGGER.info("No data= given: training on the built-in shapes.yaml with SHAPES_RECIPE of train.py")
-    model = RTDETR(
-        options.pop("model", None) or resumed_weights(options.get("resume"), options.get("project")) or MODEL
-    )
+    model = Model(options.pop("model", None) or resumed_weights(options.get("resume"), options.get("project")) or MODEL)
     model.train(**options)
 
 

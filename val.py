@@ -18,10 +18,10 @@ OPTIONS = {"split": "val"}  # defaults of this script
 
 def main(**given: object) -> None:
     """Validate with the options given on the command line."""
-    from ultralytics import RTDETR  # torch is imported after run_script has set up its threads
+    from ultralytics.models import Model  # torch is imported after run_script has set up its threads
 
     options = {**OPTIONS, **given}
-    model = RTDETR(options.pop("model", WEIGHTS))
+    model = Model(options.pop("model", WEIGHTS))
     model.val(**options)
 
 

@@ -1,4 +1,4 @@
-"""RT-DETR with swappable backbones and modules.
+"""RT-DETR and YOLO with swappable backbones and modules.
 
 Public names are imported at first use: `from ultralytics import RTDETR` imports torch, `import ultralytics` does not.
 """
@@ -9,14 +9,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ultralytics.models.rtdetr import RTDETR
+    from ultralytics.models import RTDETR, YOLO
     from ultralytics.utils import __version__
     from ultralytics.utils.checks import checks
 
-__all__ = ["RTDETR", "__version__", "checks"]
+__all__ = ["RTDETR", "YOLO", "__version__", "checks"]
 
 _MODULES = {
-    "RTDETR": "ultralytics.models.rtdetr",
+    "RTDETR": "ultralytics.models",
+    "YOLO": "ultralytics.models",
     "__version__": "ultralytics.utils",
     "checks": "ultralytics.utils.checks",
 }

@@ -166,9 +166,9 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
     setup_logging(options.verbose)
     passed = {key: value for key, value in given.items() if key not in ("task", "mode", "model")}
 
-    from ultralytics.models.rtdetr.model import RTDETR
+    from ultralytics.models import Model
 
-    network = RTDETR(model)
+    network = Model(model)
     if mode == "predict":  # as a stream, so that the results of a video are not kept in memory
         for _ in network.predict(**{"stream": True, "save": True, **passed}):
             pass

@@ -1,6 +1,7 @@
 """Checkpoints: saving and loading weights, and resuming a run."""
 
 import ast
+import copy
 import hashlib
 import os
 import platform
@@ -137,8 +138,8 @@ def load_model_weights(path: str | Path) -> dict:
     nc = architecture.get("nc")
     if not isinstance(nc, int):
         raise WeightsError(
-            f"{path}: contains {len(weights.tensors)} tensors, but no model YAML. Build the model first and load them "
-            f"into it: RTDETR('rtdetr-l.yaml').load({str(path)!r})."
+            f"{path}: contains {len(weights.tensors)} tensors, but no model YAML. Build the model from its YAML first "
+            f"and load them into it: model.load({str(path)!r})."
         )
     names = {index: (weights.names or {}).get(index, str(index)) for index in range(nc)}
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in weights.tensors.items()}
@@ -188,6 +189,17 @@ def resolve_network(
     if Path(model).suffix.lower() in (".yaml", ".yml"):
         return network_class(str(model), overrides={"modules": modules})
     return load_network(load_model_weights(model), network_class, modules, model, trust=trust)
+
+
+def with_branch(model: nn.Module, end2end: bool | None) -> nn.Module:
+    """Return the network, or a copy whose predictions come from the other branch of its head."""
+    if end2end is None or end2end == getattr(model, "end2end", False):
+        return model
+    if isinstance(model, AutoBackend):
+        raise OptionError(f"end2end={end2end}: an exported model has one branch; export it with end2end={end2end}")
+    twin = copy.deepcopy(model)
+    twin.end2end = end2end
+    return twin
 
 
 def resume_path(options: Options) -> Path:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.family import Family
-from ultralytics.cfg.model_yaml import load_model_yaml
+from ultralytics.cfg.model_yaml import ModelSpec, load_model_yaml
 from ultralytics.cfg.options import Options, check_options, get_cfg, merge_file, unread_options
 from ultralytics.engine import checkpoint as checkpoints
 from ultralytics.engine.trust import recorded_data
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.metrics.summary_table import SummaryTable, summary_table
 from ultralytics.nn.formats import find_format
+from ultralytics.nn.registry import find_class
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import known_names, load_weights, read_weights
 from ultralytics.utils import ASSETS, LOGGER, setup_logging
@@ -55,6 +56,8 @@ INHERITED = {
 class Model(CallbacksMixin):
     """A detector. Subclasses state the classes of its network, trainer, validator and predictor.
 
+    An instance is of the subclass that its file belongs to, by the last row of the model file.
+
     Args:
         model: a model file (`.yaml`, or the name of one in the package), weights (`.pt`, also published ones, or
             `.safetensors`), or an exported model.
@@ -69,6 +72,8 @@ class Model(CallbacksMixin):
 
     task = "detect"
     family: Family
+    head_class: type[nn.Module]  # the last layer of its networks
+    layouts: tuple[str, ...]  # of its exported models
     network_class: type[DetectionModel]
     trainer_class: type[BaseTrainer]
     validator_class: type[BaseValidator]
@@ -89,8 +94,9 @@ class Model(CallbacksMixin):
         self._validated: dict[str, int | None] = {}  # imgsz and batch of the validation that gave `metrics`
         self._loaded = False  # the weights are not those of `source`
         suffix = Path(self.source).suffix.lower()
+        spec: ModelSpec | None = None
         if suffix in (".yaml", ".yml"):
-            load_model_yaml(self.source)  # report errors of the file now, not at the first use
+            spec = load_model_yaml(self.source)  # report errors of the file now, not at the first use
         elif suffix in (".pt", ".safetensors"):
             try:
                 self.checkpoint = checkpoints.load_model_weights(self.source)
@@ -103,6 +109,28 @@ class Model(CallbacksMixin):
             )
         elif not os.path.exists(self.source):
             raise WeightsError(f"{self.source}: no such file.")
+        if self.checkpoint is not None:
+            architecture = self.checkpoint["model_yaml"]
+            spec = load_model_yaml({**architecture, "modules": architecture.get("modules") if trust else None})
+        self._choose_class(spec)
+
+    def _choose_class(self, spec: ModelSpec | None) -> None:
+        """Become an instance of the subclass for the head of the model file, or for the layout of an exported model."""
+        families = [cls for cls in Model.__subclasses__() if "family" in vars(cls)]
+        if spec is None:
+            what = self.model.layout if self.is_exported else ""
+            fits = [cls for cls in families if what in cls.layouts]
+        else:
+            what = spec.rows[-1].module
+            head = find_class(what, (*(self.modules or ()), *spec.modules))
+            fits = [cls for cls in families if head and issubclass(head, cls.head_class)]
+        if not fits or isinstance(self, fits[0]):
+            return
+        if type(self) not in (Model, *families):
+            raise ModelConfigError(f"{self.source}: has {what}, which {type(self).__name__} does not support")
+        if type(self) is not Model:
+            LOGGER.info(f"{self.source}: has {what}, so it is a {fits[0].__name__}, not a {type(self).__name__}")
+        self.__class__ = fits[0]
 
     @cached_property
     def model(self) -> nn.Module:

@@ -17,7 +17,7 @@ from ultralytics.cfg.options import ConfigLike, Options, resolve_options
 from ultralytics.data.images import stretch
 from ultralytics.data.loaders import Source, load_source
 from ultralytics.data.streams import Frame, opencv_text, writable_rate
-from ultralytics.engine.checkpoint import resolve_network
+from ultralytics.engine.checkpoint import resolve_network, with_branch
 from ultralytics.engine.results import Results, image_name, show_image, write_image
 from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.tasks import DetectionModel
@@ -125,6 +125,7 @@ class BasePredictor(CallbacksMixin):
         self.model: nn.Module | None = None
         self.frames: list[Frame] = []
         self.results: list[Results] | list[Tensor] = []
+        self.input_shape = (0, 0)  # height and width of the network input of the current batch
 
     def __call__(
         self, source: Any = None, model: nn.Module | str | Path | None = None, stream: bool = False
@@ -167,6 +168,7 @@ class BasePredictor(CallbacksMixin):
         self.device = select_device(args.device)
         if args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
+        model = with_branch(model, args.end2end)
         plain = args.embed or args.visualize  # these need the layers of the model file
         model = for_inference(model, self.device, rewrite=args.accelerate and not plain)
         self.model = model.to(self.device).eval()
@@ -189,6 +191,10 @@ class BasePredictor(CallbacksMixin):
         """Stretch an image (H, W, 3) to the network input `size` (height, width), as in training."""
         return stretch(image, size)
 
+    def pre_transform(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        """Resize the images of a batch to one shape."""
+        return [self.resize(image, self.imgsz) for image in images]
+
     def preprocess(self, frames: list[Frame]) -> Tensor:
         """Return the network input (B, 3, H, W), float RGB in 0..1. Tensors of the caller are not changed."""
         if frames[0].tensor is not None:
@@ -199,7 +205,7 @@ class BasePredictor(CallbacksMixin):
                     "Resize it, or pass a uint8 array, which is resized"
                 )
             return torch.stack([frame.tensor for frame in frames]).to(self.device, torch.float32)
-        images = np.stack([self.resize(frame.image, self.imgsz) for frame in frames])  # (B, H, W, 3) BGR
+        images = np.stack(self.pre_transform([frame.image for frame in frames]))  # (B, H, W, 3) BGR
         rgb = torch.from_numpy(np.ascontiguousarray(images[..., ::-1])).to(self.device)
         return rgb.permute(0, 3, 1, 2).float().div_(255)  # (B, H, W, 3) -> (B, 3, H, W), channels last in memory
 
@@ -227,6 +233,7 @@ class BasePredictor(CallbacksMixin):
                 with torch.no_grad():  # not inference mode: its tensors cannot be used in training
                     with watch("preprocess"):
                         x = self.preprocess(self.frames)
+                        self.input_shape = tuple(x.shape[2:])
                     with watch("inference"):
                         outputs = self.inference(x, features)
                     with watch("postprocess"):

@@ -303,7 +303,7 @@ def optimizer_line(options: Options, model: nn.Module, groups: Sequence[dict], s
     names = ", ".join(f"lr/pg{index} {group['name']}" for index, group in enumerate(groups))
     return (
         f"{options.optimizer}: learning rate {options.lr0:g} (backbone x {options.backbone_lr_ratio:g}), "
-        f"steps: {schedule.total}, {schedule.warmup} of them warm-up; {trained:,} parameters are trained ({names})"
+        f"{schedule}; {trained:,} parameters are trained ({names})"
     )
 
 
@@ -316,7 +316,7 @@ def interruption(state: TrainState) -> str:
     return (
         f"Training interrupted in epoch {state.epoch + 1}, saved in {state.last}. To resume:\n"
         f"  yolo train resume={state.last}{state.trust}\n"
-        f"  RTDETR({str(state.last)!r}).train(resume=True{state.trust and ', trust=True'})"
+        f"or in Python: model.train(resume={str(state.last)!r}{state.trust and ', trust=True'})"
     )
 
 

@@ -221,7 +221,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         elif options.model:
             architecture = options.model
         else:
-            raise OptionError("model: which model? Write model=rtdetr-r18.yaml, or the path of your YAML or weights.")
+            raise OptionError("model: which model? Write model=FILE, the path or name of a YAML or weights.")
         self.is_pretrained = bool(options.pretrained and (weights or isinstance(options.pretrained, str)))
         build = partial(self.get_model, weights=weights if options.pretrained else None, verbose=False)
         if loaded is None:
@@ -280,7 +280,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         options = self.args
         self.accumulate = max(round(options.nbs / options.batch), 1)
         steps = options.epochs * math.ceil(len(self.train_loader) / self.accumulate)
-        self.schedule = Schedule(steps, min(options.warmup_iters, steps // 10), options.lrf, options.cos_lr)
+        self.schedule = self.build_schedule(steps)
         rates = {"lr": options.lr0, "momentum": options.momentum, "decay": options.weight_decay}
         self.optimizer = self.build_optimizer(self.model, options.optimizer, **rates, iterations=steps)
         groups = self.optimizer.param_groups
@@ -291,6 +291,12 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.ema = ModelEMA(self.model, options.ema_decay, options.ema_warmup)
         LOGGER.info(train_log.optimizer_line(options, self.model, groups, self.schedule))
+
+    def build_schedule(self, steps: int) -> Schedule:
+        """Return the learning rates of a run of so many optimizer steps."""
+        options = self.args
+        warmup = min(options.warmup_iters, steps // 10)
+        return Schedule(steps, warmup, options.lrf, options.cos_lr, self.accumulate)
 
     def build_optimizer(
         self, model: nn.Module, name: str, lr: float, momentum: float, decay: float, iterations: float

@@ -92,6 +92,7 @@ class BaseTrainer(TrainerSetup):
         for norm in self.frozen_norms:
             if not any(p.requires_grad for p in norm.parameters()):  # a callback may have unfrozen it
                 norm.eval()
+        self.step_start = self.batches_done  # gradients are accumulated from this batch of the epoch on
         with EpochProgress(self.loss_names, self.clock, self.epoch, self.batches_done, self.device) as progress:
             for batch in self.remaining_batches():
                 self.callbacks.run("on_train_batch_start", self)
@@ -109,14 +110,20 @@ class BaseTrainer(TrainerSetup):
         self.batches_done = 0
         self.callbacks.run("on_train_epoch_end", self)
 
+    @property
+    def sums_images(self) -> bool:
+        """Return whether the loss is a sum over the images of all batches of a step, see `nn/head_protocol.py`."""
+        return getattr(getattr(self.model, "criterion", None), "sums_images", False)
+
     def training_step(self, batch: dict) -> bool:
         """Run model, loss and backward on a batch. Return whether weights and EMA were updated.
 
         They are updated after the last batch of a group (nominal batch), whose gradients are accumulated.
         """
-        start = self.batches_done // self.accumulate * self.accumulate
-        group = min(self.accumulate, len(self.train_loader) - start)  # batches; fewer at the end of the epoch
-        is_update = self.batches_done + 1 == start + group
+        seen = self.epoch * len(self.train_loader) + self.batches_done
+        self.accumulate = self.schedule.batches(seen)
+        group = min(self.accumulate, len(self.train_loader) - self.step_start)  # fewer at the end of the epoch
+        is_update = self.batches_done + 1 >= self.step_start + group
         # DDP averages the gradients of the ranks in the last backward of a group only
         with self.ddp_model.no_sync() if self.world_size > 1 and not is_update else nullcontext():
             # forward: `DetectionModel.loss` runs `predict(img, batch=targets)`, then `criterion`; it returns the sum of
@@ -124,14 +131,14 @@ class BaseTrainer(TrainerSetup):
             with autocast(self.device, self.dtype):
                 loss, items = self.compiled_model(batch)
             check_finite(loss, "the loss", dict(zip(self.loss_names, items, strict=True)))
-            # backward: the mean over the batches of the group, scaled for float16
-            self.scaler.scale(loss / group).backward()
+            # backward: the mean or sum over the batches of the group, scaled for float16
+            self.scaler.scale(loss if self.sums_images else loss / group).backward()
         if is_update:
-            factor = self.schedule.factor(self.updates) * self.rate_scale
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
+            groups = self.optimizer.param_groups
+            self.schedule.set_rates(groups, update=self.updates, batch=seen, scale=self.rate_scale)
             self.optimizer_step()
             self.updates += 1
+            self.step_start = self.batches_done + 1
         self.loss_sum += items
         self.batches_done += 1
         return is_update

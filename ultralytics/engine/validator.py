@@ -15,7 +15,7 @@ from ultralytics.cfg.family import Family
 from ultralytics.cfg.options import ConfigLike, resolve_options
 from ultralytics.data.build import build_dataloader, build_dataset
 from ultralytics.data.dataset_yaml import load_dataset_config
-from ultralytics.engine.checkpoint import resolve_network
+from ultralytics.engine.checkpoint import resolve_network, with_branch
 from ultralytics.metrics.coco_eval import CocoMetrics, coco_annotations, evaluate_coco
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.nn.accelerate import for_inference
@@ -80,6 +80,7 @@ class BaseValidator(CallbacksMixin):
         """
         args, self.final, self.predictions = self.args, epoch is None, []
         model = self._setup_model(model or args.model, accelerate=None if loss else args.accelerate)
+        self.layout = getattr(model, "layout", None)
         call = compiled(model) if args.compile else model
         if self.dataloader is None:
             self.dataloader = self.build_dataloader(model)
@@ -126,6 +127,7 @@ class BaseValidator(CallbacksMixin):
         if self.args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
         model = resolve_network(model, self.network_class, self.args.modules, trust=self.args.trust)
+        model = with_branch(model, self.args.end2end)
         model = model if accelerate is None else for_inference(model, self.device, rewrite=accelerate)
         return model.to(self.device).eval()
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn.formats import open_exported
-from ultralytics.nn.head_protocol import PAIRS, SCORES
+from ultralytics.nn.head_protocol import ANCHORS, END2END, PAIRS, SCORES
 from ultralytics.utils.errors import DataError, OptionError, UserError, WeightsError
 
 
@@ -42,6 +42,11 @@ class AutoBackend(nn.Module):
     def stride(self) -> Tensor:
         """Largest stride in pixels, of shape (1,)."""
         return torch.tensor([float(self.metadata.stride)])
+
+    @property
+    def layout(self) -> str:
+        """Return the layout of the output, see `head_protocol.py`; PAIRS are converted to SCORES."""
+        return self.metadata.layout if self.metadata.layout in (ANCHORS, END2END) else SCORES
 
     @property
     def fixed_size(self) -> bool:

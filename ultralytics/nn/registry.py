@@ -13,7 +13,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -153,6 +153,15 @@ def resolve_module(name: str, folders: Sequence[Path] | None = None) -> Register
     known = [*REGISTRY, *(known for folder in imported for known in (*folder.registered, *folder.definitions))]
     hint = why_missing(name, folders) or did_you_mean(name, known) or searched
     raise ModelConfigError(f"no module {name!r}{hint}")
+
+
+def find_class(name: str, folders: Sequence[str | Path] = ()) -> type[nn.Module] | None:
+    """Return the class that a row means, of ours without a look into the folders; None if it is no class."""
+    found = REGISTRY.get(name)
+    if found is None:
+        with suppress(ModelConfigError):  # reported when the network is built
+            found = resolve_module(name, module_folders(folders))
+    return found.build if found and inspect.isclass(found.build) else None
 
 
 @dataclass

@@ -104,6 +104,11 @@ class DetectionModel(nn.Module):
         head.bias_init()
 
     @property
+    def layout(self) -> str:
+        """Return the layout of the output in eval mode, see `head_protocol.py`."""
+        return self.model[-1].layout
+
+    @property
     def end2end(self) -> bool:
         """Return whether predictions come from the head's one-to-one branch, without NMS. Can be set."""
         return getattr(self.model[-1], "end2end", False)

@@ -14,7 +14,7 @@ from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, U
 from ultralytics.utils.files import read_text, run_dir
 
 if TYPE_CHECKING:
-    from ultralytics.models.rtdetr.model import RTDETR
+    from ultralytics.models import Model
     from ultralytics.nn.autobackend import AutoBackend
     from ultralytics.nn.tasks import DetectionModel
 
@@ -24,11 +24,11 @@ def tool_dir(tool: str, project: str | None, name: str | None, default: str) -> 
     return run_dir(project or Path("runs", tool), name or default)
 
 
-def open_detector(model: str, modules: str | None = None, *, exported: bool = False, trust: bool = False) -> RTDETR:
+def open_detector(model: str, modules: str | None = None, *, exported: bool = False, trust: bool = False) -> Model:
     """Open a model YAML, weights (.pt) or, with `exported`, an exported model. Raise UserError if that fails."""
-    from ultralytics.models.rtdetr.model import RTDETR
+    from ultralytics.models import Model
 
-    detector = RTDETR(model, modules=modules, trust=trust)
+    detector = Model(model, modules=modules, trust=trust)
     if detector.is_exported and not exported:
         raise UserError(f"{model}: an exported model has no layers; use the weights (.pt) it was made from")
     return detector

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from ultralytics.cfg.values import DeviceName, OneOf, Range
+from ultralytics.models import Model
 from ultralytics.models.benchmark import measure_speed, peak_memory, run_benchmark
-from ultralytics.models.rtdetr.model import RTDETR
 from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.summary import ORDERS, inspect_model, layer_table
 from ultralytics.tools.common import load_network, tool_dir
@@ -26,7 +26,7 @@ COLUMNS = (
     Column("Memory (MB)", ".0f"),
 )  # fmt: skip
 
-benchmark = partial(run_benchmark, RTDETR)
+benchmark = partial(run_benchmark, Model)
 
 
 def command(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics.engine.model import Model
 from ultralytics.models.rtdetr.predict import FAMILY, RTDETRPredictor, RTDETRValidator
+from ultralytics.nn.head_protocol import PAIRS, SCORES
+from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.tasks import RTDETRDetectionModel
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ class RTDETR(Model):
         ('0', 80)
     """
 
-    network_class, family = RTDETRDetectionModel, FAMILY
+    family, head_class, layouts = FAMILY, RTDETRDecoder, (SCORES, PAIRS, "")
+    network_class = RTDETRDetectionModel
     validator_class = RTDETRValidator
     predictor_class = RTDETRPredictor
 

@@ -1,0 +1,62 @@
+"""Prediction and validation with YOLO: images are letterboxed, and boxes suppressed unless the head needs no NMS."""
+
+import numpy as np
+from torch import Tensor
+
+from ultralytics.cfg.family import Family
+from ultralytics.data.streams import Frame
+from ultralytics.engine.predictor import BasePredictor
+from ultralytics.engine.results import Results
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.yolo.detections import detections, letterbox_images, on_image
+from ultralytics.nn.tasks import DetectionModel
+
+FAMILY = Family(
+    "YOLO",
+    {
+        "it has no decoder with queries": "queries denoising one_to_many",
+        "it is a loss weight of RT-DETR. Use box, cls and dfl": "loss_cls loss_bbox loss_giou",
+        "it learns classes by binary cross-entropy with task-aligned targets": "loss_class",
+        "it warms up the learning rate by epochs. Use warmup_epochs": "warmup_iters",
+    },
+    resize="letterbox",
+)
+
+
+class DetectionPredictor(BasePredictor):
+    """Predictor of YOLO models, whose output is (y, extras); y has the layout of the head."""
+
+    network_class, family = DetectionModel, FAMILY
+
+    def pre_transform(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        """Letterbox the images of a batch; of equal shapes to a rectangle, where the network accepts it."""
+        rect = self.args.rect is not False and not getattr(self.model, "fixed_size", False)
+        return letterbox_images(images, self.imgsz, rect=rect, stride=self.stride)
+
+    def postprocess(self, outputs: tuple[Tensor, object], frames: list[Frame]) -> list[Results]:
+        """Return the detections in pixels of each frame; a box has its best class only, by default."""
+        args, results = self.args, []
+        tables = detections(
+            outputs[0].float(), self.model.layout, conf=self.conf, iou=args.iou, agnostic=args.agnostic_nms,
+            max_det=args.max_det, classes=args.classes, multi_label=args.one_class_per_query is False,
+        )  # fmt: skip
+        for rows, frame in zip(tables, frames, strict=True):
+            rows = on_image(rows, self.input_shape, frame.image.shape[:2])
+            results.append(Results(frame.image, frame.path, self.model.names, rows))
+        return results
+
+
+class DetectionValidator(BaseValidator):
+    """Validator of YOLO models. `Model.val` uses it, or a subclass of it."""
+
+    network_class, family = DetectionModel, FAMILY
+
+    def postprocess(self, outputs: tuple[Tensor, object], batch: dict) -> list[Tensor]:
+        """Return the detections of each image in pixels of the network input; a box may have several classes."""
+        args = self.args
+        tables = detections(
+            outputs[0].float(), self.layout, conf=self.conf, iou=args.iou, max_det=args.max_det, classes=args.classes,
+            agnostic=args.agnostic_nms or args.single_cls, multi_label=not args.one_class_per_query,
+        )  # fmt: skip
+        scale = tables[0].new_tensor([1, 1, 1, 1, 1, 0 if args.single_cls else 1])
+        return [(rows * scale).cpu() for rows in tables]
