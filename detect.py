@@ -1,4 +1,4 @@
-"""Detect objects with a trained RT-DETR and save the images with their boxes.
+"""Detect objects with a trained detector and save the images with their boxes.
 
     python detect.py --weights runs/detect/train/weights/best.pt --source image.jpg
     python detect.py --weights best.pt --source folder/       also 'pattern*.jpg', a video, or 0 for the camera

@@ -1,8 +1,9 @@
-"""Train RT-DETR. Edit this file, or set options on the command line:
+"""Train RT-DETR or YOLO. Edit this file, or set options on the command line:
 
     python train.py                                             built-in data set, minutes on a CPU
     python train.py --data my.yaml --epochs 72 --batch 4        your data, the paper's recipe
     python train.py --model my-model.yaml --data my.yaml        your model
+    python train.py --model yolo11n.yaml --data my.yaml         a YOLO, by its published recipe
     python train.py --resume runs/detect/train/weights/last.pt  resume an interrupted run
 
 `yolo cfg` explains every option. The same in Python:
@@ -28,8 +29,6 @@ SHAPES_RECIPE = {
     "epochs": 10,
     "batch": 8,
     "nbs": 8,  # an optimizer step for every batch
-    "queries": 40,  # an image has at most six objects
-    "denoising": 30,
     "lr0": 5e-4,
     "lrf": 0.05,
     "cos_lr": True,
@@ -41,18 +40,20 @@ SHAPES_RECIPE = {
     "cache": True,
     "workers": 0,
 }
+SHAPES_DECODER = {"queries": 40, "denoising": 30}  # of an RT-DETR: an image has at most six objects
 
 
 def main(**given: object) -> None:
     """Train with the options of the command line."""
-    from ultralytics.models import Model  # torch is imported after run_script has set up its threads
+    from ultralytics.models import RTDETR, Model  # torch is imported after run_script has set up its threads
 
     is_own_run = bool({"data", "resume"} & set(given))
-    options = given if is_own_run else {**SHAPES_RECIPE, **given}
+    name = given.pop("model", None) or resumed_weights(given.get("resume"), given.get("project")) or MODEL
+    model = Model(name)
     if not is_own_run:
         LOGGER.info("No data= given: training on the built-in shapes.yaml with SHAPES_RECIPE of train.py")
-    model = Model(options.pop("model", None) or resumed_weights(options.get("resume"), options.get("project")) or MODEL)
-    model.train(**options)
+        given = {**SHAPES_RECIPE, **(SHAPES_DECODER if isinstance(model, RTDETR) else {}), **given}
+    model.train(**given)
 
 
 if __name__ == "__main__":

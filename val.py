@@ -1,4 +1,4 @@
-"""Validate a trained RT-DETR: summary table, curves and confusion matrix.
+"""Validate a trained detector: summary table, curves and confusion matrix.
 
     python val.py --weights runs/detect/train/weights/best.pt
     python val.py --weights best.pt --data my.yaml --split test --imgsz 640 --batch 4

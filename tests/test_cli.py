@@ -1,4 +1,4 @@
-"""The `yolo` command and the scripts, with a stand-in for RTDETR that records its calls."""
+"""The `yolo` command and the scripts, with a stand-in for models that records its calls."""
 
 import os
 import runpy
@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Calls of RTDETR as (method, model, keyword arguments)."""
+    """Calls of a model as (method, model, keyword arguments)."""
     recorded = []
 
-    class FakeRTDETR:
+    class FakeModel:
         def __init__(self, model):
             self.model = model
 
@@ -35,8 +35,7 @@ def calls(monkeypatch):
             yield "first"
             self.record("predict", **options)  # reached when the stream is consumed
 
-    monkeypatch.setattr(ultralytics, "RTDETR", FakeRTDETR, raising=False)
-    monkeypatch.setattr("ultralytics.models.rtdetr.model.RTDETR", FakeRTDETR)
+    monkeypatch.setattr("ultralytics.models.Model", FakeModel)
     return recorded
 
 

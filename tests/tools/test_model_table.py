@@ -28,7 +28,7 @@ def test_sorted_with_reasons_for_those_that_cannot_be_built(yolo, tmp_path, mode
     shutil.copy(MODELS_DIR / "rt-detr" / name, folder / "old" / name)
     shutil.copy(model_file, folder / "tiny.yaml")
     (folder / "typo.yaml").write_text(
-        "nc: 2\nbackbone:\n  - [-1, 1, Cnov, [16, 3, 2]]\nhead:\n  - [-1, 1, Conv, [16]]\n"
+        "nc: 2\nbackbone:\n  - [-1, 1, Cnov, [16, 3, 2]]\nhead:\n  - [[0], 1, Detect, [nc]]\n"
     )
     (folder / "data.yml").write_text("train: images\nnames: [cat]\n")
     code, text = yolo("models", f"folder={folder}", "sort=gflops")

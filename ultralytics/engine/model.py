@@ -109,27 +109,36 @@ class Model(CallbacksMixin):
             )
         elif not os.path.exists(self.source):
             raise WeightsError(f"{self.source}: no such file.")
-        if self.checkpoint is not None:
-            architecture = self.checkpoint["model_yaml"]
+        if recorded := self.checkpoint or (suffix == ".pt" and checkpoints.older_checkpoint(Path(self.source))[1]):
+            architecture = recorded["model_yaml"]
             spec = load_model_yaml({**architecture, "modules": architecture.get("modules") if trust else None})
         self._choose_class(spec)
 
     def _choose_class(self, spec: ModelSpec | None) -> None:
-        """Become an instance of the subclass for the head of the model file, or for the layout of an exported model."""
+        """Become an instance of the subclass for the last row of the model file, or the layout of an exported model."""
         families = [cls for cls in Model.__subclasses__() if "family" in vars(cls)]
         if spec is None:
-            what = self.model.layout if self.is_exported else ""
-            fits = [cls for cls in families if what in cls.layouts]
+            found = repr(self.model.layout)
+            fits = [cls for cls in families if self.model.layout in cls.layouts]
         else:
-            what = spec.rows[-1].module
-            head = find_class(what, (*(self.modules or ()), *spec.modules))
+            row, head = spec.rows[-1], None
+            found = f"{row.module} in its last row"
+            try:
+                head = find_class(row.module, (*(self.modules or ()), *spec.modules))
+            except ModelConfigError as error:
+                if type(self) is Model:
+                    raise ModelConfigError(f"{row.where}: {error}") from error
+                return  # reported when the network is built
             fits = [cls for cls in families if head and issubclass(head, cls.head_class)]
-        if not fits or isinstance(self, fits[0]):
+        if fits and isinstance(self, fits[0]):
             return
-        if type(self) not in (Model, *families):
-            raise ModelConfigError(f"{self.source}: has {what}, which {type(self).__name__} does not support")
+        if not fits and type(self) is not Model:
+            return
+        if not fits or type(self) not in (Model, *families):
+            heads = ", ".join(cls.head_class.__name__ for cls in (families if type(self) is Model else [type(self)]))
+            raise ModelConfigError(f"{self.source}: has {found}, expected {heads} or a subclass")
         if type(self) is not Model:
-            LOGGER.info(f"{self.source}: has {what}, so it is a {fits[0].__name__}, not a {type(self).__name__}")
+            LOGGER.info(f"{self.source}: has {found}, so it becomes a {fits[0].__name__}, not a {type(self).__name__}")
         self.__class__ = fits[0]
 
     @cached_property

@@ -13,7 +13,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -156,12 +156,9 @@ def resolve_module(name: str, folders: Sequence[Path] | None = None) -> Register
 
 
 def find_class(name: str, folders: Sequence[str | Path] = ()) -> type[nn.Module] | None:
-    """Return the class that a row means, of ours without a look into the folders; None if it is no class."""
-    found = REGISTRY.get(name)
-    if found is None:
-        with suppress(ModelConfigError):  # reported when the network is built
-            found = resolve_module(name, module_folders(folders))
-    return found.build if found and inspect.isclass(found.build) else None
+    """Return the class that a row means, of ours without a look into the folders; None if it means a function."""
+    found = REGISTRY.get(name) or resolve_module(name, module_folders(folders))
+    return found.build if inspect.isclass(found.build) else None
 
 
 @dataclass
