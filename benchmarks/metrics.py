@@ -194,9 +194,9 @@ def prepare_growth(args: argparse.Namespace) -> Callable[[Any], Any]:
 def prepare_theirs(args: argparse.Namespace) -> Callable[[Any], Any]:
     """A published DetectionValidator, driven through its public methods as its own `__call__` does."""
     import torch
-    from ultralytics.models.yolo.detect import DetectionValidator
 
     import ultralytics
+    from ultralytics.models.yolo.detect import DetectionValidator
 
     batches = []
     for found, labels in simulate(args.images, args.predictions, args.classes):
