@@ -117,29 +117,21 @@ class Model(CallbacksMixin):
     def _choose_class(self, spec: ModelSpec | None) -> None:
         """Become an instance of the subclass for the last row of the model file, or the layout of an exported model."""
         families = [cls for cls in Model.__subclasses__() if "family" in vars(cls)]
-        if spec is None:
-            found = repr(self.model.layout)
-            fits = [cls for cls in families if self.model.layout in cls.layouts]
-        else:
-            row, head = spec.rows[-1], None
-            found = f"{row.module} in its last row"
+        found, head = spec.rows[-1].module if spec else self.model.layout, None
+        if spec:
             try:
-                head = find_class(row.module, (*(self.modules or ()), *spec.modules))
+                head = find_class(found, (*(self.modules or ()), *spec.modules))
             except ModelConfigError as error:
-                if type(self) is Model:
-                    raise ModelConfigError(f"{row.where}: {error}") from error
-                return  # reported when the network is built
-            fits = [cls for cls in families if head and issubclass(head, cls.head_class)]
-        if fits and isinstance(self, fits[0]):
-            return
-        if not fits and type(self) is not Model:
-            return
-        if not fits or type(self) not in (Model, *families):
-            heads = ", ".join(cls.head_class.__name__ for cls in (families if type(self) is Model else [type(self)]))
-            raise ModelConfigError(f"{self.source}: has {found}, expected {heads} or a subclass")
-        if type(self) is not Model:
-            LOGGER.info(f"{self.source}: has {found}, so it becomes a {fits[0].__name__}, not a {type(self).__name__}")
-        self.__class__ = fits[0]
+                if type(self) is Model:  # otherwise reported when the network is built
+                    raise ModelConfigError(f"{spec.rows[-1].where}: {error}") from error
+        fits = [cls for cls in families if (head and issubclass(head, cls.head_class)) or found in cls.layouts]
+        if not fits and type(self) is Model:
+            heads = ", ".join(cls.head_class.__name__ for cls in families)
+            raise ModelConfigError(f"{self.source}: the last layer is {found}, expected {heads} or a subclass")
+        if fits and not isinstance(self, fits[0]) and type(self) in (Model, *families):  # not of a user
+            if type(self) is not Model:
+                LOGGER.info(f"{self.source}: has {found}: {fits[0].__name__} in place of {type(self).__name__}")
+            self.__class__ = fits[0]
 
     @cached_property
     def model(self) -> nn.Module:
