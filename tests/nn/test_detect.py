@@ -104,6 +104,17 @@ def test_boxes_are_distances_from_the_cell_centers(reg_max):
 
 
 @torch.no_grad()
+def test_mixed_precision_does_not_round_the_boxes():
+    layer = head(reg_max=1)
+    y = layer(MAPS)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = layer(MAPS)[0]
+    assert mixed.dtype == torch.float32
+    assert (mixed[:, :4] - y[:, :4]).abs().max() < 0.5  # pixels; the centers alone, up to 64, have steps of 0.25 to 0.5
+    assert not torch.equal(mixed[:, :4].bfloat16().float(), mixed[:, :4])
+
+
+@torch.no_grad()
 def test_end_to_end_detections_are_the_best_pairs_of_position_and_class():
     layer = head(end2end=True)
     layer.max_det = 20

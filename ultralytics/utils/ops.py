@@ -298,10 +298,9 @@ def make_anchors(
     points, sizes = [], []
     for level, stride in zip(feats, strides, strict=True):
         h, w = level.shape[2:]
-        x = torch.arange(w, device=level.device, dtype=level.dtype) + grid_cell_offset
-        y = torch.arange(h, device=level.device, dtype=level.dtype) + grid_cell_offset
+        x, y = (torch.arange(n, dtype=torch.float32, device=level.device) + grid_cell_offset for n in (w, h))
         points.append(torch.stack((x.expand(h, w), y[:, None].expand(h, w)), -1).flatten(0, 1))  # (h * w, 2)
-        sizes.append(torch.full((h * w, 1), float(stride), device=level.device, dtype=level.dtype))
+        sizes.append(x.new_full((h * w, 1), float(stride)))
     return torch.cat(points), torch.cat(sizes)
 
 

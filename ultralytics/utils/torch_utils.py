@@ -5,7 +5,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from importlib import metadata
 from pathlib import Path
@@ -158,6 +158,12 @@ def deterministic_algorithms(enabled: bool) -> Iterator[None]:
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager:
     """Return the context of mixed precision in `dtype`; None disables it."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """Return a context that switches mixed precision off if it is on."""
+    enabled = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if enabled else nullcontext()
 
 
 def half_dtype(device: torch.device) -> torch.dtype | None:

@@ -17,6 +17,7 @@ from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.ops import dist2bbox, make_anchors
+from ultralytics.utils.torch_utils import without_autocast
 
 RawPrediction = dict[str, Any]  # boxes (B, 4 reg_max, A), scores (B, nc, A) as logits, feats: the maps that were read
 LIGHT = ("C3k2", "A2C2f", "C2fCIB")  # blocks of YOLOv10 and later; a file with one has the light class branch
@@ -165,10 +166,12 @@ class Detect(nn.Module):
 
     def _decode(self, raw: RawPrediction) -> Tensor:
         """Decode boxes to pixels and logits to probabilities: (B, 4 + nc, A)."""
-        points, strides = make_anchors(raw["feats"], self._strides)  # (A, 2) in cells, (A, 1)
-        distances = self.dfl(raw["boxes"])  # (B, 4 reg_max, A) -> (B, 4, A) in cells: left, up, right, down
-        boxes = dist2bbox(distances, points.transpose(0, 1), xywh=not self.end2end, dim=1)
-        return torch.cat((boxes * strides.transpose(0, 1), raw["scores"].sigmoid()), 1)
+        dtype = next(self.parameters()).dtype
+        points, strides = (x.T.to(dtype) for x in make_anchors(raw["feats"], self._strides))  # (2, A) in cells, (1, A)
+        with without_autocast(points.device):  # bfloat16 has steps of 2 pixels
+            distances = self.dfl(raw["boxes"].to(dtype))  # (B, 4 reg_max, A) -> (B, 4, A): left, up, right, down
+            boxes = dist2bbox(distances, points, xywh=not self.end2end, dim=1) * strides
+            return torch.cat((boxes, raw["scores"].to(dtype).sigmoid()), 1)
 
     def _select(self, y: Tensor) -> Tensor:
         """Select the `max_det` pairs of position and class with the highest score: (B, 4 + nc, A) -> (B, n, 6)."""

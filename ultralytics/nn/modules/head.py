@@ -2,7 +2,6 @@
 
 import inspect
 import math
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from ultralytics.nn.modules.transformer import MLP
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
+from ultralytics.utils.torch_utils import without_autocast
 
 DECODER_SETTINGS = {"num_queries": "nq", "num_denoising": "nd"}  # top-level YAML key: constructor argument
 
@@ -34,12 +34,6 @@ def _decoder(ctx: RowContext, nc: int, *args: Any) -> LayerSpec:
         raise ModelConfigError(f"it takes nc and up to {len(names)} more ({', '.join(names)}), got {len(args)} more")
     settings = {arg: value for key, arg in DECODER_SETTINGS.items() if (value := ctx.settings.get(key)) is not None}
     return LayerSpec((nc, ctx.inputs), nc, kwargs=dict(zip(names, args, strict=False)) | settings)
-
-
-def without_autocast(device: torch.device) -> AbstractContextManager:
-    """Return a context that switches mixed precision off if it is on."""
-    enabled = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
-    return torch.autocast(device.type, enabled=False) if enabled else nullcontext()
 
 
 def gather_rows(x: Tensor, index: Tensor) -> Tensor:
