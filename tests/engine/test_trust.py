@@ -10,6 +10,7 @@ from tests.shapes import write_data, write_shapes
 from tests.small_detector import CONTENT
 from ultralytics import RTDETR
 from ultralytics.cli import main
+from ultralytics.engine import trust
 from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import DataError, ModelConfigError, OptionError
 
@@ -150,3 +151,11 @@ def test_a_moved_checkpoint_writes_where_the_user_chooses(tiny, shapes, tmp_path
     again = RTDETR(moved)
     again.train(resume=True, epochs=2)
     assert again.trainer.save_dir.resolve().is_relative_to(tmp_path / "runs")
+
+
+def test_a_repository_named_as_a_whole_is_given(caplog):
+    root = "tests/nn/fork_repository"
+    checkpoint = {"model_yaml": {"nc": 3, "modules": [str(Path(root).resolve())]}}
+    assert trust.build_recorded(dict, checkpoint, "a.pt", [root]) == {"nc": 3} and not caplog.messages
+    trust.build_recorded(dict, checkpoint, "a.pt")
+    assert "records the module folder" in caplog.text

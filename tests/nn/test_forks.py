@@ -84,6 +84,8 @@ SEVERAL_INPUTS = [
     ("Inject", [64, [64, 32], 1], (MAP, (96, 16, 16)), 1, "inp=64, oup=64, widths=[64, 32], flag=1", (64, 16, 16)),
     ("SumTo", [], (MAP, SMALL), 1, "inc=96", (64, 16, 16)),
     ("Squeeze", [[32, 48]], (MAP, SMALL), 1, "inc=[64, 32], ouc=[32, 48]", (48, 16, 16)),
+    ("LastWidth", [], (MAP, SMALL), 1, "inc=[64, 32], ouc=32", (32, 16, 16)),
+    ("Heads", [5, 32], (MAP, COARSE), 1, "nc=5, hidc=32, ch=[64, 96]", (32, 16, 16)),
     ("SliceCat", [], (MAP, SMALL), 1, "c1=64, c2=32", (48, 16, 16)),
 ]
 OPERATORS = [  # rows whose forward needs what this machine does not have
@@ -196,6 +198,14 @@ def test_backbones_with_three_to_five_maps(net, args, maps):
     network = model(backbone=[[-1, 1, net, args]], reads=[3, 4])
     assert network.model[0].num_slots == 5 and len(network.layer_shapes[0]) == maps
     assert forward(network) == (1, 10, 7)
+
+
+def test_a_network_of_timm_may_be_named_in_the_third_column():
+    network = model(backbone=[[-1, 1, "test_resnet", [False]]], reads=[3, 4])
+    assert network.model[0].type.endswith("TimmBackbone") and network.model[0].num_slots == 5
+    assert forward(network) == (1, 10, 7)
+    with pytest.raises(ModelConfigError, match="no module 'resnett'"):
+        model(backbone=[[-1, 1, "resnett", [64]]])
 
 
 @pytest.mark.parametrize(

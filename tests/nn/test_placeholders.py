@@ -56,6 +56,9 @@ TOP_LEVEL = [  # what files do on their top level with a name that they lack
     "from nobodys import A\nassert not isinstance(3, A) and not issubclass(int, A)",
     "import nobodys\n@nobodys.jit\ndef kernel(x, n: nobodys.constexpr):\n    return x",
     "from ultralytics.nn.modules.block import *\nclass Mine(NobodysBlock):\n    pass",
+    "import mmcv\nassert not [int(part) for part in mmcv.__version__.split('.')]",
+    "from mmcv.ops import Drop\nDrop.__repr__ = lambda self: 'drop'\nKINDS = (int, Drop)\nassert isinstance(3, KINDS)",
+    "from typing import Optional, Union\nfrom nobodys import A\ndef f(x: Optional[A], y: Union[A, int] = None): pass",
     "from ultralytics.yolo.utils.torch_utils import fuse_conv_and_bn",
 ]
 

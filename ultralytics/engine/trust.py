@@ -12,6 +12,7 @@ from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.nn.registry import module_folders
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, ModelConfigError
+from ultralytics.utils.files import real_path
 
 Network = TypeVar("Network")
 
@@ -31,7 +32,7 @@ def build_recorded(
     architecture = dict(checkpoint["model_yaml"])
     recorded = architecture.pop("modules", None) or ()
     recorded = [recorded] if isinstance(recorded, str) else [str(folder) for folder in recorded]
-    given = {str(folder) for folder in module_folders(modules or ())}
+    given = {str(folder) for folder in (*module_folders(modules or ()), *map(real_path, modules or ()))}
     left = [folder for folder in recorded if str(Path(folder).resolve()) not in given]
     if trust and left:
         LOGGER.info(f"{origin}: trust=True: its module folders {', '.join(left)} are imported")

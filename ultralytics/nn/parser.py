@@ -39,6 +39,7 @@ MAX_REPEATS = 100
 MAX_TENSOR, MAX_ELEMENTS = 110_000_000, 500_000_000  # numbers in a tensor (VGG has 103 million), and in the network
 FACTORIES = {"empty", "zeros", "ones", "full", "rand", "randn", "randint", "arange", "linspace", "eye"}  # of torch
 TRACE_SIZE = 640  # pixels; image size at which shapes are measured, as for published FLOPs
+TIMM_NAME = re.compile(r"[a-z0-9_.]+")
 INDEX_ROW = re.compile("index", re.IGNORECASE)  # module that chooses one of several maps
 UNREAD = (
     "no layer reads its output; name it in the `from` of a later row or delete the row. Were rows inserted before it? "
@@ -80,7 +81,7 @@ def build_module(
     takes_list = len(inputs) > 1 if takes_list is None else takes_list
     row = Row((-1,) * len(inputs), takes_list, repeats, name, tuple(args), "head", name)
     channels, sizes = tuple(c for c, _, _ in inputs), tuple((h, w) for _, h, w in inputs)
-    context = RowContext(channels, repeats, sizes=sizes, takes_list=takes_list)
+    context = RowContext(channels, repeats, sizes=sizes, takes_list=takes_list, last=channels[-1])
     layer, shapes, _ = _build_row(row, name, context, module_folders(modules))
     layer.outputs = [shape[1:] for shape in shapes]
     return layer
@@ -118,6 +119,7 @@ class _Builder:
             takes_list=row.takes_list,
             earlier=tuple(layer.row_module.rpartition(".")[2] for layer in self.layers),
             from_checkpoint=spec.from_checkpoint,
+            last=self.maps[-1][1] if self.maps else None,
         )
         layer, shapes, stated = _build_row(row, where, context, self.folders)
         if row is spec.rows[-1] and (built := getattr(layer, "nc", self.nc)) != self.nc:
@@ -127,7 +129,8 @@ class _Builder:
             )
         is_head = row is spec.rows[-1] and any(len(shape) != 4 for shape in shapes)
         several = isinstance(stated, tuple) or (stated is None and len(shapes) > 1 and not is_head)
-        if several and row is not spec.rows[-1] and self._keeps_one_number(row, number):
+        are_maps = all(len(shape) == 4 for shape in shapes)
+        if several and are_maps and row is not spec.rows[-1] and self._keeps_one_number(row, number):
             shapes, several = [joint_shape(shapes)], False
         limit = SLOTS if row.section == "backbone" or number == 0 else 1
         if several and len(shapes) > limit:
@@ -225,6 +228,9 @@ def _build_row(
     try:
         module = context.find(row.module)
     except ModelConfigError as error:
+        if context.inputs == (3,) and TIMM_NAME.fullmatch(row.module) and type((*row.args, None)[0]) is bool:
+            row = replace(row, module="TimmBackbone", args=(row.module, *row.args[:1]))  # as forks name timm's networks
+            return _build_row(row, where, context, folders)
         raise ModelConfigError(f"{row.where}: {error}") from None
     args = tuple(context.nc if arg == "nc" else arg for arg in row.args)
     how = ""

@@ -83,7 +83,7 @@ class Placeholder:
         return args[0] if decorates else self
 
     def __getattr__(self, name: str) -> "Placeholder":
-        if name.startswith("__"):  # protocols of Python, such as copying, are not a use
+        if name.startswith("__") and name != "__version__":  # protocols of Python, such as copying, are not a use
             raise AttributeError(name)
         return self._use()
 

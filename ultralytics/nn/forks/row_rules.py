@@ -50,7 +50,7 @@ class Symbol:
 
 
 def fork_call(name: str, ctx: RowContext, args: Sequence[Any], folders: Sequence[Path]) -> LayerSpec | None:
-    """Return the constructor call that the fork of the first such folder makes of a row; None if it has no rule."""
+    """Return the constructor call that the fork of the folders makes of a row; None if no fork has a rule for it."""
     for path in dict.fromkeys(parent / "tasks.py" for f in folders for parent in f.parents if parent.name == "nn"):
         chain, constants = _branches(path)
         if chain is not None:
@@ -59,17 +59,17 @@ def fork_call(name: str, ctx: RowContext, args: Sequence[Any], folders: Sequence
                 "f": [*range(len(channels))] if ctx.takes_list else 0, "n": ctx.repeats, "args": list(args),
                 "ch": channels, "nc": ctx.nc, "width": ctx.width, "max_channels": ctx.max_channels, "gw": ctx.width,
                 "scale": ctx.scale, "m": Symbol(name.removeprefix("torch.")),
-            }  # fmt: skip
+            } | ({} if ctx.last is None else {"c2": ctx.last})  # fmt: skip
             run = _Branch(values, constants, ctx)
             try:
                 run.execute([chain])
+                call = [ctx.find(arg.name).build if isinstance(arg, Symbol) else arg for arg in run.values["args"]]
             except BackboneError:
                 return LayerSpec(tuple(args), None)
             except (NoRuleError, TypeError, ValueError, IndexError, KeyError, AttributeError, ZeroDivisionError):
-                return None  # the branch does not fit the row, or is no plain arithmetic
-            if not run.matched:
-                return None
-            return LayerSpec(tuple(run.values["args"]), None, copies=run.values["n"])
+                continue  # the branch does not fit the row, or is no plain arithmetic
+            if run.matched:
+                return LayerSpec(tuple(call), None, copies=run.values["n"])
     return None
 
 

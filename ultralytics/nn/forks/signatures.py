@@ -222,7 +222,7 @@ def _several_inputs(build: Callable[..., Any], ctx: RowContext, args: tuple[Any,
     first, second = [*names, "", ""][:2]
     given = args[0] if args and type(args[0]) is int else None
     if CLASSES.fullmatch(first):
-        yield "nc channels rest"
+        yield from ("nc channels rest", "row channels")
     if _is_widths(args):
         yield "channels widths rest"
     if args and isinstance(args[0], list):

@@ -45,6 +45,9 @@ def parse_model(d, ch, verbose=True):
             c1 = ch[f]
             c2 = [make_divisible(min(i, max_channels) * width, 8) for i in args[0]]
             args = [c1, c2]
+        elif m is LastWidth:
+            c1 = [ch[x] for x in f]
+            args = [c1, c2]
         elif m is SumTo:
             c2 = 64
             args = [sum(ch[x] for x in f)]

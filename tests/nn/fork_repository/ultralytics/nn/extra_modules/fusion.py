@@ -4,7 +4,20 @@ import torch.nn.functional as F
 
 from ultralytics.nn.modules import Conv, NobodysFusion
 
-__all__ = ["Fusion", "ScalSeq3", "Add", "BiFuse", "PairGate", "TokenMix", "Inject", "SumTo", "Squeeze", "SliceCat"]
+__all__ = [
+    "Fusion",
+    "ScalSeq3",
+    "Add",
+    "BiFuse",
+    "PairGate",
+    "TokenMix",
+    "Inject",
+    "SumTo",
+    "Squeeze",
+    "SliceCat",
+    "LastWidth",
+    "Heads",
+]
 
 
 class Fusion(nn.Module):
@@ -97,6 +110,19 @@ class Squeeze(nn.Module):
 
     def forward(self, x):
         return self.conv(x[-1])
+
+
+class LastWidth(Squeeze):
+    pass
+
+
+class Heads(nn.Module):
+    def __init__(self, nc=80, hidc=256, ch=()):
+        super().__init__()
+        self.convs = nn.ModuleList(Conv(c, hidc) for c in ch)
+
+    def forward(self, x):
+        return self.convs[0](x[0])
 
 
 class SliceCat(nn.Module):
