@@ -46,6 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--resize", choices=["stretch", "letterbox"], default="stretch", help="of RT-DETR, of YOLO")
     parser.add_argument("--cache", nargs="+", choices=[*CACHES], default=[*CACHES])
     parser.add_argument("--workers", type=int, nargs="+", default=[], help="only ours, with so many worker processes")
     parser.add_argument("--threads", type=int, default=1, help="of OpenCV")
@@ -63,7 +64,9 @@ def make_data(root: Path, images: int) -> None:
 def start(args: argparse.Namespace, kind: str, folder: str | None, cache: str, root: str, workers: int = 0) -> Worker:
     size = {"--imgsz": args.imgsz, "--batch": args.batch, "--threads": args.threads, "--workers": workers}
     words = [word for key, value in size.items() for word in (key, str(value))]
-    return Worker(__file__, [*words, "--cache", cache, "--data", root, "--serve", kind], folder)
+    return Worker(
+        __file__, [*words, "--resize", args.resize, "--cache", cache, "--data", root, "--serve", kind], folder
+    )
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -103,7 +106,9 @@ def prepare_ours(args: argparse.Namespace) -> Callable[[Any], float]:
     cv2.setNumThreads(args.threads)
     given = {"imgsz": args.imgsz, "augmentation": "mosaic", "cache": CACHES[args.cache[0]], "mode": "train"}
     data = {"path": args.data, "train": "images/train", "val": "images/val", "names": list(NAMES)}
-    dataset = build_dataset(get_cfg(overrides=given), load_dataset_config(data), "train", training=True)
+    dataset = build_dataset(
+        get_cfg(overrides=given), load_dataset_config(data), "train", training=True, resize=args.resize
+    )
     loader = build_dataloader(dataset, batch=args.batch, workers=args.workers[0], shuffle=True)
     epochs = iter(range(10**6))
 
@@ -115,15 +120,16 @@ def prepare_ours(args: argparse.Namespace) -> Callable[[Any], float]:
 
 
 def prepare_theirs(args: argparse.Namespace) -> Callable[[Any], float]:
-    """A published RT-DETR data set with its default augmentation: the same steps and strengths as our `mosaic`."""
+    """A published data set with its default augmentation: the same steps and strengths as our `mosaic`."""
     import cv2
 
     from ultralytics.cfg import get_cfg
     from ultralytics.data.build import build_dataloader
+    from ultralytics.data.dataset import YOLODataset
     from ultralytics.models.rtdetr.val import RTDETRDataset
 
     options = get_cfg(overrides={"task": "detect", "mode": "train", "imgsz": args.imgsz})
-    dataset = RTDETRDataset(
+    dataset = (YOLODataset if args.resize == "letterbox" else RTDETRDataset)(
         img_path=f"{args.data}/images/train",
         imgsz=args.imgsz,
         batch_size=args.batch,
