@@ -2,6 +2,7 @@ import json
 import logging
 import math
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ from torch import nn
 
 from tests.golden import inputs
 from ultralytics.cfg import get_cfg
+from ultralytics.cfg.family import Family
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.metrics.coco_eval import evaluate_coco
 from ultralytics.models.rtdetr import RTDETRValidator
 from ultralytics.tools.yolo2coco import command as yolo2coco
 from ultralytics.utils.errors import DataError, MissingPackageError, OptionError
+from ultralytics.utils.ops import xywh2xyxy
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHAPES = ((40, 60), (64, 32), (50, 50))  # height, width of the test images
@@ -100,6 +103,39 @@ def test_pictures_and_predictions_are_written(data, tmp_path):
     assert (entries[0]["category_id"], entries[0]["score"]) == (0, pytest.approx(0.9))
     assert entries[0]["bbox"] == pytest.approx([18, 8, 24, 24])
     assert entries[1]["bbox"] == pytest.approx([6.4, 6.4, 6.4, 19.2], abs=1e-3)
+
+
+class LetterboxValidator(BaseValidator):
+    """Return the labels of letterboxed images."""
+
+    family = Family("YOLO", {}, resize="letterbox")
+
+    def postprocess(self, outputs, batch):
+        (height, width), self.sides = batch["img"].shape[2:], [*getattr(self, "sides", ()), (*batch["img"].shape[2:],)]
+        boxes = xywh2xyxy(batch["bboxes"]) * torch.tensor([width, height] * 2)
+        rows = torch.cat([boxes, torch.ones(len(boxes), 1), batch["cls"]], 1)
+        return [rows[batch["batch_idx"] == i] for i in range(len(batch["img"]))]
+
+
+@pytest.mark.parametrize(
+    ("rect", "fixed", "sides"),
+    [
+        (None, False, [(96, 96), (96, 64)]),  # images of 40 x 60 and 50 x 50; 64 x 32
+        (False, False, [(64, 64), (64, 64)]),
+        (None, True, [(64, 64), (64, 64)]),
+    ],
+)
+def test_boxes_of_letterboxed_images_are_those_of_the_files(data, rect, fixed, sides):
+    class Network(Oracle):
+        fixed_size, stride = fixed, torch.tensor([32])
+
+    changes = {"coco_eval": True} if find_spec("faster_coco_eval") else {"save_json": True}
+    validator = LetterboxValidator(args=options(coco_data(data.parent), rect=rect, **changes), save_dir=data.parent)
+    metrics = validator(Network())
+    assert validator.sides == sides and metrics.box.map > 0.99
+    assert metrics.coco is None or metrics.coco.stats["AP"] == pytest.approx(1)
+    found = {entry["image_id"]: entry["bbox"] for entry in validator.predictions if entry["category_id"] == 3}
+    np.testing.assert_allclose([found[10], found[11]], [(18, 8, 24, 24), (14.4, 35.2, 16, 25.6)], atol=2e-3)
 
 
 def coco_data(folder: Path) -> Path:
