@@ -95,7 +95,7 @@ def test_cases():
     ]  # fmt: skip
     with pytest.raises(UserError, match="none of pytorch supports int8; add others"):
         benchmark.list_cases("pytorch", "int8", [64, 96])
-    with pytest.raises(UserError, match="precisions: expected some of 'float32'.*got 'fp16'"):
+    with pytest.raises(UserError, match=r"precisions: expected some of 'float32'.*got 'fp16'"):
         benchmark.list_cases("pytorch", "fp16", 64)
 
 
