@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.engine.optim import Schedule, build_optimizer, freeze_layers, param_groups
+from ultralytics.engine.optim import EpochSchedule, Schedule, build_optimizer, freeze_layers, param_groups
 from ultralytics.utils.errors import OptionError
 
 
@@ -154,3 +154,43 @@ def test_freeze_that_matches_nothing_is_an_error(freeze, message):
     with pytest.raises(OptionError, match=message):
         freeze_layers(model, freeze)
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+# Training of yolov8n by release 8.4.190, 6 batches of 4 an epoch, lr0=0.01, nbs=64: read by a callback on each batch.
+# (epochs, warmup_epochs, cos_lr): batch, batches of a step, and rates of weights and biases, momentum
+PUBLISHED = {
+    (20, 3.0, False): [
+        (0, 1, 0.0, 0.1, 0.8), (1, 2, 0.000556, 0.095, 0.807611), (5, 5, 0.002778, 0.075, 0.838056),
+        (6, 6, 0.003168, 0.069835, 0.845667), (11, 10, 0.005809, 0.044698, 0.883722),
+        (20, 16, 0.008515, 0.008515, 0.937), (60, 16, 0.00505, 0.00505, 0.937), (113, 16, 0.00109, 0.00109, 0.937),
+        (119, 16, 0.000595, 0.000595, 0.937),
+    ],
+    (4, 0.5, True): [
+        (1, 6, 0.003333, 0.07, 0.845667), (3, 16, 0.01, 0.01, 0.937), (6, 16, 0.00855, 0.00855, 0.937),
+        (12, 16, 0.00505, 0.00505, 0.937), (23, 16, 0.00155, 0.00155, 0.937),
+    ],
+    (3, 0.0, False): [(0, 16, 0.01, 0.01, 0.937), (6, 16, 0.0067, 0.0067, 0.937), (17, 16, 0.0034, 0.0034, 0.937)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("run", PUBLISHED)
+def test_rates_momentum_and_accumulation_of_the_published_recipe(run):
+    epochs, warmup, cosine = run
+    schedule = EpochSchedule(
+        total=0, warmup=round(min(warmup, epochs - 1) * 6), lrf=0.01, cosine=cosine, accumulate=16, epochs=epochs,
+        per_epoch=6, bias_rate=0.1, momentum=(0.8, 0.937),
+    )  # fmt: skip
+    for batch, accumulated, *expected in PUBLISHED[run]:
+        groups = [{"name": name, "initial_lr": 0.01, "momentum": 0.5} for name in ("decay", "bias")]
+        schedule.set_rates(groups, update=0, batch=batch)
+        assert schedule.batches(batch) == accumulated
+        assert [groups[0]["lr"], groups[1]["lr"], groups[1]["momentum"]] == pytest.approx(expected, abs=1e-6)
+
+
+def test_biases_may_be_a_group_of_their_own():
+    groups = param_groups(Network(), lr=0.1, weight_decay=0.01, backbone_lr_ratio=1.0, biases=True)
+    assert [(g["name"], g["weight_decay"], len(g["params"])) for g in groups] == [
+        ("decay", 0.01, 3), ("no decay", 0.0, 3), ("bias", 0.0, 4)
+    ]  # fmt: skip
+    parts = param_groups(Network(), lr=0.1, weight_decay=0.01, backbone_lr_ratio=0.5, biases=True)
+    assert [g["name"] for g in parts if g["name"].endswith("bias")] == ["backbone/bias", "rest/bias"]

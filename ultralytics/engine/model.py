@@ -23,7 +23,7 @@ from ultralytics.metrics.summary_table import SummaryTable, summary_table
 from ultralytics.nn.formats import find_format
 from ultralytics.nn.registry import find_class
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.nn.weights import known_names, load_weights, read_weights
+from ultralytics.nn.weights import CLASS_ROWS, known_names, load_weights, read_weights
 from ultralytics.utils import ASSETS, LOGGER, setup_logging
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz
@@ -356,7 +356,7 @@ class Model(CallbacksMixin):
         self._require_weights("load")
         read = read_weights(weights)
         report = load_weights(self.model, read)
-        scores = any(name.endswith("enc_score_head.weight") for name in report.matched)
+        scores = any(map(CLASS_ROWS.search, report.matched))
         if read.names and scores and known_names(self.names) is None:
             self.model.names = dict(read.names)
         self._loaded = True

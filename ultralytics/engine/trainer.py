@@ -131,8 +131,8 @@ class BaseTrainer(TrainerSetup):
             with autocast(self.device, self.dtype):
                 loss, items = self.compiled_model(batch)
             check_finite(loss, "the loss", dict(zip(self.loss_names, items, strict=True)))
-            # backward: the mean or sum over the batches of the group, scaled for float16
-            self.scaler.scale(loss if self.sums_images else loss / group).backward()
+            # backward: the mean over the batches of the group, or the sum over its images; DDP averages over ranks
+            self.scaler.scale(loss * self.world_size if self.sums_images else loss / group).backward()
         if is_update:
             groups = self.optimizer.param_groups
             self.schedule.set_rates(groups, update=self.updates, batch=seen, scale=self.rate_scale)

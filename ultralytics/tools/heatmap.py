@@ -89,7 +89,7 @@ def _draw_frame(
     """Return the picture (H, W, 3) of one frame; None, with a warning, if nothing is detected."""
     images = predictor.preprocess([frame])
     with torch.no_grad():
-        output = tapped(images)
+        predictor.input_shape, output = tuple(images.shape[2:]), tapped(images)
         result = predictor.postprocess((output, None), [frame])[0]
     pairs = (output[0, :, 4:] > predictor.conf).nonzero()  # (n, 2) query, class
     if predictor.args.classes is not None:

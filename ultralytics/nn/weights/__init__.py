@@ -7,6 +7,6 @@ names        naming schemes of other code bases, and the role of each layer that
 load         load whatever fits into a model or a backbone
 """
 
-from ultralytics.nn.weights.load import LoadReport, load_backbone, load_matching, load_weights
+from ultralytics.nn.weights.load import CLASS_ROWS, LoadReport, load_backbone, load_matching, load_weights
 from ultralytics.nn.weights.names import rename_timm_key
 from ultralytics.nn.weights.read import Weights, known_names, read_state_dict, read_weights

@@ -17,7 +17,8 @@ from ultralytics.utils.errors import WeightsError, counted
 
 # Tensors with one row per class: class scores of the heads, and the embedding of the denoising queries.
 CLASS_ROWS = re.compile(
-    r"(^|\.)(denoising_class_embed|\w*score_head(\.\d+)?|one_to_many\.score\.layers\.1)\.(weight|bias)$"
+    r"(^|\.)(denoising_class_embed|\w*score_head(\.\d+)?|one_to_many\.score\.layers\.1|(one2one_)?cv3\.\d+\.2)\."
+    r"(weight|bias)$"
 )
 CROPPED = "cropped to its center"  # the only change that loses something; it is warned about
 LISTED = 8  # names of each kind in the log
