@@ -281,18 +281,7 @@ def test_single_cls_counts_a_query_once(data):
     assert found[1].results_dict["metrics/precision(B)"] == pytest.approx(1, abs=1e-3)
     assert found[1].confusion_matrix.matrix.tolist() == [[3, 0], [0, 0]]
     best = options(data, one_class_per_query=True, conf=0.1)
-    metrics = RTDETRValidator(args=best)(Undecided())
-    assert len(metrics.matched.conf) == 3 and metrics.data[2].endswith(" conf=0.1 one_class_per_query=True")
-
-
-def test_classes_chose_the_labels_of_a_network_of_one_class(data):
-    class OfOneClass(Oracle):
-        def forward(self, x):
-            y, _ = super().forward(x)
-            return torch.cat((y[..., :4], y[..., 4:].amax(-1, keepdim=True)), -1), None
-
-    metrics = RTDETRValidator(args=options(data, single_cls=True, classes=[1]))(OfOneClass())
-    assert metrics.labels.tolist() == [1] and metrics.box.r.tolist() == [1]
+    assert len(RTDETRValidator(args=best)(Undecided()).matched.conf) == 3
 
 
 CASES = json.loads((GOLDEN / "rtdetr_postprocess_8.4.190.json").read_text())["cases"]

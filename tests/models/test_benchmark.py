@@ -89,16 +89,6 @@ def test_a_failed_case_is_a_row_with_its_reason(tmp_path):
     assert not (tmp_path / "benchmark.png").exists()  # no labels
 
 
-def test_cases():
-    assert benchmark.list_cases("pytorch, onnx", ["float32", "int8"], 64) == [
-        ("pytorch", "float32", 64), ("onnx", "float32", 64), ("onnx", "int8", 64),
-    ]  # fmt: skip
-    with pytest.raises(UserError, match="none of pytorch supports int8; add others"):
-        benchmark.list_cases("pytorch", "int8", [64, 96])
-    with pytest.raises(UserError, match=r"precisions: expected some of 'float32'.*got 'fp16'"):
-        benchmark.list_cases("pytorch", "fp16", 64)
-
-
 def test_missing_weights_and_data_are_errors(tmp_path):
     with pytest.raises(UserError, match="expected trained weights"):
         RTDETR("rtdetr-r18.yaml").benchmark()

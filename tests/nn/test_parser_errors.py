@@ -105,11 +105,11 @@ FILES = [
     (("[nc, 32, 10, 2, 4, 1]", "[32, nc, 10, 2, 1, 1]"), ["net.yaml:10: layer 5 RTDETRDecoder: is built for 32"]),
     (("[nc, 32, 10, 2, 4, 1]", "[nc, 30, 10, 2, 4, 1]"), ["nc=3, nh=4 heads: hd must be a multiple of 4, got 30"]),
     (("head:", "haed:"), ["net.yaml:8: unknown key 'haed'", "did you mean 'head'?"]),
-    (("nc: 3", "nc: three"), ["net.yaml:1: nc must be a whole number from 1 to 100000; got 'three'"]),
+    (("nc: 3", "nc: three"), ["net.yaml: nc must be a whole number from 1 to 100000; got 'three'"]),
     (("nc: 3", "nc：3"), ["not valid YAML", "line 1 has a full-width '：', write ':'"]),
     (("nc: 3", "nc: 3\nnc: 4"), ["net.yaml, line 2: not valid YAML: duplicate key 'nc'"]),
     (("nc: 3", "nc: 3\nscale: q\nscales: {l: [1, 1, 1024]}"), ["unknown scale 'q'; the file has l"]),
-    (("nc: 3", "nc: 3\nscales: {l: [1, 1]}"), ["net.yaml:2: scale 'l' must be [depth, width, max_channels]"]),
+    (("nc: 3", "nc: 3\nscales: {l: [1, 1]}"), ["scale 'l' must be [depth, width, max_channels], got [1, 1]"]),
     *(
         (("nc: 3", f"nc: 3\nactivation: {text}"), [f"activation '{text}' is not a layer of torch.nn"])
         for text in ("Five", "nn.Module", "nn.Hardtanh(2, 1)", "nn.PReLU(-1)", "nn.PReLU(2000000000)", "nn.Flatten(9)",

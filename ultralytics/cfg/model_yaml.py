@@ -3,10 +3,9 @@
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,25 +111,24 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
         name = path.name
         if scale is not None:
             data["scale"] = scale
-    at = partial(_place, name, lines or {})
     folders = data.get("modules") or ()
     folders = [folders] if isinstance(folders, str) else folders
     if not isinstance(folders, (list, tuple)) or not all(isinstance(folder, str) for folder in folders):
-        raise ModelConfigError(f"{at('modules')}: modules must be a folder or a list of folders, got {folders!r}")
+        raise ModelConfigError(f"{name}: modules must be a folder or a list of folders, got {folders!r}")
     if folders and not is_data:  # relative to the file
         data["modules"] = folders = [str(real_path(path.parent / os.path.expanduser(folder))) for folder in folders]
     if data.get("task") not in (None, "detect"):
-        raise ModelConfigError(f"{at('task')}: task must be detect, got {data['task']!r}; this package detects objects")
+        raise ModelConfigError(f"{name}: task must be detect, got {data['task']!r}; this package detects objects")
     if type(data.get("end2end")) not in (bool, type(None)):
-        raise ModelConfigError(f"{at('end2end')}: end2end must be True or False, got {data['end2end']!r}")
+        raise ModelConfigError(f"{name}: end2end must be True or False, got {data['end2end']!r}")
     for key, (low, high) in COUNTS.items():
         value = data.get(key)
         if value is not None and (type(value) is not int or not low <= value <= high):
             expected = f"a whole number from {low} to {high}" if low < high else f"{low}, as images are read in color"
-            raise ModelConfigError(f"{at(key)}: {key} must be {expected}; got {value!r}")
-    rows = _rows(data, name, lines or {}, at)
+            raise ModelConfigError(f"{name}: {key} must be {expected}; got {value!r}")
+    rows = _rows(data, name, lines)
     chosen = data.get("scale") or _named_scale(data, name)
-    depth, width, max_channels = _select_scale(data, name, at)
+    depth, width, max_channels = _select_scale(data, name)
     scales, note = [*map(str, data.get("scales") or ())], ""
     if len(scales) > 1 and not chosen:
         other = Path(name).stem[-1] if Path(name).stem[-1] in scales[1:] else scales[1]
@@ -143,29 +141,23 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
     return ModelSpec(
         rows, data.get("nc"), depth, width, max_channels, data.get("activation"),
         {key: data[key] for key in SETTINGS if data.get(key) is not None},
-        {**data, "yaml_file": name}, name, data.get("ch") or 3, _names(data, at), tuple(folders),
+        {**data, "yaml_file": name}, name, data.get("ch") or 3, _names(data, name), tuple(folders),
         from_checkpoint=is_data and "yaml_file" in model, note=note,
     )  # fmt: skip
 
 
-def _place(name: str, lines: Mapping[str, list[int]], key: str) -> str:
-    """Return file and line of a key for messages; the file alone if it has no such key."""
-    return ":".join([name, *map(str, lines.get(key, ())[:1])])
-
-
-def _names(data: Mapping[str, Any], at: Callable[[str], str]) -> dict[int, str] | None:
+def _names(data: Mapping[str, Any], name: str) -> dict[int, str] | None:
     """Return the class names by index; None if the file has none."""
     names = data.get("names")
     if names is None:
         return None
     names = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(names, Mapping):
-        raise ModelConfigError(f"{at('names')}: names must be a list, or a mapping of numbers to names; got {names!r}")
+        raise ModelConfigError(f"{name}: names must be a list, or a mapping of numbers to names; got {names!r}")
     if len(names) != (nc := data.get("nc") or len(names)):
-        counts = f"names has {counted(len(names), 'entry')}, but nc is {nc}"
-        raise ModelConfigError(f"{at('names')}: {counts}; correct one of them")
+        raise ModelConfigError(f"{name}: names has {counted(len(names), 'entry')}, but nc is {nc}; correct one of them")
     if not names or set(names) != set(range(nc)) or not all(type(text) in (str, int, float) for text in names.values()):
-        raise ModelConfigError(f"{at('names')}: names must be texts, numbered from 0 without gaps; got {names!r}")
+        raise ModelConfigError(f"{name}: names must be texts, numbered from 0 without gaps; got {names!r}")
     return {index: str(names[index]) for index in range(nc)}
 
 
@@ -187,9 +179,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
     return data, lines
 
 
-def _rows(
-    data: Mapping[str, Any], name: str, lines: Mapping[str, list[int]], at: Callable[[str], str]
-) -> tuple[Row, ...]:
+def _rows(data: Mapping[str, Any], name: str, lines: Mapping[str, list[int]] | None) -> tuple[Row, ...]:
     """Check the top-level keys and return the rows of all sections.
 
     A key that rows use as a module or argument is replaced by its value: `fusion: bifpn` in `[.., Fusion, [fusion]]`.
@@ -199,13 +189,14 @@ def _rows(
     values = {key: value for key, value in data.items() if key not in known}
     for key in [key for key in values if repr(key) not in cells]:
         if near := did_you_mean(key, known):
-            raise ModelConfigError(f"{at(str(key))}: unknown key {key!r}{near} known: {', '.join(known)}")
+            line = "".join(f":{number}" for number in (lines or {}).get(str(key), ()))
+            raise ModelConfigError(f"{name}{line}: unknown key {key!r}{near} known: {', '.join(known)}")
     rows: list[Row] = []
     for section in SECTIONS:
         if not isinstance(data.get(section), list) or not data[section]:
-            raise ModelConfigError(f"{at(section)}: `{section}` must be a list of rows [from, repeats, module, args]")
+            raise ModelConfigError(f"{name}: `{section}` must be a list of rows [from, repeats, module, args]")
         for i, columns in enumerate(data[section]):
-            where = f"{name}:{lines[section][i]}" if section in lines else f"{name} {section} row {i}"
+            where = f"{name}:{lines[section][i]}" if section in (lines or ()) else f"{name} {section} row {i}"
             row = _parse_row(columns, section, where, values)
             taken = {other.name: other.where for other in rows if other.name}
             if row.name in taken:
@@ -241,27 +232,24 @@ def _named_scale(data: Mapping[str, Any], name: str) -> str | None:
     return version[2] if version and isinstance(scales, Mapping) and version[2] in scales else None
 
 
-def _select_scale(data: dict[str, Any], name: str, at: Callable[[str], str]) -> tuple[float, float, float]:
+def _select_scale(data: dict[str, Any], name: str) -> tuple[float, float, float]:
     """Return depth, width and channel limit; of `scales`, those of `scale` or else the first."""
     scales, scale = data.get("scales"), data.get("scale")
     if scales:
         if not isinstance(scales, Mapping):
-            expected = "lines of the form `l: [1.0, 1.0, 1024]`"
-            raise ModelConfigError(f"{at('scales')}: scales must be {expected}, got {scales!r}")
+            raise ModelConfigError(f"{name}: scales must be lines of the form `l: [1.0, 1.0, 1024]`, got {scales!r}")
         scale = data["scale"] = scale or _named_scale(data, name) or next(iter(scales))  # published ones may be empty
         if isinstance(scale, (list, Mapping)) or scale not in scales:
-            known = ", ".join(map(str, scales))
-            raise ModelConfigError(f"{at('scale')}: unknown scale {scale!r}; the file has {known}")
-        key, values, where = "scales", scales[scale], f"scale {scale!r} must be [depth, width, max_channels]"
+            raise ModelConfigError(f"{name}: unknown scale {scale!r}; the file has {', '.join(map(str, scales))}")
+        values, where = scales[scale], f"scale {scale!r} must be [depth, width, max_channels]"
         if not isinstance(values, (list, tuple)) or len(values) != 3:
-            raise ModelConfigError(f"{at(key)}: {where}, got {values!r}")
+            raise ModelConfigError(f"{name}: {where}, got {values!r}")
     else:
-        key, values = next((k for k in FACTORS if k in data), ""), [data.get(k, one) for k, one in FACTORS.items()]
+        values = [data.get(key, default) for key, default in FACTORS.items()]
         where = f"{', '.join(FACTORS)} must be numbers"
     for value, limit in zip(values, (MAX_FACTOR, MAX_FACTOR, math.inf), strict=True):
         if type(value) not in (int, float) or not 0 < value <= limit:
-            limits = f"above 0, at most {MAX_FACTOR} for depth and width"
-            raise ModelConfigError(f"{at(key)}: {where} {limits}; got {values!r}")
+            raise ModelConfigError(f"{name}: {where} above 0, at most {MAX_FACTOR} for depth and width; got {values!r}")
     return tuple(values)
 
 

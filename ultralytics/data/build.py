@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -43,8 +42,6 @@ def build_dataset(
         raise DataError(f"classes={options.classes}: class {unknown[0]} is unknown; {where} has 0..{config.nc - 1}")
     fraction = options.fraction if training else 1.0
     labels = select_labels(scan.labels, fraction=fraction, classes=options.classes, single_cls=options.single_cls)
-    names = {0: SINGLE_CLASS} if options.single_cls else config.names
-    scan = replace(scan, labels=labels, names=names)
     LOGGER.info(str(scan))
     if training and all(item.crowd.all() for item in labels):
         missing = scan.of_kind("missing_label")
@@ -58,7 +55,7 @@ def build_dataset(
         transforms = train_transforms(options, source, size, resize)
     else:
         transforms = BatchLetterBox(labels, size, stride) if rect else FIT[resize](size)
-    return DetectionDataset(config, scan, source, transforms, names)
+    return DetectionDataset(config, scan, source, transforms, {0: SINGLE_CLASS} if options.single_cls else config.names)
 
 
 class BatchLetterBox:

@@ -2,7 +2,7 @@
 
 import os
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from reprlib import repr as short
@@ -20,7 +20,7 @@ from ultralytics.data.labels import (
     read_coco_json,
     size_of_entry,
 )
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, setup_logging
 from ultralytics.utils.downloads import download, extract
 from ultralytics.utils.errors import DataError, OptionError, counted, did_you_mean
 from ultralytics.utils.files import increment_path, list_files, read_text, write_text, write_yaml
@@ -69,6 +69,7 @@ def convert_coco(
             are those of the images, which are linked beside the labels.
         classes: names to keep, in the order of the new class indices.
     """
+    setup_logging()
     chosen = {"use_segments": use_segments, "use_keypoints": use_keypoints, "cls91to80": not cls91to80, "lvis": lvis}
     if other := [key for key, value in chosen.items() if value]:
         raise OptionError(
@@ -78,46 +79,34 @@ def convert_coco(
     files = [Path(labels_dir)] if os.path.isfile(labels_dir) else list_files(labels_dir, (".json",), recursive=False)
     if not files:
         raise DataError(f"{labels_dir}: no .json files; expected COCO annotation files such as instances_val2017.json")
-    owner = {file.stem.removeprefix("instances_"): file for file in files}
-    if twice := [file for file in files if owner[file.stem.removeprefix("instances_")] != file]:
-        other = owner[twice[0].stem.removeprefix("instances_")]
-        raise DataError(f"{twice[0]} and {other.name} would have the same labels; convert one of them alone")
     if images is not None and not os.path.isdir(images):
         raise DataError(f"images={str(images)!r}: no such folder")
-    target, splits = increment_path(save_dir), {}
-    for coco in _read_alike(files):
-        found, split = list(coco.categories.values()), coco.path.stem.removeprefix("instances_")
-        _convert_json(coco, target, split, _class_indices(found, classes, coco.path), images)
+    target, names, failed = increment_path(save_dir), None, []
+    splits: dict[str, list[str]] = {}
+    for file in files:
+        try:
+            coco = read_coco_json(file)
+            found = list(coco.categories.values())
+            if names not in (None, found):
+                raise DataError(f"{file}: has other categories than the file before; convert it alone")
+            kept = _class_indices(found, classes, file)
+        except DataError as error:
+            failed.append(error)
+            LOGGER.warning(f"{error}. It is left out")
+            continue
+        names, split = found, file.stem.removeprefix("instances_")
+        _convert_json(coco, target, split, kept, images)
         for key in [key for key in ("train", "val", "test") if key in split.lower()] or ["train"]:
             splits.setdefault(key, []).append(f"images/{split}")
-    names = list(classes or found)
+    if names is None:
+        raise failed[0]
+    names = list(classes or names)
     write_yaml(target / "data.yaml", {"path": str(target.absolute()), **splits, "names": names})
     hint = "" if images else f". Copy or link the images to {target}/{f', {target}/'.join(chain(*splits.values()))}"
     LOGGER.info(
         f"{target / 'data.yaml'}: {', '.join(splits)} with {counted(len(names), 'class')}: {', '.join(names)}{hint}"
     )
     return target
-
-
-def _read_alike(files: Iterable[Path]) -> Iterator[CocoJson]:
-    """Yield the COCO files with the categories of the first; others are left out with a warning.
-
-    Raises the first DataError if none can be read.
-    """
-    first, failed = None, []
-    for file in files:
-        try:
-            coco = read_coco_json(file)
-            if first not in (None, list(coco.categories.values())):
-                raise DataError(f"{file}: has other categories than the file before; convert it alone")
-        except DataError as error:
-            failed.append(error)
-            LOGGER.warning(f"{error}. It is left out")
-            continue
-        first = list(coco.categories.values())
-        yield coco
-    if first is None:
-        raise failed[0]
 
 
 def _class_indices(names: list[str], classes: Sequence[str] | None, file: Path) -> dict[int, int]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.family import Family
-from ultralytics.cfg.options import ConfigLike, default_values, resolve_options
+from ultralytics.cfg.options import ConfigLike, resolve_options
 from ultralytics.data.build import build_dataloader, build_dataset
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.engine.checkpoint import resolve_network, with_branch
@@ -31,7 +31,6 @@ from ultralytics.utils.torch_utils import Stopwatch, autocast, compiled, half_dt
 
 DEFAULT_CONF = 0.001  # AP needs detections of low confidence
 CONFUSION_CONF = 0.25
-CHANGING = ("conf", "max_det", "one_class_per_query")  # options that change metrics; see `yolo table`
 PLOTTED_BATCHES = 3
 
 
@@ -113,8 +112,7 @@ class BaseValidator(CallbacksMixin):
                 self.callbacks.run("on_val_batch_end", self)
         self._merge_ranks(losses, watch)
         dataset = self.dataset
-        changed = [f"{k}={v}" for k in CHANGING if (v := getattr(args, k)) not in (None, default_values()[k])]
-        self.metrics.data = (Path(self._data).name, dataset.split, " ".join([dataset.fingerprint, *changed]))
+        self.metrics.data = (Path(self._data).name, dataset.split, dataset.fingerprint)
         self.metrics.process()
         self.metrics.speed = watch.per_image(self.metrics.seen)
         self._log()

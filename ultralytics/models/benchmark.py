@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf, check_value
+from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf
 from ultralytics.engine.trust import recorded_data
 from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.formats import get_format
@@ -28,7 +28,6 @@ from ultralytics.utils.torch_utils import autocast, clock, select_device
 
 PYTORCH = "pytorch"
 PRECISIONS = {"float32": None, "float16": "half", "int8": "int8"}  # option of the export
-Precisions = Annotated[str | list[str], SomeOf(*PRECISIONS)]
 COLUMNS = (
     Column("Format"), Column("Precision"), Column("Size (px)", "d"), Column("mAP50", ".3f"), Column("mAP50-95", ".3f"),
     Column("Median (ms)", ".1f"), Column("p95 (ms)", ".1f"), Column("Images/s", ".1f"), Column("File (MB)", ".1f"),
@@ -85,7 +84,7 @@ def run_benchmark(
     model: str,
     data: str | None = None,
     formats: str | list[str] = "pytorch,torchscript,onnx,openvino",
-    precisions: Precisions = "float32,float16,int8",
+    precisions: Annotated[str | list[str], SomeOf(*PRECISIONS)] = "float32,float16,int8",
     imgsz: Annotated[int | list[int] | None, Range(32)] = None,
     batch: Annotated[int, Range(1)] = 1,
     device: Annotated[str | int | list[int] | None, DeviceName()] = None,
@@ -120,7 +119,15 @@ def run_benchmark(
     if data is None and trained.get("data") is None:
         raise UserError("benchmark: data= is missing, and the weights name no data set; for example data=my.yaml")
     data = data or (trained["data"] if trust else recorded_data(trained["data"], (split,), model))
-    cases = list_cases(formats, precisions, imgsz or trained.get("imgsz") or 640)
+    sizes = imgsz or trained.get("imgsz") or 640
+    formats, precisions = (v.split(",") if isinstance(v, str) else v for v in (formats, precisions))
+    cases = [
+        (kind, precision, size)
+        for size in ([sizes] if isinstance(sizes, int) else sizes)
+        for kind in formats
+        for precision in precisions
+        if not PRECISIONS[precision] or (kind != PYTORCH and getattr(get_format(kind), PRECISIONS[precision]))
+    ]
     folder = run_dir(project or "runs/benchmark", name or "benchmark")
     settings = {"data": data, "split": split, "batch": batch, "device": device, "warmup": warmup, "repeats": repeats}
     settings["open"] = {"modules": modules, "trust": trust}
@@ -134,24 +141,6 @@ def run_benchmark(
         f"{repeats} timed runs of the model alone; memory: peak of the process, including libraries\n"
         f"{table.text()}\nResults saved to {folder}"
     )
-
-
-def list_cases(
-    formats: str | list[str], precisions: str | list[str], sizes: int | list[int]
-) -> list[tuple[str, str, int]]:
-    """Return format, precision and size of each row; UserError if no format supports a precision."""
-    kinds = [kind.strip() for kind in (formats.split(",") if isinstance(formats, str) else formats)]
-    precisions = check_value("precisions", precisions, Precisions)
-    cases = [
-        (kind, precision, size)
-        for size in ([sizes] if isinstance(sizes, int) else sizes)
-        for kind in kinds
-        for precision in precisions
-        if not PRECISIONS[precision] or (kind != PYTORCH and getattr(get_format(kind), PRECISIONS[precision]))
-    ]
-    if not cases:
-        raise UserError(f"benchmark: none of {', '.join(kinds)} supports {', '.join(precisions)}; add others")
-    return cases
 
 
 def measure_case(

@@ -5,8 +5,8 @@ import io
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
@@ -20,6 +20,7 @@ Cell = str | int | float | None
 _TEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "✓": r"\checkmark{}", "±": r"$\pm$", "≤": r"$\leq$", "≥": r"$\geq$", "×": r"$\times$",
     "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}",
 })  # fmt: skip
 
@@ -41,12 +42,24 @@ class Column:
         return format(cell, self.form) if self.form and not isinstance(cell, str) else str(cell)
 
 
+BEST, SECOND = "best", "second"  # marks of cells, in bold and underlined
+MARKS = {  # by format: around a cell with the mark
+    "markdown": {BEST: ("**", "**"), SECOND: ("<u>", "</u>")},
+    "latex": {BEST: (r"\textbf{", "}"), SECOND: (r"\underline{", "}")},
+    "html": {BEST: ("<b>", "</b>"), SECOND: ("<u>", "</u>")},
+}
+
+
 @dataclass(frozen=True)
 class Table:
-    """Columns, and rows of as many cells: texts, numbers, or None for unknown values."""
+    """Columns, and rows of as many cells: texts, numbers, or None for unknown values.
+
+    `marks` has BEST or SECOND by (row, column) of some cells; text and CSV do not show them.
+    """
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
+    marks: Mapping[tuple[int, int], str] = field(default_factory=dict)
 
     @property
     def cells(self) -> list[list[str]]:
@@ -67,6 +80,7 @@ class Table:
         rule = ["---:" if column.form else "---" for column in self.columns]
         lines = [self.titles, rule, *self.cells]
         lines = [[_one_line(cell).replace("\\", "\\\\").replace("|", "\\|") for cell in line] for line in lines]
+        lines[2:] = self.marked("markdown", lines[2:])
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def latex(self, caption: str, label: str) -> str:
@@ -75,8 +89,12 @@ class Table:
         The document needs `\usepackage{booktabs}` and, for symbols, an encoding such as T1.
         """
         shape = "".join("r" if column.form else "l" for column in self.columns)
-        head, *body = (" & ".join(map(escape_latex, line)) + r" \\" for line in (self.titles, *self.cells))
+        lines = [[escape_latex(cell) for cell in line] for line in (self.titles, *self.cells)]
+        lines[1:] = self.marked("latex", lines[1:])
+        head, *body = (" & ".join(line) + r" \\" for line in lines)
+        checkmark = [r"\providecommand{\checkmark}{\ensuremath{\surd}} % amssymb has a better one"]
         return "\n".join([
+            *(checkmark if any("✓" in cell for row in self.cells for cell in row) else []),
             r"\begin{table}[t]", r"  \centering", rf"  \caption{{{escape_latex(caption)}}}",
             rf"  \label{{{re.sub(r'[^A-Za-z0-9:.-]+', '-', label)}}}", rf"  \begin{{tabular}}{{{shape}}}",
             r"    \toprule", f"    {head}", r"    \midrule", *(f"    {line}" for line in body), r"    \bottomrule",
@@ -89,11 +107,11 @@ class Table:
 
         def line(tag: str, cells: Sequence[str]) -> str:
             shown = zip(cells, sides, strict=True)
-            return "".join(f'<{tag} style="text-align: {side}">{escape(cell)}</{tag}>' for cell, side in shown)
+            return "".join(f'<{tag} style="text-align: {side}">{cell}</{tag}>' for cell, side in shown)
 
-        rows = (
-            f"<tr>{line(tag, cells)}</tr>" for tag, cells in [("th", self.titles), *(("td", c) for c in self.cells)]
-        )
+        body = self.marked("html", [[escape(cell) for cell in cells] for cells in self.cells])
+        head = [escape(title) for title in self.titles]
+        rows = (f"<tr>{line(tag, cells)}</tr>" for tag, cells in [("th", head), *(("td", cells) for cells in body)])
         return f"<table>{''.join(rows)}</table>"
 
     def csv(self) -> str:
@@ -109,6 +127,15 @@ class Table:
         """Write `stem`.txt, .md, .tex and .csv into a folder, and return their paths."""
         latex = self.latex(caption, f"tab:{stem}")
         return write_tables(folder, stem, self.text(), self.markdown(), latex, self.csv())
+
+    def marked(self, form: str, lines: Sequence[Sequence[str]]) -> list[list[str]]:
+        """Return the cells of all rows, with the signs of a format around those that have a mark."""
+        signs = MARKS[form]
+        around = {place: signs[mark] for place, mark in self.marks.items()}
+        return [
+            [cell.join(around.get((row, column), ("", ""))) for column, cell in enumerate(line)]
+            for row, line in enumerate(lines)
+        ]
 
     @staticmethod
     def _justified(cell: str, width: int, column: Column) -> str:

@@ -103,9 +103,8 @@ class RTDETRValidator(BaseValidator):
         With single_cls a query counts once, with its best class.
         """
         args, (height, width) = self.args, batch["img"].shape[2:]
-        is_one = args.single_cls and outputs[0].shape[-1] == 5  # the network was trained so: `classes` chose its labels
         tables = select_detections(
-            outputs[0].float(), conf=self.conf, max_det=args.max_det, classes=None if is_one else args.classes,
+            outputs[0].float(), conf=self.conf, max_det=args.max_det, classes=args.classes,
             one_class_per_query=bool(args.one_class_per_query or args.single_cls),
         )  # fmt: skip
         scale = tables[0].new_tensor([width, height, width, height, 1, 0 if args.single_cls else 1])

@@ -81,7 +81,8 @@ def _rewritten(network: nn.Module) -> nn.Module:
     applied["decoder folded"] = fold_decoder(graph)
     graph.write_to(network)
     network.to(memory_format=torch.channels_last)  # 1x1 convolutions and the decoder read positions as rows
-    _log(applied + _substitute(network))
+    network.rewrites = applied + _substitute(network)
+    _log(network.rewrites)
     return network
 
 

@@ -1,0 +1,168 @@
+"""From the results of runs to the rows of a study's table: scores, paired differences and notes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from ultralytics.ablation.statistics import ALPHA, LEVEL, Comparison, compare_pairs, fewest_pairs
+from ultralytics.ablation.study import METRICS, Cell, Run, StudyError, StudySpec
+from ultralytics.ablation.worker import collect_result
+from ultralytics.utils.errors import counted
+
+Key = tuple[int, int]  # seed and fold: runs with equal keys are a pair
+# Options that do not influence the result of a run, or are the change itself, its seed or its data of a fold
+NOT_COMPARED = (
+    "model", "seed", "data", "project", "name", "exist_ok", "device", "workers", "resume", "resume_changed", "mode",
+    "plots", "plot_titles", "save", "save_period", "save_minutes", "save_optimizer", "verbose", "loggers", "modules",
+    "trust", "cache", "save_json", "coco_eval", "accelerate",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Size:
+    """Cost of a network that does not depend on the machine; GFLOPs at the image size of the study."""
+
+    parameters: int
+    gflops: float
+
+
+@dataclass
+class CellResult:
+    """Scores of a cell and its comparison with the base; None for the base itself."""
+
+    cell: Cell
+    size: Size | None
+    scores: dict[str, dict[Key, float]] = field(default_factory=dict)  # by metric
+    curves: dict[Key, list[float]] = field(default_factory=dict)  # of the study's metric, a value for each epoch
+    comparison: Comparison | None = None
+
+    def mean_std(self, metric: str) -> tuple[float, float]:
+        """Return mean and standard deviation of a metric over the runs; nan where there are too few."""
+        values = list(self.scores[metric].values())
+        return fmean(values) if values else math.nan, stdev(values) if len(values) > 1 else math.nan
+
+
+@dataclass
+class Analysis:
+    """All rows of a study, the base first, and notes on how runs were scored."""
+
+    spec: StudySpec
+    rows: list[CellResult]
+    notes: list[str]
+    failures: dict[Run, str] = field(default_factory=dict)
+
+
+def analyze(
+    spec: StudySpec, cells: Sequence[Cell], results: Mapping[Run, Mapping[str, Any]], sizes: Mapping[str, Size]
+) -> Analysis:
+    """Compare all cells with the base over the runs that are done.
+
+    Raises StudyError if runs were trained on different data, or past runs with options that the study does not have.
+    """
+    by_cell: dict[str, dict[Key, Mapping[str, Any]]] = {cell.name: {} for cell in cells}
+    for run, result in results.items():
+        by_cell[run.cell.name][run.key] = result
+    for cell in cells:
+        for folder in cell.folders:
+            result = collect_result(Path(folder))
+            by_cell[cell.name][result["options"].get("seed", 0), 0] = result
+    _check_comparable(spec, cells, by_cell)
+    rows = []
+    for cell in cells:
+        row = CellResult(cell, sizes.get(cell.name))
+        for name, column in METRICS.items():
+            curves = {key: result["metrics"][column] for key, result in by_cell[cell.name].items()}
+            best = {key: _best_epoch(result) for key, result in by_cell[cell.name].items()}
+            row.scores[name] = {key: score_of(values, spec.rule, best[key]) for key, values in sorted(curves.items())}
+        row.curves = {key: result["metrics"][METRICS[spec.metric]] for key, result in by_cell[cell.name].items()}
+        rows.append(row)
+    base = rows[0].scores[spec.metric]
+    differences = {
+        row.cell.name: [score - base[key] for key, score in row.scores[spec.metric].items() if key in base]
+        for row in rows[1:]
+    }
+    comparisons = compare_pairs(differences)
+    for row in rows[1:]:
+        row.comparison = comparisons[row.cell.name]
+    return Analysis(spec, rows, _notes(spec, rows))
+
+
+def score_of(values: Sequence[float], rule: str | int, best: int) -> float:
+    """Return the score of a run: that of its last epoch, its best one, or the mean of the last ones."""
+    if rule == "best":
+        return values[best]
+    return fmean(values[-rule:]) if isinstance(rule, int) else values[-1]
+
+
+def _best_epoch(result: Mapping[str, Any]) -> int:
+    """Return the epoch whose weights are best.pt: the first one with the highest mAP50-95."""
+    values = [-math.inf if math.isnan(v) else v for v in result["metrics"][METRICS["mAP50-95"]]]
+    return values.index(max(values))
+
+
+def _check_comparable(
+    spec: StudySpec, cells: Sequence[Cell], by_cell: Mapping[str, Mapping[Key, Mapping[str, Any]]]
+) -> None:
+    """Raise StudyError for runs on different data, or past runs with other options than the study's."""
+    marks: dict[tuple[int, str], tuple[str, str]] = {}  # by fold and kind of data: fingerprint, and the run it is of
+    for cell in cells:
+        changed = {key for name in cell.changes if name in spec.changes for key in spec.changes[name].train}
+        for (seed, fold), result in by_cell[cell.name].items():
+            run = f"{cell.name}, seed {seed}"
+            prints = (result.get("environment") or {}).get("fingerprints") or {}
+            for kind in ("train labels", "train images", "val labels", "val images"):
+                if (mark := prints.get(kind)) is not None:
+                    first, owner = marks.setdefault((fold, kind), (mark, run))
+                    if first != mark:
+                        raise StudyError(
+                            f"{run}: its {kind} differ from those of {owner} ({mark}, {first}): the data set was "
+                            "edited between the runs. Delete the folders of the older runs to train them again"
+                        )
+            if cell.folders:
+                _check_past_run(spec, run, result["options"], changed)
+
+
+def _check_past_run(spec: StudySpec, run: str, options: Mapping[str, Any], changed: set[str]) -> None:
+    expected = spec.checked_options(Cell("", model=spec.model)).to_dict()
+    differing = {
+        key: value
+        for key, value in expected.items()
+        if key not in NOT_COMPARED and key not in changed and key in options and options[key] != value
+    }
+    if differing:
+        shown = ", ".join(f"{key}={options[key]!r} in place of {value!r}" for key, value in differing.items())
+        raise StudyError(
+            f"{run}: was trained with other options than the study: {shown}. Write them under `train:` of the study if "
+            "all runs have them; runs of different options are not compared"
+        )
+
+
+def _notes(spec: StudySpec, rows: Sequence[CellResult]) -> list[str]:
+    pairs = [row.comparison.n for row in rows[1:] if row.comparison]
+    scored = {"last": "the last epoch", "best": "its best epoch"}.get(
+        spec.rule, f"the mean of the last {spec.rule} epochs"
+    )
+    notes = [f"{spec.metric} of each run is that of {scored}; mean ± standard deviation over the runs."]
+    if spec.rule == "best":
+        notes.append(
+            "The best epoch was chosen on the reported images, which favors noisy runs; `judge: last` avoids it."
+        )
+    notes.append(
+        f"Differences to {rows[0].cell.name} are paired by seed{' and fold' if spec.folds else ''}, with their "
+        f"{LEVEL:.0%} interval (BCa bootstrap, Student's t below 5 pairs) and the p of the exact sign-flip "
+        f"permutation test, adjusted by Holm over {counted(len(rows) - 1, 'comparison')}; shown: p ≤ {ALPHA:g}."
+    )
+    least = fewest_pairs(len(rows) - 1)
+    if pairs and 2 <= max(pairs) < least:
+        notes.append(
+            f"With {max(pairs)} pairs the p of {counted(len(rows) - 1, 'comparison')} cannot be below {ALPHA:g}, so no "
+            f"difference can be shown; {least} seeds are the fewest that can."
+        )
+    if pairs and max(pairs) < 2:
+        notes.append("With fewer than two seeds there is no spread, and there are no verdicts.")
+    return notes
