@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from ultralytics import RTDETR
+from ultralytics.models import Model
 from ultralytics.nn.parser import build_module
 from ultralytics.nn.registry import module_folders
 from ultralytics.nn.tasks import RTDETRDetectionModel
@@ -222,6 +224,15 @@ def test_decoders(decoder, args, levels):
     rows = [[-1, 1, "Conv", [16, 3, 2]] for _ in range(5)]
     network = model(backbone=rows, reads=list(range(5 - levels, 5)), decoder=decoder, args=args)
     assert forward(network) == (1, 10, 7) and network.model[-1].nl == levels
+
+
+def test_a_decoder_of_the_forks_own_file_is_one_of_rt_detr(tmp_path):
+    (tmp_path / "net.yaml").write_text(
+        "nc: 3\nbackbone:\n  - [-1, 1, Conv, [16, 3, 2]]\nhead:\n  - [[-1], 1, RTDETRDecoder_Light, [nc, 32, 10]]\n"
+    )
+    detector = Model(str(tmp_path / "net.yaml"), modules=FORK)
+    assert type(detector) is RTDETR
+    assert detector.predict(torch.rand(1, 3, 64, 64), verbose=False)[0].boxes.shape[1] == 6
 
 
 def test_keys_of_a_fork_are_kept_and_named(caplog):

@@ -124,7 +124,8 @@ class Model(CallbacksMixin):
             except ModelConfigError as error:
                 if type(self) is Model:  # otherwise reported when the network is built
                     raise ModelConfigError(f"{spec.rows[-1].where}: {error}") from error
-        fits = [cls for cls in families if (head and issubclass(head, cls.head_class)) or found in cls.layouts]
+        bases = {base.__name__ for base in head.__mro__} if head else ()  # by name: a fork has a head.py of its own
+        fits = [cls for cls in families if cls.head_class.__name__ in bases or found in cls.layouts]
         if not fits and type(self) is Model:
             heads = ", ".join(cls.head_class.__name__ for cls in families)
             raise ModelConfigError(f"{self.source}: the last layer is {found}, expected {heads} or a subclass")

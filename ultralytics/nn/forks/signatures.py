@@ -8,6 +8,7 @@ inputs.
 import inspect
 import re
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +81,9 @@ def infer_call(
     for spec, how in guesses:
         state = torch.get_rng_state()  # a failed attempt must not change the weights of the next
         try:
-            layer, shapes = construct(module, spec, args, context, where)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Initializing zero-element")  # of a call that is not used
+                layer, shapes = construct(module, spec, args, context, where)
         except ModelConfigError as error:
             first_error, first_guess = first_error or error, first_guess or (spec, how)
             torch.set_rng_state(state)
