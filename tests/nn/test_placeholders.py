@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ultralytics.nn.forks.placeholders import Placeholder, importing
+from ultralytics.nn.modules.utils import multi_scale_deformable_attn_pytorch
 from ultralytics.nn.parser import build_module
 from ultralytics.nn.registry import import_folder, missing_names
 from ultralytics.utils.errors import MissingPackageError, ModelConfigError
@@ -134,6 +135,21 @@ def test_other_modules_see_nothing_of_it(tmp_path, caplog):
     assert torch.equal(compiled(x := torch.rand(1, 64, 4, 4)), layer(x))
 
 
+def test_names_that_forks_import_most_exist(tmp_path):
+    text = """
+    from ultralytics.utils.tal import TORCH_1_10, dist2bbox, make_anchors
+    from ultralytics.utils.torch_utils import TORCH_1_9, TORCH_2_0, TORCH_99_0, fuse_conv_and_bn, make_divisible
+    from ..modules.utils import _get_clones, bias_init_with_prob, inverse_sigmoid, linear_init, linear_init_
+    from ..modules.block import get_activation, ConvNormLayer, BasicBlock, BottleNeck
+    assert TORCH_1_9 and TORCH_1_10 and TORCH_2_0 and not TORCH_99_0
+    layers = _get_clones(nn.Linear(4, 16), 2)
+    linear_init_(layers[0])
+    assert 0 < layers[0].weight.abs().max() <= 0.25 and round(bias_init_with_prob(0.5), 6) == 0
+    """
+    folder = import_folder(write(tmp_path, net=text).resolve())
+    assert not folder.failures and not folder.package.missing_reasons
+
+
 def test_files_that_import_each_other_find_the_name_when_it_is_called(tmp_path):
     write(
         tmp_path,
@@ -151,3 +167,11 @@ def test_a_placeholder_can_be_copied_and_is_false():
         with pytest.raises(MissingPackageError, match="needs the package 'x'"):
             use()
     assert not again and not isinstance(1, again)
+
+
+def test_deformable_attention_of_forks_samples_the_maps():
+    locations = torch.full((2, 5, 3, 2, 4, 2), 0.5)  # (B, queries, heads, levels, points, 2): the centers
+    value = torch.cat([torch.full((2, 9, 3, 8), 1.0), torch.full((2, 25, 3, 8), 3.0)], 1)
+    weights = torch.full((2, 5, 3, 2, 4), 1 / 8)
+    out = multi_scale_deformable_attn_pytorch(value, torch.tensor([[3, 3], [5, 5]]), locations, weights)
+    assert out.shape == (2, 5, 24) and torch.allclose(out, torch.tensor(2.0))

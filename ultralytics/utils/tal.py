@@ -2,5 +2,6 @@
 
 from ultralytics.losses.assigner import TaskAlignedAssigner
 from ultralytics.utils.ops import bbox2dist, dist2bbox, make_anchors
+from ultralytics.utils.torch_utils import __getattr__  # noqa: F401 - flags such as TORCH_1_10
 
 __all__ = ["TaskAlignedAssigner", "bbox2dist", "dist2bbox", "make_anchors"]
