@@ -17,7 +17,7 @@ from ultralytics.utils.errors import ModelConfigError, counted, did_you_mean
 from ultralytics.utils.files import read_text, real_path
 
 MODELS_DIR = PACKAGE_ROOT / "cfg" / "models"
-SETTINGS = ("num_queries", "num_denoising", "reg_max", "end2end")  # keys that configure the head
+SETTINGS = ("num_queries", "num_denoising", "reg_max", "end2end", "legacy")  # keys that configure the head
 COUNTS = {  # lowest and highest number of a key
     "nc": (1, 100_000), "ch": (3, 3), "num_queries": (1, 100_000), "num_denoising": (0, 100_000),
     "reg_max": (1, 256),
@@ -119,8 +119,9 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
         data["modules"] = folders = [str(real_path(path.parent / os.path.expanduser(folder))) for folder in folders]
     if data.get("task") not in (None, "detect"):
         raise ModelConfigError(f"{name}: task must be detect, got {data['task']!r}; this package detects objects")
-    if type(data.get("end2end")) not in (bool, type(None)):
-        raise ModelConfigError(f"{name}: end2end must be True or False, got {data['end2end']!r}")
+    for key in ("end2end", "legacy"):
+        if type(data.get(key)) not in (bool, type(None)):
+            raise ModelConfigError(f"{name}: {key} must be True or False, got {data[key]!r}")
     for key, (low, high) in COUNTS.items():
         value = data.get(key)
         if value is not None and (type(value) is not int or not low <= value <= high):

@@ -126,7 +126,8 @@ def _check_kinds(state: Mapping[str, Any], kinds: Mapping[str, Any], where: str 
 def load_model_weights(path: str | Path) -> dict:
     """Load a checkpoint, a published `.pt` that pickles a whole model, or an exported `.safetensors`.
 
-    The latter two contain no run to resume. WeightsError if the file cannot be read or has no model YAML.
+    The latter two contain no run to resume; of the options of a published training, those that exist here are read.
+    WeightsError if the file cannot be read or has no model YAML.
     """
     try:
         if Path(path).suffix.lower() != ".safetensors":
@@ -143,8 +144,12 @@ def load_model_weights(path: str | Path) -> dict:
         )
     names = {index: (weights.names or {}).get(index, str(index)) for index in range(nc)}
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in weights.tensors.items()}
+    options: dict[str, object] = {}
+    for key, value in (weights.train_args or {}).items():
+        with suppress(OptionError):  # of the published package, and not here
+            options |= check_options({key: value})
     state = {"model_yaml": architecture, "names": names, "nc": nc, "model": tensors, "ema": None}
-    return check_content(state, path)
+    return check_content({**state, "options": options or None}, path)
 
 
 def load_network(

@@ -45,10 +45,12 @@ PUBLISHED = frozenset({
     "HGBlock", "HGStem", "RTDETRDecoder", "RepC3", "RepConv", "ResNetLayer", "SPP", "SPPF",
 })  # fmt: skip
 
-# Published heads that are not built here; newer ones end with 26.
-OTHER_TASKS = frozenset({
-    "Classify", "Depth", "OBB", "Pose", "Segment", "SemanticSegment", "WorldDetect", "YOLOEDetect", "YOLOESegment",
-})  # fmt: skip
+# Task of the published heads that are not built here; newer ones end with 26.
+OTHER_TASKS = {
+    "Classify": "classify", "Depth": "depth", "OBB": "obb", "Pose": "pose", "Segment": "segment",
+    "SemanticSegment": "semantic", "WorldDetect": "open vocabulary", "YOLOEDetect": "open vocabulary",
+    "YOLOESegment": "segment",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,8 @@ def resolve_module(name: str, folders: Sequence[Path] | None = None) -> Register
         found = (_definition(name, folder) for folder in imported)
     if module := next(filter(None, found), registered):
         return module
-    if name.removesuffix("26") in OTHER_TASKS:
-        raise ModelConfigError(f"{name} is the head of another task; this package detects objects, with Detect")
+    if task := OTHER_TASKS.get(name.removesuffix("26")):
+        raise ModelConfigError(f"{name} is a head of the task {task!r}; this package detects objects, with Detect")
     searched = (
         f"; looked in {', '.join(map(str, folders))}. Name its folder by modules=FOLDER or `modules:` in the YAML"
     )

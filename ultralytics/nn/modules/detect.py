@@ -25,11 +25,14 @@ PRIOR_OBJECTS, PRIOR_SIZE, PRIOR_DISTANCE = 5, 640, 2.0  # start: objects per im
 
 
 def _detect(ctx: RowContext, nc: int, reg_max: int = 16, end2end: bool = False) -> LayerSpec:
-    """Plan a row `[nc]` or `[nc, reg_max, end2end]`; the top-level keys `reg_max` and `end2end` replace arguments."""
+    """Plan a row `[nc]` or `[nc, reg_max, end2end]`; the top-level keys `reg_max` and `end2end` replace arguments.
+
+    The key `legacy` replaces the class branch that follows from the blocks.
+    """
     ctx.require_once()
     reg_max, end2end = ctx.settings.get("reg_max", reg_max), ctx.settings.get("end2end", end2end)
     legacy = not any(name.startswith(LIGHT) for name in ctx.earlier)
-    return LayerSpec((nc, reg_max, end2end, ctx.inputs), nc, kwargs={"legacy": legacy})
+    return LayerSpec((nc, reg_max, end2end, ctx.inputs), nc, kwargs={"legacy": ctx.settings.get("legacy", legacy)})
 
 
 def _v10_detect(ctx: RowContext, nc: int) -> LayerSpec:

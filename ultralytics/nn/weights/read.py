@@ -1,6 +1,7 @@
 """Read any weights file: tensors by name, with the class names and the model YAML if the file has them."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,17 +23,22 @@ WRAPPERS = ("ema", "model_ema", "teacher", "model", "student", "state_dict", "mo
 MAX_WRAPPERS = 4  # nested
 MAX_MODULES = 100_000
 MODULE_STATE = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+LIGHT = re.compile(r"\.cv3\.0\.0\.0\.conv\.weight$")  # depthwise class branch of `Detect`
 EMBEDDING = "decoder.denoising_class_embed.weight"  # of the official RT-DETR
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Content of a weights file; `origin` is the file, for messages, and `names` are the classes."""
+    """Content of a weights file; `origin` is the file, for messages, and `names` are the classes.
+
+    `train_args` are the options of the training that published files record, as they are.
+    """
 
     tensors: Mapping[str, Tensor]
     origin: str
     names: Mapping[int, str] | None = None
     model_yaml: Mapping[str, Any] | None = None
+    train_args: Mapping[str, Any] | None = None
 
 
 def read_state_dict(file: str | Path) -> dict[str, Tensor]:
@@ -89,7 +95,7 @@ def _read_torch(file: Path) -> Weights:
     except PickledClassesError:
         content = read_objects(file)
     top = content if isinstance(content, Mapping) else {}
-    names, model_yaml = top.get("names"), top.get("model_yaml")
+    names, model_yaml, args = top.get("names"), top.get("model_yaml"), top.get("train_args")
     for _ in range(MAX_WRAPPERS):
         if isinstance(content, Mapping):
             content = next((content[key] for key in WRAPPERS if _has_content(content.get(key))), content)
@@ -102,8 +108,11 @@ def _read_torch(file: Path) -> Weights:
     entries = content.items() if isinstance(content, Mapping) else ()
     tensors = {name: value for name, value in entries if isinstance(name, str) and isinstance(value, Tensor)}
     check_tensors(tensors.values(), file)
-    check_plain((names, model_yaml), f"{file}: its names or model YAML", WeightsError)
-    return Weights(tensors, str(file), _class_names(names), model_yaml if isinstance(model_yaml, Mapping) else None)
+    check_plain((names, model_yaml, args), f"{file}: its names, model YAML or train_args", WeightsError)
+    model_yaml, args = (value if isinstance(value, Mapping) else None for value in (model_yaml, args))
+    if model_yaml is not None and any(map(LIGHT.search, tensors)):
+        model_yaml = {**model_yaml, "legacy": False}  # 8.3.0 built it also for YOLOv8 and v9
+    return Weights(tensors, str(file), _class_names(names), model_yaml, args)
 
 
 def _has_content(value: Any) -> bool:
