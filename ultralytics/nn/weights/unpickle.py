@@ -35,7 +35,8 @@ PLAIN: Mapping[str, Any] = {
 }  # fmt: skip
 # Classes of training arguments, metrics and dates: calling them gives a placeholder.
 DATA = re.compile(
-    r"argparse\.Namespace|types\.SimpleNamespace|pathlib(\._local)?\.(Pure)?(Posix|Windows)?Path|_codecs\.encode"
+    r"argparse\.Namespace|types\.SimpleNamespace|ultralytics(\.yolo)?\.utils\.IterableSimpleNamespace"
+    r"|pathlib(\._local)?\.(Pure)?(Posix|Windows)?Path|_codecs\.encode"
     r"|datetime\.(datetime|date|time|timedelta|timezone)|functools\.partial|torch\.(device|Generator)"
     r"|numpy\.(dtype|ndarray|dtypes\.\w+)|numpy\._?core\.multiarray\.(scalar|_reconstruct)"
     r"|builtins\.(bool|bytearray|bytes|complex|dict|float|int|list|long|object|range|slice|str|tuple|unicode)"
