@@ -55,7 +55,7 @@ def _rebuild_tensor(storage: Any, offset: int, size: tuple, stride: tuple, *rest
 
 
 def _look_up(owner: Any, *_: Any) -> Any:
-    """Return the placeholder of a class in place of its method, as the heads of other tasks have one as an attribute."""
+    """Return the placeholder of a class in place of its method, which heads of other tasks have as an attribute."""
     if not (isinstance(owner, type) and issubclass(owner, Placeholder)) or DATA.fullmatch(owner.origin):
         raise RefusedError("to look up an attribute")
     return owner
