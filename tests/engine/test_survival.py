@@ -117,6 +117,7 @@ def interrupted(shapes, tiny, tmp_path_factory) -> Path:
 WAYS = {
     "yolo resume=FILE": lambda last, run: cli.main(["train", f"resume={last}"]),
     "yolo resume=FOLDER": lambda last, run: cli.main(["train", f"resume={run}"]),
+    "yolo resume=True": lambda last, run: cli.main(["train", "resume=True", f"project={run.parent}"]),
     "yolo model=FILE resume=True": lambda last, run: cli.main(["train", f"model={last}", "resume=True"]),
     "train.py": lambda last, run: runpy.run_path(str(ROOT / "train.py"))["main"](resume=str(last)),
     "RTDETR(FILE)": lambda last, run: RTDETR(last).train(resume=True),
@@ -125,11 +126,12 @@ WAYS = {
 
 
 @pytest.mark.parametrize(
-    ("way", "damage"), [*((way, "flipped") for way in WAYS), ("train.py", "cut"), ("yolo resume=FILE", "missing")]
+    ("way", "damage"), [*((way, "flipped") for way in WAYS), ("train.py", "cut"), ("yolo resume=True", "missing")]
 )
 def test_every_way_of_resuming_takes_the_next_older_checkpoint(interrupted, tmp_path, caplog, monkeypatch, way, damage):
     monkeypatch.setattr(cli, "setup_logging", lambda *_: None)  # caplog reads the log
     last = shutil.copytree(interrupted, run := tmp_path / "exp") / "weights" / "last.pt"
+    os.utime(last.with_name("epoch1.pt"))  # copies have the times of the copying
     content = bytearray(last.read_bytes())
     content[len(content) // 2] ^= 1
     last.unlink()

@@ -5,6 +5,7 @@ import copy
 import hashlib
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -230,15 +231,19 @@ def find_checkpoint(path: Path, *, quiet: bool = False) -> tuple[Path, dict]:
 
 
 def older_checkpoint(path: Path) -> tuple[Path, dict] | None:
-    """Return the newest other checkpoint of the run of `path` to resume from; None if there is none."""
+    """Return the other checkpoint of the run of `path` that has the most epochs, to resume from; None if there is none.
+
+    File times may be those of a copy, so epoch12.pt is tried before epoch3.pt, and compared with best.pt.
+    """
     is_run = path.absolute().parent.name == "weights"
     others = [file for file in path.parent.glob("*.pt") if file != path] if is_run else ()
-    for other in sorted(others, key=lambda file: file.stat().st_mtime, reverse=True):
+    found: list[tuple[Path, dict]] = []
+    for other in sorted(others, key=lambda file: int("0" + re.sub(r"\D", "", file.stem)), reverse=True):
         with suppress(WeightsError):
-            state = load_checkpoint(other)
+            state = load_checkpoint(other) if not found or other.stem == "best" else {}
             if state.get("optimizer") is not None or state.get("finished"):
-                return other, state
-    return None
+                found.append((other, state))
+    return max(found, key=lambda pair: (pair[1].get("epoch", 0), pair[1].get("batches_done", 0)), default=None)
 
 
 def resume_device(options: Options) -> str | None:

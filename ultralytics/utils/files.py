@@ -263,10 +263,10 @@ def resumed_weights(resume: bool | str, project: str | None = None) -> str | Non
     if isinstance(resume, str):
         parts = ("last.pt",) if Path(resume).absolute().name == "weights" else ("weights", "last.pt")
         return str(Path(resume, *parts)) if os.path.isdir(resume) else resume
-    found = Path(project or RUNS_FOLDER).glob("*/weights/last.pt") if resume else ()
+    found = Path(project or RUNS_FOLDER).glob("*/weights/*.pt") if resume else ()
     runs = [file for file in found if os.path.isfile(file) and not file.parts[-3].startswith(".")]
     newest = max(runs, key=lambda file: file.stat().st_mtime, default=None)
-    return newest and str(newest)
+    return newest and str(newest.with_name("last.pt"))  # if it is missing, an older checkpoint is used
 
 
 def first_line(error: BaseException) -> str:
