@@ -4,13 +4,18 @@ The decoder matches one query per box; here many positions learn from each box. 
 (https://arxiv.org/abs/2211.12860) and the convolutional branch of RT-DETRv3 (https://arxiv.org/abs/2409.08475).
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from ultralytics.losses.assigner import DensePrediction
 from ultralytics.nn.modules.transformer import MLP
+
+if TYPE_CHECKING:
+    from ultralytics.losses.assigner import DensePrediction
 
 
 class OneToManyHead(nn.Module):
@@ -28,6 +33,8 @@ class OneToManyHead(nn.Module):
 
     def forward(self, feats: Tensor, shapes: list[tuple[int, int]]) -> DensePrediction:
         """Predict a box and class logits at every position of the maps, feats (B, S, hd)."""
+        from ultralytics.losses.assigner import DensePrediction  # imports torch's compiler
+
         points = grid(shapes, feats.device)
         cells = torch.cat([points.new_tensor([1 / w, 1 / h]).expand(h * w, 2) for h, w in shapes])  # width and height
         reach = self.bbox(feats).float().clamp(max=6).exp() * 2 * cells.repeat(1, 2)  # (B, S, 4): left, up, right, down
