@@ -21,7 +21,7 @@ from ultralytics.data.dataset_yaml import DatasetConfig
 from ultralytics.data.images import read_image, stretch
 from ultralytics.data.labels import ImageLabels
 from ultralytics.data.transforms.sample import Sample, Transform, collate, to_network_input
-from ultralytics.data.verify import THREADS, Scan
+from ultralytics.data.verify import CACHE_ERRORS, THREADS, Scan
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import counted
 from ultralytics.utils.files import atomic_write
@@ -275,7 +275,7 @@ def _open_copy(image: Path, shape: tuple[int, int] | None = None) -> np.ndarray 
         with open(file, "rb") as stream:
             stream.seek(end)
             return copy if stream.read() == _copy_key(image) and shape in (None, copy.shape[:2]) else None
-    except (OSError, ValueError, TypeError, AttributeError, OverflowError):  # made by hand
+    except CACHE_ERRORS:  # damaged or made by hand
         return None
 
 
