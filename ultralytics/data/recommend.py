@@ -67,8 +67,8 @@ def _start(images: int, updates: int, options: Options, pretrained: bool) -> Ite
             updates = updates_per_epoch(images, SMALL_BATCH, SMALL_BATCH)
         longer = f"epochs={math.ceil(minimum / updates)} " if updates * options.epochs < minimum else ""
         yield (
-            f"{(smaller + longer).strip()}: {counted(images, 'image')} at batch={options.batch} nbs={options.nbs} "
-            f"give {total} optimizer steps in {counted(options.epochs, 'epoch')}; at least {minimum} are needed"
+            f"{(smaller + longer).strip()}: {counted(images, 'image')} at batch={options.batch} nbs={options.nbs} give "
+            f"{counted(total, 'optimizer step')} in {counted(options.epochs, 'epoch')}; at least {minimum} are needed"
         )
     if pretrained and images < VERY_FEW_IMAGES and not options.freeze:
         yield f"freeze=1 (the backbone): too few images ({images}) to improve a pretrained backbone"

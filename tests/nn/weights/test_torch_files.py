@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.nn.weights import read_weights
+from ultralytics.nn.weights import read_weights, torch_files
 from ultralytics.nn.weights.torch_files import read_plain
 from ultralytics.utils.errors import WeightsError
 
@@ -122,3 +122,16 @@ def test_old_files_are_checked_too(tmp_path):
     (tmp_path / "evil.pt").write_bytes(b"".join(parts) + b"\x80\x02})" + TUPLES + b"Ns." + first)
     with pytest.raises(WeightsError, match="for tuples that repeat"):
         read_plain(tmp_path / "evil.pt")
+
+
+def test_file_that_its_training_replaces_is_read_again(tmp_path, monkeypatch):
+    torch.save({"a": torch.ones(3)}, path := tmp_path / "best.pt")
+    check = torch_files.check_torch_file
+
+    def replace_once(file):
+        monkeypatch.setattr(torch_files, "check_torch_file", check)
+        torch.save({"a": torch.zeros(5000)}, path)
+        raise WeightsError("compressed")
+
+    monkeypatch.setattr(torch_files, "check_torch_file", replace_once)
+    assert torch_files.read_plain(path)["a"].shape == (5000,)

@@ -9,6 +9,7 @@ import pickle
 import pickletools
 import zipfile
 from collections.abc import Iterable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -44,6 +45,23 @@ def read_plain(path: str | Path) -> Any:
     Raises PickledClassesError if it has pickled classes, and WeightsError if it is no readable file of `torch.save`.
     """
     path = Path(path)
+    before = _version(path)
+    try:
+        return _read_plain(path)
+    except WeightsError:
+        if before is None or before == _version(path):
+            raise
+        return _read_plain(path)  # its training has replaced it meanwhile
+
+
+def _version(path: Path) -> tuple[int, ...] | None:
+    """Return what differs between a file and its replacement; None if there is no file."""
+    with suppress(OSError, ValueError):
+        status = path.stat()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _read_plain(path: Path) -> Any:
     check_torch_file(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
