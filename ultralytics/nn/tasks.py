@@ -100,8 +100,7 @@ class DetectionModel(nn.Module):
         """Give a dense head the strides of the maps that it reads, and initialize its biases, which depend on them."""
         graph = LayerGraph(self)
         strides = [TRACE_SIZE / graph.map_shape(number)[1] for number in layer_sources(head)]
-        head.stride = strides
-        self.stride = torch.tensor(strides)
+        head.stride, self.stride = strides, torch.tensor(strides, device="cpu")
         head.bias_init()
 
     @property
