@@ -1,0 +1,130 @@
+"""Rows of YOLO models: backbones as one row, and every registered block in backbone, neck and before either head."""
+
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from tests.golden.inputs import train_batch
+from ultralytics.cfg.model_yaml import find_model_yaml
+from ultralytics.nn import plans
+from ultralytics.nn.registry import ADDMODULES, REGISTRY, import_folder
+from ultralytics.nn.tasks import DetectionModel
+
+READY = ("yolov8{}-efficientvit", "yolo11{}-efficientvit", "yolo26{}-efficientvit", "yolo11{}-timm")
+BACKBONES = [
+    *([f"EfficientViT_M{n}", []] for n in range(6)),
+    ["TimmBackbone", ["convnext_atto"]],
+    ["TorchVisionBackbone", ["resnet18"]],
+]
+HEADS = {"Detect": ["nc"], "RTDETRDecoder": ["nc", 256, 300, 4, 8, 3]}
+PLACES = {  # rows that are followed by new ones: in the backbone, in the neck, before the head; with their channels
+    "yolov8": {6: 512, 15: 256, 21: 1024},
+    "yolo11": {6: 512, 16: 256, 22: 1024},
+    "yolo26": {6: 512, 16: 256, 22: 1024},
+}
+ARGUMENTS = {  # of rows whose constructors require some, after the channels
+    "ConvNormLayer": [3, 1], "SCDown": [3, 1], "SPPELAN": [64], "RepNCSPELAN4": [64, 32], "ELAN1": [64, 32],
+    "PConv": [2], "EMA": [8], "CoordAtt": [16], "AIFI": [128, 8],
+}  # fmt: skip
+UP = {"ConvTranspose": [2, 2], "DWConvTranspose2d": [2, 2], "CARAFE": [2]}  # in place of nn.Upsample
+DOWN = {"Focus": [3], "AConv": [], "ADown": []}  # in place of Conv with stride 2
+import_folder(ADDMODULES)
+
+
+def content(name: str, scale: str = "n") -> dict[str, Any]:
+    """A model file's content, its rows read by name, so that rows can be inserted."""
+    data = yaml.safe_load(find_model_yaml(f"{name}.yaml")[0].read_text()) | {"scale": scale, "nc": 3}
+    rows = [*data["backbone"], *data["head"]]
+    for number, row in enumerate(rows):
+        sources = row[0] if isinstance(row[0], list) else [row[0]]
+        named = [f"r{source}" if source >= 0 else source for source in sources]
+        row[0] = named if isinstance(row[0], list) else named[0]
+        row.append(f"r{number}")
+    return data
+
+
+def network(data: dict[str, Any]) -> DetectionModel:
+    with torch.device("meta"):
+        return DetectionModel(data)
+
+
+def rows_at(number: int, channels: int) -> list[list[Any]]:
+    """A row, repeated, for each registered block that keeps the size of its map."""
+    rows = []
+    for name, module in REGISTRY.items():
+        c2 = [] if module.plan is plans.channel_preserving else [channels]
+        if module.plan in (plans.conv, plans.csp, plans.channel_preserving) and name not in UP | DOWN:
+            rows.append([-1, 2, name, [*c2, *ARGUMENTS.get(name, [])], f"{name}_{number}"])
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [("yolov8", "Detect"), ("yolov8", "RTDETRDecoder"), ("yolo11", "Detect"), ("yolo26", "RTDETRDecoder")],
+)
+def test_every_block_is_a_row_anywhere_in_a_yolo_model(name, head):
+    data = content(name, "s")
+    depth, width, limit = data["scales"]["s"] = [1.0, 0.5, 512]
+    expected, last = {}, data["head"][-1]
+    last[2:4] = [head, HEADS[head]]
+    for section in (data["backbone"], data["head"]):
+        for row in [row for row in section if int(row[4][1:]) in PLACES[name]]:
+            number = int(row[4][1:])
+            added = rows_at(number, PLACES[name][number])
+            expected |= {entry[4]: int(min(PLACES[name][number], limit) * width) for entry in added}
+            section[section.index(row) + 1 : section.index(row) + 1] = added
+            last[0] = [added[-1][4] if source == row[4] else source for source in last[0]]
+    model = network(data)
+    layers = {layer.row_name: (layer, shapes) for layer, shapes in zip(model.model, model.layer_shapes, strict=True)}
+    assert len(expected) > 100
+    for row_name, channels in expected.items():
+        layer, ((_, c2, *_),) = layers[row_name]
+        assert c2 == channels, row_name
+        assert layer.repeats == 2 or ", n=2" in layer.arguments, row_name
+    assert type(model.model[-1]).__name__ == head
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("name", [*UP, *DOWN])
+def test_blocks_that_change_the_size_are_rows_of_the_neck(name, head):
+    data = content("yolov8")
+    keeps = REGISTRY[name].plan is plans.channel_preserving
+    for row in data["head"]:
+        if row[2] == ("nn.Upsample" if name in UP else "Conv"):
+            args = UP[name] if name in UP else DOWN[name]
+            row[2:4] = [name, args if keeps else [row[3][0] if name in DOWN else 512, *args]]
+    data["head"][-1][2:4] = [head, HEADS[head]]
+    assert sum(layer.row_module == name for layer in network(data).model) == 2
+
+
+@pytest.mark.parametrize("name", READY)
+def test_ready_files_build_at_every_scale_and_with_every_backbone(name):
+    sizes = [sum(p.numel() for p in network(f"{name.format(scale)}.yaml").parameters()) for scale in "nsmlx"]
+    assert sizes == sorted(sizes)
+    data = yaml.safe_load(find_model_yaml(f"{name.format('')}.yaml")[0].read_text()) | {"scale": "n"}
+    for backbone in BACKBONES:
+        data["backbone"][0][2:4] = backbone
+        model = network(data)
+        assert model.stride.tolist() == [8, 16, 32]
+        assert model.backbone_layers == {0}
+
+
+@pytest.mark.parametrize("name", READY)
+def test_ready_files_train_and_trace(name):
+    model = DetectionModel(f"{name.format('n')}.yaml", nc=3)
+    batch = {key: torch.from_numpy(value) for key, value in train_batch(0, 64, 64, nc=3).items()}
+    loss, _ = model.train().loss(batch)
+    loss.backward()
+    unused = [key for key, p in model.named_parameters() if p.grad is None and ".dfl." not in key]
+    assert loss.isfinite() and not unused
+    head = model.eval().model[-1]
+    head.export = True
+    x = torch.rand(1, 3, 64, 96)
+    traced = torch.jit.trace(model, x, check_trace=False)
+    with torch.no_grad():
+        y: Tensor = model(x)
+        torch.testing.assert_close(traced(x), y, rtol=1e-4, atol=1e-4)
+    assert y.shape == ((1, 126, 6) if model.end2end else (1, 4 + 3, 126))
