@@ -9,9 +9,51 @@ from torch import Tensor
 
 from tests.golden.inputs import train_batch
 from ultralytics.cfg.model_yaml import find_model_yaml
+from ultralytics.models import Model
 from ultralytics.nn import plans
 from ultralytics.nn.registry import ADDMODULES, REGISTRY, import_folder
 from ultralytics.nn.tasks import DetectionModel
+
+HEADS_OF_FORKS = """
+import torch
+from torch import nn
+from ultralytics.nn.modules import Conv, DFL, Detect
+from ultralytics.utils.tal import dist2bbox, make_anchors
+
+class DetectWide(Detect):
+    def __init__(self, nc=80, ch=()):
+        super().__init__(nc, ch)
+        self.cv2 = nn.ModuleList(nn.Sequential(Conv(c, 64, 1), nn.Conv2d(64, 4 * self.reg_max, 1)) for c in ch)
+
+class Head_Shared(nn.Module):
+    dynamic, export, shape = False, False, None
+    anchors = strides = torch.empty(0)
+
+    def __init__(self, nc=80, hidden=64, ch=()):
+        super().__init__()
+        self.nc, self.nl, self.reg_max = nc, len(ch), 16
+        self.no, self.stride = nc + 64, torch.zeros(self.nl)
+        self.stems = nn.ModuleList(Conv(c, hidden, 1) for c in ch)
+        self.box, self.score = nn.Conv2d(hidden, 64, 1), nn.Conv2d(hidden, nc, 1)
+        self.dfl = DFL(16)
+
+    def forward(self, x):
+        x = [stem(level) for stem, level in zip(self.stems, x)]
+        x = [torch.cat((self.box(level), self.score(level)), 1) for level in x]
+        if self.training:
+            return x
+        if self.dynamic or self.shape != x[0].shape:
+            self.anchors, self.strides = (t.transpose(0, 1) for t in make_anchors(x, self.stride, 0.5))
+            self.shape = x[0].shape
+        box, score = torch.cat([m.flatten(2) for m in x], 2).split((64, self.nc), 1)
+        box = dist2bbox(self.dfl(box), self.anchors.unsqueeze(0), xywh=True, dim=1) * self.strides
+        y = torch.cat((box, score.sigmoid()), 1)
+        return y if self.export else (y, x)
+
+    def bias_init(self):
+        for s in self.stride:
+            self.score.bias.data[:] = torch.log(5 / self.nc / (640 / s) ** 2)
+"""
 
 READY = ("yolov8{}-efficientvit", "yolo11{}-efficientvit", "yolo26{}-efficientvit", "yolo11{}-timm")
 BACKBONES = [
@@ -67,7 +109,8 @@ def rows_at(number: int, channels: int) -> list[list[Any]]:
 )
 def test_every_block_is_a_row_anywhere_in_a_yolo_model(name, head):
     data = content(name, "s")
-    depth, width, limit = data["scales"]["s"] = [1.0, 0.5, 512]
+    width, limit = 0.5, 512
+    data["scales"]["s"] = [1.0, width, limit]
     expected, last = {}, data["head"][-1]
     last[2:4] = [head, HEADS[head]]
     for section in (data["backbone"], data["head"]):
@@ -128,3 +171,22 @@ def test_ready_files_train_and_trace(name):
         y: Tensor = model(x)
         torch.testing.assert_close(traced(x), y, rtol=1e-4, atol=1e-4)
     assert y.shape == ((1, 126, 6) if model.end2end else (1, 4 + 3, 126))
+
+
+@pytest.mark.parametrize(("head", "args"), [("DetectWide", ["nc"]), ("Head_Shared", ["nc", 64])])
+def test_heads_of_forks_train_and_predict(head, args, tmp_path):
+    (tmp_path / "heads.py").write_text(HEADS_OF_FORKS)
+    data = content("yolov8") | {"modules": [str(tmp_path)]}
+    data["head"][-1][2:4] = [head, args]
+    model = DetectionModel(data)
+    assert model.stride.tolist() == model.model[-1].stride.tolist() == [8, 16, 32]
+    batch = {key: torch.from_numpy(value) for key, value in train_batch(0, 64, 64, nc=3).items()}
+    loss, _ = model.train().loss(batch)
+    loss.backward()
+    assert loss.isfinite()
+    with torch.no_grad():
+        y, raw = model.eval()(batch["img"])
+        assert y.shape == (2, 4 + 3, 84)
+        assert model.loss(batch, (y, raw))[0].isfinite()
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(data))
+    assert type(Model(tmp_path / "model.yaml", verbose=False)).__name__ == "YOLO"

@@ -21,6 +21,7 @@ from ultralytics.engine.trust import recorded_data
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.metrics.summary_table import SummaryTable, summary_table
 from ultralytics.nn.formats import find_format
+from ultralytics.nn.head_protocol import resembles
 from ultralytics.nn.registry import find_class
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import CLASS_ROWS, known_names, load_weights, read_weights
@@ -124,8 +125,7 @@ class Model(CallbacksMixin):
             except ModelConfigError as error:
                 if type(self) is Model:  # otherwise reported when the network is built
                     raise ModelConfigError(f"{spec.rows[-1].where}: {error}") from error
-        bases = {base.__name__ for base in head.__mro__} if head else ()  # by name: a fork has a head.py of its own
-        fits = [cls for cls in families if cls.head_class.__name__ in bases or found in cls.layouts]
+        fits = [cls for cls in families if (head and resembles(head, cls.head_class)) or found in cls.layouts]
         if not fits and type(self) is Model:
             heads = ", ".join(cls.head_class.__name__ for cls in families)
             raise ModelConfigError(f"{self.source}: the last layer is {found}, expected {heads} or a subclass")

@@ -66,13 +66,16 @@ class DetectionLoss(nn.Module):
         """Return the terms, detached, in the order of `loss_names`."""
         return torch.stack([terms[name].detach() for name in self.loss_names])
 
-    def forward(self, preds: RawPredictions, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def forward(self, preds: RawPredictions | Sequence[Tensor], batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Compute the terms, multiplied by their gains.
 
         Args:
-            preds: raw predictions of a branch; levels are concatenated, the finest first.
+            preds: raw predictions of a branch, levels concatenated, the finest first; or a map of both for each level.
             batch: cls (N, 1), bboxes (N, 4) cx, cy, w, h in 0..1, batch_idx (N,).
         """
+        if not isinstance(preds, Mapping):  # maps (B, 4 * reg_max + nc, h, w), of a head of another code base
+            boxes, scores = torch.cat([m.flatten(2) for m in preds], 2).split((4 * self.reg_max, self.nc), 1)
+            preds = {"boxes": boxes, "scores": scores, "feats": preds}
         # logits (B, nc, A), and distances of the sides from the anchor points (B, 4, reg_max, A)
         logits, distances = preds["scores"].float(), preds["boxes"].float().unflatten(1, (4, self.reg_max))
         points, strides, size = self.anchor_points(preds["feats"])  # (A, 2) in cells, (A,), (2,) in pixels

@@ -15,6 +15,7 @@ PAIRS = "box, score, class"  # (B, queries, 6): cx, cy, w, h in 0..1, score, cla
 ANCHORS = "boxes and class scores per anchor"  # (B, 4 + nc, anchors): cx, cy, w, h in pixels, probabilities; needs NMS
 END2END = "corners, score, class"  # (B, detections, 6): x1, y1, x2, y2 in pixels, score, class; no NMS
 STRETCH, LETTERBOX = "stretch", "letterbox"
+TRAITS = ("takes_targets", "layout", "resize", "build_criterion")
 
 
 class Head(Protocol):
@@ -43,3 +44,22 @@ class Head(Protocol):
         `sums_images` the loss is the sum of the terms times B, and is not divided by the number of accumulated batches.
         A loss that changes with the epoch has `set_epoch(epoch, epochs)`, called before each; the first is 0.
         """
+
+
+def resembles(head: type, ours: type) -> bool:
+    """Check whether a head is a subclass of ours or, in another code base, a copy of it or of its subclass.
+
+    A copy has the name, or as any dense head the method `bias_init`.
+    """
+    named = ours.__name__ in {base.__name__ for base in head.__mro__}
+    return named or (hasattr(head, "bias_init") and hasattr(ours, "bias_init"))
+
+
+def complete(head: nn.Module, ours: type) -> None:
+    """Give the copy of a head in another code base what it lacks of the protocol, from the head that it resembles."""
+    for name, value in {"end2end": False, "export": False, "format": None}.items():
+        if not hasattr(head, name):
+            setattr(head, name, value)
+    for name in TRAITS:
+        if not hasattr(type(head), name):
+            setattr(type(head), name, getattr(ours, name))

@@ -137,6 +137,8 @@ def resolve_module(name: str, folders: Sequence[Path] | None = None) -> Register
             near = did_you_mean(name.rpartition(".")[2], dir(source))
             raise ModelConfigError(f"{source.__name__} has no layer {name!r}{near}")
         return RegisteredModule(name, layer, None, source.__name__)
+    if task := OTHER_TASKS.get(name.removesuffix("26")):
+        raise ModelConfigError(f"{name} is a head of the task {task!r}; this package detects objects, with Detect")
     folders = module_folders() if folders is None else folders
     with IMPORTING:
         imported = [import_folder(path) for path in folders]
@@ -147,8 +149,6 @@ def resolve_module(name: str, folders: Sequence[Path] | None = None) -> Register
         found = (_definition(name, folder) for folder in imported)
     if module := next(filter(None, found), registered):
         return module
-    if task := OTHER_TASKS.get(name.removesuffix("26")):
-        raise ModelConfigError(f"{name} is a head of the task {task!r}; this package detects objects, with Detect")
     searched = (
         f"; looked in {', '.join(map(str, folders))}. Name its folder by modules=FOLDER or `modules:` in the YAML"
     )

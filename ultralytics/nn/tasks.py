@@ -16,7 +16,8 @@ from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.cfg.options import Options
 from ultralytics.nn.accelerate.conv_bn import fuse
 from ultralytics.nn.accelerate.graph import LayerGraph
-from ultralytics.nn.modules.head import RTDETRDecoder
+from ultralytics.nn.head_protocol import complete, resembles
+from ultralytics.nn.modules.head import Detect, RTDETRDecoder
 from ultralytics.nn.parser import TRACE_SIZE, build_layers, layer_numbers, layer_sources, unread_layers
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
@@ -91,8 +92,12 @@ class DetectionModel(nn.Module):
         maps = [shape[2:] for shapes in self.layer_shapes[:-1] for shape in shapes if len(shape) == 4]
         sides = [min(side) if isinstance(side, tuple) else side for size in maps for side in size]
         self.stride = torch.tensor([TRACE_SIZE / min(sides)]) if sides else torch.tensor([1.0])
-        if hasattr(self.model[-1], "bias_init"):
-            self._set_head_stride(self.model[-1])
+        head = self.model[-1]
+        for ours in (RTDETRDecoder, Detect):
+            if resembles(type(head), ours) and not isinstance(head, ours):
+                complete(head, ours)
+        if hasattr(head, "bias_init"):
+            self._set_head_stride(head)
         if verbose:
             LOGGER.info(self.table())
 
@@ -100,7 +105,7 @@ class DetectionModel(nn.Module):
         """Give a dense head the strides of the maps that it reads, and initialize its biases, which depend on them."""
         graph = LayerGraph(self)
         strides = [TRACE_SIZE / graph.map_shape(number)[1] for number in layer_sources(head)]
-        head.stride, self.stride = strides, torch.tensor(strides, device="cpu")
+        head.stride = self.stride = torch.tensor(strides, device="cpu")
         head.bias_init()
 
     @property
@@ -292,10 +297,7 @@ class RTDETRDetectionModel(DetectionModel):
     ):
         super().__init__(cfg, ch, nc, verbose, **kwargs)
         head = self.model[-1]
-        if not isinstance(head, RTDETRDecoder) and "RTDETRDecoder" in {base.__name__ for base in type(head).__mro__}:
-            for name in ("takes_targets", "layout", "resize", "build_criterion"):  # of a fork's own file of decoders
-                setattr(type(head), name, getattr(RTDETRDecoder, name))
-        elif not isinstance(head, RTDETRDecoder):
+        if not resembles(type(head), RTDETRDecoder):
             raise ModelConfigError(f"{head.where}: the last layer of an RT-DETR is RTDETRDecoder, got {head.type}")
 
 

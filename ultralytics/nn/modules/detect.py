@@ -73,6 +73,8 @@ class Detect(nn.Module):
 
     def __init__(self, nc=80, reg_max=16, end2end=False, ch=(), legacy=False):
         super().__init__()
+        if isinstance(reg_max, list | tuple):  # (nc, ch), the order of releases before 8.4
+            reg_max, ch = 16, reg_max
         require_whole(type(self).__name__, nc=nc, reg_max=reg_max)
         self.nc, self.nl, self.reg_max, self.no, self.legacy = nc, len(ch), reg_max, nc + 4 * reg_max, legacy
         self.stride = [0.0] * self.nl

@@ -247,7 +247,7 @@ def _nodes(name: str, nodes: Sequence[int] | Sequence[str] | None) -> list[str]:
     return chosen
 
 
-def _classifier(name: str, device: str = "meta") -> nn.Module:
+def _classifier(name: str, device: str | torch.device = "meta") -> nn.Module:
     """Build a classifier of torchvision in eval mode with random weights."""
     from torchvision import models
 
@@ -263,7 +263,7 @@ def _torchvision_network(name: str, weights: str | None) -> nn.Module:
     from torchvision import models
 
     if weights is None:
-        return _classifier(name, "cpu")
+        return _classifier(name, torch.get_default_device())
     if isinstance(weights, Path | str) and Path(weights).suffix:
         load_matching(net := _classifier(name, "cpu"), read_state_dict(weights), origin=str(weights))
         return net
