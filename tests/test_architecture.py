@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -59,6 +60,19 @@ PUBLIC_PATHS = {
     "ultralytics.utils.metrics",
     "ultralytics.utils.tal",
 }
+# Where a family may be named: its layers and their substitutes, public names, and what files of other packages contain.
+FAMILY_LAYERS = ("ultralytics/nn/modules/", "ultralytics/nn/accelerate/", "ultralytics/nn/Addmodules/")
+FAMILY_FILES = {
+    "ultralytics/nn/tasks.py": "the public class RTDETRDetectionModel",
+    "ultralytics/nn/registry.py": "names of published modules and heads",
+    "ultralytics/nn/forks/module_folders.py": "modules of the published package that forks import",
+    "ultralytics/nn/module_check/scaffold.py": "name of the model file that `yolo new` writes",
+    "ultralytics/nn/formats/metadata.py": "heads in the metadata of published files",
+    "ultralytics/nn/weights/names.py": "names in published weights",
+    "ultralytics/utils/loss.py": "a public import path",
+}
+LABEL_FORMAT = ("read_yolo_file", "_yolo_rows", "coco2yolo", "YOLODataset")  # YOLO text is also a label format
+FAMILY_NAMES = {(name, text) for name in FILES for text in LABEL_FORMAT}
 SHORT_FILES = ("nn/Addmodules/", "nn/formats/", "data/formats/")  # one registry entry a file
 MAX_FILES, MAX_LINES, MAX_SIBLINGS, MIN_FILE, MAX_FILE = 200, 22_700, 14, 40, 420
 
@@ -139,6 +153,31 @@ def test_imports_have_no_circle():
             del graph[module]
     circles = [f"{m} -> {', '.join(sorted(targets & graph.keys()))}" for m, targets in sorted(graph.items())]
     assert not circles, "\n".join(circles)
+
+
+def names_in(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Yield (text, line) of every identifier, and of every string that is one word, docstrings apart."""
+    documented = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)}
+    for node in ast.walk(tree):
+        for field in ("id", "attr", "name", "arg", "module"):
+            if isinstance(text := getattr(node, field, None), str):
+                yield text, getattr(node, "lineno", 0)
+        if isinstance(node, ast.Constant) and id(node) not in documented and re.fullmatch(r"\S+", str(node.value)):
+            yield str(node.value), node.lineno
+
+
+def test_families_are_named_in_their_folders_only():
+    """Engine, data, options and tools learn what they need from `Family` and from the head's protocol."""
+    family = re.compile(r"rt-?detr|yolo(?!2coco)", re.IGNORECASE)
+    rooms = ("engine", "data", "metrics", "utils", "cfg", "tools", "nn")
+    checked = [name for name in FILES if name.split("/")[1] in rooms and not name.startswith(FAMILY_LAYERS)]
+    found = [
+        f"{name}:{line} {text}"
+        for name in checked
+        for text, line in names_in(trees()[name])
+        if family.search(text) and (name, text) not in FAMILY_NAMES and name not in FAMILY_FILES
+    ]
+    assert not found, "\n".join(found)
 
 
 def test_package_stays_in_budget():

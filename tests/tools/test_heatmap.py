@@ -8,7 +8,7 @@ import torch
 
 from ultralytics.data.images import read_image
 from ultralytics.tools.common import load_network
-from ultralytics.tools.heatmap import METHODS, TappedDetector, activation_map, map_numbers, overlay
+from ultralytics.tools.heatmap import METHODS, TappedDetector, activation_map, map_numbers, overlay, without_padding
 from ultralytics.utils.errors import OptionError
 
 
@@ -124,3 +124,9 @@ def test_a_missing_package_is_named(yolo, weights, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
     code, text = yolo("heatmap", f"model={weights}", f"source={images}")
     assert code == 2 and 'not installed: pip install "grad-cam"' in text
+
+
+def test_the_padding_of_a_letterboxed_input_is_not_part_of_the_map():
+    heat = np.zeros((64, 64), np.float32)
+    heat[16:48] = 1  # the image, of 30 x 60 pixels
+    assert without_padding(heat, (30, 60)).shape == (32, 64) and without_padding(heat, (30, 60)).all()

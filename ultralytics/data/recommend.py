@@ -24,19 +24,24 @@ TINY_SHARE = 0.2  # of all boxes
 MAX_SIZE = 1280
 
 
-def recommend_options(labels: Sequence[ImageLabels], options: Options, *, queries: int, pretrained: bool) -> list[str]:
+def recommend_options(
+    labels: Sequence[ImageLabels], options: Options, *, queries: int | None, pretrained: bool
+) -> list[str]:
     """Return lines of `option=value: reason` for a training run; empty if nothing is unusual.
 
-    `labels` are those of at least one training image, `queries` the object queries of the decoder, and `pretrained`
-    is whether the backbone starts from weights.
+    `labels` are those of at least one training image, `queries` the object queries of the decoder, None for
+    a network without one, and `pretrained` is whether the backbone starts from weights.
     """
     boxes = [item.boxes[~item.crowd] for item in labels]
-    sides = np.concatenate(boxes)[:, 2:].min(axis=1)  # (boxes,) shorter side as a fraction of the stretched image
+    sides = np.concatenate(boxes)[:, 2:].min(axis=1)  # (boxes,) shorter side as a fraction of the image
     image_side = float(np.median([max(item.shape) for item in labels]))
     updates = updates_per_epoch(len(labels), options.batch, options.nbs)
-    return [
+    of_decoder = () if queries is None else (
         *_queries(len(labels), max(map(len, boxes)), options, queries),
         *_start(len(labels), updates, options, pretrained),
+    )  # fmt: skip
+    return [
+        *of_decoder,
         *_image_size(sides, image_side, options.imgsz),
         *_schedule(updates, options),
     ]

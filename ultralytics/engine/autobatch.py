@@ -43,9 +43,10 @@ def check_memory(options: Options) -> None:
     tokens = (options.queries or 0) + 2 * (options.denoising or 0)
     needed = options.batch * (options.imgsz**2 * PIXEL_BYTES + tokens**2 * PAIR_BYTES)
     if needed > (free := available_memory()):
+        sizes = {key: getattr(options, key) for key in ("imgsz", "batch", "queries", "denoising")}
+        text = ", ".join(f"{key}={value}" for key, value in sizes.items() if value is not None)
         raise UserError(
-            f"imgsz={options.imgsz}, batch={options.batch}, queries={options.queries}, denoising={options.denoising}: "
-            f"training needs more than {needed / GB:.0f} GB of memory, {free / GB:.0f} GB are free; reduce them."
+            f"{text}: training needs more than {needed / GB:.0f} GB of memory, {free / GB:.0f} GB free; reduce them."
         )
 
 

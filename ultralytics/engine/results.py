@@ -218,7 +218,7 @@ class Results(_Detections):
                 raise OptionError(f"plot: unknown argument {key!r}{did_you_mean(key, signature(self.plot).parameters)}")
             drawn, default = OTHER_TASKS[key]
             if not (value is None or value is False or (isinstance(value, int) and value == default)):
-                raise OptionError(f"plot: {key}= draws {drawn}, and RT-DETR predicts boxes only; remove it")
+                raise OptionError(f"plot: {key}= draws {drawn}, and a detector predicts boxes only; remove it")
         if color_mode not in ("class", "instance"):
             raise OptionError(f"plot: color_mode={color_mode!r}, expected 'class' or 'instance'")
         canvas = Annotator(self.orig_img if img is None else img, line_width, font_size, font)

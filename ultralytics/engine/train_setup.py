@@ -15,7 +15,8 @@ from ultralytics.cfg.family import Family, default_values
 from ultralytics.cfg.options import ConfigLike, resolve_options
 from ultralytics.data.build import EpochLoader, build_dataloader, build_dataset
 from ultralytics.data.dataset import DetectionDataset
-from ultralytics.data.dataset_yaml import load_dataset_config
+from ultralytics.data.dataset_yaml import DATASET_YAMLS, load_dataset_config
+from ultralytics.data.recommend import recommend_options
 from ultralytics.engine import checkpoint as checkpoints
 from ultralytics.engine import train_log
 from ultralytics.engine.autobatch import check_memory, default_batch, measured_batch
@@ -44,6 +45,7 @@ from ultralytics.utils.torch_utils import (
     select_device,
 )
 
+DEMO = DATASET_YAMLS / "shapes.yaml"  # trained for minutes on purpose
 STRIDE = 32  # image sides are multiples of it
 Paths = str | Path | Iterable[Path]
 
@@ -291,6 +293,13 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.ema = ModelEMA(self.model, options.ema_decay, options.ema_warmup)
         LOGGER.info(train_log.optimizer_line(options, self.model, groups, self.schedule))
+
+    def log_recommendations(self, queries: int | None = None) -> None:
+        """Log options recommended for this data set, unless the run is resumed or a demo; `queries` of a decoder."""
+        data = self.train_loader.dataset
+        if self.checkpoint is None and data.config.yaml_file != DEMO:
+            for line in recommend_options(data.labels, self.args, queries=queries, pretrained=self.starts_pretrained()):
+                LOGGER.info(f"Recommended for this data set: {line}")
 
     def build_schedule(self, steps: int) -> Schedule:
         """Return the learning rates of a run of so many optimizer steps."""

@@ -191,7 +191,7 @@ def explain_oom(state: TrainState) -> UserError:
     batch, world = state.args.batch, dist.world_size()
     message = (
         f"{state.place}: {state.device} is out of memory with batch={batch}. Try a smaller batch, a smaller imgsz (now "
-        f"{state.args.imgsz}), fewer queries= or denoising=, amp=True or a smaller model."
+        f"{state.args.imgsz}), amp=True or a smaller model."
     )
     if batch > world and state.last and state.last.exists():
         smaller = max(batch // 2 // world, 1) * world

@@ -15,8 +15,10 @@ from ultralytics.cfg.values import DeviceName, OneOf, Range
 from ultralytics.data.images import stretch
 from ultralytics.data.loaders import load_source
 from ultralytics.data.streams import Frame
+from ultralytics.engine.checkpoint import with_branch
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import image_name, write_image
+from ultralytics.nn.head_protocol import ANCHORS, END2END, LETTERBOX
 from ultralytics.nn.parser import layer_numbers, layer_sources
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.tools.common import open_detector, tool_dir
@@ -64,8 +66,10 @@ def command(
     detector = open_detector(model, modules, trust=trust)
     trained = (detector.checkpoint or {}).get("options") or {}
     given = {"imgsz": imgsz or trained.get("imgsz") or 640, "conf": conf, "classes": classes, "device": device}
-    predictor = detector.predictor_class(get_cfg(overrides={"mode": "predict", "accelerate": False, **given}))
-    predictor.setup_model(detector.model)
+    options = get_cfg(overrides={"mode": "predict", "accelerate": False, **given}, family=detector.family)
+    predictor = detector.predictor_class(options)
+    branch = False if detector.model.layout == END2END else None  # with the scores of all classes
+    predictor.setup_model(with_branch(detector.model, branch))
     numbers = map_numbers(predictor.model, layers.split(",") if layers else None)
     tapped = TappedDetector(predictor.model, numbers).eval()
     folder, drawn, seen = None, 0, 0
@@ -90,7 +94,8 @@ def _draw_frame(
     images = predictor.preprocess([frame])
     with torch.no_grad():
         predictor.input_shape, output = tuple(images.shape[2:]), tapped(images)
-        result = predictor.postprocess((output, None), [frame])[0]
+        y = output.mT if tapped.network.layout == ANCHORS else output
+        result = predictor.postprocess((y, None), [frame])[0]
     pairs = (output[0, :, 4:] > predictor.conf).nonzero()  # (n, 2) query, class
     if predictor.args.classes is not None:
         pairs = pairs[torch.isin(pairs[:, 1], torch.tensor(predictor.args.classes, device=pairs.device))]
@@ -102,7 +107,10 @@ def _draw_frame(
     if not heat.max() > 0:  # also nan
         LOGGER.warning(f"{frame.label}: the map of {method} is zero everywhere; try another method or other layers")
     LOGGER.info(f"{frame.label}: {result.verbose()}")
-    picture = overlay(frame.image, np.nan_to_num(heat))
+    heat = np.nan_to_num(heat)
+    if predictor.family.resize == LETTERBOX:
+        heat = without_padding(heat, frame.image.shape[:2])
+    picture = overlay(frame.image, heat)
     return result.plot(img=picture) if draw else picture
 
 
@@ -121,8 +129,9 @@ class TappedDetector(nn.Module):
                 layer.register_forward_hook(self._tap_output)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, queries, 4 + nc)."""
-        return self.network(x)[0]
+        """(B, 3, H, W) -> (B, queries or positions, 4 + nc)."""
+        y = self.network(x)[0]
+        return y.mT if self.network.layout == ANCHORS else y
 
     def _tap_output(self, layer: nn.Module, _inputs: Any, output: Any) -> Any:
         """Pass the maps through their taps. They are cloned, since later layers may change maps in place."""
@@ -164,9 +173,9 @@ def activation_map(
     Args:
         tapped: on the device of the image, in eval mode.
         images: (1, 3, H, W) in 0..1.
-        pairs: (n, 2) query and class of the scores to explain.
+        pairs: (n, 2) query or position, and class of the scores to explain.
         method: a key of METHODS.
-        boxes: also explain cx, cy, w and h of the queries.
+        boxes: also explain cx, cy, w and h.
     """
     query, cls = pairs.unbind(1)
 
@@ -177,6 +186,14 @@ def activation_map(
     cam = getattr(package, METHODS[method])(model=tapped, target_layers=list(tapped.taps.values()))
     with torch.enable_grad():
         return cam(input_tensor=images, targets=[total])[0]
+
+
+def without_padding(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the part of a map (h, w) that shows the image, of `shape` (height, width), in a letterboxed input."""
+    gain = min(heat.shape[0] / shape[0], heat.shape[1] / shape[1])
+    inner = [round(side * gain) for side in shape]
+    top, left = ((outer - side) // 2 for outer, side in zip(heat.shape, inner, strict=True))
+    return heat[top : top + inner[0], left : left + inner[1]]
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:

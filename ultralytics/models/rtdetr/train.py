@@ -4,15 +4,10 @@ from typing import Any
 
 from torch import nn
 
-from ultralytics.data.dataset_yaml import DATASET_YAMLS
-from ultralytics.data.recommend import recommend_options
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.losses.detr import LOSS_MAP
 from ultralytics.models.rtdetr.predict import FAMILY, RTDETRValidator
 from ultralytics.nn.tasks import RTDETRDetectionModel
-from ultralytics.utils import LOGGER
-
-DEMO = DATASET_YAMLS / "shapes.yaml"  # trained for minutes on purpose
 
 
 class RTDETRTrainer(BaseTrainer):
@@ -42,9 +37,6 @@ class RTDETRTrainer(BaseTrainer):
         return model
 
     def setup_optimizer(self) -> None:
-        """Log options recommended for this data set, unless the run is resumed or a demo; then set up the optimizer."""
-        if self.checkpoint is None and self.train_loader.dataset.config.yaml_file != DEMO:
-            state = {"queries": self.model.model[-1].num_queries, "pretrained": self.starts_pretrained()}
-            for line in recommend_options(self.train_loader.dataset.labels, self.args, **state):
-                LOGGER.info(f"Recommended for this data set: {line}")
+        """Log recommended options, then set up the optimizer."""
+        self.log_recommendations(self.model.model[-1].num_queries)
         super().setup_optimizer()

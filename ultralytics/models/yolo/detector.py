@@ -1,14 +1,16 @@
 """Prediction and validation with YOLO: images are letterboxed, and boxes suppressed unless the head needs no NMS."""
 
+from typing import Any
+
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from ultralytics.cfg.family import Family
 from ultralytics.data.streams import Frame
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.engine.validator import BaseValidator
-from ultralytics.models.yolo.detections import detections, letterbox_images, on_image
+from ultralytics.models.yolo.detections import detections, letterbox_images, on_image, prepare_nms
 from ultralytics.nn.tasks import DetectionModel
 
 FAMILY = Family(
@@ -27,6 +29,11 @@ class DetectionPredictor(BasePredictor):
     """Predictor of YOLO models, whose output is (y, extras); y has the layout of the head."""
 
     network_class, family = DetectionModel, FAMILY
+
+    def setup_model(self, model: nn.Module) -> None:
+        """Prepare the network, and NMS if it needs that."""
+        super().setup_model(model)
+        prepare_nms(self.model.layout)
 
     def pre_transform(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """Letterbox the images of a batch; of equal shapes to a rectangle, where the network accepts it."""
@@ -50,6 +57,11 @@ class DetectionValidator(BaseValidator):
     """Validator of YOLO models. `Model.val` uses it, or a subclass of it."""
 
     network_class, family = DetectionModel, FAMILY
+
+    def build_dataloader(self, model: nn.Module) -> Any:
+        """Build the batches of the options, and prepare NMS."""
+        prepare_nms(self.layout)
+        return super().build_dataloader(model)
 
     def postprocess(self, outputs: tuple[Tensor, object], batch: dict) -> list[Tensor]:
         """Return the detections of each image in pixels of the network input; a box may have several classes."""

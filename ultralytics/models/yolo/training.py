@@ -27,7 +27,8 @@ class DetectionTrainer(BaseTrainer):
     loss_names = ("box_loss", "cls_loss", "dfl_loss")
 
     def setup_optimizer(self) -> None:
-        """Choose the optimizer of `optimizer=auto` by the length of the run, then set it up."""
+        """Log recommended options; choose the optimizer of `optimizer=auto` by the length of the run, and set it up."""
+        self.log_recommendations()
         options = self.args
         if options.optimizer == "auto":
             steps = math.ceil(len(self.train_loader.dataset) / max(options.batch, options.nbs)) * options.epochs
