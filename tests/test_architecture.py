@@ -65,7 +65,6 @@ FAMILY_LAYERS = ("ultralytics/nn/modules/", "ultralytics/nn/accelerate/", "ultra
 FAMILY_FILES = {
     "ultralytics/nn/tasks.py": "the public class RTDETRDetectionModel",
     "ultralytics/nn/registry.py": "names of published modules and heads",
-    "ultralytics/nn/forks/module_folders.py": "modules of the published package that forks import",
     "ultralytics/nn/module_check/scaffold.py": "name of the model file that `yolo new` writes",
     "ultralytics/nn/formats/metadata.py": "heads in the metadata of published files",
     "ultralytics/nn/weights/names.py": "names in published weights",
@@ -162,7 +161,7 @@ def names_in(tree: ast.Module) -> Iterator[tuple[str, int]]:
         for field in ("id", "attr", "name", "arg", "module"):
             if isinstance(text := getattr(node, field, None), str):
                 yield text, getattr(node, "lineno", 0)
-        if isinstance(node, ast.Constant) and id(node) not in documented and re.fullmatch(r"\S+", str(node.value)):
+        if isinstance(node, ast.Constant) and id(node) not in documented and re.fullmatch(r"[\w.-]+", str(node.value)):
             yield str(node.value), node.lineno
 
 

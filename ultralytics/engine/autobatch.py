@@ -46,7 +46,8 @@ def check_memory(options: Options) -> None:
         sizes = {key: getattr(options, key) for key in ("imgsz", "batch", "queries", "denoising")}
         text = ", ".join(f"{key}={value}" for key, value in sizes.items() if value is not None)
         raise UserError(
-            f"{text}: training needs more than {needed / GB:.0f} GB of memory, {free / GB:.0f} GB free; reduce them."
+            f"{text}: training needs more than {needed / GB:.0f} GB of memory, {free / GB:.0f} GB are free; "
+            "reduce them."
         )
 
 
