@@ -107,8 +107,8 @@ def test_characters_without_a_font_become_escapes_with_one_warning(monkeypatch, 
     monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [])
     monkeypatch.setattr(fonts, "_find_font", cache(fonts._find_font.__wrapped__))
     with caplog.at_level(logging.WARNING, "ultralytics"):
-        assert fonts.drawable("猫 2") == fonts.drawable("猫 2") == "\\u732b 2"
-    assert len(caplog.records) == 1 and "'猫'" in caplog.text
+        assert fonts.drawable("猫 2") == "\\u732b 2" and fonts.drawable("犬") == "\\u72ac"
+    assert len(caplog.records) == 1 and "'中'" in caplog.text
     assert fonts.drawable("собака") == "собака"
     monkeypatch.setattr(fonts, "_find_font", lambda c: fonts.default_font() if c.isascii() else Path("other.ttf"))
     assert fonts._font_runs("猫 2") == [("猫", Path("other.ttf")), (" 2", fonts.default_font())]

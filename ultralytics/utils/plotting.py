@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import groupby
@@ -80,6 +81,8 @@ def _find_font(character: str) -> Path | None:
     for file in (default_font(), *sorted(map(Path, findSystemFonts()))):
         if ord(character) in _charmap(file):
             return file
+    if character != "\u4e2d" and unicodedata.name(character, "").startswith("CJK") and not _find_font("\u4e2d"):
+        return None  # one warning for all Chinese characters
     hint = "Install a font, for example `apt install fonts-noto-cjk`."
     LOGGER.warning(f"plots: no font on this system can draw {character!r}; an escape is drawn instead. {hint}")
     return None
@@ -97,10 +100,7 @@ def _charmap(file: Path) -> frozenset[int]:
 
 
 class Colors:
-    """Color of each class index, neighbors far apart: `colors(3)` is RGB, `colors(3, bgr=True)` BGR, 0..255.
-
-    Pictures and figures use the same ones.
-    """
+    """Color of each class index, neighbors far apart: `colors(3)` is RGB, `colors(3, bgr=True)` BGR, 0..255."""
 
     PALETTE = (
         (230, 25, 75), (31, 119, 180), (44, 160, 44), (255, 140, 0), (138, 43, 226),
