@@ -103,7 +103,7 @@ def test_plot_takes_what_published_code_passes(tmp_path, monkeypatch):
     assert (np.asarray(picture)[..., ::-1] == shown[0]).all() and (shown[0] == (0, 255, 0)).all(2).any()
     assert (cv2.imread(str(tmp_path / "a.png")) == shown[0]).all()
     for wrong, message in (
-        ({"masks": 2}, "masks= draws masks, and RT-DETR predicts boxes only"),
+        ({"masks": 2}, "masks= draws masks, and a detector predicts boxes only"),
         ({"kpt_radius": 7}, "draws keypoints"),
         ({"line_width": "2"}, "line_width and font_size: expected pixels"),
         ({"font_size": -3}, "got -3"),

@@ -43,7 +43,8 @@ def build_recorded(
     try:
         network = build(architecture)
     except ModelConfigError as error:
-        raise ModelConfigError(f"{origin}: {error}{f'. {hint}' if left else ''}") from error
+        text = f"{origin}: {error}"
+        raise ModelConfigError(f"{text}{' ' if text[-1] in '.?' else '. '}{hint}" if left else text) from error
     if left and not modules:
         LOGGER.warning(f"{hint}; the network was built without it")
     return network

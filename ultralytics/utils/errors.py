@@ -84,10 +84,10 @@ def counted(number: int, noun: str) -> str:
     """Return a number and its noun, in the plural if it is not 1.
 
     Examples:
-        >>> counted(1, "class"), counted(2, "class"), counted(0, "epoch"), counted(3, "entry")
-        ('1 class', '2 classes', '0 epochs', '3 entries')
+        >>> counted(1, "class"), counted(2, "class"), counted(0, "epoch"), counted(3, "entry"), counted(2, "\u4eba")
+        ('1 class', '2 classes', '0 epochs', '3 entries', '2 \u4eba')
     """
-    if number == 1:
+    if number == 1 or not ("a" <= noun[-1:].lower() <= "z"):  # Chinese names have no plural
         return f"{number} {noun}"
     if noun.endswith("y") and not noun.endswith(("ay", "ey", "oy", "uy")):
         return f"{number} {noun[:-1]}ies"
