@@ -13,6 +13,7 @@ from ultralytics.models import Model
 from ultralytics.nn import plans
 from ultralytics.nn.registry import ADDMODULES, REGISTRY, import_folder
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.errors import ModelConfigError
 
 HEADS_OF_FORKS = """
 import torch
@@ -190,3 +191,72 @@ def test_heads_of_forks_train_and_predict(head, args, tmp_path):
         assert model.loss(batch, (y, raw))[0].isfinite()
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(data))
     assert type(Model(tmp_path / "model.yaml", verbose=False)).__name__ == "YOLO"
+
+
+BLOCKS_OF_FORKS = """
+from torch import nn
+from ultralytics.nn.modules import C3k2
+
+class Scale(nn.Module):
+    def __init__(self, factor=0.5, k_size=3):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.factor
+
+class Channels(nn.Module):
+    def __init__(self, k_size=3):
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, k_size, padding=k_size // 2)
+
+    def forward(self, x):
+        return x * self.conv(x.mean((2, 3)).unsqueeze(1)).transpose(1, 2).unsqueeze(-1)
+
+class C3k2_Own(C3k2):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (["CBAM", [512, 7]], "c1=128, kernel_size=7"), (["ChannelAttention", [512]], "channels=128"),
+        (["SEAttention", [512, 4]], "channels=128, reduction=4"), (["SEAttention", [4]], "channels=128, reduction=4"),
+        (["Scale", [512]], ""), (["Scale", [0.25]], "factor=0.25"),
+        (["Channels", [512]], ""), (["Channels", [5]], "k_size=5"),
+    ],
+)  # fmt: skip
+def test_attention_rows_may_start_with_the_channels_of_their_input(row, expected, tmp_path):
+    (tmp_path / "blocks.py").write_text(BLOCKS_OF_FORKS)
+    data = content("yolov8") | {"modules": [str(tmp_path)]}
+    data["backbone"].insert(7, [-1, 1, *row, "added"])
+    (layer,) = (layer for layer in network(data).model if layer.row_name == "added")
+    assert layer.arguments == expected
+
+
+@pytest.mark.parametrize(
+    ("parser", "legacy"),
+    [
+        ("if m in {C3k2, C3k2_Own}:\n            legacy = False", False),
+        ("if m is C3k2:\n            legacy = False", True),  # the fork's own block is not among them
+        ("pass", True),  # of releases before 8.3
+        ("legacy = choose(m)", False),  # unknown: as in the published package
+    ],
+)
+def test_the_class_branch_of_a_fork_is_that_of_its_parser(parser, legacy, tmp_path):
+    folder = tmp_path / "ultralytics" / "nn" / "own"
+    folder.mkdir(parents=True)
+    (folder / "blocks.py").write_text(BLOCKS_OF_FORKS)
+    (folder.parent / "tasks.py").write_text(f"def parse_model(d):\n    for m in d:\n        {parser}\n")
+    data = content("yolo11") | {"modules": [str(tmp_path)]}
+    for row in (*data["backbone"], *data["head"]):
+        row[2] = "C3k2_Own" if row[2] == "C3k2" else row[2]
+    assert network(data).model[-1].legacy == legacy
+
+
+def test_anchors_are_no_argument_of_the_head():
+    data = content("yolov8") | {"anchors": [[10, 13], [30, 61]]}
+    data["head"][-1][3] = ["nc", "anchors"]
+    with pytest.raises(ModelConfigError, match=r"the head has no anchors, write \[nc\]; got"):
+        network(data)

@@ -17,12 +17,15 @@ from torch.overrides import TorchFunctionMode
 import ultralytics.nn.modules  # noqa: F401 - registers the layers of the package
 from ultralytics.cfg.model_yaml import PYRAMID, ModelSpec, Row
 from ultralytics.cfg.plain_data import parse_literal
+from ultralytics.nn import plans
+from ultralytics.nn.forks.row_rules import light_blocks
 from ultralytics.nn.forks.signatures import (
     MIN_CHANNELS,
     infer_call,
     kernel_size,
     lacks_operator,
     show_call,
+    starts_with_channels,
     stated_shape,
     without_pretrained,
 )
@@ -118,6 +121,7 @@ class _Builder:
             sizes=tuple(shape[2:] for shape in inputs),
             takes_list=row.takes_list,
             earlier=tuple(layer.row_module.rpartition(".")[2] for layer in self.layers),
+            light=light_blocks(self.folders),
             from_checkpoint=spec.from_checkpoint,
             last=self.maps[-1][1] if self.maps else None,
         )
@@ -244,7 +248,12 @@ def _build_row(
                 f"{where}: its arguments {list(args)} cannot be used: "
                 f"{_reason(error)}{_channels_advice(args, context, surplus=isinstance(error, TypeError))}"
             ) from error
-        layer, shapes = _construct(module, spec, args, context, where)
+        try:
+            layer, shapes = _construct(module, spec, args, context, where)
+        except ModelConfigError:
+            if module.plan is not plans.channel_preserving or not starts_with_channels(args, context):
+                raise
+            return _build_row(replace(row, args=args[1:]), where, context, folders)  # as other code bases write it
         stated = spec.out if isinstance(spec.out, tuple) else (spec.out,)
         if isinstance(spec.out, list):
             shapes, stated = [(1, tuple(shape[1] for shape in shapes), *shapes[0][2:])], (tuple(spec.out),)

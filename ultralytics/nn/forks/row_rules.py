@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.nn.plans import LayerSpec, RowContext
+from ultralytics.utils import PACKAGE_ROOT
 from ultralytics.utils.ops import make_divisible
 
 OPERATORS: dict[type, Callable[..., Any]] = {
@@ -51,7 +52,7 @@ class Symbol:
 
 def fork_call(name: str, ctx: RowContext, args: Sequence[Any], folders: Sequence[Path]) -> LayerSpec | None:
     """Return the constructor call that the fork of the folders makes of a row; None if no fork has a rule for it."""
-    for path in dict.fromkeys(parent / "tasks.py" for f in folders for parent in f.parents if parent.name == "nn"):
+    for path in _parsers(folders):
         chain, constants = _branches(path)
         if chain is not None:
             channels = [list(c) if isinstance(c, tuple) else c for c in ctx.inputs]
@@ -73,16 +74,44 @@ def fork_call(name: str, ctx: RowContext, args: Sequence[Any], folders: Sequence
     return None
 
 
+def light_blocks(folders: Sequence[Path]) -> frozenset[str] | None:
+    """Return the modules for which a fork's parser chooses the light class branch of its head; None if it is unknown.
+
+    Without such a choice, as in releases before 8.3, there are none.
+    """
+    for path in _parsers(folders):
+        _, function = _parse_model(path)
+        if function is not None:
+            nodes = list(ast.walk(function))
+            tests = [n.test for n in nodes if isinstance(n, ast.If) and "legacy = False" in map(ast.unparse, n.body)]
+            names = {part.id for test in tests for part in ast.walk(test) if isinstance(part, ast.Name)} - {"m"}
+            stated = names or not any(isinstance(n, ast.Name) and n.id == "legacy" for n in nodes)
+            return frozenset(names) if stated else None
+    return None
+
+
+def _parsers(folders: Sequence[Path]) -> list[Path]:
+    """Return the files that would have the parsers of the forks of module folders."""
+    return list(dict.fromkeys(parent / "tasks.py" for f in folders for parent in f.parents if parent.name == "nn"))
+
+
 @cache
-def _branches(path: Path) -> tuple[ast.If | None, dict[str, ast.expr]]:
-    """Return the `if` statement on the module `m` in a fork's `parse_model`, and the named groups of modules."""
-    if not path.is_file():
-        return None, {}
+def _parse_model(path: Path) -> tuple[ast.Module | None, ast.FunctionDef | None]:
+    """Return the syntax tree of a fork's `tasks.py`, and its `parse_model`."""
+    if not path.is_file() or path.is_relative_to(PACKAGE_ROOT):
+        return None, None
     try:
         tree = ast.parse(path.read_text(encoding="utf-8", errors="replace"))
     except (SyntaxError, ValueError, RecursionError):
-        return None, {}
-    function = next((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "parse_model"), None)
+        return None, None
+    functions = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "parse_model")
+    return tree, next(functions, None)
+
+
+@cache
+def _branches(path: Path) -> tuple[ast.If | None, dict[str, ast.expr]]:
+    """Return the `if` statement on the module `m` in a fork's `parse_model`, and the named groups of modules."""
+    tree, function = _parse_model(path)
     if function is None:
         return None, {}
     constants = {
@@ -135,7 +164,7 @@ class _Branch:
         elif isinstance(target, ast.Tuple) and len(target.elts) == len(value):
             for part, item in zip(target.elts, value, strict=True):
                 self.assign(part, item)
-        else:
+        elif not isinstance(target, ast.Attribute):  # of the class, as in `m.legacy = legacy`
             raise NoRuleError
 
     def value(self, node: ast.expr | None) -> Any:

@@ -31,7 +31,7 @@ INPUT = re.compile(
 )
 OUTPUT = re.compile(rf"c2|cout|oups?|outs?|nout|planes|embeddim|(?:ou|out|output){_CHANNELS}|{_CHANNELS}out")
 REPEATS = re.compile("n|count")  # always in the second column of the row
-KERNEL = re.compile("ks?|kernel(size)?")
+KERNEL = re.compile("ks?|k(ernel)?(size)?")
 NOT_REPEATS = re.compile(f"{KERNEL.pattern}|s|stride|p|pad(ding)?|g|groups?|d|dilation(rate)?|e|ratio|scale(factor)?")
 CLASSES = re.compile("nc|numclass(?:es)?")
 LENGTH = re.compile("length|n|nl|num|nin|numin|(?:n|num)inputs|inputnum|numlevels")
@@ -209,9 +209,11 @@ def _one_input(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]
     elif INPUT.fullmatch(first) and not of_torch:
         if given == ctx.c1 or ctx.inputs == (3,):  # a backbone is built from its row alone
             yield "row"
-        if is_channels and ctx.scaled(given) == ctx.c1:
+        if starts_with_channels(args, ctx):
             yield "c1 rest"
         yield "c1 row"
+    elif first and starts_with_channels(args, ctx) and (isinstance(defaults[0], float) or KERNEL.fullmatch(first)):
+        yield "rest"
     elif first and not of_torch and not args and defaults[0] is False:
         yield "c1"  # other parsers give channels to each such module
     yield "row"
@@ -291,6 +293,12 @@ def _takes_repeats(build: Callable[..., Any], repeats: int) -> bool:
         by_default = repeats > 1 and type(default) is int and default == 1 and not NOT_REPEATS.fullmatch(name)
         return by_default or REPEATS.fullmatch(name) is not None
     return False
+
+
+def starts_with_channels(args: tuple[Any, ...], ctx: RowContext) -> bool:
+    """Check for a row whose first argument is the number of channels of its input."""
+    given = args[0] if args and type(args[0]) is int else 0
+    return given >= MIN_CHANNELS and ctx.scaled(given) == ctx.c1
 
 
 def _is_widths(args: tuple[Any, ...]) -> bool:

@@ -31,8 +31,10 @@ def _detect(ctx: RowContext, nc: int, reg_max: int = 16, end2end: bool = False) 
     """
     ctx.require_once()
     reg_max, end2end = ctx.settings.get("reg_max", reg_max), ctx.settings.get("end2end", end2end)
-    legacy = not any(name.startswith(LIGHT) for name in ctx.earlier)
-    return LayerSpec((nc, reg_max, end2end, ctx.inputs), nc, kwargs={"legacy": ctx.settings.get("legacy", legacy)})
+    if isinstance(reg_max, list):
+        raise ModelConfigError(f"the head has no anchors, write [nc]; got {reg_max}")
+    light = [name for name in ctx.earlier if (name.startswith(LIGHT) if ctx.light is None else name in ctx.light)]
+    return LayerSpec((nc, reg_max, end2end, ctx.inputs), nc, kwargs={"legacy": ctx.settings.get("legacy", not light)})
 
 
 def _v10_detect(ctx: RowContext, nc: int) -> LayerSpec:
