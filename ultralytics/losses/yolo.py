@@ -18,6 +18,7 @@ from ultralytics.losses.iou import IoULoss
 from ultralytics.utils.dist import mean_over_ranks
 from ultralytics.utils.ops import xywh2xyxy
 
+AUXILIARY = 0.25  # weight of an auxiliary head, as in YOLOv7 (https://arxiv.org/abs/2207.02696)
 RawPredictions = Mapping[str, Any]  # boxes (B, 4 * reg_max, A), scores (B, nc, A) logits, feats: the maps
 
 
@@ -74,8 +75,11 @@ class DetectionLoss(nn.Module):
             batch: cls (N, 1), bboxes (N, 4) cx, cy, w, h in 0..1, batch_idx (N,).
         """
         if not isinstance(preds, Mapping):  # maps (B, 4 * reg_max + nc, h, w), of a head of another code base
+            preds, auxiliary = preds[: len(self.strides)], preds[len(self.strides) :]
             boxes, scores = torch.cat([m.flatten(2) for m in preds], 2).split((4 * self.reg_max, self.nc), 1)
-            preds = {"boxes": boxes, "scores": scores, "feats": preds}
+            terms = self({"boxes": boxes, "scores": scores, "feats": preds}, batch)
+            others = self(auxiliary, batch) if len(auxiliary) else {}
+            return terms | {f"{name}_auxiliary": AUXILIARY * term for name, term in others.items()}
         # logits (B, nc, A), and distances of the sides from the anchor points (B, 4, reg_max, A)
         logits, distances = preds["scores"].float(), preds["boxes"].float().unflatten(1, (4, self.reg_max))
         points, strides, size = self.anchor_points(preds["feats"])  # (A, 2) in cells, (A,), (2,) in pixels

@@ -6,6 +6,7 @@ mode, by the names in the metadata of exported files; B images, boxes in pixels 
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Protocol
 
 from torch import nn
@@ -49,10 +50,13 @@ class Head(Protocol):
 def resembles(head: type, ours: type) -> bool:
     """Check whether a head is a subclass of ours or, in another code base, a copy of it or of its subclass.
 
-    A copy has the name, or as any dense head the method `bias_init`.
+    A copy has the name, or takes the labels as ours does; a dense head has the method `bias_init`, or is named Detect*.
     """
-    named = ours.__name__ in {base.__name__ for base in head.__mro__}
-    return named or (hasattr(head, "bias_init") and hasattr(ours, "bias_init"))
+    if ours.__name__ in {base.__name__ for base in head.__mro__}:
+        return True
+    takes_targets = "batch" in inspect.signature(head.forward).parameters
+    is_head = takes_targets or hasattr(head, "bias_init") or "detect" in head.__name__.lower()
+    return is_head and takes_targets == ours.takes_targets
 
 
 def complete(head: nn.Module, ours: type) -> None:
@@ -60,6 +64,7 @@ def complete(head: nn.Module, ours: type) -> None:
     for name, value in {"end2end": False, "export": False, "format": None}.items():
         if not hasattr(head, name):
             setattr(head, name, value)
+    head.dynamic = True  # anchors are computed in each forward, so that they follow the device and the strides
     for name in TRAITS:
         if not hasattr(type(head), name):
             setattr(type(head), name, getattr(ours, name))

@@ -1,5 +1,6 @@
 """Build the rows of a model file as layers. Each layer is run once on the meta device as soon as it is built."""
 
+import inspect
 import math
 import re
 import traceback
@@ -30,6 +31,7 @@ from ultralytics.nn.forks.signatures import (
     without_pretrained,
 )
 from ultralytics.nn.modules.conv import Conv
+from ultralytics.nn.modules.detect import Detect, is_legacy
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module
 from ultralytics.utils.errors import ModelConfigError, UserError, counted, did_you_mean
@@ -239,6 +241,8 @@ def _build_row(
     args = tuple(context.nc if arg == "nc" else arg for arg in row.args)
     how = ""
     if module.plan is None:
+        if inspect.isclass(module.build) and issubclass(module.build, Detect):  # whose constructor does not know it
+            module.build.legacy = is_legacy(context)
         spec, layer, shapes, how = infer_call(module, row.module, args, where, context, folders, _construct)
     else:
         try:

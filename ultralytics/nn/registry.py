@@ -9,6 +9,7 @@ import importlib
 import inspect
 import io
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -51,6 +52,7 @@ OTHER_TASKS = {
     "SemanticSegment": "semantic", "WorldDetect": "open vocabulary", "YOLOEDetect": "open vocabulary",
     "YOLOESegment": "segment",
 }  # fmt: skip
+OTHER_HEAD = re.compile(rf"({'|'.join(OTHER_TASKS)})(?:26)?|(Segment|Pose|OBB)_\w+")  # the latter are names in forks
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,8 @@ def resolve_module(name: str, folders: Sequence[Path] | None = None) -> Register
             near = did_you_mean(name.rpartition(".")[2], dir(source))
             raise ModelConfigError(f"{source.__name__} has no layer {name!r}{near}")
         return RegisteredModule(name, layer, None, source.__name__)
-    if task := OTHER_TASKS.get(name.removesuffix("26")):
+    if other := OTHER_HEAD.fullmatch(name):
+        task = OTHER_TASKS[other[1] or other[2]]
         raise ModelConfigError(f"{name} is a head of the task {task!r}; this package detects objects, with Detect")
     folders = module_folders() if folders is None else folders
     with IMPORTING:

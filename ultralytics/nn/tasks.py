@@ -96,17 +96,23 @@ class DetectionModel(nn.Module):
         for ours in (RTDETRDecoder, Detect):
             if resembles(type(head), ours) and not isinstance(head, ours):
                 complete(head, ours)
-        if hasattr(head, "bias_init"):
+        if getattr(head, "takes_targets", True) is False:
             self._set_head_stride(head)
         if verbose:
             LOGGER.info(self.table())
 
     def _set_head_stride(self, head: nn.Module) -> None:
-        """Give a dense head the strides of the maps that it reads, and initialize its biases, which depend on them."""
+        """Give a dense head the strides of its maps, and initialize its biases, which depend on them.
+
+        These are the maps that it returns beside its predictions, if it does, else those that it reads.
+        """
         graph = LayerGraph(self)
-        strides = [TRACE_SIZE / graph.map_shape(number)[1] for number in layer_sources(head)]
+        heights = [shape[2] for shape in self.layer_shapes[-1] if len(shape) == 4]
+        heights = heights or [graph.map_shape(number)[1] for number in layer_sources(head)]
+        strides = [TRACE_SIZE / height for height in heights[: head.nl]]
         head.stride = self.stride = torch.tensor(strides, device="cpu")
-        head.bias_init()
+        if hasattr(head, "bias_init"):
+            head.bias_init()
 
     @property
     def layout(self) -> str:

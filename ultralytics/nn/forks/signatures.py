@@ -120,6 +120,9 @@ def candidates(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]
     """
     several = ctx.takes_list and len(ctx.inputs) > 1
     seen: list[LayerSpec] = []
+    if (head := _head_call(build, ctx, args)) is not None:
+        seen.append(head)
+        yield head, "the row's arguments, list of the input channels by name"
     for pattern in (_several_inputs if several else _one_input)(build, ctx, args):
         parts = pattern.split()
         if "c2" in parts and not (args and type(args[0]) is int):
@@ -219,6 +222,20 @@ def _one_input(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]
     yield "row"
     if not of_torch:
         yield from ("c1 row", "c1 c2 rest", "c1 c1 row") if is_channels else ("c1 row", "c1 c1 row")
+
+
+def _head_call(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> LayerSpec | None:
+    """Return the call of a dense head, whose constructor takes the classes first and `ch` after other arguments.
+
+    Top-level keys of the file that it has parameters for, such as `reg_max`, replace the row's arguments.
+    """
+    names = list(inspect.signature(build).parameters)
+    position = names.index("ch") if "ch" in names else 0
+    if not (ctx.takes_list and position > 1 and CLASSES.fullmatch(_plain(names[0])) and len(args) <= position):
+        return None
+    given = {names[0]: ctx.nc} | dict(zip(names, args, strict=False))
+    given |= {name: value for name, value in ctx.settings.items() if name in names}
+    return LayerSpec((), None, kwargs={**given, "ch": list(ctx.inputs)})
 
 
 def _several_inputs(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> Iterator[str]:

@@ -95,7 +95,8 @@ class ExportWrapper(nn.Module):
             head.register_forward_pre_hook(lambda _, inputs: ([level.float() for level in inputs[0]], *inputs[1:]))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(images.half() if self.half_type else images).float()
+        y = self.network(images.half() if self.half_type else images)
+        return (y if isinstance(y, Tensor) else y[0]).float()  # a head of another code base may ignore `export`
 
 
 @contextmanager

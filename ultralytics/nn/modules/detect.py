@@ -33,8 +33,13 @@ def _detect(ctx: RowContext, nc: int, reg_max: int = 16, end2end: bool = False) 
     reg_max, end2end = ctx.settings.get("reg_max", reg_max), ctx.settings.get("end2end", end2end)
     if isinstance(reg_max, list):
         raise ModelConfigError(f"the head has no anchors, write [nc]; got {reg_max}")
+    return LayerSpec((nc, reg_max, end2end, ctx.inputs), nc, kwargs={"legacy": is_legacy(ctx)})
+
+
+def is_legacy(ctx: RowContext) -> bool:
+    """Check whether the class branch has plain convolutions: by the key `legacy`, or the blocks of the file."""
     light = [name for name in ctx.earlier if (name.startswith(LIGHT) if ctx.light is None else name in ctx.light)]
-    return LayerSpec((nc, reg_max, end2end, ctx.inputs), nc, kwargs={"legacy": ctx.settings.get("legacy", not light)})
+    return ctx.settings.get("legacy", not light)
 
 
 def _v10_detect(ctx: RowContext, nc: int) -> LayerSpec:
@@ -70,11 +75,16 @@ class Detect(nn.Module):
     """
 
     takes_targets, resize = False, LETTERBOX  # see `head_protocol.py`
-    export = False
+    export = legacy = False
     max_det = 300
+    # read by the forward of subclasses that were written for older releases
+    dynamic, xyxy, shape, format = True, False, None, None
+    anchors = strides = torch.empty(0)
 
-    def __init__(self, nc=80, reg_max=16, end2end=False, ch=(), legacy=False):
+    def __init__(self, nc=80, reg_max=16, end2end=None, ch=(), legacy=None):
         super().__init__()
+        paired = getattr(type(self), "end2end", None) is True  # of a subclass
+        end2end, legacy = paired if end2end is None else end2end, self.legacy if legacy is None else legacy
         if isinstance(reg_max, list | tuple):  # (nc, ch), the order of releases before 8.4
             reg_max, ch = 16, reg_max
         require_whole(type(self).__name__, nc=nc, reg_max=reg_max)
@@ -153,37 +163,55 @@ class Detect(nn.Module):
             if name == used or not self.export:
                 # the one-to-one branch does not train the layers before the head
                 maps = [level.detach() for level in x] if self.training and name == "one2one" else list(x)
-                raw[name] = self._raw(maps, *convolutions)
+                raw[name] = self.forward_head(maps, *convolutions)
         predictions = raw if paired else raw[used]
         if self.training:
             return predictions
-        y = self._decode(raw[used])  # (B, 4 + nc, A)
-        y = self._select(y) if self.end2end else y
+        y = self._inference(raw[used])  # (B, 4 + nc, A)
+        y = self.postprocess(y.transpose(1, 2)) if self.end2end else y
         return y if self.export else (y, predictions)
 
-    @staticmethod
-    def _raw(maps: list[Tensor], boxes: nn.ModuleList, scores: nn.ModuleList) -> RawPrediction:
+    @property
+    def one2many(self) -> dict[str, nn.ModuleList]:
+        """Return the convolutions of the one-to-many branch, for `forward_head`."""
+        return {"box_head": self.cv2, "cls_head": self.cv3}
+
+    @property
+    def one2one(self) -> dict[str, nn.ModuleList]:
+        """Return the convolutions of the one-to-one branch, for `forward_head`."""
+        return {"box_head": self.one2one_cv2, "cls_head": self.one2one_cv3}
+
+    def forward_head(self, x: list[Tensor], box_head: nn.ModuleList, cls_head: nn.ModuleList) -> RawPrediction:
         """Run one branch and concatenate the positions of all maps, finest first."""
-        levels = list(zip(boxes, scores, maps, strict=True))
+        levels = list(zip(box_head, cls_head, x, strict=True))
         return {
             "boxes": torch.cat([box(level).flatten(2) for box, _, level in levels], 2),  # (B, 4 reg_max, A)
             "scores": torch.cat([score(level).flatten(2) for _, score, level in levels], 2),  # (B, nc, A)
-            "feats": maps,
+            "feats": x,
         }
 
-    def _decode(self, raw: RawPrediction) -> Tensor:
-        """Decode boxes to pixels and logits to probabilities: (B, 4 + nc, A)."""
+    def _inference(self, raw: RawPrediction | list[Tensor]) -> Tensor:
+        """Decode boxes to pixels and logits to probabilities, (B, 4 + nc, A), of raw predictions or maps of both."""
+        if not isinstance(raw, dict):  # maps (B, 4 reg_max + nc, h, w), of a subclass for an older release
+            boxes, scores = torch.cat([level.flatten(2) for level in raw], 2).split((4 * self.reg_max, self.nc), 1)
+            raw = {"boxes": boxes, "scores": scores, "feats": raw}
         dtype = next(self.parameters()).dtype
         points, strides = (x.T.to(dtype) for x in make_anchors(raw["feats"], self._strides))  # (2, A) in cells, (1, A)
         with without_autocast(points.device):  # bfloat16 has steps of 2 pixels
             distances = self.dfl(raw["boxes"].to(dtype))  # (B, 4 reg_max, A) -> (B, 4, A): left, up, right, down
-            boxes = dist2bbox(distances, points, xywh=not self.end2end, dim=1) * strides
+            boxes = self.decode_bboxes(distances, points) * strides
             return torch.cat((boxes, raw["scores"].to(dtype).sigmoid()), 1)
 
-    def _select(self, y: Tensor) -> Tensor:
-        """Select the `max_det` pairs of position and class with the highest score: (B, 4 + nc, A) -> (B, n, 6)."""
-        boxes, scores = y.transpose(1, 2).split((4, self.nc), 2)  # (B, A, 4), (B, A, nc)
-        count = min(self.max_det, scores.shape[1])
+    def decode_bboxes(self, bboxes: Tensor, anchors: Tensor | None = None) -> Tensor:
+        """Decode distances from points to boxes in cells; without points, distributions to boxes in pixels."""
+        if anchors is None:  # called by a subclass for 8.0 to 8.2
+            return self.decode_bboxes(self.dfl(bboxes), self.anchors.unsqueeze(0)) * self.strides
+        return dist2bbox(bboxes, anchors, xywh=not self.end2end, dim=1)
+
+    def postprocess(self, preds: Tensor, max_det: int | None = None, nc: int | None = None) -> Tensor:
+        """Select the `max_det` pairs of position and class with the highest score: (B, A, 4 + nc) -> (B, n, 6)."""
+        boxes, scores = preds.split((4, self.nc), 2)  # (B, A, 4), (B, A, nc)
+        count = min(max_det or self.max_det, scores.shape[1])
 
         # top-k positions by their best class, which contain all top-k pairs
         best = scores.amax(2).topk(count).indices.unsqueeze(2)  # (B, n, 1)
