@@ -65,7 +65,6 @@ FAMILY_LAYERS = ("ultralytics/nn/modules/", "ultralytics/nn/accelerate/", "ultra
 FAMILY_FILES = {
     "ultralytics/nn/tasks.py": "the public class RTDETRDetectionModel",
     "ultralytics/nn/registry.py": "names of published modules and heads",
-    "ultralytics/nn/module_check/scaffold.py": "name of the model file that `yolo new` writes",
     "ultralytics/nn/formats/metadata.py": "heads in the metadata of published files",
     "ultralytics/nn/weights/names.py": "names in published weights",
     "ultralytics/utils/loss.py": "a public import path",

@@ -8,7 +8,7 @@ import torch
 from tests.golden.inputs import train_batch
 from ultralytics.nn.module_check import check_module, scaffold
 from ultralytics.nn.module_check.scaffold import KINDS, command
-from ultralytics.nn.tasks import RTDETRDetectionModel
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import UserError
 
 
@@ -24,28 +24,30 @@ def test_each_kind_passes_the_checks_and_learns(kind, skip, capsys):
     name = f"New{kind.title()}"
     command(name, kind, folder="my modules")
     shown = capsys.readouterr().out
-    file, model_file = Path("my modules", f"{name}.py"), f"rtdetr-new{kind}.yaml"
-    assert file.is_file() and f"yolo check module={name}" in shown and f"model={model_file}" in shown
+    models = [f"rtdetr-new{kind}.yaml", f"yolo11-new{kind}.yaml"]
+    assert Path("my modules", f"{name}.py").is_file() and f"yolo check module={name}" in shown
+    assert all(f"yolo train model={model} data=shapes.yaml epochs=1\n" in shown for model in models)
     report = check_module(name, {"fusion": [64]}.get(kind), modules=["my modules"], skip=skip)
     assert not report.failed, report.table()
     assert report["shapes"].status == "passed"
 
-    model = RTDETRDetectionModel(model_file, nc=3).train()
-    used = [layer for layer in model.model if layer.type.endswith(f".{name}")]
-    assert len(used) == {"backbone": 1, "conv": 2, "attention": 1, "fusion": 4}[kind]
-    loss, _ = model({k: torch.from_numpy(v) for k, v in train_batch(0, 64, 64, (1, 1), nc=3).items()})
-    loss.backward()
-    assert loss.isfinite()
-    assert all(p.grad is not None and p.grad.isfinite().all() for layer in used for p in layer.parameters())
+    for file in models:
+        model = DetectionModel(file, nc=3).train()
+        used = [layer for layer in model.model if layer.type.endswith(f".{name}")]
+        assert len(used) == {"backbone": 1, "conv": 2, "attention": 1, "fusion": 4}[kind]
+        loss, _ = model({k: torch.from_numpy(v) for k, v in train_batch(0, 64, 64, (1, 1), nc=3).items()})
+        loss.backward()
+        assert loss.isfinite()
+        assert all(p.grad is not None and p.grad.isfinite().all() for layer in used for p in layer.parameters())
 
 
 def test_several_modules_in_one_folder():
     names = {"FirstOfThree": "conv", "SecondOfThree": "fusion", "ThirdOfThree": "attention"}
     for name, kind in names.items():
         command(name, kind, folder="three")
-        RTDETRDetectionModel(f"rtdetr-{name.lower()}.yaml")
+        DetectionModel(f"rtdetr-{name.lower()}.yaml")
     for name in names:
-        model = RTDETRDetectionModel(f"rtdetr-{name.lower()}.yaml")
+        model = DetectionModel(f"rtdetr-{name.lower()}.yaml")
         assert f"ultralytics.nn.three.{name}.{name}" in [layer.type for layer in model.model]
 
 
@@ -91,4 +93,4 @@ def test_nothing_is_overwritten(working_folder):
     Path("here", "Other.py").write_text("# mine", encoding="utf-8")
     with pytest.raises(UserError, match=r"Other\.py: exists already"):
         command("Other", "conv", folder="here")
-    assert not Path("rtdetr-other.yaml").exists()
+    assert not Path("rtdetr-other.yaml").exists() and not Path("yolo11-other.yaml").exists()

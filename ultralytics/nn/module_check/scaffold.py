@@ -1,4 +1,4 @@
-"""`yolo new`: write a commented module file to start from, and a model file that uses it and trains at once."""
+"""`yolo new`: write a commented module file to start from, and model files that use it and train at once."""
 
 import builtins
 import keyword
@@ -19,13 +19,13 @@ RESERVED = {*dir(builtins), "nn", "torch", "Tensor", "plans", "register"}  # use
 KINDS = {
     "backbone": "{} as its backbone",
     "conv": "EfficientViT-M0, with {} instead of Conv for downsampling",
-    "attention": "EfficientViT-M0 and {} on the coarsest map before the decoder",
+    "attention": "EfficientViT-M0 and {} on the coarsest map before the head",
     "fusion": "EfficientViT-M0, with {} instead of Concat",
 }
 
 
 def command(module: str, kind: Annotated[str, OneOf(*KINDS)], folder: str | None = None) -> None:
-    """Write `MODULE.py`, and `rtdetr-MODULE.yaml` into the working folder, and print the next commands.
+    """Write `MODULE.py`, and a model file for each kind of detector into the working folder; print the next commands.
 
     Args:
         module: name of the new class, such as MyNet.
@@ -33,7 +33,10 @@ def command(module: str, kind: Annotated[str, OneOf(*KINDS)], folder: str | None
         folder: where the module file goes, created if missing; None for the package's own folder.
     """
     target = ADDMODULES if folder is None else real_path(folder)
-    file, model = target / f"{module}.py", Path(f"rtdetr-{module.lower()}.yaml")
+    file, suffix = target / f"{module}.py", ".yaml.txt"
+    models = {
+        Path(f"{t.name.removesuffix(suffix)}-{module.lower()}.yaml"): t for t in sorted(TEMPLATES.glob(f"*{suffix}"))
+    }
     if not module.isidentifier() or keyword.iskeyword(module) or not module.isascii() or module.startswith("_"):
         raise UserError(f"module={module}: not a valid class name; use letters, digits and '_', such as MyNet")
     if module in RESERVED or parse_yaml(module, "module") != module:
@@ -46,7 +49,7 @@ def command(module: str, kind: Annotated[str, OneOf(*KINDS)], folder: str | None
         pass
     else:
         raise UserError(f"module={module}: {found.origin} defines a module of this name; choose another")
-    for path in (file, model):
+    for path in (file, *models):
         if os.path.exists(path):
             raise UserError(f"{path}: exists already; choose another module= or remove it first")
     values = {
@@ -60,15 +63,15 @@ def command(module: str, kind: Annotated[str, OneOf(*KINDS)], folder: str | None
         "attention": f"  - [-1, 1, {module}, [16], a5]\n" if kind == "attention" else "",
         "last": "a5" if kind == "attention" else "f5",
     }
-    for path, template in ((file, f"{kind}.py.txt"), (model, "model.yaml.txt")):
-        write_text(path, Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(values))
+    for path, template in {file: TEMPLATES / f"{kind}.py.txt", **models}.items():
+        write_text(path, Template(template.read_text(encoding="utf-8")).substitute(values))
     forget_folders()  # it has a new file
     where = f" {shlex.quote(f'modules={folder}')}" if folder else ""
     print(
         f"{file} written: the module, a starting point for yours\n"
-        f"{model} written: a model that uses it\n"
+        f"{', '.join(map(str, models))} written: models that use it\n"
         f"next:\n"
-        f"  yolo inspect model={model}\n"
-        f"  yolo check module={module}{where}\n"
-        f"  yolo train model={model} data=shapes.yaml epochs=1"
+        f"  yolo check module={module}{where}"
     )
+    for model in models:
+        print(f"  yolo inspect model={model}\n  yolo train model={model} data=shapes.yaml epochs=1")
