@@ -241,6 +241,7 @@ def test_attention_rows_may_start_with_the_channels_of_their_input(row, expected
         ("if m in {C3k2, C3k2_Own}:\n            legacy = False", False),
         ("if m is C3k2:\n            legacy = False", True),  # the fork's own block is not among them
         ("pass", True),  # of releases before 8.3
+        ("if m is C3k2:\n            pass", False),  # of the first ones of 8.3
         ("legacy = choose(m)", False),  # unknown: as in the published package
     ],
 )

@@ -19,7 +19,7 @@ import ultralytics.nn.modules  # noqa: F401 - registers the layers of the packag
 from ultralytics.cfg.model_yaml import PYRAMID, ModelSpec, Row
 from ultralytics.cfg.plain_data import parse_literal
 from ultralytics.nn import plans
-from ultralytics.nn.forks.row_rules import light_blocks
+from ultralytics.nn.forks.row_rules import light_branch
 from ultralytics.nn.forks.signatures import (
     MIN_CHANNELS,
     infer_call,
@@ -122,8 +122,8 @@ class _Builder:
             settings=spec.settings,
             sizes=tuple(shape[2:] for shape in inputs),
             takes_list=row.takes_list,
-            earlier=tuple(layer.row_module.rpartition(".")[2] for layer in self.layers),
-            light=light_blocks(self.folders),
+            earlier=(blocks := tuple(layer.row_module.rpartition(".")[2] for layer in self.layers)),
+            light=light_branch(self.folders, blocks),
             from_checkpoint=spec.from_checkpoint,
             last=self.maps[-1][1] if self.maps else None,
         )

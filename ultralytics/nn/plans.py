@@ -25,7 +25,7 @@ class RowContext:
     takes_list: bool = False  # whether the row lists its inputs in brackets
     find: Callable[[str], Any] | None = None  # returns a module by its name, for rows that name one as an argument
     earlier: tuple[str, ...] = ()  # modules of the rows before
-    light: frozenset[str] | None = None  # those after which a fork's head has the light class branch, if it states them
+    light: bool | None = None  # whether the head has the light class branch, if a fork's parser decides
     last: int | tuple[int, ...] | None = None  # channels of the layer before, whether the row reads it or not
     from_checkpoint: bool = False  # whether a checkpoint's weights are loaded next, instead of pretrained ones
 

@@ -74,19 +74,21 @@ def fork_call(name: str, ctx: RowContext, args: Sequence[Any], folders: Sequence
     return None
 
 
-def light_blocks(folders: Sequence[Path]) -> frozenset[str] | None:
-    """Return the modules for which a fork's parser chooses the light class branch of its head; None if it is unknown.
+def light_branch(folders: Sequence[Path], blocks: Sequence[str]) -> bool | None:
+    """Return whether a fork's parser gives a head behind these blocks the light class branch; None if it is unknown.
 
-    Without such a choice, as in releases before 8.3, there are none.
+    Without a choice by blocks all heads have it in the first releases of 8.3, those with C3k2, and none has it before.
     """
     for path in _parsers(folders):
         _, function = _parse_model(path)
         if function is not None:
             nodes = list(ast.walk(function))
             tests = [n.test for n in nodes if isinstance(n, ast.If) and "legacy = False" in map(ast.unparse, n.body)]
-            names = {part.id for test in tests for part in ast.walk(test) if isinstance(part, ast.Name)} - {"m"}
-            stated = names or not any(isinstance(n, ast.Name) and n.id == "legacy" for n in nodes)
-            return frozenset(names) if stated else None
+            chosen = {part.id for test in tests for part in ast.walk(test) if isinstance(part, ast.Name)}
+            if chosen:
+                return not chosen.isdisjoint(blocks)
+            names = {n.id for n in nodes if isinstance(n, ast.Name)}
+            return None if "legacy" in names else "C3k2" in names
     return None
 
 

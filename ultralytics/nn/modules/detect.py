@@ -38,7 +38,7 @@ def _detect(ctx: RowContext, nc: int, reg_max: int = 16, end2end: bool = False) 
 
 def is_legacy(ctx: RowContext) -> bool:
     """Check whether the class branch has plain convolutions: by the key `legacy`, or the blocks of the file."""
-    light = [name for name in ctx.earlier if (name.startswith(LIGHT) if ctx.light is None else name in ctx.light)]
+    light = any(name.startswith(LIGHT) for name in ctx.earlier) if ctx.light is None else ctx.light
     return ctx.settings.get("legacy", not light)
 
 
