@@ -151,7 +151,7 @@ def show_help(name: str | None = None, *more: str) -> None:
         example = next(line for line in HELP.splitlines() if line.startswith(f"  yolo {name}"))
         print(f"{' '.join(example.split())}\n\nOptions, with defaults:\n")
         for row in (row for row in describe_options() if name in row.modes):
-            start = f"{row.name}={row.default}".ljust(26)
+            start = f"{row.name}={row.default} ".ljust(26)
             print(fill(row.meaning, 110, initial_indent=start, subsequent_indent=" " * 26))
     elif name in TOOLS:
         tool = load_tool(name)
