@@ -124,3 +124,29 @@ def test_a_study_that_is_killed_often_gives_the_same_table(tmp_path):
     done = list((tmp_path / "killed").rglob(DONE))
     assert len(done) == 4
     assert not list((tmp_path / "killed").rglob(ERROR))
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_that_loses_a_node_gives_the_same_table(tmp_path):
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(STUDY, sort_keys=False))
+    main = "from ultralytics.cfg import entrypoint; entrypoint()"
+    command = [sys.executable, "-c", main, "ablate", f"study={file}", "cost=False"]
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    lost = cluster.add_node(num_cpus=1)
+    address = {**os.environ, "RAY_ADDRESS": cluster.address}
+    process = subprocess.Popen([*command, f"project={tmp_path / 'ray'}", "executor=ray"], env=address)
+    try:
+        time.sleep(40)
+        assert process.poll() is None
+        cluster.remove_node(lost, allow_graceful=False)
+        assert process.wait(timeout=900) == 0
+    finally:
+        process.kill()
+        cluster.shutdown()
+    subprocess.run([*command, f"project={tmp_path / 'local'}"], check=True)
+    tables = [(tmp_path / place / "study" / "table.csv").read_bytes() for place in ("ray", "local")]
+    assert tables[0] == tables[1]
