@@ -11,6 +11,7 @@ from tests.golden.inputs import train_batch
 from ultralytics.cfg.model_yaml import find_model_yaml
 from ultralytics.models import Model
 from ultralytics.nn import plans
+from ultralytics.nn.parser import build_module
 from ultralytics.nn.registry import ADDMODULES, REGISTRY, import_folder
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ModelConfigError
@@ -179,6 +180,7 @@ def test_heads_of_forks_train_and_predict(head, args, tmp_path):
     (tmp_path / "heads.py").write_text(HEADS_OF_FORKS)
     data = content("yolov8") | {"modules": [str(tmp_path)]}
     data["head"][-1][2:4] = [head, args]
+    assert network(data).stride.tolist() == [8, 16, 32]  # on the meta device
     model = DetectionModel(data)
     assert model.stride.tolist() == model.model[-1].stride.tolist() == [8, 16, 32]
     batch = {key: torch.from_numpy(value) for key, value in train_batch(0, 64, 64, nc=3).items()}
@@ -215,6 +217,10 @@ class Channels(nn.Module):
 
 class C3k2_Own(C3k2):
     pass
+
+def small_net(pretrained=False):
+    assert pretrained is False
+    return nn.Conv2d(3, 8, 3, 2, 1)
 """
 
 
@@ -233,6 +239,12 @@ def test_attention_rows_may_start_with_the_channels_of_their_input(row, expected
     data["backbone"].insert(7, [-1, 1, *row, "added"])
     (layer,) = (layer for layer in network(data).model if layer.row_name == "added")
     assert layer.arguments == expected
+
+
+def test_a_backbone_that_is_pretrained_on_request_gets_no_channels(tmp_path):
+    (tmp_path / "blocks.py").write_text(BLOCKS_OF_FORKS)
+    layer = build_module("small_net", inputs=((3, 64, 64),), modules=[tmp_path])
+    assert (layer.arguments, layer.outputs) == ("", [(8, 32, 32)])
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,7 @@ def make_anchors(
     feats: Sequence[Tensor], strides: Sequence[float] | Tensor, grid_cell_offset: float = 0.5
 ) -> tuple[Tensor, Tensor]:
     """Return the centers (A, 2) of the cells of all maps (B, C, h, w), in cells, and the stride (A, 1) of each."""
+    strides = torch.zeros(len(strides), device="cpu") if getattr(strides, "is_meta", False) else strides  # no values
     points, sizes = [], []
     for level, stride in zip(feats, strides, strict=True):
         h, w = level.shape[2:]

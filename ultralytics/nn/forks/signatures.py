@@ -217,7 +217,7 @@ def _one_input(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]
         yield "c1 row"
     elif first and starts_with_channels(args, ctx) and (isinstance(defaults[0], float) or KERNEL.fullmatch(first)):
         yield "rest"
-    elif first and not of_torch and not args and defaults[0] is False:
+    elif first and not of_torch and not args and defaults[0] is False and ctx.inputs != (3,):
         yield "c1"  # other parsers give channels to each such module
     yield "row"
     if not of_torch:
