@@ -97,9 +97,11 @@ def test_int8_export_is_calibrated_on_the_data_set(kind, own, tmp_path, capfd):
         ({"format": "safetensors", "dynamic": True}, "dynamic is not supported by format=safetensors"),
         ({"int8": True, "half": True, "data": "x.yaml"}, "choose one of them"),
         ({"int8": True}, "int8: needs images .* add data="),
-        ({"format": "onnx", "opset": 11}, "opset=11: RT-DETR's attention needs 16 or newer"),
+        ({"format": "onnx", "opset": 11}, "opset=11: .*added in version 1.* The default is 17"),
         ({"format": "onxx"}, "format='onxx': expected one of .*; did you mean 'onnx'"),
         ({"format": "onnx", "batch": -1}, "batch=-1"),
+        ({"format": "onnx", "nms": True}, "option 'nms' is not supported by RT-DETR: it predicts a set"),
+        ({"format": "torchscript", "nms": True}, "option 'nms' is not supported by RT-DETR"),
     ],
 )
 def test_unsupported_options_are_refused(options, message, own):
@@ -186,7 +188,7 @@ def test_exporter_runs_callbacks_and_does_not_change_the_network(own):
     model.add_callback("on_export_start", lambda exporter: seen.append(exporter.file))
     model.add_callback("on_export_end", lambda exporter: seen.append(str(exporter.difference)))
     model.export(format="torchscript", imgsz=64)
-    assert seen[0] is None and "48 queries" in seen[1]
+    assert seen[0] is None and "48 boxes" in seen[1]
     # by itself
     exporter = Exporter(overrides={"format": "torchscript", "imgsz": 64, "batch": 1, "model": str(own)})
     exporter.add_callback("on_export_end", lambda exporter: seen.append(exporter.file))

@@ -88,8 +88,8 @@ def test_box_score_class_outputs_become_class_scores(tmp_path):
         ({"layout": "boxes and class scores"}, (1, 2, 6)),
         ({}, "6 columns may be a box and two scores, or box, score and class of a YOLO"),
         ({"names": "{0: 'a', 1: 'b', 2: 'c'}"}, r"got output \(1, 2, 6\), expected \(images, queries, 7\)"),
-        ({"head": "v10Detect"}, "it has the head v10Detect, expected RTDETRDecoder"),
-        ({"end2end": "True"}, "it has an end-to-end YOLO head"),
+        ({"head": "v10Detect", "end2end": "True"}, (1, 2, 6)),  # corners, score, class
+        ({"head": "v10Detect"}, r"got output \(1, 2, 6\), expected \(images, 6, anchors\)"),
         ({"imgsz": "[64, 64]"}, r"its input is \[1, 3, 320, 320\], but its metadata states \[1, 3, 64, 64\]"),
     ],
 )

@@ -26,7 +26,6 @@ ALWAYS_OFF = {
 }
 
 _REASONS = {
-    "NMS is part of prediction and validation, not of exported files": "nms",
     "it is for validation with given labels; validate without it": "save_hybrid",
     "losses are not weighted by class": "cls_pw",
     "it is for other tasks; this package detects upright boxes": (

@@ -15,10 +15,12 @@ from ultralytics.cfg.options import ConfigLike, resolve_options
 from ultralytics.data.dataset_yaml import list_images, load_dataset_config
 from ultralytics.data.images import read_image, stretch
 from ultralytics.data.synthetic import draw_image
-from ultralytics.engine.checkpoint import load_model_weights, load_network
+from ultralytics.engine.checkpoint import load_model_weights, load_network, with_branch
 from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats import ExportFormat, ExportSpec, Metadata, export_formats, get_format
+from ultralytics.nn.formats.graph_nms import Suppression
+from ultralytics.nn.head_protocol import ANCHORS, END2END, SCORES
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz, is_installed
@@ -26,6 +28,7 @@ from ultralytics.utils.errors import DataError, MissingPackageError, OptionError
 from ultralytics.utils.files import size_of
 from ultralytics.utils.torch_utils import select_device
 
+EXPORTED_CONF = 0.001  # of NMS in the graph: predictions with any higher threshold are the same
 CONFIDENT = 0.25  # int8 is compared on objects that would be shown; boxes of other queries are arbitrary
 
 
@@ -49,10 +52,10 @@ class Difference:
     """Difference between two outputs.
 
     Attributes:
-        boxes: largest difference of cx, cy, w, h, in 0..1 of the image.
+        boxes: largest difference of a coordinate, in 0..1 of the image.
         scores: largest difference of a class probability.
-        queries: number of matched queries in all images.
-        swapped: number of queries without a match, as nearly equal scores at the end of the top-k selection swap.
+        queries: number of compared boxes in all images.
+        swapped: number of boxes without a match, as nearly equal scores at the end of the top-k selection swap.
     """
 
     boxes: float
@@ -66,37 +69,55 @@ class Difference:
 
     def __str__(self) -> str:
         swapped = f"; {self.swapped} more were selected by one side only" if self.swapped else ""
-        queries = f"({self.queries} queries{swapped})"
+        queries = f"({self.queries} boxes{swapped})"
         return f"boxes differ by up to {self.boxes:.1e} of the image, scores by {self.scores:.1e} {queries}"
 
 
-def compare(expected: Tensor, found: Tensor, precision: str) -> Difference:
-    """Match the queries (B, queries, 4 + classes) of each image one to one, and measure the remaining difference.
+def compare(
+    expected: Tensor, found: Tensor, precision: str, layout: str = SCORES, size: tuple[int, int] | None = None
+) -> Difference:
+    """Match the boxes of each image one to one, and measure the remaining difference. Anchors are not matched.
 
-    Pairs outside the bounds of the precision count as swapped if they are few. For int8 only queries with a PyTorch
+    Pairs outside the bounds of the precision count as swapped if they are few. For int8 only boxes with a PyTorch
     score of CONFIDENT or more count, or the best one of an image without any. Raises WeightsError for other shapes.
-    """
-    from scipy.optimize import linear_sum_assignment  # slow to import
 
-    bounds = BOUNDS[precision]
+    Args:
+        layout: of both outputs; see `head_protocol.py`.
+        size: height and width of the images, for boxes in pixels.
+    """
+    bounds, anchors = BOUNDS[precision], layout == ANCHORS
     if expected.shape != found.shape:
         raise WeightsError(f"the exported model gives {tuple(found.shape)}, expected {tuple(expected.shape)}")
     pairs = []
-    for ours, theirs in zip(expected.double().cpu(), found.double().cpu(), strict=True):
-        cost = torch.nan_to_num(torch.cdist(ours, theirs, p=1), nan=1e6, posinf=1e6)
-        rows, columns = linear_sum_assignment(cost.numpy())
-        gap = torch.nan_to_num((ours[rows] - theirs[columns]).abs(), nan=torch.inf)
+    for image in zip(expected.double().cpu(), found.double().cpu(), strict=True):
+        ours, theirs = (y.T.clone() if anchors else y.clone() for y in image)  # (boxes, columns)
+        for y in (ours, theirs) if size else ():
+            y[:, :4] /= y.new_tensor([size[1], size[0]] * 2)
+        rows, columns = (range(len(ours)),) * 2 if anchors else _match(ours, theirs)
+        ours, theirs = ours[rows], theirs[columns]
+        gap = torch.nan_to_num((ours - theirs).abs(), nan=torch.inf)
+        score = ours[:, 4] if layout == END2END else ours[:, 4:].amax(1)
+        known = score > 0  # not what fills a table
+        if layout == END2END:
+            known |= theirs[:, 4] != 0
         if precision == "int8":
-            score = ours[rows, 4:].amax(1)
-            gap = gap[score >= min(CONFIDENT, float(score.max()))]
-        pairs.append(torch.stack((gap[:, :4].amax(1), gap[:, 4:].amax(1)), 1))
+            known &= score >= min(CONFIDENT, float(score.max()))
+        pairs.append(torch.stack((gap[known, :4].amax(1), gap[known, 4:].amax(1)), 1))
     gaps = torch.cat(pairs)  # (pairs, 2): boxes and scores
     outside = (gaps > gaps.new_tensor([bounds.boxes, bounds.scores])).any(1)
-    allowed = max(bounds.swapped * len(gaps), 0 if precision == "int8" else len(expected))
+    allowed = 0 if anchors else max(bounds.swapped * len(gaps), 0 if precision == "int8" else len(expected))
     if outside.sum() > allowed or not torch.isfinite(found).all():  # too many for swaps: measure them as well
         outside = torch.zeros_like(outside)
-    boxes, scores = gaps[~outside].amax(0).tolist()
+    boxes, scores = gaps[~outside].amax(0).tolist() if len(gaps) else (0.0, 0.0)
     return Difference(boxes, scores, int((~outside).sum()), int(outside.sum()))
+
+
+def _match(ours: Tensor, theirs: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the rows of both tables that are most similar, one to one."""
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
+    cost = torch.nan_to_num(torch.cdist(ours, theirs, p=1), nan=1e6, posinf=1e6)
+    return linear_sum_assignment(cost.numpy())
 
 
 COMPARED = 4  # images
@@ -137,7 +158,7 @@ class Exporter(CallbacksMixin):
         """
         kind, source = self._check_format(), source or self.args.model or "model.pt"
         self.callbacks.run("on_export_start", self)
-        spec = self._make_spec(model, kind, source)
+        spec = self._make_spec(with_branch(model, self.args.end2end), kind, source)
         LOGGER.info(f"Exporting {source} to {kind.name}, {spec.metadata.precision}")
         self.file = kind.export(spec)
         LOGGER.info(f"{self.file}: {size_of(self.file) / 1e6:.1f} MB")
@@ -148,7 +169,7 @@ class Exporter(CallbacksMixin):
     def _check_format(self) -> ExportFormat:
         """Return the format of the options. Raise UserError if it does not support them or lacks a package."""
         kind = get_format(self.args.format)
-        for option in ("int8", "half", "dynamic"):
+        for option in ("int8", "half", "dynamic", "nms"):
             if getattr(self.args, option) and not getattr(kind, option):
                 supported = ", ".join(name for name, other in export_formats().items() if getattr(other, option))
                 raise OptionError(f"{option} is not supported by format={kind.name}; supported: {supported}.")
@@ -156,6 +177,8 @@ class Exporter(CallbacksMixin):
             raise OptionError("int8 and half: choose one of them; an int8 export keeps its head in float32")
         if self.args.int8 and self.args.data is None:
             raise OptionError("int8: needs images of the data set to calibrate; add data=my.yaml (its split= is used).")
+        if self.args.end2end is not None and kind.load is None:
+            raise OptionError(f"end2end: format={kind.name} keeps all weights; choose the branch where they are used")
         unread = [name for name in ("opset", "simplify", "workspace") if getattr(self.args, name)]
         if unread := [name for name in unread if name not in kind.reads]:
             LOGGER.warning(f"export: without effect with format={kind.name}: {', '.join(unread)}")
@@ -174,7 +197,13 @@ class Exporter(CallbacksMixin):
         if kind.load is not None:
             network = for_inference(network, rewrite=options.accelerate)
             network = network if options.accelerate else network.fuse()
-        stride = int(max(model.stride))
+        head, stride, nms = model.model[-1], int(max(model.stride)), None
+        if options.nms:
+            if head.layout != ANCHORS:
+                hint = "; export its other branch, end2end=False" if head.layout == END2END else ""
+                raise OptionError(f"nms: the output of {type(head).__name__} needs no NMS{hint}")
+            limits = {"iou": options.iou, "max_det": options.max_det, "agnostic": options.agnostic_nms}
+            nms = Suppression(conf=EXPORTED_CONF if options.conf is None else options.conf, **limits)
         size = check_imgsz(options.imgsz, stride)
         size = (size, size) if isinstance(size, int) else tuple(size)
         precision = "int8" if options.int8 else "float16" if options.half else "float32"
@@ -187,6 +216,10 @@ class Exporter(CallbacksMixin):
             precision=precision,
             data=options.data if isinstance(options.data, str) else None,
             model_yaml=model.yaml if kind.load is None else None,
+            layout=END2END if nms else head.layout,
+            head=type(head).__name__,
+            resize=head.resize,
+            nms=nms is not None,
         )
         if options.dynamic:
             _check_positions(network, size)
@@ -194,7 +227,7 @@ class Exporter(CallbacksMixin):
         folder = Path() if path.suffix.lower() in (".yaml", ".yml") else path.parent
         file = folder / f"{path.stem}{MARKS[precision]}{kind.suffixes[0]}"
         images = calibration_images(options.data, options.split, size, options.batch) if options.int8 else None
-        return ExportSpec(network, options, metadata, file, images)
+        return ExportSpec(network, options, metadata, file, images, nms)
 
     def _compare(self, spec: ExportSpec, kind: ExportFormat) -> None:
         """Run both on the same images. Raise ExportMismatchError outside the bounds of the precision."""
@@ -209,8 +242,10 @@ class Exporter(CallbacksMixin):
             images = spec.calibration[:COMPARED]
         with torch.no_grad():
             expected, found = (network(images.to(device))[0] for network in (spec.network, exported))
-        precision = spec.metadata.precision
-        self.difference = compare(expected, found, precision)
+            expected = spec.nms(expected) if spec.nms else expected
+        precision, layout = spec.metadata.precision, spec.metadata.layout
+        size = spec.metadata.imgsz if layout in (ANCHORS, END2END) else None
+        self.difference = compare(expected, found, precision, layout, size)
         LOGGER.info(f"PyTorch and {self.file.name} on {counted(len(images), 'image')}: {self.difference}")
         if not self.difference.within(BOUNDS[precision]):
             raise ExportMismatchError(
@@ -253,14 +288,21 @@ def _to_tensor(images: list[np.ndarray]) -> Tensor:
 
 
 def _check_positions(network: nn.Module, size: tuple[int, int]) -> None:
-    """Raise OptionError if the maps of images of `size` have fewer positions than queries, as tracing fixes both."""
+    """Raise OptionError if the maps of images of `size` have fewer positions than queries, as tracing fixes both.
+
+    Queries, or detections of a head that selects as many.
+    """
     head, positions = network.model[-1], []
+    count, what = getattr(head, "num_queries", 0), "queries"
+    if head.layout == END2END:
+        count, what = head.max_det, "detections"
     hook = head.register_forward_pre_hook(lambda _, inputs: positions.extend(x[0, 0].numel() for x in inputs[0]))
     with torch.no_grad():
         network(torch.zeros(1, 3, *size, device=next(network.parameters()).device))
     hook.remove()
-    if sum(positions) < head.num_queries:
+    if sum(positions) < count:
+        hint = ", or train with fewer queries=" if what == "queries" else ""
         raise OptionError(
-            f"dynamic: images of {size[0]}x{size[1]} have {sum(positions)} positions for {head.num_queries} queries; "
-            "export with a larger imgsz, or train with fewer queries="
+            f"dynamic: images of {size[0]}x{size[1]} have {sum(positions)} positions for {count} {what}; "
+            f"export with a larger imgsz{hint}"
         )

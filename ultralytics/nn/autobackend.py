@@ -1,5 +1,6 @@
 """AutoBackend: an exported model with the interface and the output of a network."""
 
+from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 
@@ -13,7 +14,7 @@ from ultralytics.utils.errors import DataError, OptionError, UserError, WeightsE
 
 
 class AutoBackend(nn.Module):
-    """Run an exported model, in a format of `nn/formats`, like `RTDETRDetectionModel` in eval mode.
+    """Run an exported model, in a format of `nn/formats`, like a network in eval mode.
 
     Args:
         device: where to run. After `.to(...)` another device the next images open the runtime again.
@@ -54,7 +55,7 @@ class AutoBackend(nn.Module):
         return not self.metadata.dynamic
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        """Compute (B, 3, H, W), RGB in 0..1 -> ((B, queries, 4 + classes), None), like a network in eval mode.
+        """Compute (B, 3, H, W), RGB in 0..1 -> (y, None), like a network in eval mode; y has the layout `layout`.
 
         A fixed batch runs in groups of that size; the last group is padded. Raises DataError for another image size.
         """
@@ -80,6 +81,11 @@ class AutoBackend(nn.Module):
         threads = self.threads or torch.get_num_threads()
         opened = open_exported(self.weights, device=str(self.device), threads=threads)
         self.metadata, self._run, self._opened_on = opened.metadata, opened.run, self.device
+        if not self.metadata.layout:  # of older published exporters: by the shape of the output
+            zeros = torch.zeros(self.metadata.batch, 3, *self.metadata.imgsz, device=self.device)
+            y, columns = self._run_checked(zeros), 4 + len(self.metadata.names)
+            if y.ndim == 3 and y.shape[1] == columns != y.shape[2] != 6:
+                self.metadata = replace(self.metadata, layout=ANCHORS)
 
     def _check_size(self, height: int, width: int) -> None:
         known, stride = self.metadata.imgsz, self.metadata.stride
@@ -91,28 +97,33 @@ class AutoBackend(nn.Module):
             return
         raise DataError(f"{self.weights}: got images of {height}x{width}, expected {expected}.")
 
-    def _run_group(self, images: Tensor) -> Tensor:
-        """Run the model; raise WeightsError if it fails, or returns another shape than (B, queries, 4 + classes)."""
+    def _run_checked(self, images: Tensor) -> Tensor:
+        """Run the model; raise WeightsError if it fails."""
         try:
             y = self._run(images)
             if not isinstance(y, Tensor):
                 raise TypeError(f"it returns a {type(y).__name__}")
+            return y
         except (UserError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # a model is a program, and may fail in any way
             shape = "x".join(map(str, images.shape))
             reason = [type(error).__name__, *str(error).strip().splitlines()][-1]  # of TorchScript the cause is last
             raise WeightsError(f"{self.weights}: it fails on images of {shape} ({reason}).") from error
-        nc, pairs = len(self.metadata.names), self.metadata.layout == PAIRS
-        if y.ndim != 3 or len(y) != len(images) or y.shape[2] != (6 if pairs else 4 + nc):
-            expected = 6 if pairs else 4 + nc
-            raise WeightsError(f"{self.weights}: got output {tuple(y.shape)}, expected (images, queries, {expected}).")
-        if not self.metadata.layout and nc == 2:
+
+    def _run_group(self, images: Tensor) -> Tensor:
+        """Run the model; raise WeightsError if it fails, or returns another shape than that of its layout."""
+        y, nc, layout = self._run_checked(images), len(self.metadata.names), self.metadata.layout
+        columns = 6 if layout in (PAIRS, END2END) else 4 + nc
+        if y.ndim != 3 or len(y) != len(images) or y.shape[1 if layout == ANCHORS else 2] != columns:
+            expected = f"(images, {columns}, anchors)" if layout == ANCHORS else f"(images, queries, {columns})"
+            raise WeightsError(f"{self.weights}: got output {tuple(y.shape)}, expected {expected}.")
+        if not layout and nc == 2:
             raise WeightsError(
                 f"{self.weights}: 6 columns may be a box and two scores, or box, score and class of a YOLO, and the "
                 f"metadata does not state which; export the weights again, or add the entry layout={SCORES!r}."
             )
-        if not pairs:
+        if layout != PAIRS:
             return y
         boxes, score, label = y.split((4, 1, 1), 2)
         scores = y.new_zeros(*y.shape[:2], nc).scatter(2, label.long().clamp(0, nc - 1), score)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.options import Options
+from ultralytics.nn.formats.graph_nms import Suppression
 from ultralytics.nn.formats.metadata import Metadata
 
 
@@ -22,6 +23,7 @@ class ExportSpec:
     Attributes:
         network: the detector in eval mode, float32, on the device of the format, fused if the format runs it.
         calibration: (N, 3, H, W) images for int8, N a multiple of the batch; None for other precisions.
+        nms: suppression of overlapping boxes within the graph.
     """
 
     network: nn.Module
@@ -29,6 +31,7 @@ class ExportSpec:
     metadata: Metadata
     file: Path
     calibration: Tensor | None = None
+    nms: Suppression | None = None
 
     @property
     def example(self) -> Tensor:
@@ -42,8 +45,8 @@ class RuntimeModel:
     """An exported model in its runtime.
 
     Attributes:
-        run: images (B, 3, H, W), float32 RGB in 0..1 -> (B, queries, 4 + classes), or (B, queries, 6) of newer
-            published exporters: box, score, class. B is `metadata.batch` unless the model is dynamic.
+        run: images (B, 3, H, W), float32 RGB in 0..1 -> output with the layout of the metadata. B is `metadata.batch`
+            unless the model is dynamic.
     """
 
     metadata: Metadata
@@ -59,7 +62,7 @@ class ExportFormat:
         suffixes: ends of file or folder names that `load` reads; `export` writes the first one.
         load: open a path on a device ("cpu" or "cuda:N") with a number of threads; None for a file of weights only,
             whose network is not fused and which `read_weights` must be able to read, as the comparison does.
-        int8, half, dynamic: whether the format supports these options.
+        int8, half, dynamic, nms: whether the format supports these options.
         needs_gpu: whether the export runs on the GPU of the option `device`.
         requires: the pip requirements, checked before the export and listed in the table of the docs.
         reads: the options `opset`, `simplify` and `workspace` that it reads; others are reported as without effect.
@@ -72,21 +75,22 @@ class ExportFormat:
     int8: bool = False
     half: bool = True
     dynamic: bool = True
+    nms: bool = False
     needs_gpu: bool = False
     requires: str = ""
     reads: tuple[str, ...] = ()
 
 
 class ExportWrapper(nn.Module):
-    """The network with a single output: images (B, 3, H, W), float32 RGB in 0..1 -> (B, queries, 4 + classes), float32.
+    """The network with a single output, float32: images (B, 3, H, W), float32 RGB in 0..1 -> y of the head's layout.
 
     With `half` all layers but the head compute in float16. The head stays in float32: its boxes and feed-forward
-    networks overflow in float16.
+    networks overflow in float16. `nms` changes the output, float32.
     """
 
-    def __init__(self, network: nn.Module, *, half: bool = False) -> None:
+    def __init__(self, network: nn.Module, *, half: bool = False, nms: Suppression | None = None) -> None:
         super().__init__()
-        self.network, self.half_type = copy.deepcopy(network).eval(), half
+        self.network, self.half_type, self.nms = copy.deepcopy(network).eval(), half, nms
         head = self.network.model[-1]
         head.export = True
         if half:
@@ -96,7 +100,8 @@ class ExportWrapper(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         y = self.network(images.half() if self.half_type else images)
-        return (y if isinstance(y, Tensor) else y[0]).float()  # a head of another code base may ignore `export`
+        y = (y if isinstance(y, Tensor) else y[0]).float()  # a head of another code base may ignore `export`
+        return y if self.nms is None else self.nms(y)
 
 
 @contextmanager

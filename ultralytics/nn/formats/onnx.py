@@ -12,17 +12,17 @@ from torch import Tensor
 
 from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec, ExportWrapper, RuntimeModel, silence
 from ultralytics.nn.formats.metadata import Metadata
+from ultralytics.nn.head_protocol import ANCHORS
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import DeviceError, OptionError, WeightsError
 from ultralytics.utils.files import atomic_write, first_line
 
 OPSET = 17  # layer normalization; supported by every current runtime
-OLDEST_OPSET = 16  # grid sampling
 INPUT, OUTPUT = "images", "output0"
 
 
 def export(spec: ExportSpec) -> Path:
-    """Write the file of `spec`. Raise OptionError if `opset` lacks operators of the network."""
+    """Write the file of `spec`."""
     onnx = require("onnx", "onnx", "export to ONNX")
     model = onnx.load_from_string(onnx_bytes(spec, half=spec.options.half))
     if spec.options.simplify:
@@ -36,20 +36,27 @@ def export(spec: ExportSpec) -> Path:
 
 
 def onnx_bytes(spec: ExportSpec, *, half: bool = False) -> bytes:
-    """Trace the network, and return the serialized ONNX model without metadata."""
+    """Trace the network, and return the serialized ONNX model without metadata.
+
+    Raises:
+        OptionError: `opset` lacks operators of the network.
+    """
     require("onnx", "onnx", "export to ONNX")
     opset = spec.options.opset or OPSET
-    if opset < OLDEST_OPSET:
-        raise OptionError(f"opset={opset}: RT-DETR's attention needs {OLDEST_OPSET} or newer; the default is {OPSET}.")
     axes = {INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: {0: "batch"}} if spec.options.dynamic else None
+    if axes and spec.metadata.layout == ANCHORS:
+        axes[OUTPUT][2] = "anchors"
     # Use the tracing exporter: torch's newer one needs another package, and older versions of torch have no choice.
     tracing = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     content = io.BytesIO()
-    with silence():
-        torch.onnx.export(
-            ExportWrapper(spec.network, half=half), (spec.example,), content, input_names=[INPUT],
-            output_names=[OUTPUT], opset_version=opset, dynamic_axes=axes, **tracing,
-        )  # fmt: skip
+    try:
+        with silence():
+            torch.onnx.export(
+                ExportWrapper(spec.network, half=half, nms=spec.nms), (spec.example,), content, input_names=[INPUT],
+                output_names=[OUTPUT], opset_version=opset, dynamic_axes=axes, **tracing,
+            )  # fmt: skip
+    except torch.onnx.errors.UnsupportedOperatorError as error:
+        raise OptionError(f"opset={opset}: {first_line(error)}. The default is {OPSET}.") from error
     return content.getvalue()
 
 
@@ -117,5 +124,5 @@ def _providers(runtime: Any, device: str) -> list[Any]:
 
 
 FORMAT = ExportFormat(
-    "onnx", (".onnx",), export, load, int8=True, requires="onnx onnxruntime", reads=("opset", "simplify")
+    "onnx", (".onnx",), export, load, int8=True, nms=True, requires="onnx onnxruntime", reads=("opset", "simplify")
 )

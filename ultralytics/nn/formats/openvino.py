@@ -56,7 +56,9 @@ def load(path: Path, device: str, threads: int) -> RuntimeModel:
         raise WeightsError(f"{path}: expected a folder with one .xml and its .bin, found {len(files)} .xml.")
     metadata = Metadata.from_text(read_yaml(folder / METADATA_FILE, WeightsError), folder / METADATA_FILE)
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-    if metadata.precision != "float16":  # by default OpenVINO rounds to bfloat16 if the processor supports it
+    if (
+        metadata.precision != "float16" or metadata.nms
+    ):  # by default OpenVINO rounds to bfloat16 if the processor supports it
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     core = openvino.Core()
     try:
@@ -72,4 +74,6 @@ def load(path: Path, device: str, threads: int) -> RuntimeModel:
     return RuntimeModel(metadata, run)
 
 
-FORMAT = ExportFormat("openvino", (SUFFIX, ".xml"), export, load, int8=True, requires="openvino onnx", reads=("opset",))
+FORMAT = ExportFormat(
+    "openvino", (SUFFIX, ".xml"), export, load, int8=True, nms=True, requires="openvino onnx", reads=("opset",)
+)
