@@ -1,11 +1,11 @@
-"""A small detector with the kinds of layers that exports have trouble with, filled so that its queries differ."""
+"""Small detectors with the kinds of layers that exports have trouble with, filled so that their boxes differ."""
 
 from pathlib import Path
 
 import torch
 import yaml
 
-from ultralytics import RTDETR
+from ultralytics.models import Model
 
 CLASSES = ("cat", "Hund", "鸟")
 CONTENT = {
@@ -29,16 +29,30 @@ CONTENT = {
 }
 
 
-def write_weights(folder: Path) -> Path:
-    """Weights of the detector, the same every time."""
+YOLO_CONTENT = {
+    **{key: CONTENT[key] for key in ("nc", "names", "backbone")},
+    "head": [
+        [-1, 1, "SPPF", [32, 5]],
+        [-1, 1, "nn.Upsample", [None, 2, "nearest"]],
+        [[-1, 3], 1, "Concat", [1]],
+        [-1, 1, "C2f", [32]],
+        [[2, 8, 5], 1, "Detect", ["nc"]],
+    ],
+}
+
+
+def write_weights(folder: Path, content: dict = CONTENT) -> Path:
+    """Weights of a detector, the same every time."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "small.yaml").write_text(yaml.safe_dump(CONTENT, allow_unicode=True), encoding="utf-8")
+    (folder / "small.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
     torch.manual_seed(0)
-    model = RTDETR(folder / "small.yaml", verbose=False)
+    model = Model(folder / "small.yaml", verbose=False)
     with torch.no_grad():
         for name, value in model.model.state_dict().items():
             if name.endswith("running_var"):
                 value.uniform_(0.5, 1.5)
+            elif "cv3." in name and name.endswith(".2.bias"):
+                value.fill_(-1.0)  # scores of all sizes
             elif value.is_floating_point():
                 value.add_(torch.randn_like(value) * (0.3 if value.ndim < 2 else 0.1))
     model.save(folder / "small.pt")

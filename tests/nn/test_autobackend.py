@@ -13,6 +13,7 @@ from tests.small_detector import CLASSES, write_weights
 from ultralytics import RTDETR
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.formats.metadata import Metadata
+from ultralytics.nn.head_protocol import ANCHORS, SCORES
 from ultralytics.utils.errors import ModelConfigError, UserError, WeightsError
 
 
@@ -102,6 +103,14 @@ def test_six_columns_are_read_as_the_metadata_states(tmp_path, changes, answer):
     else:
         with pytest.raises(WeightsError, match=answer):
             AutoBackend(file)(torch.ones(1, 3, 320, 320))
+
+
+def test_anchors_without_metadata_are_found_by_the_shape_of_the_output(tmp_path):
+    pytest.importorskip("onnxruntime")
+    names = str({i: str(i) for i in range(4)})
+    for shape, layout in (([1, 8, 21], ANCHORS), ([1, 21, 8], SCORES)):
+        file = write_onnx(tmp_path / "m.onnx", shape, {**OLDER, "names": names})
+        assert AutoBackend(file).layout == layout
 
 
 def test_models_that_fail_or_return_something_else(tmp_path, caplog):

@@ -56,9 +56,8 @@ def load(path: Path, device: str, threads: int) -> RuntimeModel:
         raise WeightsError(f"{path}: expected a folder with one .xml and its .bin, found {len(files)} .xml.")
     metadata = Metadata.from_text(read_yaml(folder / METADATA_FILE, WeightsError), folder / METADATA_FILE)
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-    if (
-        metadata.precision != "float16" or metadata.nms
-    ):  # by default OpenVINO rounds to bfloat16 if the processor supports it
+    # By default OpenVINO rounds to bfloat16 if the processor supports it, so that NMS would keep other boxes.
+    if metadata.precision != "float16" or metadata.nms:
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     core = openvino.Core()
     try:
