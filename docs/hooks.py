@@ -17,12 +17,12 @@ CHINESE = Path(__file__).parent / "zh" / "options.yaml"
 HEADINGS = {"en": "| option | default | values | modes | meaning |", "zh": "| 选项 | 默认值 | 取值 | 模式 | 含义 |"}
 FORMAT_TEXTS = {  # headings, yes, a file of weights only, a GPU is needed
     "en": (
-        "| `format=` | file | half | int8 | dynamic | runs | requires |",
+        "| `format=` | file | half | int8 | dynamic | nms | runs | requires |",
         "yes",
         "weights only",
         ", GPU: `device=0`",
     ),
-    "zh": ("| `format=` | 文件 | half | int8 | 动态尺寸 | 可运行 | 需要 |", "支持", "仅权重", "，GPU：`device=0`"),
+    "zh": ("| `format=` | 文件 | half | int8 | 动态尺寸 | nms | 可运行 | 需要 |", "支持", "仅权重", "，GPU：`device=0`"),
 }
 
 
@@ -38,9 +38,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def formats_table(locale: str) -> str:
     """Return the Markdown table of the export formats."""
     titles, yes, no, gpu = FORMAT_TEXTS[locale]
-    lines = [titles, "|---|---|---|---|---|---|---|"]
+    lines = [titles, "|---|---|---|---|---|---|---|---|"]
     for name, form in export_formats().items():
-        support = [yes if supported else "" for supported in (form.half, form.int8, form.dynamic)]
+        support = [yes if supported else "" for supported in (form.half, form.int8, form.dynamic, form.nms)]
         runs = no if form.load is None else yes
         install = f"`pip install {form.requires}`" if form.requires else ""
         cells = [f"`{name}`", f"`best{form.suffixes[0]}`", *support, runs, install + gpu * form.needs_gpu]

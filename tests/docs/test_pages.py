@@ -69,7 +69,7 @@ def test_every_option_is_described_once():
     rows = {row.name: row for row in describe_options()}
     assert list(rows) == list(default_values())
     assert all(row.section and row.meaning and set(row.modes) <= set(MODES) for row in rows.values())
-    assert rows["conf"].modes == ("train", "val", "predict")
+    assert rows["conf"].modes == ("train", "val", "predict", "export")
     assert rows["patience"][:4] == ("Training", "patience", "{RT-DETR: 50, YOLO: 100}", ("train",))
     assert "1.25 times imgsz" in rows["multi_scale"].meaning
     assert "https://arxiv.org/abs/2409.08475" in rows["one_to_many"].meaning  # a continuation line
@@ -84,5 +84,5 @@ def test_pages_named_in_the_code_exist():
 
 def test_the_table_of_formats_is_generated_from_the_registry():
     english, chinese = formats_table("en"), formats_table("zh")
-    assert "| `onnx` | `best.onnx` | yes | yes | yes | yes | `pip install onnx onnxruntime` |" in english.splitlines()
-    assert tables(chinese) == tables(english) == [(len(export_formats()) + 2, 8)]
+    assert "| `onnx` | `best.onnx` | yes | yes | yes | yes | yes | `pip install onnx onnxruntime` |" in english.splitlines()
+    assert tables(chinese) == tables(english) == [(len(export_formats()) + 2, 9)]
