@@ -50,7 +50,7 @@ def test_a_file_of_the_published_package_has_options_that_are_off(tmp_path, capl
     with caplog.at_level("INFO", logger="ultralytics"):
         options = get_cfg(file)
     assert (options.epochs, options.multi_scale) == (3, False)
-    assert f"{file}: not used here, and off or at their defaults: profile, dnn, nms" in caplog.text
+    assert f"{file}: not used here, and off or at their defaults: profile, dnn" in caplog.text
     assert get_cfg(file, family=B).iou == 0.7  # at its default
     file.write_text("iou: 0.5\n")
     with pytest.raises(OptionError, match=r"args.yaml:1: option 'iou' is not supported by YOLO: no NMS"):

@@ -160,7 +160,7 @@ class Options:
     int8: bool
     opset: Annotated[int | None, Range(1)]
     simplify: bool
-    nms: bool
+    nms: bool | None  # null of published files: off
     workspace: Annotated[float | None, Range(0, open_low=True)]
 
     def __post_init__(self) -> None:
