@@ -84,5 +84,6 @@ def test_pages_named_in_the_code_exist():
 
 def test_the_table_of_formats_is_generated_from_the_registry():
     english, chinese = formats_table("en"), formats_table("zh")
-    assert "| `onnx` | `best.onnx` | yes | yes | yes | yes | yes | `pip install onnx onnxruntime` |" in english.splitlines()
+    row = "| `onnx` | `best.onnx` | yes | yes | yes | yes | yes | `pip install onnx onnxruntime` |"
+    assert row in english.splitlines()
     assert tables(chinese) == tables(english) == [(len(export_formats()) + 2, 9)]

@@ -295,7 +295,7 @@ def _check_positions(network: nn.Module, size: tuple[int, int]) -> None:
     head, positions = network.model[-1], []
     count, what = getattr(head, "num_queries", 0), "queries"
     if head.layout == END2END:
-        count, what = head.max_det, "detections"
+        count, what = getattr(head, "max_det", 0), "detections"
     hook = head.register_forward_pre_hook(lambda _, inputs: positions.extend(x[0, 0].numel() for x in inputs[0]))
     with torch.no_grad():
         network(torch.zeros(1, 3, *size, device=next(network.parameters()).device))
