@@ -22,7 +22,12 @@ FORMAT_TEXTS = {  # headings, yes, a file of weights only, a GPU is needed
         "weights only",
         ", GPU: `device=0`",
     ),
-    "zh": ("| `format=` | 文件 | half | int8 | 动态尺寸 | nms | 可运行 | 需要 |", "支持", "仅权重", "，GPU：`device=0`"),
+    "zh": (
+        "| `format=` | 文件 | half | int8 | 动态尺寸 | nms | 可运行 | 需要 |",
+        "支持",
+        "仅权重",
+        "，GPU：`device=0`",
+    ),
 }
 
 
