@@ -301,14 +301,12 @@ class Decoder(nn.Module):
         maps = [project(x) for project, x in zip(self.input_proj, maps, strict=True)]
         shapes = [(x.shape[2], x.shape[3]) for x in maps]
         memory = torch.cat([x.flatten(2).permute(0, 2, 1) for x in maps], 1)  # (B, positions, C)
-        denoising = None
+        content = logits = mask = meta = None
         if self.training and batch is not None:
             weight, count = self.denoising_class_embed.weight, min(self.queries, memory.shape[1])
-            denoising = get_cdn_group(batch, self.nc, count, weight, self.denoising)
+            content, logits, mask, meta = get_cdn_group(batch, self.nc, count, weight, self.denoising)
         x, reference, enc_boxes, enc_scores = self.select(memory, shapes)
-        mask = meta = None
-        if denoising is not None:
-            content, logits, mask, meta = denoising
+        if content is not None and logits is not None:
             x, reference = torch.cat([content, x], 1), torch.cat([logits, reference], 1)
         boxes, scores = self.decode(x, reference.sigmoid(), memory, shapes, mask)
         extras = (boxes, scores, enc_boxes, enc_scores, meta)

@@ -8,7 +8,7 @@ from tests.golden.inputs import train_batch
 from ultralytics import YOLO
 from ultralytics.models import Model
 from ultralytics.nn.formats.export_spec import ExportWrapper
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 from ultralytics.utils.errors import ModelConfigError
 
 FORK = "tests/nn/fork_repository"
@@ -85,3 +85,33 @@ def test_the_public_class_trains_validates_and_loads(tmp_path):
 def test_heads_of_other_tasks_are_refused():
     with pytest.raises(ModelConfigError, match="Segment_Tied is a head of the task 'segment'"):
         DetectionModel(content("Segment_Tied", ["nc"]))
+
+
+DECODER = ["nc", 32, 10, 2, 4, 2]  # width, queries, points, heads, layers
+
+
+@pytest.mark.parametrize("head", ["RTDETRDecoder_Steps", "RTDETRDecoder_Long"])
+def test_decoders_that_are_written_out_have_the_outputs_and_losses_of_ours(head):
+    ours = RTDETRDetectionModel(content("RTDETRDecoder", [*DECODER, 1024]))
+    theirs = RTDETRDetectionModel(content(head, DECODER))
+    theirs.load_state_dict(ours.state_dict())
+    batch = {key: torch.from_numpy(value) for key, value in train_batch(0, 64, 64, nc=3).items()}
+    losses = []
+    for network in (ours, theirs):
+        torch.manual_seed(0)
+        losses.append(network.train().loss(batch)[1])
+    torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        y = [network.eval()(batch["img"])[0] for network in (ours, theirs)]
+    torch.testing.assert_close(*y, rtol=1e-4, atol=1e-5)
+
+
+def test_parts_of_the_published_decoder_can_be_replaced():
+    batch = {key: torch.from_numpy(value) for key, value in train_batch(0, 64, 64, nc=3).items()}
+    network = RTDETRDetectionModel(content("RTDETRDecoder_Parts", DECODER), overrides={"num_queries": 7})
+    plain = RTDETRDetectionModel(content("RTDETRDecoder", DECODER), overrides={"num_queries": 7})
+    network.load_state_dict(plain.state_dict())
+    assert network.loss(batch)[0].isfinite()
+    with torch.no_grad():
+        y, other = network.eval()(batch["img"])[0], plain.eval()(batch["img"])[0]
+    assert y.shape == (2, 7, 7) and (y[..., 2:4] - other[..., 2:4]).abs().min() > 0.1  # the anchors are larger

@@ -8,6 +8,7 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.losses.detr import LOSS_MAP
 from ultralytics.models.rtdetr.predict import FAMILY, RTDETRValidator
 from ultralytics.nn.tasks import RTDETRDetectionModel
+from ultralytics.utils.errors import OptionError
 
 
 class RTDETRTrainer(BaseTrainer):
@@ -33,10 +34,15 @@ class RTDETRTrainer(BaseTrainer):
     def build_model(self) -> nn.Module:
         """Return the network; `one_to_many` adds its training-only branch."""
         model = super().build_model()
-        model.model[-1].set_one_to_many(self.args.one_to_many > 0)  # after parameters and FLOPs were counted
+        head, on = model.model[-1], self.args.one_to_many > 0
+        if hasattr(head, "set_one_to_many"):
+            head.set_one_to_many(on)  # after parameters and FLOPs were counted
+        elif on:
+            raise OptionError(f"one_to_many: the decoder {type(head).__name__} has no such branch; remove the option")
         return model
 
     def setup_optimizer(self) -> None:
         """Log recommended options, then set up the optimizer."""
-        self.log_recommendations(self.model.model[-1].num_queries)
+        if queries := getattr(self.model.model[-1], "num_queries", 0):  # a decoder of a fork may have another name
+            self.log_recommendations(queries)
         super().setup_optimizer()

@@ -88,7 +88,7 @@ class SelectedGradientDecoder(RTDETRDecoder):
     def _select_queries(self, memory: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if not self.training:
             return super()._select_queries(memory, shapes)
-        anchors, valid = self._anchors(shapes, memory)
+        anchors, valid = self._generate_anchors(shapes, dtype=memory.dtype, device=memory.device)
 
         # scores of all positions; positions with an invalid anchor count as zeros
         with torch.no_grad():

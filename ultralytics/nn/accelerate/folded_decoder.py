@@ -41,7 +41,7 @@ class FoldedDecoder(RTDETRDecoder):
             layer.cross_attn = SampledAttention(layer.cross_attn, projections)
         del self.input_proj, self.enc_output
 
-    def _project(self, x: list[Tensor]) -> tuple[list[Tensor], Shapes]:
+    def _get_encoder_input(self, x: list[Tensor]) -> tuple[list[Tensor], Shapes]:
         """Return each map as a table (B, h * w, C), and its (h, w)."""
         for layer in self.decoder.layers:
             layer.cross_attn.gathers = not self.export
@@ -49,7 +49,7 @@ class FoldedDecoder(RTDETRDecoder):
         return [level.to(self.enc_bias.dtype).flatten(2).transpose(1, 2).contiguous() for level in x], shapes
 
     def _select_queries(self, memory: list[Tensor], shapes: Shapes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        anchors, valid = self._anchors(shapes, self.enc_bias)
+        anchors, valid = self._generate_anchors(shapes, dtype=self.enc_bias.dtype, device=self.enc_bias.device)
 
         # features and scores in parts that fit into the cache; positions with an invalid anchor count as zeros
         features = [

@@ -9,7 +9,7 @@ import inspect
 import re
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ SIZE = re.compile(
 CSP_LIKE = re.compile("C3|C2f|ELAN|CSP", re.IGNORECASE)  # class names of blocks that repeat an inner block
 CSP_REPEATS = re.compile("(num|n)?(repeats?|blocks?|depths?|layers?|nums?)")  # their parameters
 STRIDE = re.compile("s|strides?")
+HEAD_SETTINGS = {"num_queries": "nq", "num_denoising": "nd"}  # parameters of published decoders
 FORK_RULE = "as the fork's parse_model"
 # Error messages of operators that run on another machine only.
 NO_OPERATOR = re.compile(r"cuda|triton|\bgpu\b|nvidia|not compiled|compiled operator|mamba|natten|flash", re.IGNORECASE)
@@ -78,7 +79,8 @@ def infer_call(
     rules = [fork_call(row_name, context, reading, folders) for reading in readings] if not is_torch else []
     guesses = [(rule, FORK_RULE) for rule in rules if rule is not None]
     guesses += [guess for reading in readings for guess in candidates(module.build, context, reading)]
-    for spec, how in guesses:
+    for guess, how in guesses:
+        spec = _with_settings(module.build, guess, context.settings)
         state = torch.get_rng_state()  # a failed attempt must not change the weights of the next
         try:
             with warnings.catch_warnings():
@@ -159,6 +161,20 @@ def decorator(spec: LayerSpec, ctx: RowContext, args: tuple[Any, ...], out: Sequ
     return ""
 
 
+def _with_settings(build: Callable[..., Any], spec: LayerSpec, settings: Mapping[str, Any]) -> LayerSpec:
+    """Replace arguments of a head by the settings of the file and the run for them, such as `num_queries`."""
+    names = list(inspect.signature(build).parameters)
+    if not (settings and names and CLASSES.fullmatch(_plain(names[0]))):
+        return spec
+    try:
+        bound = inspect.signature(build).bind_partial(*spec.args, **spec.kwargs)
+    except TypeError:
+        return spec
+    given = {name: value for key, value in settings.items() for name in (key, HEAD_SETTINGS.get(key)) if name in names}
+    bound.arguments |= given
+    return replace(spec, args=bound.args, kwargs=bound.kwargs)
+
+
 def without_pretrained(build: Callable[..., Any], spec: LayerSpec) -> LayerSpec:
     """Remove the pretrained weights that a row names: a checkpoint has its own, and their file may be gone."""
     bound = inspect.signature(build).bind(*spec.args, **spec.kwargs)
@@ -225,16 +241,12 @@ def _one_input(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]
 
 
 def _head_call(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> LayerSpec | None:
-    """Return the call of a dense head, whose constructor takes the classes first and `ch` after other arguments.
-
-    Top-level keys of the file that it has parameters for, such as `reg_max`, replace the row's arguments.
-    """
+    """Return the call of a dense head, whose constructor takes the classes first and `ch` after other arguments."""
     names = list(inspect.signature(build).parameters)
     position = names.index("ch") if "ch" in names else 0
     if not (ctx.takes_list and position > 1 and CLASSES.fullmatch(_plain(names[0])) and len(args) <= position):
         return None
     given = {names[0]: ctx.nc} | dict(zip(names, args, strict=False))
-    given |= {name: value for name, value in ctx.settings.items() if name in names}
     return LayerSpec((), None, kwargs={**given, "ch": list(ctx.inputs)})
 
 

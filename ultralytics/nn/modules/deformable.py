@@ -3,6 +3,7 @@
 Deformable DETR, https://arxiv.org/abs/2010.04159; RT-DETR, https://arxiv.org/abs/2304.08069.
 """
 
+import copy
 import math
 
 import torch
@@ -71,14 +72,23 @@ class MSDeformAttn(nn.Module):
             nn.init.xavier_uniform_(projection.weight)
             nn.init.zeros_(projection.bias)
 
-    def forward(self, query: Tensor, refer_bbox: Tensor, value: Tensor, value_shapes: list[tuple[int, int]]) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        refer_bbox: Tensor,
+        value: Tensor,
+        value_shapes: list[tuple[int, int]],
+        value_mask: Tensor | None = None,
+    ) -> Tensor:
         """Attend to the maps.
 
         Args:
             query: (B, queries, d_model).
-            refer_bbox: (B, queries, 4), cx, cy, w, h in 0..1; offsets are in units of half its size.
+            refer_bbox: (B, queries, 4), cx, cy, w, h in 0..1, or (B, queries, levels or 1, 4), one for each level;
+                offsets are in units of half its size.
             value: (B, sum of h * w, d_model).
             value_shapes: (h, w) of each map.
+            value_mask: (B, sum of h * w), True where values count as zeros.
 
         Returns:
             (B, queries, d_model)
@@ -86,6 +96,7 @@ class MSDeformAttn(nn.Module):
         # values: one map per head and level
         batch, positions, channels = value.shape
         value = self.value_proj(value).transpose(1, 2)  # (B, C, S)
+        value = value if value_mask is None else value.masked_fill(value_mask[:, None], 0.0)
         value = value.reshape(batch * self.n_heads, channels // self.n_heads, positions)
         levels = value.split([h * w for h, w in value_shapes], -1)
         maps = [level.reshape(*level.shape[:2], h, w) for level, (h, w) in zip(levels, value_shapes, strict=True)]
@@ -105,7 +116,8 @@ class MSDeformAttn(nn.Module):
         each = (batch, queries, self.n_heads, self.n_levels, self.n_points)
         offsets = self.sampling_offsets(query).view(*each, 2)
         weights = self.attention_weights(query).view(*each[:3], each[3] * each[4]).softmax(-1).view(each)
-        center, size = refer_bbox[:, :, None, None, None].split(2, -1)  # each (B, queries, 1, 1, 1, 2)
+        refer_bbox = refer_bbox if refer_bbox.ndim == 4 else refer_bbox.unsqueeze(2)
+        center, size = refer_bbox[:, :, None, :, None].split(2, -1)  # each (B, queries, 1, levels or 1, 1, 2)
         return center + offsets / self.n_points * size * 0.5, weights
 
 
@@ -114,13 +126,26 @@ class DeformableTransformerDecoderLayer(nn.Module):
 
     def __init__(self, d_model=256, n_heads=8, d_ffn=1024, dropout=0.0, act=nn.ReLU(), n_levels=4, n_points=4):  # noqa: B008
         super().__init__()
-        self.self_attn = nn.MultiheadAttention(d_model, n_heads, dropout, batch_first=True)
+        # a forward of a fork moves the batch to the second axis, as the published one does
+        ours = type(self).forward is DeformableTransformerDecoderLayer.forward
+        self.self_attn = nn.MultiheadAttention(d_model, n_heads, dropout, batch_first=ours)
         self.norm1 = nn.LayerNorm(d_model)
         self.cross_attn = MSDeformAttn(d_model, n_levels, n_heads, n_points)
         self.norm2 = nn.LayerNorm(d_model)
         self.linear1, self.linear2 = nn.Linear(d_model, d_ffn), nn.Linear(d_ffn, d_model)
         self.norm3 = nn.LayerNorm(d_model)
-        self.act, self.dropout = activation(act), nn.Dropout(dropout)  # one dropout for all: it holds no state
+        self.act = activation(act)
+        self.dropout1, self.dropout2, self.dropout3, self.dropout4 = (nn.Dropout(dropout) for _ in range(4))
+
+    @staticmethod
+    def with_pos_embed(tensor: Tensor, pos: Tensor | None) -> Tensor:
+        """Add an embedding of positions, if there is one."""
+        return tensor if pos is None else tensor + pos
+
+    def forward_ffn(self, tgt: Tensor) -> Tensor:
+        """Apply the feed-forward network with its residual and norm."""
+        hidden = self.linear2(self.dropout3(self.act(self.linear1(tgt))))
+        return self.norm3(tgt + self.dropout4(hidden))
 
     def forward(
         self,
@@ -128,23 +153,22 @@ class DeformableTransformerDecoderLayer(nn.Module):
         refer_bbox: Tensor,  # (B, queries, 4) in 0..1
         feats: Tensor,  # (B, sum of h * w, d_model)
         shapes: list[tuple[int, int]],
+        padding_mask: Tensor | None = None,  # (B, sum of h * w), True = may not be sampled
         attn_mask: Tensor | None = None,  # (queries, queries), True = may not attend
         query_pos: Tensor | None = None,  # (B, queries, d_model)
     ) -> Tensor:  # (B, queries, d_model)
-        pos = 0 if query_pos is None else query_pos
-
         # self-attention
-        q = k = embed + pos
+        q = k = self.with_pos_embed(embed, query_pos)
         attended, _ = self.self_attn(q, k, embed, attn_mask=attn_mask, need_weights=False)
-        embed = self.norm1(embed + self.dropout(attended))
+        embed = self.norm1(embed + self.dropout1(attended))
 
         # cross-attention to the maps
-        attended = self.cross_attn(embed + pos, refer_bbox, feats, shapes)
-        embed = self.norm2(embed + self.dropout(attended))
+        mask = () if padding_mask is None else (padding_mask,)
+        attended = self.cross_attn(self.with_pos_embed(embed, query_pos), refer_bbox, feats, shapes, *mask)
+        embed = self.norm2(embed + self.dropout2(attended))
 
         # feed-forward network
-        hidden = self.linear2(self.dropout(self.act(self.linear1(embed))))
-        return self.norm3(embed + self.dropout(hidden))
+        return self.forward_ffn(embed)
 
 
 class DeformableTransformerDecoder(nn.Module):
@@ -154,10 +178,13 @@ class DeformableTransformerDecoder(nn.Module):
         super().__init__()
         if not -num_layers <= eval_idx < num_layers:
             raise ModelConfigError(f"eval_idx: expected -{num_layers} to {num_layers - 1}, got {eval_idx}")
-        first = decoder_layer
-        options = {name: getattr(first.cross_attn, name) for name in ("d_model", "n_heads", "n_levels", "n_points")}
-        options |= {"d_ffn": first.linear1.out_features, "dropout": first.dropout.p, "act": first.act}
-        others = (DeformableTransformerDecoderLayer(**options) for _ in range(num_layers - 1))
+        first, self.hidden_dim, self.num_layers = decoder_layer, hidden_dim, num_layers
+        if type(first) is DeformableTransformerDecoderLayer:  # each with random weights of its own
+            options = {name: getattr(first.cross_attn, name) for name in ("d_model", "n_heads", "n_levels", "n_points")}
+            options |= {"d_ffn": first.linear1.out_features, "dropout": first.dropout1.p, "act": first.act}
+            others = [DeformableTransformerDecoderLayer(**options) for _ in range(num_layers - 1)]
+        else:
+            others = [copy.deepcopy(first) for _ in range(num_layers - 1)]
         self.layers = nn.ModuleList([first, *others])
         self.eval_idx = eval_idx if eval_idx >= 0 else num_layers + eval_idx
 
@@ -181,7 +208,7 @@ class DeformableTransformerDecoder(nn.Module):
         reference = refer_bbox.sigmoid()
         refined_with_grad = None
         for i, layer in enumerate(self.layers):
-            embed = layer(embed, reference, feats, shapes, attn_mask, pos_mlp(reference))
+            embed = layer(embed, reference, feats, shapes, attn_mask=attn_mask, query_pos=pos_mlp(reference))
 
             # box refinement
             delta = bbox_head[i](embed)

@@ -10,9 +10,9 @@ from ultralytics.utils.ops import xywh2xyxy, xyxy2xywh
 
 
 def get_cdn_group(
-    targets: dict[str, Any], num_classes: int, num_queries: int, class_embed: Tensor, num_dn: int = 100,
-    cls_noise_ratio: float = 0.5, box_noise_scale: float = 1.0,
-) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]] | None:  # fmt: skip
+    targets: dict[str, Any] | None, num_classes: int, num_queries: int, class_embed: Tensor, num_dn: int = 100,
+    cls_noise_ratio: float = 0.5, box_noise_scale: float = 1.0, training: bool = True,
+) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]] | tuple[None, None, None, None]:  # fmt: skip
     """Build noisy copies of the labels that the decoder learns to restore (positives) or to reject (negatives).
 
     An image has `groups` groups of queries, each with `width` positives followed by `width` negatives. `width` is the
@@ -28,13 +28,14 @@ def get_cdn_group(
         box_noise_scale: 1 moves corners by up to half of the sides (positives), by half to all of them (negatives).
 
     Returns:
-        None if there are no boxes or denoising is off. Else content (B, D, C), boxes as logits (B, D, 4), the attention
-        mask (D + num_queries, D + num_queries) with True = may not attend, and a dict with `dn_pos_idx` (query indices
-        of the positives of each image), `dn_gt_idx` (their boxes, indices into all N), `dn_num_group`, `dn_num_split`.
+        Four times None if there are no boxes, or denoising is off. Else content (B, D, C), boxes as logits (B, D, 4),
+        the attention mask (D + num_queries, D + num_queries) with True = may not attend, and a dict with `dn_pos_idx`
+        (query indices of the positives of each image), `dn_gt_idx` (their boxes, indices into all N), `dn_num_group`,
+        `dn_num_split`.
     """
-    counts = targets["gt_groups"]
+    counts = targets["gt_groups"] if targets is not None and training else []
     if num_dn <= 0 or max(counts, default=0) == 0:
-        return None
+        return None, None, None, None
     device = targets["bboxes"].device
     kept = [min(count, num_dn) for count in counts]  # boxes of each image, M in all
     width = max(kept)

@@ -91,7 +91,7 @@ class RTDETRDecoder(nn.Module):
         super().__init__()
         require_whole("RTDETRDecoder", nc=nc, hd=hd, nq=nq, ndp=ndp, nh=nh, ndl=ndl, d_ffn=d_ffn)
         require_multiple(f"RTDETRDecoder of nc={nc}, nh={nh} heads", nh, hd=hd)
-        self.nc, self.hidden_dim, self.nl, self.num_decoder_layers = nc, hd, len(ch), ndl  # published names
+        self.nc, self.hidden_dim, self.nl, self.nhead, self.num_decoder_layers = nc, hd, len(ch), nh, ndl
         self.num_queries, self.num_denoising = nq, nq // 3 if nd is None else nd
         self.label_noise_ratio, self.box_noise_scale = label_noise_ratio, box_noise_scale
         self.learnt_init_query = learnt_init_query
@@ -156,16 +156,18 @@ class RTDETRDecoder(nn.Module):
             Exporting (`export = True`): y alone.
         """
         # project the maps to hd channels; their positions are the decoder's memory
-        memory, shapes = self._project(x)  # (B, S, hd), S = sum of h * w
+        memory, shapes = self._get_encoder_input(x)  # (B, S, hd), S = sum of h * w
 
         with without_autocast(x[0].device):  # feed-forward networks and boxes overflow in float16
-            # top-k positions as queries
-            embed, reference, enc_bboxes, enc_scores = self._select_queries(memory, shapes)
-
-            # denoising queries before them
-            attn_mask = dn_meta = None
+            # denoising queries
+            dn_embed = dn_bbox = attn_mask = dn_meta = None
             if self.training and batch is not None:
-                embed, reference, attn_mask, dn_meta = self._add_denoising(embed, reference, batch)
+                queries, noise = min(self.num_queries, memory.shape[1]), (self.label_noise_ratio, self.box_noise_scale)
+                group = (self.nc, queries, self.denoising_class_embed.weight, self.num_denoising, *noise)
+                dn_embed, dn_bbox, attn_mask, dn_meta = get_cdn_group(batch, *group)
+
+            # top-k positions as queries, after them
+            embed, reference, enc_bboxes, enc_scores = self._get_decoder_input(memory, shapes, dn_embed, dn_bbox)
 
             # decoder
             heads = (self.dec_bbox_head, self.dec_score_head, self.query_pos_head)
@@ -180,16 +182,30 @@ class RTDETRDecoder(nn.Module):
             y = torch.cat((dec_bboxes[-1], dec_scores[-1].sigmoid()), -1)  # (B, queries, 4 + nc)
             return y if self.export else (y, (dec_bboxes, dec_scores, enc_bboxes, enc_scores, dn_meta))
 
-    def _project(self, x: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
+    def _get_encoder_input(self, x: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
         """Project the maps and concatenate their positions: (B, S, hd), and (h, w) of each map."""
         maps = [project(level) for project, level in zip(self.input_proj, x, strict=True)]
         shapes = [(level.shape[2], level.shape[3]) for level in maps]  # one by one, which a tracer follows
         memory = torch.cat([level.flatten(2) for level in maps], 2).transpose(1, 2)
         return memory.to(self.enc_score_head.weight.dtype), shapes
 
+    def _get_decoder_input(
+        self,
+        feats: Tensor,
+        shapes: list[tuple[int, int]],
+        dn_embed: Tensor | None = None,
+        dn_bbox: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Select queries and put the denoising queries before them; return what `_initial_queries` returns."""
+        embed, reference, enc_bboxes, enc_scores = self._select_queries(feats, shapes)
+        if dn_embed is not None and dn_bbox is not None:
+            embed = torch.cat((dn_embed.to(embed.dtype), embed), 1)  # (B, D + nq, hd)
+            reference = torch.cat((dn_bbox.to(reference.dtype), reference), 1)  # (B, D + nq, 4)
+        return embed, reference, enc_bboxes, enc_scores
+
     def _select_queries(self, memory: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Select the positions with the highest class score; return what `_initial_queries` returns."""
-        anchors, valid = self._anchors(shapes, memory)
+        anchors, valid = self._generate_anchors(shapes, dtype=memory.dtype, device=memory.device)
         features = self.enc_output(valid * memory)  # (B, S, hd)
         scores = self.enc_score_head(features)  # (B, S, nc)
 
@@ -209,30 +225,20 @@ class RTDETRDecoder(nn.Module):
         return features, reference, enc_bboxes, scores
 
     @staticmethod
-    def _anchors(
-        shapes: list[tuple[int, int]], like: Tensor, size: float = 0.05, margin: float = 0.01
+    def _generate_anchors(
+        shapes: list[tuple[int, int]],
+        grid_size: float = 0.05,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        eps: float = 0.01,
     ) -> tuple[Tensor, Tensor]:
-        """Return a box of side size * 2^level at each position, as logits (1, S, 4), and which are valid (1, S, 1).
+        """Return a box of side grid_size * 2^level at each position, logits (1, S, 4), and which are valid (1, S, 1).
 
-        Anchors within `margin` of the border are not valid; their logits are infinite.
+        Anchors within `eps` of the border are not valid; their logits are infinite.
         """
-        centers = grid(shapes, like.device)
-        sides = [centers.new_full((h * w, 2), size * 2.0**level) for level, (h, w) in enumerate(shapes)]
+        centers = grid(shapes, torch.device(device))
+        sides = [centers.new_full((h * w, 2), grid_size * 2.0**level) for level, (h, w) in enumerate(shapes)]
         anchors = torch.cat((centers, torch.cat(sides)), 1)[None]
-        valid = ((anchors > margin) & (anchors < 1 - margin)).all(-1, keepdim=True)
+        valid = ((anchors > eps) & (anchors < 1 - eps)).all(-1, keepdim=True)
         logits = torch.log(anchors / (1 - anchors)).masked_fill(~valid, float("inf"))
-        return logits.to(like.dtype), valid
-
-    def _add_denoising(
-        self, embed: Tensor, reference: Tensor, batch: dict[str, Any]
-    ) -> tuple[Tensor, Tensor, Tensor | None, dict[str, Any] | None]:
-        """Put denoising queries before the others; return both with the attention mask and `dn_meta`."""
-        noise = {"cls_noise_ratio": self.label_noise_ratio, "box_noise_scale": self.box_noise_scale}
-        class_embed = self.denoising_class_embed.weight
-        group = get_cdn_group(batch, self.nc, embed.shape[1], class_embed, num_dn=self.num_denoising, **noise)
-        if group is None:
-            return embed, reference, None, None
-        dn_embed, dn_reference, attn_mask, dn_meta = group
-        embed = torch.cat((dn_embed.to(embed.dtype), embed), 1)  # (B, D + nq, hd)
-        reference = torch.cat((dn_reference.to(reference.dtype), reference), 1)  # (B, D + nq, 4)
-        return embed, reference, attn_mask, dn_meta
+        return logits.to(dtype), valid

@@ -6,7 +6,6 @@ Attention Is All You Need, https://arxiv.org/abs/1706.03762; RT-DETR, https://ar
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
@@ -23,17 +22,19 @@ from ultralytics.utils.errors import ModelConfigError
 
 
 class MLP(nn.Module):
-    """`num_layers` linear layers with ReLU between them."""
+    """`num_layers` linear layers with an activation between them, and with `sigmoid` at the end."""
 
-    def __init__(self, input_dim, hidden_dim, output_dim, num_layers):
+    def __init__(self, input_dim, hidden_dim, output_dim, num_layers, act=nn.ReLU, sigmoid=False):
         super().__init__()
+        self.num_layers, self.act, self.sigmoid = num_layers, activation(act), sigmoid
         dims = [input_dim, *[hidden_dim] * (num_layers - 1), output_dim]
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(dims))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
-        return self.layers[-1](x)
+            x = self.act(layer(x))
+        x = self.layers[-1](x)
+        return x.sigmoid() if self.sigmoid else x
 
 
 class TransformerEncoderLayer(nn.Module):
