@@ -75,7 +75,7 @@ class Model(CallbacksMixin):
     family: Family
     head_class: type[nn.Module]  # the last layer of its networks
     layouts: tuple[str, ...]  # of its exported models
-    network_class: type[DetectionModel]
+    network_class: type[DetectionModel] = DetectionModel
     trainer_class: type[BaseTrainer]
     validator_class: type[BaseValidator]
     predictor_class: type[BasePredictor]

@@ -188,6 +188,7 @@ def measure_file(
     box = model_class(file, verbose=False, **settings["open"]).val(
         data=settings["data"], split=settings["split"], imgsz=imgsz, batch=max(batch, 8), device=settings["device"],
         workers=0, plots=False, verbose=False, project=str(folder), name="val", exist_ok=True,
+        rect=False,  # as exported files run images of one size
     ).box  # fmt: skip
     speed = [float(np.median(times)), float(np.percentile(times, 95)), 1000 * batch / float(times.mean())]
     return [float(box.map50), float(box.map), *speed, size_of(Path(file)) / 1e6, memory, ""]

@@ -8,6 +8,7 @@ from tests.small_detector import YOLO_CONTENT, write_weights
 from ultralytics import RTDETR, YOLO
 from ultralytics.data.synthetic import draw_image, generate_shapes
 from ultralytics.engine.exporter import BOUNDS, Difference, compare
+from ultralytics.models import Model
 from ultralytics.nn.formats.graph_nms import Suppression
 from ultralytics.nn.head_protocol import ANCHORS, END2END
 from ultralytics.utils.errors import OptionError
@@ -35,7 +36,7 @@ def test_predictions_of_an_export_are_those_of_the_weights(kind, end2end, weight
     pytest.importorskip(PACKAGES.get(kind, "torch"))
     file = YOLO(weights[end2end]).export(format=kind, imgsz=[64, 96], batch=2)
     model = RTDETR(file)
-    assert type(model) is YOLO and model.model.layout == (END2END if end2end else ANCHORS)
+    assert type(model) is type(Model(file)) is YOLO and model.model.layout == (END2END if end2end else ANCHORS)
     expected = boxes(weights[end2end])
     assert len(expected) > 3
     torch.testing.assert_close(boxes(file), expected, atol=1e-2, rtol=0)

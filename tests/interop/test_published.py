@@ -1,0 +1,100 @@
+"""Files that the published package writes: weights, exports and what it detects with them.
+
+Slow, and skipped without the package in a folder of its own: PUBLISHED_ULTRALYTICS is its site-packages.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ultralytics import RTDETR, YOLO
+from ultralytics.nn.head_protocol import ANCHORS, END2END
+from ultralytics.utils import ASSETS
+from ultralytics.utils.errors import ModelConfigError
+
+SITE = Path(os.environ.get("PUBLISHED_ULTRALYTICS", "/work/pubenv/lib/python3.11/site-packages"))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (SITE / "ultralytics").is_dir(), reason=f"nothing in {SITE}")]
+NAMES = ("yolov3-tiny", "yolov5n", "yolov6n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n")
+EXPORTS = {"raw": {}, "nms": {"nms": True}, "dynamic": {"dynamic": True, "simplify": False}}
+WRITE = """
+import json, os, sys
+import numpy as np, torch
+from ultralytics import YOLO
+names, exports, picture = json.loads(sys.argv[1])
+x = torch.from_numpy(np.random.default_rng(3).random((2, 3, 96, 128), dtype=np.float32))
+for name in names:
+    torch.manual_seed(0)
+    model = YOLO(f"{name}.yaml")
+    network, head = model.model, model.model.model[-1]
+    with torch.no_grad():
+        for value in network.state_dict().values():
+            if value.is_floating_point():
+                value.add_(torch.randn_like(value) * 0.02).copy_(value.half())
+        for part in ("cv3", "one2one_cv3"):
+            for branch in getattr(head, part, []):
+                branch[-1].bias.fill_(-1.0)
+    network.names = {i: f"class {i}" for i in range(80)}
+    model.save(f"my{name[4:]}.pt")
+    with torch.no_grad():
+        y = YOLO(f"my{name[4:]}.pt").model.float().eval()(x)[0]
+    files = {"": f"my{name[4:]}.pt"}
+    if name in ("yolov8n", "yolo26n"):
+        for kind, options in exports.items():
+            files[kind] = f"{name}-{kind}.onnx"
+            os.rename(YOLO(f"my{name[4:]}.pt").export(format="onnx", imgsz=128, **options), files[kind])
+    found = {
+        file: YOLO(file, task="detect").predict(picture, imgsz=128, conf=0.2, verbose=False)[0].boxes.data.tolist()
+        for file in files.values()
+    }
+    np.savez(f"{name}.npz", y=y.numpy(), keys=np.array(list(network.state_dict())), found=json.dumps(found))
+YOLO("yolov8n-seg.yaml").save("my-segment.pt")
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Run the published package in a process of its own."""
+    folder = tmp_path_factory.mktemp("published")
+    environment = {**os.environ, "PYTHONPATH": str(SITE), "YOLO_CONFIG_DIR": str(folder), "YOLO_AUTOINSTALL": "false"}
+    given = json.dumps([NAMES, EXPORTS, str(ASSETS / "astronaut.jpg")])
+    run = subprocess.run(
+        [sys.executable, "-c", WRITE, given], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outputs_and_detections_of_weights_and_exports(name, folder):
+    record = np.load(folder / f"{name}.npz")
+    model = RTDETR(folder / f"my{name[4:]}.pt", verbose=False)
+    assert type(model) is YOLO and model.names[79] == "class 79"
+    network = model.model
+    assert list(network.state_dict()) == record["keys"].tolist()
+    branch = {"end2end": False} if network.end2end else {}  # the default of 8.4
+    if branch:
+        network.end2end = False
+    x = torch.from_numpy(np.random.default_rng(3).random((2, 3, 96, 128), dtype=np.float32))
+    with torch.no_grad():
+        torch.testing.assert_close(network(x)[0], torch.from_numpy(record["y"]), atol=1e-3, rtol=1e-4)
+    for file, rows in json.loads(str(record["found"])).items():
+        detector = YOLO(folder / file, verbose=False)
+        options = {"imgsz": 128, "conf": 0.2, "verbose": False, **({} if detector.is_exported else branch)}
+        found = detector.predict(ASSETS / "astronaut.jpg", **options)[0].boxes.data
+        assert len(rows) > 3, file
+        assert detector.is_exported != file.endswith(".pt")
+        if detector.is_exported:
+            assert detector.model.layout == (END2END if "nms" in file else ANCHORS)
+        order = np.lexsort(np.round(np.array(rows), 2).T), np.lexsort(np.round(found.numpy(), 2).T)
+        assert np.abs(np.array(rows)[order[0]] - found.numpy()[order[1]]).max() < 0.05, file
+
+
+def test_weights_of_another_task_are_refused_by_its_name(folder):
+    with pytest.raises(ModelConfigError, match="Segment is a head of the task 'segment'"):
+        YOLO(folder / "my-segment.pt").model  # noqa: B018
