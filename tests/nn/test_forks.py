@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ultralytics import RTDETR
+from ultralytics.cfg.model_yaml import model_keys
 from ultralytics.models import Model
 from ultralytics.nn.parser import build_module
 from ultralytics.nn.registry import module_folders
@@ -68,6 +69,8 @@ ONE_INPUT = [  # module, row, repeats, arguments of the constructor, shape of th
     ("VersionFlag", [], 1, "dim=64", (64, 16, 16)),
     ("WindowMix", [8], 1, "dim=64, heads=8", (64, 16, 16)),
     ("DSConv", [32, 5], 1, "c1=64, c2=32, k=5", (32, 16, 16)),
+    ("LoadedParts", [], 1, "dim=64", (64, 16, 16)),
+    ("OnlyBelow", [32], 1, "c1=64, c2=32", (32, 16, 16)),
     ("nn.Upsample", [None, 2, "nearest"], 1, "size=None, scale_factor=2, mode=nearest", (64, 32, 32)),
     ("torch.nn.AvgPool2d", [2, 2], 1, "kernel_size=2, stride=2", (64, 8, 8)),
     ("torchvision.ops.SqueezeExcitation", [64, 16], 1, "input_channels=64, squeeze_channels=16", (64, 16, 16)),
@@ -95,6 +98,8 @@ OPERATORS = [  # rows whose forward needs what this machine does not have
     ("ScanDown", [128], (128, 8, 8)),
     ("ScanDown", [128, 1], (128, 16, 16)),
     ("TritonMix", [32], (32, 16, 16)),
+    ("CompiledUp", [], (64, 16, 16)),
+    ("ScanByName", [], (64, 16, 16)),
     ("DeviceMix", [], (64, 16, 16)),
     ("NeedsDCN", [32, 3, 2], (32, 8, 8)),
 ]
@@ -251,6 +256,17 @@ def test_a_key_may_stand_for_an_argument_and_channels():
     )
     assert network.model[4].arguments == "inc_list=[32, 32], fusion=bifpn"
     assert "as the fork's parse_model" in network.model[4].assumed
+
+
+def test_published_weights_keep_the_keys_that_rows_use():
+    keys = {"fusion_mode": "bifpn", "head_channel": 32, "pretrained_mapping": {"a": "b"}, "modules": [FORK]}
+    rows = [[-1, 1, "C2f_Edge", ["head_channel"]], [[2, 3], 1, "Fusion", ["fusion_mode"]]]
+    network = model(*rows, **{k: v for k, v in keys.items() if k != "modules"})
+    recorded = model_keys(network.yaml | keys)
+    assert {"pretrained_mapping", "modules"}.isdisjoint(recorded)
+    again = RTDETRDetectionModel(recorded, overrides={"modules": [FORK]})
+    assert again.model[4].arguments == "inc_list=[32, 32], fusion=bifpn"
+    again.load_state_dict(network.state_dict())
 
 
 def test_an_activation_as_a_class_is_none_for_conv_as_in_the_published_package():

@@ -147,6 +147,16 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
     )  # fmt: skip
 
 
+def model_keys(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a model file that other weights recorded and that build it, without its module folders.
+
+    These are the known keys, and those that rows use as a module or an argument.
+    """
+    cells = repr([data.get(section) for section in SECTIONS])
+    known = {*KEYS, *SECTIONS, *SETTINGS, "yaml_file"} - {"modules"}  # `modules`: code on the machine of training
+    return {key: value for key, value in data.items() if key in known or (key != "modules" and repr(key) in cells)}
+
+
 def _names(data: Mapping[str, Any], name: str) -> dict[int, str] | None:
     """Return the class names by index; None if the file has none."""
     names = data.get("names")

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from ultralytics.cfg.family import Family, default_values, of_family
-from ultralytics.cfg.model_yaml import KEYS, SECTIONS, SETTINGS
+from ultralytics.cfg.model_yaml import model_keys
 from ultralytics.cfg.options import Options, check_options, get_cfg
 from ultralytics.engine.trust import build_recorded, recorded_data
 from ultralytics.nn.autobackend import AutoBackend
@@ -39,7 +39,6 @@ from ultralytics.utils.torch_utils import check_weights, describe_device
 
 FORMAT_VERSION = 1
 TENSORS = ("model", "ema", "optimizer", "scheduler", "scaler")  # the keys that take memory
-MODEL_KEYS = {*KEYS, *SECTIONS, *SETTINGS, "yaml_file"} - {"modules"}  # `modules`: code on the machine of training
 
 # Options that may change on resume: the length of the run, where it runs, what it logs, `batch` if memory ran out
 MAY_CHANGE = (
@@ -136,7 +135,7 @@ def load_model_weights(path: str | Path) -> dict:
         weights = read_weights(path)
     except PickledClassesError:
         weights = read_weights(path)
-    architecture = {key: value for key, value in (weights.model_yaml or {}).items() if key in MODEL_KEYS}
+    architecture = model_keys(weights.model_yaml or {})
     nc = architecture.get("nc")
     if not isinstance(nc, int):
         raise WeightsError(

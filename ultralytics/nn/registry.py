@@ -149,7 +149,7 @@ def resolve_module(name: str, folders: Sequence[Path] | None = None) -> Register
     if registered is not None and not registered.overridable:
         found = (_replacement(registered, import_folder(path)) for path in folders if not is_core(path))
     else:
-        found = (_definition(name, folder) for folder in imported)
+        found = (_definition(name, folder, below) for below in (False, True) for folder in imported)
     if module := next(filter(None, found), registered):
         return module
     searched = (
@@ -175,6 +175,24 @@ class Folder:
     definitions: dict[str, list[RegisteredModule]] = field(default_factory=dict)  # by name, one for each file
     failures: dict[Path, str] = field(default_factory=dict)  # files that could not be imported, with the reason
     gathered: set[Path] = field(default_factory=set)  # files from which `__init__.py` imports
+    below: dict[str, list[Path]] | None = None  # files in folders of the folder, by the names they define
+
+    def import_below(self, name: str) -> None:
+        """Import the files in folders of the folder that define a name. The others there are not run."""
+        if self.below is None:
+            root, self.below = Path(self.package.__path__[0]), {}
+            for file in list_files(root, (".py",)):
+                parts = file.relative_to(root).with_suffix("").parts
+                if len(parts) > 1 and all(map(str.isidentifier, parts)) and file.stem != "setup":
+                    for defined in names_in_text(file):
+                        self.below.setdefault(defined, []).append(file)
+        if name in self.below and name not in self.definitions:
+            with IMPORTING:
+                REGISTRY.local = self.registered
+                try:
+                    _add_definitions(self, _import_all(self, self.below.pop(name)))
+                finally:
+                    REGISTRY.local = None
 
 
 def module_folders(extra: Sequence[str | Path] = ()) -> tuple[Path, ...]:
@@ -235,12 +253,14 @@ def why_missing(name: str, folders: Sequence[Path]) -> str:
     return ""
 
 
-def _definition(name: str, folder: Folder) -> RegisteredModule | None:
-    """Return the class or function of a folder by its name or `file.name`.
+def _definition(name: str, folder: Folder, below: bool = False) -> RegisteredModule | None:
+    """Return the class or function of a folder by its name or `file.name`; with `below` also of the folders in it.
 
     Raise ModelConfigError if several files define it, and neither `__init__.py` nor `__all__` decides.
     """
     stem, _, bare = name.rpartition(".")
+    if below:
+        folder.import_below(bare)
     found = [d for d in folder.definitions.get(bare, ()) if stem in ("", Path(d.origin).stem)]
     found = [d for d in found if not d.overridable] or found
     imported = [d for d in found if d.build is getattr(folder.package, bare, None)]  # by `__init__.py`
@@ -283,6 +303,10 @@ def _import_files(folder: Folder, path: Path) -> None:
     if (path / "__init__.py").is_file():
         _bind_package_names(folder, path, modules)
         modules |= _import_all(folder, [*folder.failures])  # they may import what `__init__.py` provides
+    _add_definitions(folder, modules)
+
+
+def _add_definitions(folder: Folder, modules: dict[Path, ModuleType]) -> None:
     registered = {module.build: module for module in (*REGISTRY.values(), *folder.registered.values())}
     for file, module in sorted(modules.items()):
         for name, value in vars(module).items():
@@ -299,7 +323,9 @@ def _import_all(folder: Folder, files: Sequence[Path]) -> dict[Path, ModuleType]
         try:
             with redirect_stdout(io.StringIO()), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                modules[file] = importlib.import_module(f"{folder.package.__name__}.{file.stem}")
+                inner = file.relative_to(folder.package.__path__[0]).with_suffix("").parts
+                inner = inner[:-1] if inner[-1] == "__init__" else inner
+                modules[file] = importlib.import_module(".".join([folder.package.__name__, *inner]))
             folder.failures.pop(file, None)
         except ModelConfigError:
             raise  # two modules of one name: the message names the files

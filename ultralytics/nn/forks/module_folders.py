@@ -12,9 +12,9 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +23,7 @@ from typing import Any
 from ultralytics.nn.forks.placeholders import Placeholder, importing, is_importing, package_remedy
 from ultralytics.utils import PACKAGE_ROOT
 from ultralytics.utils.errors import MissingPackageError, ModelConfigError
-from ultralytics.utils.files import list_files
+from ultralytics.utils.files import first_line, list_files
 
 ADDMODULES = PACKAGE_ROOT / "nn" / "Addmodules"
 PARENT = __name__.rsplit(".", 2)[0]  # package below which module folders are imported
@@ -41,7 +41,7 @@ def expand_fork(path: Path) -> list[Path]:
     if root is None or root == PACKAGE_ROOT / "nn":
         return [path]
     below = sorted(folder for folder in [*root.iterdir(), *(root / CORE).glob("*")] if folder.is_dir())
-    folders = [folder for folder in below if folder.name != CORE and list_files(folder, (".py",), recursive=False)]
+    folders = [folder for folder in below if folder.name != CORE and list_files(folder, (".py",))]
     return [*folders, root / CORE] if (root / CORE).is_dir() else folders
 
 
@@ -122,10 +122,9 @@ class _Builtins(dict):
         line = sys._getframe(1).f_lineno
         where, falls_back = f"{self.file.name}, line {line}", line in _guarded_lines(self.file)
         names = tuple(names or ())
-        target = _target(name, scope["__package__"], level, self.package)
+        target = _target(name, (scope or {}).get("__package__") or "", level, self.package)
         try:
-            module = _find(target, names, self.package)
-            reason = None
+            module, reason = self._adapted(_find(target, names, self.package)), None
         except ModelConfigError:
             raise  # two modules of one name: the message names the files
         except (Exception, SystemExit) as error:  # a file of the fork may fail in any way
@@ -141,7 +140,7 @@ class _Builtins(dict):
             return _union(fork, module) if fork else module
         view = ModuleType(module.__name__)
         for wanted in names:
-            value = getattr(module, wanted, view)
+            value = self._adapted(getattr(module, wanted, view))
             if value is view and (value := _from_fork(target, wanted, self.package)) is None:
                 if falls_back:
                     return module  # Python raises ImportError, for which the file has its own fallback
@@ -150,6 +149,39 @@ class _Builtins(dict):
                 value = self._placeholder(wanted, why, late=module if is_partial else None)
             setattr(view, wanted, value)
         return view
+
+    def _adapted(self, value: Any) -> Any:
+        """Return `importlib` with the import of this file, and torch's compilation of extensions, which may fail."""
+        if value is not importlib and getattr(value, "__name__", "") != "torch.utils.cpp_extension":
+            return value
+        view = ModuleType(value.__name__)
+        vars(view).update({name: item for name, item in vars(value).items() if not name.startswith("__")})
+        if value is importlib:
+            view.import_module = self._import_by_name
+        else:
+            for name in ("load", "load_inline"):
+                setattr(view, name, partial(self._compile, getattr(value, name)))
+        return view
+
+    def _import_by_name(self, name: str, package: str | None = None) -> Any:
+        level, line = len(name) - len(name.lstrip(".")), sys._getframe(1).f_lineno
+        target = _target(name[level:], package or "", level, self.package)
+        try:
+            return _find(target, ("__name__",), self.package)
+        except (Exception, SystemExit) as error:  # a file of the fork may fail in any way
+            if isinstance(error, ModelConfigError) or line in _guarded_lines(self.file):
+                raise
+            return self._placeholder(target, f"{self.file.name}, line {line}: {_reason(error, target)}")
+
+    def _compile(self, build: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return build(*args, **kwargs)
+        except Exception as error:  # a compiler, CUDA or the source is missing
+            name = str((*args, kwargs.get("name", ""))[0])
+            line = sys._getframe(1).f_lineno
+            return self._placeholder(
+                name, f"{self.file.name}, line {line}: the compiled operator {name!r} failed: {first_line(error)}"
+            )
 
 
 def _folder_of(name: str) -> ModuleType | None:

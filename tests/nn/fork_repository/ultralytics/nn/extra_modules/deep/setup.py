@@ -1,0 +1,1 @@
+raise SystemExit("installs an operator")
