@@ -79,16 +79,25 @@ def in_turns(sides: dict[str, Callable[[], float]], repeats: int, warmup: int = 
     return {name: [times[name] for times in rounds[warmup:]] for name in sides}
 
 
-def timed(run: Callable[[], Any], pause: float = 0.02) -> Callable[[], float]:
-    """A side for `in_turns`, in this process. It first waits until threads of the side before have stopped spinning."""
+def timed(run: Callable[[], Any], pause: float = 0.02, cpu: bool = False) -> Callable[[], float]:
+    """A side for `in_turns`, in this process; `cpu` counts the time of the process only, on a machine in use.
+
+    It first waits until threads of the side before have stopped spinning.
+    """
+    clock = time.process_time if cpu else time.perf_counter
 
     def side() -> float:
         time.sleep(pause)
-        start = time.perf_counter()
+        start = clock()
         run()
-        return time.perf_counter() - start
+        return clock() - start
 
     return side
+
+
+def against_peers(what: str, times: Times) -> dict[str, Times]:
+    """Two rows of sides ours, plain and peers: ours against all, and our plain network against the peers."""
+    return {what: times, f"{what}, accelerate=False": {n: t for n, t in times.items() if n != "ours"}}
 
 
 def markdown(

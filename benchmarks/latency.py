@@ -2,6 +2,7 @@
 
     python benchmarks/latency.py --peer 8.1.47=FOLDER 8.4=FOLDER
     python benchmarks/latency.py --rows plain exports --repeats 20
+    python benchmarks/latency.py --rows peers --models yolov8n.yaml yolo26n.yaml --peer 8.4.190=FOLDER --threads 1 --cpu
 
 A peer is a folder for PYTHONPATH with another `ultralytics`. All sides take turns; printed are minimum and median, and
 the minima as multiples of the floor: operations of our network / the peak of the machine, measured in this run.
@@ -17,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from interleave import Times, Worker, in_turns, markdown, peers, serve, timed
+from interleave import Times, Worker, against_peers, in_turns, markdown, peers, serve, timed
 
 PLAIN = (("m0", 640, 1), ("m5", 640, 1), ("m0", 320, 8))  # size, image side, batch
 EXPORTS = (("openvino", False), ("onnx", False), ("openvino", True), ("onnx", True))  # format, int8
@@ -28,7 +29,7 @@ Row = tuple[Times, float]  # seconds of the sides, and 1e9 operations of our acc
 def main() -> None:
     args = parse_arguments()
     if args.serve:
-        serve(lambda: prepare_side(args) if ":" in args.serve else prepare_detector(args.serve, args))
+        serve(lambda: prepare_side(args) if "@" not in args.serve else prepare_detector(args.serve, args))
         return
     import torch
     from machine import product_peak
@@ -52,7 +53,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["rtdetr-l.yaml"], help="that the peers have too")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--serve", metavar="MODEL, SIDE:SIZE:IMGSZ:BATCH or file:FILE", help=argparse.SUPPRESS)
+    parser.add_argument("--cpu", action="store_true", help="peers: CPU time of each process, on a machine in use")
+    parser.add_argument("--serve", metavar="MODEL@SIDE, SIDE:SIZE:IMGSZ:BATCH or file:FILE", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -90,7 +92,7 @@ def plain_rows(args: argparse.Namespace) -> dict[str, Row]:
 
 
 def worker(side: str, args: argparse.Namespace, folder: str | None = None) -> Worker:
-    return Worker(__file__, ["--serve", side, "--threads", str(args.threads)], folder)
+    return Worker(__file__, ["--serve", side, "--threads", str(args.threads), *["--cpu"][: args.cpu]], folder)
 
 
 def prepare_side(args: argparse.Namespace) -> Callable[[Any], float]:
@@ -137,15 +139,16 @@ def tell(what: str, times: Times) -> None:
 
 
 def peer_rows(args: argparse.Namespace) -> dict[str, Row]:
-    """Each package in a process of its own, its network fused or accelerated."""
+    """Each package in a process of its own, its network fused; ours also accelerated."""
     rows = {}
     for model in args.models if args.peer else ():
-        workers = {name: worker(model, args, folder) for name, folder in {"ours": None, **peers(args.peer)}.items()}
+        sides = {"ours": None, "plain": None, **peers(args.peer)}
+        workers = {name: worker(f"{model}@{name}", args, folder) for name, folder in sides.items()}
         versions = {name: each("version") for name, each in workers.items()}
         what = f"{Path(model).stem} 640, batch 1"
         print(f"{what}: {versions}", flush=True)
         times = in_turns({name: partial(each, "seconds") for name, each in workers.items()}, args.repeats, warmup=3)
-        rows[what] = times, workers["ours"]("operations")
+        rows |= {row: (t, workers["ours"]("operations")) for row, t in against_peers(what, times).items()}
         tell(what, times)
         for each in workers.values():
             each.close()
@@ -158,24 +161,26 @@ def prepare_detector(model: str, args: argparse.Namespace) -> Callable[[str], An
     from machine import operations
 
     import ultralytics
-    from ultralytics.nn.tasks import RTDETRDetectionModel
+    from ultralytics.nn import tasks
     from ultralytics.utils.torch_utils import select_device
 
     torch.set_num_threads(args.threads)
     torch.set_grad_enabled(False)
     select_device("cpu")  # each package sets up the process as it does
     torch.manual_seed(0)
-    network = RTDETRDetectionModel(model, verbose=False).eval()
-    try:
+    model, side = model.split("@")
+    family = tasks.DetectionModel if model.startswith("yolo") else tasks.RTDETRDetectionModel
+    network = family(model, verbose=False).eval()
+    if side == "ours":
         from ultralytics.nn.accelerate import for_inference
-    except ImportError:  # another package
-        network.fuse()
-    else:
+
         network = for_inference(network)
+    else:
+        network.fuse()
     x = images(1, 640)
     answers = {
         "version": lambda: ultralytics.__version__,
-        "seconds": timed(partial(network, x)),
+        "seconds": timed(partial(network, x), cpu=args.cpu),
         "operations": lambda: operations(network, x),
     }
     return lambda request: answers[request]()

@@ -1,10 +1,12 @@
 """A training step side by side: our network, optimiser and average against the plain network with the usual loops.
 
     python benchmarks/training.py --repeats 15
+    python benchmarks/training.py --models yolov8n.yaml yolo26n.yaml --peer 8.4.190=FOLDER --cases 2x320 --cpu
 
 A step is forward, loss, backward, clipping of the gradient, AdamW and the moving average of the weights. The loss is
 ours on both sides. Then the peak memory of predicting from weights, and of training. Each side is a process of its own,
-ours set up as our trainer does.
+ours set up as our trainer does. With `--models` instead: model files, with SGD and each package's own loss and average,
+against our network without `for_training` and against other packages.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from interleave import Worker, in_turns, markdown, serve, timed
+from interleave import Times, Worker, against_peers, in_turns, markdown, peers, serve, timed
 
 MEMORY = (("predict", 1, 640), ("train", 2, 640))
 PROCESSES = 7  # of each side, whose memory is measured
@@ -31,7 +33,10 @@ RATE, DECAY, CLIP = 1e-4, 1e-4, 0.1
 def main() -> None:
     args = parse_arguments()
     if args.serve:
-        serve(lambda: prepare(args))
+        serve(lambda: prepare_detector(args) if "@" in args.serve else prepare(args))
+        return
+    if args.models:
+        print(markdown(peer_rows(args)))
         return
     # First: a process takes over the peak of the one that starts it, which has imported nothing yet.
     with tempfile.TemporaryDirectory() as args.weights:
@@ -53,7 +58,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--boxes", type=int, default=12, help="of each image")
-    parser.add_argument("--serve", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--models", nargs="+", default=[], help="YOLO model files that the peers have too")
+    parser.add_argument("--peer", nargs="+", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--cpu", action="store_true", help="models: CPU time of each process, on a machine in use")
+    parser.add_argument("--serve", metavar="SIDE or MODEL@SIDE", help=argparse.SUPPRESS)
     parser.add_argument("--weights", default="", help=argparse.SUPPRESS)  # folder of a file of weights for each side
     return parser.parse_args()
 
@@ -79,12 +87,55 @@ def peaks(what: str, batch: int, side: int, args: argparse.Namespace) -> list[fl
     return [statistics.median(values) for values in found.values()]
 
 
+def peer_rows(args: argparse.Namespace) -> dict[str, Times]:
+    """Each package in a process of its own; ours with and without `for_training`."""
+    rows, sides = {}, {"ours": None, "plain": None, **peers(args.peer)}
+    for model, case in ((model, case) for model in args.models for case in args.cases):
+        workers = {name: start(f"{model}@{name}", args, folder) for name, folder in sides.items()}
+        steps = {name: partial(worker, case) for name, worker in workers.items()}
+        rows |= against_peers(f"step {Path(model).stem}, {case}", in_turns(steps, args.repeats, warmup=3))
+        for worker in workers.values():
+            worker.close()
+    return rows
+
+
 # One side -------------------------------------------------------------------------------------------------------------
 
 
-def start(side: str, args: argparse.Namespace) -> Worker:
+def start(side: str, args: argparse.Namespace, folder: str | None = None) -> Worker:
     words = {"serve": side, "threads": args.threads, "boxes": args.boxes, "weights": args.weights}
-    return Worker(__file__, [f"--{name}={value}" for name, value in words.items()])
+    return Worker(__file__, [f"--{name}={value}" for name, value in words.items()] + ["--cpu"][: args.cpu], folder)
+
+
+def prepare_detector(args: argparse.Namespace) -> Callable[[str], float]:
+    """A worker with the package that PYTHONPATH finds first."""
+    import torch
+    import torch._dynamo
+
+    from ultralytics.cfg import get_cfg
+    from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.utils.torch_utils import ModelEMA
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    model, side = args.serve.split("@")
+    network = DetectionModel(model, verbose=False)
+    network.args = get_cfg()  # gains of the loss
+    if side in ("ours", "plain"):
+        optimizer, average = our_updates(network, "SGD", fast=side == "ours")
+    else:
+        groups = [[p for p in network.parameters() if (p.ndim > 1) is decays] for decays in (True, False)]
+        groups = [{"params": groups[0], "weight_decay": DECAY}, {"params": groups[1]}]
+        optimizer = torch.optim.SGD(groups, lr=RATE, momentum=0.9, nesterov=True)
+        average = partial(ModelEMA(network).update, network)
+    step, data = make_step(network, optimizer, average), {}
+
+    def run(case: str) -> float:
+        if case not in data:
+            data[case] = random_batch(*map(int, case.split("x")), args.boxes)
+        return timed(partial(step, data[case]), cpu=args.cpu)()
+
+    return run
 
 
 def prepare(args: argparse.Namespace) -> Callable[[tuple[str, int, int]], float]:
@@ -114,7 +165,7 @@ def prepare(args: argparse.Namespace) -> Callable[[tuple[str, int, int]], float]
             from plain import both
 
             network = dict(zip(SIDES, both("m0"), strict=True))[args.serve]
-            step = timed(partial(make_step(args.serve, network), random_batch(batch, side, args.boxes)))
+            step = timed(partial(plain_or_ours(args.serve, network), random_batch(batch, side, args.boxes)))
         return step()
 
     return run
@@ -144,7 +195,7 @@ def memory_of(what: str, batch: int, side: int, args: argparse.Namespace) -> flo
     ours, folder = args.serve == "ours", Path(args.weights)
     if what == "train":
         network = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml") if ours else PlainRTDETR("m0")
-        step, data = make_step(args.serve, network), random_batch(batch, side, args.boxes)
+        step, data = plain_or_ours(args.serve, network), random_batch(batch, side, args.boxes)
         for _ in range(3):
             step(data)
     else:
@@ -159,17 +210,20 @@ def memory_of(what: str, batch: int, side: int, args: argparse.Namespace) -> flo
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
-def make_step(side: str, network: Any) -> Callable[[dict[str, Any]], None]:
+def plain_or_ours(side: str, network: Any) -> Callable[[dict[str, Any]], None]:
+    return make_step(network, *(our_updates(network) if side == "ours" else plain_updates(network)))
+
+
+def make_step(network: Any, optimizer: Any, average: Callable[[], Any]) -> Callable[[dict[str, Any]], None]:
     """A function that trains the network on a batch once."""
     import torch
 
     network.train()
-    optimizer, average = our_updates(network) if side == "ours" else plain_updates(network)
     parameters = list(network.parameters())
 
     def step(data: dict[str, Any]) -> None:
         total, _ = network(data)
-        total.backward()
+        total.sum().backward()
         torch.nn.utils.clip_grad_norm_(parameters, CLIP)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -178,15 +232,16 @@ def make_step(side: str, network: Any) -> Callable[[dict[str, Any]], None]:
     return step
 
 
-def our_updates(network: Any) -> tuple[Any, Callable[[], Any]]:
-    """Accelerate the network; return optimizer and average as our trainer has them."""
+def our_updates(network: Any, name: str = "AdamW", fast: bool = True) -> tuple[Any, Callable[[], Any]]:
+    """Accelerate the network if `fast`; return optimizer and average as our trainer has them."""
     from ultralytics.engine.optim import build_optimizer, param_groups
     from ultralytics.nn.accelerate import for_training
     from ultralytics.utils.torch_utils import ModelEMA
 
-    for_training(network)
+    if fast:
+        for_training(network)
     groups = param_groups(network, lr=RATE, weight_decay=DECAY, backbone_lr_ratio=1.0)
-    return build_optimizer("AdamW", groups, momentum=0.9), ModelEMA(network).update
+    return build_optimizer(name, groups, momentum=0.9), ModelEMA(network).update
 
 
 def plain_updates(network: Any) -> tuple[Any, Callable[[], Any]]:
