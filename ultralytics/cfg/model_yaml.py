@@ -175,7 +175,7 @@ def _names(data: Mapping[str, Any], name: str) -> dict[int, str] | None:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
     """Return the content of a YAML file, the line of each row by section, and that of each other key."""
     try:
-        text = read_text(path, ModelConfigError)
+        text = read_text(path, ModelConfigError, guess=True)
         data = parse_yaml(text, path.name, ModelConfigError)
     except ModelConfigError as error:
         hint = next((hint for sign, hint in YAML_HINTS.items() if sign in str(error)), "")

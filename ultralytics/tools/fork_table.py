@@ -1,5 +1,6 @@
 """`yolo fork path/to/fork`: which model files of another code base build and run here, and what the others need."""
 
+import logging
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ CAUSES = (  # what a message has in common for all files with one remedy
     r"'\w+': ultralytics[\w.]* has no such name",
     r"there is no ultralytics[\w.]* here",
     r"no module '[\w.]+'",
+    r"is a head of the task '[\w ]+'",
     r"the output is what the constructor states, since .*",
     r"\w+Error: [^\[(;\d]*",
 )
@@ -90,6 +92,8 @@ def check_fork(root: str | Path, *, imgsz: int = 640) -> list[ForkModel]:
 
     Raises DataError if the folder has no model files: YAML files with the keys `backbone` and `head`.
     """
+    from ultralytics.nn.registry import import_folder, module_folders
+
     if not os.path.isdir(root):
         raise DataError(
             f"{root}: no such folder; expected the repository, or a folder with its modules and model files"
@@ -97,7 +101,16 @@ def check_fork(root: str | Path, *, imgsz: int = 640) -> list[ForkModel]:
     files = [file for file in list_files(root, (".yaml", ".yml")) if _is_model(file)]
     if not files:
         raise DataError(f"{root}: no model files; expected YAML files with the keys `backbone` and `head`")
-    return [_check(file, Path(root), imgsz) for file in progress(files, "model files", len(files))]
+    for folder in module_folders([root]):
+        import_folder(folder)  # what it lacks is logged once
+    models, disabled = [], logging.root.manager.disable
+    for file in progress(files, "model files", len(files)):
+        logging.disable(logging.WARNING)  # the scale that a file is built at, keys without an effect
+        try:
+            models.append(_check(file, Path(root), imgsz))
+        finally:
+            logging.disable(disabled)
+    return models
 
 
 def group_by_cause(models: list[ForkModel]) -> dict[str, list[Path]]:
@@ -118,7 +131,7 @@ def write_models(models: list[ForkModel], root: str | Path, folder: str) -> list
     for file in built:
         copy = target / file.relative_to(common)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if re.search(r"^modules:", text := read_text(file, ModelConfigError), re.MULTILINE):
+        if re.search(r"^modules:", text := read_text(file, ModelConfigError, guess=True), re.MULTILINE):
             shutil.copyfile(file, copy)
         else:
             write_text(copy, f"modules: {os.path.realpath(root)}\n{text}")
@@ -129,7 +142,7 @@ def write_models(models: list[ForkModel], root: str | Path, folder: str) -> list
 def _is_model(file: Path) -> bool:
     """Check for the two sections of a model file."""
     try:
-        text = read_text(file, ModelConfigError)
+        text = read_text(file, ModelConfigError, guess=True)
     except ModelConfigError:  # not a text
         return False
     return all(re.search(rf"^{section}:", text, re.MULTILINE) for section in ("backbone", "head"))
