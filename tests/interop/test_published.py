@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.golden import fill
 from ultralytics import RTDETR, YOLO
 from ultralytics.nn.head_protocol import ANCHORS, END2END
 from ultralytics.utils import ASSETS
@@ -21,24 +22,26 @@ from ultralytics.utils.errors import ModelConfigError
 SITE = Path(os.environ.get("PUBLISHED_ULTRALYTICS", "/work/pubenv/lib/python3.11/site-packages"))
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (SITE / "ultralytics").is_dir(), reason=f"nothing in {SITE}")]
 NAMES = ("yolov3-tiny", "yolov5n", "yolov6n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n")
-EXPORTS = {"raw": {}, "nms": {"nms": True}, "dynamic": {"dynamic": True, "simplify": False}}
+EXPORTS = {
+    "raw": {},
+    "nms": {"nms": True, "conf": 0.2, "max_det": 1000},
+    "dynamic": {"dynamic": True, "simplify": False},
+}
 WRITE = """
 import json, os, sys
 import numpy as np, torch
 from ultralytics import YOLO
-names, exports, picture = json.loads(sys.argv[1])
+names, exports, picture, tools = json.loads(sys.argv[1])
+sys.path.append(tools)
+from fill import fill
 x = torch.from_numpy(np.random.default_rng(3).random((2, 3, 96, 128), dtype=np.float32))
 for name in names:
-    torch.manual_seed(0)
     model = YOLO(f"{name}.yaml")
     network, head = model.model, model.model.model[-1]
-    with torch.no_grad():
-        for value in network.state_dict().values():
-            if value.is_floating_point():
-                value.add_(torch.randn_like(value) * 0.02).copy_(value.half())
-        for part in ("cv3", "one2one_cv3"):
-            for branch in getattr(head, part, []):
-                branch[-1].bias.fill_(-1.0)
+    fill(network, 1.5)
+    for part in ("cv3", "one2one_cv3"):
+        for branch in getattr(head, part, []):
+            branch[-1].bias.data -= 1.5
     network.names = {i: f"class {i}" for i in range(80)}
     model.save(f"my{name[4:]}.pt")
     with torch.no_grad():
@@ -49,7 +52,7 @@ for name in names:
             files[kind] = f"{name}-{kind}.onnx"
             os.rename(YOLO(f"my{name[4:]}.pt").export(format="onnx", imgsz=128, **options), files[kind])
     found = {
-        file: YOLO(file, task="detect").predict(picture, imgsz=128, conf=0.2, verbose=False)[0].boxes.data.tolist()
+        file: YOLO(file, task="detect").predict(picture, imgsz=128, conf=0.2, max_det=1000, verbose=False)[0].boxes.data.tolist()
         for file in files.values()
     }
     np.savez(f"{name}.npz", y=y.numpy(), keys=np.array(list(network.state_dict())), found=json.dumps(found))
@@ -62,7 +65,7 @@ def folder(tmp_path_factory):
     """Run the published package in a process of its own."""
     folder = tmp_path_factory.mktemp("published")
     environment = {**os.environ, "PYTHONPATH": str(SITE), "YOLO_CONFIG_DIR": str(folder), "YOLO_AUTOINSTALL": "false"}
-    given = json.dumps([NAMES, EXPORTS, str(ASSETS / "astronaut.jpg")])
+    given = json.dumps([NAMES, EXPORTS, str(ASSETS / "astronaut.jpg"), str(Path(fill.__file__).parent)])
     run = subprocess.run(
         [sys.executable, "-c", WRITE, given], cwd=folder, env=environment, capture_output=True, text=True
     )
@@ -85,7 +88,13 @@ def test_outputs_and_detections_of_weights_and_exports(name, folder):
         torch.testing.assert_close(network(x)[0], torch.from_numpy(record["y"]), atol=1e-3, rtol=1e-4)
     for file, rows in json.loads(str(record["found"])).items():
         detector = YOLO(folder / file, verbose=False)
-        options = {"imgsz": 128, "conf": 0.2, "verbose": False, **({} if detector.is_exported else branch)}
+        options = {
+            "imgsz": 128,
+            "conf": 0.2,
+            "max_det": 1000,
+            "verbose": False,
+            **({} if detector.is_exported else branch),
+        }
         found = detector.predict(ASSETS / "astronaut.jpg", **options)[0].boxes.data
         assert len(rows) > 3, file
         assert detector.is_exported != file.endswith(".pt")
