@@ -51,10 +51,9 @@ for name in names:
         for kind, options in exports.items():
             files[kind] = f"{name}-{kind}.onnx"
             os.rename(YOLO(f"my{name[4:]}.pt").export(format="onnx", imgsz=128, **options), files[kind])
-    found = {
-        file: YOLO(file, task="detect").predict(picture, imgsz=128, conf=0.2, max_det=1000, verbose=False)[0].boxes.data.tolist()
-        for file in files.values()
-    }
+    found, options = {}, {"imgsz": 128, "conf": 0.2, "max_det": 1000, "verbose": False}
+    for file in files.values():
+        found[file] = YOLO(file, task="detect").predict(picture, **options)[0].boxes.data.tolist()
     np.savez(f"{name}.npz", y=y.numpy(), keys=np.array(list(network.state_dict())), found=json.dumps(found))
 YOLO("yolov8n-seg.yaml").save("my-segment.pt")
 """

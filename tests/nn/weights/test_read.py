@@ -92,3 +92,9 @@ def test_checkpoints_have_names_and_yaml(tmp_path):
         torch.save({"model": TENSORS, "ema": None, "names": names, "model_yaml": {"nc": 2}}, tmp_path / "w.pt")
         weights = read_weights(tmp_path / "w.pt")
         assert weights.names == found and weights.model_yaml == {"nc": 2}
+
+
+def test_the_class_branch_of_a_file_is_recorded(tmp_path):
+    for name, expected in (("model.9.cv3.0.0.0.conv.weight", False), ("model.9.cv3.0.0.conv.weight", None)):
+        torch.save({"model": {name: torch.ones(2)}, "model_yaml": {"nc": 2}}, tmp_path / "w.pt")
+        assert read_weights(tmp_path / "w.pt").model_yaml.get("legacy") is expected  # 8.3.0 built it for YOLOv8, too

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from ultralytics.engine.checkpoint import load_model_weights
 from ultralytics.nn.weights import read_weights
 from ultralytics.nn.weights.unpickle import read_objects
 from ultralytics.utils.errors import WeightsError
@@ -60,6 +61,10 @@ def test_pickled_model_gives_tensors_names_and_yaml(published):
     assert weights.names == {0: "cat", 1: "dog"} and weights.model_yaml["nc"] == 2
     assert weights.train_args == {"imgsz": 320, "pose": 12.0} and "legacy" not in weights.model_yaml
     assert "elsewhere" not in sys.modules
+
+
+def test_options_of_a_published_training_are_those_that_exist_here(published):
+    assert load_model_weights(published[0])["options"] == {"imgsz": 320}
 
 
 class Call:
