@@ -38,6 +38,7 @@ LAYERS = {
         "engine": 3,
         "models": 4,
         "ablation": 5,
+        "published": 5,
         "cli_text": 0,
     },
     **{"tools": 5, "cli": 5, "testing": 5},
@@ -46,18 +47,35 @@ LAYERS = {
 PUBLIC_PATHS = {
     "ultralytics",
     "ultralytics.cfg",
+    "ultralytics.data.base",
     "ultralytics.data.utils",
+    "ultralytics.engine.tuner",
+    "ultralytics.hub",
+    "ultralytics.models.fastsam",
     "ultralytics.models.rtdetr",
     "ultralytics.models.rtdetr.val",
+    "ultralytics.models.sam",
     "ultralytics.models.utils.loss",
     "ultralytics.models.yolo",
+    "ultralytics.models.yolo.classify",
     "ultralytics.models.yolo.detect",
     "ultralytics.models.yolo.detect.predict",
     "ultralytics.models.yolo.detect.train",
     "ultralytics.models.yolo.detect.val",
+    "ultralytics.models.yolo.obb",
+    "ultralytics.models.yolo.pose",
+    "ultralytics.models.yolo.segment",
     "ultralytics.models.utils.ops",
+    "ultralytics.nn.modules.activation",
+    "ultralytics.solutions",
+    "ultralytics.trackers",
+    "ultralytics.utils.autobatch",
+    "ultralytics.utils.benchmarks",
+    "ultralytics.utils.callbacks.wb",
     "ultralytics.utils.loss",
     "ultralytics.utils.metrics",
+    "ultralytics.utils.nms",
+    "ultralytics.utils.patches",
     "ultralytics.utils.tal",
 }
 # Where a family may be named: its layers and their substitutes, public names, and what files of other packages contain.
@@ -68,11 +86,12 @@ FAMILY_FILES = {
     "ultralytics/nn/formats/metadata.py": "heads in the metadata of published files",
     "ultralytics/nn/weights/names.py": "names in published weights",
     "ultralytics/utils/loss.py": "a public import path",
+    "ultralytics/utils/public.py": "public import paths",
 }
 LABEL_FORMAT = ("read_yolo_file", "_yolo_rows", "coco2yolo", "YOLODataset")  # YOLO text is also a label format
 FAMILY_NAMES = {(name, text) for name in FILES for text in LABEL_FORMAT}
 SHORT_FILES = ("nn/Addmodules/", "nn/formats/", "data/formats/")  # one registry entry a file
-MAX_FILES, MAX_LINES, MAX_SIBLINGS, MIN_FILE, MAX_FILE = 200, 22_700, 14, 40, 420
+MAX_FILES, MAX_LINES, MAX_SIBLINGS, MIN_FILE, MAX_FILE = 185, 23_200, 14, 40, 420
 
 # First words of docstrings that describe a value; functions do something: Return, Compute, Build ...
 NOUN_START = re.compile(
@@ -179,12 +198,14 @@ def test_families_are_named_in_their_folders_only():
 
 
 def test_package_stays_in_budget():
-    assert len(FILES) <= MAX_FILES
+    assert len(FILES) - len(PUBLIC_PATHS) <= MAX_FILES
     assert sum(bool(line.strip()) for text in FILES.values() for line in text.splitlines()) <= MAX_LINES
 
 
 def test_folders_are_small():
-    files = {Path(name) for name in FILES}
+    public = {MODULES[module] for module in PUBLIC_PATHS}  # as published, wherever that is
+    assert all(len(FILES[name].splitlines()) <= MIN_FILE for name in public)
+    files = {Path(name) for name in FILES if name not in public}
     shown = {file for file in files if file.name != "__init__.py"} | {file.parent for file in files}
     folders = Counter(path.parent.as_posix() for path in shown)
     assert not {name: count for name, count in folders.items() if count > MAX_SIBLINGS}

@@ -5,28 +5,19 @@ Public names are imported at first use: `from ultralytics import RTDETR` imports
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from ultralytics.utils.public import public_names
 
 if TYPE_CHECKING:
     from ultralytics.models import RTDETR, YOLO
-    from ultralytics.utils import __version__
+    from ultralytics.utils import ASSETS, __version__
     from ultralytics.utils.checks import checks
+    from ultralytics.utils.downloads import download
+    from ultralytics.utils.settings import SETTINGS as settings
 
-__all__ = ["RTDETR", "YOLO", "__version__", "checks"]
-
-_MODULES = {
-    "RTDETR": "ultralytics.models",
-    "YOLO": "ultralytics.models",
-    "__version__": "ultralytics.utils",
-    "checks": "ultralytics.utils.checks",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        return getattr(importlib.import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = ["ASSETS", "RTDETR", "YOLO", "__version__", "checks", "download", "settings"]
+__getattr__ = public_names(__name__)
 
 
 def __dir__() -> list[str]:

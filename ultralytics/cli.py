@@ -26,7 +26,7 @@ from ultralytics.cli_text import COMPLETION, HELP
 from ultralytics.utils import LOGGER, __version__, setup_logging
 from ultralytics.utils.checks import checks
 from ultralytics.utils.errors import OptionError, UserError, did_you_mean, explained_memory
-from ultralytics.utils.files import RUNS_FOLDER, resumed_weights, write_text
+from ultralytics.utils.files import resumed_weights, runs_folder, write_text
 
 # A module's function `command`, or another one after a colon; its parameters are the arguments of the command line.
 TOOLS = {
@@ -112,7 +112,9 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
     model = options.model or resumed_weights(options.resume if mode == "train" else False, options.project)
     if options.resume is True and mode == "train" and not options.model:
         if not model:
-            raise UserError(f"resume=True: no run in {options.project or RUNS_FOLDER}; write resume=FOLDER or project=")
+            raise UserError(
+                f"resume=True: no run in {options.project or runs_folder()}; write resume=FOLDER or project="
+            )
         LOGGER.info(f"resume=True: resuming the newest run, {model}")
     required = {"model": model}
     if mode == "train" and not options.resume:

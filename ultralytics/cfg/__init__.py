@@ -1,6 +1,7 @@
 """Options and their defaults. Importing this imports no torch."""
 
 from ultralytics.cfg.options import DEFAULT_CFG_PATH, Options, get_cfg
+from ultralytics.utils.public import public_names
 
 
 def entrypoint() -> None:
@@ -11,3 +12,6 @@ def entrypoint() -> None:
 
 
 __all__ = ["DEFAULT_CFG_PATH", "Options", "entrypoint", "get_cfg"]
+
+
+__getattr__ = public_names(__name__)

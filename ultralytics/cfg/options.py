@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import FrozenInstanceError, asdict, dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, NamedTuple, get_type_hints
 
 from ultralytics.cfg.family import DEFAULT_CFG_PATH, Family, default_values, default_yaml, is_by_family, of_family
@@ -209,7 +210,7 @@ def option_types() -> Mapping[str, object]:
     return get_type_hints(Options, include_extras=True)
 
 
-ConfigLike = str | Path | Mapping[str, object] | Options | None
+ConfigLike = str | Path | Mapping[str, object] | SimpleNamespace | Options | None
 
 
 def get_cfg(
@@ -288,7 +289,7 @@ def unread_options(options: Options, given: Mapping[str, object], family: Family
     return f"{options.mode}: without effect: {', '.join(parts)} (see `yolo help {options.mode}`)" if parts else ""
 
 
-def read_options(source: str | Path | Mapping[str, object] | None) -> dict[str, object]:
+def read_options(source: str | Path | Mapping[str, object] | SimpleNamespace | None) -> dict[str, object]:
     """Return the checked options of a YAML file or mapping, without defaults.
 
     A file of the published package may have options that do not exist here, if they are off or at their default.
@@ -300,6 +301,8 @@ def read_options(source: str | Path | Mapping[str, object] | None) -> dict[str, 
             LOGGER.info(f"{source}: not used here, and off or at their defaults: {', '.join(unused)}")
         content = {key: value for key, value in content.items() if key not in (*unused, "environment")}
         return check_options(content, file=source)
+    if isinstance(source, SimpleNamespace):  # DEFAULT_CFG: what was changed in it
+        source = {key: value for key, value in vars(source).items() if value != default_values().get(key, ...)}
     if source is None or isinstance(source, Mapping):
         return check_options(source or {})
     raise OptionError(f"cfg: expected a YAML file or a mapping of options, got {type(source).__name__}")

@@ -1,1 +1,5 @@
 """Data sets: reading, checking, augmenting, loading."""
+
+from ultralytics.utils.public import public_names
+
+__getattr__ = public_names(__name__)

@@ -12,6 +12,7 @@ from ultralytics.data.transforms.geometry import LetterBox, RandomFlip, RandomPe
 from ultralytics.data.transforms.mix import CutMix, GridMosaic, MixUp, Mosaic
 from ultralytics.data.transforms.sample import Compose, SampleSource, Transform, WithAugmentation
 from ultralytics.utils.errors import OptionError
+from ultralytics.utils.public import public_names
 
 Fit = Callable[[int], Transform]
 FIT: dict[str, Fit] = {"stretch": Resize, "letterbox": LetterBox}  # to a square of this side
@@ -73,3 +74,6 @@ def _with_grid(
     options: Options, source: SampleSource, tile: Transform, otherwise: Transform, size: int, fit: Fit
 ) -> Transform:
     return GridMosaic(source, tile, fit(size // 2), otherwise, size, options.dense) if options.dense else otherwise
+
+
+__getattr__ = public_names(__name__)

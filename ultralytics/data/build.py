@@ -15,18 +15,28 @@ from ultralytics.data.dataset import SINGLE_CLASS, DetectionDataset, ImageSource
 from ultralytics.data.dataset_yaml import DatasetConfig
 from ultralytics.data.labels import ImageLabels
 from ultralytics.data.transforms.geometry import LetterBox
-from ultralytics.data.transforms.sample import Sample
-from ultralytics.data.verify import scan_split
+from ultralytics.data.transforms.sample import Sample, Transform
+from ultralytics.data.verify import Scan, scan_split
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.checks import usable_cores
 from ultralytics.utils.errors import DataError, UserError, counted
+from ultralytics.utils.public import public_names
 
 
 def build_dataset(
     options: Options, config: DatasetConfig, split: str, *, training: bool, imgsz: int | None = None,
     resize: str = "stretch", rect: bool = False, stride: int = 32,
 ) -> DetectionDataset:  # fmt: skip
-    """Scan a split, log its report, and build the data set, with augmentation for training.
+    """Build the data set of a split, see `dataset_parts`."""
+    settings = {"training": training, "imgsz": imgsz, "resize": resize, "rect": rect, "stride": stride}
+    return DetectionDataset(*dataset_parts(options, config, split, **settings))
+
+
+def dataset_parts(
+    options: Options, config: DatasetConfig, split: str, *, training: bool, imgsz: int | None = None,
+    resize: str = "stretch", rect: bool = False, stride: int = 32,
+) -> tuple[DatasetConfig, Scan, ImageSource, Transform, dict[int, str]]:  # fmt: skip
+    """Scan a split, log its report, and return the arguments of `DetectionDataset`, with augmentation for training.
 
     Args:
         resize: "stretch" to a square, or "letterbox".
@@ -55,7 +65,7 @@ def build_dataset(
         transforms = train_transforms(options, source, size, resize)
     else:
         transforms = BatchLetterBox(labels, size, stride) if rect else FIT[resize](size)
-    return DetectionDataset(config, scan, source, transforms, {0: SINGLE_CLASS} if options.single_cls else config.names)
+    return config, scan, source, transforms, {0: SINGLE_CLASS} if options.single_cls else config.names
 
 
 class BatchLetterBox:
@@ -126,9 +136,15 @@ class EpochLoader(DataLoader):
 
 
 def build_dataloader(
-    dataset: DetectionDataset, *, batch: int, workers: int, shuffle: bool, seed: int = 0, drop_last: bool = False
-) -> EpochLoader:
-    """Build a loader of batches; they are the same for any number of workers. `batch` is per rank."""
+    dataset: DetectionDataset, batch: int, workers: int, shuffle: bool = True, rank: int = -1, drop_last: bool = False,
+    pin_memory: bool = True, *, seed: int = 0,
+) -> EpochLoader:  # fmt: skip
+    """Build a loader of batches; they are the same for any number of workers. `batch` is per rank.
+
+    The rank is that of this process; -1 is a single process, too.
+    """
+    if rank not in (-1, dist.rank()):
+        raise UserError(f"build_dataloader: rank={rank}, but this process has rank {dist.rank()}")
     workers = min(workers, usable_cores() // min(dist.world_size(), usable_cores()))  # at most one per core
     if isinstance(dataset.transforms, BatchLetterBox):
         dataset.transforms.set_batch(batch)
@@ -139,7 +155,7 @@ def build_dataloader(
         sampler=sampler,
         num_workers=workers,
         collate_fn=dataset.collate,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory and torch.cuda.is_available(),
         drop_last=drop_last and len(sampler) >= batch,
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
@@ -161,3 +177,6 @@ def _start_worker(worker: int) -> None:
     if hasattr(os, "setpgrp"):  # not on Windows
         os.setpgrp()  # Ctrl-C and a cluster's SIGTERM are handled by the trainer, which saves
     cv2.setNumThreads(0)  # one thread per worker
+
+
+__getattr__ = public_names(__name__)

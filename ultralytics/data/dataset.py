@@ -26,6 +26,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import counted
 from ultralytics.utils.files import atomic_write
 from ultralytics.utils.ops import xywhn2xyxy
+from ultralytics.utils.public import public_names
 
 BUFFER = 64  # samples to mix from; their images take 79 MB at 640
 RESERVE = 0.8  # fraction of the free memory or disk space that an image cache may take
@@ -188,9 +189,6 @@ class DetectionDataset(Dataset):
         self.source.state[1] = True
 
 
-YOLODataset = DetectionDataset
-
-
 def select_labels(
     labels: list[ImageLabels], *, fraction: float = 1.0, classes: list[int] | None = None, single_cls: bool = False
 ) -> list[ImageLabels]:
@@ -283,3 +281,6 @@ def _copy_key(image: Path) -> bytes:
     """Return size and time of an image, appended to its copy; a replaced image may be older."""
     status = image.stat()
     return struct.pack("<qq", status.st_size, status.st_mtime_ns)
+
+
+__getattr__ = public_names(__name__)

@@ -11,9 +11,10 @@ from ultralytics.cfg.plain_data import key_at, read_yaml
 from ultralytics.data import converter, synthetic
 from ultralytics.data.images import IMAGE_SUFFIXES, OTHER_SUFFIXES
 from ultralytics.data.labels import find_image, read_coco_json
-from ultralytics.utils import LOGGER, PACKAGE_ROOT, cache_dir
+from ultralytics.utils import LOGGER, PACKAGE_ROOT
 from ultralytics.utils.errors import DataError, counted, did_you_mean
 from ultralytics.utils.files import list_files, read_text
+from ultralytics.utils.settings import SETTINGS
 
 DATASET_YAMLS = PACKAGE_ROOT / "cfg" / "datasets"
 SPLITS = ("train", "val", "test")
@@ -176,7 +177,7 @@ def _find_root(file: Path | None, content: dict) -> Path:
     base = file.parent if file else Path.cwd()
     if content.get("path") is None:
         return base
-    path, cached = Path(os.path.expanduser(content["path"])), cache_dir() / "datasets"
+    path, cached = Path(os.path.expanduser(content["path"])), Path(SETTINGS["datasets_dir"])
     near = [Path.cwd() / "datasets"] if base == DATASET_YAMLS else [base, Path.cwd()]
     candidates = [folder / path for folder in (*near, cached)]  # an absolute path replaces the folder
     default = candidates[-1] if content.get("generate") or content.get("download") else candidates[0]
@@ -230,7 +231,7 @@ def _make(root: Path, content: dict, file: Path | None, at: Callable[[str], str]
         return
     where = at("generate" if kind else "download")
     files = [] if kind else converter.check_recipe(recipe, where)
-    place = Path(os.path.abspath(cache_dir() / "datasets"))
+    place = Path(os.path.abspath(SETTINGS["datasets_dir"]))
     if not (file and file.parent == DATASET_YAMLS) and place not in root.parents:
         raise DataError(
             f"{where}: images are missing in {root}; `download:` and `generate:` only write below {place}. Complete "

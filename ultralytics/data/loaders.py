@@ -24,6 +24,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.downloads import fetch
 from ultralytics.utils.errors import DataError, UserError, counted, did_you_mean
 from ultralytics.utils.files import is_hidden, list_files, read_bytes, read_text, walk
+from ultralytics.utils.public import public_names
 
 T = TypeVar("T")
 END = object()
@@ -250,3 +251,6 @@ def _join(parts: Iterable[list[Entry]]) -> list[Entry]:
         if len(entries) > MAX_ENTRIES:
             raise DataError(f"source: more than {MAX_ENTRIES:,} images, videos and streams; predict on parts of them")
     return entries
+
+
+__getattr__ = public_names(__name__)

@@ -31,9 +31,9 @@ from ultralytics.nn.weights.torch_files import PickledClassesError, read_plain
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, __version__
 from ultralytics.utils.errors import OptionError, UserError, WeightsError
 from ultralytics.utils.files import (
-    RUNS_FOLDER,
     atomic_write,
     resumed_weights,
+    runs_folder,
 )
 from ultralytics.utils.torch_utils import check_weights, describe_device
 
@@ -213,7 +213,7 @@ def resume_path(options: Options) -> Path:
     if found := given or resumed_weights(options.resume, options.project):
         path = Path(found)
         return path if path.parent.name else path.absolute()  # the name of its folder decides where the run continues
-    project = options.project or RUNS_FOLDER
+    project = options.project or runs_folder()
     raise OptionError(f"resume=True: {project} has no run; write resume=FOLDER, or project= of the run.")
 
 

@@ -26,6 +26,7 @@ from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz, is_installed
 from ultralytics.utils.errors import DataError, MissingPackageError, OptionError, UserError, WeightsError, counted
 from ultralytics.utils.files import size_of
+from ultralytics.utils.public import public_names
 from ultralytics.utils.torch_utils import select_device
 
 EXPORTED_CONF = 0.001  # of NMS in the graph: predictions with any higher threshold are the same
@@ -306,3 +307,6 @@ def _check_positions(network: nn.Module, size: tuple[int, int]) -> None:
             f"dynamic: images of {size[0]}x{size[1]} have {sum(positions)} positions for {count} {what}; "
             f"export with a larger imgsz{hint}"
         )
+
+
+__getattr__ = public_names(__name__)

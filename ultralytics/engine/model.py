@@ -38,6 +38,7 @@ from ultralytics.utils.errors import (
     reported,
 )  # fmt: skip
 from ultralytics.utils.flops import ModelInfo
+from ultralytics.utils.public import public_names
 from ultralytics.utils.tables import Column, Table
 from ultralytics.utils.torch_utils import count_devices
 
@@ -414,3 +415,6 @@ class Model(CallbacksMixin):
         if data is not None and (mode == "val" or options.int8):
             data = data if self.trust else recorded_data(data, (options.split,), self.source)
         return options if data is None else options.replace(data=data)
+
+
+__getattr__ = public_names(__name__)

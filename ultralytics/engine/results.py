@@ -23,6 +23,7 @@ from ultralytics.utils.errors import DataError, DeviceError, OptionError, counte
 from ultralytics.utils.files import safe_name, short_name
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xyxy2xywh, xyxy2xywhn
 from ultralytics.utils.plotting import Annotator, colors
+from ultralytics.utils.public import public_names
 from ultralytics.utils.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -372,3 +373,6 @@ def show_image(title: str, image: np.ndarray, *, milliseconds: int) -> None:
         raise DeviceError("show: this machine has no display (DISPLAY is not set); use save=True to write the image")
     cv2.imshow(opencv_text(title), image)
     cv2.waitKey(milliseconds)
+
+
+__getattr__ = public_names(__name__)

@@ -77,8 +77,8 @@ class DetectionLoss(nn.Module):
         if not isinstance(preds, Mapping):  # maps (B, 4 * reg_max + nc, h, w), of a head of another code base
             preds, auxiliary = preds[: len(self.strides)], preds[len(self.strides) :]
             boxes, scores = torch.cat([m.flatten(2) for m in preds], 2).split((4 * self.reg_max, self.nc), 1)
-            terms = self({"boxes": boxes, "scores": scores, "feats": preds}, batch)
-            others = self(auxiliary, batch) if len(auxiliary) else {}
+            terms = DetectionLoss.forward(self, {"boxes": boxes, "scores": scores, "feats": preds}, batch)
+            others = DetectionLoss.forward(self, auxiliary, batch) if len(auxiliary) else {}
             return terms | {f"{name}_auxiliary": AUXILIARY * term for name, term in others.items()}
         # logits (B, nc, A), and distances of the sides from the anchor points (B, 4, reg_max, A)
         logits, distances = preds["scores"].float(), preds["boxes"].float().unflatten(1, (4, self.reg_max))

@@ -3,5 +3,9 @@
 from ultralytics.engine.model import Model
 from ultralytics.models.rtdetr.model import RTDETR
 from ultralytics.models.yolo.model import YOLO
+from ultralytics.utils.public import public_names
 
 __all__ = ["RTDETR", "YOLO", "Model"]
+
+
+__getattr__ = public_names(__name__)

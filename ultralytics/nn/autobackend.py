@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ultralytics.nn.formats import open_exported
 from ultralytics.nn.head_protocol import ANCHORS, END2END, PAIRS, SCORES
 from ultralytics.utils.errors import DataError, OptionError, UserError, WeightsError
+from ultralytics.utils.public import public_names
 
 
 class AutoBackend(nn.Module):
@@ -128,3 +129,6 @@ class AutoBackend(nn.Module):
         boxes, score, label = y.split((4, 1, 1), 2)
         scores = y.new_zeros(*y.shape[:2], nc).scatter(2, label.long().clamp(0, nc - 1), score)
         return torch.cat((boxes, scores), 2)
+
+
+__getattr__ = public_names(__name__)

@@ -23,6 +23,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.files import real_path
 from ultralytics.utils.flops import ModelInfo, model_info
+from ultralytics.utils.public import public_names
 from ultralytics.utils.torch_utils import initialize_weights
 
 TABLE_WIDTH = 120  # columns
@@ -226,6 +227,8 @@ class DetectionModel(nn.Module):
         if preds is None:
             preds = self.predict(img, batch=targets if head.takes_targets else None)
         terms = self.criterion(preds if self.training else preds[1], targets)
+        if isinstance(terms, tuple):  # of a published loss: (terms times images, items)
+            return terms[0].sum(), terms[1]
         total = torch.stack(list(terms.values())).sum()
         if getattr(self.criterion, "sums_images", False):
             total = total * len(img)
@@ -317,3 +320,6 @@ def parse_model(cfg: str | Path | Mapping[str, Any], ch: int = 3, nc: int | None
     """
     spec = load_model_yaml(cfg)
     return build_layers(spec, nc or spec.nc or 80, ch)[:2]
+
+
+__getattr__ = public_names(__name__)

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TypeVar
 
+from ultralytics.utils.public import public_names
+
 __version__ = "0.1.0"
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
@@ -17,12 +19,6 @@ ASSETS = PACKAGE_ROOT / "assets"  # two sample images
 LOGGER = logging.getLogger("ultralytics")
 LINE_SECONDS = 30.0  # between lines on progress where no bar is shown: with batches of as long, one a minute
 T = TypeVar("T")
-
-
-def __getattr__(name: str) -> object:
-    if name == "RANK":  # a public name of the published package; read at access, so that importing has no effect
-        return int(os.environ.get("RANK", -1))
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def cache_dir() -> Path:
@@ -107,3 +103,6 @@ def colorstr(*words: str) -> str:
     """
     *styles, text = words if len(words) > 1 else ("blue", "bold", *words)
     return "".join(CODES[style] for style in styles) + f"{text}\033[0m"
+
+
+__getattr__ = public_names(__name__)

@@ -11,6 +11,7 @@ from types import ModuleType
 
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, __version__, setup_logging
 from ultralytics.utils.errors import MissingPackageError, OptionError
+from ultralytics.utils.public import public_names
 
 GIB = 1024**3
 PACKAGES = (
@@ -113,3 +114,6 @@ def checks() -> dict[str, str]:
             "imported. Remove the others: pip uninstall ultralytics, then pip install -e . in this repository"
         )
     return info
+
+
+__getattr__ = public_names(__name__)

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import first_line
+from ultralytics.utils.public import public_names
 
 TIMEOUT = 30  # seconds without an answer
 CHUNK = 1 << 20
@@ -148,3 +149,6 @@ def _check_unpacked(archive: Path, size: int, limit: int) -> None:
         raise UserError(
             f"{archive}: unpacks to {size:,} bytes or more, expected at most {limit:,}; nothing in it is used"
         )
+
+
+__getattr__ = public_names(__name__)

@@ -18,12 +18,13 @@ import yaml
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.public import public_names
+from ultralytics.utils.settings import SETTINGS
 
 TEXT_LIMIT, JSON_LIMIT, SNIFF = 1 << 28, 1 << 33, 1 << 12  # bytes of a file, and of its start
 UTF_16 = {  # starts of texts: a byte order mark, or `<` of XML
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be",
 }  # fmt: skip
-RUNS_FOLDER = Path("runs") / "detect"
 NAME_BYTES = 255  # of a file name on common file systems
 SYSTEM_FOLDERS = ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 UNFINISHED = ".tmp"  # end of the names of files that are being written
@@ -220,10 +221,11 @@ def short_name(stem: str, suffix: str = "") -> str:
     return f"{raw[: room - 9].decode(errors='ignore')}-{digest}{suffix}"
 
 
-def increment_path(path: str | Path, *, exist_ok: bool = False) -> Path:
-    """Return `path` if it does not exist, else with the next number: train, train2, train3. Nothing is created.
+def increment_path(path: str | Path, exist_ok: bool = False, sep: str = "", mkdir: bool = False) -> Path:
+    """Return `path` if it does not exist, else with the next number after `sep`: train, train2, train3.
 
     The number is one above the highest in the folder, so the newest run has the highest. Files keep their suffix.
+    Nothing is created without `mkdir`.
 
     Examples:
         >>> Path("train").mkdir(), Path("train7").mkdir(), Path("crop.jpg").touch()
@@ -232,17 +234,28 @@ def increment_path(path: str | Path, *, exist_ok: bool = False) -> Path:
         ['train8', 'crop2.jpg', 'val']
     """
     path = Path(path)
-    if exist_ok or not os.path.exists(path):
-        return path
+    if not exist_ok and os.path.exists(path):
+        path = _next_path(path, sep)
+    if mkdir:
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _next_path(path: Path, sep: str) -> Path:
     stem, suffix = (path.stem, path.suffix) if path.is_file() else (path.name, "")
-    pattern = re.compile(re.escape(stem) + r"(\d+)" + re.escape(suffix))
+    pattern = re.compile(re.escape(stem + sep) + r"(\d+)" + re.escape(suffix))
     numbers = [int(match[1]) for entry in path.parent.iterdir() if (match := pattern.fullmatch(entry.name))]
-    return path.with_name(f"{stem}{max([1, *numbers]) + 1}{suffix}")
+    return path.with_name(f"{stem}{sep}{max([1, *numbers]) + 1}{suffix}")
+
+
+def runs_folder() -> Path:
+    """Return the folder of runs without a `project`: runs/detect, or in `settings["runs_dir"]`."""
+    return Path(SETTINGS["runs_dir"], "detect")
 
 
 def run_dir(project: str | Path | None, name: str, *, exist_ok: bool = False) -> Path:
     """Create and return the run folder `project/name` (default: runs/detect); number it if it exists."""
-    wanted = Path(project or RUNS_FOLDER) / name
+    wanted = Path(project or runs_folder()) / name
     try:
         folder = increment_path(wanted, exist_ok=exist_ok)
         folder.mkdir(parents=True, exist_ok=exist_ok)
@@ -263,7 +276,7 @@ def resumed_weights(resume: bool | str, project: str | None = None) -> str | Non
     if isinstance(resume, str):
         parts = ("last.pt",) if Path(resume).absolute().name == "weights" else ("weights", "last.pt")
         return str(Path(resume, *parts)) if os.path.isdir(resume) else resume
-    found = Path(project or RUNS_FOLDER).glob("*/weights/*.pt") if resume else ()
+    found = Path(project or runs_folder()).glob("*/weights/*.pt") if resume else ()
     runs = [file for file in found if os.path.isfile(file) and not file.parts[-3].startswith(".")]
     newest = max(runs, key=lambda file: file.stat().st_mtime, default=None)
     return newest and str(newest.with_name("last.pt"))  # if it is missing, an older checkpoint is used
@@ -272,3 +285,6 @@ def resumed_weights(resume: bool | str, project: str | None = None) -> str | Non
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its class if there is none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+__getattr__ = public_names(__name__)

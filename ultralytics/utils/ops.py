@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.utils import LOGGER
+from ultralytics.utils.public import public_names
 
 Boxes = TypeVar("Boxes", np.ndarray, Tensor)
 Shape = tuple[int, int]  # height, width
@@ -317,3 +318,6 @@ def bbox2dist(anchor_points: Tensor, bbox: Tensor, reg_max: float | None = None)
     low, high = bbox.chunk(2, -1)
     distance = torch.cat((anchor_points - low, high - anchor_points), -1)
     return distance if reg_max is None else distance.clamp(0, reg_max - 0.01)
+
+
+__getattr__ = public_names(__name__)

@@ -19,6 +19,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import increment_path
 from ultralytics.utils.ops import xywh2xyxy
+from ultralytics.utils.public import public_names
 from ultralytics.utils.tables import read_csv
 
 if TYPE_CHECKING:  # matplotlib is slow to import
@@ -417,3 +418,6 @@ def plot_labels(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str], pa
         axes.set(title=title, xlabel=labels[0], ylabel=labels[1], aspect="equal")
     centers.invert_yaxis()  # y points down, as in the image
     return save_figure(figure, Path(path), **style)
+
+
+__getattr__ = public_names(__name__)

@@ -2,6 +2,9 @@
 
 from ultralytics.losses.assigner import TaskAlignedAssigner
 from ultralytics.utils.ops import bbox2dist, dist2bbox, make_anchors
-from ultralytics.utils.torch_utils import __getattr__  # noqa: F401 - flags such as TORCH_1_10
+from ultralytics.utils.public import public_names
+from ultralytics.utils.torch_utils import version_flag
 
 __all__ = ["TaskAlignedAssigner", "bbox2dist", "dist2bbox", "make_anchors"]
+
+__getattr__ = public_names(__name__, version_flag)

@@ -24,15 +24,18 @@ from ultralytics.utils.dist import local_rank, started_by_torchrun
 from ultralytics.utils.errors import DeviceError, WeightsError
 from ultralytics.utils.flops import get_flops, model_info  # noqa: F401 - public import path
 from ultralytics.utils.ops import make_divisible  # noqa: F401 - public import path
+from ultralytics.utils.public import public_names
 
 
-def __getattr__(name: str) -> bool:
+def version_flag(name: str) -> bool:
     """Return whether the installed torch is at least that of a flag of the published package, such as TORCH_2_0."""
     flag = re.fullmatch(r"(TORCH|TORCHVISION)_(\d+)_(\d+)", name)
     if flag is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return [*map(int, metadata.version(flag[1].lower()).split(".")[:2])] >= [int(flag[2]), int(flag[3])]
 
+
+__getattr__ = public_names(__name__, version_flag)
 
 Device = str | int | Sequence[int] | torch.device | None
 

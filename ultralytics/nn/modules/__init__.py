@@ -6,3 +6,6 @@ from ultralytics.nn.modules.detect import Detect, v10Detect
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.modules.library_backbones import TimmBackbone, TorchVisionBackbone
 from ultralytics.nn.modules.transformer import *  # noqa: F403
+from ultralytics.utils.public import public_names
+
+__getattr__ = public_names(__name__)

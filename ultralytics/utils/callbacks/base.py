@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ultralytics.utils.errors import OptionError, did_you_mean
+from ultralytics.utils.public import public_names
 
 Callback = Callable[[object], None]
 
@@ -40,6 +41,10 @@ class Callbacks:
             raise OptionError(f"callback for {event!r}: expected a function, got {function!r}.")
         self[event].append(function)
 
+    def items(self) -> Iterator[tuple[str, list[Callback]]]:
+        """Return the events with their functions."""
+        return iter(self._attached.items())
+
     def copy(self) -> Callbacks:
         """Return a copy, to which more functions can be added for one run."""
         return Callbacks(self._attached)
@@ -71,3 +76,6 @@ class CallbacksMixin:
     def run_callbacks(self, event: str) -> None:
         """Call the functions of an event with this object."""
         self.callbacks.run(event, self)
+
+
+__getattr__ = public_names(__name__)

@@ -16,6 +16,7 @@ from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks.base import Callbacks
 from ultralytics.utils.checks import require
 from ultralytics.utils.files import first_line
+from ultralytics.utils.settings import SETTINGS, TRACKERS
 
 
 class LoggerCallback:
@@ -220,11 +221,12 @@ LOGGERS = {kind.name: kind for kind in (TensorBoardLogger, WandbLogger, MlflowLo
 
 @contextmanager
 def run_loggers(names: Sequence[str] | None, callbacks: Callbacks) -> Iterator[None]:
-    """Attach the named loggers to a training run, on rank 0, and close them at its end.
+    """Attach the named loggers, and those on in `settings`, to a training run, on rank 0; close them at its end.
 
     Raises MissingPackageError, with the pip command, before training starts.
     """
-    loggers = [LOGGERS[name]() for name in names or ()] if dist.rank() == 0 else []
+    chosen = dict.fromkeys([*(names or ()), *(name for name in TRACKERS if SETTINGS[name])])
+    loggers = [LOGGERS[name]() for name in chosen] if dist.rank() == 0 else []
     for logger in loggers:
         logger.attach(callbacks)
     outcome = "failed"

@@ -1,0 +1,169 @@
+"""Options, tasks, YAML files and checks of the published interface. Importing this imports no torch."""
+
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ultralytics.cfg.family import default_values
+from ultralytics.cfg.model_yaml import find_model_yaml
+from ultralytics.cfg.plain_data import read_yaml
+from ultralytics.published.scripting import fetch
+from ultralytics.utils import LOGGER, PACKAGE_ROOT, IterableSimpleNamespace
+from ultralytics.utils.checks import checks, is_installed
+from ultralytics.utils.errors import MissingPackageError, ModelConfigError, UserError
+from ultralytics.utils.files import read_text, write_text, write_yaml
+from ultralytics.utils.settings import SETTINGS
+
+DEFAULT_CFG_DICT = dict(default_values())
+DEFAULT_CFG_KEYS = DEFAULT_CFG_DICT.keys()
+DEFAULT_CFG = IterableSimpleNamespace(**DEFAULT_CFG_DICT)  # as a cfg, only what was changed in it is given
+TASKS = frozenset({"detect"})
+TASK2DATA = {"detect": "shapes8.yaml"}
+TASK2MODEL = {"detect": "yolo11n.yaml"}
+TASK2METRIC = {"detect": "metrics/mAP50-95(B)"}
+VERSIONS = ("yolov8", "yolo11", "yolo12", "yolo26")  # of published weights
+GITHUB_ASSETS_STEMS = frozenset(["rtdetr-l", "rtdetr-x", *(name + scale for name in VERSIONS for scale in "nsmlx")])
+GITHUB_ASSETS_NAMES = frozenset(f"{stem}.pt" for stem in GITHUB_ASSETS_STEMS)
+
+
+class YAML:
+    """Read, write and log YAML files of plain data."""
+
+    @staticmethod
+    def load(file: str | Path = "data.yaml", append_filename: bool = False) -> dict[str, Any]:
+        """Return the content of a file, with `append_filename` also its path as `yaml_file`."""
+        return {**read_yaml(file), **({"yaml_file": str(file)} if append_filename else {})}
+
+    @staticmethod
+    def save(file: str | Path = "data.yaml", data: Mapping[str, Any] | None = None, header: str = "") -> None:
+        """Write plain data, paths as texts, below a header."""
+        write_yaml(file, {key: str(v) if isinstance(v, Path) else v for key, v in (data or {}).items()})
+        if header:
+            write_text(file, header + read_text(file))
+
+    @staticmethod
+    def print(yaml_file: str | Path | Mapping[str, Any]) -> None:
+        """Log the content of a file or mapping."""
+        content = yaml_file if isinstance(yaml_file, Mapping) else read_yaml(yaml_file)
+        LOGGER.info("\n".join(f"{key}: {value}" for key, value in content.items()))
+
+
+yaml_load, yaml_save, yaml_print = YAML.load, YAML.save, YAML.print
+
+
+def yaml_model_load(path: str | Path) -> dict[str, Any]:
+    """Return the content of a model file, found as by `YOLO(path)`, with the scale in its name, and its path."""
+    file, scale = find_model_yaml(path)
+    return {**read_yaml(file, ModelConfigError), "scale": scale or "", "yaml_file": str(path)}
+
+
+def check_suffix(file: Any = "yolo26n.pt", suffix: str | Sequence[str] = ".pt", msg: str = "") -> None:
+    """Raise UserError unless the file, or each of several, has one of the suffixes or none."""
+    suffixes = (suffix,) if isinstance(suffix, str) else tuple(suffix)
+    for name in file if isinstance(file, (list, tuple)) else (file,):
+        if Path(str(name)).suffix.lower() not in ("", *suffixes):
+            raise UserError(f"{msg}{name}: expected a file ending in {' or '.join(suffixes)}")
+
+
+def check_file(
+    file: str | Path, suffix: str = "", download: bool = True, download_dir: str = ".", hard: bool = True
+) -> str | list:
+    """Return the path of a file, here, of the package, or fetched; if none is found, UserError with `hard`, else []."""
+    file = str(file).strip()
+    check_suffix(file, suffix or Path(file).suffix.lower())
+    if "://" in file and download:
+        return str(fetch(file, dir=download_dir, unzip=False))
+    found = [file] if not file or Path(file).exists() else [*(PACKAGE_ROOT / "cfg" / "datasets").glob(Path(file).name)]
+    try:
+        return str(found[0] if found else find_model_yaml(file)[0])
+    except ModelConfigError:
+        if not hard:
+            return []
+        raise UserError(f"{file!r}: no such file here, nor among the package's model files and data sets") from None
+
+
+def check_yaml(file: str | Path, suffix: Sequence[str] = (".yaml", ".yml"), hard: bool = True) -> str | list:
+    """Return the path of a YAML file, here or of the package."""
+    check_suffix(file, suffix)
+    return check_file(file, hard=hard)
+
+
+def check_version(
+    current: str = "0.0.0", required: str = "0.0.0", name: str = "version", hard: bool = False, verbose: bool = False,
+    msg: str = "",
+) -> bool:  # fmt: skip
+    """Compare a version, or that of a package by name, with one such as ">=1.8,<2"; a bare number is the lowest.
+
+    If it does not fit, the result is False; `verbose` logs a warning, and `hard` raises UserError.
+    """
+    from packaging.specifiers import SpecifierSet
+
+    if current and not current[0].isdigit():
+        name, current = current, metadata.version(current)
+    bounds = SpecifierSet(f">={required}" if required[:1].isdigit() else required)
+    text = f"{name} {current} is installed, expected {required}; {msg}".removesuffix("; ")
+    if fits := not current or bounds.contains(current, prereleases=True):
+        return fits
+    if hard:
+        raise UserError(text)
+    if verbose:
+        LOGGER.warning(text)
+    return fits
+
+
+def check_python(minimum: str = "3.10.0", hard: bool = True, verbose: bool = False) -> bool:
+    """Check the version of Python; see `check_version`."""
+    return check_version(platform.python_version(), minimum, "Python", hard, verbose)
+
+
+def check_requirements(
+    requirements: Any = "requirements.txt", exclude: Sequence[str] = (), install: bool = True, cmds: str = ""
+) -> bool:
+    """Return whether requirements, also those in a file, are installed; `install` raises with the pip command if not.
+
+    Nothing is installed. An entry that is a tuple needs one of its packages.
+    """
+    if str(requirements).endswith(".txt"):
+        requirements = [
+            text for line in read_text(requirements).splitlines() if (text := line.partition("#")[0].strip())
+        ]
+    choices = [requirements] if isinstance(requirements, str) else requirements
+    choices = [(names,) if isinstance(names, str) else names for names in choices]
+    missing = [names[0] for names in choices if names[0] not in exclude and not any(map(is_installed, names))]
+    if missing and install:
+        raise MissingPackageError(f"not installed: pip install {shlex.join(missing)} {cmds}".rstrip())
+    return not missing
+
+
+def check_yolo(verbose: bool = True, device: Any = "") -> None:
+    """Log versions and the system with `verbose`, and check that a device exists."""
+    from ultralytics.utils.torch_utils import select_device
+
+    if verbose:
+        checks()
+    select_device(device)
+
+
+def check_class_names(names: Any) -> dict[int, str]:
+    """Return class names by index, from a list or a mapping; raise UserError for indices beyond 0..n-1."""
+    names = {int(i): str(name) for i, name in (names.items() if isinstance(names, Mapping) else enumerate(names))}
+    if names and max(names) >= len(names):
+        raise UserError(f"names: {len(names)} classes, but an index is {max(names)}; expected 0..{len(names) - 1}")
+    return names
+
+
+def is_ascii(s: str) -> bool:
+    """Check for a text of ASCII characters only."""
+    return str(s).isascii()
+
+
+def attempt_download_asset(file: str | Path, repo: str = "ultralytics/assets", release: str = "v8.4.0") -> str:
+    """Return a weights file, here or in `settings["weights_dir"]`; fetch it from the published release if missing."""
+    folder, name = SETTINGS["weights_dir"], Path(str(file).strip().replace("'", "")).name
+    if found := next(filter(Path.exists, (Path(file), Path(folder, name))), None):
+        return str(found)
+    url = str(file) if "://" in str(file) else f"https://github.com/{repo}/releases/download/{release}/{name}"
+    return str(fetch(url, dir=folder, unzip=False))

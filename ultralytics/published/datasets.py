@@ -1,0 +1,156 @@
+"""Data sets, loaders and images as scripts of the published package use them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ultralytics.cfg.options import ConfigLike, get_cfg
+from ultralytics.data.build import dataset_parts
+from ultralytics.data.dataset import DetectionDataset
+from ultralytics.data.dataset_yaml import label_file, list_images, load_dataset_config
+from ultralytics.data.images import read_image
+from ultralytics.data.loaders import Source, load_source
+from ultralytics.utils.errors import OptionError
+from ultralytics.utils.files import increment_path, write_text
+from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xyxy2xywh
+
+
+class YOLODataset(DetectionDataset):
+    """Data set of the images at a path (folder, list, or several) with their labels, letterboxed to `imgsz`.
+
+    `data` has the class `names`, as the result of `check_det_dataset` does; `hyp` are the options, of the augmentation
+    with `augment`. `rect` letterboxes each batch of `batch_size` to one rectangle; not with `augment`.
+    """
+
+    def __init__(
+        self, img_path: str | Path | Sequence[str], *, data: Mapping[str, Any], task: str = "detect", imgsz: int = 640,
+        cache: bool | str = False, augment: bool = True, hyp: ConfigLike = None, prefix: str = "", rect: bool = False,
+        batch_size: int = 16, stride: int = 32, pad: float = 0.5, single_cls: bool = False,
+        classes: list[int] | None = None, fraction: float = 1.0, channels: int = 3,
+    ) -> None:  # fmt: skip
+        if task != "detect" or channels != 3:
+            raise OptionError(f"task={task!r}, channels={channels}: this package detects objects in color images")
+        given = {"cache": cache or False, "single_cls": single_cls, "classes": classes, "fraction": fraction}
+        split = "train" if augment else "val"
+        options = get_cfg(hyp, {**given, "imgsz": imgsz})
+        paths = [str(Path(path).absolute()) for path in ([img_path] if isinstance(img_path, (str, Path)) else img_path)]
+        config = load_dataset_config({split: paths, "names": data["names"]}, (split,))
+        settings = {"resize": "letterbox", "rect": rect and not augment, "stride": stride, "imgsz": imgsz}
+        super().__init__(*dataset_parts(options, config, split, training=augment, **settings))
+        if hasattr(self.transforms, "set_batch"):
+            self.transforms.set_batch(batch_size)
+        self.data, self.imgsz, self.augment, self.im_files = data, imgsz, augment, [str(i.file) for i in self.labels]
+
+
+BaseDataset = YOLODataset  # the published base class has the same arguments
+
+
+def build_yolo_dataset(
+    cfg: ConfigLike, img_path: str | Path | Sequence[str], batch: int, data: Mapping[str, Any], mode: str = "train",
+    rect: bool = False, stride: int = 32, multi_modal: bool = False,
+) -> YOLODataset:  # fmt: skip
+    """Build the data set of the images at a path from options; augmented for the mode "train"."""
+    if multi_modal:
+        raise OptionError("multi_modal=True: images with texts are not part of this package, which detects boxes")
+    o = get_cfg(cfg)
+    return YOLODataset(
+        img_path, data=data, imgsz=o.imgsz, cache=o.cache, augment=mode == "train", hyp=o, rect=bool(o.rect or rect),
+        batch_size=batch, stride=int(stride), single_cls=o.single_cls, classes=o.classes,
+        fraction=o.fraction if mode == "train" else 1.0,
+    )  # fmt: skip
+
+
+class LoadImagesAndVideos:
+    """Iterate over batches of a source of `predict`: paths, images (H, W, 3) uint8 BGR, and a log line on each."""
+
+    def __init__(self, path: Any, batch: int = 1, vid_stride: int = 1, channels: int = 3, *, buffer: bool = False):
+        self.source: Source = load_source(path, batch=batch, vid_stride=vid_stride, stream_buffer=buffer)
+        self.bs, self.mode = batch, "stream" if self.source.endless else "image"
+
+    def __len__(self) -> int:
+        return -(-len(self.source) // self.bs)
+
+    def __iter__(self) -> Iterator[tuple[list[str], list[np.ndarray], list[str]]]:
+        for frames in self.source:
+            yield [f.path for f in frames], [f.image for f in frames], [f"{f.label}: " for f in frames]
+
+
+class LoadStreams(LoadImagesAndVideos):
+    """Iterate over live streams, a frame of each at a time: addresses, camera numbers, or a file that lists them."""
+
+    def __init__(self, sources: Any = "file.streams", vid_stride: int = 1, buffer: bool = False, channels: int = 3):
+        super().__init__(sources, vid_stride=vid_stride, buffer=buffer)
+
+
+def load_inference_source(
+    source: Any = None, batch: int = 1, vid_stride: int = 1, buffer: bool = False, channels: int = 3
+) -> LoadImagesAndVideos:
+    """Return the batches of any source of `predict`."""
+    return LoadImagesAndVideos(source, batch, vid_stride, channels, buffer=buffer)
+
+
+def autosplit(path: str | Path, weights: Sequence[float] = (0.9, 0.1, 0.0), annotated_only: bool = False) -> None:
+    """Write autosplit_train.txt, _val and _test beside an image folder, with random shares of its images.
+
+    Equal folders are split equally. With `annotated_only`, only images with a label file are listed.
+    """
+    folder, lists, draw = Path(path), {"train": [], "val": [], "test": []}, random.Random(0)
+    for image in list_images([folder], folder):
+        (split,) = draw.choices(list(lists), weights=weights)
+        if not annotated_only or label_file(image).exists():
+            lists[split].append(f"./{image.relative_to(folder.absolute().parent).as_posix()}\n")
+    for split, lines in lists.items():
+        if lines:
+            write_text(folder.parent / f"autosplit_{split}.txt", "".join(lines))
+
+
+def compress_one_image(f: str | Path, f_new: str | Path | None = None, max_dim: int = 1920, quality: int = 50) -> None:
+    """Save an image as JPEG, with a longer side of at most `max_dim`, in place or as `f_new`."""
+    image = Image.fromarray(read_image(f)[..., ::-1])
+    image.thumbnail((max_dim, max_dim))
+    image.save(f_new or f, "JPEG", quality=quality, optimize=True)
+
+
+def save_one_box(
+    xyxy: Tensor | Sequence[float], im: np.ndarray, file: str | Path = Path("im.jpg"), gain: float = 1.02,
+    pad: int = 10, square: bool = False, BGR: bool = False, save: bool = True,
+) -> np.ndarray:  # fmt: skip
+    """Cut a box out of an image, enlarged by `gain` and `pad` pixels, or to a square; write it as a new file.
+
+    The channels are in the order of `im` in the file; with `BGR`, of a BGR image, in RGB order as files are read. The
+    returned crop is BGR in both cases.
+    """
+    box = xyxy2xywh(torch.as_tensor(xyxy).reshape(1, 4).float())
+    if square:
+        box[:, 2:] = box[:, 2:].max(1).values[:, None]
+    box[:, 2:] = box[:, 2:] * gain + pad
+    left, top, right, bottom = clip_boxes(xywh2xyxy(box).long(), im.shape[:2])[0].tolist()
+    crop = im[top:bottom, left:right, :: 1 if BGR else -1]
+    if save:
+        target = increment_path(Path(file).with_suffix(".jpg"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.ascontiguousarray(crop[..., ::-1])).save(target, quality=95)
+    return crop
+
+
+def imread(filename: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
+    """Read an image (H, W, 3) BGR, or as `flags` of OpenCV ask; None if that is not possible, as OpenCV does."""
+    data = np.fromfile(filename, np.uint8) if Path(filename).is_file() else None
+    return None if data is None else cv2.imdecode(data, flags)
+
+
+def imwrite(filename: str | Path, img: np.ndarray, params: Sequence[int] | None = None) -> bool:
+    """Write an image (H, W, 3) BGR; return whether it was written."""
+    done, data = cv2.imencode(Path(filename).suffix, img, params or [])
+    if done:
+        data.tofile(filename)
+    return done
