@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ultralytics.utils import plotting as fonts
+from ultralytics.utils import fonts
 from ultralytics.utils.ops import box_iou
 from ultralytics.utils.plotting import Annotator, colors, feature_visualization, plot_images, plot_labels, plot_results
 
@@ -111,7 +111,7 @@ def test_characters_without_a_font_become_escapes_with_one_warning(monkeypatch, 
     assert len(caplog.records) == 1 and "'中'" in caplog.text
     assert fonts.drawable("собака") == "собака"
     monkeypatch.setattr(fonts, "_find_font", lambda c: fonts.default_font() if c.isascii() else Path("other.ttf"))
-    assert fonts._font_runs("猫 2") == [("猫", Path("other.ttf")), (" 2", fonts.default_font())]
+    assert fonts.font_runs("猫 2") == [("猫", Path("other.ttf")), (" 2", fonts.default_font())]
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import numpy as np
 from ultralytics.ablation.analysis import Analysis
 from ultralytics.ablation.timing import Speed
 from ultralytics.models import Model
-from ultralytics.utils.plotting import drawable, new_figure, save_figure
+from ultralytics.utils.fonts import drawable
+from ultralytics.utils.plotting import new_figure, save_figure
 
 LABELS = {
     "en": {

@@ -21,7 +21,8 @@ from ultralytics.metrics.matching import (
     match_detections,
     merge_ranks,
 )
-from ultralytics.utils.plotting import colors, drawable, new_figure, save_figure
+from ultralytics.utils.fonts import drawable
+from ultralytics.utils.plotting import colors, new_figure, save_figure
 from ultralytics.utils.tables import Column, Table
 
 CLASS_COLUMNS = (

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from ultralytics.utils.fonts import drawable
 from ultralytics.utils.ops import bbox_iou
-from ultralytics.utils.plotting import drawable, new_figure, save_figure
+from ultralytics.utils.plotting import new_figure, save_figure
 
 MANY_CLASSES = 20
 

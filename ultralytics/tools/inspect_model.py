@@ -13,7 +13,8 @@ from ultralytics.tools.common import load_network, tool_dir
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.files import write_text
-from ultralytics.utils.plotting import drawable, new_figure, save_figure
+from ultralytics.utils.fonts import drawable
+from ultralytics.utils.plotting import new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

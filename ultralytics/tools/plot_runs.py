@@ -7,7 +7,8 @@ from pathlib import Path
 from ultralytics.tools.common import find_runs, tool_dir
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
-from ultralytics.utils.plotting import drawable, new_figure, save_figure
+from ultralytics.utils.fonts import drawable
+from ultralytics.utils.plotting import new_figure, save_figure
 from ultralytics.utils.tables import read_csv
 
 FILE = "results.csv"

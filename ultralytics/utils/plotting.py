@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +12,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import increment_path
+from ultralytics.utils.fonts import default_font, drawable, find_font_file, font_runs, load_font
 from ultralytics.utils.ops import xywh2xyxy
 from ultralytics.utils.public import public_names
 from ultralytics.utils.tables import read_csv
@@ -31,73 +28,6 @@ Corners = tuple[float, float, float, float]
 MIN_FONT, MAX_SIZE = 7, 1000  # pixels of a font; of a font or line
 CELL, GAP = 128, 4  # pixels of a feature map on its page
 PAGE_IMAGES, PAGE_SIDE, PAGE_CONF = 16, 1920, 0.25  # of a page of images: their number, its pixels, minimum score
-
-
-def default_font() -> Path:
-    """Return the file of DejaVu Sans (Latin, Greek, Cyrillic and more), which comes with matplotlib."""
-    import matplotlib
-
-    return Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-
-
-def drawable(text: str) -> str:
-    """Replace characters that no font of the system has by escapes such as `\\u732b`, and line breaks by spaces."""
-    shown = " ".join(text.split())
-    return "".join(c if _find_font(c) else c.encode("unicode_escape").decode() for c in shown)
-
-
-def find_font_file(font: str | Path | None) -> Path | None:
-    """Return the file of a font, by path or by name; None, with a warning, if this system has no such font."""
-    from matplotlib.font_manager import findSystemFonts
-
-    wanted = Path(font or "").stem.lower()
-    files = (Path(font or ""), *(file for file in map(Path, findSystemFonts()) if file.stem.lower() == wanted))
-    found = next((file for file in files if wanted and file.is_file() and _charmap(file)), None)
-    if wanted not in ("", "arial") and not found:  # "Arial.ttf" is the default of the published package
-        LOGGER.warning(f"font={str(font)!r}: no such font on this system; {default_font().name} is used")
-    return found
-
-
-@cache
-def _load_font(file: Path, size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(file), size)
-
-
-def _font_runs(text: str, preferred: Path | None = None) -> list[tuple[str, Path]]:
-    """Split a text into runs of characters with the same font, `preferred` where it has the character."""
-
-    def choose(character: str) -> Path | None:
-        return preferred if preferred and ord(character) in _charmap(preferred) else _find_font(character)
-
-    return [("".join(run), font) for font, run in groupby(drawable(text), choose)]
-
-
-@cache
-def _find_font(character: str) -> Path | None:
-    """Find a font with a character, the default first; None, with a warning, if the system has none."""
-    from matplotlib.font_manager import findSystemFonts
-
-    if character.isspace():  # a line break has no glyph
-        return default_font()
-    for file in (default_font(), *sorted(map(Path, findSystemFonts()))):
-        if ord(character) in _charmap(file):
-            return file
-    if character != "\u4e2d" and unicodedata.name(character, "").startswith("CJK") and not _find_font("\u4e2d"):
-        return None  # one warning for all Chinese characters
-    hint = "Install a font, for example `apt install fonts-noto-cjk`."
-    LOGGER.warning(f"plots: no font on this system can draw {character!r}; an escape is drawn instead. {hint}")
-    return None
-
-
-@cache
-def _charmap(file: Path) -> frozenset[int]:
-    """Return the code points of a font file; none for a broken font of the system."""
-    from matplotlib.ft2font import FT2Font
-
-    try:
-        return frozenset(FT2Font(str(file)).get_charmap())
-    except RuntimeError:
-        return frozenset()
 
 
 class Colors:
@@ -212,7 +142,7 @@ class Annotator:
         """Return the runs of a text with their fonts, and its width and height with a margin."""
         size = self.font_size
         while True:
-            runs = [(run, _load_font(file, size)) for run, file in _font_runs(text, self.font)]
+            runs = [(run, load_font(file, size)) for run, file in font_runs(text, self.font)]
             width = math.ceil(sum(font.getlength(run) for run, font in runs)) + 4
             if width <= self.canvas.width or size <= MIN_FONT:
                 return runs, width, size + 4
@@ -323,7 +253,7 @@ def save_figure(figure: Figure, path: Path, *, also: str | None = None, titles: 
     for text in figure.findobj(Text):
         text.set_parse_math(False)
         if not text.get_text().isascii():
-            files = dict.fromkeys([default_font(), *(file for _, file in _font_runs(text.get_text()))])
+            files = dict.fromkeys([default_font(), *(file for _, file in font_runs(text.get_text()))])
             for file in files:
                 fontManager.addfont(str(file))
             text.set_fontfamily([FontProperties(fname=str(file)).get_name() for file in files])

@@ -50,7 +50,7 @@ PLACES: dict[str, dict[str, str]] = {
     "nn.tasks": {
         "nn.tasks": "DetectionModel:BaseModel",
         "published.config": "yaml_model_load",
-        "published.training": "attempt_load_weights load_checkpoint:attempt_load_one_weight load_checkpoint "
+        "published.networks": "attempt_load_weights load_checkpoint:attempt_load_one_weight load_checkpoint "
         "guess_model_task torch_safe_load",
     },
     "utils": {
@@ -59,25 +59,25 @@ PLACES: dict[str, dict[str, str]] = {
         "published.scripting": "DATASETS_DIR FILE LINUX LOCAL_RANK MACOS NUM_THREADS PYTHON_VERSION RANK ROOT RUNS_DIR "
         "TQDM TryExcept WEIGHTS_DIR WINDOWS emojis is_colab is_online plt_settings threaded",
         "utils.settings": "SETTINGS",
-        "published.training": "get_default_callbacks",
+        "published.networks": "get_default_callbacks",
     },
-    "utils.autobatch": {"published.training": "autobatch check_train_batch_size"},
-    "utils.benchmarks": {"published.training": "benchmark"},
-    "utils.callbacks": {"published.training": "add_integration_callbacks default_callbacks get_default_callbacks"},
-    "utils.callbacks.base": {"published.training": "add_integration_callbacks default_callbacks get_default_callbacks"},
+    "utils.autobatch": {"published.networks": "autobatch check_train_batch_size"},
+    "utils.benchmarks": {"published.networks": "benchmark"},
+    "utils.callbacks": {"published.networks": "add_integration_callbacks default_callbacks get_default_callbacks"},
+    "utils.callbacks.base": {"published.networks": "add_integration_callbacks default_callbacks get_default_callbacks"},
     "utils.checks": {
         "published.config": "check_class_names check_file check_python check_requirements check_suffix check_version "
         "check_yaml check_yolo is_ascii",
         "published.scripting": "is_online:check_online",
         "published.tensors": "check_amp",
-        "utils.plotting": "find_font_file:check_font",
+        "utils.fonts": "find_font_file:check_font",
     },
     "utils.downloads": {
         "published.config": "GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS attempt_download_asset",
         "published.scripting": "fetch:safe_download is_online zip_directory",
     },
     "utils.files": {"published.scripting": "WorkingDirectory get_latest_run"},
-    "utils.loss": {"published.training": "E2ELoss E2ELoss:E2EDetectLoss v8DetectionLoss"},
+    "utils.loss": {"published.networks": "E2ELoss E2ELoss:E2EDetectLoss v8DetectionLoss"},
     "utils.metrics": {"metrics.ap": "average_precision:compute_ap", "metrics.detection": "BoxMetrics:Metric"},
     "utils.nms": {"utils.ops": "non_max_suppression"},
     "utils.ops": {"published.tensors": "Profile convert_torch2numpy_batch scale_coords segments2boxes"},
@@ -91,7 +91,7 @@ PLACES: dict[str, dict[str, str]] = {
     "utils.torch_utils": {
         "published.config": "check_version",
         "published.tensors": "copy_attr get_num_params intersect_dicts scale_img smart_inference_mode",
-        "published.training": "EarlyStopping",
+        "published.networks": "EarlyStopping",
     },
 }
 INSTEAD = "this package detects upright boxes with RTDETR and YOLO; use the published package in another environment"

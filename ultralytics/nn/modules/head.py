@@ -243,21 +243,6 @@ class RTDETRDecoder(nn.Module):
         valid = ((anchors > eps) & (anchors < 1 - eps)).all(-1, keepdim=True)
         logits = torch.log(anchors / (1 - anchors)).masked_fill(~valid, float("inf"))
         return logits.to(dtype), valid
-        return logits.to(like.dtype), valid
-
-    def _add_denoising(
-        self, embed: Tensor, reference: Tensor, batch: dict[str, Any]
-    ) -> tuple[Tensor, Tensor, Tensor | None, dict[str, Any] | None]:
-        """Put denoising queries before the others; return both with the attention mask and `dn_meta`."""
-        noise = {"cls_noise_ratio": self.label_noise_ratio, "box_noise_scale": self.box_noise_scale}
-        class_embed = self.denoising_class_embed.weight
-        group = get_cdn_group(batch, self.nc, embed.shape[1], class_embed, num_dn=self.num_denoising, **noise)
-        if group is None:
-            return embed, reference, None, None
-        dn_embed, dn_reference, attn_mask, dn_meta = group
-        embed = torch.cat((dn_embed.to(embed.dtype), embed), 1)  # (B, D + nq, hd)
-        reference = torch.cat((dn_reference.to(reference.dtype), reference), 1)  # (B, D + nq, 4)
-        return embed, reference, attn_mask, dn_meta
 
 
 __getattr__ = public_names(__name__)

@@ -1,6 +1,6 @@
 """Public import path of the functions that report a run to Weights & Biases; none without its package."""
 
-from ultralytics.published.training import logger_callbacks
+from ultralytics.published.networks import logger_callbacks
 
 callbacks = logger_callbacks("wandb")
 
