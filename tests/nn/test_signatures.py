@@ -41,6 +41,8 @@ TRANSPOSED = "in_channels=64, out_channels=64, kernel_size=3, stride=2, padding=
         ("nn.Conv2d", [96, 1], 1, "in_channels=64, out_channels=96, kernel_size=1", 96),
         ("nn.ConvTranspose2d", [64, 3, 2, 1, 1], 1, TRANSPOSED, 64),
         ("Repeated", [128], 3, "c1=64, c2=128, c5=3", 128),
+        ("Stage", [32, 128], 2, "c1=64, cm=32, c2=128, n=2", 128),
+        ("Stage", [32, 128, 5, True], 4, "c1=64, cm=32, c2=128, k=5, n=4, lightconv=True", 128),
         ("Blocks", [32, "PlainBlock", 2], 2, "ch_in=64, ch_out=32, count=2, block=PlainBlock, stage_num=2", 64),
         ("nn.BatchNorm2d", [64], 1, "num_features=64", 64),
     ],
@@ -53,11 +55,17 @@ def test_one_input(module, args, repeats, arguments, channels):
     assert bool(layer.assumed) == (module != "nn.BatchNorm2d")
 
 
+def test_channels_are_not_taken_as_a_number_of_repeats():
+    with pytest.raises(ModelConfigError, match="Scaled"):
+        build_module("Scaled", [128], (MAP,), modules=[FOLDER])
+
+
 @pytest.mark.parametrize(
     ("module", "args", "inputs", "arguments", "channels"),
     [
         ("WeightedSum", [], (64, 64, 64), "length=3", 64),
         ("WeightedSum", [1], (64, 64), "length=2", 64),
+        ("Leveled", [0, [64, 32]], (64, 32), "level=0, channel=[64, 32]", 64),
         ("Project", [], (64, 64), "in_channels_list=[64, 64], out_channels=64", 64),
         ("ConcatAlong", [1], (64, 32), "dimension=1", 96),
         ("ConcatAlong", [], (64, 32), "", 96),

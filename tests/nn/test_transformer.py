@@ -35,3 +35,14 @@ def test_aifi_runs_in_other_types(dtype, tolerance):
     got = encoder.to(dtype)(x.to(dtype))
     assert got.dtype == dtype
     torch.testing.assert_close(got.float(), expected, rtol=0, atol=tolerance)
+
+
+def test_methods_of_the_published_encoder_layer_may_be_replaced():
+    class Doubled(AIFI):
+        def forward_post(self, src, src_mask=None, src_key_padding_mask=None, pos=None):
+            return 2 * super().forward_post(src, src_mask, src_key_padding_mask, pos)
+
+    x, ours = torch.rand(1, 16, 4, 4), AIFI(16, 32, 4).eval()
+    doubled = Doubled(16, 32, 4).eval()
+    doubled.load_state_dict(ours.state_dict())
+    torch.testing.assert_close(doubled(x), 2 * ours(x))

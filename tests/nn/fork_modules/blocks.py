@@ -72,3 +72,36 @@ class Blocks(nn.Module):
 
     def forward(self, x):
         return self.rest(self.first(x))
+
+
+class Stage(nn.Module):
+    """Has inner channels, and its repeats in the middle of the arguments."""
+
+    def __init__(self, c1, cm, c2, k=3, n=6, lightconv=False):
+        super().__init__()
+        self.layers = nn.Sequential(*(Conv(c1 if i == 0 else cm, cm, k) for i in range(n)), Conv(cm, c2))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class Scaled(nn.Module):
+    """Keeps the channels, which its row gives too large."""
+
+    def __init__(self, c1, c2, n=1):
+        super().__init__()
+        assert c1 == c2
+        self.layers = nn.Sequential(*(Conv(c1, c2) for _ in range(n)))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class Leveled(nn.Module):
+    def __init__(self, level, channel=(64, 32)):
+        super().__init__()
+        self.level = level
+        self.convs = nn.ModuleList(Conv(c, channel[level], 1) for c in channel)
+
+    def forward(self, x):
+        return sum(conv(part) for conv, part in zip(self.convs, x))

@@ -125,9 +125,12 @@ def candidates(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]
     if (head := _head_call(build, ctx, args)) is not None:
         seen.append(head)
         yield head, "the row's arguments, list of the input channels by name"
+    elif (stage := _stage_call(build, ctx, args)) is not None:
+        seen.append(stage)
+        yield stage, "input channels, the row's arguments, repeats at their place"
     for pattern in (_several_inputs if several else _one_input)(build, ctx, args):
         parts = pattern.split()
-        if "c2" in parts and not (args and type(args[0]) is int):
+        if "c2" in parts and not (args and type(args[0]) is int and args[0] > 0):
             continue
         used = [(words, values(ctx, args)) for words, values in map(PARTS.get, parts)]
         call = tuple(value for _, values in used for value in values)
@@ -237,7 +240,8 @@ def _one_input(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]
         yield "c1"  # other parsers give channels to each such module
     yield "row"
     if not of_torch:
-        yield from ("c1 row", "c1 c2 rest", "c1 c1 row") if is_channels else ("c1 row", "c1 c1 row")
+        as_repeats = is_channels and _takes_repeats(build, 1)  # channels are no number of repeats
+        yield from ("c1 row", *["c1 c2 rest"] * is_channels, *["c1 c1 row"] * (not as_repeats))
 
 
 def _head_call(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> LayerSpec | None:
@@ -248,6 +252,19 @@ def _head_call(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]
         return None
     given = {names[0]: ctx.nc} | dict(zip(names, args, strict=False))
     return LayerSpec((), None, kwargs={**given, "ch": list(ctx.inputs)})
+
+
+def _stage_call(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> LayerSpec | None:
+    """Return the call of a stage with inner channels, `(c1, cm, c2, k, n, ...)`, whose row leaves n out."""
+    names = _names(build)
+    position = next((i for i, name in enumerate(names) if REPEATS.fullmatch(name)), 0)
+    fits = position > 2 and INPUT.fullmatch(names[0]) and OUTPUT.fullmatch(names[2]) and not ctx.takes_list
+    if not fits or len(args) < 2 or OUTPUT.fullmatch(names[1]) or any(type(arg) is not int for arg in args[:2]):
+        return None
+    call = [ctx.c1, *args]
+    if len(call) < position:
+        return LayerSpec(tuple(call), None, kwargs={_positional(build)[position].name: ctx.repeats})
+    return LayerSpec((*call[:position], ctx.repeats, *call[position:]), None)
 
 
 def _several_inputs(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> Iterator[str]:

@@ -52,19 +52,49 @@ class TransformerEncoderLayer(nn.Module):
         self.dropout, self.dropout1, self.dropout2 = (nn.Dropout(dropout) for _ in range(3))
         self.act, self.normalize_before = activation(act), normalize_before
 
-    def forward(self, tokens: Tensor, pos: Tensor | None = None) -> Tensor:  # both (B, positions, c1)
-        before, after = self.normalize_before, not self.normalize_before
+    @staticmethod
+    def with_pos_embed(tensor: Tensor, pos: Tensor | None = None) -> Tensor:
+        """Add an embedding of positions, if there is one."""
+        return tensor if pos is None else tensor + pos
 
-        # self-attention
-        x = self.norm1(tokens) if before else tokens
-        q = k = x if pos is None else x + pos
-        tokens = tokens + self.dropout1(self.ma(q, k, x, need_weights=False)[0])
-        tokens = self.norm1(tokens) if after else tokens
+    def _attend(self, x: Tensor, mask: Tensor | None, padding: Tensor | None, pos: Tensor | None) -> Tensor:
+        q = k = self.with_pos_embed(x, pos)
+        return self.dropout1(self.ma(q, k, x, key_padding_mask=padding, need_weights=False, attn_mask=mask)[0])
 
-        # feed-forward network
-        x = self.norm2(tokens) if before else tokens
-        tokens = tokens + self.dropout2(self.fc2(self.dropout(self.act(self.fc1(x)))))
-        return self.norm2(tokens) if after else tokens
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.dropout2(self.fc2(self.dropout(self.act(self.fc1(x)))))
+
+    def forward_post(
+        self,
+        src: Tensor,
+        src_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        pos: Tensor | None = None,
+    ) -> Tensor:
+        """Run the layer with norms after the residuals."""
+        src = self.norm1(src + self._attend(src, src_mask, src_key_padding_mask, pos))
+        return self.norm2(src + self._feed_forward(src))
+
+    def forward_pre(
+        self,
+        src: Tensor,
+        src_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        pos: Tensor | None = None,
+    ) -> Tensor:
+        """Run the layer with norms before attention and feed-forward network."""
+        src = src + self._attend(self.norm1(src), src_mask, src_key_padding_mask, pos)
+        return src + self._feed_forward(self.norm2(src))
+
+    def forward(
+        self,
+        src: Tensor,  # (B, positions, c1), as `pos`
+        src_mask: Tensor | None = None,  # (positions, positions), True = may not attend
+        src_key_padding_mask: Tensor | None = None,  # (B, positions), True = is not attended to
+        pos: Tensor | None = None,
+    ) -> Tensor:
+        run = self.forward_pre if self.normalize_before else self.forward_post
+        return run(src, src_mask, src_key_padding_mask, pos)
 
 
 @register(plans.channel_preserving)
@@ -79,7 +109,7 @@ class AIFI(TransformerEncoderLayer):
     def forward(self, x: Tensor) -> Tensor:
         _, c, h, w = x.shape
         pos = self.build_2d_sincos_position_embedding(w, h, c, device=x.device).to(x.dtype)
-        tokens = super().forward(x.flatten(2).transpose(1, 2), pos)  # (B, C, H, W) -> (B, H*W, C)
+        tokens = super().forward(x.flatten(2).transpose(1, 2), pos=pos)  # (B, C, H, W) -> (B, H*W, C)
         return tokens.transpose(1, 2).reshape(-1, c, h, w)  # -> (B, C, H, W)
 
     @staticmethod
