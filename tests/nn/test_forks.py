@@ -99,6 +99,7 @@ OPERATORS = [  # rows whose forward needs what this machine does not have
     ("ScanDown", [128, 1], (128, 16, 16)),
     ("TritonMix", [32], (32, 16, 16)),
     ("CompiledUp", [], (64, 16, 16)),
+    ("NeighborMix", [], (64, 16, 16)),
     ("ScanByName", [], (64, 16, 16)),
     ("DeviceMix", [], (64, 16, 16)),
     ("NeedsDCN", [32, 3, 2], (32, 8, 8)),
@@ -126,7 +127,7 @@ def test_several_inputs(module, args, inputs, repeats, arguments, shape):
 def test_an_operator_that_this_machine_lacks_is_refused_only_when_it_runs(module, args, shape):
     layer = build_module(module, args, (MAP,), modules=[FORK])
     assert layer.outputs == [shape] and "the output is what the constructor states" in layer.assumed
-    with pytest.raises((NameError, RuntimeError, AssertionError, MissingPackageError)):
+    with pytest.raises((NameError, TypeError, RuntimeError, AssertionError, MissingPackageError)):
         layer(torch.rand(1, *MAP))
 
 

@@ -140,11 +140,15 @@ class _Builtins(dict):
             return _union(fork, module) if fork else module
         view = ModuleType(module.__name__)
         for wanted in names:
-            value = self._adapted(getattr(module, wanted, view))
+            why = reason
+            try:
+                value = self._adapted(getattr(module, wanted, view))
+            except ImportError as error:  # of a public path, which names what to use in its place
+                value, why = view, str(error)
             if value is view and (value := _from_fork(target, wanted, self.package)) is None:
                 if falls_back:
                     return module  # Python raises ImportError, for which the file has its own fallback
-                why = f"{where}: {wanted!r}: {reason or _advice(target)}"
+                why = f"{where}: {wanted!r}: {why or _advice(target)}"
                 is_partial = getattr(module.__spec__, "_initializing", False)
                 value = self._placeholder(wanted, why, late=module if is_partial else None)
             setattr(view, wanted, value)

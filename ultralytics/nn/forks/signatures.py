@@ -355,10 +355,13 @@ def _is_widths(args: tuple[Any, ...]) -> bool:
 
 def lacks_operator(error: BaseException | None) -> bool:
     """Check whether a forward failed for an operator that this machine lacks, or that its file imports if it can."""
-    if isinstance(error, NameError) and error.__traceback__ is not None:
-        file = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    absent = isinstance(error, NameError) or "'NoneType' object is not callable" in str(error)
+    if error is not None and absent and error.__traceback__ is not None:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        names = [error.name] if isinstance(error, NameError) else re.findall(r"(\w+)\(", frame.line or "")
+        file = Path(frame.filename)
         text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-        return re.search(rf"^\s+.*\bimport\b.*\b{error.name}\b", text, re.MULTILINE) is not None
+        return any(re.search(rf"^\s+.*\bimport\b.*\b{name}\b", text, re.MULTILINE) for name in names)
     return error is not None and bool(NO_OPERATOR.search(str(error)))
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from torch import nn
 from torch.utils.cpp_extension import load
 
+from ultralytics.utils.loss import BboxLoss
+
 from .deep.inner.part import InnerPart
 
 HERE = os.path.dirname(os.path.abspath(__file__))

@@ -6,9 +6,13 @@ try:
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
 except:
     pass
+try:
+    from natten.functional import natten_scores
+except ImportError:
+    natten_scores = None
 from .missing_kernels import skaffold_kernel
 
-__all__ = ["ScanBlock", "ScanDown", "TritonMix", "DeviceMix"]
+__all__ = ["ScanBlock", "ScanDown", "TritonMix", "DeviceMix", "NeighborMix"]
 
 
 class ScanBlock(nn.Module):
@@ -46,3 +50,8 @@ class DeviceMix(nn.Module):
     def forward(self, x):
         assert x.is_cuda, "this operator runs on CUDA tensors only"
         return self.conv(x)
+
+
+class NeighborMix(ScanBlock):
+    def forward(self, x):
+        return natten_scores(self.conv(x), x)
