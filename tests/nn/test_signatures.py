@@ -66,6 +66,7 @@ def test_channels_are_not_taken_as_a_number_of_repeats():
         ("WeightedSum", [], (64, 64, 64), "length=3", 64),
         ("WeightedSum", [1], (64, 64), "length=2", 64),
         ("Leveled", [0, [64, 32]], (64, 32), "level=0, channel=[64, 32]", 64),
+        ("Leveled", [1], (48, 24), "level=1, channel=[48, 24]", 24),
         ("Project", [], (64, 64), "in_channels_list=[64, 64], out_channels=64", 64),
         ("ConcatAlong", [1], (64, 32), "dimension=1", 96),
         ("ConcatAlong", [], (64, 32), "", 96),

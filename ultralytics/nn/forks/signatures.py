@@ -291,7 +291,7 @@ def _several_inputs(build: Callable[..., Any], ctx: RowContext, args: tuple[Any,
         # `dim` may also be the axis of a concatenation: then the row has a small number
         if not (first in ("dim", "dims") and given is not None and given < MIN_CHANNELS):
             yield from ("channels row", "c1 row", "each row")
-    yield from ("row", "channels row", "count row", "channels c2 rest", "c1 row", "each row", "sum row")
+    yield from ("row", "channels row", "count row", "channels c2 rest", "c1 row", "each row", "sum row", "row channels")
     if args and len(names) == 1:
         yield from ("channels", "c1")  # no parameter takes the row's arguments
 
