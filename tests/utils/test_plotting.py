@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ultralytics.utils import fonts
+from ultralytics.utils import fonts, plotting
 from ultralytics.utils.ops import box_iou
 from ultralytics.utils.plotting import Annotator, colors, feature_visualization, plot_images, plot_labels, plot_results
 
@@ -154,7 +154,7 @@ def test_label_statistics_are_drawn(count, tmp_path):
 
 def test_figures_have_the_colors_of_pictures_and_outlines_one_center(monkeypatch, tmp_path):
     figures = []
-    monkeypatch.setattr(fonts, "save_figure", lambda figure, path, **_: figures.append(figure) or path)
+    monkeypatch.setattr(plotting, "save_figure", lambda figure, path, **_: figures.append(figure) or path)
     boxes = np.array([[0.2, 0.3, 0.1, 0.4], [0.8, 0.7, 0.3, 0.2]])
     plot_labels(boxes, np.array([0, 4]), NAMES, tmp_path / "labels.png")
     bars, outlines, *_ = figures[0].axes
@@ -168,11 +168,11 @@ def test_figures_have_the_colors_of_pictures_and_outlines_one_center(monkeypatch
 
 @pytest.mark.parametrize("suffix", ["pdf", "svg"])
 def test_figures_are_also_written_for_a_paper(suffix, tmp_path):
-    figure = fonts.new_figure(3, 2)
+    figure = plotting.new_figure(3, 2)
     axes, other = figure.subplots(1, 2)
     axes.set(title="Objects", ylabel="count")
     other.set_title("mAP50")
-    file = fonts.save_figure(figure, tmp_path / "a.png", also=suffix, titles=False)
+    file = plotting.save_figure(figure, tmp_path / "a.png", also=suffix, titles=False)
     starts = {"a.png": b"\x89PNG", "a.pdf": b"%PDF", "a.svg": b"<?xml"}
     assert file.name == "a.png" and {p.name for p in tmp_path.iterdir()} == {"a.png", f"a.{suffix}"}
     assert all(p.read_bytes().startswith(starts[p.name]) for p in tmp_path.iterdir())
