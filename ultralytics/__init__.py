@@ -11,9 +11,9 @@ from ultralytics.utils.public import public_names
 
 if TYPE_CHECKING:
     from ultralytics.models import RTDETR, YOLO
+    from ultralytics.published.scripting import fetch_all as download
     from ultralytics.utils import ASSETS, __version__
     from ultralytics.utils.checks import checks
-    from ultralytics.utils.downloads import download
     from ultralytics.utils.settings import SETTINGS as settings
 
 __all__ = ["ASSETS", "RTDETR", "YOLO", "__version__", "checks", "download", "settings"]

@@ -9,7 +9,15 @@ import yaml
 
 from ultralytics.cfg.family import Family, default_values
 from ultralytics.cfg.migrate import ALWAYS_OFF, RENAMED, RETIRED
-from ultralytics.cfg.options import DEFAULT_CFG_PATH, Options, check_key, get_cfg, merge_file, unread_options
+from ultralytics.cfg.options import (
+    DEFAULT_CFG_PATH,
+    Options,
+    check_key,
+    get_cfg,
+    merge_file,
+    resolve_options,
+    unread_options,
+)
 from ultralytics.utils.errors import OptionError, UserError
 
 NAMES = [field.name for field in dataclasses.fields(Options)]
@@ -117,8 +125,19 @@ def test_errors_in_cfg_name_the_file(tmp_path):
         get_cfg(3)
 
 
-def test_options_are_read_only_and_replace_checks_its_changes():
+def test_options_are_set_with_checks_until_a_run_takes_them():
     options = get_cfg()
+    options.epochs = 5
+    with pytest.raises(OptionError, match="epochs"):
+        options.epochs = 0
+    assert options.epochs == 5 and resolve_options(options, None, "train") is options
+    for later in (options, options.replace(imgsz=64)):
+        with pytest.raises(dataclasses.FrozenInstanceError, match="epochs: options are read-only"):
+            later.epochs = 6
+
+
+def test_options_are_read_only_and_replace_checks_its_changes():
+    options = resolve_options(get_cfg(), None, "train")
     with pytest.raises(dataclasses.FrozenInstanceError, match=r"write args = args.replace\(epochs=3\)"):
         options.epochs = 3
     options.warmup_bias_lr = 0.0  # published trainers assign this; it is what happens here
@@ -130,7 +149,7 @@ def test_options_are_read_only_and_replace_checks_its_changes():
 
 
 def test_options_survive_pickling_and_their_own_dict():
-    options = get_cfg(overrides={"classes": [0, 2], "device": "0,1", "mode": "train"})
+    options = resolve_options(get_cfg(overrides={"classes": [0, 2], "device": "0,1", "mode": "train"}), None, "train")
     copy = pickle.loads(pickle.dumps(options))
     assert copy == options == get_cfg(options.to_dict())
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -60,10 +60,16 @@ def test_order_of_the_pipelines():
     assert official == (
         "Compose(transforms=[Compose(transforms=[WithAugmentation(transform=Compose(transforms=["
         "RandomPhotometricDistort(p=0.5), RandomZoomOut(p=0.5, max_side=128), RandomIoUCrop(p=0.8)])), "
-        "Resize(size=64), SanitizeBoundingBoxes(min_side=1)]), RandomFlip(p=0.5, vertical=False)])"
+        "Resize(size=64), SanitizeBoundingBoxes(min_side=1)]), RandomFlip(p=0.5, direction='horizontal')])"
     )
     assert "CutMix" not in mosaic and "CutMix(p=0.5), RandomHSV" in repr(pipeline(Source(), cutmix=0.5))
-    order = ("Mosaic", "MixUp", "RandomHSV", "RandomFlip(p=0.0, vertical=True)", "RandomFlip(p=0.5, vertical=False)")
+    order = (
+        "Mosaic",
+        "MixUp",
+        "RandomHSV",
+        "RandomFlip(p=0.0, direction='vertical')",
+        "RandomFlip(p=0.5, direction='horizontal')",
+    )
     assert [mosaic.index(name) for name in order] == sorted(mosaic.index(name) for name in order)
     assert "GridMosaic" not in mosaic and "GridMosaic" in repr(pipeline(Source(), dense=0.5))
 

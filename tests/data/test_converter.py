@@ -139,7 +139,7 @@ def test_fetching_and_converting_visdrone(tmp_path, tmp_path_factory, cache_fold
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(packed.read_bytes())
 
-    monkeypatch.setattr(converter, "download", from_server)
+    monkeypatch.setattr(converter, "download_file", from_server)
     recipe = {"files": [{"url": "http://x/val.zip"}], "convert": "visdrone"}
     data = {"path": "drones", "train": "images/val", "val": "images/val", "names": ["a", "b", "c", "d"]}
     for _ in range(2):
@@ -177,7 +177,7 @@ def test_fetching_and_converting_visdrone(tmp_path, tmp_path_factory, cache_fold
     ids=str,
 )
 def test_recipes_that_are_refused(cache_folder, recipe, monkeypatch):
-    monkeypatch.setattr(converter, "download", None)
+    monkeypatch.setattr(converter, "download_file", None)
     with pytest.raises(DataError, match=r"^data: download (is|has the file) .*; expected"):
         load_dataset_config({"path": "x", "train": "a", "val": "a", "names": ["a"], "download": recipe or [0]})
     assert not list(cache_folder.iterdir())

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from ultralytics.utils.downloads import download, extract, fetch
+from ultralytics.utils.downloads import download_file, extract, fetch
 from ultralytics.utils.errors import UserError
 
 CONTENT = bytes(range(256)) * 400
@@ -52,22 +52,22 @@ def server(monkeypatch):
 
 def test_download_and_resume(server, tmp_path):
     file = tmp_path / "deep" / "a.bin"
-    assert download(f"{server.url}/a", file).read_bytes() == CONTENT
-    download(f"{server.url}/a", file)
+    assert download_file(f"{server.url}/a", file).read_bytes() == CONTENT
+    download_file(f"{server.url}/a", file)
     assert server.ranges == [None]  # it existed already
     (tmp_path / "b.bin.part").write_bytes(CONTENT[:5000])
-    assert download(f"{server.url}/a", tmp_path / "b.bin").read_bytes() == CONTENT
+    assert download_file(f"{server.url}/a", tmp_path / "b.bin").read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=5000-"]
 
 
 def test_failures_have_a_next_step(server, tmp_path):
     with pytest.raises(UserError, match=r"absent could not be downloaded .*save it as .*a.bin"):
-        download(f"{server.url}/absent", tmp_path / "a.bin")
+        download_file(f"{server.url}/absent", tmp_path / "a.bin")
     with pytest.raises(UserError, match="run again"):
-        download(f"{server.url}/short", tmp_path / "a.bin")
+        download_file(f"{server.url}/short", tmp_path / "a.bin")
     assert not (tmp_path / "a.bin").exists()
     with pytest.raises(UserError, match="Check the network"):
-        download("http://127.0.0.1:9/a", tmp_path / "a.bin")
+        download_file("http://127.0.0.1:9/a", tmp_path / "a.bin")
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
@@ -132,7 +132,7 @@ def test_bombs_and_files_outside(tmp_path, monkeypatch):
 def test_only_http(server, tmp_path, address):
     for url in (address, f"{server.url}/to/{address}"):
         with pytest.raises(UserError):
-            download(url, tmp_path / "a")
+            download_file(url, tmp_path / "a")
         with pytest.raises(UserError):
             fetch(url, 1000)
     assert not (tmp_path / "a").exists()
@@ -143,4 +143,4 @@ def test_size_and_authentication(server, tmp_path, monkeypatch):
         fetch(f"http://a:b@127.0.0.1:{server.server_port}/digest", 1000)
     monkeypatch.setattr("ultralytics.utils.downloads.DOWNLOAD_LIMIT", 1000)
     with pytest.raises(UserError, match="102,400 bytes, expected at most 1,000"):
-        download(f"{server.url}/a", tmp_path / "a")
+        download_file(f"{server.url}/a", tmp_path / "a")

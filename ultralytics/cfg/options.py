@@ -33,7 +33,10 @@ Decay = Annotated[float, Range(0, 1, open_high=True)]
 
 @dataclass(kw_only=True)
 class Options:
-    """Checked options as plain Python values (paths and devices are strings). Build them with `get_cfg`."""
+    """Checked options as plain Python values (paths and devices are strings). Build them with `get_cfg`.
+
+    They can be set, checked, until a trainer, validator, predictor or exporter has taken them.
+    """
 
     # Task, data and device
     task: Annotated[str, OneOf("detect")]
@@ -182,11 +185,14 @@ class Options:
                 raise OptionError(f"imgsz: {self.mode} needs square images, got {sides}; write imgsz={max(sides)}")
         if self.batch == 0 or (self.batch == -1 and self.mode in ("val", "predict", "export")):
             raise OptionError(f"batch={self.batch}: expected a number >= 1, or -1 (automatic) in training")
-        self.__dict__["_frozen"] = True
+        self.__dict__["_frozen"] = False
 
     def __setattr__(self, key: str, value: object) -> None:
+        """Set an option, checked, before a run has begun with these options."""
         if "_frozen" not in self.__dict__:
             super().__setattr__(key, value)
+        elif not self.__dict__["_frozen"]:
+            super().__setattr__(key, getattr(self.replace(**{key: value}), key))
         elif value != getattr(self, key, ...):  # published trainers assign what is so already
             raise FrozenInstanceError(f"{key}: options are read-only; write args = args.replace({key}={value!r})")
 
@@ -197,7 +203,9 @@ class Options:
 
     def replace(self, **changes: object) -> Options:
         """Return a copy with some options changed; the changes are checked."""
-        return get_cfg(self, changes)
+        changed = get_cfg(self, changes)
+        changed.__dict__["_frozen"] = self.__dict__["_frozen"]
+        return changed
 
     def to_dict(self) -> dict[str, object]:
         """Return plain data for args.yaml, checkpoints and `get_cfg`; lists and mappings are copies."""
@@ -244,8 +252,10 @@ def resolve_options(
 ) -> Options:
     """Resolve the arguments of a trainer, validator, predictor or exporter. `Options` are returned unchanged."""
     if isinstance(cfg, Options):
+        cfg.__dict__["_frozen"] = True
         return cfg
     options = get_cfg(cfg, {**(overrides or {}), "mode": mode}, family=family)
+    options.__dict__["_frozen"] = True
     setup_logging(options.verbose)
     return options
 

@@ -38,7 +38,7 @@ def mosaic_pipeline(options: Options, source: SampleSource, size: int, fit: Fit)
             MixUp(source, mosaic, options.mixup),
             *([CutMix(source, mosaic, options.cutmix)] if options.cutmix else ()),  # else no random number is drawn
             RandomHSV(options.hsv_h, options.hsv_s, options.hsv_v),
-            RandomFlip(options.flipud, vertical=True),
+            RandomFlip(options.flipud, "vertical"),
             RandomFlip(options.fliplr),
         ]
     )

@@ -21,7 +21,7 @@ from ultralytics.data.labels import (
     size_of_entry,
 )
 from ultralytics.utils import LOGGER, setup_logging
-from ultralytics.utils.downloads import download, extract
+from ultralytics.utils.downloads import download_file, extract
 from ultralytics.utils.errors import DataError, OptionError, counted, did_you_mean
 from ultralytics.utils.files import increment_path, list_files, read_text, write_text, write_yaml
 
@@ -259,7 +259,7 @@ def fetch_dataset(root: Path, recipe: object, names: Sequence[str], where: str) 
         for url, name, into, strip in files:
             archive, unpacked = work / name, work / f"{name}.unpacked"
             if not unpacked.exists():
-                download(url, archive)
+                download_file(url, archive)
                 extract(archive, work / into, strip=strip)
                 unpacked.touch()
                 archive.unlink()

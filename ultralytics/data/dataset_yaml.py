@@ -1,7 +1,7 @@
 """Data YAML: image folders, class names, and how to obtain a missing data set."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,8 @@ IGNORED_KEYS = ("roboflow", "license", "author", "description", "version", "date
 
 
 @dataclass(frozen=True)
-class DatasetConfig:
-    """A checked data YAML with absolute paths."""
+class DatasetConfig(Mapping):
+    """A checked data YAML with absolute paths. It is a mapping, too, with the keys of the YAML."""
 
     yaml_file: Path | None
     root: Path
@@ -38,9 +38,21 @@ class DatasetConfig:
         """Return the number of classes."""
         return len(self.names)
 
+    def _content(self) -> dict[str, object]:
+        paths = {split: [*map(str, paths)] for split, paths in self.splits.items()}
+        splits = {split: found[0] if len(found) == 1 else found for split, found in paths.items()}
+        facts = {"path": self.root, "yaml_file": self.yaml_file and str(self.yaml_file), "channels": 3}
+        return {**facts, "nc": self.nc, "names": self.names, "val": None, "test": None, **splits}
+
     def __getitem__(self, key: str) -> object:
-        """Return `nc`, `names`, or the paths of a split, by the keys of the data YAML."""
-        return {"nc": self.nc, "names": self.names, **self.splits}[key]
+        """Return a value by its key in the data YAML; a split is a path, or a list of several."""
+        return self._content()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._content())
+
+    def __len__(self) -> int:
+        return len(self._content())
 
 
 def load_dataset_config(
@@ -57,6 +69,8 @@ def load_dataset_config(
         >>> config.nc, config.names
         (2, {0: 'cat', 1: 'dog'})
     """
+    if isinstance(data, DatasetConfig):
+        return data
     file = None if isinstance(data, Mapping) else find_data_yaml(data)
     splits, at = tuple(splits), partial(key_at, file) if file else lambda key: "data"
     content = dict(data) if file is None else read_yaml(file)
@@ -96,7 +110,15 @@ def load_dataset_config(
     return DatasetConfig(file, root, paths, names, annotations)
 
 
-check_det_dataset = load_dataset_config
+def check_det_dataset(dataset: str | os.PathLike | Mapping, autodownload: bool = True) -> DatasetConfig:
+    """Read and check a data YAML; with `autodownload`, a missing data set is generated or downloaded.
+
+    Examples:
+        >>> config = check_det_dataset({"train": ".", "val": ".", "names": ["cat", "dog"]})
+        >>> config["nc"], config["names"], config["val"] == config["train"]
+        (2, {0: 'cat', 1: 'dog'}, True)
+    """
+    return load_dataset_config(dataset, download=autodownload)
 
 
 def find_data_yaml(data: str | os.PathLike) -> Path:

@@ -174,8 +174,11 @@ class Results(_Detections):
 
     def __init__(
         self, orig_img: np.ndarray, path: str | os.PathLike, names: Mapping[int, str] | Sequence[str],
-        boxes: Boxes | Array | None = None, speed: Mapping[str, float] | None = None,
+        boxes: Boxes | Array | None = None, masks: None = None, probs: None = None, keypoints: None = None,
+        obb: None = None, speed: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
+        if any(part is not None for part in (masks, probs, keypoints, obb)):
+            raise OptionError("Results: masks, probs, keypoints and obb must be None; this package detects boxes only")
         self.orig_img, self.path, self.orig_shape = orig_img, str(path), orig_img.shape[:2]
         self.names = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
         self.speed = dict(speed or {"preprocess": None, "inference": None, "postprocess": None})
@@ -189,7 +192,7 @@ class Results(_Detections):
 
     def new(self, boxes: Boxes | None = None) -> Results:
         """Return a copy with other boxes, by default without any."""
-        copy = Results(self.orig_img, self.path, self.names, boxes, self.speed)
+        copy = Results(self.orig_img, self.path, self.names, boxes, speed=self.speed)
         copy.save_dir = self.save_dir
         return copy
 
@@ -222,7 +225,7 @@ class Results(_Detections):
                 raise OptionError(f"plot: {key}= draws {drawn}, and a detector predicts boxes only; remove it")
         if color_mode not in ("class", "instance"):
             raise OptionError(f"plot: color_mode={color_mode!r}, expected 'class' or 'instance'")
-        canvas = Annotator(self.orig_img if img is None else img, line_width, font_size, font)
+        canvas = Annotator((self.orig_img if img is None else img).copy(), line_width, font_size, font)
         rows = (self.boxes if boxes else self.boxes[:0]).clipped().numpy()
         for i in reversed(range(len(rows))):  # the best on top
             cls = int(rows.cls[i])
@@ -306,6 +309,12 @@ class Results(_Detections):
     def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
         """Return the `summary` as JSON."""
         return json.dumps(self.summary(normalize, decimals), indent=2, ensure_ascii=False)
+
+    tojson = to_json
+
+    def to_html(self, normalize: bool = False, decimals: int = 5) -> str:
+        """Return the table of `to_csv` as HTML."""
+        return self._table(normalize, decimals).html()
 
     def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
         """Return CSV with the columns name, class, confidence, x1, y1, x2, y2 and, if any, track_id."""

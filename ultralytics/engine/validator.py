@@ -112,6 +112,7 @@ class BaseValidator(CallbacksMixin):
                 self.callbacks.run("on_val_batch_end", self)
         self._merge_ranks(losses, watch)
         dataset = self.dataset
+        self.metrics.save_dir = Path(vars(self).get("save_dir", "."))
         self.metrics.data = (Path(self._data).name, dataset.split, dataset.fingerprint)
         self.metrics.process()
         self.metrics.speed = watch.per_image(self.metrics.seen)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,9 +22,13 @@ from ultralytics.metrics.matching import (
     match_detections,
     merge_ranks,
 )
+from ultralytics.utils.checks import require
 from ultralytics.utils.fonts import drawable
 from ultralytics.utils.plotting import colors, new_figure, save_figure
 from ultralytics.utils.tables import Column, Table
+
+if TYPE_CHECKING:
+    import pandas
 
 CLASS_COLUMNS = (
     Column("Class"), Column("Images", "d"), Column("Instances", "d"),
@@ -41,11 +46,13 @@ class BoxMetrics:
         all_ap: (C, 10) AP at IoU 0.50 to 0.95; ap is its mean, ap50 and ap75 are two of its columns, (C,) each.
         mp, mr, map50, map75, map: means over the classes.
         maps: (nc,) ap by class; classes without labels have the mean.
-        curves: all of `ap_per_class`.
+        curves: all of `ap_per_class`; px, p_curve, r_curve, f1_curve and prec_values are its parts.
     """
 
     def __init__(self, curves: ClassCurves, nc: int) -> None:
         self.curves, self.ap_class_index, self.conf = curves, curves.classes, curves.conf
+        self.px, self.prec_values = curves.x, curves.prec_values
+        self.p_curve, self.r_curve, self.f1_curve = curves.p_curve, curves.r_curve, curves.f1_curve
         self.p, self.r, self.f1, self.all_ap = curves.p, curves.r, curves.f1, curves.ap
         self.ap50, self.ap75, self.ap = self.all_ap[:, 0], self.all_ap[:, 5], self.all_ap.mean(1)
         self.mp, self.mr = _mean(self.p), _mean(self.r)
@@ -106,8 +113,9 @@ class DetMetrics:
         names: class names by index.
         box: the metrics, after `process`.
         confusion_matrix: of all images so far.
+        save_dir: folder of the run; with `plot`, `process` writes the curves there.
         speed: milliseconds per image of preprocess, inference (the model) and postprocess.
-        images, labels: (nc,) images that show a class, and its objects.
+        images, labels: (nc,) images that show a class, and its objects; also nt_per_image and nt_per_class.
         seen: number of images.
         coco: official COCO metrics, if requested.
         data: name, split and fingerprint of the data set, where known.
@@ -121,16 +129,20 @@ class DetMetrics:
         0.995
     """
 
+    nt_per_class, nt_per_image = property(attrgetter("labels")), property(attrgetter("images"))
     keys = ("metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)")
     fitness = property(attrgetter("box.map"), doc="Criterion of the best epoch: mAP50-95.")
     maps, ap_class_index = property(attrgetter("box.maps")), property(attrgetter("box.ap_class_index"))
     mean_results, class_result = property(attrgetter("box.mean_results")), property(attrgetter("box.class_result"))
 
-    def __init__(self, names: dict[int, str], confusion_conf: float = 0.25) -> None:
-        self.names = names
-        self.confusion_matrix = ConfusionMatrix(names, conf=confusion_conf)
+    def __init__(
+        self, names: dict[int, str] | None = None, confusion_conf: float = 0.25, *,
+        save_dir: str | Path = ".", plot: bool = False,
+    ) -> None:  # fmt: skip
+        self.names, self.save_dir, self.plot = names or {}, Path(save_dir), plot
+        self.confusion_matrix = ConfusionMatrix(self.names, conf=confusion_conf)
         self.speed = {"preprocess": 0.0, "inference": 0.0, "postprocess": 0.0}
-        self.images, self.labels = np.zeros((2, len(names)), dtype=int)
+        self.images, self.labels = np.zeros((2, len(self.names)), dtype=int)
         self.seen = 0
         self.coco: CocoMetrics | None = None
         self.data: tuple[str | None, str | None, str | None] = (None, None, None)
@@ -180,6 +192,8 @@ class DetMetrics:
         matched = self.matched
         target_cls = np.repeat(np.arange(len(self.names)), self.labels)
         self.box = BoxMetrics(ap_per_class(matched.tp, matched.conf, matched.cls, target_cls), len(self.names))
+        if self.plot:
+            self.box.plot(self.names, self.save_dir)
         return self
 
     @property
@@ -194,6 +208,19 @@ class DetMetrics:
         columns = zip(b.ap_class_index, b.p, b.r, b.f1, b.ap50, b.ap75, b.ap, strict=True)
         rows += [(self.names[c], int(self.images[c]), int(self.labels[c]), b.conf, *map(float, v)) for c, *v in columns]
         return [dict(zip((column.title for column in CLASS_COLUMNS), row, strict=True)) for row in rows]
+
+    def to_df(self, normalize: bool = False, decimals: int = 5) -> pandas.DataFrame:
+        """Return the classes of the `summary` as a pandas data frame."""
+        return require("pandas", "pandas", "to_df").DataFrame(self.summary()[1:]).round(decimals)
+
+    def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
+        """Return the classes of the `summary` as CSV."""
+        return Table(CLASS_COLUMNS, [list(row.values()) for row in self.summary()[1:]]).csv()
+
+    def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
+        """Return the classes of the `summary` as JSON."""
+        rounded = [{k: round(v, decimals) if isinstance(v, float) else v for k, v in r.items()} for r in self.summary()]
+        return json.dumps(rounded[1:], indent=2, ensure_ascii=False)
 
     def table(self, *, classes: bool = True) -> str:
         """Return the summary as text; only the row `all` without `classes`."""

@@ -1,12 +1,14 @@
 """Greedy matching of detections and labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from ultralytics.utils.errors import OptionError
 from ultralytics.utils.fonts import drawable
 from ultralytics.utils.ops import bbox_iou
 from ultralytics.utils.plotting import new_figure, save_figure
@@ -26,7 +28,14 @@ class ConfusionMatrix:
         iou: minimum overlap.
     """
 
-    def __init__(self, names: dict[int, str], conf: float = 0.25, iou: float = 0.45) -> None:
+    def __init__(
+        self, names: dict[int, str] | int | None = None, conf: float = 0.25, iou: float = 0.45,
+        task: str = "detect", *, nc: int | None = None, iou_thres: float | None = None,
+    ) -> None:  # fmt: skip
+        if task != "detect":
+            raise OptionError(f"ConfusionMatrix: task={task!r}, but this package detects boxes only")
+        iou, names = iou if iou_thres is None else iou_thres, nc if names is None else names
+        names = {i: str(i) for i in range(names)} if isinstance(names, int) else names or {}
         self.names, self.nc, self.conf, self.iou = names, len(names), conf, iou
         self.matrix = np.zeros((self.nc + 1, self.nc + 1))
 
@@ -37,6 +46,28 @@ class ConfusionMatrix:
         missed = np.ones(len(true), bool)
         missed[found] = missed[-1] = False
         np.add.at(self.matrix, (self.nc, true[missed]), 1)
+
+    def process_batch(
+        self, detections: Tensor | Mapping[str, Tensor], batch: Tensor | Mapping[str, Tensor],
+        gt_cls: Tensor | None = None, *, conf: float | None = None, iou_thres: float | None = None,
+    ) -> None:  # fmt: skip
+        """Match and count the detections and labels of one image.
+
+        Args:
+            detections: (n, 6) x1, y1, x2, y2, score, class; or a mapping with `bboxes`, `conf` and `cls`.
+            batch: (m, 4) boxes of the labels with their classes in `gt_cls`; or a mapping with `bboxes` and `cls`.
+            conf, iou_thres: in place of those of the matrix, for this image.
+        """
+        if isinstance(detections, Mapping):
+            columns = (detections["bboxes"], detections["conf"][:, None], detections["cls"][:, None])
+            detections = torch.cat(columns, 1)
+        boxes, cls = (batch["bboxes"], batch["cls"]) if isinstance(batch, Mapping) else (batch, gt_cls)
+        rows = detections.float().cpu()[detections[:, 4].cpu().argsort(descending=True)]
+        labels = cls.view(-1).cpu().numpy().astype(np.int64)
+        before = self.conf, self.iou
+        self.conf, self.iou = self.conf if conf is None else conf, self.iou if iou_thres is None else iou_thres
+        match_detections(np.zeros(len(rows), int), rows, np.zeros_like(labels), boxes.float().cpu(), labels, self)
+        self.conf, self.iou = before
 
     def normalized(self) -> np.ndarray:
         """Return shares of each true class: columns sum to 1, or to 0 without labels."""
@@ -56,13 +87,16 @@ class ConfusionMatrix:
             for label, row in zip(labels, table, strict=True)
         ]
 
-    def plot(self, normalize: bool = True, save_dir: str | Path = "", **style: Any) -> Path:
+    def plot(
+        self, normalize: bool = True, save_dir: str | Path = "", names: Any = (), on_plot: Any = None, **style: Any
+    ) -> Path:
         """Save confusion_matrix_normalized.png, or confusion_matrix.png with counts, and return its path.
 
-        Of more than MANY_CLASSES classes only those that occur are drawn.
+        Of more than MANY_CLASSES classes only those that occur are drawn. `names` are shown in place of those of the
+        matrix; `on_plot` is called with the path.
         """
         table = self.normalized() if normalize else self.matrix
-        labels = np.array([drawable(name) for name in (*self.names.values(), "background")])
+        labels = np.array([drawable(name) for name in (*(_texts(names) or self.names.values()), "background")])
         inches, font = 0.5, 10  # of a cell
         if len(labels) > MANY_CLASSES:
             present = self.matrix.sum(0) + self.matrix.sum(1) > 0
@@ -83,9 +117,15 @@ class ConfusionMatrix:
         unit = "share of each true class" if normalize else "objects"
         axes.set(xlabel="True", ylabel="Predicted")
         axes.set_title(f"Confusion matrix ({unit}; confidence {self.conf:g}, IoU {self.iou:g})", fontsize=11)
-        return save_figure(
-            figure, Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png", **style
-        )
+        path = Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png"
+        save_figure(figure, path, **style)
+        if on_plot:
+            on_plot(path)
+        return path
+
+
+def _texts(names: Any) -> list[str]:
+    return list(names.values() if isinstance(names, Mapping) else names)
 
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)

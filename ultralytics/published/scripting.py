@@ -114,7 +114,7 @@ def fetch(
     """Fetch an address into `dir`, or as `file`, unpack an archive there, and return the path, or that folder."""
     name = Path(file or str(url).partition("?")[0].rpartition("/")[2])
     path = name if file and dir is None else Path(dir or ".") / name.name
-    path = downloads.download(str(url), path) if "://" in str(url) else Path(url)
+    path = downloads.download_file(str(url), path) if "://" in str(url) else Path(url)
     if not unzip or path.suffix.lower() not in (".zip", ".tar", ".gz", ".tgz"):
         return path
     downloads.extract(path, path.parent)

@@ -46,12 +46,24 @@ def is_installed(requirement: str) -> bool:
     return bool(importlib.util.find_spec(name)) or any(metadata.distributions(name=name))
 
 
-def check_imgsz(imgsz: int | list[int], stride: int = 32) -> int | list[int]:
-    """Round an image size (one side or [height, width]) up to multiples of `stride` and log a change."""
+def check_imgsz(
+    imgsz: int | list[int], stride: int = 32, min_dim: int = 1, max_dim: int = 2, floor: int = 0
+) -> int | list[int]:
+    """Round an image size (one side or [height, width]) up to multiples of `stride`, at least `floor`; log a change.
+
+    `max_dim=1` makes one side of two equal ones, `min_dim=2` two of one.
+    """
+    stride = int(max(stride)) if hasattr(stride, "__len__") else int(stride)
+    if max_dim == 1 and not isinstance(imgsz, int):
+        if len({*imgsz}) > 1:
+            raise OptionError(f"imgsz: expected one size, got {imgsz}; for a square write {max(imgsz)}")
+        imgsz = imgsz[0]
+    if min_dim == 2 and isinstance(imgsz, int):
+        imgsz = [imgsz, imgsz]
     sides = [imgsz] if isinstance(imgsz, int) else list(imgsz)
     if min(sides) < 1:
         raise OptionError(f"imgsz: expected a size of at least {stride}, got {imgsz}")
-    rounded = [-(-side // stride) * stride for side in sides]
+    rounded = [max(-(-side // stride) * stride, floor) for side in sides]
     result = rounded[0] if isinstance(imgsz, int) else rounded
     if rounded != sides:
         LOGGER.warning(f"imgsz={imgsz} is not a multiple of the model's stride {stride}; using {result}")

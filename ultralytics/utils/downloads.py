@@ -32,7 +32,7 @@ ARCHIVE_ERRORS = (  # also unsupported versions and compressions, passwords, and
 )  # fmt: skip
 
 
-def download(url: str, file: Path) -> Path:
+def download_file(url: str, file: Path) -> Path:
     """Download `url` to `file` unless it exists; resume an interrupted download.
 
     Raises UserError with the address, the reason and the path to save the file by hand.

@@ -75,9 +75,12 @@ def xywhn2xyxy(boxes: Boxes, w: float = 640, h: float = 640, padw: float = 0, pa
     return _stack([left * w + padw, top * h + padh, right * w + padw, bottom * h + padh])
 
 
-def xyxy2xywhn(boxes: Boxes, w: float = 640, h: float = 640, clip: bool = False) -> Boxes:
-    """Convert corners in pixels of an image (w, h) to center and size in 0..1; `clip` clips them at its border."""
-    x, y, width, height = _columns(xyxy2xywh(clip_boxes(boxes, (h, w)) if clip else boxes))
+def xyxy2xywhn(boxes: Boxes, w: float = 640, h: float = 640, clip: bool = False, eps: float = 0.0) -> Boxes:
+    """Convert corners in pixels of an image (w, h) to center and size in 0..1.
+
+    `clip` clips them at its border, less `eps`.
+    """
+    x, y, width, height = _columns(xyxy2xywh(clip_boxes(boxes, (h - eps, w - eps)) if clip else boxes))
     return _stack([x / w, y / h, width / w, height / h])
 
 

@@ -44,6 +44,21 @@ class Colors:
         """Return the color of class `i`; the palette repeats."""
         return self.PALETTE[int(i) % len(self.PALETTE)][:: -1 if bgr else 1]
 
+    @property
+    def palette(self) -> list[Color]:
+        """Colors, RGB."""
+        return list(self.PALETTE)
+
+    @property
+    def n(self) -> int:
+        """Number of colors."""
+        return len(self.PALETTE)
+
+    @staticmethod
+    def hex2rgb(h: str) -> Color:
+        """Convert `#rrggbb`."""
+        return tuple(bytes.fromhex(h.lstrip("#")[:6]))
+
     def figure(self, i: int) -> tuple[float, ...]:
         """Return the color of class `i` for matplotlib, RGB in 0..1."""
         return tuple(value / 255 for value in self(i))
@@ -53,7 +68,7 @@ colors = Colors()
 
 
 class Annotator:
-    """Draw boxes and their names on a copy of an image. Colors are BGR, like the image.
+    """Draw boxes and their names on an image; `result` writes them into a given array. Colors are BGR, like the image.
 
     Names are drawn with the result: outside of the boxes and beside each other, as far as there is room.
 
@@ -75,6 +90,7 @@ class Annotator:
         self, im: np.ndarray | Image.Image, line_width: int | None = None, font_size: float | None = None,
         font: str | Path | None = None, pil: bool = False, example: str = "",
     ) -> None:  # fmt: skip
+        self._given = im if isinstance(im, np.ndarray) and im.ndim == 3 and im.flags.writeable else None
         im = np.asarray(im.convert("RGB"))[..., ::-1] if isinstance(im, Image.Image) else np.asarray(im)
         im = np.stack([im] * 3, -1) if im.ndim == 2 else im
         if im.dtype != np.uint8 or im.ndim != 3 or im.shape[2] != 3:
@@ -107,14 +123,16 @@ class Annotator:
             self._names.append(((x1, y1, x2, y2), label, color, txt_color))
 
     def text(
-        self, position: tuple[float, float], text: str, color: Color = (64, 64, 64), txt_color: Color | None = None
-    ) -> None:
-        """Write text on a background of `color` with its top left corner at `position`, moved left to fit in.
+        self, xy: tuple[float, float], text: str, txt_color: Color | None = None, anchor: str = "top",
+        box_color: Color = (64, 64, 64),
+    ) -> None:  # fmt: skip
+        """Write text on a background with its top, or bottom, left corner at `xy`, moved left to fit in.
 
-        Its own color is black or white by default; a text wider than the image becomes smaller.
+        It is black or white by default; a text wider than the image becomes smaller.
         """
         runs, width, height = self._measure(text)
-        x, y = max(0, min(position[0], self.canvas.width - width)), position[1]
+        x, y = max(0, min(xy[0], self.canvas.width - width)), xy[1] - (height if anchor == "bottom" else 0)
+        color = box_color or (64, 64, 64)
         self.draw.rectangle((x, y, x + width, y + height), fill=tuple(map(int, color[::-1])))
         self._taken.add((x, y, x + width, y + height))
         blue, green, red = color
@@ -125,6 +143,26 @@ class Annotator:
             self.draw.text((x + 2, y + height / 2), run, fill=ink, font=font, anchor="lm")
             x += font.getlength(run)
 
+    @property
+    def im(self) -> np.ndarray | Image.Image:
+        """Annotated image, with all labels so far."""
+        return self.result()
+
+    def rectangle(
+        self, xy: Sequence[float], fill: Color | None = None, outline: Color | None = None, width: int = 1
+    ) -> None:
+        """Draw a rectangle of corners in pixels."""
+        fill, outline = (color and tuple(map(int, color[::-1])) for color in (fill, outline))
+        self.draw.rectangle(tuple(map(float, xy)), fill, outline, width)
+
+    def save(self, filename: str | Path = "image.jpg") -> None:
+        """Write the annotated image."""
+        self.result(pil=True).save(filename)
+
+    def show(self, title: str | None = None) -> None:
+        """Open the annotated image in the viewer of the system, or below the cell of a notebook."""
+        self.result(pil=True).show(title)
+
     def result(self, pil: bool = False) -> np.ndarray | Image.Image:
         """Return the annotated image, (H, W, 3) uint8 BGR, or a PIL image."""
         placed = []
@@ -133,10 +171,14 @@ class Annotator:
             x, y = self._place(corners, width, height)
             self._taken.add((x, y, x + width, y + height))
             placed.append(((x, y), *label))
-        for label in reversed(placed):
-            self.text(*label)
+        for xy, text, color, txt_color in reversed(placed):
+            self.text(xy, text, txt_color, box_color=color)
         self._names.clear()
-        return self.canvas.copy() if pil or self.pil else np.asarray(self.canvas)[..., ::-1].copy()
+        if self._given is not None:
+            self._given[...] = np.asarray(self.canvas)[..., ::-1]
+        if pil or self.pil:
+            return self.canvas.copy()
+        return np.asarray(self.canvas)[..., ::-1].copy() if self._given is None else self._given
 
     def _measure(self, text: str) -> tuple[list[tuple[str, ImageFont.FreeTypeFont]], int, int]:
         """Return the runs of a text with their fonts, and its width and height with a margin."""
@@ -167,17 +209,27 @@ class Annotator:
 
 
 def plot_images(
-    batch: Mapping[str, Any], path: str | Path, names: Mapping[int, str], *, detections: Sequence[Tensor] | None = None
-) -> None:
+    batch: Mapping[str, Any] | Tensor, path: Any = None, names: Any = None, *,
+    detections: Sequence[Tensor] | None = None, images: Tensor | None = None, fname: str | Path = "images.jpg",
+    paths: Sequence[str] | None = None, **labels: Any,
+) -> None:  # fmt: skip
     """Draw up to PAGE_IMAGES images of a batch on one page, with their labels, or with detections instead.
 
     Args:
         batch: as collated: img (B, 3, H, W) RGB, uint8 or float 0..1; cls, bboxes, batch_idx; im_file if known.
-        path: image file to write; the suffix chooses the format.
+        path, fname: image file to write; the suffix chooses the format.
         names: class names by index.
+        images, paths: in place of `img` and `im_file`.
+        labels: the batch, if it is given as images only.
         detections: (n, 6) for each image, x1, y1, x2, y2 in pixels of `img`, score, class; drawn from PAGE_CONF, of
             equal boxes the best.
     """
+    if not isinstance(batch, Mapping):  # images, and batch_idx, cls and bboxes by name, as in older published code
+        batch = {"img": batch, **labels}
+    given = {"img": batch["img"] if images is None else images, **({"im_file": paths} if paths else {})}
+    batch = {key: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for key, v in {**batch, **given}.items()}
+    batch["cls"], path = batch["cls"].reshape(-1, 1), path or fname
+    names = names or {int(cls): str(int(cls)) for cls in batch["cls"].unique()}
     images = batch["img"][:PAGE_IMAGES].detach().cpu()
     pixels = (images.float() * (255 if images.is_floating_point() else 1)).round().byte().permute(0, 2, 3, 1).numpy()
     count, height, width = pixels.shape[:3]
@@ -303,20 +355,32 @@ def _plot_panel(axes: Axes, title: str, epochs: np.ndarray, lines: Mapping[str, 
     axes.grid(alpha=0.3)
 
 
-def plot_labels(boxes: np.ndarray, cls: np.ndarray, names: Mapping[int, str], path: str | Path, **style: Any) -> Path:
+def plot_labels(
+    boxes: np.ndarray,
+    cls: np.ndarray,
+    names: Any = (),
+    path: str | Path = "",
+    *,
+    save_dir: str | Path = "",
+    **style: Any,
+) -> Path:
     """Draw statistics of the labels: objects per class, outlines about one center, centers and sizes. Return the path.
 
     Args:
         boxes: (n, 4) cx, cy, w, h in 0..1.
         cls: (n,) class index of each.
         names: class names by index.
-        path: image file to write.
+        path, save_dir: image file to write, or the folder for labels.jpg.
         style: arguments of `save_figure`.
     """
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
+    path = Path(path or save_dir)
+    path = path if path.suffix else path / "labels.jpg"
     boxes, cls = np.asarray(boxes, dtype=float).reshape(-1, 4), np.asarray(cls).astype(int).reshape(-1)
+    names = names or range(int(cls.max(initial=-1)) + 1)
+    names = names if isinstance(names, Mapping) else dict(enumerate(map(str, names)))
     figure = new_figure(12, 10)
     (bars, outlines), (centers, sizes) = figure.subplots(2, 2)
 

@@ -74,7 +74,7 @@ PLACES: dict[str, dict[str, str]] = {
     },
     "utils.downloads": {
         "published.config": "GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS attempt_download_asset",
-        "published.scripting": "fetch:safe_download is_online zip_directory",
+        "published.scripting": "fetch:safe_download fetch_all:download is_online zip_directory",
     },
     "utils.files": {"published.scripting": "WorkingDirectory get_latest_run"},
     "utils.loss": {"published.networks": "E2ELoss E2ELoss:E2EDetectLoss v8DetectionLoss"},

@@ -40,10 +40,11 @@ __getattr__ = public_names(__name__, version_flag)
 Device = str | int | Sequence[int] | torch.device | None
 
 
-def select_device(device: Device = None) -> torch.device:
+def select_device(device: Device = None, batch: int = 0, newline: bool = False, verbose: bool = False) -> torch.device:
     """Return the torch device for 'cpu', 'mps', 0, '0', 'cuda:0', [0] or a torch device; None is the first GPU or CPU.
 
     In distributed training, each process gets its own device: '0,1' by local rank, None the GPU of the local rank.
+    `verbose` logs its name, `newline` with an empty line; `batch` is checked to be a multiple of the number of devices.
     Raises DeviceError if the device does not exist, or if several are given outside of training.
 
     Examples:
@@ -51,6 +52,8 @@ def select_device(device: Device = None) -> torch.device:
         device(type='cpu')
     """
     name = _device_name(device)
+    if batch > 0 and batch % count_devices(device):
+        raise DeviceError(f"batch={batch}: expected a multiple of the {count_devices(device)} devices in {device!r}.")
     if "," in name and started_by_torchrun():
         names = name.split(",")
         if local_rank() >= len(names):
@@ -62,7 +65,10 @@ def select_device(device: Device = None) -> torch.device:
     check_devices(name)
     if "," in name:
         raise DeviceError(f"device={device!r}: only training supports several devices; use one, such as device='0'.")
-    return torch.device(name) if name in ("cpu", "mps") else torch.device("cuda", int(name))
+    chosen = torch.device(name) if name in ("cpu", "mps") else torch.device("cuda", int(name))
+    if verbose:
+        LOGGER.info(describe_device(chosen) + "\n" * newline)
+    return chosen
 
 
 def check_devices(device: Device) -> None:
@@ -130,8 +136,17 @@ def time_sync() -> float:
     return clock(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def init_seeds(*seed: int) -> None:
-    """Seed Python, NumPy and torch; several numbers (seed, rank, epoch) are mixed into one seed."""
+def init_seeds(*seed: int, deterministic: bool = False) -> None:
+    """Seed Python, NumPy and torch; several numbers (seed, rank, epoch) are mixed into one seed.
+
+    `deterministic`, also as the last position, selects deterministic algorithms for the rest of the process.
+    """
+    if seed and isinstance(seed[-1], bool):
+        *seed, deterministic = seed
+    seed = seed or (0,)
+    if deterministic:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     mixed = seed[0] if len(seed) == 1 else int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1)
     random.seed(mixed)
     np.random.seed(mixed % 2**32)
@@ -158,8 +173,18 @@ def deterministic_algorithms(enabled: bool) -> Iterator[None]:
         deterministic.fill_uninitialized_memory, cudnn.deterministic, cudnn.benchmark = before
 
 
-def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager:
-    """Return the context of mixed precision in `dtype`; None disables it."""
+def autocast(
+    device: torch.device | str | bool = "cuda", dtype: Any = None, *, enabled: bool = False
+) -> AbstractContextManager:
+    """Return the context of mixed precision in `dtype`; None disables it.
+
+    Or, as published, `autocast(True, device="cuda")`: `enabled` chooses the type of the device.
+    """
+    if isinstance(device, bool):
+        device, dtype, enabled = dtype or "cuda", None, device
+    device = torch.device(device)
+    if enabled:
+        dtype = half_dtype(device) or torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 

@@ -34,7 +34,7 @@ def white_area(image: np.ndarray) -> np.ndarray:
     "transform",
     [
         RandomFlip(1.0),
-        RandomFlip(1.0, vertical=True),
+        RandomFlip(1.0, "vertical"),
         Resize(64),
         LetterBox((64, 80)),
         LetterBox(128, scaleup=False),

@@ -18,16 +18,16 @@ LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # ITU-R 601-2 weights of B, 
 
 @dataclass(frozen=True)
 class RandomHSV:
-    """Shift the hue by up to ± `hue` of the circle; scale saturation and value by factors in 1 ± their strengths."""
+    """Shift the hue by up to ± `hgain` of the circle; scale saturation and value by factors in 1 ± their gains."""
 
-    hue: float
-    saturation: float
-    value: float
+    hgain: float = 0.5
+    sgain: float = 0.5
+    vgain: float = 0.5
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        if not (self.hue or self.saturation or self.value):
+        if not (self.hgain or self.sgain or self.vgain):
             return sample
-        shift, *factors = rng.uniform(-1, 1, 3) * (self.hue * HUES, self.saturation, self.value)
+        shift, *factors = rng.uniform(-1, 1, 3) * (self.hgain * HUES, self.sgain, self.vgain)
         table = np.empty((256, 1, 3), np.uint8)  # one lookup table per channel
         table[:, 0, 0] = (LEVELS + shift) % HUES
         for channel, factor in enumerate(factors, 1):

@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from ultralytics.data.images import stretch
 from ultralytics.data.transforms.sample import Sample
+from ultralytics.utils.errors import OptionError
 
 GRAY = 114  # padding, the usual value in the field
 MIN_SIDE = 2.0  # pixels; boxes clipped to less are dropped
@@ -73,9 +75,19 @@ class LetterBox:
     interpolation: int = cv2.INTER_LINEAR
 
     def __call__(
-        self, labels: Sample | None = None, rng: np.random.Generator | None = None, *, image: np.ndarray | None = None
-    ) -> Sample | np.ndarray:
-        """Return the changed sample or, for an `image` (H, W, 3), the changed image."""
+        self,
+        labels: Sample | dict | None = None,
+        rng: np.random.Generator | None = None,
+        *,
+        image: np.ndarray | None = None,
+    ) -> Sample | dict | np.ndarray:
+        """Return the changed sample or, for an `image` (H, W, 3), the changed image.
+
+        Published `labels`, a mapping with `img` and perhaps `rect_shape`, `ratio_pad` and `bboxes` as corners in
+        pixels, are changed in place.
+        """
+        if isinstance(labels, dict):
+            return self._apply_labels(labels, labels.get("img") if image is None else image)
         if labels is None:
             return self._apply(image)[0]
         image, (down, across), (left, top) = self._apply(labels.image)
@@ -83,6 +95,18 @@ class LetterBox:
         ratio = (labels.ratio[0] * down, labels.ratio[1] * across)
         pad = (labels.pad[0] * across + left, labels.pad[1] * down + top)
         return replace(labels, image=image, boxes=boxes, ratio=ratio, pad=pad)
+
+    def _apply_labels(self, labels: dict, image: np.ndarray) -> dict | np.ndarray:
+        fitted = replace(self, new_shape=labels.pop("rect_shape", self.new_shape))
+        output, (down, across), (left, top) = fitted._apply(image)
+        if not labels:
+            return output
+        if "bboxes" in labels:
+            labels["bboxes"] = labels["bboxes"] * np.float32((across, down) * 2) + np.float32((left, top) * 2)
+        if "ratio_pad" in labels:
+            labels["ratio_pad"] = (labels["ratio_pad"], (left, top))
+        labels.update(img=output, resized_shape=output.shape[:2])
+        return labels
 
     def _apply(self, image: np.ndarray) -> tuple[np.ndarray, tuple[float, float], tuple[int, int]]:
         """Return the output, the resize ratios (height, width), and the padding (left, top)."""
@@ -105,15 +129,19 @@ class LetterBox:
 
 @dataclass(frozen=True)
 class RandomFlip:
-    """Mirror left-right or, with `vertical`, top-bottom with probability p."""
+    """Mirror left-right or, with the direction "vertical", top-bottom with probability p."""
 
-    p: float
-    vertical: bool = False
+    p: float = 0.5
+    direction: Literal["horizontal", "vertical"] = "horizontal"
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("horizontal", "vertical"):
+            raise OptionError(f"RandomFlip: direction={self.direction!r}, expected 'horizontal' or 'vertical'")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.p:
             return sample
-        low, high = (1, 3) if self.vertical else (0, 2)
+        low, high = (1, 3) if self.direction == "vertical" else (0, 2)
         boxes = sample.boxes.copy()
         boxes[:, [low, high]] = sample.shape[1 - low] - sample.boxes[:, [high, low]]
         return replace(sample, image=cv2.flip(sample.image, 1 - low), boxes=boxes)
