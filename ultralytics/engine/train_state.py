@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -88,6 +88,9 @@ class TrainState:
         self.updates = 0  # optimizer steps since the run began
         self.skipped = 0  # optimizer steps that the gradient scaler skipped because of an overflow
         self.rate_scale = 1.0  # factor on the learning rate; lowered by a rollback
+        self.start_epoch = 0  # of this process; later in a resumed run
+        self.loss: Tensor | None = None  # of the last batch, and its logged terms
+        self.loss_items: Tensor | None = None
         self.losses: dict[str, float] = {}  # mean losses of the last epoch
         self.metrics: dict[str, float] = {}  # of the last validation
         self.fitness: float | None = None
@@ -95,6 +98,33 @@ class TrainState:
         self.seconds = 0.0  # of training when the last checkpoint was saved
         self.environment: dict[str, Any] = {}  # versions, commit, machine, command, fingerprints of the data
         self.stop_reason = ""  # why the run stops before its last epoch
+
+    @property
+    def batch_size(self) -> int:
+        """Return the images of a batch of all ranks together."""
+        return self.args.batch
+
+    @property
+    def wdir(self) -> Path:
+        """Return the folder of the weights."""
+        return self.save_dir / "weights"
+
+    @property
+    def csv(self) -> Path:
+        """Return the file with the metrics of every epoch."""
+        return self.save_dir / "results.csv"
+
+    @property
+    def lr(self) -> dict[str, float]:
+        """Return the learning rate of each parameter group."""
+        return {f"lr/pg{index}": group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
+
+    def label_loss_items(self, loss_items: Sequence[float] | None = None, prefix: str = "train") -> Any:
+        """Return loss terms by the name of their column, or the names without terms."""
+        names = [f"{prefix}/{name}" for name in self.loss_names]
+        if loss_items is None:
+            return names
+        return dict(zip(names, (round(float(item), 5) for item in loss_items), strict=True))
 
     @property
     def stop(self) -> bool:
@@ -159,6 +189,7 @@ class TrainState:
         if saved["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(saved["scaler"])
         self.epoch, self.batches_done = saved["epoch"] + 1, saved["batches_done"]
+        self.start_epoch = self.epoch
         self.loss_sum = saved["loss_sum"].to(self.loss_sum.device, copy=True)
         self.updates, self.rate_scale = saved["scheduler"]["updates"], saved["scheduler"]["rate_scale"]
         self.stopper.best_fitness, self.stopper.best_epoch = saved["best_fitness"], saved["best_epoch"]

@@ -130,6 +130,7 @@ class BaseTrainer(TrainerSetup):
             # all terms and the logged terms. A single call, so that DDP and torch.compile wrap all of it
             with autocast(self.device, self.dtype):
                 loss, items = self.compiled_model(batch)
+            self.loss, self.loss_items = loss.detach(), items
             check_finite(loss, "the loss", dict(zip(self.loss_names, items, strict=True)))
             # backward: the mean over the batches of the group, or the sum over its images; DDP averages over ranks
             self.scaler.scale(loss * self.world_size if self.sums_images else loss / group).backward()
@@ -271,7 +272,7 @@ class BaseTrainer(TrainerSetup):
         """Return the row of results.csv for this epoch: losses, metrics and the learning rate of each group."""
         row = {"epoch": self.epoch + 1, "time": round(self.clock.elapsed, 1)}
         row |= {f"train/{name}": value for name, value in self.losses.items()} | self.metrics
-        return row | {f"lr/pg{index}": group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
+        return row | self.lr
 
     def model_size(self) -> dict[str, float]:
         """Return the parameters and the GFLOPs, with the size in pixels in its key, of the network that is saved."""

@@ -20,10 +20,18 @@ class AutoBackend(nn.Module):
     Args:
         device: where to run. After `.to(...)` another device the next images open the runtime again.
         threads: threads of a runtime on the CPU; None uses as many as torch.
+        fp16: only False: an exported model has the precision of its export (`half=True`).
+        fuse, verbose: of published code, which has them for weights; an exported model is fused.
     """
 
-    def __init__(self, weights: str | Path, device: str | torch.device = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self, weights: str | Path, device: str | torch.device = "cpu", threads: int | None = None, *,
+        fp16: bool = False, fuse: bool = True, verbose: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
+        if fp16:
+            raise OptionError(f"{weights}: fp16=True: export with half=True; the precision is that of the file")
+        self.fp16, self.pt = False, False
         self.weights, self.threads = Path(weights), threads
         self._lock = RLock()  # runtimes hold the tensors of a run: one thread at a time
         self.register_buffer("place", torch.empty(0, device=device), persistent=False)  # follows `.to(...)`
@@ -70,6 +78,10 @@ class AutoBackend(nn.Module):
                 padded = F.pad(group, (0, 0) * 3 + (0, size - len(group)))  # (len(group), 3, H, W) -> (size, 3, H, W)
                 outputs.append(self._run_group(padded)[: len(group)])
         return torch.cat(outputs).to(x.device), None
+
+    def warmup(self, imgsz: tuple[int, int, int, int] = (1, 3, 640, 640)) -> None:
+        """Run the model once, on zeros of the shape `imgsz`."""
+        self(torch.zeros(imgsz, device=self.device))
 
     def predict(self, x: Tensor, visualize: object = None, embed: object = None) -> tuple[Tensor, None]:
         """Call `forward`. Raise OptionError for the other arguments of a network's `predict`."""

@@ -174,18 +174,16 @@ def deterministic_algorithms(enabled: bool) -> Iterator[None]:
 
 
 def autocast(
-    device: torch.device | str | bool = "cuda", dtype: Any = None, *, enabled: bool = False
+    on: torch.device | bool = True, dtype: Any = None, *, enabled: bool | None = None, device: str | None = None
 ) -> AbstractContextManager:
-    """Return the context of mixed precision in `dtype`; None disables it.
+    """Return the context of mixed precision on a device, in `dtype`; None disables it.
 
-    Or, as published, `autocast(True, device="cuda")`: `enabled` chooses the type of the device.
+    Or, as published, `autocast(enabled, device="cuda")`, in the type of `half_dtype`.
     """
-    if isinstance(device, bool):
-        device, dtype, enabled = dtype or "cuda", None, device
-    device = torch.device(device)
-    if enabled:
-        dtype = half_dtype(device) or torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+    if isinstance(on, bool):
+        on, enabled, dtype = torch.device(device or dtype or "cuda"), on if enabled is None else enabled, None
+        dtype = (half_dtype(on) or torch.bfloat16) if enabled else None
+    return torch.autocast(on.type, dtype=dtype, enabled=dtype is not None)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager:

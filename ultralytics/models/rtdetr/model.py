@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics.engine.model import Model
+from ultralytics.models.model_attributes import PublishedAttributes
 from ultralytics.models.rtdetr.predict import FAMILY, RTDETRPredictor, RTDETRValidator
 from ultralytics.nn.head_protocol import PAIRS, SCORES
 from ultralytics.nn.modules.head import RTDETRDecoder
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ultralytics.models.rtdetr.train import RTDETRTrainer
 
 
-class RTDETR(Model):
+class RTDETR(PublishedAttributes, Model):
     """RT-DETR (https://arxiv.org/abs/2304.08069) from a model file or from weights.
 
     Examples:
@@ -29,8 +30,8 @@ class RTDETR(Model):
     validator_class = RTDETRValidator
     predictor_class = RTDETRPredictor
 
-    def __init__(self, model: str | Path = "rtdetr-l.yaml", verbose: bool = True, **options: Any) -> None:
-        super().__init__(model, verbose, **options)
+    def __init__(self, model: str | Path = "rtdetr-l.yaml", *args: Any, **options: Any) -> None:
+        super().__init__(model, *args, **options)
 
     @property
     def trainer_class(self) -> type[RTDETRTrainer]:
@@ -38,9 +39,3 @@ class RTDETR(Model):
         from ultralytics.models.rtdetr.train import RTDETRTrainer  # slow to import
 
         return RTDETRTrainer
-
-    def benchmark(self, **options: Any) -> None:
-        """Measure all exports of the weights; options as in `yolo benchmark`, see docs/en/export.md."""
-        from ultralytics.models.benchmark import run_benchmark
-
-        run_benchmark(type(self), self.source, **options)

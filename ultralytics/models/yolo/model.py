@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics.engine.model import Model
+from ultralytics.models.model_attributes import PublishedAttributes
 from ultralytics.models.yolo.detector import FAMILY, DetectionPredictor, DetectionValidator
 from ultralytics.nn.head_protocol import ANCHORS, END2END
 from ultralytics.nn.modules.detect import Detect
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ultralytics.models.yolo.training import DetectionTrainer
 
 
-class YOLO(Model):
+class YOLO(PublishedAttributes, Model):
     """YOLO detector of any version (v3 to v12, 26) from a model file or from weights.
 
     Examples:
@@ -29,8 +30,8 @@ class YOLO(Model):
     validator_class = DetectionValidator
     predictor_class = DetectionPredictor
 
-    def __init__(self, model: str | Path = "yolo11n.yaml", verbose: bool = True, **options: Any) -> None:
-        super().__init__(model, verbose, **options)
+    def __init__(self, model: str | Path = "yolo11n.yaml", *args: Any, **options: Any) -> None:
+        super().__init__(model, *args, **options)
 
     @property
     def trainer_class(self) -> type[DetectionTrainer]:
@@ -38,9 +39,3 @@ class YOLO(Model):
         from ultralytics.models.yolo.training import DetectionTrainer  # slow to import
 
         return DetectionTrainer
-
-    def benchmark(self, **options: Any) -> None:
-        """Measure all exports of the weights; options as in `yolo benchmark`, see docs/en/export.md."""
-        from ultralytics.models.benchmark import run_benchmark
-
-        run_benchmark(type(self), self.source, **options)

@@ -1,0 +1,102 @@
+"""Attributes and methods of a published model that lead to its network, its file or its options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ultralytics.cfg.options import Options
+from ultralytics.engine.model import Model
+from ultralytics.utils.callbacks import Callbacks
+from ultralytics.utils.errors import OptionError
+
+OF_NETWORK = (
+    "parameters", "named_parameters", "modules", "named_modules", "children", "named_children", "buffers",
+    "named_buffers", "state_dict", "load_state_dict", "training",
+)  # fmt: skip
+IN_PLACE = ("eval", "cpu", "cuda", "half", "float", "requires_grad_", "zero_grad")  # return the model
+
+
+class PublishedAttributes:
+    """Complete a subclass of `Model`.
+
+    Args:
+        model, verbose, options: as of `Model`.
+        task: "detect"; as published, also at the second position.
+
+    Attributes:
+        overrides: options of every call on this model that the call does not give itself.
+    """
+
+    def __init__(self, model: str | Path, task: str | bool | None = None, verbose: bool = True, **options: Any) -> None:
+        if isinstance(task, str) and task != self.task:
+            raise OptionError(f"task={task!r}: expected {self.task!r}, as this package detects boxes only")
+        super().__init__(model, task if isinstance(task, bool) else verbose, **options)
+
+    @cached_property
+    def overrides(self) -> dict[str, Any]:
+        """Options of this model, which can be changed: `model.overrides["conf"] = 0.4`."""
+        return {"model": self.source, "task": self.task}
+
+    def _options(self, mode: str, given: dict[str, Any], **fixed: Any) -> Options:
+        own = {key: value for key, value in self.overrides.items() if key not in ("model", "task")}
+        return super()._options(mode, {**own, **given}, **fixed)
+
+    @property
+    def ckpt(self) -> dict[str, Any] | None:
+        """Content of the weights file, without its tensors once the network is built; None without one."""
+        return self.checkpoint
+
+    @property
+    def ckpt_path(self) -> str | None:
+        """Weights file, if the model is from one."""
+        return self.source if self.checkpoint else None
+
+    @property
+    def model_name(self) -> str:
+        """File that the model is from."""
+        return self.source
+
+    @property
+    def task_map(self) -> dict[str, dict[str, type]]:
+        """Classes of the network, the trainer, the validator and the predictor."""
+        kinds = {"model": self.network_class, "trainer": self.trainer_class}
+        return {self.task: {**kinds, "validator": self.validator_class, "predictor": self.predictor_class}}
+
+    @property
+    def transforms(self) -> None:
+        """Transforms of a classifier: None, as a detector records none."""
+
+    def reset_weights(self) -> Model:
+        """Initialize the network anew, as from its model file."""
+        self._require_weights("reset_weights")
+        names, self.model = self.names, type(self.model)(self.model.yaml)
+        self.model.names, self._loaded = names, True
+        return self
+
+    def reset_callbacks(self) -> None:
+        """Detach all callbacks."""
+        self.callbacks = Callbacks()
+
+    def benchmark(self, **options: Any) -> None:
+        """Measure all exports of the weights; options as in `yolo benchmark`, see docs/en/export.md."""
+        from ultralytics.models.benchmark import run_benchmark
+
+        run_benchmark(type(self), self.source, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the network has, where published models have it, too."""
+        if name in OF_NETWORK:
+            return getattr(self.model, name)
+        if name in IN_PLACE:
+            return self._in_place(name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _in_place(self, name: str) -> Callable[..., Model]:
+        def call(*args: Any, **kwargs: Any) -> Model:
+            getattr(self.model, name)(*args, **kwargs)
+            return self
+
+        return call
