@@ -46,22 +46,22 @@ class PublishedAttributes:
 
     @property
     def ckpt(self) -> dict[str, Any] | None:
-        """Content of the weights file, without its tensors once the network is built; None without one."""
+        """Return the content of the weights file, without its tensors once the network is built; None without one."""
         return self.checkpoint
 
     @property
     def ckpt_path(self) -> str | None:
-        """Weights file, if the model is from one."""
+        """Return the weights file, if the model is from one."""
         return self.source if self.checkpoint else None
 
     @property
     def model_name(self) -> str:
-        """File that the model is from."""
+        """Return the file that the model is from."""
         return self.source
 
     @property
     def task_map(self) -> dict[str, dict[str, type]]:
-        """Classes of the network, the trainer, the validator and the predictor."""
+        """Return the classes of the network, the trainer, the validator and the predictor."""
         kinds = {"model": self.network_class, "trainer": self.trainer_class}
         return {self.task: {**kinds, "validator": self.validator_class, "predictor": self.predictor_class}}
 
@@ -70,7 +70,7 @@ class PublishedAttributes:
         """Transforms of a classifier: None, as a detector records none."""
 
     def reset_weights(self) -> Model:
-        """Initialize the network anew, as from its model file."""
+        """Initialize the network as from its model file."""
         self._require_weights("reset_weights")
         names, self.model = self.names, type(self.model)(self.model.yaml)
         self.model.names, self._loaded = names, True

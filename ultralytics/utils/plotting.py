@@ -46,12 +46,12 @@ class Colors:
 
     @property
     def palette(self) -> list[Color]:
-        """Colors, RGB."""
+        """Return the colors, RGB."""
         return list(self.PALETTE)
 
     @property
     def n(self) -> int:
-        """Number of colors."""
+        """Return the number of colors."""
         return len(self.PALETTE)
 
     @staticmethod
