@@ -79,7 +79,8 @@ def operations(network: nn.Module, x: Tensor) -> float:
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see into it
     try:
-        with FlopCounterMode(display=False) as counter:
+        # with gradients on, convolutions of our networks are those of torch, which the counter knows
+        with torch.enable_grad(), FlopCounterMode(display=False) as counter:
             network(x)
     finally:
         torch.backends.mha.set_fastpath_enabled(before)

@@ -95,3 +95,16 @@ def test_other_activations_and_norms_are_left_alone(act, norm):
 def test_without_gradients_nothing_is_recomputed():
     layer, fast = pair("Conv")
     assert bytes_kept(fast, image())[0] == bytes_kept(layer, image())[0] == 0
+
+
+def test_maps_after_the_first_layer_are_channels_last_and_gradients_stay():
+    torch.manual_seed(0)
+    layers = nn.Sequential(Conv(16, 8, 3), Conv(8, 8)).double()
+    layers[0].i = 0
+    fast = copy.deepcopy(layers)
+    assert for_training(fast) == ["1 channels-last input", "1 SiLU recomputed"]
+    assert fast(image(torch.float64)).is_contiguous(memory_format=torch.channels_last)
+    fast = copy.deepcopy(layers)
+    for_training(fast)
+    for ours, expected in zip(*(trained_once(m, image(torch.float64)) for m in (fast, layers)), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-12)

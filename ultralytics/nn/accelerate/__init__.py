@@ -11,28 +11,35 @@ from torch import nn
 
 from ultralytics.nn.accelerate.conv_bn import fuse
 from ultralytics.nn.accelerate.decoder_training import SelectedGradientDecoder, SplitSelfAttention
+from ultralytics.nn.accelerate.detect_rows import RowsDetect, RowsV10Detect
 from ultralytics.nn.accelerate.folded_decoder import fold_decoder
 from ultralytics.nn.accelerate.graph import LayerGraph
 from ultralytics.nn.accelerate.host_memory import prepare_host_memory
 from ultralytics.nn.accelerate.linear import ChannelsFirstLinear, ConvolutionLinear
 from ultralytics.nn.accelerate.model_cache import ModelCache, check_finite, has_hooks
+from ultralytics.nn.accelerate.packed_conv import PackedConv2d
 from ultralytics.nn.accelerate.pointwise import merge_pointwise
-from ultralytics.nn.accelerate.silu import RecomputedConv, RecomputedRepConv
+from ultralytics.nn.accelerate.silu import ChannelsLastConv, RecomputedConv, RecomputedRepConv
 from ultralytics.nn.modules.conv import Conv, RepConv
 from ultralytics.nn.modules.deformable import MSDeformAttn
+from ultralytics.nn.modules.detect import Detect, v10Detect
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import check_weights
 
+Substitutes = tuple[tuple[type[nn.Module], str, type[nn.Module]], ...]
 # class of a module (subclasses are left alone), name of its part ("": itself), and the class that replaces the part's
-SUBSTITUTES: tuple[tuple[type[nn.Module], str, type[nn.Module]], ...] = (
+SUBSTITUTES: Substitutes = (
     (RTDETRDecoder, "", SelectedGradientDecoder),
     (MSDeformAttn, "value_proj", ChannelsFirstLinear),
     (nn.MultiheadAttention, "", SplitSelfAttention),
+    (Conv, "", ChannelsLastConv),
     (Conv, "", RecomputedConv),
     (RepConv, "", RecomputedRepConv),
     (nn.Linear, "", ConvolutionLinear),
 )
+# for copies that are not trained
+IN_INFERENCE: Substitutes = ((nn.Conv2d, "", PackedConv2d), (Detect, "", RowsDetect), (v10Detect, "", RowsV10Detect))
 
 
 def for_training(network: nn.Module) -> list[str]:
@@ -81,15 +88,15 @@ def _rewritten(network: nn.Module) -> nn.Module:
     applied["decoder folded"] = fold_decoder(graph)
     graph.write_to(network)
     network.to(memory_format=torch.channels_last)  # 1x1 convolutions and the decoder read positions as rows
-    network.rewrites = applied + _substitute(network)
+    network.rewrites = applied + _substitute(network, SUBSTITUTES + IN_INFERENCE)
     _log(network.rewrites)
     return network
 
 
-def _substitute(network: nn.Module) -> Counter[str]:
-    """Replace classes by the table; return the counts by label."""
+def _substitute(network: nn.Module, table: Substitutes = SUBSTITUTES) -> Counter[str]:
+    """Replace classes by `table`; return the counts by label."""
     applied: Counter[str] = Counter()
-    for kind, part, fast in SUBSTITUTES:
+    for kind, part, fast in table:
         for module in network.modules():
             target = module.get_submodule(part) if type(module) is kind else None
             if type(target) is fast.plain and (not hasattr(fast, "applies") or fast.applies(target)):
