@@ -142,7 +142,8 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
     return ModelSpec(
         rows, data.get("nc"), depth, width, max_channels, data.get("activation"),
         {key: data[key] for key in SETTINGS if data.get(key) is not None},
-        {**data, "yaml_file": name}, name, data.get("ch") or 3, _names(data, name), tuple(folders),
+        {**data, "yaml_file": name if is_data else Path(model).name}, name, data.get("ch") or 3, _names(data, name),
+        tuple(folders),
         from_checkpoint=is_data and "yaml_file" in model, note=note,
     )  # fmt: skip
 

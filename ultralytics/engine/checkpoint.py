@@ -196,15 +196,17 @@ def resolve_network(
     return load_network(load_model_weights(model), network_class, modules, model, trust=trust)
 
 
-def with_branch(model: nn.Module, end2end: bool | None) -> nn.Module:
-    """Return the network, or a copy whose predictions come from the other branch of its head."""
-    if end2end is None or end2end == getattr(model, "end2end", False):
-        return model
-    if isinstance(model, AutoBackend):
-        raise OptionError(f"end2end={end2end}: an exported model has one branch; export it with end2end={end2end}")
-    twin = copy.deepcopy(model)
-    twin.end2end = end2end
-    return twin
+def with_branch(model: nn.Module, end2end: bool | None, max_det: int = 0) -> nn.Module:
+    """Return the network, or a copy that predicts by the other branch of its head, or selects up to `max_det` there."""
+    if end2end not in (None, getattr(model, "end2end", False)):
+        if isinstance(model, AutoBackend):
+            raise OptionError(f"end2end={end2end}: an exported model has one branch; export it with end2end={end2end}")
+        model = copy.deepcopy(model)
+        model.end2end = end2end
+    if max_det > (getattr(model, "max_det", None) or max_det):
+        model = copy.deepcopy(model)
+        model.max_det = max_det
+    return model
 
 
 def resume_path(options: Options) -> Path:

@@ -23,7 +23,7 @@ from ultralytics.nn.formats.graph_nms import Suppression
 from ultralytics.nn.head_protocol import ANCHORS, END2END, SCORES
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
-from ultralytics.utils.checks import check_imgsz, is_installed
+from ultralytics.utils.checks import check_imgsz, image_stride, is_installed
 from ultralytics.utils.errors import DataError, MissingPackageError, OptionError, UserError, WeightsError, counted
 from ultralytics.utils.files import size_of
 from ultralytics.utils.public import public_names
@@ -198,7 +198,7 @@ class Exporter(CallbacksMixin):
         if kind.load is not None:
             network = for_inference(network, rewrite=options.accelerate)
             network = network if options.accelerate else network.fuse()
-        head, stride, nms = model.model[-1], int(max(model.stride)), None
+        head, stride, nms = model.model[-1], image_stride(model), None
         if options.nms:
             if head.layout != ANCHORS:
                 hint = "; export its other branch, end2end=False" if head.layout == END2END else ""

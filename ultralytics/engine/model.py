@@ -27,16 +27,9 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import CLASS_ROWS, known_names, load_weights, read_weights
 from ultralytics.utils import ASSETS, LOGGER, setup_logging
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
-from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.checks import check_imgsz, image_stride
 from ultralytics.utils.dist import rank, started_by_torchrun
-from ultralytics.utils.errors import (
-    ModelConfigError,
-    OptionError,
-    UserError,
-    WeightsError,
-    explained_memory,
-    reported,
-)  # fmt: skip
+from ultralytics.utils.errors import ModelConfigError, OptionError, UserError, WeightsError, explained_memory, reported
 from ultralytics.utils.flops import ModelInfo
 from ultralytics.utils.public import public_names
 from ultralytics.utils.tables import Column, Table
@@ -246,14 +239,15 @@ class Model(CallbacksMixin):
             True
         """
         args = self._options("val", merge_file(options), model=self.source)
+        args = args.replace(imgsz=check_imgsz(args.imgsz, image_stride(self.model)))
         validator = (validator or self.validator_class)(None, None, args, self.callbacks)
         with explained_memory(args):
-            self.metrics = metrics = validator(model=self.model)
-        self._validated = facts = {"imgsz": check_imgsz(args.imgsz, int(max(self.model.stride))), "batch": args.batch}
+            self.metrics = validator(model=self.model)
+        self._validated = {"imgsz": args.imgsz, "batch": args.batch}
         if (args.plots or args.save_json) and not rank():
             with reported("summary_table"):
-                summary_table(self.model, metrics, self.source, **facts).save(validator.save_dir)
-        return metrics
+                self.summary_table().save(validator.save_dir)
+        return self.metrics
 
     def summary_table(self) -> SummaryTable:
         """Return size, speed and accuracy in the last validation or training, for text, Markdown, LaTeX and CSV."""

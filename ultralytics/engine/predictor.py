@@ -23,7 +23,7 @@ from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
-from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.checks import check_imgsz, image_stride
 from ultralytics.utils.errors import DataError, OptionError, explained_memory
 from ultralytics.utils.files import run_dir, short_name
 from ultralytics.utils.torch_utils import Stopwatch, autocast, compiled, half_dtype, select_device
@@ -168,12 +168,12 @@ class BasePredictor(CallbacksMixin):
         self.device = select_device(args.device)
         if args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
-        model = with_branch(model, args.end2end)
+        model = with_branch(model, args.end2end, args.max_det)
         plain = args.embed or args.visualize  # these need the layers of the model file
         model = for_inference(model, self.device, rewrite=args.accelerate and not plain)
         self.model = model.to(self.device).eval()
         self.compiled_model = compiled(self.model) if args.compile else self.model
-        self.stride = int(max(model.stride))
+        self.stride = image_stride(model)
         size = check_imgsz(args.imgsz, self.stride)
         self.imgsz = (size, size) if isinstance(size, int) else tuple(size)
         if unknown := sorted(set(args.classes or ()) - set(model.names)):

@@ -300,9 +300,10 @@ class EpochProgress:
 def optimizer_line(options: Options, model: nn.Module, groups: Sequence[dict], schedule: Schedule) -> str:
     """Describe optimizer, schedule and the parameter group of each column lr/pgN of results.csv for the log."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    kind = "AdamW" if options.optimizer == "auto" else options.optimizer
     names = ", ".join(f"lr/pg{index} {group['name']}" for index, group in enumerate(groups))
     return (
-        f"{options.optimizer}: learning rate {options.lr0:g} (backbone x {options.backbone_lr_ratio:g}), "
+        f"{kind}: learning rate {options.lr0:g} (backbone x {options.backbone_lr_ratio:g}), "
         f"{schedule}; {trained:,} parameters are trained ({names})"
     )
 

@@ -31,7 +31,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import Weights, known_names, load_backbone, load_weights
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
-from ultralytics.utils.checks import check_imgsz, usable_cores
+from ultralytics.utils.checks import check_imgsz, image_stride, usable_cores
 from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, WeightsError, counted
 from ultralytics.utils.files import run_dir, write_yaml
 from ultralytics.utils.flops import run_copy
@@ -46,15 +46,14 @@ from ultralytics.utils.torch_utils import (
 )
 
 DEMO = DATASET_YAMLS / "shapes.yaml"  # trained for minutes on purpose
-STRIDE = 32  # image sides are multiples of it
 Paths = str | Path | Iterable[Path]
 
 
-def multi_scale_sides(imgsz: int, multi_scale: bool | float = True) -> range:
-    """Return the image sides of `multi_scale` in pixels: multiples of STRIDE from 0.75 to 1.25 of `imgsz` for True."""
-    share, steps = 0.25 if multi_scale is True else multi_scale, imgsz // STRIDE
+def multi_scale_sides(imgsz: int, multi_scale: bool | float = True, stride: int = 32) -> range:
+    """Return the image sides of `multi_scale` in pixels: multiples of `stride`, from 0.75 to 1.25 of imgsz for True."""
+    share, steps = 0.25 if multi_scale is True else multi_scale, imgsz // stride
     smallest = max(math.ceil(steps * (1 - share)), 1)
-    return range(smallest * STRIDE, math.floor(steps * (1 + share)) * STRIDE + 1, STRIDE)
+    return range(smallest * stride, math.floor(steps * (1 + share)) * stride + 1, stride)
 
 
 def warn_if_busy() -> None:
@@ -79,6 +78,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
     """
 
     family: Family | None = None
+    stride = 32  # image sides are multiples of it
     loss_names: tuple[str, ...] = ()
     model_class: type[DetectionModel]
     validator_class: type[BaseValidator]
@@ -116,7 +116,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         """Build data, model, optimizer and run folder; the folder comes last, so that an error leaves no empty one."""
         init_seeds(self.args.seed)
         self.rank, self.world_size, self.is_main = dist.rank(), dist.world_size(), dist.rank() == 0
-        self.args = self.args.replace(mode="train", imgsz=check_imgsz(self.args.imgsz, STRIDE))
+        self.args = self.args.replace(mode="train", imgsz=check_imgsz(self.args.imgsz))
         is_auto_batch = self.args.batch == -1
         if is_auto_batch:  # until the model is built and can be measured
             self.args = self.args.replace(batch=default_batch())
@@ -136,7 +136,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         if self.args.accelerate:
             for_training(self.model)
         if is_auto_batch:
-            side = multi_scale_sides(self.args.imgsz, self.args.multi_scale)[-1]
+            side = multi_scale_sides(self.args.imgsz, self.args.multi_scale, self.stride)[-1]
             batch = measured_batch(self.model, self.train_loader.dataset, self.device, self.dtype, side)
             self.args = self.args.replace(batch=batch)
             self.train_loader, self.val_loader = self.build_loaders()
@@ -181,7 +181,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         config = replace(self.data, splits={**self.data.splits, mode: paths})
         return build_dataset(
             self.args, config, mode, training=mode == "train", imgsz=self.args.imgsz,
-            resize=self.family.resize if self.family else "stretch", rect=bool(self.args.rect), stride=STRIDE,
+            resize=self.family.resize if self.family else "stretch", rect=bool(self.args.rect), stride=self.stride,
         )  # fmt: skip
 
     @property
@@ -205,9 +205,19 @@ class TrainerSetup(TrainState, CallbacksMixin):
         model.args = self.args
         model.criterion = model.init_criterion()
         self.loss_names = getattr(model.criterion, "loss_names", self.loss_names)
+        checkpoints.with_branch(model, options.end2end)  # raises where the head does not have it
+        self.fit_stride(image_stride(model))
         model.info(self.args.imgsz, detailed=True)
         self.disable_multi_scale_if_fixed(model)
         return model
+
+    def fit_stride(self, stride: int) -> None:
+        """Round the image size up to multiples of the stride of the network, if that is larger than usual."""
+        if stride != self.stride:
+            self.stride = stride
+            self.args = self.args.replace(imgsz=check_imgsz(self.args.imgsz, stride))
+            self.datasets.clear()
+            self.train_loader, self.val_loader = self.build_loaders()
 
     def build_new_model(self, names: dict[int, str]) -> nn.Module:
         """Build from the network, YAML or weights in `model`, and load `pretrained` and `backbone_weights`."""
@@ -258,7 +268,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
 
     def disable_multi_scale_if_fixed(self, model: nn.Module) -> None:
         """Turn `multi_scale` off for a network that accepts images of one size only, with a warning."""
-        sides = multi_scale_sides(self.args.imgsz, self.args.multi_scale)
+        sides = multi_scale_sides(self.args.imgsz, self.args.multi_scale, self.stride)
         try:
             for side in {sides[0], sides[-1]} - {self.args.imgsz}:
                 run_copy(model, side, lambda twin, image: twin(image))

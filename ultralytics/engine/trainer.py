@@ -222,7 +222,7 @@ class BaseTrainer(TrainerSetup):
         batch["img"] = batch["img"].float() / 255
         if self.args.multi_scale:
             seeded = random.Random(f"{self.args.seed}/{self.epoch}/{self.batches_done}")  # the same on all ranks
-            side = seeded.choice(multi_scale_sides(self.args.imgsz, self.args.multi_scale))
+            side = seeded.choice(multi_scale_sides(self.args.imgsz, self.args.multi_scale, self.stride))
             batch["img"] = F.interpolate(batch["img"], size=(side, side), mode="bilinear", align_corners=False)
         return batch
 

@@ -22,7 +22,7 @@ from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER, dist, progress
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
-from ultralytics.utils.checks import check_imgsz, require
+from ultralytics.utils.checks import check_imgsz, image_stride, require
 from ultralytics.utils.errors import DataError, OptionError, counted, reported
 from ultralytics.utils.files import run_dir, write_text
 from ultralytics.utils.ops import scale_boxes, xywh2xyxy, xyxy2ltwh
@@ -128,7 +128,7 @@ class BaseValidator(CallbacksMixin):
         if self.args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
         model = resolve_network(model, self.network_class, self.args.modules, trust=self.args.trust)
-        model = with_branch(model, self.args.end2end)
+        model = with_branch(model, self.args.end2end, self.args.max_det)
         model = model if accelerate is None else for_inference(model, self.device, rewrite=accelerate)
         return model.to(self.device).eval()
 
@@ -138,7 +138,7 @@ class BaseValidator(CallbacksMixin):
         if args.data is None:
             raise OptionError("val: no data set given; write data=my.yaml (or data=shapes.yaml for the built-in one)")
         config = load_dataset_config(args.data, (args.split,))
-        stride = int(max(model.stride))
+        stride = image_stride(model)
         dataset = build_dataset(
             args, config, args.split, training=False, imgsz=check_imgsz(args.imgsz, stride),
             resize=self.family.resize if self.family else "stretch",

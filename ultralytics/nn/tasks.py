@@ -131,6 +131,15 @@ class DetectionModel(nn.Module):
             raise ModelConfigError(f"end2end={on}: the head {type(self.model[-1]).__name__} has no such branch")
         self.model[-1].end2end = on
 
+    @property
+    def max_det(self) -> int | None:
+        """Return the largest number of detections that the one-to-one branch selects, if there is one. Can be set."""
+        return self.model[-1].max_det if self.end2end else None
+
+    @max_det.setter
+    def max_det(self, count: int) -> None:
+        self.model[-1].max_det = count
+
     def forward(self, x: Tensor | dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Return predictions for images (B, 3, H, W) in 0..1, or the loss of a batch of images and labels."""
         return self.loss(x, *args, **kwargs) if isinstance(x, dict) else self.predict(x, *args, **kwargs)

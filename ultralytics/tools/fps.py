@@ -15,7 +15,7 @@ from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.summary import ORDERS, inspect_model, layer_table
 from ultralytics.tools.common import load_network, tool_dir
 from ultralytics.utils import LOGGER
-from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.checks import check_imgsz, image_stride
 from ultralytics.utils.errors import DeviceError
 from ultralytics.utils.tables import Column, Table
 from ultralytics.utils.torch_utils import clock, describe_device, half_dtype, select_device
@@ -59,7 +59,7 @@ def command(
     if half and dtype is None:
         raise DeviceError(f"half=True: expected a CUDA device, got {place}; leave half out, or choose a GPU: device=0")
     network = load_network(model, nc, modules, exported=True, trust=trust)
-    size = check_imgsz(imgsz, int(max(network.stride)))
+    size = check_imgsz(imgsz, image_stride(network))
     if accelerate:
         network = for_inference(network)
     elif fuse and not network.fused:  # exported models are fused
@@ -98,7 +98,7 @@ def profile(
     """
     place = select_device(device)
     network = load_network(model, nc, modules, trust=trust)
-    size = check_imgsz(imgsz, int(max(network.stride)))
+    size = check_imgsz(imgsz, image_stride(network))
     inspection = inspect_model(network, size)
     times = layer_times(network, torch.rand(batch, 3, size, size), place, warmup, repeats)
     table = layer_table(inspection, times, sort)

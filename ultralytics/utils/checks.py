@@ -8,6 +8,7 @@ import shutil
 import sys
 from importlib import metadata
 from types import ModuleType
+from typing import Any
 
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, __version__, setup_logging
 from ultralytics.utils.errors import MissingPackageError, OptionError
@@ -44,6 +45,14 @@ def is_installed(requirement: str) -> bool:
     if name in sys.modules:
         return sys.modules[name] is not None
     return bool(importlib.util.find_spec(name)) or any(metadata.distributions(name=name))
+
+
+def image_stride(network: Any) -> int:
+    """Return the number that image sides are multiples of: the largest stride of the head, at least 32.
+
+    The layers before a head without coarse maps have larger strides than the head.
+    """
+    return max(int(max(network.stride)), 32)
 
 
 def check_imgsz(

@@ -187,7 +187,7 @@ def non_max_suppression(
     max_time_img: float = 0.05,
     max_nms: int = 30000,
     max_wh: int = 7680,
-    end2end: bool = False,
+    end2end: bool | None = None,
     return_idxs: bool = False,
     *,
     labels: Sequence[Tensor] = (),
@@ -207,6 +207,7 @@ def non_max_suppression(
         max_time_img: seconds an image; later images of a batch that exceeds 2 s more get none, with a warning.
         max_nms: number of candidates that take part.
         max_wh: offset between the boxes of two classes, larger than any box.
+        end2end: whether the network needs no NMS; None: if there are 6 columns.
         return_idxs: also return the positions 0..A-1 of the detections.
         labels: (m, 5) class, cx, cy, w, h for each image, added with score 1.
 
@@ -220,7 +221,7 @@ def non_max_suppression(
     prediction = prediction if isinstance(prediction, Tensor) else prediction[0]
     prediction = prediction.float()
     wanted = None if classes is None else torch.as_tensor(list(classes), device=prediction.device)
-    if end2end or prediction.shape[-1] == 6:
+    if prediction.shape[-1] == 6 if end2end is None else end2end:
         keep = prediction[..., 4] > conf_thres  # (B, n)
         if wanted is not None:
             keep &= torch.isin(prediction[..., 5], wanted)

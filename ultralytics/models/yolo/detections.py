@@ -6,15 +6,20 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from ultralytics.cfg.family import default_yaml
+from ultralytics.cfg.options import Options
 from ultralytics.data.transforms.geometry import LetterBox
 from ultralytics.nn.head_protocol import ANCHORS, END2END
+from ultralytics.utils import LOGGER
 from ultralytics.utils.ops import non_max_suppression, scale_boxes
 
 
-def prepare_nms(layout: str) -> None:
-    """Import the operator of NMS, which takes a second, before anything is timed."""
+def prepare_nms(layout: str, options: Options) -> None:
+    """Import the operator of NMS, which takes a second, before anything is timed; warn of its options without it."""
     if layout == ANCHORS:
         importlib.import_module("torchvision.ops")
+    elif options.agnostic_nms or options.iou != default_yaml()["iou"]:
+        LOGGER.warning("iou and agnostic_nms have no effect: this branch of the head needs no NMS; try end2end=False")
 
 
 def letterbox_images(

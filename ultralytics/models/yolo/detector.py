@@ -33,7 +33,7 @@ class DetectionPredictor(BasePredictor):
     def setup_model(self, model: nn.Module) -> None:
         """Prepare the network, and NMS if it needs that."""
         super().setup_model(model)
-        prepare_nms(self.model.layout)
+        prepare_nms(self.model.layout, self.args)
 
     def pre_transform(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """Letterbox the images of a batch; of equal shapes to a rectangle, where the network accepts it."""
@@ -60,7 +60,7 @@ class DetectionValidator(BaseValidator):
 
     def build_dataloader(self, model: nn.Module) -> Any:
         """Build the batches of the options, and prepare NMS."""
-        prepare_nms(self.layout)
+        prepare_nms(self.layout, self.args)
         return super().build_dataloader(model)
 
     def postprocess(self, outputs: tuple[Tensor, object], batch: dict) -> list[Tensor]:
