@@ -16,25 +16,40 @@ from ultralytics.nn.modules.conv import Conv, RepConv
 
 SMALLEST = 1 << 17  # values of a map; keeping smaller ones is cheaper than the call
 LABEL = "SiLU recomputed"
+Statistics = tuple[Tensor, Tensor]
 
 
 def activate(act: nn.Module, *branches: tuple[nn.Module, Tensor]) -> Tensor:
     """Compute `act` of the sum of norm(x) over all branches (norm, x), x (B, C, H, W) each."""
-    total = reduce(torch.add, [norm(x) for norm, x in branches])
+    maps = [norm(x) for norm, x in branches]
+    total = reduce(torch.add, maps)
     # a compiler makes this choice itself
     if total.numel() < SMALLEST or not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return act(total)
-    again = [(norm, norm.training or norm.running_mean is None, x) for norm, x in branches]
+    again = [(norm, x, *statistics_of(norm, y)) for (norm, x), y in zip(branches, maps, strict=True)]
     with saved_tensors_hooks(lambda _: again, normalized_sum):  # SiLU saves its input and nothing else
         return act(total)
 
 
-def normalized_sum(branches: list[tuple[nn.BatchNorm2d, bool, Tensor]]) -> Tensor:
-    """Compute the sum once more without touching running statistics; True: normalize by the statistics of x itself."""
+def statistics_of(norm: nn.BatchNorm2d, y: Tensor) -> tuple[bool, Statistics | None]:
+    """Return whether `y` is normalized by statistics of the images, and mean and 1 / deviation if autograd has them."""
+    own, node = norm.training or norm.running_mean is None, y.grad_fn
+    if not own or not norm.affine or y.dtype != norm.weight.dtype or not hasattr(node, "_saved_result2"):
+        return own, None
+    return own, (node._saved_result1, node._saved_result2)
+
+
+def normalized_sum(branches: list[tuple[nn.BatchNorm2d, Tensor, bool, Statistics | None]]) -> Tensor:
+    """Compute the sum once more without touching running statistics."""
     parts = []
-    for norm, own, x in branches:
-        statistics = (None, None) if own else (norm.running_mean, norm.running_var)
-        parts.append(F.batch_norm(x, *statistics, norm.weight, norm.bias, own, eps=norm.eps))
+    for norm, x, own, statistics in branches:
+        if statistics:  # one pass over x
+            scale = norm.weight * statistics[1]
+            offset = norm.bias - statistics[0] * scale
+            parts.append(torch.addcmul(offset.view(-1, 1, 1), x, scale.view(-1, 1, 1)))
+            continue
+        running = (None, None) if own else (norm.running_mean, norm.running_var)
+        parts.append(F.batch_norm(x, *running, norm.weight, norm.bias, own, eps=norm.eps))
     return reduce(torch.add, parts)
 
 
