@@ -87,7 +87,7 @@ def counted(number: int, noun: str) -> str:
         >>> counted(1, "class"), counted(2, "class"), counted(0, "epoch"), counted(3, "entry"), counted(2, "\u4eba")
         ('1 class', '2 classes', '0 epochs', '3 entries', '2 \u4eba')
     """
-    if number == 1 or not ("a" <= noun[-1:].lower() <= "z"):  # Chinese names have no plural
+    if number == 1 or not noun[-1:].isascii():  # Chinese names have no plural
         return f"{number} {noun}"
     if noun.endswith("y") and not noun.endswith(("ay", "ey", "oy", "uy")):
         return f"{number} {noun[:-1]}ies"
