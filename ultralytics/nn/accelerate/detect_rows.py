@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ultralytics.nn.modules.block import DFL
 from ultralytics.nn.modules.detect import Detect, RawPrediction, v10Detect
 from ultralytics.utils.ops import dist2bbox, make_anchors
 
@@ -11,6 +12,11 @@ class RowsDetect(Detect):
     """`Detect`; outputs have the same shapes, stored by positions."""
 
     plain, label = Detect, "detections decoded by rows"
+
+    @staticmethod
+    def applies(module: Detect) -> bool:
+        """Check for the plain expected value of a distribution, or none."""
+        return type(module.dfl) in (DFL, nn.Identity)
 
     def forward_head(self, x: list[Tensor], box_head: nn.ModuleList, cls_head: nn.ModuleList) -> RawPrediction:
         if is_recorded():
@@ -28,7 +34,7 @@ class RowsDetect(Detect):
         points, strides = (t.to(dtype) for t in make_anchors(raw["feats"], self._strides))  # (A, 2) in cells, (A, 1)
         distances = raw["boxes"].mT
         if self.reg_max > 1:
-            bins = torch.arange(self.reg_max, dtype=dtype, device=points.device)
+            bins = self.dfl.conv.weight.flatten()
             distances = distances.unflatten(2, (4, -1)).softmax(3) @ bins  # (B, A, 4 reg_max) -> (B, A, 4)
         boxes = dist2bbox(distances, points, xywh=not self.end2end) * strides
         return torch.cat((boxes, raw["scores"].mT.sigmoid()), 2).mT  # (B, 4 + nc, A)
