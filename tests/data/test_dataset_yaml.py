@@ -49,7 +49,7 @@ def test_hidden_images_are_left_out_and_counted(small_set, caplog, monkeypatch):
         (small_set / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(small_set / "images" / "000.jpg", small_set / "images" / name)
     (small_set / "images" / "in" / "loop").symlink_to("..")
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "ultralytics"):
         assert len(list_images([small_set / "images"], small_set)) == 6
     assert "hidden images and folders left out: 5, such as" in caplog.text
     assert "images of other formats left out: 2, such as" in caplog.text

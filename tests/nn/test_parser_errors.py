@@ -65,7 +65,6 @@ ROWS = [
         ["layer 5 nn.Conv2d(32, 64, 128, 1): expected a kernel size of at most 63, got 128", "32", "only [128, 1]"],
     ),
     ("- [-1, 1, Conv, [32, 64, 1]]", ["layer 5 Conv(32, 32, 64, 1): expected a kernel size", "only [64, 1]"]),
-    ("- [-1, 1, SEAttention, [32, 4]]", ["layer 5 SEAttention(32, 32, 4)", "previous layer", "write only [4]"]),
     ("- [-1, 1, Conv, [sixty]]", ["layer 5 Conv", "output channels must be a number above 0, got 'sixty'"]),
     (
         "- [-1, 1, AIFI, [64, 7]]",

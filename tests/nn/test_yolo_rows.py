@@ -199,7 +199,7 @@ BLOCKS_OF_FORKS = """
 from torch import nn
 from ultralytics.nn.modules import C3k2
 
-class Scale(nn.Module):
+class Rescale(nn.Module):
     def __init__(self, factor=0.5, k_size=3):
         super().__init__()
         self.factor = factor
@@ -229,7 +229,7 @@ def small_net(pretrained=False):
     [
         (["CBAM", [512, 7]], "c1=128, kernel_size=7"), (["ChannelAttention", [512]], "channels=128"),
         (["SEAttention", [512, 4]], "channels=128, reduction=4"), (["SEAttention", [4]], "channels=128, reduction=4"),
-        (["Scale", [512]], ""), (["Scale", [0.25]], "factor=0.25"),
+        (["Rescale", [512]], ""), (["Rescale", [0.25]], "factor=0.25"),
         (["Channels", [512]], ""), (["Channels", [5]], "k_size=5"),
     ],
 )  # fmt: skip
