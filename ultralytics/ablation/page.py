@@ -62,7 +62,7 @@ document.querySelectorAll("th").forEach(head => head.addEventListener("click", (
 """
 
 
-def build(
+def build_page(
     analysis: Analysis, tables: Mapping[str, Table], pictures: Mapping[str, Path], facts: Mapping[str, Any]
 ) -> str:
     """Return the page: tables that can be sorted, notes, figures, failed runs, the study file and its origin."""

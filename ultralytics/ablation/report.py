@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ultralytics.ablation import figures, page
 from ultralytics.ablation.analysis import Analysis, CellResult
+from ultralytics.ablation.figures import draw_all, draw_detections
+from ultralytics.ablation.page import build_page
 from ultralytics.ablation.statistics import Comparison
 from ultralytics.ablation.timing import Speed, fps
 from ultralytics.utils import LOGGER, setup_logging
@@ -166,13 +167,13 @@ def write_report(
     pictures = {}
     if any(row.curves for row in analysis.rows):
         with reported("figures"):
-            pictures = figures.draw_all(analysis, folder, speeds or {})
+            pictures = draw_all(analysis, folder, speeds or {})
     if detectors and images:
         with reported("detections"):
-            pictures["detections"] = figures.draw_detections(detectors, images, folder / "detections.png")
+            pictures["detections"] = draw_detections(detectors, images, folder / "detections.png")
     setup_logging()
     with reported("report.html"):
-        write_text(folder / "report.html", page.build(analysis, tables, pictures, facts or {}))
+        write_text(folder / "report.html", build_page(analysis, tables, pictures, facts or {}))
     LOGGER.info(table.text())
     for note in analysis.notes:
         LOGGER.info(note)

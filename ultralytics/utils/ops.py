@@ -176,22 +176,11 @@ def bbox_iou(
 
 
 def non_max_suppression(
-    prediction: Tensor | Sequence[Tensor],
-    conf_thres: float = 0.25,
-    iou_thres: float = 0.45,
-    classes: Sequence[int] | None = None,
-    agnostic: bool = False,
-    multi_label: bool = False,
-    max_det: int = 300,
-    nc: int = 0,
-    max_time_img: float = 0.05,
-    max_nms: int = 30000,
-    max_wh: int = 7680,
-    end2end: bool | None = None,
-    return_idxs: bool = False,
-    *,
-    labels: Sequence[Tensor] = (),
-) -> list[Tensor] | tuple[list[Tensor], list[Tensor]]:
+    prediction: Tensor | Sequence[Tensor], conf_thres: float = 0.25, iou_thres: float = 0.45,
+    classes: Sequence[int] | None = None, agnostic: bool = False, multi_label: bool = False, max_det: int = 300,
+    nc: int = 0, max_time_img: float = 0.05, max_nms: int = 30000, max_wh: int = 7680, end2end: bool | None = None,
+    return_idxs: bool = False, *, labels: Sequence[Tensor] = (),
+) -> list[Tensor] | tuple[list[Tensor], list[Tensor]]:  # fmt: skip
     """Return the detections (n, 6 + extra) of each image: x1, y1, x2, y2, score, class, and what follows the classes.
 
     Boxes of one class that overlap a better one by more than `iou_thres` are dropped.
@@ -237,17 +226,21 @@ def non_max_suppression(
                 none = image.new_zeros(0, 6 + image.shape[0] - 4 - (nc or image.shape[0] - 4))
                 found += [(none, none[:, 0].long())] * (len(prediction) - i)
                 break
-            if len(labels) and len(labels[i]):
-                known = image.new_zeros(len(image), len(labels[i]))
-                known[:4] = labels[i][:, 1:5].T
-                known[4 + labels[i][:, 0].long(), torch.arange(len(labels[i]))] = 1
-                image = torch.cat([image, known], 1)
+            image = _with_labels(image, labels[i]) if len(labels) else image
             found.append(
                 _suppress(image, nc or len(image) - 4, conf_thres, iou_thres, wanted, multi_label, max_det, max_nms,
                           0 if agnostic else max_wh)
             )  # fmt: skip
     rows, positions = map(list, zip(*found, strict=True))
     return (rows, positions) if return_idxs else rows
+
+
+def _with_labels(image: Tensor, labels: Tensor) -> Tensor:
+    """Add labels (m, 5) class, cx, cy, w, h to the predictions of an image (C, A), with score 1: (C, A + m)."""
+    known = image.new_zeros(len(image), len(labels))
+    known[:4] = labels[:, 1:5].T
+    known[4 + labels[:, 0].long(), torch.arange(len(labels))] = 1
+    return torch.cat([image, known], 1)
 
 
 def _suppress(

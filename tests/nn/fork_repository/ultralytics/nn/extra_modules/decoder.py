@@ -21,16 +21,9 @@ class RTDETRDecoder_Steps(RTDETRDecoder):  # the published forward
         from ultralytics.models.utils.ops import get_cdn_group
 
         feats, shapes = self._get_encoder_input(x)
-        dn_embed, dn_bbox, attn_mask, dn_meta = get_cdn_group(
-            batch,
-            self.nc,
-            self.num_queries,
-            self.denoising_class_embed.weight,
-            self.num_denoising,
-            self.label_noise_ratio,
-            self.box_noise_scale,
-            self.training,
-        )
+        sizes = self.nc, self.num_queries, self.denoising_class_embed.weight, self.num_denoising
+        noise = self.label_noise_ratio, self.box_noise_scale
+        dn_embed, dn_bbox, attn_mask, dn_meta = get_cdn_group(batch, *sizes, *noise, self.training)
         embed, refer_bbox, enc_bboxes, enc_scores = self._get_decoder_input(feats, shapes, dn_embed, dn_bbox)
         heads = self.dec_bbox_head, self.dec_score_head, self.query_pos_head
         dec_bboxes, dec_scores = self.decoder(embed, refer_bbox, feats, shapes, *heads, attn_mask=attn_mask)
