@@ -16,6 +16,7 @@ from ultralytics.data.build import EpochLoader
 from ultralytics.data.dataset import epoch_order
 from ultralytics.engine import train_setup
 from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.train_log import RunClock
 from ultralytics.engine.train_state import NonFiniteLossError, TrainingInterrupted
 from ultralytics.utils.errors import OptionError, UserError
 
@@ -430,6 +431,19 @@ def test_checkpoints_with_odd_progress_are_not_resumed(tmp_path, change, message
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         resume(tmp_path, file, time=1.0, project=str(tmp_path)).train()
     assert str(caught.value).startswith(str(file))
+
+
+def test_epochs_and_learning_rates_fit_into_the_time(tmp_path, monkeypatch):
+    minutes = property(lambda clock: 60 * clock.batches_seen / clock.batches + clock.seconds_before)
+    monkeypatch.setattr(RunClock, "elapsed", minutes)  # an epoch takes a minute
+    limited = run(tmp_path, epochs=2, time=4.5 / 60, lrf=0.1)
+    planned = run(tmp_path, epochs=4, lrf=0.1)
+    rates = [[row["lr/pg0"] for row in results(trainer.save_dir)][1:] for trainer in (limited, planned)]
+    assert limited.epoch == limited.epochs == 4 and rates[0] == rates[1]
+    monkeypatch.setattr(RunClock, "elapsed", property(lambda clock: 2 * minutes.fget(clock)))  # another machine
+    resumed = resume(tmp_path, limited.last, time=10.5 / 60)
+    resumed.train()
+    assert resumed.start_epoch == 4 and resumed.epoch == 5
 
 
 def test_resume_from_a_moved_checkpoint(tmp_path):

@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import logging
+import math
 import os
 import platform
 import re
@@ -25,7 +26,7 @@ from tqdm.auto import tqdm
 from ultralytics.cfg.options import Options
 from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.engine.optim import Schedule
-from ultralytics.engine.train_state import TIME_LIMIT, TrainState
+from ultralytics.engine.train_state import TrainState
 from ultralytics.utils import LINE_SECONDS, LOGGER
 from ultralytics.utils.callbacks import Callbacks
 from ultralytics.utils.errors import UserError, WeightsError, counted
@@ -229,12 +230,9 @@ class RunClock:
         """Return the seconds from the end of a batch (epoch and batch from 0) to the end of the run."""
         return self.epoch_seconds * (self.epochs - epoch - (batch + 1) / self.batches)
 
-    def time_limit_reason(self, hours: float | None) -> str:
-        """Return why to stop if another epoch would exceed the time limit; empty to continue."""
-        if hours is None or self.elapsed + self.epoch_seconds <= hours * 3600:
-            return ""
-        used, needed = self.elapsed / 3600, self.epoch_seconds / 3600
-        return f"{used:.2f} of time={hours:g} hours used and another epoch takes {needed:.2f}; {TIME_LIMIT}"
+    def epochs_left(self, hours: float, done: float) -> int:
+        """Return how many epochs, with the one that has begun, fit into `hours` after `done` epochs of the run."""
+        return max(math.floor(hours * 3600 * done / max(self.elapsed, 1e-9)) - math.floor(done), 0)
 
 
 class EpochProgress:
@@ -324,7 +322,9 @@ def interruption(state: TrainState) -> str:
 def summary(state: TrainState, seconds: float) -> str:
     """Describe a finished run: why it ended, its best epoch, its files, and the commands for what comes next."""
     options, stopper = state.args, state.stopper
-    of, stopped = (f" of {state.epochs}", f" Stopped early: {state.stop_reason}") if state.stop_reason else ("", "")
+    of, stopped = (f" of {state.epochs}", " Stopped early") if state.epoch < state.epochs else ("", "")
+    if state.stop_reason:
+        stopped = f"{stopped or ' Stopped'}: {state.stop_reason}"
     epochs = f"{state.epoch}{of} epoch{'s' * (state.epochs != 1)}"
     lines = [f"Finished {epochs} in {timedelta(seconds=round(seconds))}.{stopped}"]
     if stopper.best_fitness is None:
@@ -343,7 +343,7 @@ def summary(state: TrainState, seconds: float) -> str:
         lines.append(f"  python detect.py --weights {state.best} --source path/to/images{state.trust}")
     if options.save and state.stop_reason and may_continue:
         change = "patience=0" if stopper.reason(state.epoch - 1) else "time=HOURS"
-        lines += ["Continue with the remaining epochs:", f"  yolo train resume={state.last} {change}{state.trust}"]
+        lines += ["Continue:", f"  yolo train resume={state.last} {change}{state.trust}"]
     return "\n".join(lines)
 
 

@@ -290,9 +290,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         if self.args.backbone_lr_ratio is None:  # the paper's 0.1 for a pretrained backbone
             self.args = self.args.replace(backbone_lr_ratio=0.1 if self.starts_pretrained() else 1.0)
         options = self.args
-        self.accumulate = max(round(options.nbs / options.batch), 1)
-        steps = options.epochs * math.ceil(len(self.train_loader) / self.accumulate)
-        self.schedule = self.build_schedule(steps)
+        steps = self.set_schedule()
         rates = {"lr": options.lr0, "momentum": options.momentum, "decay": options.weight_decay}
         self.optimizer = self.build_optimizer(self.model, options.optimizer, **rates, iterations=steps)
         groups = self.optimizer.param_groups
@@ -303,6 +301,13 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.ema = ModelEMA(self.model, options.ema_decay, options.ema_warmup)
         LOGGER.info(train_log.optimizer_line(options, self.model, groups, self.schedule))
+
+    def set_schedule(self) -> int:
+        """Set the learning rates of `epochs` epochs; return the number of optimizer steps."""
+        self.accumulate = max(round(self.args.nbs / self.args.batch), 1)
+        steps = self.epochs * math.ceil(len(self.train_loader) / self.accumulate)
+        self.schedule = self.build_schedule(steps)
+        return steps
 
     def log_recommendations(self, queries: int | None = None) -> None:
         """Log options recommended for this data set, unless the run is resumed or a demo; `queries` of a decoder."""

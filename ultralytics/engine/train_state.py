@@ -138,7 +138,7 @@ class TrainState:
     @property
     def is_done(self) -> bool:
         """Return whether the run is complete, and has not only used up its `time`."""
-        return self.epoch >= self.epochs or not self.stop_reason.endswith(TIME_LIMIT)
+        return not self.stop_reason.endswith(TIME_LIMIT)
 
     @property
     def place(self) -> str:

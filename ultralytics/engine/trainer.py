@@ -17,6 +17,7 @@ from ultralytics.engine.ddp import check_ddp_params
 from ultralytics.engine.train_log import EpochProgress
 from ultralytics.engine.train_setup import TrainerSetup, multi_scale_sides
 from ultralytics.engine.train_state import (
+    TIME_LIMIT,
     Interrupt,
     NonFinite,
     NonFiniteLossError,
@@ -27,6 +28,7 @@ from ultralytics.engine.train_state import (
 from ultralytics.nn.accelerate import restore
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks.loggers import run_loggers
+from ultralytics.utils.errors import counted
 from ultralytics.utils.flops import get_flops
 from ultralytics.utils.torch_utils import autocast, deterministic_algorithms, init_seeds
 
@@ -65,6 +67,8 @@ class BaseTrainer(TrainerSetup):
         self.callbacks.run("on_pretrain_routine_end", self)
         with Interrupt() as self.interrupt, deterministic_algorithms(self.args.deterministic):
             self.callbacks.run("on_train_start", self)
+            if self.args.time and self.epoch + self.batches_done:
+                self.fit_to_time()
             while self.epoch < self.epochs and not (self.epoch and self.stop):
                 try:
                     self.train_epoch()
@@ -177,9 +181,23 @@ class BaseTrainer(TrainerSetup):
         self.save_state(best=is_best, numbered=self.args.save_period > 0 and self.epoch % self.args.save_period == 0)
         if self.args.save:
             self.callbacks.run("on_model_save", self)
-        limit = self.args.time if self.epoch < self.epochs else None
-        reasons = dist.gather(self.stop_reason or self.clock.time_limit_reason(limit))  # clocks and callbacks differ
+        if self.args.time:
+            self.fit_to_time()
+        reasons = dist.gather(self.stop_reason)  # callbacks of the ranks may differ
         self.stop_reason = next(filter(None, reasons), "")
+
+    def fit_to_time(self) -> None:
+        """Set `epochs` and the learning rates to the number of epochs that fit into the hours of the option `time`."""
+        done, before = self.epoch + self.batches_done / len(self.train_loader), self.epochs
+        left = dist.from_main(self.clock.epochs_left(self.args.time, done))  # clocks of the ranks differ
+        self.epochs = self.clock.epochs = self.epoch + left
+        self.set_schedule()
+        if not left:
+            self.stop_reason = (
+                self.stop_reason or f"another epoch does not fit into time={self.args.time:g} hours; {TIME_LIMIT}"
+            )
+        elif self.epochs != before and self.epoch <= self.start_epoch + 1:
+            LOGGER.info(f"time={self.args.time:g} hours: {counted(self.epochs, 'epoch')} fit")
 
     def validate(self) -> tuple[dict[str, float], float]:
         """Validate the averaged weights. Return metrics (columns of results.csv), and the fitness to be maximized."""

@@ -42,8 +42,8 @@ class DetectionTrainer(BaseTrainer):
         """Return learning rates that decay by epochs, after a warm-up of at most all epochs but one."""
         options, batches = self.args, len(self.train_loader)
         return EpochSchedule(
-            total=steps, warmup=round(min(options.warmup_epochs, options.epochs - 1) * batches), lrf=options.lrf,
-            cosine=options.cos_lr, accumulate=min(self.accumulate, options.epochs * batches), epochs=options.epochs,
+            total=steps, warmup=round(min(options.warmup_epochs, self.epochs - 1) * batches), lrf=options.lrf,
+            cosine=options.cos_lr, accumulate=min(self.accumulate, self.epochs * batches), epochs=self.epochs,
             per_epoch=batches, bias_rate=options.warmup_bias_lr, momentum=(options.warmup_momentum, options.momentum),
         )  # fmt: skip
 
