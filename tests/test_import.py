@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 import ultralytics
 
@@ -90,6 +92,8 @@ def test_public_names_resolve_lazily():
 def test_version_and_requirements_agree_with_the_package_metadata():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f'\nversion = "{ultralytics.__version__}"\n' in text
+    ours = Version(ultralytics.__version__)
+    assert ours in SpecifierSet(">=8,<9") and ours in SpecifierSet("==8.4.190") and ours.local.startswith("modules.")
     wanted = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
     block = text.partition("dependencies = [")[2].partition("]")[0]
     assert wanted == [line.strip().strip('",') for line in block.strip().splitlines()]

@@ -14,6 +14,7 @@ from ultralytics import RTDETR
 from ultralytics.cfg import get_cfg
 from ultralytics.engine.checkpoint import FORMAT_VERSION, load_checkpoint, resume_path, save_checkpoint
 from ultralytics.engine.train_log import RunDir
+from ultralytics.utils import __version__
 from ultralytics.utils.errors import UserError, WeightsError
 
 
@@ -25,10 +26,13 @@ def state(**extra) -> dict:
 def test_round_trip_is_exact(tmp_path):
     save_checkpoint(tmp_path / "a.pt", state(rng=[(1, 2), None], best_fitness=0.1))
     loaded = load_checkpoint(tmp_path / "a.pt")
-    assert loaded["format_version"] == FORMAT_VERSION
+    assert (loaded["format_version"], loaded["version"]) == (FORMAT_VERSION, __version__)
     assert torch.equal(loaded["model"]["layer.weight"], torch.arange(6.0).reshape(2, 3))
     assert (loaded["names"], loaded["rng"], loaded["best_fitness"]) == ({0: "cat", 1: "犬"}, [(1, 2), None], 0.1)
     assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
+    del loaded["version"]  # as written by 0.1.0
+    torch.save({**loaded, "environment": {"ultralytics": "0.1.0"}}, tmp_path / "a.pt")
+    assert load_checkpoint(tmp_path / "a.pt")["nc"] == 2
 
 
 def test_full_disk_keeps_the_previous_file(tmp_path):

@@ -64,7 +64,7 @@ NOT_COMPARED = ("resume", "model", "mode", "task", "trust", *RUN_FOLDER)  # they
 
 def save_checkpoint(path: str | Path, state: dict) -> None:
     """Write `state` to `path` atomically, with the format version; UserError if it cannot be written."""
-    state = {"format_version": FORMAT_VERSION, **state}
+    state = {"format_version": FORMAT_VERSION, "version": __version__, **state}
     _check_plain(state, "checkpoint")
     check_content(state, path)
     try:

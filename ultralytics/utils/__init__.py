@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ultralytics.utils.public import public_names
 
-__version__ = "0.1.0"
+__version__ = "8.4.190+modules.0.2"  # the published interface, and this package (PEP 440)
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 ASSETS = PACKAGE_ROOT / "assets"  # two sample images
