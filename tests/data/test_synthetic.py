@@ -62,8 +62,9 @@ def test_built_in_data_set_is_generated_once(cache_folder, monkeypatch):
 def test_eight_images_take_the_place_of_coco8(cache_folder):
     root = load_dataset_config("shapes8.yaml").root
     assert [len(list((root / "images" / split).iterdir())) for split in ("train", "val")] == [4, 4]
-    with pytest.raises(DataError, match="eight drawn images without a download"):
-        load_dataset_config("coco8.yaml")
+    generate_shapes(cache_folder / "datasets" / "coco8", **SMALL)  # in place of the download
+    config = load_dataset_config("coco8.yaml")
+    assert config.nc == 80 and config["train"] == str(cache_folder / "datasets" / "coco8" / "images" / "train")
 
 
 def test_other_folders_are_kept_and_old_versions_replaced(tmp_path, monkeypatch):

@@ -130,8 +130,6 @@ def find_data_yaml(data: str | os.PathLike) -> Path:
     if path.parent == Path(".") and path.suffix in ("", ".yaml", ".yml") and path.stem.lower() in built_in:
         return built_in[path.stem.lower()]
     hint = did_you_mean(path.stem, built_in) or f"; built-in ones are {', '.join(sorted(built_in))}"
-    if path.stem.lower().startswith(("coco8", "coco12")):
-        hint = "; to try a command use shapes8.yaml, eight drawn images without a download"
     raise DataError(f"data={str(data)!r}: expected a data YAML, found no file {Path(os.path.abspath(path))}{hint}")
 
 

@@ -60,6 +60,9 @@ PLACES: dict[str, dict[str, str]] = {
         "TQDM TryExcept WEIGHTS_DIR WINDOWS emojis is_colab is_online plt_settings threaded",
         "utils.settings": "SETTINGS",
         "published.networks": "get_default_callbacks",
+        "published.machine": "ARM64 ASSETS_URL IS_COLAB IS_DOCKER IS_JETSON IS_RASPBERRYPI MACOS_VERSION ONLINE "
+        "TORCH_VERSION TORCHVISION_VERSION get_ubuntu_version is_docker is_github_action_running is_jetson "
+        "is_raspberrypi",
     },
     "utils.autobatch": {"published.networks": "autobatch check_train_batch_size"},
     "utils.benchmarks": {"published.networks": "benchmark"},
@@ -71,6 +74,9 @@ PLACES: dict[str, dict[str, str]] = {
         "published.scripting": "is_online:check_online",
         "published.tensors": "check_amp",
         "utils.fonts": "find_font_file:check_font",
+        "published.machine": "IS_PYTHON_3_8 IS_PYTHON_3_12 IS_PYTHON_3_13 IS_PYTHON_MINIMUM_3_10 "
+        "IS_PYTHON_MINIMUM_3_12 IS_PYTHON_MINIMUM_3_13 cuda_device_count cuda_is_available is_docker "
+        "is_github_action_running is_jetson",
     },
     "utils.downloads": {
         "published.config": "GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS attempt_download_asset",
@@ -90,6 +96,7 @@ PLACES: dict[str, dict[str, str]] = {
     "utils.tal": {},
     "utils.torch_utils": {
         "published.config": "check_version",
+        "published.machine": "TORCH_VERSION TORCHVISION_VERSION",
         "published.tensors": "copy_attr get_num_params intersect_dicts scale_img smart_inference_mode",
         "published.networks": "EarlyStopping",
     },
