@@ -129,7 +129,7 @@ def finish(study, gains, spread=(0.0, 0.01, -0.01, 0.02, 0.005, -0.005, 0.015)):
         metrics = {"metrics/mAP50-95(B)": [0.1, score, score], "metrics/mAP50(B)": [0.2, score + 0.1, score + 0.1]}
         options = study.spec.checked_options(run.cell).to_dict()
         environment = {"fingerprints": {"val labels": "8 abc"}}
-        result = {"metrics": metrics, "options": options, "environment": environment, "seconds": 1.0}
+        result = {"metrics": metrics, "options": options, "environment": environment, "minutes": [0.5]}
         (run.folder / DONE).write_text(json.dumps(result))
         (run.folder / CONFIG).write_text(yaml.safe_dump({"epochs": 3}))
 

@@ -39,6 +39,7 @@ class CellResult:
     size: Size | None
     scores: dict[str, dict[Key, float]] = field(default_factory=dict)  # by metric
     curves: dict[Key, list[float]] = field(default_factory=dict)  # of the study's metric, a value for each epoch
+    minutes: dict[Key, list[float]] = field(default_factory=dict)  # of training until the end of each epoch
     comparison: Comparison | None = None
 
     def mean_std(self, metric: str) -> tuple[float, float]:
@@ -80,6 +81,7 @@ def analyze(
             best = {key: _best_epoch(result) for key, result in by_cell[cell.name].items()}
             row.scores[name] = {key: score_of(values, spec.rule, best[key]) for key, values in sorted(curves.items())}
         row.curves = {key: result["metrics"][METRICS[spec.metric]] for key, result in by_cell[cell.name].items()}
+        row.minutes = {key: result["minutes"] for key, result in by_cell[cell.name].items()}
         rows.append(row)
     base = rows[0].scores[spec.metric]
     differences = {

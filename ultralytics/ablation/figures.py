@@ -17,11 +17,18 @@ from ultralytics.utils.plotting import new_figure, save_figure
 LABELS = {
     "en": {
         "epoch": "epoch",
+        "minutes": "minutes of training",
         "diff": "difference to {base}, {metric}",
         "gflops": "GFLOPs",
         "latency": "latency (ms), folded",
     },
-    "zh": {"epoch": "轮次", "diff": "与 {base} 的差值，{metric}", "gflops": "GFLOPs", "latency": "延迟 (ms)，折叠 BN"},
+    "zh": {
+        "epoch": "轮次",
+        "minutes": "训练时间（分钟）",
+        "diff": "与 {base} 的差值，{metric}",
+        "gflops": "GFLOPs",
+        "latency": "延迟 (ms)，折叠 BN",
+    },
 }
 
 
@@ -52,21 +59,32 @@ def draw_detections(weights: Mapping[str, Path], images: Sequence[Path], file: P
 
 
 def draw_curves(analysis: Analysis, file: Path) -> Path:
-    """Draw the mean of each cell over its runs at every epoch, and the band of one standard deviation."""
+    """Draw the mean of each cell over its runs, and the band of one standard deviation.
+
+    The horizontal axis has epochs, or minutes if the option `time` limits the runs of the study.
+    """
+    timed = bool(analysis.spec.train.get("time"))
     figure = new_figure(8, 5)
     axes = figure.subplots()
     for i, row in enumerate(row for row in analysis.rows if row.curves):
         length = min(map(len, row.curves.values()))
-        values = np.array([curve[:length] for curve in row.curves.values()])  # (runs, epochs)
-        epochs, mean = np.arange(1, length + 1), values.mean(0)
+        if timed:
+            ends = row.minutes.values()
+            places = np.linspace(max(end[0] for end in ends), min(end[-1] for end in ends), max(length, 2))
+            pairs = zip(ends, row.curves.values(), strict=True)
+            values = np.array([np.interp(places, end, curve) for end, curve in pairs])  # (runs, places)
+        else:
+            values = np.array([curve[:length] for curve in row.curves.values()])  # (runs, epochs)
+            places = np.arange(1, length + 1)
+        mean = values.mean(0)
         color = "black" if row is analysis.rows[0] else f"C{i % 10}"
         name = f"{row.cell.name} ({len(values)})"
-        axes.plot(epochs, mean, color=color, label=drawable(name), marker="o" if length < 10 else None, markersize=3)
+        axes.plot(places, mean, color=color, label=drawable(name), marker="o" if length < 10 else None, markersize=3)
         if len(values) > 1:
             std = values.std(0, ddof=1)
-            axes.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)
-    axes.set(xlabel=LABELS[analysis.spec.lang]["epoch"], ylabel=analysis.spec.metric)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.fill_between(places, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)
+    axes.set(xlabel=LABELS[analysis.spec.lang]["minutes" if timed else "epoch"], ylabel=analysis.spec.metric)
+    axes.xaxis.get_major_locator().set_params(integer=not timed)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return save_figure(figure, file, also="pdf")

@@ -45,16 +45,19 @@ class Progress:
     @classmethod
     def read(cls, run: Run) -> Progress:
         """Read the state of a run."""
-        files, total = RunDir(run.folder / TRAIN), 0
+        files, total, limit = RunDir(run.folder / TRAIN), 0, None
         with suppress(UserError, KeyError):
-            total = read_yaml(run.folder / CONFIG)["epochs"]
+            options = read_yaml(run.folder / CONFIG)
+            limit = options.get("time")  # hours, in place of epochs
+            total = 0 if limit else options["epochs"]
         rows: list[dict[str, str]] = []
         with suppress(UserError):
             rows = read_csv(files.results)
         epochs, score, left = len(rows), None, None
         with suppress(KeyError, ValueError, IndexError):
             score = float(rows[-1]["metrics/mAP50-95(B)"])
-            left = float(rows[-1]["time"]) / epochs * (total - epochs)
+            seconds = float(rows[-1]["time"])
+            left = max(limit * 3600 - seconds, 0) if limit else seconds / epochs * (total - epochs)
         state = WAITING
         if (run.folder / DONE).exists():
             state, left = FINISHED, 0.0

@@ -43,6 +43,8 @@ def estimate_hours(options: Mapping[str, Any], batches: int) -> float:
 
     A validation is taken to need a third of the time of as many training images.
     """
+    if options.get("time"):
+        return options["time"]
     times: list[float] = []
     lengths: list[int] = []
 

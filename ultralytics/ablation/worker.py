@@ -47,7 +47,7 @@ def train_run(folder: Path, device: str | None = None) -> dict[str, Any]:
 
 
 def collect_result(train: Path) -> dict[str, Any]:
-    """Return the result of a finished training: metrics of every epoch, options, data, versions and seconds."""
+    """Return the result of a finished training: metrics and minutes of every epoch, options and versions."""
     results, arguments = train / "results.csv", train / "args.yaml"
     for file in (results, arguments):
         if not file.is_file():
@@ -63,7 +63,7 @@ def collect_result(train: Path) -> dict[str, Any]:
         "metrics": metrics,
         "options": options,
         "environment": environment,
-        "seconds": float(rows[-1].get("time") or 0),
+        "minutes": [float(row.get("time") or 0) / 60 for row in rows],  # until the end of each epoch
     }
 
 
