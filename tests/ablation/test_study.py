@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from ultralytics.ablation import Study
+from ultralytics.ablation.figures import common_places
 from ultralytics.ablation.queue import Progress
 from ultralytics.ablation.study import StudyError, StudySpec
 from ultralytics.ablation.worker import CONFIG, DONE
@@ -129,7 +130,7 @@ def finish(study, gains, spread=(0.0, 0.01, -0.01, 0.02, 0.005, -0.005, 0.015)):
         metrics = {"metrics/mAP50-95(B)": [0.1, score, score], "metrics/mAP50(B)": [0.2, score + 0.1, score + 0.1]}
         options = study.spec.checked_options(run.cell).to_dict()
         environment = {"fingerprints": {"val labels": "8 abc"}}
-        result = {"metrics": metrics, "options": options, "environment": environment, "minutes": [0.5]}
+        result = {"metrics": metrics, "options": options, "environment": environment, "minutes": [0.5, 1.0, 1.5]}
         (run.folder / DONE).write_text(json.dumps(result))
         (run.folder / CONFIG).write_text(yaml.safe_dump({"epochs": 3}))
 
@@ -153,6 +154,18 @@ def test_tables_figures_and_page(tmp_path):
     before = {name: (tmp_path / f"table.{name}").read_bytes() for name in ("txt", "md", "tex", "csv")}
     Study({**STUDY, "control": "null"}, tmp_path).report()
     assert before == {name: (tmp_path / f"table.{name}").read_bytes() for name in before}
+
+
+def test_runs_of_equal_minutes_are_drawn_over_minutes(tmp_path):
+    study = Study({**STUDY, "changes": {}, "seeds": 2, "train": {"time": 0.05}}, tmp_path)
+    study.prepare()
+    finish(study, {})
+    file = study.runs[1].folder / DONE
+    file.write_text(file.read_text().replace("[0.5, 1.0, 1.5]", "[0.7, 1.4, 2.1]"))
+    (row,) = study.report().rows
+    places, values = common_places(row, timed=True)
+    assert places.tolist() == pytest.approx([0.7, 1.1, 1.5])
+    assert values[0].tolist() == pytest.approx([0.1 + 0.4 * 0.3, 0.4, 0.4])
 
 
 def test_enough_seeds_give_verdicts(tmp_path):

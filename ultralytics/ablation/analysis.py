@@ -81,7 +81,7 @@ def analyze(
             best = {key: _best_epoch(result) for key, result in by_cell[cell.name].items()}
             row.scores[name] = {key: score_of(values, spec.rule, best[key]) for key, values in sorted(curves.items())}
         row.curves = {key: result["metrics"][METRICS[spec.metric]] for key, result in by_cell[cell.name].items()}
-        row.minutes = {key: result["minutes"] for key, result in by_cell[cell.name].items()}
+        row.minutes = {key: result.get("minutes", []) for key, result in by_cell[cell.name].items()}
         rows.append(row)
     base = rows[0].scores[spec.metric]
     differences = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ultralytics.ablation.analysis import Analysis
+from ultralytics.ablation.analysis import Analysis, CellResult
 from ultralytics.ablation.timing import Speed
 from ultralytics.models import Model
 from ultralytics.utils.fonts import drawable
@@ -67,19 +67,13 @@ def draw_curves(analysis: Analysis, file: Path) -> Path:
     figure = new_figure(8, 5)
     axes = figure.subplots()
     for i, row in enumerate(row for row in analysis.rows if row.curves):
-        length = min(map(len, row.curves.values()))
-        if timed:
-            ends = row.minutes.values()
-            places = np.linspace(max(end[0] for end in ends), min(end[-1] for end in ends), max(length, 2))
-            pairs = zip(ends, row.curves.values(), strict=True)
-            values = np.array([np.interp(places, end, curve) for end, curve in pairs])  # (runs, places)
-        else:
-            values = np.array([curve[:length] for curve in row.curves.values()])  # (runs, epochs)
-            places = np.arange(1, length + 1)
+        places, values = common_places(row, timed=timed)
         mean = values.mean(0)
         color = "black" if row is analysis.rows[0] else f"C{i % 10}"
         name = f"{row.cell.name} ({len(values)})"
-        axes.plot(places, mean, color=color, label=drawable(name), marker="o" if length < 10 else None, markersize=3)
+        axes.plot(
+            places, mean, color=color, label=drawable(name), marker="o" if len(places) < 10 else None, markersize=3
+        )
         if len(values) > 1:
             std = values.std(0, ddof=1)
             axes.fill_between(places, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)
@@ -88,6 +82,16 @@ def draw_curves(analysis: Analysis, file: Path) -> Path:
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return save_figure(figure, file, also="pdf")
+
+
+def common_places(row: CellResult, *, timed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return epochs, or minutes, that all runs of a cell have reached, (n,), and their scores there, (runs, n)."""
+    length = min(map(len, row.curves.values()))
+    if not timed:
+        return np.arange(1, length + 1), np.array([curve[:length] for curve in row.curves.values()])
+    ends = row.minutes.values()
+    places = np.linspace(max(end[0] for end in ends), min(end[-1] for end in ends), max(length, 2))
+    return places, np.array([np.interp(places, row.minutes[key], curve) for key, curve in row.curves.items()])
 
 
 def draw_forest(analysis: Analysis, file: Path) -> Path:
