@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ultralytics.cfg.family import Family, default_values
-from ultralytics.cfg.migrate import ALWAYS_OFF, RENAMED, RETIRED
+from ultralytics.cfg.migrate import DEPRECATED, RENAMED, RETIRED
 from ultralytics.cfg.options import (
     DEFAULT_CFG_PATH,
     Options,
@@ -60,6 +60,8 @@ def test_a_file_of_the_published_package_has_options_that_are_off(tmp_path, capl
     assert (options.epochs, options.multi_scale) == (3, False)
     assert f"{file}: not used here, and off or at their defaults: profile, dnn" in caplog.text
     assert get_cfg(file, family=B).iou == 0.7  # at its default
+    given = get_cfg(overrides={"profile": False, "overlap_mask": True, "hide_labels": True, "line_thickness": 3})
+    assert (given.show_labels, given.line_width) == (False, 3) and "hide_labels: an earlier name" in caplog.text
     file.write_text("iou: 0.5\n")
     with pytest.raises(OptionError, match=r"args.yaml:1: option 'iou' is not supported by YOLO: no NMS"):
         get_cfg(file, family=B)
@@ -71,6 +73,7 @@ def test_a_file_of_the_published_package_has_options_that_are_off(tmp_path, capl
         ("epoch", "unknown option 'epoch'; did you mean 'epochs'?"),
         ("qqqq", "unknown option 'qqqq'; see `yolo cfg` for all options"),
         ("weights", "unknown option 'weights'; use 'model'"),
+        ("keras", "option 'keras' is not supported: export has"),
         ("kobj", "option 'kobj' is not supported: it is for other tasks"),
     ],
 )
@@ -100,7 +103,7 @@ def test_defaults_of_a_family_and_options_it_refuses(tmp_path):
 def test_migration_tables_are_consistent():
     assert not set(RETIRED) & set(NAMES)
     assert not set(RENAMED) & {*NAMES, *RETIRED}
-    for name in (*RENAMED.values(), *ALWAYS_OFF):
+    for name in (*RENAMED.values(), *(name for name, _ in DEPRECATED.values())):
         check_key(name)
 
 

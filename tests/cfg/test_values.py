@@ -63,7 +63,6 @@ def test_values_are_converted_to_one_form(key, value, kept):
         ("imgsz", [320, 16], ">= 32"),
         ("name", "", "name: expected a string or null, got ''"),
         ("freeze", [], "freeze: expected"),
-        ("augment", True, "augment: expected False, got True; test-time augmentation is not implemented"),
         ("task", "segment", "task: expected one of 'detect'"),
         ("batch", 0, "batch=0: expected a number >= 1, or -1 (automatic) in training"),
         ("loggers", "tensorbord", "'clearml' or null, got 'tensorbord' (str); did you mean 'tensorboard'?"),

@@ -125,6 +125,18 @@ def test_broken_files_are_skipped(folder, caplog):
     assert all(text in caplog.text for text in ("aa.jpg", "broken.mp4 cannot be opened", "notes.md: is not an image"))
 
 
+def test_pixels_of_any_type_are_those_of_uint8(caplog):
+    pixels = np.arange(3 * 32 * 32, dtype=np.uint8).reshape(32, 32, 3)
+    tensor = torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1)
+    sources = (pixels.astype(np.float64), pixels.astype(np.int64), tensor, tensor.double(), tensor / 255)
+    for source in sources:
+        ((frame,),) = load_source(source)
+        assert (frame.image == pixels).all() and (frame.tensor is None or float(frame.tensor.max()) == 1)
+    assert not caplog.text
+    list(load_source(pixels / 255))
+    assert "almost black" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -145,11 +157,11 @@ def test_broken_files_are_skipped(folder, caplog):
         ("{folder}/*.bmp", "0 entries, no image or video among them; expected images .*jpg"),
         ("{folder}/binary.txt", "binary.txt: not UTF-8 text"),
         (["{folder}/a.jpg", "0"], "live streams, which never end \\(1\\), with files or images \\(1\\)"),
-        (["{folder}/a.jpg", np.zeros((4, 4, 3), np.float32)], "array of float32"),
+        (["{folder}/a.jpg", np.zeros((4, 4, 3), np.complex64)], "array of complex64"),
         (np.zeros((3, 4, 5), np.uint8), r"uint8 \(3, 4, 5\)"),
         (Image.new("F", (4, 4)), "floating-point pixels"),
         (torch.zeros(1, 1, 32, 32), r"tensor of torch.float32 \(1, 1, 32, 32\)"),
-        (torch.full((1, 3, 32, 32), 255.0), "values 255 to 255"),
+        (torch.full((1, 3, 32, 32), 256.0), "values 256 to 256"),
         (torch.full((1, 3, 32, 32), float("nan")), "values nan"),
     ],
 )

@@ -241,8 +241,6 @@ def test_options_and_sources_that_do_not_fit_are_errors(tmp_path, caplog, monkey
     with pytest.raises(DataError, match="source: none of its images and videos could be read"):
         predictor()(tmp_path, FixedModel())
     assert "a.jpg" in caplog.text and "skipped" in caplog.text
-    with pytest.raises(OptionError, match="test-time augmentation"):
-        predictor(augment=True)
     with pytest.raises(OptionError, match="embed and visualize"):
         predictor(embed=[1], visualize=True)
     with pytest.raises(OptionError, match=r"classes=\[80\]: the model has classes 0 to 79"):

@@ -113,9 +113,11 @@ def test_options_of_the_other_family_are_refused(given, model, reason):
         Model(model, verbose=False).train(data="shapes8.yaml", **given)
 
 
-def test_iou_is_refused_for_a_set_prediction_only(trained):
-    with pytest.raises(OptionError, match="'iou' is not supported by RT-DETR: it predicts a set and needs no NMS"):
-        RTDETR("rtdetr-efficientvit-m0.yaml", verbose=False).predict(IMAGE, iou=0.5)
+def test_iou_has_no_effect_for_a_set_prediction_only(trained, caplog):
+    RTDETR("rtdetr-efficientvit-m0.yaml").predict(IMAGE, imgsz=64, iou=0.5, augment=True)
+    assert "predict: without effect: iou, augment" in caplog.text
+    with pytest.raises(OptionError, match="'augment' is not supported by YOLO: test-time augmentation"):
+        trained.predict(IMAGE, imgsz=64, augment=True)
     few, many = (trained.predict(IMAGE, imgsz=64, conf=0.0, iou=iou)[0] for iou in (0.0, 1.0))
     assert 0 < len(few) < len(many)
 

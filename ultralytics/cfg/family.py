@@ -22,11 +22,13 @@ class Family:
     Attributes:
         name: the family in default.yaml and in messages.
         reasons: why options are refused, and what to use instead: {reason: names of options, separated by blanks}.
+        unread: options that are accepted, as published models do, and logged as without effect.
         resize: how images become the network input, "stretch" to a square or "letterbox", as `Head.resize`.
     """
 
     name: str
     reasons: Mapping[str, str]
+    unread: tuple[str, ...] = ()
     resize: str = "stretch"
 
     @property

@@ -13,17 +13,16 @@ _OTHER_NAMES = {
     "denoising": "num_denoising nd",
     "clip_grad": "grad_clip clip_max_norm",
     "conf": "conf_thres conf_threshold",
-    "show_boxes": "boxes",
     "show": "view_img",
-    "line_width": "line_thickness",
     "freeze": "frozen",
 }
 RENAMED = {other: name for name, others in _OTHER_NAMES.items() for other in others.split()}
 
-# Options that may be given, but only as False.
-ALWAYS_OFF = {
-    "augment": "test-time augmentation is not implemented",
-}
+# Earlier names, which the published package accepts, too: the option, and whether the value is inverted.
+DEPRECATED = {
+    "boxes": ("show_boxes", False), "hide_labels": ("show_labels", True), "hide_conf": ("show_conf", True),
+    "line_thickness": ("line_width", False),
+}  # fmt: skip
 
 _REASONS = {
     "it is for validation with given labels; validate without it": "save_hybrid",
@@ -39,14 +38,14 @@ _REASONS = {
     "tracking is not implemented. `yolo predict` detects objects in each frame of a video": "tracker persist",
     "export has format, half, int8, dynamic and simplify": "keras optimize quantize dnn",
     "val and predict always report the time per image, and `info()` of a model parameters and GFLOPs": "profile",
-    "predict saves the annotated video; extract frames with ffmpeg": "save_frames",
-    "use save=False, show_labels=False or show_conf=False": "nosave hide_labels hide_conf",
+    "use save=False": "nosave",
 }
 RETIRED = {name: reason for reason, names in _REASONS.items() for name in names.split()}
 
-# Options in option files of the published package that have no effect here: at these values (its defaults), or off.
+# Options of the published package that have no effect here: at these values (its defaults), or off.
 PUBLISHED_DEFAULTS = (
     ("pose", 12.0), ("kobj", 1.0), ("rle", 1.0), ("angle", 1.0), ("overlap_mask", True), ("mask_ratio", 4),
+    ("retina_masks", True),
     ("copy_paste_mode", "flip"), ("auto_augment", "randaugment"), ("erasing", 0.4), ("crop_fraction", 1.0),
     ("tracker", "botsort.yaml"), ("tracker", "tracktrack.yaml"), ("cls_remap", True), ("channels_last", None),
     ("distill_model", None), ("dis", 6.0), ("dlog", 1.0), ("dgrad", 0.5), ("dlam", 1.0), ("cfg", None),
@@ -54,6 +53,5 @@ PUBLISHED_DEFAULTS = (
 
 
 def has_no_effect(option: str, value: object) -> bool:
-    """Check for an option of the published package that is off or at its default, and for the folder of a run."""
-    is_off = option in RETIRED and value in (None, False, "")
-    return is_off or (option, value) in PUBLISHED_DEFAULTS or option == "save_dir"
+    """Check for an option of the published package that is off or at its default."""
+    return (option in RETIRED and value in (None, False, "")) or (option, value) in PUBLISHED_DEFAULTS

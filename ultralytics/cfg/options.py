@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Annotated, NamedTuple, get_type_hints
 
 from ultralytics.cfg.family import DEFAULT_CFG_PATH, Family, default_values, default_yaml, is_by_family, of_family
-from ultralytics.cfg.migrate import ALWAYS_OFF, RENAMED, RETIRED, has_no_effect
+from ultralytics.cfg.migrate import DEPRECATED, RENAMED, RETIRED, has_no_effect
 from ultralytics.cfg.plain_data import key_at, read_yaml
 from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf, check_value
 from ultralytics.utils import LOGGER, setup_logging
@@ -151,6 +151,7 @@ class Options:
     visualize: bool
     embed: Annotated[int | list[int] | None, Range(0)]
     show: bool
+    save_frames: bool
     save_txt: bool
     save_conf: bool
     save_crop: bool
@@ -170,9 +171,6 @@ class Options:
     def __post_init__(self) -> None:
         for key, annotation in option_types().items():
             setattr(self, key, check_value(key, getattr(self, key), annotation))
-        for key, reason in ALWAYS_OFF.items():
-            if getattr(self, key):
-                raise OptionError(f"{key}: expected False, got True; {reason}")
         for key in ("classes", "embed", "modules"):
             if isinstance(getattr(self, key), int | str):
                 setattr(self, key, [getattr(self, key)])
@@ -291,7 +289,8 @@ def unread_options(options: Options, given: Mapping[str, object], family: Family
     changed = {name: value for name in given if name in option_types() and name not in GENERAL
                and (value := getattr(options, name)) != default_values(family)[name]}  # fmt: skip
     rows = [row for row in describe_options() if row.name in changed]
-    parts = [row.name for row in rows if options.mode not in row.modes]
+    ignored = family.unread if family else ()
+    parts = [row.name for row in rows if options.mode not in row.modes or row.name in ignored]
     if options.mode == "train" and options.augmentation in AUGMENTED:
         read = ("augmentation", *AUGMENTED[options.augmentation])
         unread = (row.name for row in rows if row.section == "Augmentation" and row.name not in read)
@@ -302,14 +301,10 @@ def unread_options(options: Options, given: Mapping[str, object], family: Family
 def read_options(source: str | Path | Mapping[str, object] | SimpleNamespace | None) -> dict[str, object]:
     """Return the checked options of a YAML file or mapping, without defaults.
 
-    A file of the published package may have options that do not exist here, if they are off or at their default.
+    A file of a run of the published package also has its folder and its environment, which are not read.
     """
     if isinstance(source, (str, Path)):
-        content = read_yaml(source)
-        unused = [key for key, value in content.items() if has_no_effect(key, value)]
-        if unused:
-            LOGGER.info(f"{source}: not used here, and off or at their defaults: {', '.join(unused)}")
-        content = {key: value for key, value in content.items() if key not in (*unused, "environment")}
+        content = {key: value for key, value in read_yaml(source).items() if key not in ("save_dir", "environment")}
         return check_options(content, file=source)
     if isinstance(source, SimpleNamespace):  # DEFAULT_CFG: what was changed in it
         source = {key: value for key, value in vars(source).items() if value != default_values().get(key, ...)}
@@ -330,9 +325,20 @@ def merge_file(given: Mapping[str, object]) -> dict[str, object]:
 
 
 def check_options(given: Mapping[str, object], where: str = "", file: str | Path | None = None) -> dict[str, object]:
-    """Return `given` with all keys and values checked; messages start with `where`, or with file and line."""
+    """Return `given` with all keys and values checked; messages start with `where`, or with file and line.
+
+    Options of the published package that do not exist here are left out if they are off or at their default.
+    """
     checked: dict[str, object] = {}
+    if unused := [key for key, value in given.items() if key not in option_types() and has_no_effect(key, value)]:
+        LOGGER.info(f"{file or where}: not used here, and off or at their defaults: {', '.join(unused)}".lstrip(": "))
     for key, value in given.items():
+        if key in unused:
+            continue
+        if key in DEPRECATED:
+            LOGGER.warning(f"{where}{key}: an earlier name; write {DEPRECATED[key][0]}")
+            key, inverted = DEPRECATED[key]
+            value = not value if inverted else value
         try:
             check_key(str(key))
             if is_by_family(key, value):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.files import read_bytes
 
@@ -240,7 +241,10 @@ def _to_bgr(image: Image.Image) -> np.ndarray:
 
 
 def to_bgr(image: np.ndarray | Image.Image) -> np.ndarray:
-    """Convert a PIL image or uint8 array, gray (H, W), BGR (H, W, 3) or BGRA (H, W, 4), to uint8 BGR (H, W, 3)."""
+    """Convert a PIL image or array, gray (H, W), BGR (H, W, 3) or BGRA (H, W, 4), to uint8 BGR (H, W, 3).
+
+    Arrays of other types have pixels 0..255, too, and are rounded.
+    """
     if isinstance(image, Image.Image):
         name = getattr(image, "filename", "") or "source"
         try:
@@ -248,26 +252,35 @@ def to_bgr(image: np.ndarray | Image.Image) -> np.ndarray:
         except PILLOW_ERRORS as error:
             raise _unreadable(name, error) from error
     channels = image.shape[2] if image.ndim == 3 else 1
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in (1, 3, 4) or image.size == 0:
-        raise DataError(
-            f"source: got an array of {image.dtype} {image.shape}, expected uint8 (H, W, 3) in BGR order; "
-            "convert it, or use float RGB in 0..1 as a torch tensor (B, 3, H, W)"
-        )
+    if image.dtype.kind not in "buif" or image.ndim not in (2, 3) or channels not in (1, 3, 4) or image.size == 0:
+        raise DataError(f"source: got an array of {image.dtype} {image.shape}, expected (H, W, 3) in BGR order, 0..255")
+    if image.dtype != np.uint8:
+        low, high = float(image.min()), float(image.max())
+        if not 0 <= low <= high <= 255:  # also False for NaN
+            raise DataError(f"source: got an array with values {low:.4g} to {high:.4g}, expected pixels 0..255")
+        if high <= 1 and low < high:
+            LOGGER.warning("source: an array with values up to 1 is almost black: pixels are 0..255; multiply by 255")
+        image = np.rint(image.astype(np.float32)).astype(np.uint8)
     if channels == 3:
         return np.ascontiguousarray(image)
     return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR)
 
 
 def check_tensor(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the tensor as (B, 3, H, W). Raises DataError unless it is float RGB in 0..1."""
+    """Return RGB images as float (B, 3, H, W) in 0..1; uint8, and floats above 1, have pixels 0..255.
+
+    Raises DataError for other tensors.
+    """
     images = tensor[None] if tensor.ndim == 3 else tensor
-    expected = "float RGB (B, 3, H, W) in 0..1"
-    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point() or images.numel() == 0:
+    expected = "RGB (B, 3, H, W), float in 0..1 or pixels 0..255"
+    if images.ndim != 4 or images.shape[1] != 3 or images.is_complex() or images.numel() == 0:
         raise DataError(f"source: got a tensor of {tensor.dtype} {tuple(tensor.shape)}, expected {expected}")
     low, high = (float(v) for v in images.aminmax())
-    if not (low >= -1e-3 and high <= 1 + 1e-3):  # also False for NaN
+    if not (low >= -1e-3 and high <= 255):  # also False for NaN
         raise DataError(f"source: got a tensor with values {low:.4g} to {high:.4g}, expected {expected}")
-    return images
+    if images.dtype == torch.uint8 or high > 1 + 1e-3:
+        return images.float() / 255
+    return images.float()
 
 
 def tensor_to_image(tensor: torch.Tensor) -> np.ndarray:

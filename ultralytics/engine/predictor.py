@@ -80,6 +80,8 @@ class ResultSaver:
         self._videos.clear()
 
     def _save_frame(self, stem: str, frame: Frame, picture: np.ndarray) -> None:
+        if self.options.save_frames:
+            write_image(self.folder / f"{stem}_frames" / short_name(f"{stem}_{frame.index}", ".jpg"), picture)
         size = picture.shape[1::-1]  # width, height
         if stem not in self._videos:
             if frame.kind == "video":  # video files are read one by one: the previous one is complete
