@@ -1,4 +1,4 @@
-"""Measure the speed of a network: latency (mean and standard deviation), images per second, memory.
+"""Measure the speed of a network: latency in both forms, images per second, memory.
 
     python tools/get_FPS.py --weights runs/detect/train/weights/best.pt --imgsz 640 --batch 1 --device 0 --half
     python tools/get_FPS.py --model rtdetr-r18.yaml --warmup 20 --repeats 100 --device cpu

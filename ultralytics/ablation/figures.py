@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics.ablation.analysis import Analysis, CellResult
-from ultralytics.ablation.timing import Speed
 from ultralytics.models import Model
+from ultralytics.models.benchmark import Speed
 from ultralytics.utils.fonts import drawable
 from ultralytics.utils.plotting import new_figure, save_figure
 

@@ -12,7 +12,7 @@ from ultralytics.ablation.analysis import Analysis, CellResult
 from ultralytics.ablation.figures import draw_all, draw_detections
 from ultralytics.ablation.page import build_page
 from ultralytics.ablation.statistics import Comparison
-from ultralytics.ablation.timing import Speed, fps
+from ultralytics.models.benchmark import Speed
 from ultralytics.utils import LOGGER, setup_logging
 from ultralytics.utils.checks import is_installed
 from ultralytics.utils.errors import reported
@@ -99,14 +99,7 @@ def cost_table(analysis: Analysis, speeds: Mapping[str, Speed]) -> Table:
     rows = []
     for row in analysis.rows:
         if (speed := speeds.get(row.cell.name)) and row.size:
-            times = (
-                speed.folded,
-                speed.folded_spread,
-                fps(speed.folded),
-                speed.optimized,
-                speed.rewrites,
-                speed.memory,
-            )
+            times = speed.folded, speed.spread, 1000 / speed.folded, speed.optimized, speed.rewrites, speed.memory
             size = (row.size.parameters / 1e6, row.size.gflops)
             rows.append([row.cell.name, *size, row.mean_std(metric)[0], *times])
     return Table([Column(label(title, lang), form) for title, form in titles], rows)

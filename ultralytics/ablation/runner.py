@@ -25,13 +25,14 @@ from ultralytics.ablation.queue import (
 )
 from ultralytics.ablation.report import write_report
 from ultralytics.ablation.study import BASE, Cell, Run, StudyError, StudySpec, list_runs, save_text
-from ultralytics.ablation.timing import Speed, estimate_hours, measure_speeds
+from ultralytics.ablation.timing import cell_speeds, estimate_hours
 from ultralytics.ablation.worker import TRAIN
 from ultralytics.cfg.model_yaml import find_model_yaml
 from ultralytics.cfg.plain_data import read_yaml
 from ultralytics.data.dataset_yaml import DatasetConfig, list_images, load_dataset_config
 from ultralytics.engine.checkpoint import environment
 from ultralytics.models import Model
+from ultralytics.models.benchmark import Speed
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, UserError, counted, did_you_mean
 from ultralytics.utils.files import parse_json, read_text, write_text, write_yaml
@@ -218,7 +219,7 @@ class Study:
         LOGGER.info(f"Measuring the latency of {counted(len(models), 'cell')} in turns")
         networks = {name: open_network(model, nc, self.spec.modules) for name, model in models.items()}
         memory = {name: [model, str(nc), str(imgsz), *self.spec.modules] for name, model in models.items()}
-        speeds = measure_speeds(networks, imgsz, device and device.split(",")[0], memory)
+        speeds = cell_speeds(networks, imgsz, device and device.split(",")[0], memory)
         write_text(file, json.dumps({"of": key, "speeds": {name: asdict(speed) for name, speed in speeds.items()}}))
         return speeds
 

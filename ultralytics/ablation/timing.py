@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -16,12 +15,10 @@ import numpy as np
 from torch import nn
 
 from ultralytics.models import Model
-from ultralytics.models.benchmark import measure_speed, peak_memory
-from ultralytics.nn.accelerate import for_inference
+from ultralytics.models.benchmark import Speed, measure_speeds
 from ultralytics.utils import setup_logging
 from ultralytics.utils.torch_utils import select_device
 
-ROUNDS, RUNS, WARMUP = 10, 5, 3  # of the latency: turns of all cells, runs in a turn, and runs before the first turn
 MEMORY = """
 import sys, torch
 from ultralytics.ablation.runner import open_network
@@ -68,63 +65,18 @@ def estimate_hours(options: Mapping[str, Any], batches: int) -> float:
     return epochs * step * (training + validation / 3) / 3600
 
 
-@dataclass(frozen=True)
-class Speed:
-    """Latency of one image in milliseconds, in the two forms, and peak memory.
-
-    Attributes:
-        folded: median with batch norms folded into convolutions, the same form for every network.
-        optimized: median with all rewrites of `nn.accelerate` that apply, which are known for stock layers only.
-        rewrites: their number.
-        memory: peak in MB of the folded form; None where it cannot be measured.
-    """
-
-    folded: float
-    folded_spread: float  # half the distance of the quartiles
-    optimized: float
-    rewrites: int
-    memory: float | None
-
-
-def measure_speeds(
-    networks: Mapping[str, nn.Module], imgsz: int, device: str | None, memory: Mapping[str, Sequence[str]] | None = None
+def cell_speeds(
+    networks: Mapping[str, nn.Module], imgsz: int, device: str | None, memory: Mapping[str, Sequence[str]]
 ) -> dict[str, Speed]:
-    """Measure all networks in turns, so that a change of the machine's speed meets all of them alike.
+    """Measure all networks in turns, in batches of one, by the name of their cell.
 
-    Args:
-        networks: by the name of their cell.
-        imgsz: side of the images, in batches of one.
-        memory: arguments of a process that measures the peak memory on the CPU, by the name of the cell.
+    On the CPU the peak memory is that of a process of its own, with the arguments `memory` of the cell.
     """
     place = select_device(device)
-    forms: dict[tuple[str, str], nn.Module] = {}
-    rewrites: dict[str, int] = {}
-    for name, network in networks.items():
-        fast = for_inference(network.eval(), place)
-        rewrites[name] = sum(getattr(fast, "rewrites", {}).values())
-        forms[name, "optimized"] = fast
-        forms[name, "folded"] = network.fuse()
-    times: dict[tuple[str, str], list[float]] = {form: [] for form in forms}
-    peaks: dict[str, float | None] = {}
-    for turn in range(ROUNDS):
-        for form, network in forms.items():
-            runs = {"warmup": 1 if turn else WARMUP, "repeats": RUNS}
-            times[form] += measure_speed(network, imgsz=imgsz, device=place, **runs).tolist()
-            if form[1] == "folded" and place.type == "cuda":
-                peaks[form[0]] = max(peaks.get(form[0]) or 0.0, peak_memory(place))
-    for name, arguments in (memory or {}).items() if place.type == "cpu" else ():
+    speeds = measure_speeds(networks, imgsz=imgsz, device=place)
+    for name, arguments in memory.items() if place.type == "cpu" else ():
         child = subprocess.run([sys.executable, "-c", MEMORY, *arguments], capture_output=True, text=True)
         text = child.stdout.strip().splitlines()[-1:] if child.returncode == 0 else []
-        peaks[name] = float(text[0]) if text and text[0] != "None" else None
-    speeds = {}
-    for name in networks:
-        folded, optimized = (np.array(times[name, form]) for form in ("folded", "optimized"))
-        low, high = np.percentile(folded, (25, 75))
-        medians = float(np.median(folded)), float((high - low) / 2), float(np.median(optimized))
-        speeds[name] = Speed(*medians, rewrites[name], peaks.get(name))
+        if text and text[0] != "None":
+            speeds[name] = replace(speeds[name], memory=float(text[0]))
     return speeds
-
-
-def fps(milliseconds: float) -> float:
-    """Return images per second of a latency."""
-    return 1000 / milliseconds if milliseconds > 0 else math.nan

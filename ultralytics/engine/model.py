@@ -86,7 +86,7 @@ class Model(CallbacksMixin):
         self.modules = [modules] if isinstance(modules, str) else modules  # or of the option
         self.trust = trust
         self.checkpoint: dict[str, Any] | None = None
-        self._validated: dict[str, int | None] = {}  # imgsz and batch of the validation that gave `metrics`
+        self._validated_imgsz = 0  # of the validation that gave `metrics`
         self._loaded = False  # the weights are not those of `source`
         suffix = Path(self.source).suffix.lower()
         spec: ModelSpec | None = None
@@ -194,7 +194,7 @@ class Model(CallbacksMixin):
                 self.model, self._loaded = self.trainer.ema.ema, True
             if args.save:
                 self._use_checkpoint(self.trainer.best)
-        self._validated = {"imgsz": args.imgsz, "batch": args.batch if args.batch > 0 else None}
+        self._validated_imgsz = args.imgsz
         self.trust = self.trust or not args.resume  # the weights are those of this run
         if args.plots and isinstance(self.metrics, DetMetrics) and not rank():
             with reported("summary_table"):
@@ -243,17 +243,17 @@ class Model(CallbacksMixin):
         validator = (validator or self.validator_class)(None, None, args, self.callbacks)
         with explained_memory(args):
             self.metrics = validator(model=self.model)
-        self._validated = {"imgsz": args.imgsz, "batch": args.batch}
+        self._validated_imgsz = args.imgsz
         if (args.plots or args.save_json) and not rank():
             with reported("summary_table"):
                 self.summary_table().save(validator.save_dir)
         return self.metrics
 
     def summary_table(self) -> SummaryTable:
-        """Return size, speed and accuracy in the last validation or training, for text, Markdown, LaTeX and CSV."""
+        """Return size and accuracy in the last validation or training, for text, Markdown, LaTeX and CSV."""
         if self.metrics is None:
             raise UserError("summary_table: there are no metrics yet; call val(data='my.yaml') first")
-        return summary_table(self.model, self.metrics, self.source, **self._validated)
+        return summary_table(self.model, self.metrics, self.source, imgsz=self._validated_imgsz)
 
     def predict(
         self, source: Any = None, stream: bool = False, predictor: type[BasePredictor] | None = None, **options: Any

@@ -1,4 +1,4 @@
-"""The summary table of a validated model: size, speed, and accuracy of every class."""
+"""The summary table of a validated model: size, and accuracy of every class."""
 
 from __future__ import annotations
 
@@ -16,16 +16,13 @@ from ultralytics.utils.tables import Column, Table, write_tables
 
 STEM = "summary_table"  # of the files
 MODEL_COLUMNS = (
-    Column("Model"), Column("Size (px)", "d"), Column("Batch", "d"), Column("Params (M)", ".3f"),
-    Column("GFLOPs", ".2f"), Column("Pre (ms)", ".2f"), Column("Model (ms)", ".2f"), Column("Post (ms)", ".2f"),
-    Column("FPS", ".1f"), Column("FPS (model)", ".1f"), Column("File (MB)", ".1f"),
+    Column("Model"), Column("Size (px)", "d"), Column("Params (M)", ".3f"), Column("GFLOPs", ".2f"),
+    Column("File (MB)", ".1f"),
 )  # fmt: skip
 DATA_COLUMNS = (Column("Data"), Column("Split"), Column("Fingerprint"))  # in the CSV
 NOTES = (
-    "Times: per image, in the batches of this validation; `yolo fps` measures speed. Pre: transfer to the device and "
-    "scaling, without reading and resizing. FPS: all three; FPS (model): the model alone.",
     "P, R, F1: at the confidence Conf, that of the highest mean F1 (smoothed). GFLOPs: by thop, at this size. "
-    "File: 1 MB = 1,000,000 bytes.",
+    "File: 1 MB = 1,000,000 bytes. Speed: `yolo fps`; the times of a validation depend on its batches and loading.",
 )
 
 
@@ -39,14 +36,12 @@ class SummaryTable:
 
     @classmethod
     def build(
-        cls, metrics: DetMetrics, *, name: str, imgsz: int, batch: int | None, parameters: int | None,
-        gflops: float | None, file_bytes: int | None,
+        cls, metrics: DetMetrics, *, name: str, imgsz: int, parameters: int | None, gflops: float | None,
+        file_bytes: int | None,
     ) -> SummaryTable:  # fmt: skip
         """Build the tables from computed `metrics` and facts of the model; None for unknown numbers."""
-        pre, model, post = (metrics.speed[stage] for stage in ("preprocess", "inference", "postprocess"))
-        fps = [1000 / ms if ms > 0 else None for ms in (pre + model + post, model)]
         millions, megabytes = (None if number is None else number / 1e6 for number in (parameters, file_bytes))
-        row = [name, imgsz, batch, millions, gflops, pre, model, post, *fps, megabytes]
+        row = [name, imgsz, millions, gflops, megabytes]
         classes = [list(row.values()) for row in metrics.summary()]
         return cls(Table(MODEL_COLUMNS, [row]), Table(CLASS_COLUMNS, classes), metrics.data)
 
@@ -66,7 +61,7 @@ class SummaryTable:
         name = self.model.rows[0][0]
         return "\n\n".join([
             r"% \usepackage[T1]{fontenc} \usepackage{booktabs}; non-Latin names need XeLaTeX",
-            self.model.latex(f"Size and speed of {name}.", "tab:model"),
+            self.model.latex(f"Size of {name}.", "tab:model"),
             self.classes.latex(f"Results of {name} for each class.", "tab:classes"),
         ])  # fmt: skip
 
@@ -82,10 +77,8 @@ class SummaryTable:
         return files
 
 
-def summary_table(
-    network: nn.Module, metrics: DetMetrics, source: str, *, imgsz: int, batch: int | None
-) -> SummaryTable:
-    """Build the table of a network from its validation (`metrics`, `imgsz`, `batch`) and its file `source`.
+def summary_table(network: nn.Module, metrics: DetMetrics, source: str, *, imgsz: int) -> SummaryTable:
+    """Build the table of a network from its validation (`metrics`, `imgsz`) and its file `source`.
 
     GFLOPs that cannot be counted are left out, with a warning. An exported model has no parameters.
     """
@@ -101,4 +94,4 @@ def summary_table(
     has_size = file.suffix not in (".yaml", ".yml") and file.exists()
     facts = {"name": Path(model_file or file).stem, "parameters": parameters or None, "gflops": gflops}
     file_bytes = size_of(file) if has_size else None
-    return SummaryTable.build(metrics, imgsz=imgsz, batch=batch, file_bytes=file_bytes, **facts)
+    return SummaryTable.build(metrics, imgsz=imgsz, file_bytes=file_bytes, **facts)

@@ -7,7 +7,9 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +19,7 @@ from torch import nn
 
 from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf
 from ultralytics.engine.trust import recorded_data
-from ultralytics.nn.accelerate import for_inference
+from ultralytics.nn.accelerate import FOLDED, for_inference
 from ultralytics.nn.formats import get_format
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import UserError
@@ -27,6 +29,7 @@ from ultralytics.utils.tables import Cell, Column, Table
 from ultralytics.utils.torch_utils import autocast, clock, select_device
 
 PYTORCH = "pytorch"
+TURN = 5  # timed runs of a network before the next one has its turn
 PRECISIONS = {"float32": None, "float16": "half", "int8": "int8"}  # option of the export
 COLUMNS = (
     Column("Format"), Column("Precision"), Column("Size (px)", "d"), Column("mAP50", ".3f"), Column("mAP50-95", ".3f"),
@@ -77,6 +80,67 @@ def peak_memory(device: torch.device) -> float | None:
         return None
     status = Path("/proc/self/status").read_text()  # getrusage would include the memory of the parent before exec
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Median latency of a batch in milliseconds, in the two forms of every network, and peak memory.
+
+    Attributes:
+        folded: with batch norms folded into convolutions, which every network can have.
+        spread: half the distance of the quartiles of `folded`.
+        optimized: with all rewrites of `nn.accelerate` that apply, which know stock layers only; None for a network
+            that cannot be rewritten, such as an exported one.
+        rewrites: number of rewritten layers beyond the folding.
+        memory: peak in MB of the folded form on a GPU, else None.
+    """
+
+    folded: float
+    spread: float
+    optimized: float | None
+    rewrites: int
+    memory: float | None
+
+
+def measure_speeds(
+    networks: Mapping[str, nn.Module],
+    *,
+    imgsz: int,
+    device: torch.device,
+    batch: int = 1,
+    warmup: int = 3,
+    repeats: int = 50,
+    dtype: torch.dtype | None = None,
+) -> dict[str, Speed]:
+    """Time all networks in both forms in turns of 5 runs, so that a change of the machine's speed meets all alike.
+
+    The networks, by name, are fused in place. See `measure_speed` for the other arguments.
+    """
+    forms: dict[tuple[str, bool], nn.Module] = {}  # by name, and whether it is optimized
+    rewrites: dict[str, int] = {}
+    for name, network in networks.items():
+        fast = for_inference(network.to(device).eval(), device)
+        applied = Counter(getattr(fast, "rewrites", {}))
+        rewrites[name] = applied.total() - applied[FOLDED]
+        forms[name, False] = network if network.fused else network.fuse()
+        if fast is not network:
+            forms[name, True] = fast
+    times: dict[tuple[str, bool], list[float]] = {form: [] for form in forms}
+    peaks: dict[str, float] = {}
+    for done in range(0, repeats, TURN):
+        for (name, optimized), network in forms.items():
+            runs = {"warmup": 1 if done else warmup, "repeats": min(TURN, repeats - done)}
+            times[name, optimized] += measure_speed(
+                network, imgsz=imgsz, device=device, batch=batch, dtype=dtype, **runs
+            ).tolist()
+            if not optimized and device.type == "cuda":
+                peaks[name] = max(peaks.get(name, 0.0), peak_memory(device) or 0.0)
+    speeds = {}
+    for name in networks:
+        low, middle, high = map(float, np.percentile(times[name, False], (25, 50, 75)))
+        fast = float(np.median(times[name, True])) if (name, True) in times else None
+        speeds[name] = Speed(middle, (high - low) / 2, fast, rewrites[name], peaks.get(name))
+    return speeds
 
 
 def run_benchmark(

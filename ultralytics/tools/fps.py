@@ -10,8 +10,7 @@ from torch import nn
 
 from ultralytics.cfg.values import DeviceName, OneOf, Range
 from ultralytics.models import Model
-from ultralytics.models.benchmark import measure_speed, peak_memory, run_benchmark
-from ultralytics.nn.accelerate import for_inference
+from ultralytics.models.benchmark import measure_speeds, peak_memory, run_benchmark
 from ultralytics.nn.summary import ORDERS, inspect_model, layer_table
 from ultralytics.tools.common import load_network, tool_dir
 from ultralytics.utils import LOGGER
@@ -22,7 +21,8 @@ from ultralytics.utils.torch_utils import clock, describe_device, half_dtype, se
 
 COLUMNS = (
     Column("Model"), Column("Size (px)", "d"), Column("Batch", "d"), Column("Precision"),
-    Column("Latency (ms)", ".2f"), Column("± (ms)", ".2f"), Column("Median (ms)", ".2f"), Column("FPS", ".1f"),
+    Column("Folded (ms)", ".2f"), Column("± (ms)", ".2f"), Column("FPS (folded)", ".1f"),
+    Column("Optimized (ms)", ".2f"), Column("FPS (optimized)", ".1f"), Column("Rewrites", "d"),
     Column("Memory (MB)", ".0f"),
 )  # fmt: skip
 
@@ -30,47 +30,51 @@ benchmark = partial(run_benchmark, Model)
 
 
 def command(
-    model: str,
+    model: list[str],
     imgsz: Annotated[int, Range(32)] = 640,
     batch: Annotated[int, Range(1)] = 1,
     device: Annotated[str | int | list[int] | None, DeviceName()] = None,
     warmup: Annotated[int, Range(0)] = 20,
     repeats: Annotated[int, Range(2)] = 100,
     half: bool = False,
-    accelerate: bool = True,
-    fuse: bool = True,
     nc: Annotated[int | None, Range(1)] = None,
     modules: str | None = None,
     trust: bool = False,
+    project: str | None = None,
+    name: str | None = None,
 ) -> None:
-    """Measure the speed of a network, and show it as a table.
+    """Measure the speed of networks, in turns and in the same form, and write fps.txt, .md, .tex and .csv.
 
     Args:
-        model: weights (.pt), an exported model, or a model YAML (random weights take the same time).
+        model: one or several of weights (.pt), exported models, or model YAMLs (random weights take the same time).
         batch, warmup, repeats: images in one run, runs that are not timed, and timed runs.
         half: 16-bit mixed precision, on CUDA only.
-        accelerate: rewrite the network for inference, as predict does (see `nn.accelerate`).
-        fuse: with accelerate=False, fold batch norms into convolutions only.
         nc: number of classes in place of the model YAML's.
         modules, trust: a folder of modules, or import those that the weights record.
+        project, name: folder of the table, `runs/fps/fps` by default; numbered when taken.
     """
     place = select_device(device)
     dtype = half_dtype(place) if half else None
     if half and dtype is None:
         raise DeviceError(f"half=True: expected a CUDA device, got {place}; leave half out, or choose a GPU: device=0")
-    network = load_network(model, nc, modules, exported=True, trust=trust)
-    size = check_imgsz(imgsz, image_stride(network))
-    if accelerate:
-        network = for_inference(network)
-    elif fuse and not network.fused:  # exported models are fused
-        network.fuse()
-    times = measure_speed(network, imgsz=size, batch=batch, device=place, warmup=warmup, repeats=repeats, dtype=dtype)
-    precision, mean = str(dtype or torch.float32).removeprefix("torch."), times.mean()
-    speed = (mean, times.std(ddof=1), np.median(times), 1000 * batch / mean)
-    table = Table(COLUMNS, [(model, size, batch, precision, *map(float, speed), peak_memory(place))])
+    networks = {file: load_network(file, nc, modules, exported=True, trust=trust) for file in model}
+    size = max(check_imgsz(imgsz, image_stride(network)) for network in networks.values())
+    runs = {"batch": batch, "warmup": warmup, "repeats": repeats, "dtype": dtype}
+    rows = []
+    for file, speed in measure_speeds(networks, imgsz=size, device=place, **runs).items():
+        folded, optimized = (ms and 1000 * batch / ms for ms in (speed.folded, speed.optimized))
+        memory = speed.memory if speed.memory or len(model) > 1 else peak_memory(place)
+        times = (speed.folded, speed.spread, folded, speed.optimized, optimized, speed.rewrites, memory)
+        rows.append((file, size, batch, str(dtype or torch.float32).removeprefix("torch."), *times))
+    table = Table(COLUMNS, rows)
+    folder = tool_dir("fps", project, name, "fps")
+    table.write(folder, "fps", "Latency of networks, measured in turns on one machine.")
     LOGGER.info(
-        f"{describe_device(place)}; {warmup} warmup and {repeats} timed runs, {'' if network.fused else 'not '}fused; "
-        f"memory: {'peak of torch on the GPU' if place.type == 'cuda' else 'peak of the whole process'}\n{table.text()}"
+        f"{describe_device(place)}; medians of {repeats} timed runs after {warmup} warmup runs, ± half the quartile "
+        "distance; folded: batch norms in convolutions, the same form for every network; optimized: with rewrites that "
+        "know stock layers only; memory: "
+        f"{'peak of torch on the GPU' if place.type == 'cuda' else 'peak of the process, one model only'}\n"
+        f"{table.text()}\n{folder}: fps.txt, .md, .tex, .csv written"
     )
 
 

@@ -27,6 +27,7 @@ from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import check_weights
 
+FOLDED = "batch norms folded"
 Substitutes = tuple[tuple[type[nn.Module], str, type[nn.Module]], ...]
 # class of a module (subclasses are left alone), name of its part ("": itself), and the class that replaces the part's
 SUBSTITUTES: Substitutes = (
@@ -83,7 +84,7 @@ def _rewritten(network: nn.Module) -> nn.Module:
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     network = restore(network).eval().requires_grad_(False).fuse()
     graph = LayerGraph(network)
-    applied = Counter({"batch norms folded": len(norms) - len(set(network.modules()).intersection(norms))})
+    applied = Counter({FOLDED: len(norms) - len(set(network.modules()).intersection(norms))})
     applied["blocks with merged 1x1 convolutions"] = merge_pointwise(graph)
     applied["decoder folded"] = fold_decoder(graph)
     graph.write_to(network)
