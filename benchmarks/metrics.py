@@ -167,7 +167,7 @@ def judge_ours(batches: Any, classes: int, clock: Callable[[], float] = time.per
     seconds = 0.0
     for detections, batch in batches:
         start = clock()
-        validator.update(detections, batch)
+        validator.update_metrics(detections, batch)
         seconds += clock() - start
     start = clock()
     mean = validator.metrics.process().box.map

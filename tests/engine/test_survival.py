@@ -108,7 +108,7 @@ def interrupted(shapes, tiny, tmp_path_factory) -> Path:
     """Return the folder of a run that was interrupted after its second epoch of three."""
     folder = tmp_path_factory.mktemp("interrupted")
     model = RTDETR(tiny)
-    model.add_callback("on_model_save", lambda t: t.epoch == 2 and os.kill(os.getpid(), signal.SIGINT))
+    model.add_callback("on_model_save", lambda t: t.epoch == 1 and os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(TrainingInterrupted):
         model.train(data=str(shapes), project=str(folder), workers=0, save_period=1, **OPTIONS)
     return folder / "exp"
@@ -189,7 +189,7 @@ def test_changes_of_data_and_modules_are_noticed_on_resume(tmp_path, tiny, capsy
     network["head"][0][0][-1] = 3
     (tmp_path / "net.yaml").write_text(yaml.safe_dump({**network, "modules": str(modules)}))
     model = RTDETR(tmp_path / "net.yaml")
-    model.add_callback("on_model_save", lambda t: t.epoch == 1 and os.kill(os.getpid(), signal.SIGINT))
+    model.add_callback("on_model_save", lambda t: t.epoch == 0 and os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(TrainingInterrupted):
         model.train(data=str(data), project=str(tmp_path), workers=0, **OPTIONS)
     last = tmp_path / "exp" / "weights" / "last.pt"

@@ -12,6 +12,7 @@ from tests.engine.fakes import TinyTrainer, results, tiny_options
 from ultralytics.data.labels import ImageLabels
 from ultralytics.engine import train_log
 from ultralytics.engine.train_log import EpochProgress, RunClock
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import progress
 
 CPU = torch.device("cpu")
@@ -117,11 +118,13 @@ def test_summary_of_the_time_limit(run):
 def test_the_plot_of_labels_leaves_crowd_regions_out(monkeypatch):
     boxes, crowd, plotted = np.full((3, 4), 0.5, np.float32), np.array([False, True, False]), []
     item = ImageLabels(Path("a.jpg"), (48, 64), np.arange(3), boxes, crowd, 0)
-    monkeypatch.setattr(train_log, "plot_labels", lambda boxes, classes, *_, **__: plotted.append((boxes, classes)))
+    monkeypatch.setattr(
+        "ultralytics.engine.trainer.plot_labels", lambda boxes, classes, *_, **__: plotted.append((boxes, classes))
+    )
     trainer = SimpleNamespace(
         train_loader=SimpleNamespace(dataset=SimpleNamespace(labels=[item])), model=SimpleNamespace(names={}),
         save_dir=Path(), args=SimpleNamespace(figure_style={}),
     )  # fmt: skip
-    train_log._plot_labels(trainer)
+    BaseTrainer.plot_training_labels(trainer)
     ((boxes, classes),) = plotted
     assert boxes.shape == (2, 4) and classes.tolist() == [0, 2]

@@ -129,7 +129,7 @@ def test_run_interrupted_in_its_final_validation_is_completed(tmp_path):
         raise KeyboardInterrupt
 
     class Interrupted(Declining):
-        final_validation = stop
+        final_eval = stop
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, trainer=Interrupted, patience=1, save_optimizer=False)

@@ -14,7 +14,7 @@ from torch import nn
 from tests.golden import inputs
 from ultralytics.cfg import get_cfg
 from ultralytics.cfg.family import Family
-from ultralytics.engine.validator import BaseValidator
+from ultralytics.engine.validator import BaseValidator, as_rows
 from ultralytics.metrics.coco_eval import evaluate_coco
 from ultralytics.models.rtdetr import RTDETRValidator
 from ultralytics.tools.yolo2coco import command as yolo2coco
@@ -86,7 +86,7 @@ def test_perfect_predictions_have_full_marks(data, tmp_path):
 
 def test_epochs_of_a_training_have_a_loss_and_write_no_predictions(data, tmp_path):
     validator = RTDETRValidator(args=options(data, save_json=True, coco_eval=True), save_dir=tmp_path / "out")
-    assert validator(Oracle(), loss=True, epoch=3).coco is None
+    assert validator.run(Oracle(), loss=True, epoch=3).coco is None
     assert validator.loss_items.tolist() == [1.5, 3.0, 4.5]  # mean over batches of two images and of one
     assert not validator.predictions and not list((tmp_path / "out").iterdir())
 
@@ -110,7 +110,8 @@ class LetterboxValidator(BaseValidator):
 
     family = Family("YOLO", {}, resize="letterbox")
 
-    def postprocess(self, outputs, batch):
+    def postprocess(self, preds):
+        batch = self.batch
         (height, width), self.sides = batch["img"].shape[2:], [*getattr(self, "sides", ()), (*batch["img"].shape[2:],)]
         boxes = xywh2xyxy(batch["bboxes"]) * torch.tensor([width, height] * 2)
         rows = torch.cat([boxes, torch.ones(len(boxes), 1), batch["cls"]], 1)
@@ -292,7 +293,7 @@ def test_detections_agree_with_the_reference(case):
     numbers = np.load(GOLDEN / "rtdetr_postprocess_8.4.190.npz")
     y = torch.from_numpy(inputs.detr_output(case["seed"], case["batch"]))
     changes = {k: case[k] for k in ("conf", "max_det", "classes", "single_cls") if k in case}
-    batch = {"img": torch.zeros(len(y), 3, case["imgsz"], case["imgsz"])}
-    detections = RTDETRValidator(args=options(None, **changes)).postprocess((y, None), batch)
-    for i, rows in enumerate(detections):
-        np.testing.assert_allclose(rows, numbers[f"c{case['case']}_validator{i}"], rtol=1e-6, atol=1e-3)
+    validator = RTDETRValidator(args=options(None, **changes))
+    validator.batch = {"img": torch.zeros(len(y), 3, case["imgsz"], case["imgsz"])}
+    for i, found in enumerate(validator.postprocess((y, None))):
+        np.testing.assert_allclose(as_rows(found), numbers[f"c{case['case']}_validator{i}"], rtol=1e-6, atol=1e-3)

@@ -102,9 +102,9 @@ def test_get_validator_and_build_dataset(overrides):
     class MyValidator(RTDETRValidator):
         batches = 0
 
-        def postprocess(self, outputs, batch):
+        def postprocess(self, preds):
             MyValidator.batches += 1
-            return super().postprocess(outputs, batch)
+            return super().postprocess(preds)
 
     class Mine(RTDETRTrainer):
         built, loaded = [], []

@@ -64,7 +64,7 @@ def test_train_validate_predict_and_resume(name, options):
 
 def test_a_resumed_run_equals_an_uninterrupted_one(options, tmp_path):
     def stop(trainer):
-        if trainer.epoch == 1 and stops:
+        if trainer.epoch == 0 and stops:
             raise KeyboardInterrupt
 
     run, stops = {**options, "optimizer": "SGD", "nbs": 6, "name": "whole", "save_optimizer": True}, []

@@ -1,8 +1,10 @@
 """Data YAML: image folders, class names, and how to obtain a missing data set."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from reprlib import repr as short
@@ -37,6 +39,11 @@ class DatasetConfig(Mapping):
     def nc(self) -> int:
         """Return the number of classes."""
         return len(self.names)
+
+    def with_split(self, split: str, paths: str | Path | Iterable[Path]) -> DatasetConfig:
+        """Return a copy with other images of a split: a folder, an image list, or several."""
+        paths = (Path(paths),) if isinstance(paths, (str, Path)) else tuple(map(Path, paths))
+        return replace(self, splits={**self.splits, split: paths})
 
     def _content(self) -> dict[str, object]:
         paths = {split: [*map(str, paths)] for split, paths in self.splits.items()}

@@ -101,7 +101,7 @@ DEFAULT_CONF = 0.25
 
 
 class BasePredictor(CallbacksMixin):
-    """Predict with a network. Subclasses implement `resize` and `postprocess`.
+    """Predict with a network. Subclasses implement `resize` and `construct_results`, or `postprocess`.
 
     A predictor holds the state of one call at a time: threads share a `Model`, which makes one for each call. Callbacks
     receive the predictor, which has `frames` and `results` of the current batch.
@@ -127,7 +127,6 @@ class BasePredictor(CallbacksMixin):
         self.model: nn.Module | None = None
         self.frames: list[Frame] = []
         self.results: list[Results] | list[Tensor] = []
-        self.input_shape = (0, 0)  # height and width of the network input of the current batch
 
     def __call__(
         self, source: Any = None, model: nn.Module | str | Path | None = None, stream: bool = False
@@ -164,7 +163,7 @@ class BasePredictor(CallbacksMixin):
         frames = self.frames
         return [f.path for f in frames], [f.image for f in frames], None, [f.label for f in frames]
 
-    def setup_model(self, model: nn.Module) -> None:
+    def setup_model(self, model: nn.Module, verbose: bool = True) -> None:
         """Move a network to the device of the options, in eval mode, and warm it up on CUDA."""
         args = self.args
         self.device = select_device(args.device)
@@ -197,17 +196,17 @@ class BasePredictor(CallbacksMixin):
         """Resize the images of a batch to one shape."""
         return [self.resize(image, self.imgsz) for image in images]
 
-    def preprocess(self, frames: list[Frame]) -> Tensor:
-        """Return the network input (B, 3, H, W), float RGB in 0..1. Tensors of the caller are not changed."""
-        if frames[0].tensor is not None:
-            height, width = frames[0].tensor.shape[1:]
+    def preprocess(self, im: list[np.ndarray] | Tensor) -> Tensor:
+        """Return the network input (B, 3, H, W), float RGB in 0..1, for BGR images, or a tensor as it is given."""
+        if torch.is_tensor(im):
+            height, width = im.shape[2:]
             if height % self.stride or width % self.stride:
                 raise DataError(
                     f"source: got a tensor of {height}x{width}; the sides must be multiples of {self.stride}. "
                     "Resize it, or pass a uint8 array, which is resized"
                 )
-            return torch.stack([frame.tensor for frame in frames]).to(self.device, torch.float32)
-        images = np.stack(self.pre_transform([frame.image for frame in frames]))  # (B, H, W, 3) BGR
+            return im.to(self.device, torch.float32)
+        images = np.stack(self.pre_transform(im))  # (B, H, W, 3) BGR
         rgb = torch.from_numpy(np.ascontiguousarray(images[..., ::-1])).to(self.device)
         return rgb.permute(0, 3, 1, 2).float().div_(255)  # (B, H, W, 3) -> (B, 3, H, W), channels last in memory
 
@@ -218,9 +217,18 @@ class BasePredictor(CallbacksMixin):
                 return self.model.predict(x, visualize=visualize, embed=self.args.embed)
             return self.compiled_model(x)
 
-    def postprocess(self, outputs: Any, frames: list[Frame]) -> list[Results]:
-        """Convert the network's output to the results of a batch."""
-        raise NotImplementedError(f"{type(self).__name__} must implement postprocess(outputs, frames)")
+    def postprocess(self, preds: Any, img: Tensor, orig_imgs: list[np.ndarray]) -> list[Results]:
+        """Convert the network's output for its input `img` (B, 3, H, W) to the results of the images of a batch."""
+        raise NotImplementedError(f"{type(self).__name__} must implement postprocess(preds, img, orig_imgs)")
+
+    def construct_results(self, preds: list[Tensor], img: Tensor, orig_imgs: list[np.ndarray]) -> list[Results]:
+        """Return the results of the images of a batch from their detections, see `construct_result`."""
+        images = zip(preds, orig_imgs, self.batch[0], strict=True)
+        return [self.construct_result(rows, img, image, path) for rows, image, path in images]
+
+    def construct_result(self, pred: Tensor, img: Tensor, orig_img: np.ndarray, img_path: str) -> Results:
+        """Return the result of an image from its detections (n, 6), corners in its pixels, score and class."""
+        return Results(orig_img, img_path, self.model.names, pred)
 
     def _run(self, source: Source) -> Iterator[Results] | Iterator[Tensor]:
         args, seconds, images = self.args, Counter(), 0
@@ -234,12 +242,13 @@ class BasePredictor(CallbacksMixin):
                 watch = Stopwatch(self.device)
                 with torch.no_grad():  # not inference mode: its tensors cannot be used in training
                     with watch("preprocess"):
-                        x = self.preprocess(self.frames)
-                        self.input_shape = tuple(x.shape[2:])
+                        originals = [frame.image for frame in self.frames]
+                        tensors = [frame.tensor for frame in self.frames]
+                        x = self.preprocess(originals if tensors[0] is None else torch.stack(tensors))
                     with watch("inference"):
                         outputs = self.inference(x, features)
                     with watch("postprocess"):
-                        self.results = list(outputs) if args.embed else self.postprocess(outputs, self.frames)
+                        self.results = list(outputs) if args.embed else self.postprocess(outputs, x, originals)
                 self.callbacks.run("on_predict_postprocess_end", self)
 
                 speed, (height, width) = watch.per_image(len(x)), x.shape[2:]

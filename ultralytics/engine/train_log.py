@@ -18,7 +18,6 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import torch
 from torch import nn
 from tqdm.auto import tqdm
@@ -31,7 +30,6 @@ from ultralytics.utils import LINE_SECONDS, LOGGER
 from ultralytics.utils.callbacks import Callbacks
 from ultralytics.utils.errors import UserError, WeightsError, counted
 from ultralytics.utils.files import UNFINISHED, atomic_write, first_line, increment_path
-from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
 from ultralytics.utils.tables import read_csv
 
 # What a training, its validation and its loggers write; other files in the folder are left where they are
@@ -349,19 +347,11 @@ def summary(state: TrainState, seconds: float) -> str:
 
 def add_plots(callbacks: Callbacks) -> None:
     """Add callbacks that plot the labels, the first training batches and, at the end, the curves of results.csv."""
-    callbacks.add("on_train_start", _plot_labels)
+    callbacks.add("on_train_start", lambda trainer: trainer.plot_training_labels())
     callbacks.add("on_train_batch_end", _plot_batch)
-    callbacks.add("on_train_end", lambda trainer: plot_results(trainer.files.results, **trainer.args.figure_style))
-
-
-def _plot_labels(trainer: Any) -> None:
-    labels = trainer.train_loader.dataset.labels
-    boxes = np.concatenate([item.boxes[~item.crowd] for item in labels])
-    classes = np.concatenate([item.cls[~item.crowd] for item in labels])
-    plot_labels(boxes, classes, trainer.model.names, trainer.save_dir / "labels.png", **trainer.args.figure_style)
+    callbacks.add("on_train_end", lambda trainer: trainer.plot_metrics())
 
 
 def _plot_batch(trainer: Any) -> None:
     if trainer.epoch == 0 and trainer.batches_done <= 3:
-        path = trainer.save_dir / f"train_batch{trainer.batches_done - 1}.jpg"
-        plot_images(trainer.batch, path, trainer.model.names)
+        trainer.plot_training_samples(trainer.batch, trainer.batches_done - 1)

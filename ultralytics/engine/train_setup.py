@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -157,8 +156,12 @@ class TrainerSetup(TrainState, CallbacksMixin):
         """Read the data YAML and return the training and validation loaders."""
         if self.args.data is None:
             raise OptionError("data: which data set? Write data=shapes.yaml, or the path of your data YAML.")
-        self.data = load_dataset_config(self.args.data, ("train", "val"))
+        self.data = load_dataset_config(self.get_dataset(), ("train", "val"))
         return self.build_loaders()
+
+    def get_dataset(self) -> Any:
+        """Return the data set as `load_dataset_config` takes it: a data YAML, its content, or its checked content."""
+        return self.args.data
 
     def build_loaders(self) -> tuple[EpochLoader, EpochLoader]:
         """Return the training and validation loaders; called again when `batch=-1` has chosen the batch."""
@@ -177,10 +180,8 @@ class TrainerSetup(TrainState, CallbacksMixin):
 
     def build_dataset(self, img_path: Paths, mode: str = "train", batch: int | None = None) -> DetectionDataset:
         """Return the labeled images of `img_path`, augmented for "train"."""
-        paths = (Path(img_path),) if isinstance(img_path, (str, Path)) else tuple(img_path)
-        config = replace(self.data, splits={**self.data.splits, mode: paths})
         return build_dataset(
-            self.args, config, mode, training=mode == "train", imgsz=self.args.imgsz,
+            self.args, self.data.with_split(mode, img_path), mode, training=mode == "train", imgsz=self.args.imgsz,
             resize=self.family.resize if self.family else "stretch", rect=bool(self.args.rect), stride=self.stride,
         )  # fmt: skip
 
@@ -323,8 +324,9 @@ class TrainerSetup(TrainState, CallbacksMixin):
         return Schedule(steps, warmup, options.lrf, options.cos_lr, self.accumulate)
 
     def build_optimizer(
-        self, model: nn.Module, name: str, lr: float, momentum: float, decay: float, iterations: float
-    ) -> torch.optim.Optimizer:
+        self, model: nn.Module, name: str = "auto", lr: float = 0.001, momentum: float = 0.9, decay: float = 1e-5,
+        iterations: float = 1e5,
+    ) -> torch.optim.Optimizer:  # fmt: skip
         """Build the optimizer for a run of so many steps; the schedule multiplies the rate of each of its groups."""
         groups = param_groups(model, lr=lr, weight_decay=decay, backbone_lr_ratio=self.args.backbone_lr_ratio)
         return build_optimizer(name, groups, momentum=momentum)
@@ -348,11 +350,11 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self.validator = self.get_validator()
         self.validator.args = self.validator.args.replace(mode="val", plots=False)  # plots are drawn at the end
         if self.checkpoint is not None:
-            self.resume(self.checkpoint)
+            self.resume_training(self.checkpoint)
             self.checkpoint = None  # free it: model, EMA and optimizer state have been loaded from it
         self.clock = RunClock(self.epochs, len(self.train_loader), self.seconds)
 
-    def resume(self, saved: Mapping[str, Any]) -> None:
+    def resume_training(self, saved: Mapping[str, Any]) -> None:
         """Continue an earlier run; only its final validation if it was interrupted there."""
         if self.is_main:
             before = saved.get("environment") or {}

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -84,6 +84,7 @@ class TrainState:
         self.stopper = EarlyStopping(args.patience)
         self.epochs = args.epochs
         self.epoch = 0  # current epoch, from 0
+        self.finished_epochs = 0  # more than `epoch` while the epoch is saved
         self.batches_done = 0  # batches of this epoch
         self.updates = 0  # optimizer steps since the run began
         self.skipped = 0  # optimizer steps that the gradient scaler skipped because of an overflow
@@ -115,16 +116,24 @@ class TrainState:
         return self.save_dir / "results.csv"
 
     @property
+    def scheduler(self) -> SimpleNamespace:
+        """Return what callbacks read of a scheduler: `get_last_lr()` and `last_epoch`."""
+        return SimpleNamespace(get_last_lr=lambda: [*self.lr.values()], last_epoch=self.epoch)
+
+    @property
     def lr(self) -> dict[str, float]:
         """Return the learning rate of each parameter group."""
         return {f"lr/pg{index}": group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
 
-    def label_loss_items(self, loss_items: Sequence[float] | None = None, prefix: str = "train") -> Any:
+    def label_loss_items(
+        self, loss_items: Sequence[float] | Mapping[str, float] | None = None, prefix: str = "train"
+    ) -> Any:
         """Return loss terms by the name of their column, or the names without terms."""
         names = [f"{prefix}/{name}" for name in self.loss_names]
         if loss_items is None:
             return names
-        return dict(zip(names, (round(float(item), 5) for item in loss_items), strict=True))
+        values = loss_items.values() if isinstance(loss_items, Mapping) else loss_items
+        return dict(zip(names, (round(float(value), 5) for value in values), strict=True))
 
     @property
     def stop(self) -> bool:
@@ -162,7 +171,7 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": {"updates": self.updates, "rate_scale": self.rate_scale},
             "scaler": self.scaler.state_dict() if self.scaler.is_enabled() else None,
-            "epoch": self.epoch - 1,  # the last finished one
+            "epoch": self.finished_epochs - 1,  # the last finished one
             "batches_done": self.batches_done,
             "loss_sum": self.loss_sum,
             "best_fitness": self.stopper.best_fitness,
@@ -188,8 +197,8 @@ class TrainState:
         self.scaler = torch.amp.GradScaler(self.loss_sum.device.type, enabled=self.scaler.is_enabled())
         if saved["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(saved["scaler"])
-        self.epoch, self.batches_done = saved["epoch"] + 1, saved["batches_done"]
-        self.start_epoch = self.epoch
+        self.start_epoch = self.finished_epochs = self.epoch = saved["epoch"] + 1
+        self.batches_done = saved["batches_done"]
         self.loss_sum = saved["loss_sum"].to(self.loss_sum.device, copy=True)
         self.updates, self.rate_scale = saved["scheduler"]["updates"], saved["scheduler"]["rate_scale"]
         self.stopper.best_fitness, self.stopper.best_epoch = saved["best_fitness"], saved["best_epoch"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks.loggers import run_loggers
 from ultralytics.utils.errors import counted
 from ultralytics.utils.flops import get_flops
+from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
 from ultralytics.utils.torch_utils import autocast, deterministic_algorithms, init_seeds
 
 
@@ -77,13 +79,13 @@ class BaseTrainer(TrainerSetup):
                 else:
                     self.finish_epoch()
                     self.stop_if_interrupted()
-        result = self.final_validation()
+        self.final_eval()
         for network in (self.model, self.ema.ema):
             restore(network)
         self.callbacks.run("on_train_end", self)
         LOGGER.info(train_log.summary(self, self.clock.elapsed))
         self.callbacks.run("teardown", self)
-        return result
+        return self.validator.metrics
 
     def train_epoch(self) -> None:
         """Train the remaining batches of an epoch. Raises NonFinite."""
@@ -97,6 +99,8 @@ class BaseTrainer(TrainerSetup):
             if not any(p.requires_grad for p in norm.parameters()):  # a callback may have unfrozen it
                 norm.eval()
         self.step_start = self.batches_done  # gradients are accumulated from this batch of the epoch on
+        if header := self.progress_string():
+            LOGGER.info(header)
         with EpochProgress(self.loss_names, self.clock, self.epoch, self.batches_done, self.device) as progress:
             for batch in self.remaining_batches():
                 self.callbacks.run("on_train_batch_start", self)
@@ -168,19 +172,19 @@ class BaseTrainer(TrainerSetup):
 
     def finish_epoch(self) -> None:
         """Validate, write results and checkpoint, and decide whether to stop."""
-        is_best = not self.args.val  # without validation the newest weights count as the best
         if self.args.val:
             self.metrics, self.fitness = self.validate()
-            is_best = self.stopper.update(self.epoch, self.fitness)
+            self.stopper.update(self.epoch, self.fitness)
             self.best_fitness = self.stopper.best_fitness
             self.stop_reason = self.stop_reason or self.stopper.reason(self.epoch)
         if self.is_main:
             self.files.append_results(self.results_row())
         self.callbacks.run("on_fit_epoch_end", self)
-        self.epoch += 1
-        self.save_state(best=is_best, numbered=self.args.save_period > 0 and self.epoch % self.args.save_period == 0)
+        self.finished_epochs = self.epoch + 1
         if self.args.save:
+            self.save_model()
             self.callbacks.run("on_model_save", self)
+        self.epoch += 1
         if self.args.time:
             self.fit_to_time()
         reasons = dist.gather(self.stop_reason)  # callbacks of the ranks may differ
@@ -202,13 +206,10 @@ class BaseTrainer(TrainerSetup):
     def validate(self) -> tuple[dict[str, float], float]:
         """Validate the averaged weights. Return metrics (columns of results.csv), and the fitness to be maximized."""
         dist.share_state(self.ema.ema)
-        results = self.validator(self.ema.ema, loss=True, epoch=self.epoch).results_dict
-        metrics = {key: float(value) for key, value in results.items()}
-        fitness = metrics.pop("fitness")
-        losses = zip(self.loss_names, self.validator.loss_items.tolist(), strict=True)
-        return metrics | {f"val/{name}": value for name, value in losses}, fitness
+        metrics = self.validator(self)
+        return metrics, metrics.pop("fitness")
 
-    def final_validation(self) -> Any:
+    def final_eval(self) -> None:
         """Validate the best weights once more, with plots; then reduce the checkpoints of a finished run."""
         if self.args.save and self.is_main:
             if not self.best.exists():  # the last checkpoint was moved away from its run before it was resumed
@@ -222,7 +223,6 @@ class BaseTrainer(TrainerSetup):
         self.metrics.update({key: float(value) for key, value in result.results_dict.items() if key != "fitness"})
         if self.args.save and self.is_main and self.is_done:
             self.files.finish(strip=not self.args.save_optimizer)
-        return result
 
     def remaining_batches(self) -> Iterator[dict]:
         """Yield the batches of the epoch from `batches_done` on, in the same order in a resumed run."""
@@ -243,6 +243,11 @@ class BaseTrainer(TrainerSetup):
             side = seeded.choice(multi_scale_sides(self.args.imgsz, self.args.multi_scale, self.stride))
             batch["img"] = F.interpolate(batch["img"], size=(side, side), mode="bilinear", align_corners=False)
         return batch
+
+    def save_model(self) -> None:
+        """Save last.pt after an epoch, and best.pt and epochN.pt where due; without validation the newest is best."""
+        numbered = self.args.save_period > 0 and self.finished_epochs % self.args.save_period == 0
+        self.save_state(best=not self.args.val or self.stopper.best_epoch == self.epoch, numbered=numbered)
 
     def save_state(self, *, best: bool = False, numbered: bool = False) -> None:
         """Save a checkpoint to resume from (`save=True`)."""
@@ -283,8 +288,27 @@ class BaseTrainer(TrainerSetup):
 
     @property
     def tloss(self) -> Tensor:
-        """Mean losses of the last epoch, (losses,), in the order of `loss_names`."""
-        return torch.tensor(list(self.losses.values()))
+        """Mean losses of this epoch so far, else of the last one, (losses,), in the order of `loss_names`."""
+        return self.mean_losses if self.batches_done else torch.tensor(list(self.losses.values()))
+
+    def progress_string(self) -> str:
+        """Return a line to log above each epoch; none by default, as the progress has the names of its numbers."""
+        return ""
+
+    def plot_training_samples(self, batch: dict, ni: int) -> None:
+        """Draw a training batch; `ni` is its number."""
+        plot_images(batch, self.save_dir / f"train_batch{ni}.jpg", self.model.names)
+
+    def plot_training_labels(self) -> None:
+        """Plot the boxes and classes of the training labels."""
+        labels = self.train_loader.dataset.labels
+        boxes = np.concatenate([item.boxes[~item.crowd] for item in labels])
+        classes = np.concatenate([item.cls[~item.crowd] for item in labels])
+        plot_labels(boxes, classes, self.model.names, self.save_dir / "labels.png", **self.args.figure_style)
+
+    def plot_metrics(self) -> None:
+        """Plot the curves of results.csv."""
+        plot_results(self.files.results, **self.args.figure_style)
 
     def results_row(self) -> dict[str, float]:
         """Return the row of results.csv for this epoch: losses, metrics and the learning rate of each group."""

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from ultralytics.cfg.family import Family
 from ultralytics.cfg.options import ConfigLike, resolve_options
 from ultralytics.data.build import build_dataloader, build_dataset
+from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.engine.checkpoint import resolve_network, with_branch
+from ultralytics.engine.train_state import TrainState
 from ultralytics.metrics.coco_eval import CocoMetrics, coco_annotations, evaluate_coco
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.nn.accelerate import for_inference
@@ -34,8 +36,20 @@ CONFUSION_CONF = 0.25
 PLOTTED_BATCHES = 3
 
 
+def by_name(rows: Tensor) -> dict[str, Tensor]:
+    """Return the detections of an image (n, 6) by name, as `postprocess` does: boxes, scores and classes."""
+    return {"bboxes": rows[:, :4], "conf": rows[:, 4], "cls": rows[:, 5]}
+
+
+def as_rows(found: Mapping[str, Tensor] | Tensor) -> Tensor:
+    """Return the detections of an image as rows (n, 6) on the CPU."""
+    if isinstance(found, Mapping):
+        found = torch.cat([found["bboxes"], found["conf"][:, None], found["cls"][:, None]], 1)
+    return found.cpu()
+
+
 class BaseValidator(CallbacksMixin):
-    """Validate a model. Subclasses implement `postprocess`.
+    """Validate a model. Subclasses implement `postprocess`. Methods to override: see docs/en/train.md.
 
     Args:
         dataloader: batches of the split; built from the options at the first call by default.
@@ -68,7 +82,20 @@ class BaseValidator(CallbacksMixin):
         """Folder of the run, created on first use."""
         return run_dir(self.args.project, self.args.name or "val", exist_ok=self.args.exist_ok)
 
-    def __call__(
+    def __call__(self, trainer: Any = None, model: nn.Module | str | Path | None = None) -> DetMetrics | dict:
+        """Return the metrics of the model of `run`; it may also be the first argument.
+
+        With a trainer, validate its averaged weights in its epoch, and return metrics, fitness and mean losses by the
+        columns of results.csv.
+        """
+        if not isinstance(trainer, TrainState):
+            return self.run(trainer if model is None else model)
+        self.data = trainer.data
+        self.run(trainer.ema.ema, loss=True, epoch=trainer.epoch)
+        losses = zip(trainer.loss_names, self.loss_items.tolist(), strict=True)
+        return {key: float(value) for key, value in self.stats.items()} | {f"val/{name}": v for name, v in losses}
+
+    def run(
         self, model: nn.Module | str | Path | None = None, *, loss: bool = False, epoch: int | None = None
     ) -> DetMetrics:
         """Return the metrics of `model`; they are nan, with a warning, without any labeled object.
@@ -87,7 +114,7 @@ class BaseValidator(CallbacksMixin):
         self.dataset = self.dataloader.dataset
         self._check_classes(model)
         self._check_image_ids()
-        self.metrics = DetMetrics(self.dataset.names, confusion_conf=CONFUSION_CONF if args.conf is None else args.conf)
+        self.init_metrics(model)
         watch, losses = Stopwatch(self.device), []
         if args.plots or args.save_json:
             self.save_dir.mkdir(parents=True, exist_ok=True)
@@ -97,28 +124,27 @@ class BaseValidator(CallbacksMixin):
             for index, batch in enumerate(progress(self.dataloader, "Validating", shown=args.verbose)):
                 self.callbacks.run("on_val_batch_start", self)
                 with watch("preprocess"):
-                    batch = self.preprocess(batch)
+                    self.batch = batch = self.preprocess(batch)
                 with watch("inference"):
                     outputs = self.inference(call, batch["img"])
                 if loss:
                     losses.append(model.loss(batch, outputs)[1].cpu())
                 with watch("postprocess"):
-                    detections = self.postprocess(outputs, batch)
-                self.update(detections, batch)
+                    preds = self.postprocess(outputs)
+                self.update_metrics(preds, batch)
                 if args.plots and index < PLOTTED_BATCHES and not dist.rank():
-                    for kind, shown in (("labels", None), ("pred", detections)):
-                        path = self.save_dir / f"val_batch{index}_{kind}.jpg"
-                        plot_images(batch, path, self.names, detections=shown)
+                    self.plot_val_samples(batch, index)
+                    self.plot_predictions(batch, preds, index)
                 self.callbacks.run("on_val_batch_end", self)
         self._merge_ranks(losses, watch)
         dataset = self.dataset
         self.metrics.save_dir = Path(vars(self).get("save_dir", "."))
         self.metrics.data = (Path(self._data).name, dataset.split, dataset.fingerprint)
-        self.metrics.process()
+        self.stats = self.get_stats()
         self.metrics.speed = watch.per_image(self.metrics.seen)
-        self._log()
+        self.print_results()
         if not dist.rank():
-            self._save()
+            self.finalize_metrics()
         self.callbacks.run("on_val_end", self)
         return self.metrics
 
@@ -137,14 +163,28 @@ class BaseValidator(CallbacksMixin):
         args = self.args
         if args.data is None:
             raise OptionError("val: no data set given; write data=my.yaml (or data=shapes.yaml for the built-in one)")
-        config = load_dataset_config(args.data, (args.split,))
-        stride = image_stride(model)
-        dataset = build_dataset(
-            args, config, args.split, training=False, imgsz=check_imgsz(args.imgsz, stride),
-            resize=self.family.resize if self.family else "stretch",
-            rect=args.rect is not False and not getattr(model, "fixed_size", False), stride=stride,
+        self.data, self.stride = load_dataset_config(args.data, (args.split,)), image_stride(model)
+        self.rect = args.rect is not False and not getattr(model, "fixed_size", False)
+        return self.get_dataloader(self.data.splits[args.split], args.batch)
+
+    def get_dataloader(self, dataset_path: str | Path | Iterable[Path], batch_size: int) -> Any:
+        """Return the batches of the images of a path."""
+        args, dataset = self.args, self.build_dataset(dataset_path, self.args.split, batch_size)
+        return build_dataloader(dataset, batch=batch_size, workers=args.workers, shuffle=False, seed=args.seed)
+
+    def build_dataset(
+        self, img_path: str | Path | Iterable[Path], mode: str = "val", batch: int | None = None
+    ) -> DetectionDataset:
+        """Return the labeled images of `img_path` for the split `mode`."""
+        return build_dataset(
+            self.args, self.data.with_split(mode, img_path), mode, training=False, stride=self.stride, rect=self.rect,
+            imgsz=check_imgsz(self.args.imgsz, self.stride), resize=self.family.resize if self.family else "stretch",
         )  # fmt: skip
-        return build_dataloader(dataset, batch=args.batch, workers=args.workers, shuffle=False, seed=args.seed)
+
+    def init_metrics(self, model: nn.Module) -> None:
+        """Start the metrics of a run."""
+        conf = CONFUSION_CONF if self.args.conf is None else self.args.conf
+        self.metrics = DetMetrics(self.dataset.names, confusion_conf=conf)
 
     def preprocess(self, batch: dict) -> dict:
         """Move the batch to the device; images become float RGB in 0..1."""
@@ -156,12 +196,30 @@ class BaseValidator(CallbacksMixin):
         with autocast(self.device, half_dtype(self.device) if self.args.half else None):
             return model(images)
 
-    def postprocess(self, outputs: Any, batch: dict) -> list[Tensor]:
-        """Return the detections of each image: (n, 6) on the CPU, x1, y1, x2, y2 in pixels of `img`, score, class."""
-        raise NotImplementedError(f"{type(self).__name__} must implement postprocess(outputs, batch)")
+    def postprocess(self, preds: Any) -> list[dict[str, Tensor]]:
+        """Return the detections of each image of `self.batch`: bboxes x1, y1, x2, y2 in pixels of `img`, conf, cls.
 
-    def update(self, detections: list[Tensor], batch: dict) -> None:
+        Rows (n, 6) of these are accepted, too.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement postprocess(preds)")
+
+    def plot_val_samples(self, batch: dict, ni: int) -> None:
+        """Draw the labels of a batch; `ni` is its number."""
+        plot_images(batch, self.save_dir / f"val_batch{ni}_labels.jpg", self.names)
+
+    def plot_predictions(self, batch: dict, preds: list[dict[str, Tensor]], ni: int) -> None:
+        """Draw the detections of a batch."""
+        rows = [as_rows(found) for found in preds]
+        plot_images(batch, self.save_dir / f"val_batch{ni}_pred.jpg", self.names, detections=rows)
+
+    def get_stats(self) -> dict[str, float]:
+        """Compute the metrics from all batches; return them by name, in a training for the columns of results.csv."""
+        self.metrics.process()
+        return self.metrics.results_dict
+
+    def update_metrics(self, preds: list[dict[str, Tensor]], batch: dict) -> None:
         """Match the detections of a batch with its labels."""
+        detections = [as_rows(found) for found in preds]
         height, width = batch["img"].shape[2:]
         labels = torch.cat([batch["batch_idx"][:, None], batch["cls"], batch["bboxes"]], 1).cpu()  # (N, 6)
         boxes = xywh2xyxy(labels[:, 2:]) * labels.new_tensor([width, height, width, height])
@@ -203,7 +261,8 @@ class BaseValidator(CallbacksMixin):
             losses = list(chain(*by_rank))
         self.loss_items = torch.stack(losses).mean(0) if losses else None
 
-    def _log(self) -> None:
+    def print_results(self) -> None:
+        """Log metrics and speed."""
         metrics = self.metrics
         if not metrics.labels.sum():
             LOGGER.warning(
@@ -220,7 +279,8 @@ class BaseValidator(CallbacksMixin):
             speed = ", ".join(f"{ms:.1f} ms {stage}" for stage, ms in metrics.speed.items())
             LOGGER.info(f"Speed: {speed} per image")
 
-    def _save(self) -> None:
+    def finalize_metrics(self) -> None:
+        """Save predictions and plots, and compute the official COCO metrics, by the options."""
         metrics, args = self.metrics, self.args
         if self.final and args.save_json:
             with reported("predictions.json"):

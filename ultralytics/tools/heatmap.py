@@ -91,11 +91,11 @@ def _draw_frame(
     predictor: BasePredictor, tapped: TappedDetector, frame: Frame, method: str, *, boxes: bool, draw: bool
 ) -> np.ndarray | None:
     """Return the picture (H, W, 3) of one frame; None, with a warning, if nothing is detected."""
-    images = predictor.preprocess([frame])
+    predictor.frames, images = [frame], predictor.preprocess([frame.image])
     with torch.no_grad():
-        predictor.input_shape, output = tuple(images.shape[2:]), tapped(images)
+        output = tapped(images)
         y = output.mT if tapped.network.layout == ANCHORS else output
-        result = predictor.postprocess((y, None), [frame])[0]
+        result = predictor.postprocess((y, None), images, [frame.image])[0]
     pairs = (output[0, :, 4:] > predictor.conf).nonzero()  # (n, 2) query, class
     if predictor.args.classes is not None:
         pairs = pairs[torch.isin(pairs[:, 1], torch.tensor(predictor.args.classes, device=pairs.device))]

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ultralytics.cfg.family import Family
-from ultralytics.data.streams import Frame
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
-from ultralytics.engine.validator import BaseValidator
+from ultralytics.engine.validator import BaseValidator, by_name
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.ops import xywh2xyxy
 
@@ -71,18 +71,17 @@ class RTDETRPredictor(BasePredictor):
 
     network_class, family = RTDETRDetectionModel, FAMILY
 
-    def postprocess(self, outputs: tuple[Tensor, object], frames: list[Frame]) -> list[Results]:
-        """Select the best class of each query, by default, as boxes in pixels of each frame, not clipped."""
-        args, results = self.args, []
+    def postprocess(self, preds: tuple[Tensor, object], img: Tensor, orig_imgs: list[np.ndarray]) -> list[Results]:
+        """Select the best class of each query, by default, as boxes in pixels of each image, not clipped."""
+        args = self.args
         tables = select_detections(
-            outputs[0].float(), conf=self.conf, max_det=args.max_det, classes=args.classes,
+            preds[0].float(), conf=self.conf, max_det=args.max_det, classes=args.classes,
             one_class_per_query=args.one_class_per_query is not False,
         )  # fmt: skip
-        for rows, frame in zip(tables, frames, strict=True):
-            height, width = frame.image.shape[:2]
+        for rows, image in zip(tables, orig_imgs, strict=True):
+            height, width = image.shape[:2]
             rows[:, :4] *= rows.new_tensor([width, height, width, height])
-            results.append(Results(frame.image, frame.path, self.model.names, rows))
-        return results
+        return self.construct_results(tables, img, orig_imgs)
 
 
 class RTDETRValidator(BaseValidator):
@@ -91,22 +90,23 @@ class RTDETRValidator(BaseValidator):
     Examples:
         >>> from ultralytics import RTDETR
         >>> class ConfidentValidator(RTDETRValidator):
-        ...     def postprocess(self, outputs, batch):
-        ...         return [rows[rows[:, 4] > 0.5] for rows in super().postprocess(outputs, batch)]
+        ...     def postprocess(self, preds):
+        ...         found = super().postprocess(preds)
+        ...         return [{key: v[image["conf"] > 0.5] for key, v in image.items()} for image in found]
         >>> metrics = RTDETR("rtdetr-r18.yaml").val(ConfidentValidator, data="shapes.yaml")  # doctest: +SKIP
     """
 
     network_class, family = RTDETRDetectionModel, FAMILY
 
-    def postprocess(self, outputs: tuple[Tensor, object], batch: dict) -> list[Tensor]:
+    def postprocess(self, preds: tuple[Tensor, object]) -> list[dict[str, Tensor]]:
         """Select the best (query, class) pairs of each image, boxes in pixels of the network input, not clipped.
 
         With single_cls a query counts once, with its best class.
         """
-        args, (height, width) = self.args, batch["img"].shape[2:]
+        args, (height, width) = self.args, self.batch["img"].shape[2:]
         tables = select_detections(
-            outputs[0].float(), conf=self.conf, max_det=args.max_det, classes=args.classes,
+            preds[0].float(), conf=self.conf, max_det=args.max_det, classes=args.classes,
             one_class_per_query=bool(args.one_class_per_query or args.single_cls),
         )  # fmt: skip
         scale = tables[0].new_tensor([width, height, width, height, 1, 0 if args.single_cls else 1])
-        return [(rows * scale).cpu() for rows in tables]
+        return [by_name(rows * scale) for rows in tables]

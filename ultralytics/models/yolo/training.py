@@ -48,8 +48,9 @@ class DetectionTrainer(BaseTrainer):
         )  # fmt: skip
 
     def build_optimizer(
-        self, model: nn.Module, name: str, lr: float, momentum: float, decay: float, iterations: float
-    ) -> torch.optim.Optimizer:
+        self, model: nn.Module, name: str = "auto", lr: float = 0.001, momentum: float = 0.9, decay: float = 1e-5,
+        iterations: float = 1e5,
+    ) -> torch.optim.Optimizer:  # fmt: skip
         """Build the optimizer with groups of weights, norms and biases; the decay is that of nbs images."""
         decay *= self.args.batch * self.accumulate / self.args.nbs
         ratio = self.args.backbone_lr_ratio
