@@ -87,6 +87,29 @@ def test_heads_of_other_tasks_are_refused():
         DetectionModel(content("Segment_Tied", ["nc"]))
 
 
+@pytest.mark.parametrize(
+    ("head", "args", "message"),
+    [
+        (
+            "Detect_Objectness",
+            ["nc"],
+            r"the head returns \[\(2, 8, 8, 8\), .* expected a map \(B, 7, h, w\) for",
+        ),
+        ("Detect_Named", ["nc"], "the head returns a dictionary with class_logits, box_deltas in training, expected"),
+        (
+            "Detect_Anchors",
+            ["nc", [[10, 13], [30, 61]]],
+            "the head Detect_Anchors has no reg_max, the bins",
+        ),
+    ],
+)
+def test_a_head_without_a_loss_is_explained_in_training(head, args, message):
+    network = DetectionModel(content(head, args)).train()
+    batch = {key: torch.from_numpy(value) for key, value in train_batch(0, 64, 64, nc=3).items()}
+    with pytest.raises(ModelConfigError, match=message):
+        network.loss(batch)
+
+
 DECODER = ["nc", 32, 10, 2, 4, 2]  # width, queries, points, heads, layers
 
 
@@ -104,6 +127,11 @@ def test_decoders_that_are_written_out_have_the_outputs_and_losses_of_ours(head)
     with torch.no_grad():
         y = [network.eval()(batch["img"])[0] for network in (ours, theirs)]
     torch.testing.assert_close(*y, rtol=1e-4, atol=1e-5)
+
+
+def test_a_part_of_a_head_needs_a_name_that_the_network_does_not_set():
+    with pytest.raises(ModelConfigError, match="its part 'f' has a name that the network sets on a head; rename it"):
+        DetectionModel(content("Detect_WithF", ["nc"]))
 
 
 def test_parts_of_the_published_decoder_can_be_replaced():

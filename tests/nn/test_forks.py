@@ -71,6 +71,8 @@ ONE_INPUT = [  # module, row, repeats, arguments of the constructor, shape of th
     ("DSConv", [32, 5], 1, "c1=64, c2=32, k=5", (32, 16, 16)),
     ("LoadedParts", [], 1, "dim=64", (64, 16, 16)),
     ("OnlyBelow", [32], 1, "c1=64, c2=32", (32, 16, 16)),
+    ("OwnNames", [32], 2, "c1=64, c2=32, n=2", (32, 16, 16)),
+    ("C2f_Edge_Split", [64], 2, "c1=64, c2=64, n=2", (64, 16, 16)),
     ("nn.Upsample", [None, 2, "nearest"], 1, "size=None, scale_factor=2, mode=nearest", (64, 32, 32)),
     ("torch.nn.AvgPool2d", [2, 2], 1, "kernel_size=2, stride=2", (64, 8, 8)),
     ("torchvision.ops.SqueezeExcitation", [64, 16], 1, "input_channels=64, squeeze_channels=16", (64, 16, 16)),
@@ -154,6 +156,12 @@ def test_the_folders_of_a_fork_are_found_in_it():
         "TransformerEncoderLayer_Window", [128, 4], modules=[EXTRA]
     )  # imports ..backbone and ..modules
     assert layer.mix.__class__.__name__ == "WindowMix"
+
+
+def test_parts_keep_names_that_the_network_sets_on_layers():
+    network = model([-1, 1, "OwnNames", [32]])
+    assert isinstance(network.model[3][0].f, torch.nn.Conv2d) and network.model[3].f == -1
+    assert network.model[3].type.endswith("block.OwnNames") and forward(network) == (1, 10, 7)
 
 
 def test_published_classes_are_ours():

@@ -107,6 +107,52 @@ def test_what_uses_a_missing_name_fails_with_the_remedy(tmp_path, text, message)
         build_module("Gate", modules=[write(tmp_path, net=text)])
 
 
+FAILING = """
+assert torch.cuda.device_count() > 99, "99 GPUs"
+torch.ops.load_library("lost.so")
+with open("lost.txt") as file:
+    ANCHORS = [float(line) for line in file]
+SCAN = torch.ops.lost.scan
+LAZY = torch.zeros(2).view(5)
+if not ANCHORS:
+    raise SystemExit("no anchors")
+class Base(nn.Module):
+    half = 1 / 0
+class Derived(Base):
+    pass
+class Anchors(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.anchors = torch.tensor(ANCHORS)
+class Scan(nn.Module):
+    def forward(self, x):
+        return SCAN(x)
+class Late(nn.Module):
+    def forward(self, x):
+        return torch.mul(x, LAZY)
+"""
+
+
+@pytest.mark.parametrize("start", ["", "\ufefffrom __future__ import annotations\n"])
+def test_only_what_needs_a_failed_statement_fails(tmp_path, start):
+    gate = GATE.replace("dim)", "dim: Undefined)", bool(start))
+    (tmp_path / "net.py").write_text(f"{start}import torch\nfrom torch import nn{FAILING}{gate}", encoding="utf-8")
+    assert build_module("Gate", modules=[tmp_path]).outputs == [(64, 32, 32)]
+    folder, first = import_folder(tmp_path.resolve()), 3 + bool(start)
+    assert not folder.failures
+    reasons = [*folder.package.missing_reasons.values()]
+    assert reasons[0] == f"net.py, line {first}: 'assert torch.cuda.device_count() > ...': AssertionError: 99 GPUs"
+    for module, message in {
+        "Base": rf"no module 'Base'; net\.py, line {first + 8}: 'Base': ZeroDivisionError",
+        "Derived": rf"Derived inherits from a missing name: net\.py, line {first + 8}: 'Base'",
+        "Anchors": rf"net\.py, line {first + 2}: 'ANCHORS': FileNotFoundError",
+        "Late": rf"net\.py, line {first + 5}: 'LAZY': RuntimeError",
+    }.items():
+        with pytest.raises(ModelConfigError, match=message):
+            build_module(module, modules=[tmp_path])
+    assert "has no attribute 'scan'" in build_module("Scan", modules=[tmp_path]).assumed
+
+
 def test_the_fallback_of_a_file_is_used(tmp_path):
     text = """
     try:

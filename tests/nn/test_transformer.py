@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.nn.modules.transformer import AIFI, TransformerEncoderLayer
+from ultralytics.nn.modules.transformer import AIFI, MLP, TransformerEncoderLayer
+from ultralytics.utils.errors import ModelConfigError
 
 
 @torch.no_grad()
@@ -46,3 +47,13 @@ def test_methods_of_the_published_encoder_layer_may_be_replaced():
     doubled = Doubled(16, 32, 4).eval()
     doubled.load_state_dict(ours.state_dict())
     torch.testing.assert_close(doubled(x), 2 * ours(x))
+
+
+@torch.no_grad()
+def test_mlp_adds_its_input_before_the_norm():
+    layer = MLP(8, 16, 8, 2, residual=True, out_norm=nn.LayerNorm(8), sigmoid=True)
+    first, second = layer.layers
+    x = torch.rand(3, 8)
+    torch.testing.assert_close(layer(x), layer.out_norm(x + second(first(x).relu())).sigmoid())
+    with pytest.raises(ModelConfigError, match="MLP with residual"):
+        MLP(8, 16, 4, 2, residual=True)

@@ -128,7 +128,7 @@ def test_every_block_is_a_row_anywhere_in_a_yolo_model(name, head):
     for row_name, channels in expected.items():
         layer, ((_, c2, *_),) = layers[row_name]
         assert c2 == channels, row_name
-        assert layer.repeats == 2 or ", n=2" in layer.arguments, row_name
+        assert layer.row_repeats == 2 or ", n=2" in layer.arguments, row_name
     assert type(model.model[-1]).__name__ == head
 
 

@@ -16,6 +16,7 @@ from ultralytics.cfg.options import Options
 from ultralytics.losses.assigner import TaskAlignedAssigner, pad_targets
 from ultralytics.losses.iou import IoULoss
 from ultralytics.utils.dist import mean_over_ranks
+from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.ops import xywh2xyxy
 
 AUXILIARY = 0.25  # weight of an auxiliary head, as in YOLOv7 (https://arxiv.org/abs/2207.02696)
@@ -56,6 +57,11 @@ class DetectionLoss(nn.Module):
         if options is not None:
             iou = IoULoss.from_options(options, default="ciou")
             kwargs |= {"iou": iou, "box": options.box, "cls": options.cls, "dfl": options.dfl}
+        if not hasattr(head, "reg_max"):
+            raise ModelConfigError(
+                f"the head {type(head).__name__} has no reg_max, the bins of a distance as in Detect, so the loss "
+                "of its outputs is unknown; give it a method build_criterion"
+            )
         return cls(head.nc, head.reg_max, head.stride.tolist(), **kwargs)
 
     @property
@@ -74,6 +80,7 @@ class DetectionLoss(nn.Module):
             preds: raw predictions of a branch, levels concatenated, the finest first; or a map of both for each level.
             batch: cls (N, 1), bboxes (N, 4) cx, cy, w, h in 0..1, batch_idx (N,).
         """
+        self._check(preds)
         if not isinstance(preds, Mapping):  # maps (B, 4 * reg_max + nc, h, w), of a head of another code base
             preds, auxiliary = preds[: len(self.strides)], preds[len(self.strides) :]
             boxes, scores = torch.cat([m.flatten(2) for m in preds], 2).split((4 * self.reg_max, self.nc), 1)
@@ -104,6 +111,21 @@ class DetectionLoss(nn.Module):
 
         values = (overlap * quality).sum(), cls, (side * quality).sum()
         return {name: gain * x / total.clamp(min=1) for (name, gain), x in zip(self.gains.items(), values, strict=True)}
+
+    def _check(self, preds: Any) -> None:
+        """Raise ModelConfigError for what a head of another code base returns, if this is not the loss for it."""
+        channels = 4 * self.reg_max + self.nc
+        if isinstance(preds, Mapping):
+            fits, got = preds.keys() >= {"boxes", "scores", "feats"}, f"a dictionary with {', '.join(map(str, preds))}"
+        else:
+            got = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in preds]
+            fits = all(len(s) == 4 and s[1] == channels for s in got) and len(got) >= len(self.strides)
+        if not fits:
+            raise ModelConfigError(
+                f"the head returns {got} in training, expected a map (B, {channels}, h, w) for each of the strides "
+                f"{self.strides}, 4 * reg_max distances of the sides and nc class logits, or a dictionary with boxes, "
+                "scores, feats; for others, such as objectness, give the head a method build_criterion"
+            )
 
     def side_loss(self, sides: Tensor, reach: Tensor, scale: Tensor) -> Tensor:
         """Compute DFL, or the L1 distance relative to the image: (K, 4, reg_max), (K, 4), (K, 4) -> (K,)."""

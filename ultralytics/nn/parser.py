@@ -38,6 +38,7 @@ from ultralytics.utils.errors import ModelConfigError, UserError, counted, did_y
 from ultralytics.utils.files import first_line
 from ultralytics.utils.flops import Shape, joint_shape, output_shapes, takes_each_map
 
+RESERVED = {"i", "f", "np"}  # attributes of each layer in the published package
 SLOTS = 5  # layer numbers of a backbone with several outputs, one for each stride: 2, 4, 8, 16, 32
 MAX_KERNEL = 63  # larger numbers are channels; the largest published kernels are 51
 MAX_REPEATS = 100
@@ -267,10 +268,8 @@ def _build_row(
                 f"{where}: its plan states outputs of {stated} channels, its forward gives {[s[1:] for s in shapes]}"
             )
     how = "; ".join(filter(None, (how, getattr(layer, "not_run", ""))))
-    first = layer[0] if spec.copies > 1 else layer
-    layer.type = f"{type(first).__module__}.{type(first).__qualname__}"
     layer.np = sum(p.numel() for p in layer.parameters())
-    layer.arguments, layer.repeats, layer.assumed = show_call(module.build, spec), spec.copies, how
+    layer.arguments, layer.row_repeats, layer.assumed = show_call(module.build, spec), spec.copies, how
     layer.unpack_inputs = takes_each_map(layer, len(context.inputs), context.takes_list)
     return layer, shapes, spec.out
 
@@ -298,7 +297,11 @@ def _construct(
                 f"{call}: its parameter {name.partition('.')[2]} is empty, {tuple(parameter.shape)}; is a divisor "
                 "larger than the channels?"
             )
-    layer = copies if spec.copies > 1 else copies[0]
+    parts = RESERVED & {*copies[0]._modules, *copies[0]._parameters, *copies[0]._buffers}
+    if parts and hasattr(copies[0], "nc"):
+        raise ModelConfigError(f"{call}: its part {min(parts)!r} has a name that the network sets on a head; rename it")
+    layer = copies if spec.copies > 1 or parts else copies[0]  # inside a Sequential a part keeps such a name
+    layer.type = f"{type(copies[0]).__module__}.{type(copies[0]).__qualname__}"
     inputs = [(1, c, *size) for c, size in zip(context.inputs, context.sizes, strict=True)]
     try:
         return layer, output_shapes(layer, inputs, context.takes_list, where, known=context.from_checkpoint)

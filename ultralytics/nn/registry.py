@@ -11,7 +11,6 @@ import io
 import os
 import re
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
@@ -222,7 +221,7 @@ def import_folder(path: Path) -> Folder:
         LOGGER.warning(f"{file}: not imported: {reason}")
     if folder.package.missing_reasons:
         names = ", ".join(dict.fromkeys(name for _, name in folder.package.missing_reasons))
-        LOGGER.warning(f"{path}: its files import names that are missing here; what uses one of them fails: {names}")
+        LOGGER.warning(f"{path}: its files use what is missing here; what needs one of these fails: {names}")
     return folder
 
 
@@ -286,9 +285,10 @@ def _replacement(ours: RegisteredModule, folder: Folder) -> RegisteredModule | N
         raise _defined_twice(name, ours, namesake)
     if name in PUBLISHED:
         return None
-    for file in folder.gathered & folder.failures.keys() if imported is None else ():
-        if name in names_in_text(file, exported=True):
-            raise ModelConfigError(f"module {name!r}: {file} was not imported: {folder.failures[file]}")
+    for file in folder.gathered if imported is None else ():
+        reason = folder.failures.get(file) or folder.package.missing_reasons.get((file, name))
+        if reason and name in names_in_text(file, exported=True):
+            raise ModelConfigError(f"module {name!r}: {file} defines it but was not imported: {reason}")
     return imported
 
 
@@ -302,7 +302,6 @@ def _import_files(folder: Folder, path: Path) -> None:
     modules = _import_all(folder, files)
     if (path / "__init__.py").is_file():
         _bind_package_names(folder, path, modules)
-        modules |= _import_all(folder, [*folder.failures])  # they may import what `__init__.py` provides
     _add_definitions(folder, modules)
 
 
@@ -326,17 +325,17 @@ def _import_all(folder: Folder, files: Sequence[Path]) -> dict[Path, ModuleType]
                 inner = file.relative_to(folder.package.__path__[0]).with_suffix("").parts
                 inner = inner[:-1] if inner[-1] == "__init__" else inner
                 modules[file] = importlib.import_module(".".join([folder.package.__name__, *inner]))
-            folder.failures.pop(file, None)
         except ModelConfigError:
             raise  # two modules of one name: the message names the files
-        except (Exception, SystemExit) as error:  # a user's file may fail in any way; it is reported
-            folder.failures.setdefault(file, _explain(error, file))
+        except Exception as error:  # it cannot be read or parsed; statements that fail are placeholders
+            line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+            folder.failures[file] = f"{type(error).__name__}: {getattr(error, 'msg', error)} ({file.name}{line})"
     return modules
 
 
 def _bind_package_names(folder: Folder, path: Path, modules: dict[Path, ModuleType]) -> None:
     """Give the package the names that its `__init__.py` imports from its files; the last import of a name counts."""
-    tree = ast.parse((path / "__init__.py").read_text(encoding="utf-8", errors="replace"))
+    tree = ast.parse((path / "__init__.py").read_text(encoding="utf-8-sig", errors="replace"))
     for node in tree.body:
         if not (isinstance(node, ast.ImportFrom) and node.level == 1 and node.module):
             continue
@@ -346,13 +345,3 @@ def _bind_package_names(folder: Folder, path: Path, modules: dict[Path, ModuleTy
             values = public_names(modules[file]) if alias.name == "*" else vars(modules[file])
             for name in values if alias.name == "*" else {alias.name} & values.keys():
                 setattr(folder.package, alias.asname or name, values[name])
-
-
-def _explain(error: BaseException, file: Path) -> str:
-    """Return the reason of a failed import for a user."""
-    places = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    if isinstance(error, SyntaxError) and error.filename:
-        places.append((Path(error.filename), error.lineno))  # a file that cannot be parsed has no frame
-    origin, line = next((place for place in reversed(places) if place[0].parent == file.parent), (file, None))
-    text = error.msg if isinstance(error, SyntaxError) else error
-    return f"{type(error).__name__}: {text} ({origin.name}, line {line})"

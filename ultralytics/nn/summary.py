@@ -119,7 +119,7 @@ def _row(
     layer: nn.Module, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...], flops: int, side: int, is_head: bool
 ) -> LayerRow:
     outputs = outputs[:1] if is_head else outputs
-    copies = f" x{layer.repeats}" if layer.repeats > 1 else ""
+    copies = f" x{layer.row_repeats}" if layer.row_repeats > 1 else ""
     return LayerRow(
         index=layer.i,
         written=str(layer.f),

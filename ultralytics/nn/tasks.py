@@ -110,7 +110,7 @@ class DetectionModel(nn.Module):
         graph = LayerGraph(self)
         heights = [shape[2] for shape in self.layer_shapes[-1] if len(shape) == 4]
         heights = heights or [graph.map_shape(number)[1] for number in layer_sources(head)]
-        strides = [TRACE_SIZE / height for height in heights[: head.nl]]
+        strides = [TRACE_SIZE / height for height in heights[: getattr(head, "nl", None)]]
         head.stride = self.stride = torch.tensor(strides, device="cpu")
         if hasattr(head, "bias_init"):
             head.bias_init()
@@ -282,7 +282,7 @@ class DetectionModel(nn.Module):
         for layer, shapes in zip(self.model, self.layer_shapes, strict=True):
             maps = shapes if layer.num_slots > 1 else shapes[:1]  # of the head the predictions only
             shown = ", ".join("x".join(map(str, s[1:])) for s in maps)
-            call = f"{f'{layer.repeats} x ' if layer.repeats > 1 else ''}({layer.arguments})"
+            call = f"{f'{layer.row_repeats} x ' if layer.row_repeats > 1 else ''}({layer.arguments})"
             name = layer.type.rpartition(".")[2]
             start = f"{layer.i:>3} {layer.f!s:>14} {layer.np:>11,}  {name:<20} {shown:<16} "
             lines.append(start + shorten(call, max(TABLE_WIDTH - len(start), 20), placeholder=" ...)"))

@@ -17,7 +17,10 @@ from contextlib import suppress
 from functools import cache, partial
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from symtable import symtable
+from textwrap import shorten
+from traceback import walk_tb
+from types import CodeType, ModuleType
 from typing import Any
 
 from ultralytics.nn.forks.placeholders import Placeholder, importing, is_importing, package_remedy
@@ -29,6 +32,7 @@ ADDMODULES = PACKAGE_ROOT / "nn" / "Addmodules"
 PARENT = __name__.rsplit(".", 2)[0]  # package below which module folders are imported
 ROOT = PARENT.partition(".")[0]
 CORE = "modules"  # folder of a fork with its changed files of the published package
+SHOWN = 40  # characters of a failed statement in messages
 CATCHES = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
 
@@ -87,12 +91,43 @@ class _FolderFinder:
 
 
 class _FolderLoader(SourceFileLoader):
-    """Execute a file of a module folder with names of its own for what Python has built in."""
+    """Execute a file of a module folder with names of its own for what Python has built in.
+
+    After a statement on its top level that fails, the following ones are executed; names it binds are placeholders.
+    """
+
+    code: CodeType | None = None  # of a single statement
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        return self.code or super().get_code(fullname)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__dict__["__builtins__"] = _Builtins(Path(self.path), _folder_of(self.name))
+        module.__dict__["__builtins__"] = names = _Builtins(Path(self.path), _folder_of(self.name))
         with importing():
-            super().exec_module(module)
+            try:
+                super().exec_module(module)
+            except (Exception, SystemExit) as error:  # a file of the fork may fail in any way
+                line = next((n for frame, n in walk_tb(error.__traceback__) if frame.f_globals is vars(module)), None)
+                if isinstance(error, ModelConfigError) or line is None:  # two modules of one name, or it does not parse
+                    raise
+                self._execute_rest(module, names, line, error)
+
+    def _execute_rest(self, module: ModuleType, names: "_Builtins", line: int, error: BaseException | None) -> None:
+        tree = ast.parse(self.get_data(self.path))
+        future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+        for node in tree.body:
+            if node.end_lineno < line:
+                continue
+            try:
+                if error is not None:  # of the first of them
+                    raise error
+                self.code = compile(ast.Module([*future, node], []), self.path, "exec")
+                super().exec_module(module)
+            except (Exception, SystemExit) as failure:
+                if isinstance(failure, ModelConfigError):
+                    raise
+                vars(module).update(names.failed_statement(node, failure))
+            error = None
 
 
 class _Builtins(dict):
@@ -114,6 +149,16 @@ class _Builtins(dict):
         if late is None:
             self.package.missing_reasons[self.file, name] = reason
         return Placeholder(reason, name, late)
+
+    def failed_statement(self, node: ast.stmt, error: BaseException) -> dict[str, Placeholder]:
+        """Return placeholders for the names that a failed statement binds."""
+        text = ast.unparse(node)
+        symbols = symtable(text, str(self.file), "exec").get_symbols()
+        bound = [symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()]
+        where, reason = f"{self.file.name}, line {node.lineno}", f"{type(error).__name__}: {first_line(error)}"
+        shown = bound or [shorten(text, SHOWN, placeholder=" ...")]
+        found = {name: self._placeholder(name, f"{where}: {name!r}: {reason}") for name in shown}
+        return found if bound else {}
 
     def import_module(
         self, name: str, scope: Mapping[str, Any] | None = None, _: Any = None, names: Any = (), level: int = 0
@@ -305,7 +350,7 @@ def _advice(target: str) -> str:
 def _guarded_lines(file: Path) -> frozenset[int]:
     """Return the lines of a file in the body of a `try` that handles ImportError without raising another error."""
     lines: set[int] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8", errors="replace"))):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8-sig", errors="replace"))):
         for handler in node.handlers if isinstance(node, ast.Try) else ():
             caught = {n.id for n in ast.walk(handler.type) if isinstance(n, ast.Name)} if handler.type else CATCHES
             if caught & CATCHES and not isinstance(handler.body[-1], ast.Raise):
@@ -315,7 +360,7 @@ def _guarded_lines(file: Path) -> frozenset[int]:
 
 def names_in_text(file: Path, exported: bool = False) -> set[str]:
     """Return the classes and functions a file appears to define, or to export by `__all__`; it need not parse."""
-    text = file.read_text(encoding="utf-8", errors="replace")
+    text = file.read_text(encoding="utf-8-sig", errors="replace")
     names = set(re.findall(r"^(?:class|def)\s+(\w+)", text, re.MULTILINE))
     listed = re.search(r"^__all__\s*=\s*[\[(](.*?)[\])]", text, re.MULTILINE | re.DOTALL)
     return names & set(re.findall(r"\w+", listed[1])) if exported and listed else names

@@ -1,4 +1,4 @@
-"""Placeholders for names that a module file imports and that do not exist here.
+"""Placeholders for names that a module file imports or computes and that do not exist here.
 
 While its file is imported, a placeholder allows what such files do on their top level: inherit from it, decorate with
 it, call it, compare it, annotate with it. Afterwards each use raises MissingPackageError with the file, the line, the
@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from ultralytics.utils.errors import MissingPackageError
 
@@ -58,7 +59,7 @@ def package_remedy(name: str) -> str:
 
 
 class Placeholder:
-    """Stand-in for a name that an import statement did not find.
+    """Stand-in for a name that an import statement did not find, or whose statement failed.
 
     Args:
         reason: message of its error.
@@ -110,6 +111,14 @@ class Placeholder:
     def __iter__(self) -> Iterator[Any]:
         self._use()
         return iter(())
+
+    def __len__(self) -> int:
+        self._use()
+        return 0
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> "Placeholder":
+        return next(arg for arg in tree_leaves((args, kwargs)) if type(arg) is cls)._use()
 
     def __ge__(self, other: object) -> bool:  # a version that is not known counts as recent
         self._use()

@@ -103,7 +103,7 @@ def _parse_model(path: Path) -> tuple[ast.Module | None, ast.FunctionDef | None]
     if not path.is_file() or path.is_relative_to(PACKAGE_ROOT):
         return None, None
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8", errors="replace"))
+        tree = ast.parse(path.read_text(encoding="utf-8-sig", errors="replace"))
     except (SyntaxError, ValueError, RecursionError):
         return None, None
     functions = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "parse_model")

@@ -45,7 +45,9 @@ STRIDE = re.compile("s|strides?")
 HEAD_SETTINGS = {"num_queries": "nq", "num_denoising": "nd"}  # parameters of published decoders
 FORK_RULE = "as the fork's parse_model"
 # Error messages of operators that run on another machine only.
-NO_OPERATOR = re.compile(r"cuda|triton|\bgpu\b|nvidia|not compiled|compiled operator|mamba|natten|flash", re.IGNORECASE)
+NO_OPERATOR = re.compile(
+    r"cuda|triton|\bgpu\b|nvidia|not compiled|compiled operator|_OpNamespace|mamba|natten|flash", re.IGNORECASE
+)
 MIN_CHANNELS = 16  # a smaller number in a row is a kernel, a stride or a factor
 PARTS: dict[str, tuple[str, Callable[[RowContext, tuple[Any, ...]], Sequence[Any]]]] = {  # of a call pattern
     "c1": ("input channels", lambda ctx, row: [list(ctx.c1) if isinstance(ctx.c1, tuple) else ctx.c1]),
@@ -360,7 +362,7 @@ def lacks_operator(error: BaseException | None) -> bool:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         names = [error.name] if isinstance(error, NameError) else re.findall(r"(\w+)\(", frame.line or "")
         file = Path(frame.filename)
-        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+        text = file.read_text(encoding="utf-8-sig", errors="replace") if file.is_file() else ""
         return any(re.search(rf"^\s+.*\bimport\b.*\b{name}\b", text, re.MULTILINE) for name in names)
     return error is not None and bool(NO_OPERATOR.search(str(error)))
 

@@ -106,6 +106,8 @@ class C2f(nn.Module):
             outputs.append(block(outputs[-1]))
         return self.cv2(torch.cat(outputs, 1))  # (B, (2 + n) c, H, W) -> (B, c2, H, W)
 
+    forward_split = forward  # as forks assign it
+
 
 @register(plans.csp)
 class C3(nn.Module):

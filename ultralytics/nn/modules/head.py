@@ -70,6 +70,7 @@ class RTDETRDecoder(nn.Module):
 
     export = False
     takes_targets, layout, resize = True, SCORES, STRETCH  # see `head_protocol.py`
+    dynamic, shapes = True, ()  # read by methods of subclasses that were written for published releases
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.nn import plans
-from ultralytics.nn.modules.argument_checks import activation, require_multiple
+from ultralytics.nn.modules.argument_checks import activation, require_multiple, require_same
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.deformable import (  # noqa: F401 - published under this path
     DeformableTransformerDecoder,
@@ -22,18 +22,28 @@ from ultralytics.utils.errors import ModelConfigError
 
 
 class MLP(nn.Module):
-    """`num_layers` linear layers with an activation between them, and with `sigmoid` at the end."""
+    """`num_layers` linear layers with an activation between them.
 
-    def __init__(self, input_dim, hidden_dim, output_dim, num_layers, act=nn.ReLU, sigmoid=False):
+    At the end with `residual` the input is added, then the layer `out_norm` is applied, with `sigmoid` that function.
+    """
+
+    def __init__(
+        self, input_dim, hidden_dim, output_dim, num_layers, act=nn.ReLU, sigmoid=False, residual=False, out_norm=None
+    ):
         super().__init__()
+        if residual:
+            require_same("MLP with residual", input_dim=input_dim, output_dim=output_dim)
         self.num_layers, self.act, self.sigmoid = num_layers, activation(act), sigmoid
+        self.residual, self.out_norm = residual, out_norm or nn.Identity()
         dims = [input_dim, *[hidden_dim] * (num_layers - 1), output_dim]
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(dims))
 
     def forward(self, x: Tensor) -> Tensor:
+        y = x
         for layer in self.layers[:-1]:
-            x = self.act(layer(x))
-        x = self.layers[-1](x)
+            y = self.act(layer(y))
+        y = self.layers[-1](y)
+        x = self.out_norm(x + y if self.residual else y)
         return x.sigmoid() if self.sigmoid else x
 
 

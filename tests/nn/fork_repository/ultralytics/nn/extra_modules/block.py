@@ -289,3 +289,22 @@ class VersionFlag(nn.Module):
 
     def forward(self, x):
         return self.conv(x)
+
+
+class OwnNames(nn.Module):  # parts and attributes with the names that the network sets on each layer
+    def __init__(self, c1, c2, n=1):
+        super().__init__()
+        self.f, self.repeats = nn.Conv2d(c1, c2, 1), n
+        self.i = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        x = self.f(x)
+        for _ in range(self.repeats):
+            x = x + self.i
+        return x
+
+
+class C2f_Edge_Split(C2f_Edge):
+    def __init__(self, c1, c2, n=1):
+        super().__init__(c1, c2, n)
+        self.forward = self.forward_split

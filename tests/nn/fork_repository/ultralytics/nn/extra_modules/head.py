@@ -146,3 +146,34 @@ class Detect_8_4(Detect):
 
 class Segment_Tied(Detect_Tied):
     pass
+
+
+class Detect_Objectness(Detect_Plain):
+    def __init__(self, nc=80, ch=()):
+        super().__init__(nc, ch)
+        self.out = nn.ModuleList(nn.Conv2d(x, 5 + nc, 1) for x in ch)
+
+    def forward(self, x):
+        x = [conv(level) for conv, level in zip(self.out, x)]
+        return x if self.training else (torch.cat([level.flatten(2) for level in x], 2), x)
+
+
+class Detect_Named(Detect_Plain):
+    def forward(self, x):
+        y = torch.cat([conv(level).flatten(2) for conv, level in zip(self.out, x)], 2)
+        return {"class_logits": y[:, 4:], "box_deltas": y[:, :4]} if self.training else (y, None)
+
+
+class Detect_Anchors(nn.Module):
+    def __init__(self, nc=80, anchors=(), ch=()):
+        super().__init__()
+        self.nc, self.out = nc, nn.ModuleList(nn.Conv2d(x, 3 * (5 + nc), 1) for x in ch)
+
+    def forward(self, x):
+        return [conv(level).unflatten(1, (3, -1)) for conv, level in zip(self.out, x)]
+
+
+class Detect_WithF(Detect_Plain):
+    def __init__(self, nc=80, ch=()):
+        super().__init__(nc, ch)
+        self.f = nn.Identity()
