@@ -35,6 +35,7 @@ LAYERS = {
         "losses": 1,
         "metrics": 1,
         "nn": 2,
+        "trackers": 2,
         "engine": 3,
         "models": 4,
         "ablation": 5,

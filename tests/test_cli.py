@@ -31,9 +31,11 @@ def calls(monkeypatch):
 
         train, val = partialmethod(record, "train"), partialmethod(record, "val")
 
-        def predict(self, **options):
+        def predict(self, method="predict", **options):
             yield "first"
-            self.record("predict", **options)  # reached when the stream is consumed
+            self.record(method, **options)  # reached when the stream is consumed
+
+        track, tune = partialmethod(predict, "track"), partialmethod(record, "tune")
 
     monkeypatch.setattr("ultralytics.models.Model", FakeModel)
     return recorded
@@ -53,8 +55,12 @@ def calls(monkeypatch):
         ("model=m.yaml plots data=d.yaml train detect", ("train", "m.yaml", {"plots": True, "data": "d.yaml"})),
         ("--mode val --model b.pt --name detect", ("val", "b.pt", {"name": "detect"})),
         ("predict model=b.pt source=0 save=False", ("predict", "b.pt", {"source": 0, "stream": True, "save": False})),
+        ("track model=b.pt source=v.mp4", ("track", "b.pt", {"source": "v.mp4", "stream": True, "save": True})),
+        ("tune model=m.yaml data=d.yaml iterations=5 space=lr0,mosaic",
+         ("tune", "m.yaml", {"data": "d.yaml", "iterations": 5, "space": "lr0,mosaic"})),
+        ("tune model=m.yaml resume", ("tune", "m.yaml", {"resume": True})),
     ],
-)
+)  # fmt: skip
 def test_mode_calls_the_model(line, call, calls):
     assert main(line.split()) == 0
     assert calls == [call]
@@ -64,7 +70,7 @@ def test_mode_calls_the_model(line, call, calls):
     ("line", "message"),
     [
         ("trian model=m.yaml", "yolo: unknown command 'trian'; did you mean 'train'?"),
-        ("xyz", "expected train, val, predict, export; see `yolo help`"),
+        ("xyz", "expected train, val, predict, export, track, tune; see `yolo help`"),
         ("detect", "yolo: no mode given; expected train, val"),
         ("train mode=val model=m", "the mode is given twice"),
         ("train", "model= is missing; for example `yolo train model="),
@@ -72,7 +78,7 @@ def test_mode_calls_the_model(line, call, calls):
         ("predict", "model= is missing; for example `yolo predict"),
         ("train resume project=nowhere", "resume=True: no run in nowhere; write resume=FOLDER"),
         ("val resume", "model= is missing; for example `yolo val"),
-        ("track model=m", "yolo track: not implemented"),
+        ("pose model=m", "yolo pose: not implemented"),
         ("train segment model=m", "yolo segment: not implemented"),
         ("train \u2013epochs 3", "write epochs=3"),
         ("train epochs\uff1d3", "write epochs=3"),
@@ -90,7 +96,7 @@ def test_user_errors_are_one_line_and_exit_code_2(line, message, calls, capsys):
 @pytest.mark.parametrize(
     ("line", "code", "output"),
     [
-        ("", 0, "yolo [detect] train|val|predict|export key=value"),
+        ("", 0, "yolo [detect] train|val|predict|track|tune|export key=value"),
         ("train --help", 0, "yolo train model=rtdetr-efficientvit-m0.yaml"),
         ("detect train help", 0, "yolo train model=rtdetr-efficientvit-m0.yaml"),
         ("cfg epochs", 0, "epochs: {RT-DETR: 72, YOLO: 100}  # (train) number of epochs."),

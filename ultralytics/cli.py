@@ -15,6 +15,7 @@ from textwrap import fill
 from ultralytics.cfg.options import (
     DEFAULT_CFG_PATH,
     MODES,
+    Positive,
     check_key,
     describe_options,
     get_cfg,
@@ -49,7 +50,13 @@ TOOLS = {
     "xml2txt": "ultralytics.tools.xml2txt",
     "split": "ultralytics.tools.split",
 }
-UNSUPPORTED = ("track", "segment", "classify", "pose", "obb")  # tasks and modes of the published package
+# Further commands, which are methods of a model: the mode whose options they take, and their own arguments.
+METHODS: dict[str, tuple[str, dict[str, object]]] = {
+    "track": ("predict", {}),
+    "tune": ("train", {"iterations": Positive, "space": str | list[str]}),
+}
+RUNS = (*MODES, *METHODS)
+UNSUPPORTED = ("segment", "classify", "pose", "obb")  # tasks and modes of the published package
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 
@@ -67,13 +74,13 @@ def run_command(words: Sequence[str]) -> None:
     if name in COMMANDS:
         COMMANDS[name](*words[1:])
     elif {"-h", "--help"} & set(words) or words[-1] == "help":
-        show_help(*[word for word in words if word in (*MODES, *TOOLS)][:1])
+        show_help(*[word for word in words if word in (*RUNS, *TOOLS)][:1])
     elif name in TOOLS:
         tool = load_tool(name)
         tool(**parse_call(tool, words[1:], f"yolo {name}"))
     else:
         mode, rest = split_mode(words)
-        run_mode(mode, parse_options(rest))
+        run_mode(mode, parse_options(rest, own=METHODS.get(mode, ("", {}))[1]))
 
 
 def load_tool(name: str) -> Callable[..., object]:
@@ -93,22 +100,23 @@ def split_mode(words: Sequence[str]) -> tuple[str, list[str]]:
     first = [word for word in rest[:1] if "=" not in word and not word.startswith("-")]
     if (named := [word for word in rest if word.startswith(("mode=", "--mode="))]) and first:
         raise UserError(f"the mode is given twice: {first[0]!r} and {named[0]!r}")
-    found = first or named or [word for word in rest if word in MODES]
+    found = first or named or [word for word in rest if word in RUNS]
     if not found:
-        raise UserError(f"yolo: no mode given; expected {', '.join(MODES)}; see `yolo help`")
+        raise UserError(f"yolo: no mode given; expected {', '.join(RUNS)}; see `yolo help`")
     rest.remove(found[0])
     mode = found[0].rpartition("=")[2]
     if other := [word for word in (mode, *rest[:1]) if word in UNSUPPORTED]:
-        raise UserError(f"yolo {other[0]}: not implemented; this package detects objects: {', '.join(MODES)}")
-    if mode in MODES:
+        raise UserError(f"yolo {other[0]}: not implemented; this package detects objects: {', '.join(RUNS)}")
+    if mode in RUNS:
         return mode, rest
-    hint = did_you_mean(mode, (*MODES, *COMMANDS, *TOOLS)) or f"; expected {', '.join(MODES)}; see `yolo help`"
+    hint = did_you_mean(mode, (*RUNS, *COMMANDS, *TOOLS)) or f"; expected {', '.join(RUNS)}; see `yolo help`"
     raise UserError(f"yolo: unknown command {mode!r}{hint}")
 
 
 def run_mode(mode: str, given: dict[str, object]) -> None:
-    """Train, validate, predict or export. All options are checked before torch is imported."""
-    options = get_cfg(overrides={**given, "mode": mode})
+    """Call the method of a model. All options are checked before torch is imported."""
+    base, own = METHODS.get(mode, (mode, {}))
+    options = get_cfg(overrides={**{key: value for key, value in given.items() if key not in own}, "mode": base})
     model = options.model or resumed_weights(options.resume if mode == "train" else False, options.project)
     if options.resume is True and mode == "train" and not options.model:
         if not model:
@@ -117,7 +125,7 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
             )
         LOGGER.info(f"resume=True: resuming the newest run, {model}")
     required = {"model": model}
-    if mode == "train" and not options.resume:
+    if base == "train" and not options.resume:
         required["data"] = options.data
     for key, value in required.items():
         if value is None:
@@ -129,8 +137,8 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
     from ultralytics.models import Model
 
     network = Model(model)
-    if mode == "predict":  # as a stream, so that the results of a video are not kept in memory
-        for _ in network.predict(**{"stream": True, "save": True, **passed}):
+    if base == "predict":  # as a stream, so that the results of a video are not kept in memory
+        for _ in getattr(network, mode)(**{"stream": True, "save": True, **passed}):
             pass
     else:
         getattr(network, mode)(**passed)
@@ -149,10 +157,10 @@ def show_help(name: str | None = None, *more: str) -> None:
     name = more[0] if name == "detect" and more else name
     if name is None or name in COMMANDS:
         print(HELP, end="")
-    elif name in MODES:
+    elif name in RUNS:
         example = next(line for line in HELP.splitlines() if line.startswith(f"  yolo {name}"))
         print(f"{' '.join(example.split())}\n\nOptions, with defaults:\n")
-        for row in (row for row in describe_options() if name in row.modes):
+        for row in (row for row in describe_options() if METHODS.get(name, (name,))[0] in row.modes):
             start = f"{row.name}={row.default} ".ljust(26)
             print(fill(row.meaning, 110, initial_indent=start, subsequent_indent=" " * 26))
     elif name in TOOLS:
@@ -160,7 +168,7 @@ def show_help(name: str | None = None, *more: str) -> None:
         text = inspect.getdoc(getattr(tool, "func", tool)) or ""
         print(f"usage: yolo {name} {usage_of(tool)}\n\n{text.partition('Raises:')[0].strip()}")
     else:
-        raise UserError(f"yolo help: no command {name!r}{did_you_mean(name, (*MODES, *TOOLS))}")
+        raise UserError(f"yolo help: no command {name!r}{did_you_mean(name, (*RUNS, *TOOLS))}")
 
 
 def show_options(*names: str) -> None:
@@ -176,7 +184,7 @@ def show_completion(*words: str) -> None:
     """Print the script for tab completion in a shell."""
     if len(words) != 1 or words[0] not in COMPLETION:
         raise UserError(f"yolo completion: expected one of {', '.join(COMPLETION)}, got {' '.join(words)!r}")
-    known = " ".join([*MODES, *COMMANDS, *TOOLS, *(f"{name}=" for name in option_types())])
+    known = " ".join([*RUNS, *COMMANDS, *TOOLS, *(f"{name}=" for name in option_types())])
     print(COMPLETION[words[0]].replace("@WORDS@", known))
 
 
@@ -264,9 +272,14 @@ def usage_of(function: Callable[..., object]) -> str:
     return " ".join(f"{key}=..." if p.default is p.empty else f"[{key}={p.default}]" for key, p in parameters)
 
 
-def parse_options(words: Sequence[str], aliases: Mapping[str, str] | None = None) -> dict[str, object]:
-    """Parse words into checked options. `cfg=FILE` adds the options of a file; the command line has priority."""
-    given = parse_words(words, {**option_types(), "cfg": str}, aliases)
+def parse_options(
+    words: Sequence[str], aliases: Mapping[str, str] | None = None, own: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """Parse words into checked options, and further arguments by the types `own`.
+
+    `cfg=FILE` adds the options of a file; the command line has priority.
+    """
+    given = parse_words(words, {**option_types(), "cfg": str, **(own or {})}, aliases)
     return merge_file(given)
 
 
@@ -352,7 +365,7 @@ def _correction(word: str, rest: Sequence[str], types: Mapping[str, object]) -> 
         return f"write {name}={rest[0] if rest and '=' not in rest[0] and not rest[0].startswith('-') else 'VALUE'}"
     if "\uff1d" in word:  # of Chinese keyboards
         return f"write {word.replace(chr(0xFF1D), '=')}"
-    if word in MODES:
+    if word in RUNS:
         return f"the mode is the first word: yolo {word} key=value ..."
     if word.endswith((".pt", ".pth")):
         return f"write model={word}"

@@ -1,11 +1,13 @@
 """Texts of the command line: the help of `yolo`, and the scripts for tab completion."""
 
 HELP = """\
-yolo [detect] train|val|predict|export key=value ...
+yolo [detect] train|val|predict|track|tune|export key=value ...
 
   yolo train    model=rtdetr-efficientvit-m0.yaml data=my.yaml epochs=72 imgsz=640 batch=4
   yolo val      model=runs/detect/train/weights/best.pt data=my.yaml
   yolo predict  model=runs/detect/train/weights/best.pt source=image.jpg conf=0.25
+  yolo track    model=runs/detect/train/weights/best.pt source=video.mp4 tracker=botsort.yaml
+  yolo tune     model=rtdetr-efficientvit-m0.yaml data=my.yaml epochs=10 iterations=50
   yolo export   model=runs/detect/train/weights/best.pt format=onnx
   yolo train    model=runs/detect/train/weights/last.pt resume=True
 

@@ -11,6 +11,7 @@ import torch
 
 from ultralytics.engine.results import Boxes, Results
 from ultralytics.utils.errors import DataError, MissingPackageError, UserError
+from ultralytics.utils.plotting import colors
 
 ROWS = [[10.0, 20.0, 50.0, 60.0, 0.9, 1.0], [-5.0, 30.0, 30.0, 110.0, 0.8, 0.0], [0.0, 0.0, 20.0, 10.0, 0.3, 1.0]]
 SHAPE = (100, 200)
@@ -88,6 +89,15 @@ def test_plot_draws_on_a_copy():
     assert (result.plot(color_mode="instance") != result.plot()).any()
     other = np.zeros_like(before)
     assert (result.plot(img=other)[80:, 100:] == 0).all()
+
+
+def test_plot_has_the_ids_of_tracks(monkeypatch):
+    result, labels = results(), []
+    result.update(boxes=tracked())
+    monkeypatch.setattr("ultralytics.engine.results.Annotator.box_label", lambda self, *args: labels.append(args[1:3]))
+    result.plot()
+    result.plot(conf=False, color_mode="instance")
+    assert labels == [("id:7 big/circle 0.90", colors(1, bgr=True)), ("id:7 big/circle", colors(7, bgr=True))]
 
 
 def test_plot_takes_what_published_code_passes(tmp_path, monkeypatch):

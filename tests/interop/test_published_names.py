@@ -13,12 +13,13 @@ NAMES = [
 ]
 REFUSED = (
     ("ultralytics", "SAM"), ("ultralytics", "YOLOWorld"), ("ultralytics", "solutions"), ("ultralytics", "hub"),
-    ("ultralytics.solutions", "ObjectCounter"), ("ultralytics.trackers", "BYTETracker"), ("ultralytics.models", "SAM"),
+    ("ultralytics.solutions", "ObjectCounter"), ("ultralytics.trackers", "register_tracker"),
+    ("ultralytics.models", "SAM"),
     ("ultralytics.models.yolo", "segment"), ("ultralytics.models.yolo.pose", "PosePredictor"),
     ("ultralytics.models.sam", "Predictor"), ("ultralytics.nn.modules", "Segment"),
     ("ultralytics.nn.tasks", "SegmentationModel"), ("ultralytics.engine.results", "Masks"),
     ("ultralytics.utils.loss", "v8SegmentationLoss"), ("ultralytics.utils.metrics", "SegmentMetrics"),
-    ("ultralytics.data.augment", "Format"), ("ultralytics.engine.tuner", "Tuner"),
+    ("ultralytics.data.augment", "Format"),
 )  # fmt: skip
 
 

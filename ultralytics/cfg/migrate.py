@@ -35,7 +35,7 @@ _REASONS = {
     ),
     "the classification losses have IoU targets, which label smoothing does not apply to": "label_smoothing",
     "it is for classification. Modules take it as an argument in the model YAML": "dropout",
-    "tracking is not implemented. `yolo predict` detects objects in each frame of a video": "tracker persist",
+    "it is an argument of the method `track` of a model, for one frame a call": "persist",
     "export has format, half, int8, dynamic and simplify": "keras optimize quantize dnn",
     "val and predict always report the time per image, and `info()` of a model parameters and GFLOPs": "profile",
     "use save=False": "nosave",

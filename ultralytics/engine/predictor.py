@@ -1,7 +1,7 @@
 """Prediction: batches of frames through the network, and one `Results` for each frame."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from ultralytics.engine.checkpoint import resolve_network, with_branch
 from ultralytics.engine.results import Results, image_name, show_image, write_image
 from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.trackers.track import Trackers
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz, image_stride
@@ -120,10 +121,11 @@ class BasePredictor(CallbacksMixin):
         _callbacks: Callbacks | Mapping[str, Callback] | None = None,
     ) -> None:  # fmt: skip
         self.args = args = resolve_options(cfg, overrides, "predict", self.family)
-        if args.embed and args.visualize:
-            raise OptionError("embed and visualize: use one of them per run")
+        if args.embed and (args.visualize or args.tracker):
+            raise OptionError("embed: returns no detections; use it without visualize and tracker")
         self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
         self.conf = DEFAULT_CONF if args.conf is None else args.conf
+        self.trackers = Trackers(args.tracker) if args.tracker else None
         self.model: nn.Module | None = None
         self.frames: list[Frame] = []
         self.results: list[Results] | list[Tensor] = []
@@ -162,6 +164,10 @@ class BasePredictor(CallbacksMixin):
         """Paths, images, None and log lines of the current batch, for callbacks that unpack four."""
         frames = self.frames
         return [f.path for f in frames], [f.image for f in frames], None, [f.label for f in frames]
+
+    @batch.setter
+    def batch(self, batch: Sequence[Any]) -> None:
+        self.frames = [Frame(image, path, path) for path, image in zip(batch[0], batch[1], strict=True)]
 
     def setup_model(self, model: nn.Module, verbose: bool = True) -> None:
         """Move a network to the device of the options, in eval mode, and warm it up on CUDA."""
@@ -249,6 +255,8 @@ class BasePredictor(CallbacksMixin):
                         outputs = self.inference(x, features)
                     with watch("postprocess"):
                         self.results = list(outputs) if args.embed else self.postprocess(outputs, x, originals)
+                        if self.trackers is not None:
+                            self.trackers.update(self.frames, self.results)
                 self.callbacks.run("on_predict_postprocess_end", self)
 
                 speed, (height, width) = watch.per_image(len(x)), x.shape[2:]

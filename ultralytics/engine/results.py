@@ -203,14 +203,14 @@ class Results(_Detections):
         color_mode: Literal["class", "instance"] = "class", txt_color: tuple[int, int, int] | None = None,
         **of_other_tasks: Any,
     ) -> np.ndarray | Image.Image:  # fmt: skip
-        """Draw the detections on a copy of the image: (H, W, 3) uint8 BGR, or a PIL image with `pil`.
+        """Draw detections and track ids on a copy of the image: (H, W, 3) uint8 BGR, or a PIL image with `pil`.
 
         Args:
             conf: add the scores to the labels.
             line_width, font_size, font: see `Annotator`.
             img: image to draw on instead.
             show, save, filename: also show the image, or write it, see `show` and `save`.
-            color_mode: color by class or by instance.
+            color_mode: color by class, or by instance: a track id, or a box.
             txt_color: BGR of the labels' text; black or white by default.
             of_other_tasks: `masks`, `probs`, `kpt_line` and others, as published code passes them, off or by default.
 
@@ -229,8 +229,10 @@ class Results(_Detections):
         rows = (self.boxes if boxes else self.boxes[:0]).clipped().numpy()
         for i in reversed(range(len(rows))):  # the best on top
             cls = int(rows.cls[i])
-            text = f"{self.names[cls]} {rows.conf[i]:.2f}" if conf else self.names[cls]
-            color = colors(i if color_mode == "instance" else cls, bgr=True)
+            number = int(rows.id[i]) if rows.is_track else i
+            text = f"id:{number} {self.names[cls]}" if rows.is_track else self.names[cls]
+            text += f" {rows.conf[i]:.2f}" if conf else ""
+            color = colors(number if color_mode == "instance" else cls, bgr=True)
             canvas.box_label(rows.xyxy[i], text if labels else "", color, txt_color)
         picture = canvas.result()
         if save or filename:

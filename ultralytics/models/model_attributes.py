@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ultralytics.cfg.options import Options
+from ultralytics.cfg.options import Options, merge_file
 from ultralytics.engine.model import Model
 from ultralytics.utils.callbacks import Callbacks
 from ultralytics.utils.errors import OptionError
+
+if TYPE_CHECKING:
+    from ultralytics.engine.predictor import BasePredictor
+    from ultralytics.engine.results import Results
+    from ultralytics.trackers.track import Trackers
 
 OF_NETWORK = (
     "parameters", "named_parameters", "modules", "named_modules", "children", "named_children", "buffers",
     "named_buffers", "state_dict", "load_state_dict", "training",
 )  # fmt: skip
 IN_PLACE = ("eval", "cpu", "cuda", "half", "float", "requires_grad_", "zero_grad")  # return the model
+
+TRACKING = {"tracker": "botsort.yaml", "conf": 0.1, "name": "track"}  # options of `track`, by default
 
 
 class PublishedAttributes:
@@ -29,6 +36,8 @@ class PublishedAttributes:
     Attributes:
         overrides: options of every call on this model that the call does not give itself.
     """
+
+    _trackers: Trackers | None = None  # of the last call of `track`
 
     def __init__(self, model: str | Path, task: str | bool | None = None, verbose: bool = True, **options: Any) -> None:
         if isinstance(task, str) and task != self.task:
@@ -79,6 +88,44 @@ class PublishedAttributes:
     def reset_callbacks(self) -> None:
         """Detach all callbacks."""
         self.callbacks = Callbacks()
+
+    def track(
+        self, source: Any = None, stream: bool = False, persist: bool = False,
+        predictor: type[BasePredictor] | None = None, **options: Any,
+    ) -> list[Results] | Iterator[Results]:  # fmt: skip
+        """Predict, and follow objects across the frames of a call: `boxes.id`; ids start again with each video.
+
+        Args:
+            persist: continue the tracks of the last call, for calls with one frame.
+            source, stream, predictor, **options: as in `predict`, with other defaults, see TRACKING.
+        """
+        before = self._trackers if persist else None
+
+        def build(*arguments: Any) -> BasePredictor:
+            own = (predictor or self.predictor_class)(*arguments)
+            if before and before.settings == own.trackers.settings:
+                own.trackers = before
+            self._trackers, own.trackers.persist = own.trackers, persist
+            return own
+
+        given = {key: value for key, value in merge_file(options).items() if value is not None or key not in TRACKING}
+        return self.predict(source, stream, build, **{**TRACKING, **self.overrides, **given})
+
+    def tune(self, use_ray: bool = False, iterations: int = 300, space: Any = None, **options: Any) -> dict[str, Any]:
+        """Search hyperparameters with Optuna, and return the best ones; see `Tuner`.
+
+        Args:
+            use_ray: False, as there is no search by Ray.
+            iterations: trials, with those of a study that is resumed.
+            space: {option: (low, high) or choices}, a YAML file of it, or names of options.
+            **options: of every trial, as for `train`; `resume` is a study.
+        """
+        from ultralytics.models.tuning import Tuner
+
+        if use_ray:
+            raise OptionError("tune: use_ray=True: studies run with Optuna; remove it")
+        own = {**self.overrides, **merge_file(options), "space": space}
+        return Tuner(own, self.callbacks, model=self)(iterations)
 
     def benchmark(self, **options: Any) -> None:
         """Measure all exports of the weights; options as in `yolo benchmark`, see docs/en/export.md."""

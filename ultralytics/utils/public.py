@@ -39,7 +39,7 @@ PLACES: dict[str, dict[str, str]] = {
     "engine.exporter": {"nn.formats": "export_formats"},
     "engine.model": {"models": "RTDETR YOLO"},
     "engine.results": {"engine.results": "Boxes:BaseTensor"},
-    "engine.tuner": {},
+    "engine.tuner": {"models.tuning": "Tuner"},
     "models": {},
     "models.utils.loss": {"losses.detr": "RTDETRDetectionLoss:DETRLoss"},
     "models.yolo": {"models.yolo.model": "YOLO"},
@@ -53,6 +53,7 @@ PLACES: dict[str, dict[str, str]] = {
         "published.networks": "attempt_load_weights load_checkpoint:attempt_load_one_weight load_checkpoint "
         "guess_model_task torch_safe_load",
     },
+    "trackers": {"trackers.track": "BOTSORT BYTETracker"},
     "utils": {
         "cfg.family": "DEFAULT_CFG_PATH",
         "published.config": "DEFAULT_CFG DEFAULT_CFG_DICT DEFAULT_CFG_KEYS YAML yaml_load yaml_print yaml_save",
@@ -116,10 +117,7 @@ _REASONS = {
         "hub HUBTrainingSession HUB_WEB_ROOT HUB_API_ROOT"
     ),
     "solutions are not built; count, draw and track with the package supervision on `results[0].boxes`": "solutions",
-    "tracking is not built; give `results[0].boxes` to a tracker package such as boxmot or trackers": (
-        "trackers track register_tracker BYTETracker BOTSORT"
-    ),
-    "there is no search of hyperparameters; compare runs with `yolo ablate`": "Tuner tuner",
+    "a tracker belongs to a prediction; use the method `track` of a model": "register_tracker",
     "a transform of this package takes a `Sample`; choose options such as mosaic, mixup, degrees and hsv_h": (
         "Format v8_transforms Albumentations RandomLoadText"
     ),
