@@ -105,7 +105,7 @@ BRITISH = re.compile(
     re.IGNORECASE,
 )
 PERSONIFIED = re.compile(
-    r"\b(says?|said|tells?|told|wants?|stands?|stood|lies|anew|dealt|(?<![`\"])judge[ds]?|mend(ed|s)?|"
+    r"\b(says?|said|(?<!\.)tells?|told|wants?|stands?|stood|lies|anew|dealt|(?<![`\"])judge[ds]?|mend(ed|s)?|"
     r"go(es)? on|going on|puts? back|somebody|nobody)\b"
 )
 
