@@ -166,7 +166,7 @@ def test_tracker_files(tmp_path, caplog):
 
 
 def test_missing_and_old_packages(monkeypatch, tiny):
-    with pytest.raises(OptionError, match="embed: returns no detections"):
+    with pytest.raises(OptionError, match="embed returns no detections"):
         RTDETR(tiny).track(picture(0), embed=[1])
     monkeypatch.setitem(sys.modules, "trackers", SimpleNamespace(__version__="1"))
     with pytest.raises(MissingPackageError, match='too old: pip install "trackers>=2\\.6"'):

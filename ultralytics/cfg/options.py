@@ -145,7 +145,7 @@ class Options:
     coco_eval: bool
     # Prediction
     source: str | int | list[str] | None
-    tracker: str | None
+    tracker: str
     vid_stride: Positive
     stream_buffer: bool
     augment: bool

@@ -121,11 +121,11 @@ class BasePredictor(CallbacksMixin):
         _callbacks: Callbacks | Mapping[str, Callback] | None = None,
     ) -> None:  # fmt: skip
         self.args = args = resolve_options(cfg, overrides, "predict", self.family)
-        if args.embed and (args.visualize or args.tracker):
-            raise OptionError("embed: returns no detections; use it without visualize and tracker")
+        if args.embed and args.visualize:
+            raise OptionError("embed and visualize: use one of them per run")
         self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
         self.conf = DEFAULT_CONF if args.conf is None else args.conf
-        self.trackers = Trackers(args.tracker) if args.tracker else None
+        self.trackers: Trackers | None = None  # of `Model.track`
         self.model: nn.Module | None = None
         self.frames: list[Frame] = []
         self.results: list[Results] | list[Tensor] = []

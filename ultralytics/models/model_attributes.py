@@ -23,7 +23,7 @@ OF_NETWORK = (
 )  # fmt: skip
 IN_PLACE = ("eval", "cpu", "cuda", "half", "float", "requires_grad_", "zero_grad")  # return the model
 
-TRACKING = {"tracker": "botsort.yaml", "conf": 0.1, "name": "track"}  # options of `track`, by default
+TRACKING = {"conf": 0.1, "name": "track"}  # options of `track`, by default
 
 
 class PublishedAttributes:
@@ -99,13 +99,17 @@ class PublishedAttributes:
             persist: continue the tracks of the last call, for calls with one frame.
             source, stream, predictor, **options: as in `predict`, with other defaults, see TRACKING.
         """
+        from ultralytics.trackers.track import Trackers
+
         before = self._trackers if persist else None
 
         def build(*arguments: Any) -> BasePredictor:
             own = (predictor or self.predictor_class)(*arguments)
-            if before and before.settings == own.trackers.settings:
-                own.trackers = before
-            self._trackers, own.trackers.persist = own.trackers, persist
+            if own.args.embed:
+                raise OptionError("track: embed returns no detections; remove it")
+            trackers = Trackers(own.args.tracker)
+            self._trackers = own.trackers = before if before and before.settings == trackers.settings else trackers
+            own.trackers.persist = persist
             return own
 
         given = {key: value for key, value in merge_file(options).items() if value is not None or key not in TRACKING}
