@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics.cfg.options import Options, merge_file
 from ultralytics.engine.model import Model
+from ultralytics.trackers.track import Trackers
 from ultralytics.utils.callbacks import Callbacks
 from ultralytics.utils.errors import OptionError
 
 if TYPE_CHECKING:
     from ultralytics.engine.predictor import BasePredictor
     from ultralytics.engine.results import Results
-    from ultralytics.trackers.track import Trackers
 
 OF_NETWORK = (
     "parameters", "named_parameters", "modules", "named_modules", "children", "named_children", "buffers",
@@ -99,8 +99,6 @@ class PublishedAttributes:
             persist: continue the tracks of the last call, for calls with one frame.
             source, stream, predictor, **options: as in `predict`, with other defaults, see TRACKING.
         """
-        from ultralytics.trackers.track import Trackers
-
         before = self._trackers if persist else None
 
         def build(*arguments: Any) -> BasePredictor:
