@@ -9,7 +9,6 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from textwrap import fill
 
 from ultralytics.cfg.options import (
@@ -24,10 +23,11 @@ from ultralytics.cfg.options import (
 )
 from ultralytics.cfg.values import WORDS, alternatives, check_value, parse_value
 from ultralytics.cli_text import COMPLETION, HELP
+from ultralytics.published.config import copy_default_cfg
 from ultralytics.utils import LOGGER, __version__, setup_logging
 from ultralytics.utils.checks import checks
 from ultralytics.utils.errors import OptionError, UserError, did_you_mean, explained_memory
-from ultralytics.utils.files import resumed_weights, runs_folder, write_text
+from ultralytics.utils.files import resumed_weights, runs_folder
 
 # A module's function `command`, or another one after a colon; its parameters are the arguments of the command line.
 TOOLS = {
@@ -144,14 +144,6 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
         getattr(network, mode)(**passed)
 
 
-def _copy_options() -> None:
-    copy = Path("default_copy.yaml")
-    if copy.exists():
-        raise UserError(f"{copy}: already exists; rename or delete it first")
-    write_text(copy, DEFAULT_CFG_PATH.read_text(encoding="utf-8"))
-    LOGGER.info(f"Saved {copy}; edit and use it: yolo train cfg={copy} model=... data=...")
-
-
 def show_help(name: str | None = None, *more: str) -> None:
     """Print the help of `yolo`, or of a mode or a tool."""
     name = more[0] if name == "detect" and more else name
@@ -204,7 +196,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "version": _alone("version", lambda: print(__version__)),
     "checks": _alone("checks", checks),
     "cfg": show_options,
-    "copy-cfg": _alone("copy-cfg", _copy_options),
+    "copy-cfg": _alone("copy-cfg", copy_default_cfg),
     "completion": show_completion,
 }
 

@@ -88,7 +88,7 @@ def test_images_without_boxes(tmp_path):
     data = write(tmp_path / "val", [(noise(seed=i), [MIDDLE]) for i in range(2)], val=[(noise(), [])])
     model = RTDETR(NETWORK)
     model.train(data=data, **options)
-    assert model.trainer.epoch == 1 and math.isnan(model.trainer.fitness)
+    assert model.trainer.finished_epochs == 1 and math.isnan(model.trainer.fitness)
     assert math.isnan(model.val(data=data, workers=0, plots=False, project=str(tmp_path / "runs")).box.map)
 
 

@@ -14,6 +14,7 @@ from ultralytics import RTDETR
 from ultralytics.data.synthetic import generate_shapes
 from ultralytics.engine import exporter as exporter_module
 from ultralytics.engine.exporter import BOUNDS, Difference, Exporter, ExportMismatchError, compare
+from ultralytics.nn.head_protocol import END2END
 from ultralytics.utils.errors import DataError, DeviceError, MissingPackageError, OptionError, UserError
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "safetensors": "safetensors"}
@@ -155,6 +156,17 @@ def test_queries_are_matched_one_to_one():
     shuffled[1, :5, 4:] += 0.5
     many = compare(expected, shuffled, "float32")
     assert many.swapped == 0 and many.scores > 0.1 and not many.within(BOUNDS["float32"])
+
+
+def test_a_head_of_equal_scores_may_select_any_boxes():
+    expected, found = torch.rand(2, 1, 30, 6)
+    expected[..., 4] = found[..., 4] = 1e-4
+    expected[0, :20, 4], found[0, :20] = 0.5, expected[0, :20]
+    found[0, :20, 4] = 0.5
+    difference = compare(expected, found, "float32", END2END)
+    assert difference.within(BOUNDS["float32"]) and difference.queries >= 20 and difference.swapped
+    found[0, :20, :4] += 0.5
+    assert not compare(expected, found, "float32", END2END).within(BOUNDS["float32"])
 
 
 def test_one_nan_is_a_mismatch():

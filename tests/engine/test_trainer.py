@@ -106,7 +106,7 @@ def test_resume_keeps_the_options_of_the_run(tmp_path):
 @pytest.mark.parametrize("patience", [0, 1])
 def test_resume_of_a_finished_run_succeeds_and_changes_nothing(tmp_path, caplog, save_optimizer, patience):
     trainer = run(tmp_path, save_optimizer=save_optimizer, patience=patience, trainer=Declining)
-    assert trainer.epoch == (2 if patience else 4)
+    assert trainer.finished_epochs == (2 if patience else 4)
     before = {file: file.stat().st_mtime_ns for file in trainer.save_dir.rglob("*")}
     with caplog.at_level("INFO", logger="ultralytics"):
         for resumed in (trainer.last, trainer.best, trainer.save_dir):
@@ -203,10 +203,10 @@ def test_a_callback_stops_the_run_by_the_published_name(tmp_path, caplog):
 
     with caplog.at_level("INFO", logger="ultralytics"):
         trainer = run(tmp_path, {"on_train_epoch_end": stop})
-    assert (trainer.epoch, trainer.stop, len(results(trainer.save_dir))) == (2, True, 2)
+    assert (trainer.finished_epochs, trainer.stop, len(results(trainer.save_dir))) == (2, True, 2)
     assert "Stopped early: a callback has set trainer.stop." in caplog.text
     for event in ("on_train_start", "on_train_batch_end", "on_model_save"):  # the epoch is finished
-        assert run(tmp_path, {event: lambda trainer: setattr(trainer, "stop", True)}).epoch == 1
+        assert run(tmp_path, {event: lambda trainer: setattr(trainer, "stop", True)}).finished_epochs == 1
 
 
 def test_resume_without_a_checkpoint_continues_the_newest_run(tmp_path):
@@ -290,7 +290,7 @@ def test_float16_overflow_skips_the_step(tmp_path, caplog, monkeypatch):
         trainer = run(tmp_path, {"on_train_batch_start": overflow}, amp=True)
     assert "mixed precision torch.float16" in caplog.text
     assert "skipping step 4 (2 in all)" in caplog.text  # the scale that the scaler starts from is too large as well
-    assert (trainer.skipped, trainer.rate_scale, trainer.epoch) == (2, 1.0, 4)
+    assert (trainer.skipped, trainer.rate_scale, trainer.finished_epochs) == (2, 1.0, 4)
     assert load_checkpoint(trainer.last)["scaler"]["scale"] < 2**16
 
 
@@ -369,7 +369,8 @@ def test_out_of_memory_is_explained_and_the_run_resumes_with_a_smaller_batch(tmp
     done, resumed = [], resume(tmp_path, last, batch=1)
     resumed.add_callback("on_train_batch_start", lambda t: done.append((t.epoch, t.batches_done)))
     resumed.train()
-    assert done[:5] == [(1, 2), (1, 3), (1, 4), (1, 5), (2, 0)] and (resumed.epoch, resumed.updates) == (4, 12)
+    assert done[:5] == [(1, 2), (1, 3), (1, 4), (1, 5), (2, 0)]
+    assert (resumed.finished_epochs, resumed.updates) == (4, 12)
     with pytest.raises(UserError, match=r"batch=1\. Try a smaller batch.*smaller model\.$"):
         run(tmp_path, {"on_train_batch_start": out_of_memory}, batch=1)
 
@@ -408,7 +409,7 @@ def kill_worker(_: int) -> None:
 
 
 def test_large_seeds(tmp_path):
-    assert run(tmp_path, seed=10**18, epochs=1).epoch == 1
+    assert run(tmp_path, seed=10**18, epochs=1).finished_epochs == 1
     orders = [epoch_order(5, seed, 1).tolist() for seed in (0, 10**18, 10**30)]
     assert orders[0] != orders[1] != orders[2]
 
@@ -439,11 +440,11 @@ def test_epochs_and_learning_rates_fit_into_the_time(tmp_path, monkeypatch):
     limited = run(tmp_path, epochs=2, time=4.5 / 60, lrf=0.1)
     planned = run(tmp_path, epochs=4, lrf=0.1)
     rates = [[row["lr/pg0"] for row in results(trainer.save_dir)][1:] for trainer in (limited, planned)]
-    assert limited.epoch == limited.epochs == 4 and rates[0] == rates[1]
+    assert limited.finished_epochs == limited.epochs == 4 and rates[0] == rates[1]
     monkeypatch.setattr(RunClock, "elapsed", property(lambda clock: 2 * minutes.fget(clock)))  # another machine
     resumed = resume(tmp_path, limited.last, time=10.5 / 60)
     resumed.train()
-    assert resumed.start_epoch == 4 and resumed.epoch == 5
+    assert resumed.start_epoch == 4 and resumed.finished_epochs == 5
 
 
 def test_resume_from_a_moved_checkpoint(tmp_path):

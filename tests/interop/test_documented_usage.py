@@ -254,7 +254,7 @@ def test_a_predictor_by_itself(shapes, weights, tmp_path):
 
 def test_results_with_their_frames_by_a_callback(weights):
     def with_frames(predictor):
-        _, image, _, _ = predictor.batch
+        _, image, _ = predictor.batch
         image = image if isinstance(image, list) else [image]
         predictor.results = zip(predictor.results, image, strict=True)
 

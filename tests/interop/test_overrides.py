@@ -78,7 +78,7 @@ def test_every_hook_is_called_and_calls_super(family, kind, bases, networks, giv
     model.predict(np.zeros((64, 64, 3), np.uint8), predictor=predictor, imgsz=64, conf=0.0)
     missed = set(" ".join(PLAIN.values()).split()) - {*calls}
     assert missed == (set() if family == "yolo" else {name for name in missed if name.startswith("plot_")})
-    assert seen["saved"] == 0 and len(seen["rates"]) == len(model.trainer.optimizer.param_groups)
+    assert seen["saved"] == model.trainer.epoch == 0 and len(seen["rates"]) == len(model.trainer.optimizer.param_groups)
     assert all(np.isfinite(seen[name]) for name in model.trainer.label_loss_items())
 
 

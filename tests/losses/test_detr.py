@@ -237,4 +237,4 @@ def test_a_run_ends_in_weights_without_the_branch_and_resumes_with_it(tmp_path):
     second = train(resume=str(first.last), epochs=2)
     restored = load_checkpoint(second.last)
     name = next(key for key in restored["model"] if "one_to_many" in key)
-    assert second.epoch == 2 and not torch.equal(restored["model"][name], saved["model"][name])
+    assert second.finished_epochs == 2 and not torch.equal(restored["model"][name], saved["model"][name])

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -72,3 +74,11 @@ def test_matrices_are_drawn(nc, normalize, tmp_path):
     path = matrix.plot(normalize, tmp_path)
     assert path.name == f"confusion_matrix{'_normalized' if normalize else ''}.png"
     assert np.asarray(Image.open(path).convert("RGB")).std() > 5
+
+
+def test_confusion_matrix_as_csv_json_and_data_frame():
+    matrix = ConfusionMatrix({0: "a", 1: "b"})
+    matrix.count(np.array([0]), np.array([1]), np.array([0]))
+    assert matrix.to_csv().splitlines()[:2] == ["Predicted,a,b,background", "a,0.0,0.0,0.0"]
+    assert json.loads(matrix.to_json(normalize=True))[1] == {"Predicted": "b", "a": 1.0, "b": 0.0, "background": 0.0}
+    assert pytest.importorskip("pandas") and list(matrix.to_df()["a"]) == [0, 1, 0]

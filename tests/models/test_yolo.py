@@ -59,7 +59,7 @@ def test_train_validate_predict_and_resume(name, options):
 
     resumed = YOLO(trainer.last, verbose=False)
     resumed.train(resume=True, epochs=3)
-    assert resumed.trainer.epoch == 3
+    assert resumed.trainer.finished_epochs == 3
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(options, tmp_path):

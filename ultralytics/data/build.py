@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -129,6 +130,11 @@ class EpochLoader(DataLoader):
         except RuntimeError as error:
             raise killed_worker(error, self.num_workers) or error from error
 
+    def close(self) -> None:
+        """End the workers."""
+        if self._iterator is not None:
+            self._iterator._shutdown_workers()
+
     def set_epoch(self, epoch: int, done: int = 0) -> None:
         """Set the epoch and skip its first `done` batches; call it before iterating."""
         self.sampler.epoch, self.sampler.start = epoch, done * self.batch_size
@@ -136,25 +142,29 @@ class EpochLoader(DataLoader):
 
 
 def build_dataloader(
-    dataset: DetectionDataset, batch: int, workers: int, shuffle: bool = True, rank: int = -1, drop_last: bool = False,
-    pin_memory: bool = True, *, seed: int = 0,
+    dataset: Any, batch: int, workers: int = 0, shuffle: bool = True, rank: int = -1, drop_last: bool = False,
+    pin_memory: bool = True, *, seed: int | None = None,
 ) -> EpochLoader:  # fmt: skip
     """Build a loader of batches; they are the same for any number of workers. `batch` is per rank.
 
-    The rank is that of this process; -1 is a single process, too.
+    The rank is that of this process; -1 is a single process, too. Without `seed`, that of torch shuffles. The data set
+    may also be any sequence of samples.
     """
     if rank not in (-1, dist.rank()):
         raise UserError(f"build_dataloader: rank={rank}, but this process has rank {dist.rank()}")
     workers = min(workers, usable_cores() // min(dist.world_size(), usable_cores()))  # at most one per core
-    if isinstance(dataset.transforms, BatchLetterBox):
-        dataset.transforms.set_batch(batch)
+    if isinstance(transforms := getattr(dataset, "transforms", None), BatchLetterBox):
+        transforms.set_batch(batch)
+    seed = torch.initial_seed() if seed is None else seed
     sampler = EpochSampler(len(dataset), seed) if shuffle else block_indices(len(dataset), batch)
+    batches = len(sampler) // batch if drop_last else -(-len(sampler) // batch)
+    workers = min(workers, batches) if batches > 1 else 0
     return EpochLoader(
         dataset,
-        batch_size=batch,
+        batch_size=min(batch, len(dataset)),  # torch refuses 0, of an empty data set
         sampler=sampler,
         num_workers=workers,
-        collate_fn=dataset.collate,
+        collate_fn=getattr(dataset, "collate", None),
         pin_memory=pin_memory and torch.cuda.is_available(),
         drop_last=drop_last and len(sampler) >= batch,
         worker_init_fn=_start_worker,

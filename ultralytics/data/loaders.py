@@ -65,6 +65,11 @@ class Source:
             )
 
     @property
+    def bs(self) -> int:
+        """Return the images of a batch, by the published name."""
+        return self.batch
+
+    @property
     def endless(self) -> bool:
         """Return whether the source is live."""
         return self.entries[0].kind == "stream"
@@ -107,12 +112,14 @@ class Source:
 
 
 def load_source(source: Any, *, batch: int = 1, vid_stride: int = 1, stream_buffer: bool = False) -> Source:
-    """Return the frames of `source` in batches.
+    """Return the frames of `source` in batches; those of a loader of `load_inference_source` as they are.
 
     Accepted: path of an image, video or folder; glob (`**` searches subfolders); .txt/.csv list of paths; .streams
     list of addresses; camera number; rtsp/http address; `screen` with a region; uint8 BGR array (H, W, 3); PIL image;
     float RGB tensor (B, 3, H, W) in 0..1; or a list of these. Raises DataError for others.
     """
+    if isinstance(loaded := getattr(source, "source", None), Source):
+        return loaded
     return Source(find_entries(source), batch, vid_stride, stream_buffer)
 
 
@@ -219,13 +226,16 @@ def _group_entries(paths: list[Path], where: str) -> list[Entry]:
 
 
 def _list_entries(path: Path) -> list[Entry]:
-    """Return the entries of a list file: one path or address per row (.csv: first column); `#` starts a comment.
+    """Return the entries of a list file: one path or address per row; `#` starts a comment.
+
+    Of a .csv, the first column is read, or the only row.
 
     Relative paths refer to the working folder, then to the folder of the list. Invalid rows are skipped with a warning.
     """
     lines = read_text(path, DataError, guess=True).splitlines()
-    rows = csv.reader(lines) if path.suffix.lower() == ".csv" else ([line] for line in lines)
     try:
+        rows = list(csv.reader(lines)) if path.suffix.lower() == ".csv" else [[line] for line in lines]
+        rows = [[cell] for cell in rows[0]] if len(rows) == 1 else rows
         names = {number: row[0].strip() for number, row in enumerate(rows, 1) if row}
     except csv.Error as error:
         raise DataError(f"{path}: not a table ({error})") from error

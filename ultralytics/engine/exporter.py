@@ -30,6 +30,7 @@ from ultralytics.utils.public import public_names
 from ultralytics.utils.torch_utils import select_device
 
 EXPORTED_CONF = 0.001  # of NMS in the graph: predictions with any higher threshold are the same
+TIE = 1e-6  # of scores, between what a head selects and what it leaves out; an untrained one has equal scores
 CONFIDENT = 0.25  # int8 is compared on objects that would be shown; boxes of other queries are arbitrary
 
 
@@ -79,7 +80,8 @@ def compare(
 ) -> Difference:
     """Match the boxes of each image one to one, and measure the remaining difference. Anchors are not matched.
 
-    Pairs outside the bounds of the precision count as swapped if they are few. For int8 only boxes with a PyTorch
+    Pairs outside the bounds of the precision count as swapped if they are few, or tied with the last one that the head
+    selects. For int8 only boxes with a PyTorch
     score of CONFIDENT or more count, or the best one of an image without any. Raises WeightsError for other shapes.
 
     Args:
@@ -103,13 +105,14 @@ def compare(
             known |= theirs[:, 4] != 0
         if precision == "int8":
             known &= score >= min(CONFIDENT, float(score.max()))
-        pairs.append(torch.stack((gap[known, :4].amax(1), gap[known, 4:].amax(1)), 1))
-    gaps = torch.cat(pairs)  # (pairs, 2): boxes and scores
-    outside = (gaps > gaps.new_tensor([bounds.boxes, bounds.scores])).any(1)
+        tied = (score - score.min() <= (TIE if layout == END2END else -1)).to(gap)
+        pairs.append(torch.stack((gap[:, :4].amax(1), gap[:, 4:].amax(1), tied), 1)[known])
+    gaps, tied = torch.cat(pairs).split((2, 1), 1)  # (pairs, 2): boxes and scores
+    outside, tied = (gaps > gaps.new_tensor([bounds.boxes, bounds.scores])).any(1), tied[:, 0] > 0
     allowed = 0 if anchors else max(bounds.swapped * len(gaps), 0 if precision == "int8" else len(expected))
-    if outside.sum() > allowed or not torch.isfinite(found).all():  # too many for swaps: measure them as well
+    if (outside & ~tied).sum() > allowed or not torch.isfinite(found).all():  # too many for swaps: measure them as well
         outside = torch.zeros_like(outside)
-    boxes, scores = gaps[~outside].amax(0).tolist() if len(gaps) else (0.0, 0.0)
+    boxes, scores = gaps[~outside].amax(0).tolist() if not outside.all() else (0.0, 0.0)
     return Difference(boxes, scores, int((~outside).sum()), int(outside.sum()))
 
 

@@ -151,7 +151,7 @@ class BasePredictor(CallbacksMixin):
         )
         if frames.endless and not stream:
             LOGGER.warning("a live source without stream=True: results fill the memory until the stream ends")
-        results = self._run(frames)
+        self.dataset, results = frames, self._run(frames)
         return results if stream else list(results)
 
     def predict_cli(self, source: Any = None, model: nn.Module | str | Path | None = None) -> None:
@@ -160,10 +160,10 @@ class BasePredictor(CallbacksMixin):
             pass
 
     @property
-    def batch(self) -> tuple[list[str], list[np.ndarray], None, list[str]]:
-        """Paths, images, None and log lines of the current batch, for callbacks that unpack four."""
+    def batch(self) -> tuple[list[str], list[np.ndarray], list[str]]:
+        """Paths, images and log lines of the current batch, for callbacks that unpack these."""
         frames = self.frames
-        return [f.path for f in frames], [f.image for f in frames], None, [f.label for f in frames]
+        return [f.path for f in frames], [f.image for f in frames], [f.label for f in frames]
 
     @batch.setter
     def batch(self, batch: Sequence[Any]) -> None:

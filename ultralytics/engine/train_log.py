@@ -308,10 +308,10 @@ def interruption(state: TrainState) -> str:
     """Describe what an interrupted run has saved, and how to resume it."""
     if not state.args.save:
         return "Training interrupted; nothing was saved (save=False)."
-    if state.epoch >= state.epochs:
+    if state.finished_epochs >= state.epochs:
         return f"Interrupted after the last epoch; the weights are in {state.best}, the final validation was skipped."
     return (
-        f"Training interrupted in epoch {state.epoch + 1}, saved in {state.last}. To resume:\n"
+        f"Training interrupted in epoch {state.finished_epochs + 1}, saved in {state.last}. To resume:\n"
         f"  yolo train resume={state.last}{state.trust}\n"
         f"or in Python: model.train(resume={str(state.last)!r}{state.trust and ', trust=True'})"
     )
@@ -320,10 +320,10 @@ def interruption(state: TrainState) -> str:
 def summary(state: TrainState, seconds: float) -> str:
     """Describe a finished run: why it ended, its best epoch, its files, and the commands for what comes next."""
     options, stopper = state.args, state.stopper
-    of, stopped = (f" of {state.epochs}", " Stopped early") if state.epoch < state.epochs else ("", "")
+    of, stopped = (f" of {state.epochs}", " Stopped early") if state.finished_epochs < state.epochs else ("", "")
     if state.stop_reason:
         stopped = f"{stopped or ' Stopped'}: {state.stop_reason}"
-    epochs = f"{state.epoch}{of} epoch{'s' * (state.epochs != 1)}"
+    epochs = f"{state.finished_epochs}{of} epoch{'s' * (state.epochs != 1)}"
     lines = [f"Finished {epochs} in {timedelta(seconds=round(seconds))}.{stopped}"]
     if stopper.best_fitness is None:
         why = "the validation images have no labels" if options.val else "val=False"
@@ -332,15 +332,15 @@ def summary(state: TrainState, seconds: float) -> str:
         lines.append(f"Best epoch: {stopper.best_epoch + 1}, with mAP50-95 {stopper.best_fitness:.4f}.")
     lines += [f"In {state.save_dir}:", "  results.csv  metrics of every epoch"]
     if options.save:
-        best = stopper.best_epoch + 1 if options.val else state.epoch
+        best = stopper.best_epoch + 1 if options.val else state.finished_epochs
         may_continue = options.save_optimizer or not state.is_done
         use = ", to resume from" if may_continue else ", weights only (save_optimizer=False)"
-        lines += [f"  weights/best.pt  epoch {best}", f"  weights/last.pt  epoch {state.epoch}{use}"]
+        lines += [f"  weights/best.pt  epoch {best}", f"  weights/last.pt  epoch {state.finished_epochs}{use}"]
         lines.append("Predict with the best weights:")
         lines.append(f"  yolo predict model={state.best} source=path/to/images{state.trust}")
         lines.append(f"  python detect.py --weights {state.best} --source path/to/images{state.trust}")
     if options.save and state.stop_reason and may_continue:
-        change = "patience=0" if stopper.reason(state.epoch - 1) else "time=HOURS"
+        change = "patience=0" if stopper.reason(state.finished_epochs - 1) else "time=HOURS"
         lines += ["Continue:", f"  yolo train resume={state.last} {change}{state.trust}"]
     return "\n".join(lines)
 

@@ -83,8 +83,8 @@ class TrainState:
         self.last: Path | None = None
         self.stopper = EarlyStopping(args.patience)
         self.epochs = args.epochs
-        self.epoch = 0  # current epoch, from 0
-        self.finished_epochs = 0  # more than `epoch` while the epoch is saved
+        self.epoch = 0  # current epoch, from 0; after the run its last one
+        self.finished_epochs = 0
         self.batches_done = 0  # batches of this epoch
         self.updates = 0  # optimizer steps since the run began
         self.skipped = 0  # optimizer steps that the gradient scaler skipped because of an overflow
@@ -152,7 +152,7 @@ class TrainState:
     @property
     def place(self) -> str:
         """Return epoch and batch for messages, from 1."""
-        return f"Epoch {self.epoch + 1}, batch {self.batches_done + 1}"
+        return f"Epoch {self.finished_epochs + 1}, batch {self.batches_done + 1}"
 
     @property
     def mean_losses(self) -> Tensor:

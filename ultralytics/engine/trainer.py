@@ -69,9 +69,10 @@ class BaseTrainer(TrainerSetup):
         self.callbacks.run("on_pretrain_routine_end", self)
         with Interrupt() as self.interrupt, deterministic_algorithms(self.args.deterministic):
             self.callbacks.run("on_train_start", self)
-            if self.args.time and self.epoch + self.batches_done:
+            if self.args.time and self.finished_epochs + self.batches_done:
                 self.fit_to_time()
-            while self.epoch < self.epochs and not (self.epoch and self.stop):
+            while self.finished_epochs < self.epochs and not (self.finished_epochs and self.stop):
+                self.epoch = self.finished_epochs
                 try:
                     self.train_epoch()
                 except NonFinite as error:
@@ -85,7 +86,7 @@ class BaseTrainer(TrainerSetup):
         self.callbacks.run("on_train_end", self)
         LOGGER.info(train_log.summary(self, self.clock.elapsed))
         self.callbacks.run("teardown", self)
-        return self.validator.metrics
+        return getattr(self.validator, "metrics", None)
 
     def train_epoch(self) -> None:
         """Train the remaining batches of an epoch. Raises NonFinite."""
@@ -184,7 +185,6 @@ class BaseTrainer(TrainerSetup):
         if self.args.save:
             self.save_model()
             self.callbacks.run("on_model_save", self)
-        self.epoch += 1
         if self.args.time:
             self.fit_to_time()
         reasons = dist.gather(self.stop_reason)  # callbacks of the ranks may differ
@@ -192,15 +192,15 @@ class BaseTrainer(TrainerSetup):
 
     def fit_to_time(self) -> None:
         """Set `epochs` and the learning rates to the number of epochs that fit into the hours of the option `time`."""
-        done, before = self.epoch + self.batches_done / len(self.train_loader), self.epochs
+        done, before = self.finished_epochs + self.batches_done / len(self.train_loader), self.epochs
         left = dist.from_main(self.clock.epochs_left(self.args.time, done))  # clocks of the ranks differ
-        self.epochs = self.clock.epochs = self.epoch + left
+        self.epochs = self.clock.epochs = self.finished_epochs + left
         self.set_schedule()
         if not left:
             self.stop_reason = (
                 self.stop_reason or f"another epoch does not fit into time={self.args.time:g} hours; {TIME_LIMIT}"
             )
-        elif self.epochs != before and self.epoch <= self.start_epoch + 1:
+        elif self.epochs != before and self.finished_epochs <= self.start_epoch + 1:
             LOGGER.info(f"time={self.args.time:g} hours: {counted(self.epochs, 'epoch')} fit")
 
     def validate(self) -> tuple[dict[str, float], float]:
@@ -280,7 +280,7 @@ class BaseTrainer(TrainerSetup):
         """If any rank received Ctrl-C or SIGTERM, save the state and raise TrainingInterrupted."""
         if not dist.any_rank(self.interrupt.requested, self.device):
             return
-        if self.epoch < self.epochs and self.batches_done:  # between epochs it is saved already
+        if self.finished_epochs < self.epochs and self.batches_done:  # between epochs it is saved already
             self.save_state()
         message = train_log.interruption(self)
         LOGGER.warning(message)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +21,9 @@ from ultralytics.metrics.matching import (
     match_detections,
     merge_ranks,
 )
-from ultralytics.utils.checks import require
 from ultralytics.utils.fonts import drawable
 from ultralytics.utils.plotting import colors, new_figure, save_figure
-from ultralytics.utils.tables import Column, Table
-
-if TYPE_CHECKING:
-    import pandas
+from ultralytics.utils.tables import Column, Table, Tabular
 
 CLASS_COLUMNS = (
     Column("Class"), Column("Images", "d"), Column("Instances", "d"),
@@ -106,7 +101,7 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else float("nan")
 
 
-class DetMetrics:
+class DetMetrics(Tabular):
     """Collect the detections and labels of images (`add_batch`), then compute the metrics (`process`).
 
     Attributes:
@@ -209,18 +204,13 @@ class DetMetrics:
         rows += [(self.names[c], int(self.images[c]), int(self.labels[c]), b.conf, *map(float, v)) for c, *v in columns]
         return [dict(zip((column.title for column in CLASS_COLUMNS), row, strict=True)) for row in rows]
 
-    def to_df(self, normalize: bool = False, decimals: int = 5) -> pandas.DataFrame:
-        """Return the classes of the `summary` as a pandas data frame."""
-        return require("pandas", "pandas", "to_df").DataFrame(self.summary()[1:]).round(decimals)
+    def table_rows(self, normalize: bool = False) -> list[dict[str, str | int | float]]:
+        """Return the classes of the `summary`."""
+        return self.summary()[1:]
 
     def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
         """Return the classes of the `summary` as CSV."""
         return Table(CLASS_COLUMNS, [list(row.values()) for row in self.summary()[1:]]).csv()
-
-    def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
-        """Return the classes of the `summary` as JSON."""
-        rounded = [{k: round(v, decimals) if isinstance(v, float) else v for k, v in r.items()} for r in self.summary()]
-        return json.dumps(rounded[1:], indent=2, ensure_ascii=False)
 
     def table(self, *, classes: bool = True) -> str:
         """Return the summary as text; only the row `all` without `classes`."""

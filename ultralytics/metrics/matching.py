@@ -12,11 +12,12 @@ from ultralytics.utils.errors import OptionError
 from ultralytics.utils.fonts import drawable
 from ultralytics.utils.ops import bbox_iou
 from ultralytics.utils.plotting import new_figure, save_figure
+from ultralytics.utils.tables import Tabular
 
 MANY_CLASSES = 20
 
 
-class ConfusionMatrix:
+class ConfusionMatrix(Tabular):
     """Counts of (predicted, true) class pairs at one confidence and one IoU threshold.
 
     `matrix` is (nc + 1, nc + 1): rows are predicted, columns true classes, the last of each is the background. Other
@@ -86,6 +87,8 @@ class ConfusionMatrix:
             {"Predicted": label, **dict(zip(labels, row.tolist(), strict=True))}
             for label, row in zip(labels, table, strict=True)
         ]
+
+    table_rows = summary
 
     def plot(
         self, normalize: bool = True, save_dir: str | Path = "", names: Any = (), on_plot: Any = None, **style: Any

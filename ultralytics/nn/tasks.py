@@ -24,9 +24,20 @@ from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.files import real_path
 from ultralytics.utils.flops import ModelInfo, model_info
 from ultralytics.utils.public import public_names
-from ultralytics.utils.torch_utils import initialize_weights
+from ultralytics.utils.torch_utils import clock, initialize_weights
 
 TABLE_WIDTH = 120  # columns
+
+
+def log_times(device: torch.device) -> Callable[[nn.Module, Any], None]:
+    """Return a hook of `_run_layers` that logs the milliseconds of every layer."""
+    times = [clock(device)]
+
+    def log(layer: nn.Module, output: Any) -> None:
+        times.append(clock(device))
+        LOGGER.info(f"{layer.i:>3}  {layer.type:<24}{1000 * (times[-1] - times[-2]):8.2f} ms")
+
+    return log
 
 
 class DetectionModel(nn.Module):
@@ -48,7 +59,7 @@ class DetectionModel(nn.Module):
 
     def __init__(
         self,
-        cfg: str | Path | Mapping[str, Any] = "rtdetr-l.yaml",
+        cfg: str | Path | Mapping[str, Any] = "yolo26n.yaml",
         ch: int | None = None,
         nc: int | None = None,
         verbose: bool = False,
@@ -174,6 +185,7 @@ class DetectionModel(nn.Module):
     def predict(
         self,
         x: Tensor,
+        profile: bool = False,
         visualize: str | Path | None = None,
         embed: list[int] | None = None,
         batch: dict[str, Any] | None = None,
@@ -182,6 +194,7 @@ class DetectionModel(nn.Module):
 
         Args:
             x: (B, 3, H, W) in 0..1.
+            profile: log the milliseconds of every layer.
             visualize: folder for pictures of every layer's maps.
             embed: layer numbers; returns one vector per image, their maps averaged over positions and concatenated.
             batch: labels for the head, in training.
@@ -196,7 +209,7 @@ class DetectionModel(nn.Module):
                 if isinstance(feature, Tensor) and feature.ndim == 4:
                     feature_visualization(feature, f"{layer.type}_{n}", layer.i, Path(visualize))
 
-        return self._run_layers(x, batch, draw if visualize else None)
+        return self._run_layers(x, batch, draw if visualize else log_times(x.device) if profile else None)
 
     def _embed(self, x: Tensor, numbers: set[int]) -> tuple[Tensor, ...]:
         if unknown := numbers - {layer.i for layer in self.model[:-1]}:

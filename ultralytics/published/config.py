@@ -7,13 +7,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ultralytics.cfg.family import default_values
+from ultralytics.cfg.family import DEFAULT_CFG_PATH, default_values
 from ultralytics.cfg.model_yaml import find_model_yaml
-from ultralytics.cfg.plain_data import read_yaml
+from ultralytics.cfg.plain_data import parse_literal, read_yaml
+from ultralytics.cfg.values import WORDS
 from ultralytics.published.scripting import fetch
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, IterableSimpleNamespace
 from ultralytics.utils.checks import checks, is_installed
-from ultralytics.utils.errors import MissingPackageError, ModelConfigError, UserError
+from ultralytics.utils.errors import MissingPackageError, ModelConfigError, UserError, did_you_mean
 from ultralytics.utils.files import read_text, write_text, write_yaml
 from ultralytics.utils.settings import SETTINGS
 
@@ -58,6 +59,29 @@ def yaml_model_load(path: str | Path) -> dict[str, Any]:
     """Return the content of a model file, found as by `YOLO(path)`, with the scale in its name, and its path."""
     file, scale = find_model_yaml(path)
     return {**read_yaml(file, ModelConfigError), "scale": scale or "", "yaml_file": str(path)}
+
+
+def check_dict_alignment(base: Mapping[str, Any], custom: Mapping[str, Any], e: Exception | None = None) -> None:
+    """Raise SyntaxError, with the nearest name, for keys of `custom` that `base` does not have."""
+    if unknown := [key for key in custom if key not in base]:
+        raise SyntaxError(f"unknown option {unknown[0]!r}{did_you_mean(unknown[0], base)}") from e
+
+
+def smart_value(v: str) -> Any:
+    """Return the None, boolean, number, list, tuple or mapping that a text is; the text if it is none of these."""
+    try:
+        return WORDS[v.lower()] if v.lower() in WORDS else parse_literal(v)
+    except ValueError:
+        return v
+
+
+def copy_default_cfg() -> None:
+    """Copy default.yaml to default_copy.yaml, for editing."""
+    copy = Path("default_copy.yaml")
+    if copy.exists():
+        raise UserError(f"{copy}: already exists; rename or delete it first")
+    write_text(copy, DEFAULT_CFG_PATH.read_text(encoding="utf-8"))
+    LOGGER.info(f"Saved {copy}; edit and use it: yolo train cfg={copy} model=... data=...")
 
 
 def check_suffix(file: Any = "yolo26n.pt", suffix: str | Sequence[str] = ".pt", msg: str = "") -> None:

@@ -1,11 +1,16 @@
-"""Facts about the machine and the Python of a process, by their published names. Importing this imports no torch."""
+"""Facts about machine, Python and files by their published names. Importing this imports no torch."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -67,3 +72,28 @@ def cuda_device_count() -> int:
 def cuda_is_available() -> bool:
     """Check whether torch can use a GPU."""
     return cuda_device_count() > 0
+
+
+def file_age(path: str | Path = __file__) -> int:
+    """Return the days since a file was changed."""
+    return (datetime.now() - datetime.fromtimestamp(Path(path).stat().st_mtime)).days
+
+
+def file_date(path: str | Path = __file__) -> str:
+    """Return the day on which a file was changed, such as "2024-1-31"."""
+    changed = datetime.fromtimestamp(Path(path).stat().st_mtime)
+    return f"{changed.year}-{changed.month}-{changed.day}"
+
+
+@contextlib.contextmanager
+def spaces_in_path(path: str | Path) -> Iterator[str | Path]:
+    """Yield a copy, whose path has no spaces, of a file or folder that has some; write it back afterwards."""
+    if " " not in str(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        source, copy = Path(path), Path(folder) / Path(path).name.replace(" ", "_")
+        is_folder = source.is_dir()
+        (shutil.copytree if is_folder else shutil.copy2)(source, copy)
+        yield copy if isinstance(path, Path) else str(copy)
+        shutil.copytree(copy, source, dirs_exist_ok=True) if is_folder else shutil.copy2(copy, source)

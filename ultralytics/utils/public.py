@@ -17,7 +17,8 @@ PLACES: dict[str, dict[str, str]] = {
     },
     "cfg": {
         "cfg.options": "MODES",
-        "published.config": "DEFAULT_CFG DEFAULT_CFG_DICT DEFAULT_CFG_KEYS TASKS TASK2DATA TASK2MODEL TASK2METRIC",
+        "published.config": "DEFAULT_CFG DEFAULT_CFG_DICT DEFAULT_CFG_KEYS TASKS TASK2DATA TASK2MODEL TASK2METRIC "
+        "check_dict_alignment copy_default_cfg smart_value",
     },
     "data": {
         "data.build": "build_dataloader",
@@ -83,7 +84,10 @@ PLACES: dict[str, dict[str, str]] = {
         "published.config": "GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS attempt_download_asset",
         "published.scripting": "fetch:safe_download fetch_all:download is_online zip_directory",
     },
-    "utils.files": {"published.scripting": "WorkingDirectory get_latest_run"},
+    "utils.files": {
+        "published.scripting": "WorkingDirectory get_latest_run",
+        "published.machine": "file_age file_date spaces_in_path",
+    },
     "utils.loss": {"published.networks": "E2ELoss E2ELoss:E2EDetectLoss v8DetectionLoss"},
     "utils.metrics": {"metrics.ap": "average_precision:compute_ap", "metrics.detection": "BoxMetrics:Metric"},
     "utils.nms": {"utils.ops": "non_max_suppression"},

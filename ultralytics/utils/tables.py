@@ -1,7 +1,10 @@
 """Tables as text, Markdown, LaTeX (booktabs) and CSV."""
 
+from __future__ import annotations
+
 import csv
 import io
+import json
 import math
 import re
 import unicodedata
@@ -9,9 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ultralytics.utils.checks import require
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import read_text, write_text
+
+if TYPE_CHECKING:
+    import pandas
 
 ABSENT = "-"
 SUFFIXES = ("txt", "md", "tex", "csv")
@@ -141,6 +149,29 @@ class Table:
     def _justified(cell: str, width: int, column: Column) -> str:
         space = " " * (width - _width(cell))
         return space + cell if column.form else cell + space
+
+
+class Tabular:
+    """Convert the rows of `table_rows` to a pandas data frame, CSV and JSON. A subclass implements that method."""
+
+    def table_rows(self, normalize: bool = False) -> list[dict[str, Cell]]:
+        """Return the rows by column."""
+        raise NotImplementedError(f"{type(self).__name__} must implement table_rows(normalize)")
+
+    def to_df(self, normalize: bool = False, decimals: int = 5) -> pandas.DataFrame:
+        """Return the rows as a pandas data frame."""
+        return require("pandas", "pandas", "to_df").DataFrame(self.table_rows(normalize)).round(decimals)
+
+    def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
+        """Return the rows as CSV."""
+        rows = self.table_rows(normalize)
+        return Table([Column(title) for title in rows[0]], [[*row.values()] for row in rows]).csv() if rows else ""
+
+    def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
+        """Return the rows as JSON."""
+        rows = self.table_rows(normalize)
+        rounded = [{k: round(v, decimals) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+        return json.dumps(rounded, indent=2, ensure_ascii=False)
 
 
 def write_tables(folder: Path, stem: str, *texts: str) -> list[Path]:

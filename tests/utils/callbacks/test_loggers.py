@@ -92,7 +92,7 @@ def test_run_is_logged_from_options_to_weights(train, recorder):
 )
 def test_failures_are_logged_once_and_training_continues(train, recorder, caplog, broken, calls):
     recorder.broken = set(broken)
-    assert train("wandb").epoch == 2
+    assert train("wandb").finished_epochs == 2
     (message,) = [record.message for record in caplog.records if "loggers=wandb" in record.message]
     assert f"{broken[0]} failed: ConnectionError: no route to host. Training" in message
     assert [method for method, *_ in recorder.calls] == calls.split()
