@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from tests.golden.detections import BY_CASE, CASES, NUMBERS, matched
+from ultralytics.metrics.boxes import Pairs
 from ultralytics.metrics.detection import DetMetrics
-from ultralytics.metrics.matching import ConfusionMatrix, match_pairs
+from ultralytics.metrics.matching import ConfusionMatrix, assign
 
 
 def match_one_by_one(iou: np.ndarray, threshold: float) -> list[int]:
@@ -21,14 +22,12 @@ def match_one_by_one(iou: np.ndarray, threshold: float) -> list[int]:
 
 
 def match(iou: np.ndarray, thresholds: list[float]) -> list[list[int]]:
-    """Match predictions (columns) and labels (rows) by `match_pairs`: the label of each prediction, or -1."""
+    """Match predictions (columns) and labels (rows) by `assign`: the label of each prediction, or -1."""
     prediction, label = np.nonzero(iou.T >= 0)
-    results = []
-    for predictions, labels in match_pairs(prediction, label, iou[label, prediction], thresholds):
-        found = np.full(iou.shape[1], -1)
-        found[predictions] = labels
-        results.append(found.tolist())
-    return results
+    found = np.full((len(thresholds), iou.shape[1]), -1)
+    matches = assign(Pairs(prediction, label, iou[label, prediction]), thresholds)
+    found[matches.threshold, matches.detection] = matches.label
+    return found.tolist()
 
 
 @pytest.mark.parametrize("seed", range(30))

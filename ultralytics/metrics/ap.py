@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ultralytics.metrics.matching import Matches
+from ultralytics.metrics.ranking import TRAPEZOID, average_precisions, rank_true_positives
+
 CURVE_X = np.linspace(0, 1, 1000)  # confidences, or recalls, of the curves
 AP_X = np.linspace(0, 1, 101)  # recalls of the interpolated precision, as in COCO
 
@@ -55,24 +58,27 @@ def ap_per_class(tp: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_
     """
     labels = np.bincount(target_cls.astype(int))
     classes = np.flatnonzero(labels)
-    # by class, then descending confidence
-    order = np.lexsort((-conf, pred_cls))
+    order, pred_cls = np.lexsort((-conf, pred_cls)), pred_cls.astype(int)
+    position = np.empty(len(order), np.int64)
+    position[order] = np.arange(len(order))
+    detection, threshold = np.nonzero(tp)
+    matches = Matches(threshold, detection, np.zeros_like(detection))
+    count = np.ones(len(conf), bool)
+    true = rank_true_positives(order, position, pred_cls, count, matches, None, classes, tp.shape[1])
+    ap, _ = average_precisions(true, labels[classes], tp.shape[1], TRAPEZOID)
     starts, ends = (np.searchsorted(pred_cls[order], classes, side) for side in ("left", "right"))
-    ap = np.zeros((len(classes), tp.shape[1]))
     p_curve, r_curve, prec_values = np.zeros((3, len(classes), len(CURVE_X)))
     for row, cls in enumerate(classes):
         own = order[starts[row] : ends[row]]
         if not len(own):
             continue
-        found = tp[own].cumsum(0)  # (n, T)
-        recall, precision = found / labels[cls], found / np.arange(1, len(own) + 1)[:, None]
+        found = tp[own, 0].cumsum()
+        recall, precision = found / labels[cls], found / np.arange(1, len(own) + 1)
         # np.interp needs ascending x; above the highest confidence recall is 0 and precision 1
-        r_curve[row] = np.interp(-CURVE_X, -conf[own], recall[:, 0], left=0)
-        p_curve[row] = np.interp(-CURVE_X, -conf[own], precision[:, 0], left=1)
-        for t in range(tp.shape[1]):
-            ap[row, t], x, y = average_precision(recall[:, t], precision[:, t])
-            if t == 0:
-                prec_values[row] = np.interp(CURVE_X, x, y)
+        r_curve[row] = np.interp(-CURVE_X, -conf[own], recall, left=0)
+        p_curve[row] = np.interp(-CURVE_X, -conf[own], precision, left=1)
+        _, x, y = average_precision(recall, precision)
+        prec_values[row] = np.interp(CURVE_X, x, y)
 
     f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + 1e-16)
     best = int(_smooth(f1_curve.mean(0)).argmax()) if len(classes) else 0

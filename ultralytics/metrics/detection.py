@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.metrics.ap import ClassCurves, ap_per_class
-from ultralytics.metrics.coco_eval import CocoMetrics
+from ultralytics.metrics.protocols import Evaluation
 from ultralytics.metrics.matching import (
     MANY_CLASSES,
     ConfusionMatrix,
@@ -139,7 +139,7 @@ class DetMetrics(Tabular):
         self.speed = {"preprocess": 0.0, "inference": 0.0, "postprocess": 0.0}
         self.images, self.labels = np.zeros((2, len(self.names)), dtype=int)
         self.seen = 0
-        self.coco: CocoMetrics | None = None
+        self.coco: Evaluation | None = None
         self.data: tuple[str | None, str | None, str | None] = (None, None, None)
         self.box: BoxMetrics
         self._parts: list[MatchedDetections] = []  # of the batches

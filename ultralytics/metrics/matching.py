@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ultralytics.metrics.boxes import Detected, Labels, Pairs, overlaps, select
 from ultralytics.utils.errors import OptionError
 from ultralytics.utils.fonts import drawable
-from ultralytics.utils.ops import bbox_iou
 from ultralytics.utils.plotting import new_figure, save_figure
 from ultralytics.utils.tables import Tabular
 
 MANY_CLASSES = 20
+EPS = 1e-7  # added to the union, as in the published package
 
 
 class ConfusionMatrix(Tabular):
@@ -134,6 +135,59 @@ def _texts(names: Any) -> list[str]:
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 
 
+class Matches(NamedTuple):
+    """Matched pairs of all thresholds, by threshold, then detection."""
+
+    threshold: np.ndarray  # (E,) index of the threshold
+    detection: np.ndarray  # (E,)
+    label: np.ndarray  # (E,)
+
+
+def assign(
+    pairs: Pairs, thresholds: Sequence[float] = IOU_THRESHOLDS, ignored: np.ndarray | None = None,
+    reusable: np.ndarray | None = None, *, last: bool = False, second_choice: bool = True,
+) -> Matches:  # fmt: skip
+    """Match each detection, by descending score, with the free label of the highest IoU.
+
+    All detections propose to their best label at once, and each label keeps the best of them; the others propose to
+    their next one (Gale and Shapley 1962). As all labels prefer the same order, the result is that of the greedy loop.
+
+    Args:
+        pairs: detections of an image are by descending score; their order among images has no effect.
+        thresholds: minimum overlaps; each is matched independently.
+        ignored: (M,) labels that are taken only if no other is free.
+        reusable: (M,) labels that match any number of detections.
+        last: of labels with equal IoU the last has priority, not the first.
+        second_choice: without it, a detection whose best label is taken has no match.
+    """
+    detection, label, iou = pairs
+    keys = [-label if last else label, -iou, *([] if ignored is None else [ignored[label]]), detection]
+    order = np.lexsort(keys)
+    detection, label, iou = detection[order], label[order], iou[order]
+    level, entry = np.nonzero(iou >= np.asarray(thresholds, iou.dtype)[:, None])  # (E,) each
+    proposer = level * (detection.max(initial=0) + 1) + detection[entry]
+    slots = label.max(initial=0) + 1
+    slot = level * slots + label[entry]
+    if reusable is not None:  # each of their pairs has a slot of its own
+        slot = np.where(reusable[label[entry]], len(thresholds) * slots + np.arange(len(slot)), slot)
+    end = len(slot)
+    holder = np.full(len(thresholds) * slots + end, end)  # entry that has the slot
+    more = np.append(proposer[1:] == proposer[:-1], False)  # whether the next entry is of the same detection
+    active = np.flatnonzero(np.append(True, ~more[:-1])[:end])
+    while len(active):
+        chosen = slot[active]
+        before = holder[chosen]
+        holder[chosen[::-1]] = active[::-1]  # the first of several, as entries are by priority
+        holder[chosen] = now = np.minimum(holder[chosen], before)
+        if not second_choice:
+            break
+        lost = np.sort(np.concatenate([active[now != active], before[(now != before) & (before < end)]]))
+        lost = lost[(lost != np.append(-1, lost[:-1])) & more[lost]]
+        active = lost + 1
+    matched = np.sort(holder[holder < end])
+    return Matches(level[matched], detection[entry[matched]], label[entry[matched]])
+
+
 class MatchedDetections(NamedTuple):
     """N detections in the order of their images, after matching."""
 
@@ -154,55 +208,28 @@ def match_detections(
         confusion: counts matches whatever their class.
     """
     conf, pred_cls = rows[:, 4].numpy(), rows[:, 5].numpy().astype(np.int64)
+    box, true = rows[:, :4].numpy(), boxes.numpy()
+    found = Detected(owner, pred_cls, conf, box, _size(box))
+    none = np.zeros(len(cls), bool)
+    labels = Labels(image, cls, true, _size(true), _size(true), none, none)
 
     # true positives: pairs of the same image and class
-    pairs = _overlaps(rows, boxes, (owner[:, None] == image) & (pred_cls[:, None] == cls))
     tp = np.zeros((len(rows), len(IOU_THRESHOLDS)), bool)
-    for column, (detection, _) in enumerate(match_pairs(*pairs)):
-        tp[detection, column] = True
+    matches = assign(overlaps(found, labels, confusion.nc, IOU_THRESHOLDS[0], eps=EPS))
+    tp[matches.detection, matches.threshold] = True
 
     # confusion matrix: pairs of the same image
     confident = np.flatnonzero(conf > confusion.conf)
-    pairs = _overlaps(rows[confident], boxes, owner[confident, None] == image)
-    ((detection, label),) = match_pairs(*pairs, [confusion.iou])
-    found = np.full(len(confident), -1)
-    found[detection] = label
-    confusion.count(found, pred_cls[confident], cls)
+    some = select(found, confident)
+    matches = assign(overlaps(some, labels, confusion.nc, confusion.iou, same_class=False, eps=EPS), [confusion.iou])
+    label = np.full(len(confident), -1)
+    label[matches.detection] = matches.label
+    confusion.count(label, pred_cls[confident], cls)
     return MatchedDetections(owner, tp, conf.copy(), pred_cls)
 
 
-def _overlaps(rows: Tensor, boxes: Tensor, candidate: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """List the pairs that are True in `candidate` (N, M): detection, label and IoU, each (P,)."""
-    detection, label = np.nonzero(candidate)
-    return detection, label, bbox_iou(rows[detection, :4], boxes[label], xywh=False).squeeze(-1).numpy()
-
-
-def match_pairs(
-    prediction: np.ndarray, label: np.ndarray, iou: np.ndarray, thresholds: Sequence[float] = IOU_THRESHOLDS
-) -> list[tuple[list[int], list[int]]]:
-    """Match each prediction, by descending confidence, with the free label of the highest IoU.
-
-    Args:
-        prediction, label, iou: (P,) candidate pairs, by `prediction`, then `label`, ascending. Indices are unique over
-            the images; predictions of an image are by descending confidence.
-        thresholds: minimum overlaps; each is matched independently.
-
-    Returns:
-        Predictions and their labels, for each threshold.
-    """
-    order = np.lexsort((-iou, prediction))  # the first label of equal overlaps
-    prediction, label, iou = prediction[order], label[order], iou[order]
-    matches = []
-    for threshold in np.asarray(thresholds, iou.dtype):
-        likely = iou >= threshold
-        label_of: dict[int, int] = {}
-        taken = set()
-        for one, other in zip(prediction[likely].tolist(), label[likely].tolist(), strict=True):
-            if one not in label_of and other not in taken:
-                label_of[one] = other
-                taken.add(other)
-        matches.append((list(label_of), list(label_of.values())))
-    return matches
+def _size(box: np.ndarray) -> np.ndarray:
+    return (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
 
 
 def concatenate(parts: Sequence[MatchedDetections]) -> MatchedDetections:
