@@ -1,0 +1,168 @@
+"""Types of errors and the AP that each of them costs: TIDE (Bolya et al., ECCV 2020, https://arxiv.org/abs/2008.08115).
+
+| error | detection without a match, or label |
+|---|---|
+| class | overlaps a label of another class by at least `iou` |
+| localization | overlaps a label of its class by `background` to `iou` |
+| both | overlaps a label of another class by less than `iou` and more than `background` |
+| duplicate | overlaps a label that another detection has matched by at least `iou` |
+| background | overlaps no label by more than `background` |
+| missed | label without a match that no class or localization error explains |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ultralytics.metrics.boxes import EvalBoxes, Pairs, overlaps, places, select
+from ultralytics.metrics.matching import Matches, assign
+from ultralytics.metrics.ranking import average_precisions, rank_true_positives
+
+ERRORS = ("correct", "ignored", "class", "localization", "both", "duplicate", "background")
+CORRECT, IGNORED, CLASS, LOCALIZATION, BOTH, DUPLICATE, BACKGROUND = range(len(ERRORS))
+BEYOND = 255  # code of detections beyond the limit
+MISSED = "missed"
+SPECIAL = ("false positive", "false negative")
+
+
+class DetectionErrors(NamedTuple):
+    """Columns of N detections; -1 without a label."""
+
+    error: np.ndarray  # (N,) uint8, index in ERRORS; BEYOND for those beyond the limit
+    match: np.ndarray  # (N,) matched label
+    label: np.ndarray  # (N,) matched label, or the label that explains the error
+    iou: np.ndarray  # (N,) with `label`
+
+
+class LabelErrors(NamedTuple):
+    """Columns of M labels."""
+
+    match: np.ndarray  # (M,) detection, or -1
+    ignored: np.ndarray  # (M,) bool
+    missed: np.ndarray  # (M,) bool
+
+
+@dataclass(frozen=True)
+class ErrorMatches:
+    """Matches at one IoU threshold, the type of each error, and what each type costs.
+
+    Attributes:
+        ap: AP at this threshold, 0 to 100; classes with detections but without labels count as 0.
+        delta: AP that is gained if all errors of one type are corrected, by type; the last two are SPECIAL.
+        counts: errors of each type.
+    """
+
+    detections: DetectionErrors
+    labels: LabelErrors
+    ap: float
+    delta: dict[str, float]
+    counts: dict[str, int]
+
+
+def find_errors(boxes: EvalBoxes, iou: float = 0.5, background: float = 0.1, limit: int = 100) -> ErrorMatches:
+    """Find the type of each error, and the AP that each type costs.
+
+    Args:
+        iou: minimum overlap of a match.
+        background: overlap up to which a detection is background.
+        limit: highest number of detections of an image.
+    """
+    found, labels, nc = boxes.found, boxes.labels, len(boxes.names)
+    ignored = labels.crowd | labels.ignored | (labels.cls < 0)
+    error = np.where(places(found.image) < limit, BACKGROUND, BEYOND).astype(np.uint8)
+    match, explained, value = np.full(len(error), -1), np.full(len(error), -1), np.zeros(len(error))
+    holder, claim = np.full(len(ignored), -1), np.full(len(ignored), len(error))
+
+    near = overlaps(found, labels, nc, background, same_class=False)
+    alike = found.cls[near.detection] == labels.cls[near.label]
+    usable = (error[near.detection] != BEYOND) & ~ignored[near.label]
+    _, detection, label = assign(_rows(near, usable & alike), [iou])
+    match[detection], holder[label], error[detection] = label, detection, CORRECT
+
+    # unmatched detections, also those in ignored regions, as in tidecv; a later line has priority over an earlier one
+    open_ = error == BACKGROUND
+    error[near.detection[usable & open_[near.detection] & (near.iou > background)]] = BOTH
+    best = [_best(_rows(near, usable & open_[near.detection] & kind)) for kind in (alike, ~alike)]
+    own, other = (Pairs(*(column[error[pairs.detection] == BOTH] for column in pairs)) for pairs in best)
+    for code, (detection, label, overlap), fits in (
+        (DUPLICATE, own, own.iou > iou),
+        (CLASS, other, other.iou >= iou),
+        (LOCALIZATION, own, own.iou <= iou),
+    ):
+        rows = detection[fits]
+        error[rows], explained[rows], value[rows] = code, label[fits], overlap[fits]
+    regions = overlaps(found, select(labels, ignored)._replace(crowd=ignored[ignored]), nc, iou, same_class=False)
+    kinds = labels.cls[ignored][regions.label]
+    inside = regions.detection[((kinds == found.cls[regions.detection]) | (kinds < 0)) & (regions.iou > iou)]
+    hidden = np.zeros(len(error), bool)
+    hidden[inside[open_[inside]]] = True
+
+    # a class or localization error is corrected only if it has the highest score among those of a free label
+    fixable = np.flatnonzero(((error == CLASS) | (error == LOCALIZATION)) & (holder[explained] < 0))
+    np.minimum.at(claim, explained[fixable], fixable)
+    missed = ~ignored & (holder < 0) & (claim == len(error))
+    fixed = fixable[claim[explained[fixable]] == fixable]
+    right = match >= 0
+    explained[right] = match[right]
+    pairs = _rows(near, near.label == match[near.detection])
+    value[pairs.detection] = pairs.iou
+
+    positives = np.bincount(labels.cls[~ignored], minlength=nc)
+    counted = (error != BEYOND) & ~hidden
+
+    def score(
+        cls: np.ndarray, true: np.ndarray, counted: np.ndarray, positives: np.ndarray, score: np.ndarray = found.score
+    ) -> float:
+        return _mean_ap(cls, score, np.flatnonzero(counted), true, positives, right)
+
+    ap = _mean_ap(found.cls, found.score, np.flatnonzero(counted), right, positives)
+    delta = {}
+    for code in range(CLASS, len(ERRORS)):
+        own, kept = error == code, fixed[error[fixed] == code]
+        cls, true = found.cls.copy(), right.copy()
+        cls[kept], true[kept] = labels.cls[explained[kept]], True
+        delta[ERRORS[code]] = score(cls, true, (counted & ~own) | true, positives) - ap
+    without = positives - np.bincount(labels.cls[missed], minlength=nc)
+    delta[MISSED] = score(found.cls, right, counted, without) - ap
+    found_of = np.bincount(found.cls[right], minlength=nc)
+    below = np.where(right, found.score, found.score.min(initial=0) - 1)  # false positives get the lowest scores
+    delta[SPECIAL[0]] = score(found.cls, right, counted, positives, below) - ap
+    delta[SPECIAL[1]] = score(found.cls, right, counted, found_of) - ap
+    error[hidden], explained[hidden], value[hidden] = IGNORED, -1, 0
+    counts = {name: int((error == code).sum()) for code, name in enumerate(ERRORS) if code >= CLASS}
+    delta = {name: value if name in SPECIAL else max(value, 0.0) for name, value in delta.items()}
+    return ErrorMatches(
+        DetectionErrors(error, match, explained, value), LabelErrors(holder, ignored, missed), ap, delta,
+        {**counts, MISSED: int(missed.sum())},
+    )  # fmt: skip
+
+
+def _rows(pairs: Pairs, rows: np.ndarray) -> Pairs:
+    return Pairs(*(column[rows] for column in pairs))
+
+
+def _best(pairs: Pairs) -> Pairs:
+    """Return the pair of the highest IoU of each detection, the first of equal ones."""
+    order = np.lexsort((pairs.label, -pairs.iou, pairs.detection))
+    detection = pairs.detection[order]
+    return _rows(pairs, order[np.append(True, detection[1:] != detection[:-1])[: len(order)]])
+
+
+def _mean_ap(
+    cls: np.ndarray, score: np.ndarray, counted: np.ndarray, true: np.ndarray, positives: np.ndarray,
+    ties: np.ndarray | None = None,
+) -> float:  # fmt: skip
+    """Return the mean AP, 0 to 100, over the classes with labels or counted detections."""
+    order = np.lexsort((*(() if ties is None else (ties[counted],)), -score[counted], cls[counted]))
+    cls, true = cls[counted], np.flatnonzero(true[counted])
+    position = np.empty(len(order), np.int64)
+    position[order] = np.arange(len(order))
+    classes = np.flatnonzero(positives)
+    matches = Matches(np.zeros_like(true), true, np.zeros_like(true))
+    ranked = rank_true_positives(order, position, cls, np.ones(len(cls), bool), matches, None, classes, 1)
+    ap, _ = average_precisions(ranked, positives[classes], 1, "TIDE")
+    present = np.count_nonzero((positives > 0) | (np.bincount(cls, minlength=len(positives)) > 0))
+    return 100 * float(ap.sum()) / present if present else 0.0
