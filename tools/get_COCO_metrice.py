@@ -4,11 +4,11 @@
     python tools/dataset/yolo2coco.py --data my.yaml --split val --save val.json
     python tools/get_COCO_metrice.py --anno_json val.json --pred_json runs/detect/val/predictions.json
 
-The same as `yolo coco annotations=val.json predictions=predictions.json`. Needs `pip install faster-coco-eval`.
+The same as `yolo evaluate predictions.json annotations=val.json`; protocol=aitod, voc ... for other rules.
 """
 
 from ultralytics.cli import run_script
-from ultralytics.tools.coco_metrics import command
+from ultralytics.tools.evaluate import command
 
 if __name__ == "__main__":
     run_script(command, __doc__, aliases={"anno_json": "annotations", "pred_json": "predictions"})

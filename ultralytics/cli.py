@@ -44,7 +44,9 @@ TOOLS = {
     "fork": "ultralytics.tools.fork_table",
     "heatmap": "ultralytics.tools.heatmap",
     "plot-results": "ultralytics.tools.plot_runs",
-    "coco": "ultralytics.tools.coco_metrics",
+    "evaluate": "ultralytics.tools.evaluate",
+    "errors": "ultralytics.tools.evaluate:errors",
+    "coco": "ultralytics.tools.evaluate",  # of scripts in tutorials
     "yolo2coco": "ultralytics.tools.yolo2coco",
     "coco2yolo": "ultralytics.tools.yolo2coco:coco2yolo",
     "xml2txt": "ultralytics.tools.xml2txt",

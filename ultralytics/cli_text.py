@@ -32,7 +32,8 @@ Runs and results:
   yolo table        runs/detect/val runs/detect/val2       compare runs in one table
   yolo plot-results runs/detect/train runs/detect/train2   plot metrics and losses of several runs
   yolo heatmap      model=best.pt source=image.jpg         class activation maps
-  yolo coco         annotations=val.json predictions=predictions.json   official COCO metrics
+  yolo evaluate     a.json b.json annotations=val.json protocol=coco,voc   stored predictions, by published rules
+  yolo errors       model=best.pt data=my.yaml             types of errors, and the AP that each costs
 
 Datasets:
   yolo yolo2coco data=my.yaml split=val         convert YOLO labels to COCO JSON

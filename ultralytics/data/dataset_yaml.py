@@ -20,7 +20,7 @@ from ultralytics.utils.settings import SETTINGS
 
 DATASET_YAMLS = PACKAGE_ROOT / "cfg" / "datasets"
 SPLITS = ("train", "val", "test")
-KEYS = (*SPLITS, "path", "names", "nc", "channels", "annotations", "generate", "download")
+KEYS = (*SPLITS, "path", "names", "nc", "channels", "annotations", "generate", "download", "evaluation")
 MAX_CLASSES = 100_000
 IGNORED_KEYS = ("roboflow", "license", "author", "description", "version", "date", "url")  # added by export tools
 
@@ -34,6 +34,7 @@ class DatasetConfig(Mapping):
     splits: dict[str, tuple[Path, ...]]  # folders, image lists (.txt) or both
     names: dict[int, str]
     annotations: dict[str, Path] = field(default_factory=dict)  # COCO json by split
+    evaluation: dict[str, object] = field(default_factory=dict)  # protocol, areas and limit
 
     @property
     def nc(self) -> int:
@@ -114,7 +115,8 @@ def load_dataset_config(
                     f"root is {root} ({here or 'empty'}); correct `path:` or `{split}:`"
                 )
     names = _class_names(at, content, [annotations[split] for split in splits if split in annotations])
-    return DatasetConfig(file, root, paths, names, annotations)
+    evaluation = _evaluation(content.get("evaluation") or {}, at)
+    return DatasetConfig(file, root, paths, names, annotations, evaluation)
 
 
 def check_det_dataset(dataset: str | os.PathLike | Mapping, autodownload: bool = True) -> DatasetConfig:
@@ -197,6 +199,22 @@ def _check_paths(entries: Mapping, at: Callable[[str], str], expected: str, *, l
         for path in entry if lists and isinstance(entry, (list, tuple)) else [entry]:
             if not isinstance(path, (str, os.PathLike)) and (path is not None or path is not entry):
                 raise DataError(f"{at(key)}: {key}: expected {expected}, got {short(path)}")
+
+
+def _evaluation(content: object, at: Callable[[str], str]) -> dict[str, object]:
+    """Check `evaluation:`: a protocol, object sizes (name: [from, to] in square pixels), and a limit of detections."""
+    if not isinstance(content, Mapping):
+        raise DataError(f"{at('evaluation')}: evaluation: expected protocol:, areas: or limit:, got {short(content)}")
+    _check_keys(content, ("protocol", "areas", "limit"), at, "evaluation: ")
+    areas, limit = content.get("areas") or {}, content.get("limit")
+    fit = isinstance(areas, Mapping) and all(
+        isinstance(a, list) and [type(v) in (int, float) for v in a] == [True] * 2 and 0 <= a[0] < a[1]
+        for a in areas.values()
+    )
+    if not fit or (limit is not None and (type(limit) is not int or limit < 1)):
+        expected = "expected areas as `tiny: [0, 256]` in square pixels and limit as a number of detections"
+        raise DataError(f"{at('evaluation')}: evaluation: {expected}, got {short(dict(content))}")
+    return {**content, "areas": {str(name): tuple(bounds) for name, bounds in areas.items()}}
 
 
 def _find_root(file: Path | None, content: dict) -> Path:

@@ -224,7 +224,11 @@ class CocoJson:
         boxes = [
             {
                 **{"id": number, "image_id": _as_id(entry["image_id"]), "category_id": _as_id(entry["category_id"])},
-                **{"bbox": entry["bbox"], "iscrowd": int(_is_crowd(entry))},
+                **{
+                    "bbox": entry["bbox"],
+                    "iscrowd": int(_is_crowd(entry)),
+                    "ignore": int(entry.get("ignore") in (1, True)),
+                },
                 "area": area if is_number(area := entry.get("area")) else entry["bbox"][2] * entry["bbox"][3],
             }
             for number, entry in enumerate(known, 1)

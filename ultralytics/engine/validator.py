@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,18 +17,21 @@ from ultralytics.cfg.options import ConfigLike, resolve_options
 from ultralytics.data.build import build_dataloader, build_dataset
 from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.dataset_yaml import load_dataset_config
+from ultralytics.data.labels import read_coco_json
 from ultralytics.engine.checkpoint import resolve_network, with_branch
 from ultralytics.engine.train_state import TrainState
-from ultralytics.metrics.coco_eval import CocoMetrics, coco_annotations, evaluate_coco
+from ultralytics.metrics.boxes import EvalBoxes
+from ultralytics.metrics.coco_files import coco_annotations, label_columns
 from ultralytics.metrics.detection import DetMetrics
+from ultralytics.metrics.protocols import evaluate, find_protocol
 from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER, dist, progress
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
-from ultralytics.utils.checks import check_imgsz, image_stride, require
+from ultralytics.utils.checks import check_imgsz, image_stride
 from ultralytics.utils.errors import DataError, OptionError, counted, reported
 from ultralytics.utils.files import run_dir, write_text
-from ultralytics.utils.ops import scale_boxes, xywh2xyxy, xyxy2ltwh
+from ultralytics.utils.ops import xywh2xyxy
 from ultralytics.utils.plotting import plot_images
 from ultralytics.utils.torch_utils import Stopwatch, autocast, compiled, half_dtype, select_device
 
@@ -60,7 +64,7 @@ class BaseValidator(CallbacksMixin):
     Attributes:
         metrics: result of the last call.
         loss_items: mean loss over the batches of the last call, if requested.
-        predictions: entries of predictions.json, with the options save_json or coco_eval.
+        boxes: detections and labels of the last call, in pixels of the original images, for `metrics.protocols`.
     """
 
     family: Family | None = None
@@ -105,7 +109,7 @@ class BaseValidator(CallbacksMixin):
             loss: also compute `loss_items`.
             epoch: epoch of a training, from 0; logs one line, and skips predictions.json and the official COCO metrics.
         """
-        args, self.final, self.predictions = self.args, epoch is None, []
+        args, self.final, self._found = self.args, epoch is None, []
         model = self._setup_model(model or args.model, accelerate=None if loss else args.accelerate)
         self.layout = getattr(model, "layout", None)
         call = compiled(model) if args.compile else model
@@ -140,6 +144,8 @@ class BaseValidator(CallbacksMixin):
         dataset = self.dataset
         self.metrics.save_dir = Path(vars(self).get("save_dir", "."))
         self.metrics.data = (Path(self._data).name, dataset.split, dataset.fingerprint)
+        with reported("protocol"):
+            self._evaluate()
         self.stats = self.get_stats()
         self.metrics.speed = watch.per_image(self.metrics.seen)
         self.print_results()
@@ -224,9 +230,8 @@ class BaseValidator(CallbacksMixin):
         labels = torch.cat([batch["batch_idx"][:, None], batch["cls"], batch["bboxes"]], 1).cpu()  # (N, 6)
         boxes = xywh2xyxy(labels[:, 2:]) * labels.new_tensor([width, height, width, height])
         self.metrics.add_batch(detections, labels[:, 0], boxes, labels[:, 1])
-        if self.final and (self.args.save_json or self.args.coco_eval):
-            for i, rows in enumerate(detections):
-                self.predictions += self._coco_entries(rows, batch, i)
+        if "ori_shape" in batch:  # of our loader
+            self._found.append(self._original(detections, batch))
 
     @property
     def names(self) -> dict[int, str]:
@@ -239,27 +244,68 @@ class BaseValidator(CallbacksMixin):
         stated = None if self.args.single_cls else self.dataset.category_ids
         return list(stated or self.names)
 
-    def _coco_entries(self, rows: Tensor, batch: dict, i: int) -> list[dict]:
-        """Convert the detections of image i to entries of a COCO results file, in pixels of the original image."""
-        size, original = batch["img"].shape[2:], batch["ori_shape"][i]
-        boxes = scale_boxes(size, rows[:, :4], original, ratio_pad=batch["ratio_pad"][i]).double()
-        boxes, ids = xyxy2ltwh(boxes).tolist(), self._category_ids
-        entries = []
-        for box, (score, cls) in zip(boxes, rows[:, 4:].tolist(), strict=True):
-            entry = {"image_id": batch["image_id"][i], "category_id": ids[int(cls)]}
-            entries.append({**entry, "bbox": [round(v, 3) for v in box], "score": round(score, 6)})
-        return entries
+    @cached_property
+    def _image_of(self) -> dict[int | str, int]:
+        """Index of each image in the data set by its id."""
+        return {item.image_id: i for i, item in enumerate(self.dataset.labels)}
+
+    def _original(self, detections: list[Tensor], batch: dict) -> np.ndarray:
+        """Return (n, 7) image, class, score, x, y, width, height in pixels of the original images, as in the json."""
+        counts = [len(rows) for rows in detections]
+        rows = torch.cat(tuple(detections)).numpy()
+        ratio, pad = (np.repeat(part, counts, 0) for part in map(np.float32, zip(*batch["ratio_pad"], strict=True)))
+        sides = np.repeat(np.float32(batch["ori_shape"]), counts, 0)[:, ::-1]  # width, height
+        ratio = ratio[:, ::-1]
+        low, high = (((rows[:, at : at + 2] - pad) / ratio).clip(0, sides).astype(float) for at in (0, 2))
+        image = np.repeat([self._image_of[image_id] for image_id in batch["image_id"]], counts)
+        score, cls = rows[:, 4].astype(float).round(6), rows[:, 5]
+        return np.column_stack([image, cls, score, low.round(3), (high - low).round(3)])
+
+    @cached_property
+    def _labels(self) -> list[np.ndarray]:
+        """Columns of the labels: of the data set's JSON unless options or turned images change it."""
+        dataset = self.dataset
+        if dataset.json_file is None or self.args.single_cls or self.args.classes is not None:
+            content = coco_annotations(dataset.labels, self.names, self._category_ids)
+        else:
+            content = read_coco_json(dataset.json_file, named=False).truth()
+            known = self._image_of  # a part of the images with `fraction`
+            content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] in known]
+        return label_columns(content, self._image_of, {c: i for i, c in enumerate(self._category_ids)})
+
+    @property
+    def predictions(self) -> list[dict]:
+        """Entries of a COCO results file."""
+        found, ids, categories = self.boxes.found, self.boxes.ids, self._category_ids
+        box = np.concatenate([found.box[:, :2], found.box[:, 2:] - found.box[:, :2]], 1).round(3)
+        columns = (found.image.tolist(), found.cls.tolist(), box.tolist(), found.score.tolist())
+        return [
+            {"image_id": ids[image], "category_id": categories[cls], "bbox": box, "score": score}
+            for image, cls, box, score in zip(*columns, strict=True)
+        ]
 
     def _merge_ranks(self, losses: list[Tensor], watch: Stopwatch) -> None:
         """Merge the results of all ranks, in the order of the images."""
-        parts = dist.gather((self.metrics, self.predictions, losses, watch.seconds))
+        parts = dist.gather((self.metrics, self._found, losses, watch.seconds))
         if len(parts) > 1:
-            metrics, predictions, by_rank, seconds = zip(*parts, strict=True)
+            metrics, found, by_rank, seconds = zip(*parts, strict=True)
             self.metrics = DetMetrics.merge(metrics, self.dataloader.batch_size)
-            self.predictions = list(chain(*predictions))
+            self._found = list(chain(*found))
             watch.seconds = {stage: sum(part[stage] for part in seconds) for stage in watch.seconds}
             losses = list(chain(*by_rank))
         self.loss_items = torch.stack(losses).mean(0) if losses else None
+
+    def _evaluate(self) -> None:
+        """Evaluate by the rules of `protocol` beside those of the published package."""
+        if not self._found or not self.metrics.labels.sum():
+            return
+        own = self.dataset.config.evaluation
+        name = self.args.protocol or own.get("protocol") or "coco"
+        image, cls, score, *box = np.concatenate(self._found).T
+        found = (image.astype(np.int64), cls.astype(np.int64), score, np.column_stack(box))
+        files = [str(item.file) for item in self.dataset.labels]
+        self.boxes = EvalBoxes.build(list(self._image_of), self.names, found, self._labels, files)
+        self.metrics.evaluation = evaluate(self.boxes, find_protocol(name, own.get("areas"), own.get("limit")))
 
     def print_results(self) -> None:
         """Log metrics and speed."""
@@ -285,10 +331,8 @@ class BaseValidator(CallbacksMixin):
         if self.final and args.save_json:
             with reported("predictions.json"):
                 write_text(self.save_dir / "predictions.json", json.dumps(self.predictions))
-        if self.final and args.coco_eval and metrics.labels.sum():
-            with reported("coco_eval"):
-                metrics.coco = self._official_metrics()
-                LOGGER.info(str(metrics.coco))
+        if self.final and args.coco_eval and metrics.evaluation:
+            LOGGER.info(str(metrics.evaluation))
         if args.plots:
             with reported("plots"):
                 metrics.box.plot(metrics.names, self.save_dir, **args.figure_style)
@@ -296,14 +340,6 @@ class BaseValidator(CallbacksMixin):
                     metrics.confusion_matrix.plot(normalize=normalize, save_dir=self.save_dir, **args.figure_style)
         if self.final and (args.plots or args.save_json):
             LOGGER.info(f"Results saved to {self.save_dir}")
-
-    def _official_metrics(self) -> CocoMetrics:
-        """Compute the official COCO metrics, with the data set's JSON unless options or turned images change it."""
-        dataset = self.dataset
-        annotations = dataset.json_file
-        if annotations is None or self.args.single_cls or self.args.classes is not None:
-            annotations = coco_annotations(dataset.labels, self.names, self._category_ids)
-        return evaluate_coco(annotations, self.predictions, [item.image_id for item in dataset.labels])
 
     def _check_classes(self, model: nn.Module) -> None:
         """Raise DataError if model and data set differ in the number of classes; warn if they differ in a name."""
@@ -318,11 +354,9 @@ class BaseValidator(CallbacksMixin):
             LOGGER.warning(f"{self._data}: the classes {dict(sorted(other))} have other names in the model")
 
     def _check_image_ids(self) -> None:
-        """Before a run with save_json or coco_eval: raise for what would end it afterwards, and show unusual ids."""
-        if not self.final or not (self.args.save_json or self.args.coco_eval):
+        """Before a run with save_json: raise for what would end it afterwards, and show unusual ids."""
+        if not self.final or not self.args.save_json:
             return
-        if self.args.coco_eval:
-            require("faster_coco_eval", "faster-coco-eval", "coco_eval")
         ids = [item.image_id for item in self.dataset.labels]
         if doubled := [image_id for image_id, count in Counter(ids).items() if count > 1]:
             raise DataError(f"{self._data}: several images have the id {doubled[0]!r}, expected unique ids in the json")

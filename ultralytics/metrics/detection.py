@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ultralytics.metrics.ap import ClassCurves, ap_per_class
-from ultralytics.metrics.protocols import Evaluation
 from ultralytics.metrics.matching import (
     MANY_CLASSES,
     ConfusionMatrix,
@@ -21,6 +20,7 @@ from ultralytics.metrics.matching import (
     match_detections,
     merge_ranks,
 )
+from ultralytics.metrics.protocols import Evaluation
 from ultralytics.utils.fonts import drawable
 from ultralytics.utils.plotting import colors, new_figure, save_figure
 from ultralytics.utils.tables import Column, Table, Tabular
@@ -101,6 +101,10 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else float("nan")
 
 
+def _or_nan(value: float) -> float:
+    return float("nan") if value < 0 else value
+
+
 class DetMetrics(Tabular):
     """Collect the detections and labels of images (`add_batch`), then compute the metrics (`process`).
 
@@ -112,7 +116,7 @@ class DetMetrics(Tabular):
         speed: milliseconds per image of preprocess, inference (the model) and postprocess.
         images, labels: (nc,) images that show a class, and its objects; also nt_per_image and nt_per_class.
         seen: number of images.
-        coco: official COCO metrics, if requested.
+        evaluation: result by another protocol, COCO's by default, if known.
         data: name, split and fingerprint of the data set, where known.
 
     Examples:
@@ -139,7 +143,7 @@ class DetMetrics(Tabular):
         self.speed = {"preprocess": 0.0, "inference": 0.0, "postprocess": 0.0}
         self.images, self.labels = np.zeros((2, len(self.names)), dtype=int)
         self.seen = 0
-        self.coco: Evaluation | None = None
+        self.evaluation: Evaluation | None = None
         self.data: tuple[str | None, str | None, str | None] = (None, None, None)
         self.box: BoxMetrics
         self._parts: list[MatchedDetections] = []  # of the batches
@@ -194,7 +198,14 @@ class DetMetrics(Tabular):
     @property
     def results_dict(self) -> dict[str, float]:
         """Means under their names in results.csv, and the fitness."""
-        return {**dict(zip(self.keys, self.box.mean_results(), strict=True)), "fitness": self.fitness}
+        own = {f"{name}/{key}": _or_nan(value) for name, stats in self._others.items() for key, value in stats.items()}
+        return {**dict(zip(self.keys, self.box.mean_results(), strict=True)), **own, "fitness": self.fitness}
+
+    @property
+    def _others(self) -> dict[str, dict[str, float]]:
+        """AP metrics of the other protocol."""
+        e = self.evaluation
+        return {e.protocol.name: {k: v for k, v in e.stats.items() if k.startswith("AP")}} if e else {}
 
     def summary(self) -> list[dict[str, str | int | float]]:
         """Return a row `all` with totals and means, and a row for each class with labels, for a table or JSON."""
@@ -202,7 +213,16 @@ class DetMetrics(Tabular):
         rows = [("all", self.seen, int(self.labels.sum()), b.conf, b.mp, b.mr, _mean(b.f1), b.map50, b.map75, b.map)]
         columns = zip(b.ap_class_index, b.p, b.r, b.f1, b.ap50, b.ap75, b.ap, strict=True)
         rows += [(self.names[c], int(self.images[c]), int(self.labels[c]), b.conf, *map(float, v)) for c, *v in columns]
-        return [dict(zip((column.title for column in CLASS_COLUMNS), row, strict=True)) for row in rows]
+        table = [dict(zip((column.title for column in CLASS_COLUMNS), row, strict=True)) for row in rows]
+        for title, values in (self.evaluation.sizes if self.evaluation else {}).items():
+            for row, value in zip(table, (_mean(values[~np.isnan(values)]), *values[b.ap_class_index]), strict=True):
+                row[title] = float(value)
+        return table
+
+    @property
+    def columns(self) -> list[Column]:
+        """Columns of the summary."""
+        return [*CLASS_COLUMNS, *(Column(t, ".3f") for t in (self.evaluation.sizes if self.evaluation else ()))]
 
     def table_rows(self, normalize: bool = False) -> list[dict[str, str | int | float]]:
         """Return the classes of the `summary`."""
@@ -210,7 +230,7 @@ class DetMetrics(Tabular):
 
     def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
         """Return the classes of the `summary` as CSV."""
-        return Table(CLASS_COLUMNS, [list(row.values()) for row in self.summary()[1:]]).csv()
+        return Table(self.columns, [list(row.values()) for row in self.summary()[1:]]).csv()
 
     def table(self, *, classes: bool = True) -> str:
         """Return the summary as text; only the row `all` without `classes`."""
@@ -218,7 +238,7 @@ class DetMetrics(Tabular):
 
     def _table(self, classes: bool = True) -> Table:
         rows = self.summary()[: None if classes else 1] if hasattr(self, "box") else []
-        return Table(CLASS_COLUMNS, [list(row.values()) for row in rows])
+        return Table(self.columns, [list(row.values()) for row in rows])
 
     def __repr__(self) -> str:
         return self.table()

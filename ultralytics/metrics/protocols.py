@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -13,7 +13,6 @@ from ultralytics.metrics.matching import EPS, IOU_THRESHOLDS, assign
 from ultralytics.metrics.ranking import AREA, TRAPEZOID, average_precisions, rank_true_positives
 from ultralytics.utils.errors import OptionError, did_you_mean
 
-ALL = "all"  # sizes
 ABSENT = -1.0  # value of a metric without objects, as in COCO
 LARGEST = 1e5**2
 COCO_AREAS = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, LARGEST)}
@@ -28,13 +27,13 @@ class Protocol:
 
     Attributes:
         name: in every table, CSV and JSON.
-        source: where the rules are published.
         iou: thresholds; AP is their mean.
         areas: names and bounds (inclusive) of object sizes, in square pixels of the original image.
         limits: highest numbers of detections; the last one is that of AP.
         per_image: limits are for an image, else for a class of an image.
         crowds: a crowd region may match any number of detections, which are ignored; else it is left out.
-        regions: detections and labels inside regions that are ignored for all classes are left out first.
+        ignore: labels with `ignore` (VOC: difficult) are neither found nor missed.
+        regions: what is inside labels of the classes IGNORED_NAMES, whatever its class, is left out first.
         second_choice: a detection whose best label is taken may match another one.
         last: of labels with equal IoU the last has priority.
         integration: one of `ranking.INTEGRATIONS`.
@@ -42,12 +41,12 @@ class Protocol:
     """
 
     name: str
-    source: str = ""
     iou: tuple[float, ...] = tuple(IOU_THRESHOLDS.tolist())
     areas: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     limits: tuple[int, ...] = (1, 10, 100)
     per_image: bool = False
     crowds: bool = True
+    ignore: bool = False
     regions: bool = False
     second_choice: bool = True
     last: bool = True
@@ -56,27 +55,28 @@ class Protocol:
 
 
 VOC = Protocol(
-    "voc", "PASCAL VOC 2010 and later", (0.5,), limits=(10**9,), second_choice=False, last=False, integration=AREA
-)
+    "voc", (0.5,), limits=(10**9,), second_choice=False, last=False, integration=AREA, ignore=True,
+)  # fmt: skip
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         Protocol(
-            "ultralytics", "the published package", limits=(300,), per_image=True, crowds=False, last=False,
-            integration=TRAPEZOID, single=True,
+            "ultralytics", limits=(300,), per_image=True, crowds=False, last=False, integration=TRAPEZOID, single=True,
         ),
-        Protocol("coco", "cocodataset.org", areas=COCO_AREAS),
-        Protocol("aitod", "AI-TOD", areas=TINY_AREAS, limits=(1, 100, 1500)),
+        Protocol("coco", areas=COCO_AREAS),
+        Protocol("aitod", areas=TINY_AREAS, limits=(1, 100, 1500)),
         Protocol(
-            "visdrone", "VisDrone-DET", limits=(1, 10, 100, 500), per_image=True, regions=True, integration=AREA
+            "visdrone", limits=(1, 10, 100, 500), per_image=True, ignore=True, regions=True, integration=AREA
         ),
         VOC,
-        replace(VOC, name="voc07", source="PASCAL VOC 2007", integration="11 points"),
+        replace(VOC, name="voc07", integration="11 points"),
     )
 }  # fmt: skip
 
 
-def find_protocol(name: str, areas: Mapping[str, tuple[float, float]] = {}, limit: int | None = None) -> Protocol:
+def find_protocol(
+    name: str, areas: Mapping[str, tuple[float, float]] | None = None, limit: int | None = None
+) -> Protocol:
     """Return the protocol of this name, with the areas and the limit of a data YAML in place of its own."""
     if name not in PROTOCOLS:
         hint = did_you_mean(name, PROTOCOLS) or f"; expected {', '.join(PROTOCOLS)}"
@@ -112,6 +112,18 @@ class Evaluation:
         rows |= {f"AR{size}": self.recall[i, -1] for i, size in enumerate(p.areas, 1)}
         return {title: _mean(values) for title, values in rows.items()}
 
+    @property
+    def sizes(self) -> dict[str, np.ndarray]:
+        """AP (nc,) of each class by title: overall, and by size; nan without objects."""
+        return {
+            f"{self.protocol.name} AP{k}": ap.mean(1) for k, ap in zip(("", *self.protocol.areas), self.ap, strict=True)
+        }
+
+    def __str__(self) -> str:
+        cells = [f"{key:<8}{value:.3f}" for key, value in self.stats.items()]
+        lines = ["   ".join(cells[start : start + 3]) for start in range(0, len(cells), 3)]
+        return "\n".join([f"Protocol {self.protocol.name}", *lines])
+
     def class_rows(self) -> dict[str, dict[str, float]]:
         """Return AP, AP50, AP75 and AP by size for each class with labels."""
         rows = {}
@@ -140,8 +152,8 @@ def evaluate(boxes: EvalBoxes, protocol: Protocol) -> Evaluation:
     pairs = Pairs(*(column[kept[pairs.detection]] for column in pairs))
     match = partial(assign, pairs, p.iou, last=p.last, second_choice=p.second_choice)
 
-    bounds = [(0.0, np.inf) if p.single else (0.0, LARGEST), *p.areas.values()]
-    excluded = labels.crowd | labels.ignored
+    bounds = [(0.0, LARGEST), *p.areas.values()]
+    excluded = labels.crowd | labels.ignored if p.ignore else labels.crowd
     ap = np.full((len(bounds), nc, len(p.iou)), np.nan)
     recall = np.full((len(bounds), len(p.limits), nc, len(p.iou)), np.nan)
     precision = None
@@ -151,7 +163,9 @@ def evaluate(boxes: EvalBoxes, protocol: Protocol) -> Evaluation:
         counted = kept & (found.size >= low) & (found.size <= high)
         positives = np.bincount(labels.cls[~ignored & (labels.cls >= 0)], minlength=nc)
         classes = np.flatnonzero(positives)
-        true = rank_true_positives(boxes.by_class, boxes.position, found.cls, counted, matches, ignored, classes, len(p.iou))
+        true = rank_true_positives(
+            boxes.by_class, boxes.position, found.cls, counted, matches, ignored, classes, len(p.iou)
+        )
         ap[a, classes], curve = average_precisions(true, positives[classes], len(p.iou), p.integration)
         if curve is not None:
             precision = np.full((len(bounds), nc, *curve.shape[1:]), np.nan) if precision is None else precision
@@ -177,7 +191,8 @@ def _single(table: Detected) -> Detected:
 
 def drop_regions(boxes: EvalBoxes) -> EvalBoxes:
     """Leave out what has more than half of its area in regions that are ignored for all classes, and the regions."""
-    regions = boxes.labels.cls < 0
+    unnamed = [c for c, name in boxes.names.items() if name.strip().lower() in IGNORED_NAMES]
+    regions = (boxes.labels.cls < 0) | np.isin(boxes.labels.cls, unnamed)
     if not regions.any():
         return boxes
     places_of = select(boxes.labels, regions)
@@ -189,6 +204,28 @@ def drop_regions(boxes: EvalBoxes) -> EvalBoxes:
     return boxes.with_rows(outside[0], outside[1] & ~regions)
 
 
-def evaluate_all(boxes: EvalBoxes, protocols: Iterable[Protocol] = PROTOCOLS.values()) -> list[Evaluation]:
-    """Evaluate by several protocols."""
-    return [evaluate(boxes, protocol) for protocol in protocols]
+CAUSES = {  # fields of a protocol, by what they change
+    "IoU in single or double precision": ("single",),
+    "which of two labels with equal IoU is matched": ("last",),
+    "crowd regions and ignored labels": ("crowds", "ignore", "regions"),
+    "a second choice if the best label is taken": ("second_choice",),
+    "highest number of detections": ("limits", "per_image"),
+    "IoU thresholds": ("iou",),
+    "how precision is averaged over recall": ("integration",),
+}
+
+
+def explain_difference(boxes: EvalBoxes, first: Protocol, second: Protocol) -> list[tuple[str, float, float]]:
+    """Change the rules of `first` to those of `second` one after another; the sum of the steps is the difference.
+
+    Returns:
+        What was changed, AP50 and AP after the change; the first row has the rules of `first`.
+    """
+    rows, now = [], replace(first, areas={})
+    for cause, fields in {first.name: (), **CAUSES}.items():
+        changes = {name: getattr(second, name) for name in fields}
+        if any(changes[name] != getattr(now, name) for name in fields) or not fields:
+            now = replace(now, **changes)
+            stats = evaluate(boxes, now).stats
+            rows.append((cause, stats["AP50"], stats.get("AP", stats["AP50"])))
+    return rows

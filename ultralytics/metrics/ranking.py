@@ -6,6 +6,7 @@ true positive needs the number of counted detections up to its rank.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +30,8 @@ class TruePositives(NamedTuple):
 
 
 def rank_true_positives(
-    by_class: np.ndarray, position: np.ndarray, cls: np.ndarray, counted: np.ndarray, matches: Matches, ignored: np.ndarray | None,
-    classes: np.ndarray, thresholds: int,
+    by_class: np.ndarray, position: np.ndarray, cls: np.ndarray, counted: np.ndarray, matches: Matches,
+    ignored: np.ndarray | None, classes: np.ndarray, thresholds: int,
 ) -> TruePositives:  # fmt: skip
     """Rank the true positives of some classes.
 
@@ -60,7 +61,7 @@ def rank_true_positives(
     segment, detection, rank = segment[true], detection[true], rank[true]
     precision = (places(segment) + 1) / rank
     starts = np.searchsorted(segment, np.arange(len(classes) * thresholds + 1))
-    for begin, end in zip(starts[:-1], starts[1:], strict=True):
+    for begin, end in pairwise(starts.tolist()):
         precision[begin:end] = np.maximum.accumulate(precision[begin:end][::-1])[::-1]
     return TruePositives(segment, detection, rank, precision, starts)
 
@@ -87,7 +88,9 @@ def average_precisions(
         recall = np.arange(1, n + 1) / n
         if integration != TRAPEZOID:
             needed = np.searchsorted(recall, grid)  # true positives before that which reaches the recall
-            heights[k] = np.where(needed < counts[k, :, None], padded[np.minimum(starts[k, :, None] + needed, len(true.precision))], 0)
+            heights[k] = np.where(
+                needed < counts[k, :, None], padded[np.minimum(starts[k, :, None] + needed, len(true.precision))], 0
+            )
             continue
         done = np.searchsorted(recall, grid, side="right")
         at = np.minimum(starts[k, :, None] + done, len(true.precision))  # (T, R) the next true positive

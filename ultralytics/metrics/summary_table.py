@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ultralytics.metrics.detection import CLASS_COLUMNS, DetMetrics
+from ultralytics.metrics.detection import DetMetrics
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.files import size_of
@@ -21,6 +21,7 @@ MODEL_COLUMNS = (
 )  # fmt: skip
 DATA_COLUMNS = (Column("Data"), Column("Split"), Column("Fingerprint"))  # in the CSV
 NOTES = (
+    "mAP: by the rules of the published package (protocol ultralytics); other AP: by the protocol in the title.",
     "P, R, F1: at the confidence Conf, that of the highest mean F1 (smoothed). GFLOPs: by thop, at this size. "
     "File: 1 MB = 1,000,000 bytes. Speed: `yolo fps`; the times of a validation depend on its batches and loading.",
 )
@@ -43,7 +44,7 @@ class SummaryTable:
         millions, megabytes = (None if number is None else number / 1e6 for number in (parameters, file_bytes))
         row = [name, imgsz, millions, gflops, megabytes]
         classes = [list(row.values()) for row in metrics.summary()]
-        return cls(Table(MODEL_COLUMNS, [row]), Table(CLASS_COLUMNS, classes), metrics.data)
+        return cls(Table(MODEL_COLUMNS, [row]), Table(metrics.columns, classes), metrics.data)
 
     def text(self) -> str:
         """Return both tables and their notes for the terminal."""

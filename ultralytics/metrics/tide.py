@@ -4,7 +4,7 @@
 |---|---|
 | class | overlaps a label of another class by at least `iou` |
 | localization | overlaps a label of its class by `background` to `iou` |
-| both | overlaps a label of another class by less than `iou` and more than `background` |
+| both | overlaps a label of another class by more than `background` and less than `iou` |
 | duplicate | overlaps a label that another detection has matched by at least `iou` |
 | background | overlaps no label by more than `background` |
 | missed | label without a match that no class or localization error explains |
@@ -84,9 +84,9 @@ def find_errors(boxes: EvalBoxes, iou: float = 0.5, background: float = 0.1, lim
 
     # unmatched detections, also those in ignored regions, as in tidecv; a later line has priority over an earlier one
     open_ = error == BACKGROUND
-    error[near.detection[usable & open_[near.detection] & (near.iou > background)]] = BOTH
-    best = [_best(_rows(near, usable & open_[near.detection] & kind)) for kind in (alike, ~alike)]
-    own, other = (Pairs(*(column[error[pairs.detection] == BOTH] for column in pairs)) for pairs in best)
+    usable &= open_[near.detection]
+    error[near.detection[usable & (near.iou > background)]] = BOTH
+    own, other = (_best(_rows(near, usable & kind)) for kind in (alike, ~alike))
     for code, (detection, label, overlap), fits in (
         (DUPLICATE, own, own.iou > iou),
         (CLASS, other, other.iou >= iou),

@@ -13,7 +13,7 @@ from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.data.images import probe_image
 from ultralytics.data.labels import ImageLabels, image_ids, read_yolo_file
 from ultralytics.data.verify import scan_split
-from ultralytics.metrics.coco_eval import coco_annotations
+from ultralytics.metrics.coco_files import coco_annotations
 from ultralytics.tools.common import check_new, list_labeled, log_problems, read_classes
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, OptionError, counted

@@ -1,0 +1,143 @@
+"""COCO files to `EvalBoxes`: annotations, and predictions as written by this package, the published one and others."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from reprlib import repr as short
+from typing import Any
+
+import numpy as np
+
+from ultralytics.data.labels import is_number, read_coco_json, size_of_entry
+from ultralytics.metrics.boxes import EvalBoxes
+from ultralytics.utils.errors import DataError, counted
+from ultralytics.utils.files import read_json
+
+KEYS = {"image_id": int | str, "category_id": int | str, "bbox": list, "score": int | float}
+SLACK = 1.0  # pixels by which a box may leave its image without a message
+
+
+def label_columns(content: dict, image_of: Mapping, class_of: Mapping) -> list[np.ndarray]:
+    """Return the columns of `EvalBoxes.build` of the annotations of a COCO file, by index of image and category."""
+    entries = content["annotations"]
+    return [
+        np.array([image_of[e["image_id"]] for e in entries], np.int64),
+        np.array([class_of[e["category_id"]] for e in entries], np.int64),
+        np.array([e["bbox"] for e in entries], float).reshape(-1, 4),
+        np.array([e["area"] for e in entries], float),
+        np.array([e["iscrowd"] for e in entries], bool),
+        np.array([e.get("ignore", 0) for e in entries], bool),
+    ]
+
+
+def read_boxes(annotations: Path, predictions: Sequence[Path]) -> tuple[list[EvalBoxes], list[str]]:
+    """Read an annotation file and some predictions files for it.
+
+    Ids of predictions are those of the annotations, also as texts; images may be given by their file names.
+
+    Returns:
+        Boxes for each predictions file, and messages of what was left out or changed.
+
+    Raises:
+        DataError: a file is not of its format, or predictions are of other images or categories.
+    """
+    truth = read_coco_json(annotations, named=False)
+    content = truth.truth()
+    messages = [f"{problem.where}: {problem.detail}" for problem in truth.problems]
+    given = [entry for group in truth.annotations.values() for entry in group]
+    without = len(given) - len(content["annotations"])
+    changes = {
+        "left out: no usable bbox, category or iscrowd": without,
+        "without `area`: width times height is used": sum(not is_number(e.get("area")) for e in given),
+        "without `iscrowd`: not a crowd": sum("iscrowd" not in e for e in given),
+    }
+    messages += [f"{annotations}: {counted(n, 'annotation')} {what}" for what, n in changes.items() if n]
+    ids = [image["id"] for image in truth.images]
+    names = [str(image.get("file_name", "")) for image in truth.images]
+    image_of, class_of = _lookup(ids, names), _lookup(list(truth.categories))
+    labels = label_columns(content, image_of, class_of)
+    sizes = np.array([(size_of_entry(image) or (np.inf, np.inf))[::-1] for image in truth.images]).reshape(-1, 2)
+    found = []
+    for file in predictions:
+        columns = _prediction_columns(file, read_predictions(file), annotations, image_of, class_of, sizes, messages)
+        found.append(EvalBoxes.build(ids, dict(enumerate(truth.categories.values())), columns, labels, names))
+    return found, messages
+
+
+def _lookup(ids: Sequence[int | str], names: Sequence[str] = ()) -> dict[int | str, int]:
+    """Return the index of each id, of the same id as text or number, and of the stems of file names that differ."""
+    known: dict[int | str, int] = {}
+    stems = [Path(name.replace("\\", "/")).stem for name in names if name]
+    others = [[str(i) for i in ids], [int(i) if str(i).isdecimal() else i for i in ids]]
+    if len(set(stems)) == len(ids):
+        others += [stems, [int(stem) if stem.isdecimal() else stem for stem in stems]]
+    for column in (ids, *others):
+        for index, value in enumerate(column):
+            known.setdefault(value, index)
+    return known
+
+
+def _prediction_columns(
+    file: Path, entries: list[dict], annotations: Path, image_of: Mapping, class_of: Mapping, sizes: np.ndarray,
+    messages: list[str],
+) -> list[np.ndarray]:  # fmt: skip
+    """Return the columns of `EvalBoxes.build`; add messages of what is unusual."""
+    indices = []
+    for key, known in (("image_id", image_of), ("category_id", class_of)):
+        if foreign := sorted({entry[key] for entry in entries} - known.keys(), key=str):
+            hint = "; the published package counts categories from 1" if key == "category_id" else ""
+            raise DataError(
+                f"{file}: {key} {foreign[0]!r} and {len(foreign) - 1} more are not in {annotations}; make both from "
+                f"the same data set, `yolo yolo2coco data=...` and `yolo val data=...`{hint}"
+            )
+        indices.append(np.array([known[entry[key]] for entry in entries], np.int64))
+    image, cls = indices
+    score = np.array([entry["score"] for entry in entries], float)
+    box = np.array([entry["bbox"] for entry in entries], float).reshape(-1, 4)
+    outside = ((box[:, :2] < -SLACK) | (box[:, :2] + box[:, 2:] > sizes[image] + SLACK)).any(1)
+    unusual = {
+        "leave their image, and are used as they are": outside,
+        "have no area, and count as false positives": (box[:, 2:] <= 0).any(1),
+        "have a score outside 0..1; only the order of scores has an effect": (score < 0) | (score > 1),
+    }
+    for what, rows in unusual.items():
+        if rows.any():
+            first = np.flatnonzero(rows)[0]
+            messages.append(f"{file}: {rows.sum()} detections {what}, such as number {first}, {short(entries[first])}")
+    images = len(np.unique(image))
+    if images < len(sizes) / 2:
+        messages.append(f"{file}: detections on {images} of {len(sizes)} images only; are they of the same split?")
+    return [image, cls, score, box]
+
+
+def read_predictions(file: Path) -> list[dict]:
+    """Read the entries of a COCO results file. Raise DataError if it is none."""
+    entries = read_json(file, DataError)
+    if not isinstance(entries, list):
+        raise DataError(f"{file}: expected a list of detections, as written by `yolo val save_json=True`")
+    for number, entry in enumerate(entries):
+        fits = isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in KEYS.items())
+        if not fits or [is_number(v) for v in (*entry["bbox"], entry["score"])] != [True] * 5:
+            expected = "image_id, category_id, bbox [x, y, width, height] in pixels, and score, all finite"
+            raise DataError(f"{file}: detection {number} is {short(entry)}; expected {expected}")
+    return entries
+
+
+def coco_annotations(labels: Sequence[Any], names: dict[int, str], category_ids: Sequence[int] | None = None) -> dict:
+    """Convert the labels of a data set (`DetectionDataset.labels`) to the content of a COCO JSON file, in pixels.
+
+    Category ids are `category_ids`, by default the class indices.
+    """
+    category_ids = category_ids or list(names)
+    images, annotations = [], []
+    for item in labels:
+        height, width = item.shape
+        name = item.file.name  # several images may have it, then ids are ends of their paths
+        name = item.image_id if str(item.image_id).endswith(name) else name
+        images.append({"id": item.image_id, "file_name": name, "height": height, "width": width})
+        for cls, (cx, cy, w, h), crowd in zip(item.cls, item.boxes.astype(float), item.crowd, strict=True):
+            w, h = w * width, h * height
+            entry = {"id": len(annotations) + 1, "image_id": item.image_id, "category_id": category_ids[int(cls)]}
+            box = [cx * width - w / 2, cy * height - h / 2, w, h]
+            annotations.append({**entry, "bbox": box, "area": w * h, "iscrowd": int(crowd)})
+    categories = [{"id": category_ids[cls], "name": name} for cls, name in names.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}

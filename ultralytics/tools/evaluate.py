@@ -1,0 +1,150 @@
+"""`yolo evaluate a.json b.json annotations=val.json protocol=coco,voc`: stored predictions by published rules.
+
+`yolo errors` finds the types of errors of a model or of stored predictions.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from ultralytics.cfg.values import Range
+from ultralytics.data.dataset_yaml import load_dataset_config
+from ultralytics.metrics.boxes import EvalBoxes
+from ultralytics.metrics.coco_files import read_boxes
+from ultralytics.metrics.protocols import PROTOCOLS, Protocol, evaluate, explain_difference, find_protocol
+from ultralytics.metrics.tide import find_errors
+from ultralytics.models import Model
+from ultralytics.tools.common import check_new, log_problems
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import OptionError, UserError
+from ultralytics.utils.files import write_text
+from ultralytics.utils.tables import Column, Table
+
+SIZES = "AR1, AR10 ...: recall with so many detections; vt, t, s, m, l: very tiny, tiny, small, medium, large objects"
+
+
+def command(
+    predictions: list[str],
+    annotations: str,
+    protocol: str | list[str] = "coco",
+    data: str | None = None,
+    names: str | None = None,
+    explain: bool = False,
+    save: str | None = None,
+) -> None:
+    """Evaluate predictions in COCO's results format, of any program, by the rules of one or several protocols.
+
+    Args:
+        predictions: files with a list of {image_id, category_id, bbox [x, y, width, height], score}.
+        annotations: COCO json with images, annotations and categories, such as that of `yolo yolo2coco`.
+        protocol: ultralytics, coco, aitod, visdrone, voc, voc07, or several: protocol=ultralytics,coco; or all.
+        data: dataset YAML whose `evaluation:` has areas and a limit of its own.
+        names: of the files in the tables, a,b; by default their paths.
+        explain: for two protocols: which rule changes AP by how much.
+        save: json or csv file to write the metrics to; it must not exist.
+    """
+    if save:
+        check_new(save)
+    asked = protocol.split(",") if isinstance(protocol, str) else protocol
+    own = load_dataset_config(data, ()).evaluation if data else {}
+    protocols = [
+        find_protocol(name, own.get("areas"), own.get("limit")) for name in (PROTOCOLS if asked == ["all"] else asked)
+    ]
+    if explain and len(protocols) != 2:
+        raise OptionError(f"explain=True: expected two protocols, protocol=ultralytics,coco, got {', '.join(asked)}")
+    titles = names.split(",") if names else predictions
+    if len(titles) != len(predictions) or len(set(titles)) < len(titles):
+        raise OptionError(f"names={names!r}: expected a different name for each of the {len(predictions)} files")
+    boxes, messages = read_boxes(Path(annotations), [Path(file) for file in predictions])
+    log_problems(messages)
+    tables, rows = [], []
+    for rules in protocols:
+        results = [evaluate(one, rules) for one in boxes]
+        found = [[title, rules.name, result.stats] for title, result in zip(titles, results, strict=True)]
+        of_classes = [
+            [title, rules.name, name, values]
+            for title, result in zip(titles, results, strict=True)
+            for name, values in result.class_rows().items()
+        ]
+        tables += [_table(("Predictions", "Protocol"), found), _table(("Predictions", "Protocol", "Class"), of_classes)]
+        rows += [
+            {"predictions": title, "protocol": rules.name, "stats": result.stats, "per_class": result.class_rows()}
+            for title, result in zip(titles, results, strict=True)
+        ]
+    LOGGER.info("\n\n".join(table.text() for table in tables if table.rows))
+    for title, one in zip(titles, boxes, strict=True):
+        images = len(np.unique(one.found.image))
+        LOGGER.info(f"\n{title}: {len(one.found.score)} detections on {images} of {len(one.ids)} images")
+        if explain:
+            LOGGER.info(_steps(one, *protocols).text())
+    LOGGER.info(SIZES)
+    if save:
+        text = "\n".join(table.csv() for table in tables) if save.endswith(".csv") else json.dumps(rows, indent=1)
+        write_text(save, text)
+        LOGGER.info(f"{save} written")
+
+
+def _table(texts: Sequence[str], rows: Sequence[list]) -> Table:
+    """Return a table of rows that end with a mapping of metrics, -1 without objects."""
+    cells = [[*start, *(None if value < 0 else value for value in values.values())] for *start, values in rows]
+    return Table([*map(Column, texts), *(Column(title, ".4f") for title in (rows[0][-1] if rows else ()))], cells)
+
+
+def _steps(boxes: EvalBoxes, first: Protocol, second: Protocol) -> Table:
+    """Return a row for each rule that differs: AP50 and AP after it, and the changes."""
+    steps = explain_difference(boxes, first, second)
+    rows = [
+        (cause, ap50, ap50 - before[1], ap, ap - before[2])
+        for before, (cause, ap50, ap) in zip(
+            [steps[0], *steps], [*steps, ("all together", *steps[-1][1:])], strict=True
+        )
+    ]
+    rows[-1] = (*rows[-1][:2], steps[-1][1] - steps[0][1], rows[-1][3], steps[-1][2] - steps[0][2])
+    forms = (("AP50", ".6f"), ("change", "+.6f"), ("AP", ".6f"), ("change of AP", "+.6f"))
+    return Table([Column(f"From {first.name} to {second.name}"), *(Column(*form) for form in forms)], rows)
+
+
+def errors(
+    predictions: str | None = None,
+    annotations: str | None = None,
+    model: str | None = None,
+    data: str | None = None,
+    iou: Annotated[float, Range(0, 1)] = 0.5,
+    background: Annotated[float, Range(0, 1)] = 0.1,
+    limit: Annotated[int, Range(1)] = 100,
+    save: str | None = None,
+) -> None:
+    """Find the types of errors (TIDE), and the AP that correcting all errors of a type would add.
+
+    Args:
+        predictions, annotations: as for `yolo evaluate`; or
+        model, data: weights or an exported model, and a dataset YAML, whose val split is used.
+        iou: overlap of a match.
+        background: overlap up to which a detection is background.
+        limit: highest number of detections of an image.
+        save: json file to write the numbers to; it must not exist.
+    """
+    if save:
+        check_new(save)
+    if (predictions and annotations) and not model:
+        (boxes,), messages = read_boxes(Path(annotations), [Path(predictions)])
+        log_problems(messages)
+    elif model and data and not predictions:
+        detector, seen = Model(model), []
+        detector.add_callback("on_val_end", lambda validator: seen.append(validator.boxes))
+        detector.val(data=data, plots=False)
+        (boxes,) = seen
+    else:
+        raise UserError("errors: give either predictions=a.json annotations=val.json, or model=best.pt data=my.yaml")
+    found = find_errors(boxes, iou, background, limit)
+    rows = [(name, found.counts.get(name), value) for name, value in found.delta.items()]
+    LOGGER.info(f"\n{Table((Column('Error'), Column('Count', 'd'), Column('dAP', '.2f')), rows).text()}")
+    LOGGER.info(
+        f"TIDE, AP {found.ap:.2f} at IoU {iou:g}. dAP: what AP gains if all errors of a type are corrected; "
+        "the gains do not add up."
+    )
+    if save:
+        write_text(save, json.dumps({"protocol": "tide", "ap": found.ap, "dAP": found.delta, "counts": found.counts}))
