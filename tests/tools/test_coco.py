@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.metrics.test_coco_eval import GOLDEN, coco_case
+from tests.metrics.test_coco_files import GOLDEN, coco_case
 from ultralytics import RTDETR
 from ultralytics.data.labels import read_coco_json, read_yolo_file
 from ultralytics.data.synthetic import NAMES
@@ -12,27 +12,54 @@ from ultralytics.data.synthetic import NAMES
 
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda c: f"case{c['case']}")
 def test_metrics_of_two_files_are_those_of_pycocotools(yolo, tmp_path, case):
-    pytest.importorskip("faster_coco_eval")
     for name, content in zip(("truth.json", "found.json"), coco_case(case), strict=True):
         (tmp_path / name).write_text(json.dumps(content))
-    code, text = yolo("coco", "annotations=truth.json", "predictions=found.json", "save=figures.json")
-    assert code == 0 and "AP, small" in text
-    stats = json.loads((tmp_path / "figures.json").read_text())["stats"]
-    np.testing.assert_allclose(list(stats.values()), case["pycocotools_stats"], rtol=0, atol=1e-9)
+    code, text = yolo("evaluate", "found.json", "annotations=truth.json", "protocol=coco,voc", "save=figures.json")
+    assert code == 0 and "small, medium, large objects" in text
+    coco, voc = json.loads((tmp_path / "figures.json").read_text())
+    assert (coco["protocol"], voc["protocol"], list(voc["stats"])) == ("coco", "voc", ["AP50", "AR"])
+    np.testing.assert_allclose(list(coco["stats"].values()), case["pycocotools_stats"], rtol=0, atol=1e-12)
     assert f"{case['pycocotools_stats'][0]:.4f}" in text or case["pycocotools_stats"][0] == -1
     code, text = yolo("coco", "annotations=truth.json", "predictions=found.json", "save=figures.json")
     assert code == 2 and "already exists; nothing is overwritten" in text
 
 
+def test_files_of_several_models_are_one_table(yolo, tmp_path):
+    content, results = coco_case(GOLDEN["cases"][0])
+    for name, data in (("truth", content), ("a", results), ("b", results[:50])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(data))
+    (tmp_path / "d.yaml").write_text("names: [a]\nevaluation: {areas: {tiny: [0, 256]}, limit: 5}\n")
+    words = ("evaluate", "a.json", "b.json", "annotations=truth.json", "names=first,second")
+    code, text = yolo(*words, "protocol=ultralytics,coco", "data=d.yaml", "save=all.csv", "explain=True")
+    assert code == 0, text
+    lines = (tmp_path / "all.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in lines[:3]] == ["Predictions", "first", "second"]
+    assert "coco, areas of the data, limit 5" in text and "APtiny" in text and "all together" in text
+    assert yolo(*words, "explain=True")[0] == 2 and yolo(*words[:4], "names=x,x")[0] == 2
+    code, text = yolo("evaluate", "a.json", "annotations=truth.json", "protocol=all")
+    assert code == 0 and "visdrone" in text
+
+
+def test_errors_of_a_model_are_those_of_its_predictions(yolo, tmp_path, shapes, weights):
+    assert yolo("val", f"model={weights}", f"data={shapes}", "imgsz=64", "save_json=True", "plots=False")[0] == 0
+    assert yolo("yolo2coco", f"data={shapes}", "split=val", "save=val.json")[0] == 0
+    (file,) = tmp_path.rglob("predictions.json")
+    code, text = yolo("errors", f"predictions={file}", "annotations=val.json", "save=errors.json")
+    assert code == 0 and "localization" in text
+    found = json.loads((tmp_path / "errors.json").read_text())
+    assert set(found["counts"]) < set(found["dAP"]) and found["protocol"] == "tide"
+    code, text = yolo("errors", f"model={weights}")
+    assert code == 2 and "give either predictions=a.json annotations=val.json" in text
+
+
 def test_a_validation_has_the_same_metrics_from_its_files(yolo, tmp_path, shapes, weights):
     """The ids of yolo2coco are those of predictions.json."""
-    pytest.importorskip("faster_coco_eval")
     options = {"imgsz": 64, "workers": 0, "device": "cpu", "plots": False, "save_json": True, "coco_eval": True}
     metrics = RTDETR(weights).val(data=str(shapes), project=str(tmp_path), **options)
     assert yolo("yolo2coco", f"data={shapes}", "split=val", "save=val.json")[0] == 0
-    code, _ = yolo("coco", "annotations=val.json", "predictions=val/predictions.json", "save=figures.json")
+    code, _ = yolo("evaluate", "annotations=val.json", "predictions=val/predictions.json", "save=figures.json")
     assert code == 0
-    assert json.loads((tmp_path / "figures.json").read_text())["stats"] == pytest.approx(metrics.coco.stats)
+    assert json.loads((tmp_path / "figures.json").read_text())[0]["stats"] == metrics.evaluation.stats
 
 
 def test_boxes_and_ids_of_the_json(yolo, tmp_path, shapes, images):
@@ -128,11 +155,12 @@ TRUTH = {
         (TRUTH, [{"image_id": 1}], "detection 0 is {'image_id': 1}; expected image_id"),
         (TRUTH, [ENTRY | {"bbox": [1, 2]}], "expected image_id, category_id, bbox"),
         (TRUTH, [ENTRY | {"score": "0.5"}], "expected image_id, category_id, bbox"),
+        (TRUTH, [ENTRY | {"score": float("nan")}], "and score, all finite"),
         ({"images": []}, [ENTRY], "not a COCO detection file: it has no annotations, categories"),
     ],
 )
-def test_errors_of_coco(yolo, tmp_path, truth, found, message):
+def test_errors_of_evaluate(yolo, tmp_path, truth, found, message):
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     (tmp_path / "found.json").write_text(json.dumps(found))
-    code, text = yolo("coco", "annotations=truth.json", "predictions=found.json")
+    code, text = yolo("evaluate", "annotations=truth.json", "predictions=found.json")
     assert code == 2 and message in text

@@ -16,7 +16,7 @@ SCRIPTS = {
     "get_all_yaml_param_and_flops.py": "models",
     "heatmap.py": "heatmap",
     "plot_result.py": "plot-results",
-    "get_COCO_metrice.py": "coco",
+    "get_COCO_metrice.py": "evaluate",
     "ablation_table.py": "table",
     "dataset/yolo2coco.py": "yolo2coco",
     "dataset/xml2txt.py": "xml2txt",
