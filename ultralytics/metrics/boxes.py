@@ -55,6 +55,13 @@ def places(group: np.ndarray) -> np.ndarray:
     return place
 
 
+def inverse(order: np.ndarray) -> np.ndarray:
+    """Return the position of each element in an order."""
+    position = np.empty(len(order), np.int64)
+    position[order] = np.arange(len(order))
+    return position
+
+
 def overlaps(
     found: Detected | Labels, labels: Labels, nc: int, minimum: float, *, same_class: bool = True, eps: float = 0.0
 ) -> Pairs:
@@ -128,24 +135,22 @@ class EvalBoxes:
 
     @cached_property
     def by_class(self) -> np.ndarray:
-        """Detections (N,) by class, then descending score, then image."""
+        """Return detections (N,) by class, then descending score, then image."""
         return np.lexsort((-self.found.score, self.found.cls))
 
     @cached_property
     def position(self) -> np.ndarray:
-        """Position (N,) of each detection in `by_class`."""
-        position = np.empty(len(self.by_class), np.int64)
-        position[self.by_class] = np.arange(len(position))
-        return position
+        """Return the position (N,) of each detection in `by_class`."""
+        return inverse(self.by_class)
 
     @cached_property
     def place(self) -> np.ndarray:
-        """Place (N,) of each detection among those of its class in its image, from 0."""
+        """Return the place (N,) of each detection among those of its class in its image, from 0."""
         return places(self.found.image * len(self.names) + self.found.cls)
 
     @cached_property
     def pairs(self) -> Pairs:
-        """Pairs of a detection and a label of its image and class with an IoU of at least one half."""
+        """Return pairs of a detection and a label of its image and class with an IoU of at least one half."""
         return overlaps(self.found, self.labels, len(self.names), 0.5)
 
 

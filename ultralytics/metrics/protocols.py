@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 
+from ultralytics.metrics.ap import AREA, TRAPEZOID, average_precisions, rank_true_positives
 from ultralytics.metrics.boxes import Detected, EvalBoxes, Pairs, overlaps, places, select
 from ultralytics.metrics.matching import EPS, IOU_THRESHOLDS, assign
-from ultralytics.metrics.ranking import AREA, TRAPEZOID, average_precisions, rank_true_positives
 from ultralytics.utils.errors import OptionError, did_you_mean
 
 ABSENT = -1.0  # value of a metric without objects, as in COCO
@@ -36,7 +36,7 @@ class Protocol:
         regions: what is inside labels of the classes IGNORED_NAMES, whatever its class, is left out first.
         second_choice: a detection whose best label is taken may match another one.
         last: of labels with equal IoU the last has priority.
-        integration: one of `ranking.INTEGRATIONS`.
+        integration: a key of `ap.GRIDS`, or TRAPEZOID or AREA.
         single: IoU in single precision with 1e-7 added to the union.
     """
 

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ultralytics.metrics.boxes import EvalBoxes, Pairs, overlaps, places, select
+from ultralytics.metrics.ap import average_precisions, rank_true_positives
+from ultralytics.metrics.boxes import EvalBoxes, Pairs, inverse, overlaps, places, select
 from ultralytics.metrics.matching import Matches, assign
-from ultralytics.metrics.ranking import average_precisions, rank_true_positives
 
 ERRORS = ("correct", "ignored", "class", "localization", "both", "duplicate", "background")
 CORRECT, IGNORED, CLASS, LOCALIZATION, BOTH, DUPLICATE, BACKGROUND = range(len(ERRORS))
@@ -158,11 +158,9 @@ def _mean_ap(
     """Return the mean AP, 0 to 100, over the classes with labels or counted detections."""
     order = np.lexsort((*(() if ties is None else (ties[counted],)), -score[counted], cls[counted]))
     cls, true = cls[counted], np.flatnonzero(true[counted])
-    position = np.empty(len(order), np.int64)
-    position[order] = np.arange(len(order))
     classes = np.flatnonzero(positives)
     matches = Matches(np.zeros_like(true), true, np.zeros_like(true))
-    ranked = rank_true_positives(order, position, cls, np.ones(len(cls), bool), matches, None, classes, 1)
+    ranked = rank_true_positives(order, inverse(order), cls, np.ones(len(cls), bool), matches, None, classes, 1)
     ap, _ = average_precisions(ranked, positives[classes], 1, "TIDE")
     present = np.count_nonzero((positives > 0) | (np.bincount(cls, minlength=len(positives)) > 0))
     return 100 * float(ap.sum()) / present if present else 0.0
