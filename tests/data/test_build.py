@@ -122,3 +122,23 @@ def test_samplers_distribute_round_robin(monkeypatch):
     assert [len(share) for share in shuffled] == [3, 3, 3]
     assert [index for row in zip(*shuffled, strict=True) for index in row] == [*joint, *joint[:2]]
     assert blocks == [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10]]
+
+
+CAPPED = ((4, False), (5, True), (8, False))  # samples, drop_last
+
+
+def test_any_sequence_is_loaded_by_no_more_workers_than_batches():
+    loaders = [
+        build_dataloader(range(n), batch=4, workers=8, drop_last=last)
+        for n, last in ((4, False), (5, True), (8, False))
+    ]
+    assert [loader.num_workers for loader in loaders][:2] == [0, 0] and loaders[2].num_workers <= 2
+    orders = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        orders.append(torch.cat(list(build_dataloader(range(64), batch=4))).tolist())
+    assert orders[0] == orders[1] != orders[2] and sorted(orders[2]) == [*range(64)]
+    for loader in loaders:
+        loader.close()
+    with pytest.raises(ValueError, match="positive integer"):
+        build_dataloader([], batch=4)

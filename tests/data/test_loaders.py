@@ -268,3 +268,14 @@ def test_script_that_ends_within_a_source(video):
     )
     run = subprocess.run([sys.executable, "-c", script, video], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_a_loader_and_the_only_row_of_a_table_are_sources(tmp_path):
+    from ultralytics.data import load_inference_source
+
+    for name in "ab":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "list.csv").write_text("a.png,b.png")
+    loader = load_inference_source(tmp_path / "list.csv", batch=2)
+    source = load_source(loader)
+    assert source is loader.source and source.bs == loader.bs == 2 and len(source) == 2

@@ -184,3 +184,11 @@ def test_odd_sizes_are_rounded_up_by_strides_and_down_by_the_averages_of_yolov9(
     down = [block.ADown(8, 8), block.AConv(8, 8)]
     x = torch.rand(1, 8, 15, 11)
     assert [tuple(layer(x).shape[2:]) for layer in (*up, *down)] == [(8, 6)] * 3 + [(7, 5)] * 2
+
+
+def test_conv2_adds_its_branch_to_the_center():
+    layer, x = conv.Conv2(4, 6, 3, 2).eval(), torch.rand(2, 4, 8, 8)
+    before = layer(x)
+    layer.fuse_convs()
+    torch.testing.assert_close(layer(x), before)
+    assert "cv2.weight" not in layer.state_dict()

@@ -162,7 +162,8 @@ class Exporter(CallbacksMixin):
         """
         kind, source = self._check_format(), source or self.args.model or "model.pt"
         self.callbacks.run("on_export_start", self)
-        spec = self._make_spec(with_branch(model, self.args.end2end), kind, source)
+        branch = False if self.args.nms and self.args.end2end is None else self.args.end2end  # that which needs NMS
+        spec = self._make_spec(with_branch(model, branch), kind, source)
         LOGGER.info(f"Exporting {source} to {kind.name}, {spec.metadata.precision}")
         self.file = kind.export(spec)
         LOGGER.info(f"{self.file}: {size_of(self.file) / 1e6:.1f} MB")

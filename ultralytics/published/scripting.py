@@ -109,18 +109,22 @@ def get_latest_run(search_dir: str | Path = ".") -> str:
 
 def fetch(
     url: str | Path, file: str | Path | None = None, dir: str | Path | None = None, unzip: bool = True,
-    delete: bool = False,
+    delete: bool = False, **unused: Any,
 ) -> Path:  # fmt: skip
-    """Fetch an address into `dir`, or as `file`, unpack an archive there, and return the path, or that folder."""
+    """Fetch an address into `dir`, or as `file`, unpack an archive there, and return the path, or that folder.
+
+    retry, curl and progress have no effect, as downloads continue.
+    """
     name = Path(file or str(url).partition("?")[0].rpartition("/")[2])
     path = name if file and dir is None else Path(dir or ".") / name.name
     path = downloads.download_file(str(url), path) if "://" in str(url) else Path(url)
     if not unzip or path.suffix.lower() not in (".zip", ".tar", ".gz", ".tgz"):
         return path
-    downloads.extract(path, path.parent)
+    folder = Path(dir or path.parent)
+    downloads.extract(path, folder)
     if delete:
         path.unlink()
-    return path.parent
+    return folder
 
 
 def fetch_all(

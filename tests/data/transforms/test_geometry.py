@@ -115,3 +115,9 @@ def test_crop_and_warp_agree():
         inside = (slice(6, 50), slice(6, 50))
         assert np.abs(cut[inside].astype(int) - warped[inside]).mean() < 4
         np.testing.assert_allclose(boxes_cut, boxes_warped, atol=1.6)
+
+
+def test_letterbox_multiplies_the_ratio_of_published_labels():
+    for changes, ratio, pad in (({}, (0.5, 0.25), (0, 160)), ({"scale_fill": True}, (1.0, 0.25), (0, 0))):
+        labels = {"img": np.zeros((320, 640, 3), np.uint8), "ratio_pad": (0.5, 0.25)}
+        assert LetterBox((640, 640), **changes)(labels)["ratio_pad"] == (ratio, pad)

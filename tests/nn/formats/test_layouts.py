@@ -99,7 +99,7 @@ def test_rows_with_a_class_are_matched_and_empty_ones_not_counted():
     ("number", "options", "message"),
     [
         (0, {"format": "torchscript", "nms": True}, "nms is not supported by format=torchscript; supported: onnx, op"),
-        (1, {"format": "onnx", "nms": True}, "the output of Detect needs no NMS; export its other branch, end2end=F"),
+        (1, {"format": "onnx", "nms": True, "end2end": True}, "the output of Detect needs no NMS; export its other"),
         (1, {"format": "safetensors", "end2end": False}, "end2end: format=safetensors keeps all weights"),
         (1, {"format": "torchscript", "dynamic": True}, "images of 64x64 have 84 positions for 300 detections"),
     ],

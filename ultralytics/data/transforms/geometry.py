@@ -104,7 +104,8 @@ class LetterBox:
         if "bboxes" in labels:
             labels["bboxes"] = labels["bboxes"] * np.float32((across, down) * 2) + np.float32((left, top) * 2)
         if "ratio_pad" in labels:
-            labels["ratio_pad"] = (labels["ratio_pad"], (left, top))
+            ratio = labels["ratio_pad"]
+            labels["ratio_pad"] = (ratio[0] * down, ratio[1] * across), (left, top)
         labels.update(img=output, resized_shape=output.shape[:2])
         return labels
 

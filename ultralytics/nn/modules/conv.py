@@ -130,7 +130,14 @@ class Conv2(Conv):
         self.cv2 = nn.Conv2d(c1, c2, 1, s, point_padding("Conv2", k, p, d), groups=g, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.bn(self.conv(x) + self.cv2(x)))
+        return self.act(self.bn(self.conv(x) if self.cv2 is None else self.conv(x) + self.cv2(x)))
+
+    @torch.no_grad()
+    def fuse_convs(self) -> None:
+        """Add the 1x1 convolution to the center of the other one."""
+        row, column = (side // 2 for side in self.conv.kernel_size)
+        self.conv.weight[:, :, row, column] += self.cv2.weight[:, :, 0, 0]
+        self.cv2 = None
 
 
 @register(plans.conv)

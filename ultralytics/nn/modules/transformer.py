@@ -124,8 +124,9 @@ class AIFI(TransformerEncoderLayer):
 
     @staticmethod
     def build_2d_sincos_position_embedding(
-        w: int, h: int, embed_dim: int = 256, temperature: float = 10000.0, device: torch.device | str = "cpu"
-    ) -> Tensor:
+        w: int, h: int, embed_dim: int = 256, temperature: float = 10000.0, device: torch.device | str = "cpu",
+        like: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Build the fixed sine and cosine embedding (1, h * w, embed_dim), row by row like the tokens.
 
         The first half of the channels encodes the row and the second half the column, as in Ultralytics 8.4. Earlier
@@ -133,6 +134,7 @@ class AIFI(TransformerEncoderLayer):
         """
         if embed_dim % 4:
             raise ModelConfigError(f"AIFI: channels must be a multiple of 4, got {embed_dim}")
+        device = device if like is None else like.device
         frequency = torch.arange(embed_dim // 4, dtype=torch.float32, device=device) / (embed_dim // 4)
         frequency = 1.0 / temperature**frequency
         rows = torch.arange(h, dtype=torch.float32, device=device).repeat_interleave(w)[:, None] * frequency
