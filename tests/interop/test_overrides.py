@@ -16,6 +16,10 @@ YOLO_TINY = {
     "nc": 6, "backbone": [[-1, 1, "Conv", [8, 3, 8]], [-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Conv", [16, 3, 2]]],
     "head": [[[0, 1, 2], 1, "Detect", ["nc"]]],
 }  # fmt: skip
+ATTRIBUTES = (
+    "lr loss loss_items tloss batch_size wdir save_dir csv start_epoch epoch epochs scheduler optimizer scaler ema "
+    "stop stopper best_fitness fitness metrics validator train_loader test_loader args device model data last best"
+)
 PLAIN = {
     "trainer": "get_dataset build_dataset get_dataloader get_model get_validator preprocess_batch build_optimizer "
     "optimizer_step validate save_model final_eval progress_string plot_training_samples plot_training_labels "
@@ -70,6 +74,7 @@ def test_every_hook_is_called_and_calls_super(family, kind, bases, networks, giv
 
     def on_batch(trainer):
         seen.update(trainer.label_loss_items(trainer.tloss), rates=trainer.scheduler.get_last_lr())
+        seen.update(absent=[name for name in ATTRIBUTES.split() if not hasattr(trainer, name)], nc=trainer.data["nc"])
 
     model = kind(getattr(networks, family), verbose=False)
     model.add_callback("on_train_batch_end", on_batch)
@@ -79,6 +84,7 @@ def test_every_hook_is_called_and_calls_super(family, kind, bases, networks, giv
     missed = set(" ".join(PLAIN.values()).split()) - {*calls}
     assert missed == (set() if family == "yolo" else {name for name in missed if name.startswith("plot_")})
     assert seen["saved"] == model.trainer.epoch == 0 and len(seen["rates"]) == len(model.trainer.optimizer.param_groups)
+    assert not seen["absent"] and seen["nc"] == 6
     assert all(np.isfinite(seen[name]) for name in model.trainer.label_loss_items())
 
 
