@@ -1,13 +1,14 @@
-"""Other packages (supervision, trackers, sahi) read results and run the model. Slow: they take seconds to import."""
+"""Other packages read results and run the model, each with the same numbers. Slow: they take seconds to import."""
 
 import cv2
 import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from tests.interop.networks import NETWORK
-from ultralytics import RTDETR
+from ultralytics import RTDETR, YOLO
 from ultralytics.data.synthetic import NAMES
 from ultralytics.engine.results import Results
 
@@ -66,33 +67,152 @@ def test_trackers_track_detections():
 
 
 @pytest.fixture(scope="module")
-def sahi_model(weights):
+def yolo(tmp_path_factory):
+    """Untrained YOLO with biases that give scores around 0.5."""
+    torch.manual_seed(0)
+    model = YOLO("yolov8n.yaml", verbose=False)
+    for branch in model.model.model[-1].cv3:
+        torch.nn.init.normal_(branch[-1].weight, std=0.1)
+        torch.nn.init.constant_(branch[-1].bias, -2.0)
+    model.save(tmp_path_factory.mktemp("yolo") / "tiny.pt")
+    return tmp_path_factory.getbasetemp() / "yolo0" / "tiny.pt"
+
+
+@pytest.fixture(scope="module", params=["rtdetr", "ultralytics", "yolov8"])
+def sahi_model(request, weights, yolo):
+    """A detector of sahi, and the same model from its weights."""
     sahi = pytest.importorskip("sahi")
-    given = {"model_path": str(weights), "confidence_threshold": 0.0, "device": "cpu", "image_size": 64}
-    return sahi.AutoDetectionModel.from_pretrained(model_type="rtdetr", **given)
+    file = weights if request.param == "rtdetr" else yolo
+    given = {"model_path": str(file), "confidence_threshold": 0.0, "device": "cpu", "image_size": 64}
+    model = (RTDETR if request.param == "rtdetr" else YOLO)(file, verbose=False)
+    return sahi.AutoDetectionModel.from_pretrained(model_type=request.param, **given), model
 
 
-def test_sahi_loads_a_detector_that_gives_the_same_boxes(sahi_model, weights, tmp_path):
-    from sahi.predict import get_prediction
+def rows(found):
+    """The predictions of sahi as a set of x1, y1, x2, y2, score, class."""
+    return {(*(round(v, 2) for v in one.bbox.to_xyxy()), round(one.score.value, 5), one.category.id) for one in found}
 
-    assert sahi_model.category_names == list(NAMES)
-    assert not sahi_model.has_mask and not sahi_model.is_obb
-    picture = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)  # BGR
+
+def ours(model, picture, x=0, y=0):
+    """Our predictions on a slice at (x, y), clipped and moved to their place, as rows of sahi."""
+    boxes = model(picture, conf=0.0, imgsz=64, verbose=False)[0].boxes.clipped().data.tolist()
+    return {
+        (*(round(v, 2) for v in (x1 + x, y1 + y, x2 + x, y2 + y)), round(s, 5), int(c))
+        for x1, y1, x2, y2, s, c in boxes if x2 > x1 and y2 > y1
+    }  # fmt: skip
+
+
+def near(a, b):
+    """Check that two sets of rows are equal up to the last digit."""
+    a, b = (np.array(sorted(part)) for part in (a, b))
+    return a.shape == b.shape and np.abs(a - b).max() <= 0.011
+
+
+def test_sahi_predicts_as_we_do(sahi_model, tmp_path):
+    from sahi.predict import get_prediction, get_sliced_prediction
+
+    theirs, model = sahi_model
+    assert theirs.category_names == list(model.names.values()) and not theirs.has_mask and not theirs.is_obb
+    picture = np.random.default_rng(0).integers(0, 255, (128, 192, 3), np.uint8)  # BGR
     cv2.imwrite(str(tmp_path / "a.png"), picture)
-    theirs = get_prediction(str(tmp_path / "a.png"), sahi_model).object_prediction_list
-    ours = RTDETR(weights)(picture, conf=0.0, imgsz=64, verbose=False)[0].boxes.clipped()
-    assert len(theirs) == len(ours) > 0
-    for mine, other in zip(ours, theirs, strict=True):
-        assert other.bbox.to_xyxy() == pytest.approx(mine.xyxy[0].tolist(), abs=1e-3)
-        assert other.score.value == pytest.approx(float(mine.conf[0]), abs=1e-6)
-        assert other.category.id == int(mine.cls[0])
+    whole = get_prediction(str(tmp_path / "a.png"), theirs).object_prediction_list
+    assert len(whole) > 5 and near(rows(whole), ours(model, picture))
+    options = {"perform_standard_pred": False, "postprocess_type": "NMS", "postprocess_match_threshold": 1.01}
+    one = {"slice_height": 128, "slice_width": 192, **options, "verbose": 0}
+    found = get_sliced_prediction(picture[..., ::-1].copy(), theirs, **one).object_prediction_list
+    assert near(rows(found), rows(whole))
+    six = {"slice_height": 64, "slice_width": 64, "overlap_height_ratio": 0, "overlap_width_ratio": 0}
+    found = get_sliced_prediction(picture[..., ::-1].copy(), theirs, **{**one, **six}).object_prediction_list
+    places = [(x, y) for y in (0, 64) for x in (0, 64, 128)]
+    assert near(rows(found), set().union(*(ours(model, picture[y : y + 64, x : x + 64], x, y) for x, y in places)))
 
 
-def test_sahi_predicts_in_slices(sahi_model):
-    from sahi.predict import get_sliced_prediction
+def test_boxmot_detects_and_tracks(yolo):
+    pytest.importorskip("boxmot")
+    from boxmot import ByteTrack
+    from boxmot.detectors import DetectorSpec
+    from boxmot.detectors.backends.ultralytics import UltralyticsDetector
+    from boxmot.structures import Frame
 
-    picture = np.random.default_rng(0).integers(0, 255, (128, 192, 3), np.uint8)
-    sides = {"slice_height": 64, "slice_width": 64, "overlap_height_ratio": 0, "overlap_width_ratio": 0}
-    found = get_sliced_prediction(picture, sahi_model, **sides, perform_standard_pred=False, verbose=0)
-    rights = [one.bbox.to_xyxy()[2] for one in found.object_prediction_list]
-    assert max(rights) > 128  # boxes of the last column of slices, at their place in the whole picture
+    options = (("confidence", 0.01), ("image_size", 64))
+    detector, model = UltralyticsDetector(DetectorSpec("ultralytics", str(yolo), options=options)), YOLO(yolo)
+    pictures = np.random.default_rng(0).integers(0, 255, (3, 96, 128, 3), np.uint8)
+    frames = [
+        Frame(torch.from_numpy(picture[..., ::-1].transpose(2, 0, 1).copy()), sample_id=str(i))
+        for i, picture in enumerate(pictures)
+    ]
+    theirs, results = detector.predict(frames), model(list(pictures), conf=0.01, imgsz=64, batch=3, verbose=False)
+    for one, result in zip(theirs, results, strict=True):
+        assert len(one) > 5
+        torch.testing.assert_close(one.geometry.values, result.boxes.xyxy)
+        torch.testing.assert_close(one.scores, result.boxes.conf)
+        assert one.class_ids.tolist() == result.boxes.cls.int().tolist()
+    tracker = ByteTrack()
+    for step in range(4):
+        moved = frame(2 * step)
+        tracks = tracker.update(moved.boxes.data.numpy(), moved.orig_img)
+    assert len(tracks) == 2 and np.abs(np.sort(tracks[:, 0]) - [16, 106]).max() < 2
+
+
+def test_norfair_follows_detections():
+    norfair = pytest.importorskip("norfair")
+    tracker = norfair.Tracker(distance_function="iou", distance_threshold=0.7, initialization_delay=0)
+    for step in range(5):
+        boxes = frame(2 * step).boxes
+        found = [
+            norfair.Detection(box.xyxy.numpy().reshape(2, 2), scores=box.conf.numpy().repeat(2), label=int(box.cls))
+            for box in boxes
+        ]
+        objects = tracker.update(found)
+        assert sorted((one.id, one.label) for one in objects) == [(1, 1), (2, 0)]
+
+
+def test_fiftyone_converts_detections():
+    conversion = pytest.importorskip("fiftyone.utils.ultralytics", exc_type=ImportError)
+    found = conversion.to_detections(frame()).detections
+    assert [(one.label, round(one.confidence, 5)) for one in found] == [("dog", 0.9), ("cat", 0.8)]
+    np.testing.assert_allclose(found[0].bounding_box, [0.05, 0.1, 0.2, 0.5], rtol=1e-6)
+    tracked = conversion.to_detections([frame(rows=[[10, 10, 50, 60, 7, 0.9, 1]])])[0].detections
+    assert tracked[0].index == 7
+
+
+def test_gradio_interface(yolo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    gradio = pytest.importorskip("gradio")
+    model = YOLO(yolo)
+
+    def detect(image, conf, iou):
+        (result,) = model.predict(source=image, conf=conf, iou=iou, show_labels=True, show_conf=True, imgsz=64)
+        return Image.fromarray(result.plot()[..., ::-1])
+
+    inputs = [gradio.Image(type="pil"), gradio.Slider(0, 1, 0.25), gradio.Slider(0, 1, 0.45)]
+    demo = gradio.Interface(detect, inputs, gradio.Image(type="pil"))
+    picture = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    uploaded = demo.input_components[0].data_model(path=str(tmp_path / "a.png"))
+    given = demo.input_components[0].preprocess(uploaded)
+    shown = demo.output_components[0].postprocess(demo.fn(given, 0.01, 0.45))
+    drawn = np.asarray(Image.open(shown.path).convert("RGB"))
+    assert drawn.shape == picture.shape and np.abs(drawn.astype(int) - picture).max() > 100
+
+
+def test_streamlit_page(yolo):
+    testing = pytest.importorskip("streamlit.testing.v1")
+
+    def page(file):
+        import numpy as np
+        import streamlit as st
+
+        from ultralytics import YOLO
+
+        conf = st.sidebar.slider("Confidence", 0.0, 1.0, 0.01)
+        image = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+        result = YOLO(file).predict(image, conf=conf, iou=0.45, imgsz=64)[0]
+        st.image(result.plot(), channels="BGR")
+        st.dataframe(result.to_df())
+        st.metric("objects", len(result.boxes))
+
+    app = testing.AppTest.from_function(page, args=(str(yolo),), default_timeout=300).run()
+    assert not app.exception and int(app.metric[0].value) == len(app.dataframe[0].value) > 5
+    fewer = app.sidebar.slider[0].set_value(1.0).run()
+    assert not fewer.exception and fewer.metric[0].value == "0"
