@@ -67,6 +67,7 @@ PUBLIC_PATHS = {
     "ultralytics.models.yolo.pose",
     "ultralytics.models.yolo.segment",
     "ultralytics.models.utils.ops",
+    "ultralytics.nn.autobackend",
     "ultralytics.nn.modules.activation",
     "ultralytics.solutions",
     "ultralytics.trackers",

@@ -11,7 +11,7 @@ from ultralytics.utils.public import public_names
 
 if TYPE_CHECKING:
     from ultralytics.models import RTDETR, YOLO
-    from ultralytics.published.scripting import fetch_all as download
+    from ultralytics.published.machine import fetch_all as download
     from ultralytics.utils import ASSETS, __version__
     from ultralytics.utils.checks import checks
     from ultralytics.utils.settings import SETTINGS as settings

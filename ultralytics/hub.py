@@ -1,5 +1,5 @@
 """Not built: importing a name raises ImportError, with what to use."""
 
-from ultralytics.utils.public import absent_names
+from ultralytics.utils.public import public_names
 
-__getattr__ = absent_names(__name__, "hub")
+__getattr__ = public_names(__name__)

@@ -14,7 +14,7 @@ from ultralytics.data.dataset import BUFFER, DetectionDataset, ImageSource, Mixi
 def test_item_and_batch(build):
     dataset = build()
     assert len(dataset) == 6 and dataset.names == {0: "cat", 1: "dog"} and dataset.category_ids is None
-    batch = DetectionDataset.collate([dataset[1], dataset[2]])
+    batch = DetectionDataset.collate_fn([dataset[1], dataset[2]])
     assert batch["img"].shape == (2, 3, 64, 64) and batch["img"].dtype == torch.uint8
     assert batch["cls"].tolist() == [[0], [1], [0], [1], [0]] and batch["batch_idx"].tolist() == [0, 0, 1, 1, 1]
     torch.testing.assert_close(batch["bboxes"][1], torch.tensor([0.4, 0.5, 0.3, 0.4]))

@@ -88,7 +88,7 @@ def test_coco(build, coco_set):
     for _ in range(2):  # read, then from the cache
         dataset = build()
         assert dataset.names == {0: "cat", 1: "dog"} and dataset.category_ids == (3, 9)
-        batch = DetectionDataset.collate([dataset[i] for i in range(3)])
+        batch = DetectionDataset.collate_fn([dataset[i] for i in range(3)])
         assert batch["image_id"] == [10, 11, 12]
         assert batch["cls"].flatten().tolist() == [1, 0] and batch["batch_idx"].tolist() == [0, 1]
         torch.testing.assert_close(batch["bboxes"], torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.25, 0.5, 0.5, 1.0]]))

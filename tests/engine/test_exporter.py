@@ -188,7 +188,7 @@ def test_int8_compares_confident_queries_only():
 
 
 def test_mismatch_raises_and_keeps_the_file(own, monkeypatch):
-    monkeypatch.setattr(exporter_module, "AutoBackend", ConstantModel)
+    monkeypatch.setattr(exporter_module, "ExportedModel", ConstantModel)
     with pytest.raises(ExportMismatchError, match=r"small\.torchscript: differs from PyTorch: boxes .* file is kept"):
         RTDETR(own).export(format="torchscript", imgsz=64)
     assert own.with_suffix(".torchscript").is_file()

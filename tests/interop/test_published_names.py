@@ -1,16 +1,15 @@
-"""Names at the places of the published package: each leads to the one that is defined here, or to an explanation."""
+"""Published import statements, and names at any published place: each leads to its definition, or to an explanation."""
 
 import importlib
+import re
 import subprocess
 import sys
 
 import pytest
 
-from ultralytics.utils.public import ABSENT, PLACES
+from tests.interop.published_page import DOCS, STATEMENTS, page, refusal
+from ultralytics.utils.public import ABSENT, HOMES, NAMES, TOP
 
-NAMES = [
-    (place, name.rpartition(":")[2]) for place, homes in PLACES.items() for s in homes.values() for name in s.split()
-]
 REFUSED = (
     ("ultralytics", "SAM"), ("ultralytics", "YOLOWorld"), ("ultralytics", "solutions"), ("ultralytics", "hub"),
     ("ultralytics.solutions", "ObjectCounter"), ("ultralytics.trackers", "register_tracker"),
@@ -23,13 +22,26 @@ REFUSED = (
 )  # fmt: skip
 
 
-def module_of(place: str) -> str:
-    return f"ultralytics.{place}".rstrip(".")
+@pytest.mark.parametrize("home", HOMES)
+def test_each_name_leads_to_its_definition(home):
+    for name in HOMES[home].split():
+        found = getattr(importlib.import_module("ultralytics.utils"), name.rpartition(":")[2])
+        assert found == getattr(importlib.import_module(f"ultralytics.{home}"), name.partition(":")[0])
 
 
-@pytest.mark.parametrize(("place", "name"), NAMES)
-def test_each_name_leads_to_its_definition(place, name):
-    assert getattr(importlib.import_module(module_of(place)), name, None) is not None
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_a_published_import(statement):
+    if reason := refusal(statement):
+        with pytest.raises(ImportError, match=re.escape(reason)):
+            exec(statement, {})
+    else:
+        exec(statement, {})
+
+
+@pytest.mark.parametrize("locale", ["en", "zh"])
+def test_the_page_is_current(locale):
+    written = (DOCS / locale / "published.md").read_text(encoding="utf-8")
+    assert written == page(locale), "run python -m tests.interop.published_page"
 
 
 @pytest.mark.parametrize(("module", "name"), REFUSED)
@@ -42,7 +54,7 @@ def test_a_misspelled_name_is_an_ordinary_import_error():
     with pytest.raises(ImportError, match="cannot import name 'LetterBoxx'"):
         exec("from ultralytics.data.augment import LetterBoxx", {})
     assert not hasattr(importlib.import_module("ultralytics.utils"), "nothing")
-    assert not ABSENT.keys() & {name for _, name in NAMES}
+    assert not ABSENT.keys() & {*NAMES, *TOP}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ def test_matches_agree_with_the_reference(case):
 
 
 def test_average_precision_is_the_area_under_the_steps():
-    area, recall, precision = average_precision(np.array([0.5, 0.5]), np.array([1.0, 0.5]))
+    area, precision, recall = average_precision(np.array([0.5, 0.5]), np.array([1.0, 0.5]))
     assert area == pytest.approx(0.495)
     assert recall[-1] == 1 and precision[-1] == 0
 

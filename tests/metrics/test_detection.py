@@ -46,7 +46,7 @@ def test_no_predictions_is_zero_and_no_labels_is_not_a_number():
 
 def test_tables_have_class_images_and_numbers():
     metrics = matched(CASES[2])[0]
-    summary = metrics.summary()
+    summary = metrics.rows()
     assert [row["Class"] for row in summary] == ["all", "class 0", "class 1", "class 3", "class 4"]
     assert summary[0]["Instances"] == CASES[2]["n_gt"] and summary[0]["Images"] == CASES[2]["images"]
     lines = metrics.table().splitlines()
@@ -81,7 +81,7 @@ def test_shares_of_several_processes_join_into_the_whole():
     joined = DetMetrics.merge([collected(share) for share in shares], block).process()
     assert 0 < whole.box.map < 1
     assert joined.results_dict == whole.results_dict
-    assert joined.summary() == whole.summary()
+    assert joined.rows() == whole.rows()
     assert np.array_equal(joined.confusion_matrix.matrix, whole.confusion_matrix.matrix)
 
 
@@ -94,13 +94,13 @@ def test_batches_give_the_same_as_single_images():
         true = labels[(labels[:, 0] >= start) & (labels[:, 0] < start + 3)]
         metrics.add_batch(own[: CASES[2]["images"] - start], true[:, 0] - start, true[:, 2:], true[:, 1])
     assert np.array_equal(metrics.matched.tp, batches)
-    assert metrics.process().summary() == one.summary()
+    assert metrics.process().rows() == one.rows()
     assert np.array_equal(metrics.confusion_matrix.matrix, one.confusion_matrix.matrix)
 
 
 def test_metrics_show_their_table():
     metrics = matched(CASES[2])[0]
-    assert repr(metrics) == metrics.table() and metrics._repr_html_().count("<tr>") == 1 + len(metrics.summary())
+    assert repr(metrics) == metrics.table() and metrics._repr_html_().count("<tr>") == 1 + len(metrics.rows())
     assert repr(metrics.box).startswith("BoxMetrics(P ") and repr(DetMetrics({0: "cat"})).startswith("Class")
 
 
@@ -108,7 +108,7 @@ def test_f1_has_one_definition(monkeypatch, tmp_path):
     metrics, figures = matched(CASES[2])[0], {}
     monkeypatch.setattr("ultralytics.metrics.detection.save_figure", lambda f, path, *_: figures.update({path.stem: f}))
     metrics.box.plot(metrics.names, tmp_path)
-    total = metrics.summary()[0]
+    total = metrics.rows()[0]
     curves, smooth = metrics.box.curves, np.convolve(metrics.box.curves.f1_curve.mean(0), np.ones(101) / 101, "valid")
     assert total["Conf"] == metrics.box.conf == curves.x[50 + smooth.argmax()]
     for kind in ("P", "R", "F1"):

@@ -23,7 +23,7 @@ def test_the_models_row_and_the_four_files(tmp_path):
     assert r"my\_model & 640 & 12.346" in files[2].read_text()
     assert "| my_model | 640 | 12.346 |" in files[1].read_text()
     rows = list(csv.DictReader(files[3].read_text().splitlines()))
-    assert [row["Class"] for row in rows] == [row["Class"] for row in metrics.summary()]
+    assert [row["Class"] for row in rows] == [row["Class"] for row in metrics.rows()]
     assert [rows[1][key] for key in ("Data", "Split", "Fingerprint")] == list(metrics.data)
     assert float(rows[0]["mAP50-95"]) == pytest.approx(CASES[2]["map"], abs=1e-9) and rows[1]["Model"] == "my_model"
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from ultralytics.nn.tasks import feature_visualization
 from ultralytics.utils import fonts, plotting
 from ultralytics.utils.ops import box_iou
-from ultralytics.utils.plotting import Annotator, colors, feature_visualization, plot_images, plot_labels, plot_results
+from ultralytics.utils.plotting import Annotator, colors, plot_images, plot_labels, plot_results
 
 NAMES = {0: "cat", 1: "Straße", 2: "собака", 3: "$x$", 4: "猫"}
 
@@ -70,7 +71,7 @@ def test_names_with_control_characters_are_drawn(name, batch, tmp_path):
     annotator = Annotator(np.zeros((80, 120, 3), np.uint8))
     annotator.box_label((40, 40, 80, 70), name)
     assert annotator.result().any() and "\n" not in fonts.drawable(name)
-    plot_images({**batch, "im_file": [f"{name}.jpg"] * 3}, tmp_path / "a.png", {0: name, 4: name})
+    plot_images({**batch, "im_file": [f"{name}.jpg"] * 3}, fname=tmp_path / "a.png", names={0: name, 4: name})
     plot_labels(np.full((2, 4), 0.5), np.array([0, 1]), {0: name, 1: "b"}, tmp_path / "labels.png")
 
 
@@ -88,8 +89,8 @@ def test_arguments_of_published_code(caplog):
     for annotator in small, large:
         annotator.box_label((20, 60, 60, 100), "ab", (0, 0, 200), (0, 255, 0))
     pictures = [np.asarray(annotator.result()) for annotator in (small, large)]
-    assert isinstance(small.result(), Image.Image) and [(p == (0, 255, 0)).all(2).any() for p in pictures] == [1, 1]
-    plates = [(p[:59] == (200, 0, 0)).all(2).sum() for p in pictures]
+    assert isinstance(small.im, Image.Image) and [(p == (0, 255, 0)).all(2).any() for p in pictures] == [1, 1]
+    plates = [(p[:59] == (0, 0, 200)).all(2).sum() for p in pictures]  # a PIL image: RGB
     assert plates[1] > 4 * plates[0]
     assert Annotator(np.zeros((12, 16), np.uint8), font="Arial.ttf", font_size=0.1).result().shape == (12, 16, 3)
     assert not caplog.text
@@ -126,19 +127,21 @@ def batch():
 
 
 def test_a_batch_is_one_picture_with_its_labels(batch, tmp_path):
-    plot_images(batch, tmp_path / "batch.png", NAMES)
+    plot_images(batch, fname=tmp_path / "batch.png", names=NAMES)
     page = picture(tmp_path / "batch.png")  # 2 x 2 cells of 128 x 192, 2 white pixels between them
     assert page.shape == (2 * 128 + 2, 2 * 192 + 2, 3)
     assert page[64, 48].tolist() == list(colors(0)) and page[128 + 2 + 64, 24].tolist() == list(colors(4))
     assert (page[130:, 194:] == 255).all()  # the fourth cell is empty
 
-    plot_images({**batch, "img": batch["img"].float() / 255}, tmp_path / "float.png", NAMES)
+    plot_images({**batch, "img": batch["img"].float() / 255}, fname=tmp_path / "float.png", names=NAMES)
     assert (picture(tmp_path / "float.png") == page).all()
 
 
 def test_detections_take_the_place_of_labels(batch, tmp_path):
     rows = torch.tensor([[10.0, 10, 90, 60, 0.9, 1], [0, 0, 96, 64, 0.2, 2]])
-    plot_images({**batch, "img": batch["img"][:1]}, tmp_path / "found.png", NAMES, detections=[rows, rows[:0], rows])
+    plot_images(
+        {**batch, "img": batch["img"][:1]}, fname=tmp_path / "found.png", names=NAMES, detections=[rows, rows[:0], rows]
+    )
     page = picture(tmp_path / "found.png")
     assert page.shape == (128, 192, 3)
     assert page[80, 20].tolist() == list(colors(1))

@@ -164,7 +164,7 @@ def build_dataloader(
         batch_size=min(batch, len(dataset)),  # torch refuses 0, of an empty data set
         sampler=sampler,
         num_workers=workers,
-        collate_fn=getattr(dataset, "collate", None),
+        collate_fn=getattr(dataset, "collate_fn", None),
         pin_memory=pin_memory and torch.cuda.is_available(),
         drop_last=drop_last and len(sampler) >= batch,
         worker_init_fn=_start_worker,

@@ -151,7 +151,7 @@ class DetectionDataset(Dataset):
     A sample depends on (seed, epoch, index) only, whatever the number of workers.
     """
 
-    collate = staticmethod(collate)
+    collate_fn = staticmethod(collate)
 
     def __init__(
         self, config: DatasetConfig, scan: Scan, source: ImageSource, transforms: Transform, names: dict[int, str]
@@ -184,7 +184,7 @@ class DetectionDataset(Dataset):
         """Set the epoch, which seeds the random numbers; call it before iterating."""
         self.source.state[0] = epoch
 
-    def close_mosaic(self) -> None:
+    def close_mosaic(self, hyp: object = None) -> None:
         """End strong augmentation from the next epoch on."""
         self.source.state[1] = True
 

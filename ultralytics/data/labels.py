@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as short
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,12 @@ class ImageLabels:
     boxes: np.ndarray  # (n, 4) float32
     crowd: np.ndarray  # (n,) bool
     image_id: int | str
+
+    def __getitem__(self, key: str) -> Any:
+        """Return an entry of the labels of published data sets: `labels["cls"]` (n, 1), `labels["bboxes"]`, ..."""
+        entries = {"im_file": str(self.file), "cls": self.cls[:, None].astype(np.float32), "bboxes": self.boxes}
+        return {**entries, "shape": self.shape, "segments": [], "keypoints": None, "normalized": True,
+                "bbox_format": "xywh"}[key]  # fmt: skip
 
 
 def image_ids(images: Sequence[Path]) -> list[int | str]:

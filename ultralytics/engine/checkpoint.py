@@ -23,7 +23,7 @@ from ultralytics.cfg.family import Family, default_values, of_family
 from ultralytics.cfg.model_yaml import model_keys
 from ultralytics.cfg.options import Options, check_options, get_cfg
 from ultralytics.engine.trust import build_recorded, recorded_data
-from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.exported_model import ExportedModel
 from ultralytics.nn.formats import find_format
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import read_weights
@@ -190,7 +190,7 @@ def resolve_network(
     if not isinstance(model, (str, Path)):
         raise OptionError(f"model: got {model!r}, expected a network or a file; pass model= or set the option model")
     if find_format(model) is not None:
-        return AutoBackend(model)
+        return ExportedModel(model)
     if Path(model).suffix.lower() in (".yaml", ".yml"):
         return network_class(str(model), overrides={"modules": modules})
     return load_network(load_model_weights(model), network_class, modules, model, trust=trust)
@@ -199,7 +199,7 @@ def resolve_network(
 def with_branch(model: nn.Module, end2end: bool | None, max_det: int = 0) -> nn.Module:
     """Return the network, or a copy that predicts by the other branch of its head, or selects up to `max_det` there."""
     if end2end not in (None, getattr(model, "end2end", False)):
-        if isinstance(model, AutoBackend):
+        if isinstance(model, ExportedModel):
             raise OptionError(f"end2end={end2end}: an exported model has one branch; export it with end2end={end2end}")
         model = copy.deepcopy(model)
         model.end2end = end2end

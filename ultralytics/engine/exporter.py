@@ -17,7 +17,7 @@ from ultralytics.data.images import read_image, stretch
 from ultralytics.data.synthetic import draw_image
 from ultralytics.engine.checkpoint import load_model_weights, load_network, with_branch
 from ultralytics.nn.accelerate import for_inference
-from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.exported_model import ExportedModel
 from ultralytics.nn.formats import ExportFormat, ExportSpec, Metadata, export_formats, get_format
 from ultralytics.nn.formats.graph_nms import Suppression
 from ultralytics.nn.head_protocol import ANCHORS, END2END, SCORES
@@ -241,7 +241,7 @@ class Exporter(CallbacksMixin):
             modules = spec.network.yaml.get("modules")
             exported = load_network(load_model_weights(self.file), type(spec.network), modules, self.file).to(device)
         else:
-            exported = AutoBackend(self.file, device)
+            exported = ExportedModel(self.file, device)
         images = drawn_images(COMPARED, spec.metadata.imgsz)
         if spec.calibration is not None:
             images = spec.calibration[:COMPARED]

@@ -130,7 +130,7 @@ class Model(CallbacksMixin):
 
     @cached_property
     def model(self) -> nn.Module:
-        """Network, built on first use; an `AutoBackend` for an exported model."""
+        """Network, built on first use; an `ExportedModel` for an exported model."""
         with BUILDING:
             if "model" not in vars(self):
                 if self.checkpoint is None:

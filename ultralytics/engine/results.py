@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections import Counter
@@ -18,18 +17,16 @@ import torch
 from PIL import Image
 
 from ultralytics.data.streams import opencv_text
-from ultralytics.utils.checks import in_notebook, require
+from ultralytics.utils.checks import in_notebook
 from ultralytics.utils.errors import DataError, DeviceError, OptionError, counted, did_you_mean
 from ultralytics.utils.files import safe_name, short_name
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xyxy2xywh, xyxy2xywhn
 from ultralytics.utils.plotting import Annotator, colors
 from ultralytics.utils.public import public_names
-from ultralytics.utils.tables import Column, Table
+from ultralytics.utils.tables import Column, SummaryExports, Table
 
 if TYPE_CHECKING:
     from typing import Self
-
-    import pandas
 
 Array = np.ndarray | torch.Tensor
 OTHER_TASKS = {  # arguments of the published `plot` without a meaning for boxes: what is drawn, and its default
@@ -150,7 +147,7 @@ class Boxes(_Detections):
         return f"Boxes(shape={self.shape}, orig_shape={self.orig_shape}, data=\n{self.data})"
 
 
-class Results(_Detections):
+class Results(SummaryExports, _Detections):
     """Detections of one image, with the image, its path, the class names and the times. Indexing applies to the boxes.
 
     Args:
@@ -183,12 +180,18 @@ class Results(_Detections):
         self.names = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
         self.speed = dict(speed or {"preprocess": None, "inference": None, "postprocess": None})
         self.save_dir: str | None = None  # the run folder, if any
+        self.boxes: Boxes | None = None
         self.update(boxes=boxes)
 
     def update(self, boxes: Boxes | Array | None = None) -> None:
-        """Replace the boxes; None removes them."""
-        boxes = np.zeros((0, 6), np.float32) if boxes is None else boxes
-        self.boxes = boxes if isinstance(boxes, Boxes) else Boxes(boxes, self.orig_shape)
+        """Replace the boxes, if any are given."""
+        if boxes is not None:
+            self.boxes = boxes if isinstance(boxes, Boxes) else Boxes(boxes, self.orig_shape)
+
+    @property
+    def found(self) -> Boxes:
+        """Return the boxes, none where `boxes` is None."""
+        return Boxes(np.zeros((0, 6), np.float32), self.orig_shape) if self.boxes is None else self.boxes
 
     def new(self, boxes: Boxes | None = None) -> Results:
         """Return a copy with other boxes, by default without any."""
@@ -226,7 +229,7 @@ class Results(_Detections):
         if color_mode not in ("class", "instance"):
             raise OptionError(f"plot: color_mode={color_mode!r}, expected 'class' or 'instance'")
         canvas = Annotator((self.orig_img if img is None else img).copy(), line_width, font_size, font)
-        rows = (self.boxes if boxes else self.boxes[:0]).clipped().numpy()
+        rows = self.found[: None if boxes else 0].clipped().numpy()
         for i in reversed(range(len(rows))):  # the best on top
             cls = int(rows.cls[i])
             number = int(rows.id[i]) if rows.is_track else i
@@ -270,7 +273,7 @@ class Results(_Detections):
         Lines are `class cx cy w h [score] [track id]` in 0..1, clipped at the border; without detections it is empty.
         """
         lines = []
-        for box in self.boxes.clipped().numpy():
+        for box in self.found.clipped().numpy():
             numbers = [*box.xywhn[0], *(box.conf if save_conf else ())]
             track = [int(box.id[0])] if box.is_track else []
             lines.append(" ".join(map(str, [int(box.cls[0]), *(f"{number:.6g}" for number in numbers), *track])))
@@ -283,7 +286,7 @@ class Results(_Detections):
         """Write the crop of each detection to `save_dir/<class>/<file_name>_<n>.jpg`, and return the paths."""
         stem = str(file_name or Path(image_name(self.path)).stem).removesuffix(".jpg")
         files = []
-        for number, box in enumerate(self.boxes.clipped().numpy(), 1):
+        for number, box in enumerate(self.found.clipped().numpy(), 1):
             left, top, right, bottom = (*np.floor(box.xyxy[0, :2]).astype(int), *np.ceil(box.xyxy[0, 2:]).astype(int))
             crop = self.orig_img[top:bottom, left:right]
             if crop.size:
@@ -294,13 +297,13 @@ class Results(_Detections):
 
     def verbose(self) -> str:
         """Return the number of detections by class: "3 circles, 1 star"."""
-        counts = sorted(Counter(self.boxes.cls.tolist()).items())
+        counts = sorted(Counter(self.found.cls.tolist()).items())
         return ", ".join(counted(count, self.names[int(cls)]) for cls, count in counts) or "(no detections)"
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
         """Return a dictionary per detection: name, class, confidence, box {x1, y1, x2, y2} and, if any, track_id."""
         rows = []
-        for box in self.boxes.numpy():
+        for box in self.found.numpy():
             cls, corners = int(box.cls[0]), (box.xyxyn if normalize else box.xyxy)[0]
             sides = {key: round(float(v), decimals) for key, v in zip(("x1", "y1", "x2", "y2"), corners, strict=True)}
             score = round(float(box.conf[0]), decimals)
@@ -308,39 +311,20 @@ class Results(_Detections):
             rows.append(row | ({"track_id": int(box.id[0])} if box.is_track else {}))
         return rows
 
-    def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
-        """Return the `summary` as JSON."""
-        return json.dumps(self.summary(normalize, decimals), indent=2, ensure_ascii=False)
-
-    tojson = to_json
-
-    def to_html(self, normalize: bool = False, decimals: int = 5) -> str:
-        """Return the table of `to_csv` as HTML."""
-        return self._table(normalize, decimals).html()
-
-    def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
-        """Return CSV with the columns name, class, confidence, x1, y1, x2, y2 and, if any, track_id."""
-        return self._table(normalize, decimals).csv()
-
-    def to_df(self, normalize: bool = False, decimals: int = 5) -> pandas.DataFrame:
-        """Return the table of `to_csv` as a pandas data frame."""
-        table = self._table(normalize, decimals)
-        return require("pandas", "pandas", "to_df").DataFrame(table.rows, columns=table.titles)
-
-    def _table(self, normalize: bool, decimals: int) -> Table:
-        track = ["track_id"] if self.boxes.is_track else []
+    def _table(self, normalize: bool = False, decimals: int = 5) -> Table:
+        track = ["track_id"] if self.found.is_track else []
         titles = ["name", "class", "confidence", "x1", "y1", "x2", "y2", *track]
         rows = [{**row, **row["box"]} for row in self.summary(normalize, decimals)]
         return Table([Column(title) for title in titles], [[row[title] for title in titles] for row in rows])
 
     def _map(self, function: Callable[[Array], Array]) -> Results:
-        return self.new(self.boxes._map(function))
+        return self.new(self.found._map(function))
 
     def __len__(self) -> int:
-        return len(self.boxes)
+        return len(self.found)
 
     def __getitem__(self, index: int | slice | Sequence[int] | Array) -> Results:
-        return self.new(self.boxes[index])
+        return self.new(self.found[index])
 
     def __repr__(self) -> str:
         return f"Results({self.path}, {self.orig_shape[0]}x{self.orig_shape[1]}, {self.verbose()}, speed={self.speed})"

@@ -39,10 +39,19 @@ class TrainingInterrupted(KeyboardInterrupt):
 class EarlyStopping:
     """Stop a run whose fitness has not improved for `patience` epochs; 0 disables it."""
 
-    def __init__(self, patience: int) -> None:
+    def __init__(self, patience: int = 50) -> None:
         self.patience = patience
         self.best_fitness: float | None = None
         self.best_epoch = -1
+        self.possible_stop = False
+
+    def __call__(self, epoch: int, fitness: float | None) -> bool:
+        """Record the fitness of an epoch, None without validation; return whether to stop. See also `possible_stop`."""
+        if fitness is None:
+            return False
+        self.update(epoch, fitness)
+        self.possible_stop = bool(self.patience) and epoch - self.best_epoch >= self.patience - 1
+        return bool(self.reason(epoch))
 
     def update(self, epoch: int, fitness: float) -> bool:
         """Record the fitness of an epoch (from 0), nan without labels. Return True if it is the best so far."""

@@ -32,6 +32,7 @@ from ultralytics.utils.callbacks.loggers import run_loggers
 from ultralytics.utils.errors import counted
 from ultralytics.utils.flops import get_flops
 from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
+from ultralytics.utils.public import public_names
 from ultralytics.utils.torch_utils import autocast, deterministic_algorithms, init_seeds
 
 
@@ -297,7 +298,7 @@ class BaseTrainer(TrainerSetup):
 
     def plot_training_samples(self, batch: dict, ni: int) -> None:
         """Draw a training batch; `ni` is its number."""
-        plot_images(batch, self.save_dir / f"train_batch{ni}.jpg", self.model.names)
+        plot_images(batch, fname=self.save_dir / f"train_batch{ni}.jpg", names=self.model.names)
 
     def plot_training_labels(self) -> None:
         """Plot the boxes and classes of the training labels."""
@@ -320,3 +321,6 @@ class BaseTrainer(TrainerSetup):
         """Return the parameters and the GFLOPs, with the size in pixels in its key, of the network that is saved."""
         parameters = sum(parameter.numel() for parameter in self.ema.ema.parameters())
         return {"parameters": parameters, f"GFLOPs_{self.args.imgsz}px": get_flops(self.ema.ema, self.args.imgsz)}
+
+
+__getattr__ = public_names(__name__)

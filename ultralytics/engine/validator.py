@@ -211,12 +211,12 @@ class BaseValidator(CallbacksMixin):
 
     def plot_val_samples(self, batch: dict, ni: int) -> None:
         """Draw the labels of a batch; `ni` is its number."""
-        plot_images(batch, self.save_dir / f"val_batch{ni}_labels.jpg", self.names)
+        plot_images(batch, fname=self.save_dir / f"val_batch{ni}_labels.jpg", names=self.names)
 
     def plot_predictions(self, batch: dict, preds: list[dict[str, Tensor]], ni: int) -> None:
         """Draw the detections of a batch."""
         rows = [as_rows(found) for found in preds]
-        plot_images(batch, self.save_dir / f"val_batch{ni}_pred.jpg", self.names, detections=rows)
+        plot_images(batch, fname=self.save_dir / f"val_batch{ni}_pred.jpg", names=self.names, detections=rows)
 
     def get_stats(self) -> dict[str, float]:
         """Compute the metrics from all batches; return them by name, in a training for the columns of results.csv."""
@@ -291,7 +291,8 @@ class BaseValidator(CallbacksMixin):
             metrics, found, by_rank, seconds = zip(*parts, strict=True)
             self.metrics = DetMetrics.merge(metrics, self.dataloader.batch_size)
             self._found = list(chain(*found))
-            watch.seconds = {stage: sum(part[stage] for part in seconds) for stage in watch.seconds}
+            for stage, profile in watch.stages.items():
+                profile.t = sum(part[stage] for part in seconds)
             losses = list(chain(*by_rank))
         self.loss_items = torch.stack(losses).mean(0) if losses else None
 

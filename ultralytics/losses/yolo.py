@@ -17,7 +17,7 @@ from ultralytics.losses.assigner import TaskAlignedAssigner, pad_targets
 from ultralytics.losses.iou import IoULoss
 from ultralytics.utils.dist import mean_over_ranks
 from ultralytics.utils.errors import ModelConfigError
-from ultralytics.utils.ops import xywh2xyxy
+from ultralytics.utils.ops import make_anchors, xywh2xyxy
 
 AUXILIARY = 0.25  # weight of an auxiliary head, as in YOLOv7 (https://arxiv.org/abs/2207.02696)
 RawPredictions = Mapping[str, Any]  # boxes (B, 4 * reg_max, A), scores (B, nc, A) logits, feats: the maps
@@ -150,15 +150,10 @@ class DetectionLoss(nn.Module):
 
     def anchor_points(self, feats: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the anchor points (A, 2) in cells, the stride of each (A,), and the image size (2,) in pixels."""
-        points, strides = [], []
-        for feat, stride in zip(feats, self.strides, strict=True):
-            height, width = feat.shape[-2:]
-            y, x = (torch.arange(n, device=feat.device, dtype=torch.float32) + 0.5 for n in (height, width))
-            points.append(torch.stack((x.expand(height, -1), y[:, None].expand(-1, width)), -1).flatten(0, 1))
-            strides.append(x.new_full((height * width,), stride))
+        points, strides = make_anchors(feats, self.strides)
         height, width = feats[0].shape[-2:]
-        size = points[0].new_tensor((width * self.strides[0], height * self.strides[0]))
-        return torch.cat(points), torch.cat(strides), size
+        size = points.new_tensor((width * self.strides[0], height * self.strides[0]))
+        return points, strides.squeeze(1), size
 
     def targets(self, batch: Mapping[str, Any], images: int, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return labels (B, n, 1), corners in pixels (B, n, 4), and mask (B, n, 1) of the boxes of each image."""

@@ -36,7 +36,11 @@ class ClassCurves(NamedTuple):
     f1_curve: np.ndarray  # (C, 1000) over confidence
     x: np.ndarray  # (1000,)
     prec_values: np.ndarray  # (C, 1000) precision over recall
-    conf: float  # of the highest mean F1 over the classes, smoothed over confidences; nan without labels
+
+    @property
+    def conf(self) -> float:
+        """Confidence of the highest mean F1 over the classes, smoothed over confidences; nan without labels."""
+        return float(CURVE_X[_smooth(self.f1_curve.mean(0)).argmax()]) if len(self.classes) else float("nan")
 
 
 def average_precision(recall: np.ndarray, precision: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -48,14 +52,14 @@ def average_precision(recall: np.ndarray, precision: np.ndarray) -> tuple[float,
         recall, precision: (n,) after each prediction, n >= 1, by descending confidence.
 
     Returns:
-        The area, and the curve (recalls, precisions) from recall 0 to 1, with precision made non-increasing.
+        The area, and the curve (precisions, recalls) from recall 0 to 1, with precision made non-increasing.
     """
     x = np.concatenate(([0.0], recall, [recall[-1], 1.0]))
     y = np.concatenate(([1.0], precision, [0.0, 0.0]))
     y = np.maximum.accumulate(y[::-1])[::-1]
     heights = np.interp(AP_X, x, y)
     area = ((heights[1:] + heights[:-1]) / 2 * np.diff(AP_X)).sum()  # trapezoidal rule
-    return float(area), x, y
+    return float(area), y, x
 
 
 def ap_per_class(tp: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_cls: np.ndarray) -> ClassCurves:
@@ -85,16 +89,15 @@ def ap_per_class(tp: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_
         # np.interp needs ascending x; above the highest confidence recall is 0 and precision 1
         r_curve[row] = np.interp(-CURVE_X, -conf[own], recall, left=0)
         p_curve[row] = np.interp(-CURVE_X, -conf[own], precision, left=1)
-        _, x, y = average_precision(recall, precision)
+        _, y, x = average_precision(recall, precision)
         prec_values[row] = np.interp(CURVE_X, x, y)
 
     f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + 1e-16)
     best = int(_smooth(f1_curve.mean(0)).argmax()) if len(classes) else 0
-    best_conf = float(CURVE_X[best]) if len(classes) else float("nan")
     p, r, f1 = p_curve[:, best], r_curve[:, best], f1_curve[:, best]
     true = (r * labels[classes]).round()
     false = (true / (p + 1e-16) - true).round()
-    return ClassCurves(true, false, p, r, f1, ap, classes, p_curve, r_curve, f1_curve, CURVE_X, prec_values, best_conf)
+    return ClassCurves(true, false, p, r, f1, ap, classes, p_curve, r_curve, f1_curve, CURVE_X, prec_values)
 
 
 class TruePositives(NamedTuple):

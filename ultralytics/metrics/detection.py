@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ultralytics.metrics.ap import ClassCurves, ap_per_class
 from ultralytics.metrics.matching import (
+    IOU_THRESHOLDS,
     MANY_CLASSES,
     ConfusionMatrix,
     MatchedDetections,
@@ -23,7 +24,7 @@ from ultralytics.metrics.matching import (
 from ultralytics.metrics.protocols import Evaluation
 from ultralytics.utils.fonts import drawable
 from ultralytics.utils.plotting import colors, new_figure, save_figure
-from ultralytics.utils.tables import Column, Table, Tabular
+from ultralytics.utils.tables import Column, SummaryExports, Table
 
 CLASS_COLUMNS = (
     Column("Class"), Column("Images", "d"), Column("Instances", "d"),
@@ -44,8 +45,9 @@ class BoxMetrics:
         curves: all of `ap_per_class`; px, p_curve, r_curve, f1_curve and prec_values are its parts.
     """
 
-    def __init__(self, curves: ClassCurves, nc: int) -> None:
-        self.curves, self.ap_class_index, self.conf = curves, curves.classes, curves.conf
+    def __init__(self, curves: ClassCurves | None = None, nc: int = 0) -> None:
+        curves = curves or ap_per_class(np.zeros((0, len(IOU_THRESHOLDS)), bool), *np.zeros((3, 0)))
+        self.curves, self.ap_class_index, self.conf, self.nc = curves, curves.classes, curves.conf, nc
         self.px, self.prec_values = curves.x, curves.prec_values
         self.p_curve, self.r_curve, self.f1_curve = curves.p_curve, curves.r_curve, curves.f1_curve
         self.p, self.r, self.f1, self.all_ap = curves.p, curves.r, curves.f1, curves.ap
@@ -54,6 +56,21 @@ class BoxMetrics:
         self.map50, self.map75, self.map = _mean(self.ap50), _mean(self.ap75), _mean(self.all_ap)
         self.maps = np.full(nc, self.map)
         self.maps[self.ap_class_index] = self.ap
+
+    def update(self, results: Sequence[np.ndarray]) -> None:
+        """Take the results of `ap_per_class` from the third on, as published code gives them."""
+        self.__init__(ClassCurves(*results[:2], *results), self.nc)  # without the numbers of true and false positives
+
+    def fitness(self) -> float:
+        """Return the criterion of the best epoch."""
+        return self.map
+
+    @property
+    def curves_results(self) -> list[list[Any]]:
+        """Return x, y (C, 1000) and the titles of the axes of the curves PR, F1, P and R."""
+        axes = (("Recall", "Precision"), *(("Confidence", title) for title in ("F1", "Precision", "Recall")))
+        values = self.prec_values, self.f1_curve, self.p_curve, self.r_curve
+        return [[self.px, y, *titles] for y, titles in zip(values, axes, strict=True)]
 
     def mean_results(self) -> list[float]:
         """Return mean precision, recall, mAP50 and mAP50-95."""
@@ -72,12 +89,9 @@ class BoxMetrics:
         c = self.curves
         labels = [drawable(names[i]) for i in c.classes]
         with_ap = [f"{label}  {ap:.3f}" for label, ap in zip(labels, self.ap50, strict=True)]
-        plots = (
-            ("PR", "Recall", "Precision", c.prec_values, with_ap), ("F1", "Confidence", "F1", c.f1_curve, labels),
-            ("P", "Confidence", "Precision", c.p_curve, labels), ("R", "Confidence", "Recall", c.r_curve, labels),
-        )  # fmt: skip
         paths = []
-        for kind, x_title, y_title, values, texts in plots:
+        for kind, (_, values, x_title, y_title) in zip(("PR", "F1", "P", "R"), self.curves_results, strict=True):
+            texts = with_ap if kind == "PR" else labels
             figure = new_figure(9, 6)
             axes = figure.subplots()
             few = len(values) <= MANY_CLASSES  # otherwise gray lines without a legend
@@ -105,7 +119,7 @@ def _or_nan(value: float) -> float:
     return float("nan") if value < 0 else value
 
 
-class DetMetrics(Tabular):
+class DetMetrics(SummaryExports):
     """Collect the detections and labels of images (`add_batch`), then compute the metrics (`process`).
 
     Attributes:
@@ -133,6 +147,9 @@ class DetMetrics(Tabular):
     fitness = property(attrgetter("box.map"), doc="Criterion of the best epoch: mAP50-95.")
     maps, ap_class_index = property(attrgetter("box.maps")), property(attrgetter("box.ap_class_index"))
     mean_results, class_result = property(attrgetter("box.mean_results")), property(attrgetter("box.class_result"))
+    curves_results = property(attrgetter("box.curves_results"))
+    curves = tuple(f"{name}-Confidence(B)" for name in ("F1", "Precision", "Recall"))
+    curves = ("Precision-Recall(B)", *curves)
 
     def __init__(
         self, names: dict[int, str] | None = None, confusion_conf: float = 0.25, *,
@@ -186,13 +203,22 @@ class DetMetrics(Tabular):
             merged.seen += part.seen
         return merged
 
-    def process(self) -> DetMetrics:
-        """Compute `box` from the images so far, and return this object."""
+    def update_stats(self, stat: Mapping[str, np.ndarray]) -> None:
+        """Add the matched detections of one image: tp (n, 10), conf and pred_cls (n,), target_cls (m,)."""
+        conf, target = np.asarray(stat["conf"]), np.asarray(stat["target_cls"]).astype(np.int64)
+        own = np.full(len(conf), self.seen), np.asarray(stat["tp"]), conf, np.asarray(stat["pred_cls"]).astype(np.int64)
+        self._parts.append(MatchedDetections(*own))
+        counts = np.bincount(target, minlength=len(self.names))
+        self.labels, self.images, self.seen = self.labels + counts, self.images + (counts > 0), self.seen + 1
+
+    def process(self, save_dir: str | Path | None = None, plot: bool | None = None, on_plot: Any = None) -> DetMetrics:
+        """Compute `box` from the images so far, and return this object; `on_plot` is called with each curve drawn."""
         matched = self.matched
         target_cls = np.repeat(np.arange(len(self.names)), self.labels)
         self.box = BoxMetrics(ap_per_class(matched.tp, matched.conf, matched.cls, target_cls), len(self.names))
-        if self.plot:
-            self.box.plot(self.names, self.save_dir)
+        if self.plot if plot is None else plot:
+            for file in self.box.plot(self.names, save_dir or self.save_dir):
+                on_plot and on_plot(file)
         return self
 
     @property
@@ -207,7 +233,7 @@ class DetMetrics(Tabular):
         e = self.evaluation
         return {e.protocol.name: {k: v for k, v in e.stats.items() if k.startswith("AP")}} if e else {}
 
-    def summary(self) -> list[dict[str, str | int | float]]:
+    def rows(self) -> list[dict[str, str | int | float]]:
         """Return a row `all` with totals and means, and a row for each class with labels, for a table or JSON."""
         b = self.box
         rows = [("all", self.seen, int(self.labels.sum()), b.conf, b.mp, b.mr, _mean(b.f1), b.map50, b.map75, b.map)]
@@ -221,27 +247,27 @@ class DetMetrics(Tabular):
 
     @property
     def columns(self) -> list[Column]:
-        """Columns of the summary."""
+        """Columns of the rows."""
         return [*CLASS_COLUMNS, *(Column(t, ".3f") for t in (self.evaluation.sizes if self.evaluation else ()))]
 
-    def table_rows(self, normalize: bool = False) -> list[dict[str, str | int | float]]:
-        """Return the classes of the `summary`."""
-        return self.summary()[1:]
-
-    def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
-        """Return the classes of the `summary` as CSV."""
-        return Table(self.columns, [list(row.values()) for row in self.summary()[1:]]).csv()
+    def summary(self, normalize: bool = True, decimals: int = 5) -> list[dict[str, str | int | float]]:
+        """Return the `rows` of the classes, rounded, under the titles of published code."""
+        titles = {"P": "Box-P", "R": "Box-R", "F1": "Box-F1"}
+        return [
+            {titles.get(k, k): round(v, decimals) if isinstance(v, float) else v for k, v in row.items() if k != "Conf"}
+            for row in self.rows()[1:]
+        ]
 
     def table(self, *, classes: bool = True) -> str:
         """Return the summary as text; only the row `all` without `classes`."""
-        return self._table(classes).text()
+        return self._text_table(classes).text()
 
-    def _table(self, classes: bool = True) -> Table:
-        rows = self.summary()[: None if classes else 1] if hasattr(self, "box") else []
+    def _text_table(self, classes: bool = True) -> Table:
+        rows = self.rows()[: None if classes else 1] if hasattr(self, "box") else []
         return Table(self.columns, [list(row.values()) for row in rows])
 
     def __repr__(self) -> str:
         return self.table()
 
     def _repr_html_(self) -> str:  # of notebooks
-        return self._table().html()
+        return self._text_table().html()

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 from ultralytics.metrics.boxes import Detected, Labels, Pairs, overlaps, select
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import OptionError
 from ultralytics.utils.fonts import drawable
 from ultralytics.utils.plotting import new_figure, save_figure
-from ultralytics.utils.tables import Tabular
+from ultralytics.utils.tables import SummaryExports
 
 MANY_CLASSES = 20
 EPS = 1e-7  # added to the union, as in the published package
 
 
-class ConfusionMatrix(Tabular):
+class ConfusionMatrix(SummaryExports):
     """Counts of (predicted, true) class pairs at one confidence and one IoU threshold.
 
     `matrix` is (nc + 1, nc + 1): rows are predicted, columns true classes, the last of each is the background. Other
@@ -80,16 +81,19 @@ class ConfusionMatrix(Tabular):
         right = self.matrix.diagonal()[:-1]
         return right, self.matrix.sum(1)[:-1] - right
 
-    def summary(self, normalize: bool = False) -> list[dict[str, str | float]]:
+    def print(self) -> None:
+        """Log the rows of the matrix."""
+        for row in self.matrix:
+            LOGGER.info(" ".join(f"{count:g}" for count in row))
+
+    def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, str | float]]:
         """Return a row for each predicted class with a column for each true class, for a table or JSON."""
         labels = [*self.names.values(), "background"]
         table = self.normalized() if normalize else self.matrix
         return [
-            {"Predicted": label, **dict(zip(labels, row.tolist(), strict=True))}
+            {"Predicted": label, **dict(zip(labels, row.round(decimals).tolist(), strict=True))}
             for label, row in zip(labels, table, strict=True)
         ]
-
-    table_rows = summary
 
     def plot(
         self, normalize: bool = True, save_dir: str | Path = "", names: Any = (), on_plot: Any = None, **style: Any

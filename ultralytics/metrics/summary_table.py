@@ -43,7 +43,7 @@ class SummaryTable:
         """Build the tables from computed `metrics` and facts of the model; None for unknown numbers."""
         millions, megabytes = (None if number is None else number / 1e6 for number in (parameters, file_bytes))
         row = [name, imgsz, millions, gflops, megabytes]
-        classes = [list(row.values()) for row in metrics.summary()]
+        classes = [list(row.values()) for row in metrics.rows()]
         return cls(Table(MODEL_COLUMNS, [row]), Table(metrics.columns, classes), metrics.data)
 
     def text(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,7 +10,9 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ultralytics.cfg.model_yaml import load_model_yaml
@@ -21,12 +24,13 @@ from ultralytics.nn.modules.head import Detect, RTDETRDecoder
 from ultralytics.nn.parser import TRACE_SIZE, build_layers, layer_numbers, layer_sources, unread_layers
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
-from ultralytics.utils.files import real_path
+from ultralytics.utils.files import increment_path, real_path
 from ultralytics.utils.flops import ModelInfo, model_info
 from ultralytics.utils.public import public_names
 from ultralytics.utils.torch_utils import clock, initialize_weights
 
 TABLE_WIDTH = 120  # columns
+CELL, GAP = 128, 4  # pixels of a feature map on its page
 
 
 def log_times(device: torch.device) -> Callable[[nn.Module, Any], None]:
@@ -203,8 +207,6 @@ class DetectionModel(nn.Module):
             return self._embed(x, set(embed))
 
         def draw(layer: nn.Module, output: Any) -> None:
-            from ultralytics.utils.plotting import feature_visualization
-
             for n, feature in enumerate(output if isinstance(output, list) else [output]):
                 if isinstance(feature, Tensor) and feature.ndim == 4:
                     feature_visualization(feature, f"{layer.type}_{n}", layer.i, Path(visualize))
@@ -342,6 +344,32 @@ def parse_model(cfg: str | Path | Mapping[str, Any], ch: int = 3, nc: int | None
     """
     spec = load_model_yaml(cfg)
     return build_layers(spec, nc or spec.nc or 80, ch)[:2]
+
+
+def feature_visualization(x: Tensor, module_type: str, stage: int, save_dir: str | Path, n: int = 32) -> Path | None:
+    """Draw the first `n` channels of the first image of x (B, C, H, W), each scaled to its own range.
+
+    Returns the path, `stage{stage}_{module_type}_features.png`, or None for maps of a single position.
+    """
+    from matplotlib import colormaps
+
+    maps = x[0, :n].detach().float().cpu().numpy()  # (B, C, H, W) -> (n, H, W)
+    if maps[0].size == 1:
+        return None
+    low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
+    pictures = colormaps["viridis"]((maps - low) / np.maximum(high - low, 1e-12), bytes=True)[..., :3]  # (n, H, W, 3)
+    columns, (height, width) = min(8, len(maps)), maps.shape[1:]
+    scale = CELL / max(height, width)
+    cell_w, cell_h = max(1, round(width * scale)), max(1, round(height * scale))
+    page = Image.new("RGB", (columns * (cell_w + GAP), math.ceil(len(maps) / columns) * (cell_h + GAP)), "white")
+    for i, picture in enumerate(pictures):
+        row, column = divmod(i, columns)
+        cell = Image.fromarray(picture).resize((cell_w, cell_h), Image.Resampling.NEAREST)
+        page.paste(cell, (column * (cell_w + GAP), row * (cell_h + GAP)))
+    Path(save_dir).mkdir(parents=True, exist_ok=True)
+    path = increment_path(Path(save_dir, f"stage{stage}_{module_type.rsplit('.', 1)[-1]}_features.png"))
+    page.save(path)
+    return path
 
 
 __getattr__ = public_names(__name__)

@@ -11,7 +11,7 @@ from ultralytics.cfg.family import DEFAULT_CFG_PATH, default_values
 from ultralytics.cfg.model_yaml import find_model_yaml
 from ultralytics.cfg.plain_data import parse_literal, read_yaml
 from ultralytics.cfg.values import WORDS
-from ultralytics.published.scripting import fetch
+from ultralytics.published.machine import fetch
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, IterableSimpleNamespace
 from ultralytics.utils.checks import checks, is_installed
 from ultralytics.utils.errors import MissingPackageError, ModelConfigError, UserError, did_you_mean

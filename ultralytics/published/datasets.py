@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import random
+import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,19 @@ from PIL import Image
 from torch import Tensor
 
 from ultralytics.cfg.options import ConfigLike, get_cfg
+from ultralytics.data.augment import train_transforms
 from ultralytics.data.build import dataset_parts
 from ultralytics.data.dataset import DetectionDataset
-from ultralytics.data.dataset_yaml import label_file, list_images, load_dataset_config
-from ultralytics.data.images import read_image
+from ultralytics.data.dataset_yaml import label_file, load_dataset_config
+from ultralytics.data.images import probe_image, read_image
+from ultralytics.data.labels import Rows, read_yolo_file
 from ultralytics.data.loaders import Source, load_source
-from ultralytics.utils.errors import OptionError
+from ultralytics.data.transforms.sample import Compose
+from ultralytics.engine.results import Results
+from ultralytics.tools.split import find_pairs, split_pairs
+from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import increment_path, write_text
-from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xyxy2xywh
+from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xywhn2xyxy, xyxy2xywh
 
 
 class YOLODataset(DetectionDataset):
@@ -49,6 +55,12 @@ class YOLODataset(DetectionDataset):
         if hasattr(self.transforms, "set_batch"):
             self.transforms.set_batch(batch_size)
         self.data, self.imgsz, self.augment, self.im_files = data, imgsz, augment, [str(i.file) for i in self.labels]
+        self.label_files = img2label_paths(self.im_files)
+
+    def load_image(self, i: int) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
+        """Return image i at network scale, and its shape (height, width) in the file and now."""
+        sample = self.source.load(i)
+        return sample.image, sample.ori_shape, sample.shape
 
 
 BaseDataset = YOLODataset  # the published base class has the same arguments
@@ -98,19 +110,59 @@ def load_inference_source(
     return LoadImagesAndVideos(source, batch, vid_stride, channels, buffer=buffer)
 
 
-def autosplit(path: str | Path, weights: Sequence[float] = (0.9, 0.1, 0.0), annotated_only: bool = False) -> None:
-    """Write autosplit_train.txt, _val and _test beside an image folder, with random shares of its images.
+def v8_transforms(dataset: DetectionDataset, imgsz: int, hyp: ConfigLike, stretch: bool = False) -> Compose:
+    """Return the augmentation of a data set by options, for its `transforms`."""
+    return train_transforms(get_cfg(hyp), dataset.source, imgsz, "stretch" if stretch else "letterbox")
 
-    Equal folders are split equally. With `annotated_only`, only images with a label file are listed.
-    """
-    folder, lists, draw = Path(path), {"train": [], "val": [], "test": []}, random.Random(0)
-    for image in list_images([folder], folder):
-        (split,) = draw.choices(list(lists), weights=weights)
-        if not annotated_only or label_file(image).exists():
-            lists[split].append(f"./{image.relative_to(folder.absolute().parent).as_posix()}\n")
-    for split, lines in lists.items():
-        if lines:
+
+def autosplit(path: str | Path, weights: Sequence[float] = (0.9, 0.1, 0.0), annotated_only: bool = False) -> None:
+    """Write autosplit_train.txt, _val and _test beside an image folder: random parts of its (annotated) images."""
+    folder = Path(path).absolute()
+    pairs = [pair for pair in find_pairs(folder, None) if pair[1] or not annotated_only]
+    for split, part in zip(("train", "val", "test"), split_pairs(pairs, weights, 0), strict=True):
+        if part:
+            lines = [f"./{image.relative_to(folder.parent).as_posix()}\n" for image, _ in part]
             write_text(folder.parent / f"autosplit_{split}.txt", "".join(lines))
+
+
+def img2label_paths(img_paths: Sequence[str]) -> list[str]:
+    """Return the label file of each image: the last folder `images` becomes `labels`, the suffix `.txt`."""
+    return [str(label_file(Path(path))) for path in img_paths]
+
+
+def get_hash(paths: Sequence[str]) -> str:
+    """Return a hash of the paths, and of the sizes of those that exist."""
+    sizes = [os.path.getsize(path) for path in paths if os.path.exists(path)]
+    return hashlib.sha256(repr((sum(sizes), *paths)).encode()).hexdigest()
+
+
+def verify_image_label(args: Sequence[Any]) -> list[Any]:
+    """Check an image and its label file, given as (image, label file, prefix, _, number of classes, ...).
+
+    Returns as published: image, rows (n, 5) of class and box, shape, segments, keypoints, 1 if the labels are missing,
+    found, empty, and invalid, and the message; for an invalid image None up to the counts.
+    """
+    file, text, prefix, _, nc = args[:5]
+    found, rows = os.path.isfile(text), Rows()
+    try:
+        shape = probe_image(file)
+        rows = read_yolo_file(Path(text), nc) if found else rows
+    except DataError as error:
+        rows.report("unreadable", str(file), str(error))
+    message = "; ".join(f"{prefix}{p.where}: {p.detail}" for p in rows.problems)
+    if any(p.kind != "duplicate" for p in rows.problems):
+        return [*[None] * 5, 0, int(found), 0, 1, message]
+    table = np.array([[c, *box] for c, box in zip(rows.cls, rows.boxes, strict=True)], np.float32).reshape(-1, 5)
+    return [file, table, shape, [], None, int(not found), int(found), int(found and not len(table)), 0, message]
+
+
+def visualize_image_annotations(image_path: str | Path, txt_path: str | Path, label_map: Mapping[int, str]) -> None:
+    """Show an image with the boxes of its YOLO label file."""
+    image = read_image(image_path)
+    table = verify_image_label((image_path, txt_path, "", False, len(label_map)))[1]
+    boxes = xywhn2xyxy(table[:, 1:], *image.shape[1::-1])
+    rows = np.concatenate([boxes, np.ones((len(table), 1)), table[:, :1]], 1)
+    Results(image, image_path, label_map, rows).show(conf=False)
 
 
 def compress_one_image(f: str | Path, f_new: str | Path | None = None, max_dim: int = 1920, quality: int = 50) -> None:

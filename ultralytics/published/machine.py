@@ -1,37 +1,51 @@
-"""Facts about machine, Python and files by their published names. Importing this imports no torch."""
+"""The machine, its folders, threads, errors and downloads by published names. Importing this imports no torch."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
 import re
 import shutil
+import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from ultralytics.published.scripting import is_colab, is_online
+from tqdm.auto import tqdm as TQDM  # noqa: F401 - public name
 
+from ultralytics.utils import LOGGER, PACKAGE_ROOT, downloads
+from ultralytics.utils.checks import usable_cores
+from ultralytics.utils.settings import SETTINGS
+
+MACOS, LINUX, WINDOWS = (platform.system() == name for name in ("Darwin", "Linux", "Windows"))
+ROOT, FILE = PACKAGE_ROOT, PACKAGE_ROOT / "utils" / "__init__.py"
+NUM_THREADS = min(8, max(1, usable_cores() - 1))
+PYTHON_VERSION, MACOS_VERSION = platform.python_version(), platform.mac_ver()[0]
 ASSETS_URL = "https://github.com/ultralytics/assets/releases/download/v0.0.0"
 ARM64 = platform.machine().lower() in ("arm64", "aarch64")
-MACOS_VERSION = platform.mac_ver()[0]
 
 
 def __getattr__(name: str) -> object:
-    """Return flags as they are now: ONLINE, IS_COLAB, IS_PYTHON_3_12, IS_PYTHON_MINIMUM_3_10, TORCH_VERSION, ..."""
+    """Return folders and flags as they are now, so that importing has no effect: RUNS_DIR, RANK, IS_PYTHON_3_12, ..."""
+    if name in ("DATASETS_DIR", "WEIGHTS_DIR", "RUNS_DIR"):
+        return Path(SETTINGS[name.lower()])
+    if name in ("LOCAL_RANK", "RANK"):
+        return int(os.environ.get(name, -1))
     if python := re.fullmatch(r"IS_PYTHON_(MINIMUM_)?(\d+)_(\d+)", name):
         version = int(python[2]), int(python[3])
         return sys.version_info[:2] >= version if python[1] else sys.version_info[:2] == version
     if name in ("TORCH_VERSION", "TORCHVISION_VERSION"):
         return metadata.version(name.partition("_")[0].lower())
-    checks = {"ONLINE": is_online, "IS_COLAB": is_colab, "IS_DOCKER": is_docker, "IS_JETSON": is_jetson,
-              "IS_RASPBERRYPI": is_raspberrypi}  # fmt: skip
-    if name in checks:
-        return checks[name]()
+    flags = {"ONLINE": is_online, **{f.__name__.upper(): f for f in (is_colab, is_docker, is_jetson, is_raspberrypi)}}
+    if name in flags:
+        return flags[name]()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -72,6 +86,111 @@ def cuda_device_count() -> int:
 def cuda_is_available() -> bool:
     """Check whether torch can use a GPU."""
     return cuda_device_count() > 0
+
+
+class TryExcept(contextlib.ContextDecorator):
+    """Log an exception of a block or function as a warning that starts with `msg`, in place of raising it."""
+
+    def __init__(self, msg: str = "", verbose: bool = True) -> None:
+        self.msg, self.verbose = msg, verbose
+
+    def __enter__(self) -> None:
+        """Enter the block."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if isinstance(error, Exception) and self.verbose:
+            LOGGER.warning(f"{self.msg}{': ' if self.msg else ''}{error}")
+        return isinstance(error, Exception)
+
+
+def threaded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a function in a daemon thread and return the thread; `threaded=False` in a call runs it here."""
+
+    @functools.wraps(function)
+    def call(*args: Any, threaded: bool = True, **kwargs: Any) -> Any:
+        if not threaded:
+            return function(*args, **kwargs)
+        thread = threading.Thread(target=function, args=args, kwargs=kwargs, daemon=True)
+        thread.start()
+        return thread
+
+    return call
+
+
+class WorkingDirectory(contextlib.ContextDecorator):
+    """Change the working folder in a block or function."""
+
+    def __init__(self, new_dir: str | Path) -> None:
+        self.folder = new_dir
+
+    def __enter__(self) -> None:
+        self.before = Path.cwd()
+        os.chdir(self.folder)
+
+    def __exit__(self, *error: object) -> None:
+        os.chdir(self.before)
+
+
+def plt_settings(rcparams: dict[str, Any] | None = None, backend: str = "Agg") -> Callable[..., Any]:
+    """Decorate a function that draws with pyplot: settings and backend are changed for the call."""
+    import matplotlib
+
+    return matplotlib.rc_context({"backend": backend, **(rcparams or {"font.size": 11})})
+
+
+def emojis(string: str = "") -> str:
+    """Return the text, on Windows without characters beyond ASCII."""
+    return string.encode().decode("ascii", "ignore") if WINDOWS else string
+
+
+def is_colab() -> bool:
+    """Check for a notebook of Colab."""
+    return "google.colab" in sys.modules
+
+
+def is_online() -> bool:
+    """Check whether a public name server answers; nothing is sent to it."""
+    with contextlib.suppress(OSError), socket.create_connection(("1.1.1.1", 53), 2.0):
+        return True
+    return False
+
+
+def get_latest_run(search_dir: str | Path = ".") -> str:
+    """Return the newest file last*.pt below a folder, or ''."""
+    return str(max(Path(search_dir).rglob("last*.pt"), key=os.path.getmtime, default=""))
+
+
+def fetch(
+    url: str | Path, file: str | Path | None = None, dir: str | Path | None = None, unzip: bool = True,
+    delete: bool = False, **unused: Any,
+) -> Path:  # fmt: skip
+    """Fetch an address into `dir`, or as `file`, unpack an archive there, and return the path, or that folder.
+
+    retry, curl and progress have no effect, as downloads continue.
+    """
+    name = Path(file or str(url).partition("?")[0].rpartition("/")[2])
+    path = name if file and dir is None else Path(dir or ".") / name.name
+    path = downloads.download_file(str(url), path) if "://" in str(url) else Path(url)
+    if not unzip or path.suffix.lower() not in (".zip", ".tar", ".gz", ".tgz"):
+        return path
+    folder = Path(dir or path.parent)
+    downloads.extract(path, folder)
+    if delete:
+        path.unlink()
+    return folder
+
+
+def fetch_all(
+    url: str | Iterable[str], dir: str | Path = ".", unzip: bool = True, delete: bool = False, **unused: Any
+) -> None:
+    """Fetch one or several addresses; threads, retry, curl and exist_ok have no effect, as downloads continue."""
+    for address in [url] if isinstance(url, (str, Path)) else url:
+        fetch(address, dir=dir, unzip=unzip, delete=delete)
+
+
+def zip_directory(directory: str | Path) -> Path:
+    """Write a folder into a zip file beside it."""
+    return Path(shutil.make_archive(str(directory), "zip", directory))
 
 
 def file_age(path: str | Path = __file__) -> int:

@@ -1,41 +1,29 @@
-"""Networks, losses and timing as custom training scripts of the published package use them."""
+"""Networks, losses and functions of tensors as custom training scripts of the published package use them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ultralytics.cfg.model_yaml import load_model_yaml
-from ultralytics.engine import train_state
-from ultralytics.engine.autobatch import choose_batch, random_batch, step_memory
 from ultralytics.engine.checkpoint import load_model_weights, load_network
 from ultralytics.engine.model import Model
 from ultralytics.losses.yolo import DetectionLoss, DualAssignmentLoss
+from ultralytics.nn.exported_model import ExportedModel
+from ultralytics.nn.formats import find_format
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.callbacks.base import EVENTS, Callbacks
 from ultralytics.utils.callbacks.loggers import LOGGERS
-from ultralytics.utils.errors import MissingPackageError, ModelConfigError
+from ultralytics.utils.errors import MissingPackageError, ModelConfigError, OptionError
+from ultralytics.utils.ops import bbox_iou, scale_boxes, xyxy2xywh
 from ultralytics.utils.torch_utils import half_dtype
-
-
-class EarlyStopping(train_state.EarlyStopping):
-    """Stop a run whose fitness has not improved for `patience` epochs: `stop = stopper(epoch, fitness)`."""
-
-    def __init__(self, patience: int = 50) -> None:
-        super().__init__(patience)
-        self.possible_stop = False
-
-    def __call__(self, epoch: int, fitness: float | None) -> bool:
-        """Record the fitness of an epoch; return whether to stop. None, of an epoch without validation, never stops."""
-        if fitness is None:
-            return False
-        self.update(epoch, fitness)
-        self.possible_stop = bool(self.patience) and epoch - self.best_epoch >= self.patience - 1
-        return bool(self.reason(epoch))
 
 
 def guess_model_task(model: Any) -> str:
@@ -80,6 +68,49 @@ def attempt_load_weights(
     return load_checkpoint(weights, device, fuse=fuse)[0]
 
 
+class AutoBackend(nn.Module):
+    """Run weights, a network or an exported model: images (B, 3, H, W), RGB in 0..1, to raw predictions.
+
+    Args:
+        model: file, or network; `weights` is its earlier name.
+        fp16: half precision, for weights on a GPU only; an exported model has that of its export.
+
+    Attributes:
+        pt: whether it is a network, and no exported model.
+        names, stride, device, fp16, task: of the model.
+    """
+
+    task = "detect"
+
+    def __init__(
+        self, model: Any = "yolo11n.pt", device: torch.device | str = "cpu", dnn: bool = False, data: Any = None,
+        fp16: bool = False, fuse: bool = True, verbose: bool = True, *, weights: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        given = model if weights is None else weights
+        self.pt, self.device = isinstance(given, nn.Module) or find_format(str(given)) is None, torch.device(device)
+        if dnn or (fp16 and not (self.pt and self.device.type == "cuda")):
+            raise OptionError(f"AutoBackend: dnn={dnn}, fp16={fp16}: expected False; export with half=True instead")
+        if isinstance(given, nn.Module):
+            self.model = (given.fuse() if fuse else given).to(self.device).eval()
+        else:
+            load = partial(attempt_load_weights, fuse=fuse) if self.pt else ExportedModel
+            self.model = load(given, self.device)
+        self.model, self.fp16 = self.model.half() if fp16 else self.model, fp16
+        self.names, self.stride = self.model.names, int(max(self.model.stride))
+
+    def forward(self, im: Tensor, augment: bool = False, visualize: Any = False, embed: Any = None) -> Any:
+        """Return what the network returns; of an exported model only its predictions."""
+        im = im.half() if self.fp16 else im
+        found = self.model.predict(im, visualize=visualize or None, embed=embed)
+        return found if self.pt else found[0]
+
+    def warmup(self, imgsz: Sequence[int] = (1, 3, 640, 640)) -> None:
+        """Run the model once, on zeros of the shape `imgsz`."""
+        with torch.inference_mode():
+            self(torch.zeros(*imgsz, device=self.device))
+
+
 class v8DetectionLoss(DetectionLoss):
     """Loss of YOLO for `criterion = v8DetectionLoss(model)`: the terms times the number of images, and the items.
 
@@ -100,6 +131,31 @@ class v8DetectionLoss(DetectionLoss):
     terms = DetectionLoss.forward
 
 
+class BboxLoss(nn.Module):
+    """Loss of the assigned boxes: CIoU, and the distribution of the distances of their sides (DFL)."""
+
+    def __init__(self, reg_max: int = 16) -> None:
+        super().__init__()
+        self.loss = DetectionLoss(reg_max=reg_max)
+
+    def forward(
+        self, pred_dist: Tensor, pred_bboxes: Tensor, anchor_points: Tensor, target_bboxes: Tensor,
+        target_scores: Tensor, target_scores_sum: Tensor, fg_mask: Tensor, imgsz: Tensor | None = None,
+        stride: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Compute both from distances (B, A, 4 * reg_max), corners (B, A, 4) in cells, and scores (B, A, nc).
+
+        Without distributions (reg_max=1), `imgsz` (height, width) and `stride` (A, 1) scale the distances.
+        """
+        weight, target = target_scores.sum(-1)[fg_mask], target_bboxes[fg_mask]
+        point = anchor_points.expand(len(fg_mask), -1, 2)[fg_mask]
+        reach = torch.cat((point - target[:, :2], target[:, 2:] - point), -1)
+        scale = None if imgsz is None else (stride / imgsz.flip(-1).repeat(2)).expand(len(fg_mask), -1, 4)[fg_mask]
+        side = self.loss.side_loss(pred_dist[fg_mask].view(-1, 4, self.loss.reg_max), reach, scale)
+        overlap = 1 - bbox_iou(pred_bboxes[fg_mask], target, xywh=False, CIoU=True).squeeze(-1)
+        return (overlap * weight).sum() / target_scores_sum, (side * weight).sum() / target_scores_sum
+
+
 class E2ELoss(nn.Module):
     """Loss of a YOLO with two branches, for `criterion = E2ELoss(model)`; returns what `v8DetectionLoss` returns."""
 
@@ -111,29 +167,6 @@ class E2ELoss(nn.Module):
         """Compute the weighted terms of both branches, and the items of the one-to-one branch."""
         terms = self.both(preds[1] if isinstance(preds, tuple) else preds, batch)
         return torch.stack([*terms.values()]) * len(batch["img"]), self.both.loss_items(terms)
-
-
-def autobatch(
-    model: nn.Module, imgsz: int = 640, fraction: float = 0.6, batch_size: int = 16, max_num_obj: int = 1
-) -> int:
-    """Return the largest batch whose training step needs a `fraction` of the free GPU memory; `batch_size` on a CPU."""
-    device = next(model.parameters()).device
-    if device.type != "cuda":
-        return batch_size
-
-    def measure(images: int) -> int:
-        batch = random_batch(images, imgsz, max_num_obj, model.nc, device)
-        return step_memory(model, device, half_dtype(device), batch)
-
-    free, _ = torch.cuda.mem_get_info(device)
-    return choose_batch(measure, budget=int(free * fraction), images=1024)
-
-
-def check_train_batch_size(
-    model: nn.Module, imgsz: int = 640, amp: bool = True, batch: float = -1, max_num_obj: int = 1
-) -> int:
-    """Call `autobatch` with a `batch` between 0 and 1 as the fraction of the memory."""
-    return autobatch(model, imgsz, batch if 0 < batch < 1 else 0.6, max_num_obj=max_num_obj)
 
 
 def get_default_callbacks() -> dict[str, list[Callable[[object], None]]]:
@@ -171,3 +204,58 @@ def benchmark(
     formats = {"formats": ["pytorch", format]} if format else {}
     run_benchmark(Model, str(model), data, precisions="int8" if int8 else "float16" if half else "float32",
                   imgsz=imgsz, device=device, **formats)  # fmt: skip
+
+
+def scale_img(img: Tensor, ratio: float = 1.0, same_shape: bool = False, gs: int = 32) -> Tensor:
+    """Resize images (B, 3, H, W) by `ratio`, and pad them to multiples of `gs`, or to their size with `same_shape`."""
+    inner = [int(side * ratio) for side in img.shape[2:]]
+    down, right = (side if same_shape else int(-(-side * ratio // gs) * gs) for side in img.shape[2:])
+    img = F.interpolate(img, inner, mode="bilinear", align_corners=False)
+    return F.pad(img, (0, right - inner[1], 0, down - inner[0]), value=0.447)  # mean of ImageNet
+
+
+def check_amp(model: nn.Module) -> bool:
+    """Check whether mixed precision is used on the device of a network: on CUDA."""
+    return half_dtype(next(model.parameters()).device) is not None
+
+
+class AGLU(nn.Module):
+    """Compute exp(softplus(kappa * x - log(lambda)) / lambda), https://arxiv.org/abs/2402.01369."""
+
+    def __init__(self, device: Any = None, dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.lambd, self.kappa = (nn.Parameter(torch.rand(1, device=device, dtype=dtype)) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the unit to each value."""
+        lambd = self.lambd.clamp(min=0.0001)
+        return torch.exp(F.softplus(self.kappa * x - lambd.log()) / lambd)
+
+
+def output_to_target(output: Sequence[Tensor], max_det: int = 300) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return image index, class, box cx, cy, w, h and score of the detections (n, 6) of each image."""
+    rows = [table[:max_det].cpu() for table in output]
+    index, table = torch.cat([table.new_full((len(table),), i) for i, table in enumerate(rows)]), torch.cat(rows)
+    return index, table[:, 5], xyxy2xywh(table[:, :4]), table[:, 4]
+
+
+def convert_torch2numpy_batch(batch: Tensor) -> np.ndarray:
+    """Convert images (B, 3, H, W) in 0..1 to (B, H, W, 3) uint8."""
+    return (batch.permute(0, 2, 3, 1) * 255).clamp(0, 255).byte().cpu().numpy()
+
+
+def segments2boxes(segments: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the upright box cx, cy, w, h around each outline (n, 2)."""
+    return xyxy2xywh(np.array([[*points.min(0), *points.max(0)] for points in segments], np.float32).reshape(-1, 4))
+
+
+def scale_coords(
+    img1_shape: tuple[int, int], coords: Tensor, img0_shape: tuple[int, int], ratio_pad: Any = None,
+    normalize: bool = False, padding: bool = True,
+) -> Tensor:  # fmt: skip
+    """Move points (..., 2) in place from the letterboxed image of shape `img1_shape` to that of `img0_shape`."""
+    points = coords[..., :2].reshape(-1, 2)
+    moved = scale_boxes(img1_shape, torch.cat((points, points), -1), img0_shape, ratio_pad, padding)[:, :2]
+    moved /= moved.new_tensor([img0_shape[1], img0_shape[0]]) if normalize else 1
+    coords[..., :2] = moved.view_as(coords[..., :2])
+    return coords

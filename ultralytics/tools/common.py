@@ -15,7 +15,7 @@ from ultralytics.utils.files import read_text, run_dir
 
 if TYPE_CHECKING:
     from ultralytics.models import Model
-    from ultralytics.nn.autobackend import AutoBackend
+    from ultralytics.nn.exported_model import ExportedModel
     from ultralytics.nn.tasks import DetectionModel
 
 
@@ -37,7 +37,7 @@ def open_detector(model: str, modules: str | None = None, *, exported: bool = Fa
 def load_network(
     model: str, nc: int | None = None, modules: str | None = None, *, exported: bool = False, meta: bool = False,
     trust: bool = False,
-) -> DetectionModel | AutoBackend:  # fmt: skip
+) -> DetectionModel | ExportedModel:  # fmt: skip
     """Load the network of a model YAML (random weights), of weights (.pt), or of an exported model.
 
     Args:

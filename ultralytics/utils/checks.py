@@ -56,12 +56,15 @@ def image_stride(network: Any) -> int:
 
 
 def check_imgsz(
-    imgsz: int | list[int], stride: int = 32, min_dim: int = 1, max_dim: int = 2, floor: int = 0
+    imgsz: int | str | list[int], stride: int = 32, min_dim: int = 1, max_dim: int = 2, floor: int = 0
 ) -> int | list[int]:
     """Round an image size (one side or [height, width]) up to multiples of `stride`, at least `floor`; log a change.
 
     `max_dim=1` makes one side of two equal ones, `min_dim=2` two of one.
     """
+    if isinstance(imgsz, str):  # of a command line: "640" or "[640, 480]"
+        sides = [int(side) for side in re.findall(r"\d+", imgsz)]
+        imgsz = sides if "[" in imgsz or "," in imgsz else sides[0]
     stride = int(max(stride)) if hasattr(stride, "__len__") else int(stride)
     if max_dim == 1 and not isinstance(imgsz, int):
         if len({*imgsz}) > 1:

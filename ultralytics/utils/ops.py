@@ -92,13 +92,9 @@ def clip_boxes(boxes: Boxes, shape: Shape) -> Boxes:
 
 
 def scale_boxes(
-    img1_shape: Shape,
-    boxes: Boxes,
-    img0_shape: Shape,
-    ratio_pad: tuple[tuple[float, float], tuple[float, float]] | None = None,
-    padding: bool = True,
-    xywh: bool = False,
-) -> Boxes:
+    img1_shape: Shape, boxes: Boxes, img0_shape: Shape, ratio_pad: tuple[tuple[float, float], ...] | None = None,
+    padding: bool = True, xywh: bool = False,
+) -> Boxes:  # fmt: skip
     """Scale boxes from pixels of a letterboxed network image to pixels of the original image, and clip them.
 
     Args:
@@ -134,15 +130,17 @@ def box_iou(box1: Tensor, box2: Tensor, eps: float = 1e-7) -> Tensor:
     return bbox_iou(box1[:, None], box2[None], xywh=False, eps=eps).squeeze(-1)  # (N, M, 1) -> (N, M)
 
 
+def bbox_ioa(box1: np.ndarray, box2: np.ndarray, iou: bool = False, eps: float = 1e-7) -> np.ndarray:
+    """Compute the overlap of all pairs of corners as a fraction of `box2`, or as IoU: (N, 4), (M, 4) -> (N, M)."""
+    low, high = np.maximum(box1[:, None, :2], box2[:, :2]), np.minimum(box1[:, None, 2:], box2[:, 2:])
+    overlap, (area1, area2) = (high - low).clip(0).prod(-1), ((b[:, 2:] - b[:, :2]).prod(-1) for b in (box1, box2))
+    return overlap / ((area1[:, None] + area2 - overlap if iou else area2) + eps)
+
+
 def bbox_iou(
-    box1: Tensor,
-    box2: Tensor,
-    xywh: bool = True,
-    GIoU: bool = False,
-    DIoU: bool = False,
-    CIoU: bool = False,
+    box1: Tensor, box2: Tensor, xywh: bool = True, GIoU: bool = False, DIoU: bool = False, CIoU: bool = False,
     eps: float = 1e-7,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Compute the IoU of boxes elementwise, with broadcasting: (..., 4), (..., 4) -> (..., 1).
 
     Boxes are cx, cy, w, h, or corners without `xywh`. At most one of GIoU (https://arxiv.org/abs/1902.09630), DIoU and
@@ -284,8 +282,9 @@ def _suppress(
     return torch.cat([boxes, s[:, None], c[:, None].to(s.dtype), image[4 + nc :, p].T], 1), p
 
 
-def make_divisible(x: float, divisor: int) -> int:
-    """Return the smallest multiple of `divisor` that is at least x."""
+def make_divisible(x: float, divisor: int | Tensor) -> int:
+    """Return the smallest multiple of `divisor`, of a tensor its largest, that is at least x."""
+    divisor = int(divisor.max()) if isinstance(divisor, Tensor) else divisor
     return math.ceil(x / divisor) * divisor
 
 

@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ultralytics.utils.errors import DataError, OptionError
-from ultralytics.utils.files import increment_path
 from ultralytics.utils.fonts import default_font, drawable, find_font_file, font_runs, load_font
 from ultralytics.utils.ops import xywh2xyxy
 from ultralytics.utils.public import public_names
@@ -26,7 +25,6 @@ if TYPE_CHECKING:  # matplotlib is slow to import
 Color = tuple[int, int, int]
 Corners = tuple[float, float, float, float]
 MIN_FONT, MAX_SIZE = 7, 1000  # pixels of a font; of a font or line
-CELL, GAP = 128, 4  # pixels of a feature map on its page
 PAGE_IMAGES, PAGE_SIDE, PAGE_CONF = 16, 1920, 0.25  # of a page of images: their number, its pixels, minimum score
 
 
@@ -68,7 +66,7 @@ colors = Colors()
 
 
 class Annotator:
-    """Draw boxes and their names on an image; `result` writes them into a given array. Colors are BGR, like the image.
+    """Draw boxes and names on an image; `result` writes them into a given array. Colors are BGR; of PIL images RGB.
 
     Names are drawn with the result: outside of the boxes and beside each other, as far as there is room.
 
@@ -76,7 +74,7 @@ class Annotator:
         im: (H, W, 3) or (H, W) uint8 BGR, or a PIL image.
         line_width, font_size: pixels; depend on the size of the image by default.
         font: file or name of a font, for the characters that it has; DejaVu Sans and fonts of the system by default.
-        pil: return a PIL image from `result`.
+        pil: `im` is a PIL image; `result` is an array all the same.
         example: text of the script, as published code passes it; fonts are chosen for each character anyway.
 
     Examples:
@@ -90,6 +88,7 @@ class Annotator:
         self, im: np.ndarray | Image.Image, line_width: int | None = None, font_size: float | None = None,
         font: str | Path | None = None, pil: bool = False, example: str = "",
     ) -> None:  # fmt: skip
+        self._order = 1 if isinstance(im, Image.Image) else -1  # of colors, to RGB
         self._given = im if isinstance(im, np.ndarray) and im.ndim == 3 and im.flags.writeable else None
         im = np.asarray(im.convert("RGB"))[..., ::-1] if isinstance(im, Image.Image) else np.asarray(im)
         im = np.stack([im] * 3, -1) if im.ndim == 2 else im
@@ -99,7 +98,7 @@ class Annotator:
         for size in (line_width or 0, font_size or 0):
             if not (isinstance(size, (int, float, np.number)) and 0 <= size <= MAX_SIZE):
                 raise OptionError(f"line_width and font_size: expected pixels in [0, {MAX_SIZE}] or None, got {size!r}")
-        self.line_width = round(line_width or 0) or max(1, round((height + width) / 600))
+        self.lw = self.line_width = round(line_width or 0) or max(1, round((height + width) / 600))
         by_size = max(MIN_FONT, round((height + width) / 80)) if line_width is None else 8 + 4 * self.line_width
         self.font_size, self.font, self.pil = round(font_size or 0) or by_size, find_font_file(font), pil
         self.canvas = Image.fromarray(np.ascontiguousarray(im[..., ::-1]))
@@ -117,7 +116,7 @@ class Annotator:
             return
         x1, x2 = sorted(corners[::2].clip(0, self.canvas.width - 1).tolist())
         y1, y2 = sorted(corners[1::2].clip(0, self.canvas.height - 1).tolist())
-        self.draw.rectangle((x1, y1, x2, y2), outline=tuple(map(int, color[::-1])), width=self.line_width)
+        self.draw.rectangle((x1, y1, x2, y2), outline=self._rgb(color), width=self.line_width)
         self._boxes.append((x1, y1, x2 + 1, y2 + 1))
         if label is not None and (label := str(label)).strip():
             self._names.append(((x1, y1, x2, y2), label, color, txt_color))
@@ -133,11 +132,11 @@ class Annotator:
         runs, width, height = self._measure(text)
         x, y = max(0, min(xy[0], self.canvas.width - width)), xy[1] - (height if anchor == "bottom" else 0)
         color = box_color or (64, 64, 64)
-        self.draw.rectangle((x, y, x + width, y + height), fill=tuple(map(int, color[::-1])))
+        self.draw.rectangle((x, y, x + width, y + height), fill=self._rgb(color))
         self._taken.add((x, y, x + width, y + height))
-        blue, green, red = color
+        red, green, blue = self._rgb(color)
         light = 0.114 * blue + 0.587 * green + 0.299 * red > 150
-        ink = tuple(map(int, txt_color[::-1])) if txt_color else "black" if light else "white"
+        ink = self._rgb(txt_color) if txt_color else "black" if light else "white"
         for run, font in runs:
             # anchor 'lm': left, middle of the line, so that all labels have the same baseline
             self.draw.text((x + 2, y + height / 2), run, fill=ink, font=font, anchor="lm")
@@ -146,13 +145,13 @@ class Annotator:
     @property
     def im(self) -> np.ndarray | Image.Image:
         """Annotated image, with all labels so far."""
-        return self.result()
+        return self.result(self.pil)
 
     def rectangle(
         self, xy: Sequence[float], fill: Color | None = None, outline: Color | None = None, width: int = 1
     ) -> None:
         """Draw a rectangle of corners in pixels."""
-        fill, outline = (color and tuple(map(int, color[::-1])) for color in (fill, outline))
+        fill, outline = (color and self._rgb(color) for color in (fill, outline))
         self.draw.rectangle(tuple(map(float, xy)), fill, outline, width)
 
     def save(self, filename: str | Path = "image.jpg") -> None:
@@ -164,7 +163,7 @@ class Annotator:
         self.result(pil=True).show(title)
 
     def result(self, pil: bool = False) -> np.ndarray | Image.Image:
-        """Return the annotated image, (H, W, 3) uint8 BGR, or a PIL image."""
+        """Return the annotated image, (H, W, 3) uint8 in the order of the given one, or a PIL image."""
         placed = []
         for corners, *label in reversed(self._names):  # the last is the best: it has the first choice, and is on top
             _, width, height = self._measure(label[0])
@@ -176,9 +175,12 @@ class Annotator:
         self._names.clear()
         if self._given is not None:
             self._given[...] = np.asarray(self.canvas)[..., ::-1]
-        if pil or self.pil:
+        if pil:
             return self.canvas.copy()
-        return np.asarray(self.canvas)[..., ::-1].copy() if self._given is None else self._given
+        return np.asarray(self.canvas)[..., :: self._order].copy() if self._given is None else self._given
+
+    def _rgb(self, color: Color) -> Color:
+        return tuple(map(int, color[:: self._order]))
 
     def _measure(self, text: str) -> tuple[list[tuple[str, ImageFont.FreeTypeFont]], int, int]:
         """Return the runs of a text with their fonts, and its width and height with a margin."""
@@ -209,81 +211,68 @@ class Annotator:
 
 
 def plot_images(
-    batch: Mapping[str, Any] | Tensor, path: Any = None, names: Any = None, *,
-    detections: Sequence[Tensor] | None = None, images: Tensor | None = None, fname: str | Path = "images.jpg",
-    paths: Sequence[str] | None = None, **labels: Any,
-) -> None:  # fmt: skip
-    """Draw up to PAGE_IMAGES images of a batch on one page, with their labels, or with detections instead.
+    labels: Mapping[str, Any] | Tensor, images: Any = None, paths: Any = None, fname: Any = "images.jpg",
+    names: Any = None, on_plot: Any = None, max_size: int = PAGE_SIDE, max_subplots: int = PAGE_IMAGES,
+    save: bool = True, conf_thres: float = PAGE_CONF, *, detections: Sequence[Tensor] | None = None,
+    threaded: bool = False, **older: Any,
+) -> np.ndarray | None:  # fmt: skip
+    """Draw up to `max_subplots` images of a batch on one page, with their labels, or with detections instead.
 
     Args:
-        batch: as collated: img (B, 3, H, W) RGB, uint8 or float 0..1; cls, bboxes, batch_idx; im_file if known.
-        path, fname: image file to write; the suffix chooses the format.
-        names: class names by index.
+        labels: as collated: img (B, 3, H, W) RGB, uint8 or float 0..1; cls, bboxes, batch_idx; im_file if known. With
+            `conf` the boxes are detections. Or the images, with batch_idx, cls and bboxes by name or position.
         images, paths: in place of `img` and `im_file`.
-        labels: the batch, if it is given as images only.
-        detections: (n, 6) for each image, x1, y1, x2, y2 in pixels of `img`, score, class; drawn from PAGE_CONF, of
-            equal boxes the best.
+        fname: image file to write; the suffix chooses the format.
+        names: class names by index.
+        on_plot: called with the file.
+        max_size: largest side of the page in pixels.
+        save: write the file; otherwise the page is returned, (H, W, 3) uint8 RGB.
+        conf_thres: smallest score of a detection.
+        detections: (n, 6) for each image, x1, y1, x2, y2 in pixels of `img`, score, class; of equal boxes the best.
     """
-    if not isinstance(batch, Mapping):  # images, and batch_idx, cls and bboxes by name, as in older published code
-        batch = {"img": batch, **labels}
-    given = {"img": batch["img"] if images is None else images, **({"im_file": paths} if paths else {})}
-    batch = {key: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for key, v in {**batch, **given}.items()}
-    batch["cls"], path = batch["cls"].reshape(-1, 1), path or fname
+    if not isinstance(labels, Mapping):  # as in published code before 8.4
+        positions = {"batch_idx": images, "cls": paths, **({} if isinstance(fname, (str, Path)) else {"bboxes": fname})}
+        labels = {"img": labels, **{key: value for key, value in {**positions, **older}.items() if value is not None}}
+        images, paths, fname = None, None, fname if isinstance(fname, (str, Path)) else "images.jpg"
+    given = {"img": labels.get("img") if images is None else images, **({"im_file": paths} if paths else {})}
+    batch = {key: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for key, v in {**labels, **given}.items()}
+    batch["cls"] = batch["cls"].reshape(-1, 1)
     names = names or {int(cls): str(int(cls)) for cls in batch["cls"].unique()}
-    images = batch["img"][:PAGE_IMAGES].detach().cpu()
+    images = batch["img"][:max_subplots].detach().cpu()
     pixels = (images.float() * (255 if images.is_floating_point() else 1)).round().byte().permute(0, 2, 3, 1).numpy()
     count, height, width = pixels.shape[:3]
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    scale = min(2.0, PAGE_SIDE / (columns * width), PAGE_SIDE / (rows * height))
+    scale = min(2.0, max_size / (columns * width), max_size / (rows * height))
     cell_w, cell_h = round(width * scale), round(height * scale)
     page = Image.new("RGB", (columns * (cell_w + 2) - 2, rows * (cell_h + 2) - 2), "white")
+    scored = detections is not None or "conf" in batch
     for i, image in enumerate(pixels):
         annotator = Annotator(np.asarray(Image.fromarray(image).resize((cell_w, cell_h)))[..., ::-1])
         table = _label_rows(batch, i) if detections is None else detections[i].cpu().float()
-        rows = list(reversed(table[table[:, 4] >= PAGE_CONF].tolist()))  # the best on top
-        for *box, score, cls in rows if detections is None else {tuple(row[:4]): row for row in rows}.values():
-            text = names[int(cls)] if detections is None else f"{names[int(cls)]} {score:.2f}"
+        rows = list(reversed(table[table[:, 4] >= conf_thres].tolist()))  # the best on top
+        for *box, score, cls in {tuple(row[:4]): row for row in rows}.values() if scored else rows:
+            text = f"{names[int(cls)]} {score:.2f}" if scored else names[int(cls)]
             annotator.box_label([side * scale for side in box], text, colors(int(cls), bgr=True))
         if "im_file" in batch:
             annotator.text((0, cell_h - annotator.font_size - 4), Path(batch["im_file"][i]).name)
         row, column = divmod(i, columns)
         page.paste(annotator.result(pil=True), (column * (cell_w + 2), row * (cell_h + 2)))
-    page.save(path)
+    if not save:
+        return np.asarray(page)
+    page.save(fname)
+    if on_plot:
+        on_plot(fname)
+    return None
 
 
 def _label_rows(batch: Mapping[str, Any], i: int) -> Tensor:
-    """Return the labels of image i as detections with score 1: (n, 6), pixels."""
-    own = batch["batch_idx"] == i
+    """Return the labels of image i as detections with their score or 1: (n, 6), pixels."""
+    own = batch["batch_idx"].reshape(-1) == i
     height, width = batch["img"].shape[2:]
     boxes, cls = xywh2xyxy(batch["bboxes"][own]), batch["cls"][own]
-    return torch.cat([boxes * boxes.new_tensor([width, height, width, height]), torch.ones_like(cls), cls], 1).cpu()
-
-
-def feature_visualization(x: Tensor, module_type: str, stage: int, save_dir: str | Path, n: int = 32) -> Path | None:
-    """Draw the first `n` channels of the first image of x (B, C, H, W), each scaled to its own range.
-
-    Returns the path, `stage{stage}_{module_type}_features.png`, or None for maps of a single position.
-    """
-    from matplotlib import colormaps
-
-    maps = x[0, :n].detach().float().cpu().numpy()  # (B, C, H, W) -> (n, H, W)
-    if maps[0].size == 1:
-        return None
-    low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
-    pictures = colormaps["viridis"]((maps - low) / np.maximum(high - low, 1e-12), bytes=True)[..., :3]  # (n, H, W, 3)
-    columns, (height, width) = min(8, len(maps)), maps.shape[1:]
-    scale = CELL / max(height, width)
-    cell_w, cell_h = max(1, round(width * scale)), max(1, round(height * scale))
-    page = Image.new("RGB", (columns * (cell_w + GAP), math.ceil(len(maps) / columns) * (cell_h + GAP)), "white")
-    for i, picture in enumerate(pictures):
-        row, column = divmod(i, columns)
-        cell = Image.fromarray(picture).resize((cell_w, cell_h), Image.Resampling.NEAREST)
-        page.paste(cell, (column * (cell_w + GAP), row * (cell_h + GAP)))
-    Path(save_dir).mkdir(parents=True, exist_ok=True)
-    path = increment_path(Path(save_dir, f"stage{stage}_{module_type.rsplit('.', 1)[-1]}_features.png"))
-    page.save(path)
-    return path
+    score = batch["conf"].reshape(-1, 1)[own] if "conf" in batch else torch.ones_like(cls)
+    return torch.cat([boxes * boxes.new_tensor([width, height, width, height]), score, cls], 1).cpu()
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -317,8 +306,12 @@ def save_figure(figure: Figure, path: Path, *, also: str | None = None, titles: 
     return path
 
 
-def plot_results(file: str | Path, **style: Any) -> Path:
-    """Draw results.csv into results.png beside it, train and val of a loss in one panel, and return the path."""
+def plot_results(file: str | Path = "results.csv", dir: str | Path = "", on_plot: Any = None, **style: Any) -> Path:
+    """Draw results.csv, or that in `dir`, into results.png beside it, train and val of a loss in one panel.
+
+    Returns the path, with which `on_plot` is called.
+    """
+    file = Path(dir, "results.csv") if dir else file
     rows = read_csv(file)
     columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
     panels: dict[str, dict[str, np.ndarray]] = {}
@@ -337,7 +330,10 @@ def plot_results(file: str | Path, **style: Any) -> Path:
         _plot_panel(axes, title, columns["epoch"], lines)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    return save_figure(figure, Path(file).with_name("results.png"), **style)
+    path = save_figure(figure, Path(file).with_name("results.png"), **style)
+    if on_plot:
+        on_plot(path)
+    return path
 
 
 def _plot_panel(axes: Axes, title: str, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
@@ -356,13 +352,7 @@ def _plot_panel(axes: Axes, title: str, epochs: np.ndarray, lines: Mapping[str, 
 
 
 def plot_labels(
-    boxes: np.ndarray,
-    cls: np.ndarray,
-    names: Any = (),
-    path: str | Path = "",
-    *,
-    save_dir: str | Path = "",
-    **style: Any,
+    boxes: np.ndarray, cls: np.ndarray, names: Any = (), save_dir: str | Path = "", on_plot: Any = None, **style: Any
 ) -> Path:
     """Draw statistics of the labels: objects per class, outlines about one center, centers and sizes. Return the path.
 
@@ -370,13 +360,14 @@ def plot_labels(
         boxes: (n, 4) cx, cy, w, h in 0..1.
         cls: (n,) class index of each.
         names: class names by index.
-        path, save_dir: image file to write, or the folder for labels.jpg.
+        save_dir: folder for labels.jpg, or the image file to write.
+        on_plot: called with the file.
         style: arguments of `save_figure`.
     """
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
-    path = Path(path or save_dir)
+    path = Path(save_dir)
     path = path if path.suffix else path / "labels.jpg"
     boxes, cls = np.asarray(boxes, dtype=float).reshape(-1, 4), np.asarray(cls).astype(int).reshape(-1)
     names = names or range(int(cls.max(initial=-1)) + 1)
@@ -411,7 +402,10 @@ def plot_labels(
         figure.colorbar(image, ax=axes, shrink=0.8)
         axes.set(title=title, xlabel=labels[0], ylabel=labels[1], aspect="equal")
     centers.invert_yaxis()  # y points down, as in the image
-    return save_figure(figure, Path(path), **style)
+    save_figure(figure, path, **style)
+    if on_plot:
+        on_plot(path)
+    return path
 
 
 __getattr__ = public_names(__name__)

@@ -1,110 +1,79 @@
-"""Public names at the places of the published package: the module that defines each here, or what is not built.
+"""Public names of the published package: the module that defines each here, or what is not built.
 
-A module gets the names of its entry by `__getattr__ = public_names(__name__)`; each is imported at its first use.
+A module at a published place gets them by `__getattr__ = public_names(__name__)`; each is imported at its first use.
+As published modules import from each other, every place has all of them.
 """
 
 import importlib
+import re
 from collections.abc import Callable
+from importlib import metadata
 
-# place -> defining module -> names; modules below the package
-PLACES: dict[str, dict[str, str]] = {
-    "": {
-        "models": "RTDETR YOLO",
-        "utils": "__version__ ASSETS",
-        "utils.checks": "checks",
-        "utils.settings": "SETTINGS:settings",
-        "published.scripting": "fetch_all:download",
-    },
-    "cfg": {
-        "cfg.options": "MODES",
-        "published.config": "DEFAULT_CFG DEFAULT_CFG_DICT DEFAULT_CFG_KEYS TASKS TASK2DATA TASK2MODEL TASK2METRIC "
-        "check_dict_alignment copy_default_cfg smart_value",
-    },
-    "data": {
-        "data.build": "build_dataloader",
-        "published.datasets": "BaseDataset YOLODataset build_yolo_dataset load_inference_source",
-    },
-    "data.augment": {},
-    "data.base": {"published.datasets": "BaseDataset"},
-    "data.build": {
-        "data.build": "EpochLoader:InfiniteDataLoader",
-        "published.datasets": "build_yolo_dataset load_inference_source YOLODataset",
-    },
-    "data.dataset": {"published.datasets": "BaseDataset YOLODataset"},
-    "data.loaders": {"published.datasets": "LoadImagesAndVideos LoadStreams load_inference_source"},
-    "data.utils": {
-        "data.images": "IMAGE_SUFFIXES:IMG_FORMATS",
-        "data.loaders": "VIDEO_SUFFIXES:VID_FORMATS",
-        "published.datasets": "autosplit compress_one_image",
-    },
-    "engine.exporter": {"nn.formats": "export_formats"},
-    "engine.model": {"models": "RTDETR YOLO"},
-    "engine.results": {"engine.results": "Boxes:BaseTensor"},
-    "engine.tuner": {"models.tuning": "Tuner"},
-    "models": {},
-    "models.utils.loss": {"losses.detr": "RTDETRDetectionLoss:DETRLoss"},
-    "models.yolo": {"models.yolo.model": "YOLO"},
-    "nn.autobackend": {"published.config": "check_class_names"},
-    "nn.modules": {},
-    "nn.modules.activation": {"published.tensors": "AGLU"},
-    "nn.modules.head": {},
-    "nn.tasks": {
-        "nn.tasks": "DetectionModel:BaseModel",
-        "published.config": "yaml_model_load",
-        "published.networks": "attempt_load_weights load_checkpoint:attempt_load_one_weight load_checkpoint "
-        "guess_model_task torch_safe_load",
-    },
-    "trackers": {"trackers.track": "BOTSORT BYTETracker"},
-    "utils": {
-        "cfg.family": "DEFAULT_CFG_PATH",
-        "published.config": "DEFAULT_CFG DEFAULT_CFG_DICT DEFAULT_CFG_KEYS YAML yaml_load yaml_print yaml_save",
-        "published.scripting": "DATASETS_DIR FILE LINUX LOCAL_RANK MACOS NUM_THREADS PYTHON_VERSION RANK ROOT RUNS_DIR "
-        "TQDM TryExcept WEIGHTS_DIR WINDOWS emojis is_colab is_online plt_settings threaded",
-        "utils.settings": "SETTINGS",
-        "published.networks": "get_default_callbacks",
-        "published.machine": "ARM64 ASSETS_URL IS_COLAB IS_DOCKER IS_JETSON IS_RASPBERRYPI MACOS_VERSION ONLINE "
-        "TORCH_VERSION TORCHVISION_VERSION get_ubuntu_version is_docker is_github_action_running is_jetson "
-        "is_raspberrypi",
-    },
-    "utils.autobatch": {"published.networks": "autobatch check_train_batch_size"},
-    "utils.benchmarks": {"published.networks": "benchmark"},
-    "utils.callbacks": {"published.networks": "add_integration_callbacks default_callbacks get_default_callbacks"},
-    "utils.callbacks.base": {"published.networks": "add_integration_callbacks default_callbacks get_default_callbacks"},
-    "utils.checks": {
-        "published.config": "check_class_names check_file check_python check_requirements check_suffix check_version "
-        "check_yaml check_yolo is_ascii",
-        "published.scripting": "is_online:check_online",
-        "published.tensors": "check_amp",
-        "utils.fonts": "find_font_file:check_font",
-        "published.machine": "IS_PYTHON_3_8 IS_PYTHON_3_12 IS_PYTHON_3_13 IS_PYTHON_MINIMUM_3_10 "
-        "IS_PYTHON_MINIMUM_3_12 IS_PYTHON_MINIMUM_3_13 cuda_device_count cuda_is_available is_docker "
-        "is_github_action_running is_jetson",
-    },
-    "utils.downloads": {
-        "published.config": "GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS attempt_download_asset",
-        "published.scripting": "fetch:safe_download fetch_all:download is_online zip_directory",
-    },
-    "utils.files": {
-        "published.scripting": "WorkingDirectory get_latest_run",
-        "published.machine": "file_age file_date spaces_in_path",
-    },
-    "utils.loss": {"published.networks": "E2ELoss E2ELoss:E2EDetectLoss v8DetectionLoss"},
-    "utils.metrics": {"metrics.ap": "average_precision:compute_ap", "metrics.detection": "BoxMetrics:Metric"},
-    "utils.nms": {"utils.ops": "non_max_suppression"},
-    "utils.ops": {"published.tensors": "Profile convert_torch2numpy_batch scale_coords segments2boxes"},
-    "utils.patches": {"published.datasets": "imread imwrite"},
-    "utils.plotting": {
-        "published.datasets": "save_one_box",
-        "published.tensors": "output_to_target",
-        "published.scripting": "plt_settings",
-    },
-    "utils.tal": {},
-    "utils.torch_utils": {
-        "published.config": "check_version",
-        "published.machine": "TORCH_VERSION TORCHVISION_VERSION",
-        "published.tensors": "copy_attr get_num_params intersect_dicts scale_img smart_inference_mode",
-        "published.networks": "EarlyStopping",
-    },
+# defining module below the package -> names, with a second name after a colon
+HOMES = {
+    "cfg.family": "DEFAULT_CFG_PATH",
+    "cfg.options": "MODES get_cfg",
+    "data.build": "build_dataloader EpochLoader:InfiniteDataLoader",
+    "data.dataset": "DetectionDataset:RTDETRDataset",
+    "data.dataset_yaml": "check_det_dataset",
+    "data.images": "IMAGE_SUFFIXES:IMG_FORMATS",
+    "data.loaders": "VIDEO_SUFFIXES:VID_FORMATS",
+    "data.transforms.geometry": "LetterBox",
+    "data.transforms.sample": "Compose",
+    "engine.exporter": "Exporter",
+    "engine.results": "Boxes:BaseTensor",
+    "engine.train_state": "EarlyStopping",
+    "losses.assigner": "TaskAlignedAssigner",
+    "losses.detr": "RTDETRDetectionLoss RTDETRDetectionLoss:DETRLoss",
+    "losses.matcher": "HungarianMatcher",
+    "losses.yolo": "DetectionLoss DualAssignmentLoss",
+    "metrics.ap": "ap_per_class average_precision:compute_ap",
+    "metrics.detection": "BoxMetrics BoxMetrics:Metric DetMetrics",
+    "metrics.matching": "ConfusionMatrix",
+    "models": "RTDETR YOLO",
+    "models.rtdetr.predict": "RTDETRPredictor RTDETRValidator",
+    "models.rtdetr.train": "RTDETRTrainer",
+    "models.tuning": "Tuner",
+    "models.yolo.detector": "DetectionPredictor DetectionValidator",
+    "models.yolo.training": "DetectionTrainer",
+    "nn.formats": "export_formats",
+    "nn.modules.denoising": "get_cdn_group",
+    "nn.modules.transformer": "inverse_sigmoid",
+    "nn.tasks": "DetectionModel:BaseModel DetectionModel feature_visualization RTDETRDetectionModel",
+    "published.config": "attempt_download_asset check_class_names check_dict_alignment check_file check_python "
+    "check_requirements check_suffix check_version check_yaml check_yolo copy_default_cfg DEFAULT_CFG "
+    "DEFAULT_CFG_DICT DEFAULT_CFG_KEYS GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS is_ascii smart_value TASK2DATA "
+    "TASK2METRIC TASK2MODEL TASKS YAML yaml_load yaml_model_load yaml_print yaml_save",
+    "published.datasets": "BaseDataset LoadImagesAndVideos LoadStreams YOLODataset autosplit build_yolo_dataset "
+    "compress_one_image get_hash img2label_paths imread imwrite load_inference_source save_one_box v8_transforms "
+    "verify_image_label visualize_image_annotations",
+    "published.machine": "ARM64 ASSETS_URL cuda_device_count cuda_is_available DATASETS_DIR emojis "
+    "fetch:safe_download fetch_all:download FILE file_age file_date get_latest_run get_ubuntu_version IS_COLAB "
+    "is_colab IS_DOCKER is_docker is_github_action_running IS_JETSON is_jetson is_online is_online:check_online "
+    "IS_PYTHON_3_12 IS_PYTHON_3_13 IS_PYTHON_3_8 IS_PYTHON_MINIMUM_3_10 IS_PYTHON_MINIMUM_3_12 IS_PYTHON_MINIMUM_3_13 "
+    "IS_RASPBERRYPI is_raspberrypi LINUX LOCAL_RANK MACOS MACOS_VERSION NUM_THREADS ONLINE plt_settings "
+    "PYTHON_VERSION RANK ROOT RUNS_DIR spaces_in_path threaded TORCH_VERSION TORCHVISION_VERSION TQDM TryExcept "
+    "WEIGHTS_DIR WINDOWS WorkingDirectory zip_directory",
+    "published.networks": "AGLU AutoBackend BboxLoss E2ELoss E2ELoss:E2EDetectLoss add_integration_callbacks "
+    "attempt_load_weights benchmark check_amp convert_torch2numpy_batch default_callbacks get_default_callbacks "
+    "guess_model_task load_checkpoint load_checkpoint:attempt_load_one_weight output_to_target scale_coords scale_img "
+    "segments2boxes torch_safe_load v8DetectionLoss",
+    "trackers.track": "BOTSORT BYTETracker",
+    "utils": "ASSETS IterableSimpleNamespace LOGGER __version__ colorstr",
+    "utils.checks": "checks:collect_system_info check_imgsz in_notebook:is_jupyter",
+    "utils.fonts": "find_font_file:check_font",
+    "utils.ops": "bbox2dist bbox_ioa bbox_iou box_iou dist2bbox make_anchors make_divisible non_max_suppression "
+    "xywh2xyxy xyxy2xywh",
+    "utils.plotting": "plot_results",
+    "utils.settings": "SETTINGS",
+    "utils.torch_utils": "autocast copy_attr de_parallel fuse_conv_and_bn fuse_deconv_and_bn get_num_gradients "
+    "get_num_params init_seeds intersect_dicts ModelEMA one_cycle Profile select_device smart_inference_mode "
+    "time_sync unwrap_model",
+}
+# of the package itself, where they are modules elsewhere
+TOP = {"settings": ("utils.settings", "SETTINGS"), "checks": ("utils.checks", "checks")}
+NAMES = {
+    name.rpartition(":")[2]: (home, name.partition(":")[0]) for home, names in HOMES.items() for name in names.split()
 }
 INSTEAD = "this package detects upright boxes with RTDETR and YOLO; use the published package in another environment"
 _REASONS = {
@@ -123,45 +92,39 @@ _REASONS = {
     "solutions are not built; count, draw and track with the package supervision on `results[0].boxes`": "solutions",
     "a tracker belongs to a prediction; use the method `track` of a model": "register_tracker",
     "a transform of this package takes a `Sample`; choose options such as mosaic, mixup, degrees and hsv_h": (
-        "Format v8_transforms Albumentations RandomLoadText"
+        "Format Albumentations RandomLoadText"
     ),
-    "the terms of boxes are computed by v8DetectionLoss": "BboxLoss DFLoss",
+    "the terms of boxes are computed by v8DetectionLoss and BboxLoss": "DFLoss",
+    "use the option batch=-1, which measures the memory of training steps": "autobatch check_train_batch_size",
     "use `yolo benchmark` or the method `benchmark` of a model": "ProfileModels",
-    "training and validation check all label files, and report what is wrong": (
-        "verify_image_label verify_image get_hash visualize_image_annotations"
-    ),
+    "training and validation check all label files, and report what is wrong": ("verify_image"),
 }
 ABSENT = {name: reason for reason, names in _REASONS.items() for name in names.split()}
 
 
-def public_names(module: str, own: Callable[[str], object] | None = None) -> Callable[[str], object]:
-    """Return the `__getattr__` of a module for its names in `PLACES`, where `defined:name` is a second name.
+def public_names(module: str) -> Callable[[str], object]:
+    """Return the `__getattr__` of a module for the names in `HOMES`, and in modules of networks for those of layers.
 
-    It raises ImportError, with what to use, for names in `ABSENT`. `own` resolves further names.
+    Flags such as TORCH_2_0 are whether the installed version is at least that.
+
+    It raises ImportError, with what to use, for names in `ABSENT` and for all names in modules that are in it.
     """
-    place = module.partition(".")[2]
-    homes = {name.rpartition(":")[2]: (home, name.partition(":")[0])
-             for home, names in PLACES[place].items() for name in names.split()}  # fmt: skip
+    package, _, place = module.partition(".")
+    kind = module.rpartition(".")[2]
+    names = NAMES if place else {**NAMES, **TOP}
 
     def resolve(name: str) -> object:
-        if name in homes:
-            home, defined = homes[name]
-            return getattr(importlib.import_module(f"{module.partition('.')[0]}.{home}"), defined)
-        if name in ABSENT:
-            raise ImportError(f"{module}.{name}: {ABSENT[name]}.", name=module)
-        if own is None:
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        return own(name)
+        if name in names and kind not in ABSENT:
+            home, defined = names[name]
+            return getattr(importlib.import_module(f"{package}.{home}"), defined)
+        if name in ABSENT or (kind in ABSENT and not name.startswith("__")):
+            raise ImportError(f"{module}.{name}: {ABSENT[name if name in ABSENT else kind]}.", name=module)
+        if place.startswith("nn.") and not name.startswith("_"):
+            layers = vars(importlib.import_module(f"{package}.nn.modules"))
+            if name in layers and place != "nn.modules":
+                return layers[name]
+        if flag := re.fullmatch(r"(TORCH|TORCHVISION)_(\d+)_(\d+)", name):
+            return [*map(int, metadata.version(flag[1].lower()).split(".")[:2])] >= [int(flag[2]), int(flag[3])]
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return resolve
-
-
-def absent_names(module: str, kind: str) -> Callable[[str], object]:
-    """Return the `__getattr__` of a module of which nothing is built: every name raises ImportError, see `ABSENT`."""
-
-    def refuse(name: str) -> object:
-        if name.startswith("__"):
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        raise ImportError(f"{module}.{name}: {ABSENT[kind]}.", name=module)
-
-    return refuse

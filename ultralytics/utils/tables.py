@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import UserError
@@ -151,29 +151,6 @@ class Table:
         return space + cell if column.form else cell + space
 
 
-class Tabular:
-    """Convert the rows of `table_rows` to a pandas data frame, CSV and JSON. A subclass implements that method."""
-
-    def table_rows(self, normalize: bool = False) -> list[dict[str, Cell]]:
-        """Return the rows by column."""
-        raise NotImplementedError(f"{type(self).__name__} must implement table_rows(normalize)")
-
-    def to_df(self, normalize: bool = False, decimals: int = 5) -> pandas.DataFrame:
-        """Return the rows as a pandas data frame."""
-        return require("pandas", "pandas", "to_df").DataFrame(self.table_rows(normalize)).round(decimals)
-
-    def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
-        """Return the rows as CSV."""
-        rows = self.table_rows(normalize)
-        return Table([Column(title) for title in rows[0]], [[*row.values()] for row in rows]).csv() if rows else ""
-
-    def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
-        """Return the rows as JSON."""
-        rows = self.table_rows(normalize)
-        rounded = [{k: round(v, decimals) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
-        return json.dumps(rounded, indent=2, ensure_ascii=False)
-
-
 def write_tables(folder: Path, stem: str, *texts: str) -> list[Path]:
     """Write the text, Markdown, LaTeX and CSV of a table into a folder, and return the paths of the files."""
     files = [folder / f"{stem}.{suffix}" for suffix in SUFFIXES]
@@ -200,3 +177,30 @@ def _width(text: str) -> int:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+class SummaryExports:
+    """Convert the rows of the method `summary` to other forms; arguments are those of `summary`."""
+
+    def to_df(self, *args: Any, **kwargs: Any) -> pandas.DataFrame:
+        """Return a pandas data frame."""
+        table = self._table(*args, **kwargs)
+        return require("pandas", "pandas", "to_df").DataFrame(table.rows, columns=[c.title for c in table.columns])
+
+    def to_csv(self, *args: Any, **kwargs: Any) -> str:
+        """Return CSV with a line of titles."""
+        return self._table(*args, **kwargs).csv()
+
+    def to_html(self, *args: Any, **kwargs: Any) -> str:
+        """Return an HTML table."""
+        return self._table(*args, **kwargs).html()
+
+    def to_json(self, *args: Any, **kwargs: Any) -> str:
+        """Return JSON."""
+        return json.dumps(self.summary(*args, **kwargs), indent=2, ensure_ascii=False)
+
+    tojson = to_json
+
+    def _table(self, *args: Any, **kwargs: Any) -> Table:
+        rows = self.summary(*args, **kwargs)
+        return Table([Column(title) for title in (rows[0] if rows else ())], [list(row.values()) for row in rows])

@@ -2,12 +2,11 @@
 
 import math
 import random
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ContextDecorator, contextmanager, nullcontext
 from copy import deepcopy
-from importlib import metadata
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,7 @@ from ultralytics.utils.flops import get_flops, model_info  # noqa: F401 - public
 from ultralytics.utils.ops import make_divisible  # noqa: F401 - public import path
 from ultralytics.utils.public import public_names
 
-
-def version_flag(name: str) -> bool:
-    """Return whether the installed torch is at least that of a flag of the published package, such as TORCH_2_0."""
-    flag = re.fullmatch(r"(TORCH|TORCHVISION)_(\d+)_(\d+)", name)
-    if flag is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return [*map(int, metadata.version(flag[1].lower()).split(".")[:2])] >= [int(flag[2]), int(flag[3])]
-
-
-__getattr__ = public_names(__name__, version_flag)
+__getattr__ = public_names(__name__)
 
 Device = str | int | Sequence[int] | torch.device | None
 
@@ -110,21 +100,34 @@ def clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
-class Stopwatch:
-    """Seconds spent in each stage of prediction or validation, including the work queued on the device.
+class Profile(ContextDecorator):
+    """Add up, in `t`, the seconds of a block or function with the work queued on a device; `dt` is the last of them."""
 
-    `with watch("inference"): ...` adds to a stage.
-    """
+    def __init__(self, t: float = 0.0, device: torch.device | str | None = None) -> None:
+        self.t, self.dt, self.device = t, 0.0, torch.device(device or "cpu")
+
+    def __enter__(self) -> "Profile":
+        self.start = clock(self.device)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.dt = clock(self.device) - self.start
+        self.t += self.dt
+
+
+class Stopwatch:
+    """Seconds of each stage of prediction or validation: `with watch("inference"): ...` adds to a stage."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.seconds = {"preprocess": 0.0, "inference": 0.0, "postprocess": 0.0}
+        self.stages = {stage: Profile(device=device) for stage in ("preprocess", "inference", "postprocess")}
 
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = clock(self.device)
-        yield
-        self.seconds[stage] += clock(self.device) - start
+    def __call__(self, stage: str) -> Profile:
+        return self.stages[stage]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by stage."""
+        return {stage: profile.t for stage, profile in self.stages.items()}
 
     def per_image(self, images: int) -> dict[str, float]:
         """Return milliseconds per image by stage."""
@@ -218,6 +221,39 @@ def compiled(network: nn.Module) -> Callable[..., Any]:
 def is_parallel(model: nn.Module) -> bool:
     """Return whether the model is wrapped in DataParallel or DistributedDataParallel."""
     return isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
+
+
+def get_num_params(model: nn.Module, trained: bool = False) -> int:
+    """Return the number of parameters, or only of those with gradients."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
+
+
+get_num_gradients = partial(get_num_params, trained=True)
+
+
+def copy_attr(a: object, b: object, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
+    """Copy public attributes of `b` to `a`, only those in `include` if it is not empty, and none in `exclude`."""
+    for key, value in vars(b).items():
+        if not key.startswith("_") and key not in exclude and (not include or key in include):
+            setattr(a, key, value)
+
+
+def intersect_dicts(
+    da: Mapping[str, Tensor], db: Mapping[str, Tensor], exclude: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """Return the entries of `da` that `db` has with the same shape, and whose key contains none of `exclude`."""
+    same = {key: value for key, value in da.items() if key in db and value.shape == db[key].shape}
+    return {key: value for key, value in same.items() if not any(part in key for part in exclude)}
+
+
+def smart_inference_mode() -> AbstractContextManager:
+    """Return a decorator that runs a function in inference mode."""
+    return torch.inference_mode()
+
+
+def one_cycle(y1: float = 0.0, y2: float = 1.0, steps: int = 100) -> Callable[[float], float]:
+    """Return a function that goes from y1 to y2 over `steps` along half a cosine."""
+    return lambda x: y1 + (y2 - y1) * (1 - math.cos(x * math.pi / steps)) / 2
 
 
 def de_parallel(model: nn.Module) -> nn.Module:
@@ -328,6 +364,10 @@ class ModelEMA:
         self._averaged = [average for average, source in pairs if source.is_floating_point()]
         self._sources = [source for _, source in pairs if source.is_floating_point()]
         self._copied = [(average, source) for average, source in pairs if not source.is_floating_point()]
+
+    def update_attr(self, model: nn.Module, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
+        """Copy public attributes of the model to the average, see `copy_attr`; tensors and modules are not copied."""
+        copy_attr(self.ema, model, include, (*exclude, "process_group", "reducer"))
 
     @torch.no_grad()
     def update(self, model: nn.Module | None = None) -> bool:

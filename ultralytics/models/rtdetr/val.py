@@ -1,6 +1,5 @@
-"""Public import path of the validator and the data set."""
+"""Public import path."""
 
-from ultralytics.data.dataset import DetectionDataset as RTDETRDataset  # its default, a stretch, is that of RT-DETR
-from ultralytics.models.rtdetr.predict import RTDETRValidator
+from ultralytics.utils.public import public_names
 
-__all__ = ["RTDETRDataset", "RTDETRValidator"]
+__getattr__ = public_names(__name__)

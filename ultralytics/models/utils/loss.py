@@ -1,9 +1,5 @@
-"""Public import path of the RT-DETR loss."""
+"""Public import path."""
 
-from ultralytics.losses.detr import RTDETRDetectionLoss
 from ultralytics.utils.public import public_names
-
-__all__ = ["RTDETRDetectionLoss"]
-
 
 __getattr__ = public_names(__name__)

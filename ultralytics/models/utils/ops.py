@@ -1,7 +1,5 @@
-"""Public import path of the matcher and the denoising queries."""
+"""Public import path."""
 
-from ultralytics.losses.matcher import HungarianMatcher
-from ultralytics.nn.modules.denoising import get_cdn_group
-from ultralytics.nn.modules.transformer import inverse_sigmoid
+from ultralytics.utils.public import public_names
 
-__all__ = ["HungarianMatcher", "get_cdn_group", "inverse_sigmoid"]
+__getattr__ = public_names(__name__)

@@ -1,5 +1,5 @@
 """Public import path."""
 
-from ultralytics.models.yolo.detector import DetectionPredictor
+from ultralytics.utils.public import public_names
 
-__all__ = ["DetectionPredictor"]
+__getattr__ = public_names(__name__)

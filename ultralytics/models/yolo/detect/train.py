@@ -1,5 +1,5 @@
 """Public import path."""
 
-from ultralytics.models.yolo.training import DetectionTrainer
+from ultralytics.utils.public import public_names
 
-__all__ = ["DetectionTrainer"]
+__getattr__ = public_names(__name__)

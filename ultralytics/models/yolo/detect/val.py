@@ -1,5 +1,5 @@
 """Public import path."""
 
-from ultralytics.models.yolo.detector import DetectionValidator
+from ultralytics.utils.public import public_names
 
-__all__ = ["DetectionValidator"]
+__getattr__ = public_names(__name__)

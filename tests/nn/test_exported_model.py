@@ -1,4 +1,4 @@
-"""AutoBackend: exported files with the interface of a network, and files that it refuses."""
+"""ExportedModel: exported files with the interface of a network, and files that it refuses."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.nn.formats.test_metadata import OLDER, PUBLISHED
 from tests.shapes import write_data, write_shapes
 from tests.small_detector import CLASSES, write_weights
 from ultralytics import RTDETR
-from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.exported_model import ExportedModel
 from ultralytics.nn.formats.metadata import Metadata
 from ultralytics.nn.head_protocol import ANCHORS, SCORES
 from ultralytics.utils.errors import ModelConfigError, UserError, WeightsError
@@ -47,7 +47,7 @@ def write_onnx(file: Path, outputs: list[int], entries: dict) -> Path:
 
 def test_images_run_in_groups_of_the_fixed_batch(exported):
     weights, file = exported
-    backend, network = AutoBackend(file), RTDETR(weights).model.eval()
+    backend, network = ExportedModel(file), RTDETR(weights).model.eval()
     images = torch.rand(5, 3, 64, 64)
     with torch.no_grad():
         found, extras = backend(images)
@@ -76,7 +76,7 @@ def test_box_score_class_outputs_become_class_scores(tmp_path):
     pytest.importorskip("onnxruntime")
     names = str({i: str(i) for i in range(20)})
     file = write_onnx(tmp_path / "m.onnx", [1, 2, 6], {**PUBLISHED, "names": names})
-    y = AutoBackend(file)(torch.ones(1, 3, 320, 320))[0]  # boxes 0..3, 6..9; scores 4, 10; classes 5, 11
+    y = ExportedModel(file)(torch.ones(1, 3, 320, 320))[0]  # boxes 0..3, 6..9; scores 4, 10; classes 5, 11
     assert y.shape == (1, 2, 24)
     assert y[0, :, :4].tolist() == [[0, 1, 2, 3], [6, 7, 8, 9]]
     assert y[0, 0, 4 + 5] == 4 and y[0, 1, 4 + 11] == 10 and y[0, :, 4:].count_nonzero() == 2
@@ -99,10 +99,10 @@ def test_six_columns_are_read_as_the_metadata_states(tmp_path, changes, answer):
     args = PUBLISHED["args"].replace("'dynamic': True", "'dynamic': False")
     file = write_onnx(tmp_path / "two.onnx", [1, 2, 6], {**OLDER, "args": args, **changes})
     if isinstance(answer, tuple):
-        assert AutoBackend(file)(torch.ones(1, 3, 320, 320))[0].shape == answer
+        assert ExportedModel(file)(torch.ones(1, 3, 320, 320))[0].shape == answer
     else:
         with pytest.raises(WeightsError, match=answer):
-            AutoBackend(file)(torch.ones(1, 3, 320, 320))
+            ExportedModel(file)(torch.ones(1, 3, 320, 320))
 
 
 def test_anchors_without_metadata_are_found_by_the_shape_of_the_output(tmp_path):
@@ -110,7 +110,7 @@ def test_anchors_without_metadata_are_found_by_the_shape_of_the_output(tmp_path)
     names = str({i: str(i) for i in range(4)})
     for shape, layout in (([1, 8, 21], ANCHORS), ([1, 21, 8], SCORES)):
         file = write_onnx(tmp_path / "m.onnx", shape, {**OLDER, "names": names})
-        assert AutoBackend(file).layout == layout
+        assert ExportedModel(file).layout == layout
 
 
 def test_models_that_fail_or_return_something_else(tmp_path, caplog):
@@ -128,11 +128,11 @@ def test_models_that_fail_or_return_something_else(tmp_path, caplog):
         file = tmp_path / f"{name}.torchscript"
         torch.jit.save(torch.jit.script(network), file, _extra_files={"config.txt": json.dumps(PUBLISHED)})
         with caplog.at_level("INFO", logger="ultralytics"), pytest.raises(WeightsError, match=f"{name}.*{message}"):
-            AutoBackend(file)(torch.ones(1, 3, 320, 320))
+            ExportedModel(file)(torch.ones(1, 3, 320, 320))
         assert f"{file}: a TorchScript file is a program; open only those of people you trust" in caplog.messages
     file = write_onnx(tmp_path / "yolo.onnx", [1, 84, 8400], PUBLISHED)
     with pytest.raises(WeightsError, match=r"yolo\.onnx: got output \(1, 84, 8400\), expected \(images, queries, 6\)"):
-        AutoBackend(file)(torch.ones(1, 3, 320, 320))
+        ExportedModel(file)(torch.ones(1, 3, 320, 320))
 
 
 def test_other_files_are_refused(exported, tmp_path):
@@ -151,7 +151,7 @@ def test_other_files_are_refused(exported, tmp_path):
         "best.pt": "expected an exported model",
     }.items():
         with pytest.raises(WeightsError, match=rf"{name}: {message}"):
-            AutoBackend(tmp_path / name)
+            ExportedModel(tmp_path / name)
     with pytest.raises(ModelConfigError, match=r"expected a model file \(\.yaml\), weights \(\.pt\) or an exported"):
         RTDETR("model.tflite")
 
@@ -167,4 +167,4 @@ def test_incomplete_openvino_folders_are_refused(tmp_path):
         folder.mkdir(exist_ok=True)
         (folder / name).write_text(content)
         with pytest.raises(UserError, match=message):
-            AutoBackend(folder)
+            ExportedModel(folder)
