@@ -143,3 +143,10 @@ def test_a_row_that_does_not_build_is_named_with_its_line(model, tmp_path):
     patched.apply({"after": 1, "row": [1, "SEAtention", []]}, "typo")
     with pytest.raises(ModelConfigError, match=r"patched.yaml:\d+: .*SEAttention"):
         patched.write(tmp_path / "patched.yaml", "title")
+
+
+def test_a_row_that_another_change_has_removed_is_refused(model):
+    patched = PatchedModel.read(model)
+    patched.apply({"remove": 6}, "shallow")
+    with pytest.raises(ModelConfigError, match=r"'deep'.*row 6 is also changed by 'shallow'"):
+        patched.apply({"after": 6, "row": [1, "SEAttention", [16]]}, "deep")

@@ -7,9 +7,9 @@ import yaml
 
 from ultralytics.ablation import Study
 from ultralytics.ablation.figures import common_places
-from ultralytics.ablation.queue import Progress
+from ultralytics.ablation.queue import Progress, write_config
 from ultralytics.ablation.study import StudyError, StudySpec
-from ultralytics.ablation.worker import CONFIG, DONE
+from ultralytics.ablation.worker import DONE
 from ultralytics.utils.errors import UserError
 
 MODEL = "rtdetr-r18.yaml"
@@ -132,7 +132,7 @@ def finish(study, gains, spread=(0.0, 0.01, -0.01, 0.02, 0.005, -0.005, 0.015)):
         environment = {"fingerprints": {"val labels": "8 abc"}}
         result = {"metrics": metrics, "options": options, "environment": environment, "minutes": [0.5, 1.0, 1.5]}
         (run.folder / DONE).write_text(json.dumps(result))
-        (run.folder / CONFIG).write_text(yaml.safe_dump({"epochs": 3}))
+        write_config(study.spec, run, study.spec.data)
 
 
 def test_tables_figures_and_page(tmp_path):
@@ -184,6 +184,40 @@ def test_data_that_changed_between_runs_is_noticed(tmp_path):
     file.write_text(file.read_text().replace("8 abc", "8 abd"))
     with pytest.raises(StudyError, match=r"val labels differ from those of base, seed 0.*edited"):
         study.report()
+    allowed = Study({**STUDY, "changes": {}, "changed_data": True}, tmp_path)
+    assert "seed 3: its val labels differ from those of base, seed 0 (8 abd, 8 abc)." in allowed.report().notes[-1]
+    file.unlink()
+    with pytest.raises(StudyError, match=r"shapes8.yaml: its val labels are not those of .*seed0.*edited"):
+        study.run()  # before anything is trained
+
+
+def by_hand(folder, data="shapes8.yaml", **options):
+    """Write the folder of a finished run as a training leaves it."""
+    folder.mkdir(parents=True)
+    (folder / "results.csv").write_text("epoch,time,metrics/mAP50(B),metrics/mAP50-95(B)\n1,1.0,0.5,0.4\n")
+    environment = {"fingerprints": {"train labels": f"9 {data}", "val labels": "8 abc"}}
+    (folder / "args.yaml").write_text(yaml.safe_dump({"data": data, "environment": environment, **options}))
+    return str(folder)
+
+
+def test_runs_made_by_hand_are_rows(tmp_path):
+    runs = {
+        "base": [by_hand(tmp_path / f"b{seed}", seed=seed) for seed in (0, 1)],
+        "MAL": [by_hand(tmp_path / f"m{seed}", seed=seed, loss_class="mal") for seed in (0, 1)],
+        "relabeled": [by_hand(tmp_path / "n0", data="other.yaml", seed=0)],
+    }
+    study = Study({**STUDY, "changes": {"MAL": STUDY["changes"]["MAL"]}, "runs": runs}, tmp_path / "study")
+    analysis = study.report()
+    assert [(row.cell.name, row.comparison and row.comparison.n) for row in analysis.rows] == [
+        ("base", None), ("MAL", 2), ("relabeled", 1),
+    ]  # fmt: skip
+    assert not study.runs and analysis.notes[-1] == "relabeled, seed 0: trained with other.yaml."
+    runs["relabeled"].append(by_hand(tmp_path / "n1", data="other.yaml", seed=0))
+    with pytest.raises(StudyError, match="n1: another of its runs has seed 0, too"):
+        Study({**STUDY, "changes": {}, "runs": {"relabeled": runs["relabeled"]}}, tmp_path / "twice").report()
+    runs = {"faster": [by_hand(tmp_path / "f0", seed=0, lr0=0.01)]}
+    with pytest.raises(StudyError, match=r"faster, seed 0: was trained with other options.*lr0=0.01 in place of"):
+        Study({**STUDY, "changes": {}, "runs": runs}, tmp_path / "other").report()
 
 
 def test_the_state_of_runs(tmp_path):

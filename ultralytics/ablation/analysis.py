@@ -71,8 +71,11 @@ def analyze(
     for cell in cells:
         for folder in cell.folders:
             result = collect_result(Path(folder))
-            by_cell[cell.name][result["options"].get("seed", 0), 0] = result
-    _check_comparable(spec, cells, by_cell)
+            key = (result["options"].get("seed", 0), 0)
+            if key in by_cell[cell.name]:
+                raise StudyError(f"{cell.name}: {folder}: another of its runs has seed {key[0]}, too")
+            by_cell[cell.name][key] = result
+    remarks = _check_comparable(spec, cells, by_cell)
     rows = []
     for cell in cells:
         row = CellResult(cell, sizes.get(cell.name))
@@ -91,7 +94,7 @@ def analyze(
     comparisons = compare_pairs(differences)
     for row in rows[1:]:
         row.comparison = comparisons[row.cell.name]
-    return Analysis(spec, rows, _notes(spec, rows))
+    return Analysis(spec, rows, _notes(spec, rows) + remarks)
 
 
 def score_of(values: Sequence[float], rule: str | int, best: int) -> float:
@@ -109,24 +112,34 @@ def _best_epoch(result: Mapping[str, Any]) -> int:
 
 def _check_comparable(
     spec: StudySpec, cells: Sequence[Cell], by_cell: Mapping[str, Mapping[Key, Mapping[str, Any]]]
-) -> None:
-    """Raise StudyError for runs on different data, or past runs with other options than the study's."""
-    marks: dict[tuple[int, str], tuple[str, str]] = {}  # by fold and kind of data: fingerprint, and the run it is of
+) -> list[str]:
+    """Return notes on runs of other data; raise StudyError if they, or options of past runs, are not comparable."""
+    marks: dict[tuple, tuple[str, str]] = {}  # by fold, kind, and source of the data: fingerprint, and the run it is of
+    notes = []
     for cell in cells:
         changed = {key for name in cell.changes if name in spec.changes for key in spec.changes[name].train}
         for (seed, fold), result in by_cell[cell.name].items():
-            run = f"{cell.name}, seed {seed}"
+            run, options = f"{cell.name}, seed {seed}", result["options"]
             prints = (result.get("environment") or {}).get("fingerprints") or {}
+            data = Path(str(options.get("data"))).name
             for kind in ("train labels", "train images", "val labels", "val images"):
-                if (mark := prints.get(kind)) is not None:
-                    first, owner = marks.setdefault((fold, kind), (mark, run))
-                    if first != mark:
+                source = (data, options.get("fraction")) if kind.startswith("train") else ()
+                if (mark := prints.get(kind)) is None:
+                    continue
+                first, owner = marks.setdefault((fold, kind, source), (mark, run))
+                if first != mark:
+                    what = f"{run}: its {kind} differ from those of {owner} ({mark}, {first})"
+                    if not spec.changed_data:
                         raise StudyError(
-                            f"{run}: its {kind} differ from those of {owner} ({mark}, {first}): the data set was "
-                            "edited between the runs. Delete the folders of the older runs to train them again"
+                            f"{what}: the data set was edited between the runs. Delete the folders of the older runs "
+                            "to train them again, or write `changed_data: true` into the study"
                         )
+                    notes.append(f"{what}.")
             if cell.folders:
-                _check_past_run(spec, run, result["options"], changed)
+                _check_past_run(spec, run, options, changed)
+                if data != Path(spec.data).name:
+                    notes.append(f"{run}: trained with {data}.")
+    return notes
 
 
 def _check_past_run(spec: StudySpec, run: str, options: Mapping[str, Any], changed: set[str]) -> None:

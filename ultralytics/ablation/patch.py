@@ -67,6 +67,7 @@ class PatchedModel:
 
     source: Mapping[str, Any]  # all keys of the file
     lines: list[Line] = field(default_factory=list)
+    removed: dict[int | str, str] = field(default_factory=dict)  # changes by the row that they have removed
 
     @classmethod
     def read(cls, model: str, modules: Sequence[str] = ()) -> PatchedModel:
@@ -95,17 +96,21 @@ class PatchedModel:
         """Apply a patch of the change with this name. Raise ModelConfigError if it does not fit the rows."""
         where = f"change {change!r}"
         action, target = self._check(patch, where)
-        line, source = self._find(target, where)
-        if line.touched_by not in ("", change):
+        owner = self.removed.get(target, change)
+        if owner == change:
+            line, source = self._find(target, where)
+            owner = line.touched_by
+        if owner not in ("", change):
             raise ModelConfigError(
-                f"{where}: row {target!r} is also changed by {line.touched_by!r}; make one change of both, or leave "
-                "their combination out of the design"
+                f"{where}: row {target!r} is also changed by {owner!r}; make one change of both, or leave their "
+                "combination out of the design"
             )
         line.touched_by = change
         if action == "at":
             self._change(line, patch, where)
         elif action == "remove":
             self._remove(line, target, where)
+            self.removed |= dict.fromkeys((*line.numbers, *([line.name] if line.name else [])), change)
         elif action == "replace":
             new = self._new_line(patch["row"], where, line.section, source=None)
             line.columns = [*new.columns, *([line.name] if line.name and not new.name else [])]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ultralytics.ablation.analysis import Analysis, Size, analyze
 from ultralytics.ablation.controls import equal_cost_model
@@ -29,8 +30,9 @@ from ultralytics.ablation.timing import cell_speeds, estimate_hours
 from ultralytics.ablation.worker import TRAIN
 from ultralytics.cfg.model_yaml import find_model_yaml
 from ultralytics.cfg.plain_data import read_yaml
+from ultralytics.data.build import build_dataset
 from ultralytics.data.dataset_yaml import DatasetConfig, list_images, load_dataset_config
-from ultralytics.engine.checkpoint import environment
+from ultralytics.engine.checkpoint import environment, fingerprints
 from ultralytics.models import Model
 from ultralytics.models.benchmark import Speed
 from ultralytics.utils import LOGGER
@@ -83,10 +85,10 @@ class Study:
         self.folds = [self._write_fold(config, fold) for fold in range(1, self.spec.folds + 1)]
         cells, problems = self.spec.build_cells(self.folder / "models")
         for cell in cells:
+            if not cell.model:  # runs made by hand
+                continue
             try:
-                options = self.spec.checked_options(cell)
-                if not cell.folders:
-                    self.sizes[cell.name] = self._measure(cell.model, config.nc, options)
+                self.sizes[cell.name] = self._measure(cell.model, config.nc, self.spec.checked_options(cell))
             except UserError as error:
                 problems.append(f"{cell.name}: {error}")
         if problems:
@@ -122,6 +124,8 @@ class Study:
                 data = self.folds[run.fold - 1] if run.fold else self.spec.data
                 write_config(self.spec, run, str(data))
             waiting = [run for run in self.runs if Progress.read(run).state != FINISHED]
+            if 0 < len(waiting) < len(self.runs) and not self.spec.changed_data:
+                self._check_data()
             total, start = len(self.runs), time.perf_counter()
             LOGGER.info(f"{self.folder}: {counted(total, 'run')}, {total - len(waiting)} of them done")
 
@@ -179,6 +183,21 @@ class Study:
             for cell in self.cells
             if not cell.folders
         }
+
+    def _check_data(self) -> None:
+        """Raise StudyError, before anything is trained, if the data set differs from that of a run that is done."""
+        run, result = next(iter(results_of(self.runs).items()))
+        options = self.spec.checked_options(run.cell).replace(cache=False)
+        config = load_dataset_config(result["options"]["data"], ("train", "val"))
+        parts = {split: build_dataset(options, config, split, training=split == "train") for split in config.splits}
+        before = (result.get("environment") or {}).get("fingerprints") or {}
+        for kind, mark in fingerprints(parts, nn.Identity()).items():
+            if before.get(kind, mark) != mark:
+                raise StudyError(
+                    f"{self.spec.data}: its {kind} are not those of {run.folder} ({mark}, {before[kind]}): the data "
+                    "set was edited. Delete the folders of the older runs to train them again, or write "
+                    "`changed_data: true` into the study"
+                )
 
     def _measure(self, model: str, nc: int, options: Any) -> Size:
         network = open_network(model, nc, self.spec.modules)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ CONTROLS = ("equal-cost", "null")
 METRICS = {"mAP50-95": "metrics/mAP50-95(B)", "mAP50": "metrics/mAP50(B)"}
 KEYS = (
     "model", "data", "train", "seeds", "folds", "changes", "design", "judge", "metric", "control", "runs", "modules",
-    "images", "lang",
+    "images", "lang", "changed_data",
 )  # fmt: skip
 OWN = ("model", "data", "seed", "project", "name", "exist_ok", "resume", "device", "modules")  # not in `train`
 MAX_CELLS = 100
@@ -123,6 +123,7 @@ class StudySpec:
     modules: tuple[str, ...]
     images: tuple[str, ...]
     lang: str
+    changed_data: bool
 
     @classmethod
     def read(cls, study: str | Path | Mapping[str, Any]) -> StudySpec:
@@ -158,6 +159,7 @@ class StudySpec:
             _controls(source, at("control")),
             _past_runs(source.get("runs") or {}, at("runs")), tuple(_words(source.get("modules"))),
             tuple(_words(source.get("images"))), _one_of(source.get("lang", "en"), ("en", "zh"), at("lang")),
+            source.get("changed_data") is True,
         )  # fmt: skip
 
     @property
@@ -177,7 +179,9 @@ class StudySpec:
                 problems.append(f"{name}: {error}")
         if "null" in self.controls:
             cells.append(Cell(f"{BASE} again", model=self.model, seed_shift=NULL_SEEDS))
-        cells += [Cell(name, (name,), folders=folders) for name, folders in self.runs.items()]
+        cells = [replace(cell, folders=self.runs.get(cell.name, ())) for cell in cells]  # trained by hand
+        names = {cell.name for cell in cells} | {"+".join(cell) for cell in self.cells}
+        cells += [Cell(name, (name,), folders=folders) for name, folders in self.runs.items() if name not in names]
         return cells, problems
 
     def _cell(self, name: str, changes: Sequence[Change], folder: Path) -> Cell:
