@@ -1,7 +1,7 @@
 """Verdicts of many studies that are resampled from the runs of one: how often are they wrong?
 
     yolo ablate study=my-study.yaml                               # many seeds, with `control: null`
-    python benchmarks/ablation_null.py runs/ablate/my-study --seeds 8 --studies 1000
+    python benchmarks/ablation_null.py runs/ablate/my-study --seeds 8
 
 Null: the runs of the base and of its control are one pool. A study draws two groups of `--seeds` runs from it, without
 repetition, and compares them: every "better" or "worse" is an error. Beside it the habit of one run each, where the
@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of a study")
     parser.add_argument("--seeds", type=int, default=8, help="of a resampled study")
-    parser.add_argument("--studies", type=int, default=1000)
+    parser.add_argument("--studies", type=int, default=400)
     args = parser.parse_args()
     study = Study(args.folder / "study.yaml", args.folder)
     cells = study.prepare()

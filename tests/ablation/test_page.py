@@ -1,4 +1,4 @@
-"""report.html in a real browser (skipped without chromium)."""
+"""report.html in a real browser (skipped without chromium), and table.tex in a document (skipped without LaTeX)."""
 
 import json
 import re
@@ -10,10 +10,12 @@ import pytest
 
 from ultralytics.ablation.analysis import Analysis
 from ultralytics.ablation.page import build_page
+from ultralytics.ablation.report import CHECK
 from ultralytics.ablation.study import StudySpec
 from ultralytics.utils.plotting import new_figure, save_figure
-from ultralytics.utils.tables import Column, Table
+from ultralytics.utils.tables import BEST, SECOND, Column, Table
 
+LATEX = shutil.which("pdflatex") or shutil.which("tectonic")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 TABLE = Table(
     [Column("Cell"), Column("mAP", ".1f"), Column("Verdict")],
@@ -47,3 +49,15 @@ def test_the_page_sorts_and_loads_nothing(tmp_path, lang):
     assert set(found["loaded"]) <= {"data:"} and found["images"] == [True]
     assert found["overflow"] <= 0  # a phone scrolls the table, not the page
     assert "CONSOLE" not in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(not LATEX, reason="no LaTeX")
+def test_the_table_compiles_as_it_is(tmp_path):
+    columns = [*TABLE.columns, Column("A & B_c"), Column("±", ".3f")]
+    rows = [(*row, CHECK, 0.01) for row in TABLE.rows]
+    table = Table(columns, rows, {(3, 1): BEST, (0, 1): SECOND}).latex("p ≤ 0.05, mean ± std of 5 % #1.", "tab:a")
+    text = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + table + "\n\\end{document}"
+    (tmp_path / "paper.tex").write_text(text)
+    options = ["-interaction=nonstopmode", "-halt-on-error"] if LATEX.endswith("pdflatex") else []
+    done = subprocess.run([LATEX, *options, "paper.tex"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and (tmp_path / "paper.pdf").exists(), done.stdout[-2000:]

@@ -211,7 +211,7 @@ def test_runs_made_by_hand_are_rows(tmp_path):
     assert [(row.cell.name, row.comparison and row.comparison.n) for row in analysis.rows] == [
         ("base", None), ("MAL", 2), ("relabeled", 1),
     ]  # fmt: skip
-    assert not study.runs and analysis.notes[-1] == "relabeled, seed 0: trained with other.yaml."
+    assert not study.runs and analysis.notes[-1] == "relabeled: trained with other.yaml."
     runs["relabeled"].append(by_hand(tmp_path / "n1", data="other.yaml", seed=0))
     with pytest.raises(StudyError, match="n1: another of its runs has seed 0, too"):
         Study({**STUDY, "changes": {}, "runs": {"relabeled": runs["relabeled"]}}, tmp_path / "twice").report()

@@ -136,14 +136,19 @@ def _check_comparable(
                         )
                     notes.append(f"{what}.")
             if cell.folders:
-                _check_past_run(spec, run, options, changed)
+                first_base = next(iter(by_cell[cells[0].name].values()), result)
+                _check_past_run(spec, run, options, first_base["options"], changed)
                 if data != Path(spec.data).name:
-                    notes.append(f"{run}: trained with {data}.")
-    return notes
+                    notes.append(f"{cell.name}: trained with {data}.")
+    return list(dict.fromkeys(notes))
 
 
-def _check_past_run(spec: StudySpec, run: str, options: Mapping[str, Any], changed: set[str]) -> None:
+def _check_past_run(
+    spec: StudySpec, run: str, options: Mapping[str, Any], base: Mapping[str, Any], changed: set[str]
+) -> None:
+    """Compare the options of a past run with the study's; `base` are those of a run, where null has become a value."""
     expected = spec.checked_options(Cell("", model=spec.model)).to_dict()
+    expected |= {key: base.get(key) for key, value in expected.items() if value is None}
     differing = {
         key: value
         for key, value in expected.items()

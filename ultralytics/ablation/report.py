@@ -58,7 +58,7 @@ def study_table(analysis: Analysis) -> Table:
     changes = [name for name in spec.changes if any(name in row.cell.changes for row in analysis.rows)]
     columns = [
         Column(label("Cell", lang)), *(Column(name) for name in changes), Column(label("Params (M)", lang), ".2f"),
-        Column("GFLOPs", ".1f"), Column(label("Runs", lang), "d"), Column(spec.metric, ".3f"), Column("±", ".3f"),
+        Column("GFLOPs", ".2f"), Column(label("Runs", lang), "d"), Column(spec.metric, ".3f"), Column("±", ".3f"),
         Column(other, ".3f"), Column(label("diff.", lang), "+.3f"), Column(label("interval", lang)),
         Column(label("p (Holm)", lang), ".3f"), Column(label("Verdict", lang)),
     ]  # fmt: skip
@@ -92,7 +92,7 @@ def cost_table(analysis: Analysis, speeds: Mapping[str, Speed]) -> Table:
     """Return accuracy beside the measured cost of every cell, folded alike, and optimized in a column of its own."""
     lang, metric = analysis.spec.lang, analysis.spec.metric
     titles = (
-        ("Cell", ""), ("Params (M)", ".2f"), ("GFLOPs", ".1f"), (metric, ".3f"), ("Folded (ms)", ".2f"),
+        ("Cell", ""), ("Params (M)", ".2f"), ("GFLOPs", ".2f"), (metric, ".3f"), ("Folded (ms)", ".2f"),
         ("± (ms)", ".2f"),
         ("FPS (folded)", ".1f"), ("Optimized (ms)", ".2f"), ("Rewrites", "d"), ("Memory (MB)", ".0f"),
     )  # fmt: skip

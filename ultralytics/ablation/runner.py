@@ -124,6 +124,7 @@ class Study:
                 data = self.folds[run.fold - 1] if run.fold else self.spec.data
                 write_config(self.spec, run, str(data))
             waiting = [run for run in self.runs if Progress.read(run).state != FINISHED]
+            analyze(self.spec, self.cells, results_of(self.runs), self.sizes)  # raises before hours are spent
             if 0 < len(waiting) < len(self.runs) and not self.spec.changed_data:
                 self._check_data()
             total, start = len(self.runs), time.perf_counter()

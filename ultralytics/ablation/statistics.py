@@ -56,7 +56,7 @@ class Comparison:
             return "not shown: needs at least 2 runs each"
         if self.adjusted <= ALPHA:
             return "better" if self.mean > 0 else "worse"
-        more = "" if self.needed is None else f": needs about {self.needed} seeds"
+        more = "" if self.needed is None else f": needs about {max(self.needed, self.n + 1)} seeds"
         if self.needed is not None and self.needed > MOST_RUNS:
             more = f": needs more than {MOST_RUNS} seeds"
         limit = f" ({self.n} pairs cannot give p below {self.smallest_p:.3g})" if self.smallest_p > ALPHA else ""

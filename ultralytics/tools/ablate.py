@@ -7,6 +7,7 @@ from typing import Annotated
 
 from ultralytics.cfg.values import DeviceName, OneOf, Range
 from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import UserError, counted
 
 
 def command(
@@ -47,4 +48,6 @@ def command(
         runs = [hours[run.cell.name] for run in planned.runs]
         LOGGER.info(f"{len(runs)} runs, about {sum(runs):.1f} hours one after the other; nothing was trained")
     else:
-        planned.run(jobs, None if device is None else str(device), executor, cost=cost)
+        failed = planned.run(jobs, None if device is None else str(device), executor, cost=cost).failures
+        if failed:
+            raise UserError(f"{counted(len(failed), 'run')} failed, see above; the same command tries them again")
