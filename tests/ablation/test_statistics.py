@@ -105,6 +105,7 @@ def test_verdicts_are_adjusted_for_the_number_of_changes():
     assert results["a"].p == 0.03125
     assert results["a"].adjusted == 0.0625
     assert results["a"].verdict == "not shown: needs about 7 seeds"
+    assert compare_pairs({"a": six, "b": six}, folds=3)["a"].verdict == "not shown: needs about 3 seeds"
 
 
 def test_equal_models_are_called_better_in_at_most_5_percent():

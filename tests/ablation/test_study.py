@@ -144,7 +144,7 @@ def test_tables_figures_and_page(tmp_path):
     assert {"EMA": verdicts["EMA"], "MAL": verdicts["MAL"]} == {
         "EMA": "not shown: needs about 8 seeds", "MAL": "not shown: needs about 8 seeds",
     }  # fmt: skip
-    assert "8 seeds are the fewest that can" in analysis.notes[-1]
+    assert "8 pairs are the fewest that can" in analysis.notes[-1]
     table = (tmp_path / "table.md").read_text()
     assert "| EMA | ✓ |  |  |" in table
     assert "**0.425**" in table

@@ -22,6 +22,33 @@ NOT_COMPARED = (
     "trust", "cache", "save_json", "coco_eval", "accelerate",
 )  # fmt: skip
 
+NOTES = {
+    "en": {
+        "scored": "{metric} of each run is that of {rule}; mean ± standard deviation over the runs.",
+        "last": "the last epoch", "best": "its best epoch", "mean": "the mean of the last {count} epochs",
+        "chosen": "The best epoch was chosen on the reported images, which favors noisy runs; `judge: last` avoids it.",
+        "seed": "seed", "fold": "seed and fold", "comparison": "comparison",
+        "paired": "Differences to {base} are paired by {by}, with their {level:.0%} interval (BCa bootstrap, Student's "
+        "t below 5 pairs) and the p of the exact sign-flip permutation test, adjusted by Holm over {count}; "
+        "shown: p ≤ {alpha:g}.",
+        "few": "With {pairs} pairs the p of {count} cannot be below {alpha:g}, so no difference can be shown; {least} "
+        "pairs are the fewest that can.",
+        "single": "With fewer than two seeds there is no spread, and there are no verdicts.",
+        "data": "{cell}: trained with {data}.",
+    },
+    "zh": {
+        "scored": "每次运行的 {metric} 取{rule}；均值 ± 标准差按多次运行计算。",
+        "last": "最后一轮", "best": "最佳轮次", "mean": "最后 {count} 轮的均值",
+        "chosen": "最佳轮次是在所报告的图片上挑选的，对波动大的运行有利；用 `judge: last` 可避免。",
+        "seed": "种子", "fold": "种子和折", "comparison": "次比较",
+        "paired": "与 {base} 的差值按{by}配对，给出 {level:.0%} 区间（BCa 自助法，少于 5 对时为 Student t 区间）"
+        "和精确符号翻转置换检验的 p，并对 {count}做 Holm 校正；p ≤ {alpha:g} 为得到证实。",
+        "few": "{pairs} 对运行、{count}时 p 不可能低于 {alpha:g}，因此无法证实任何差值；至少需要 {least} 对。",
+        "single": "种子少于两个时没有离散度，也就没有结论。",
+        "data": "{cell}：用 {data} 训练。",
+    },
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Size:
@@ -91,7 +118,7 @@ def analyze(
         row.cell.name: [score - base[key] for key, score in row.scores[spec.metric].items() if key in base]
         for row in rows[1:]
     }
-    comparisons = compare_pairs(differences)
+    comparisons = compare_pairs(differences, spec.folds or 1)
     for row in rows[1:]:
         row.comparison = comparisons[row.cell.name]
     return Analysis(spec, rows, _notes(spec, rows) + remarks)
@@ -139,7 +166,7 @@ def _check_comparable(
                 first_base = next(iter(by_cell[cells[0].name].values()), result)
                 _check_past_run(spec, run, options, first_base["options"], changed)
                 if data != Path(spec.data).name:
-                    notes.append(f"{cell.name}: trained with {data}.")
+                    notes.append(NOTES[spec.lang]["data"].format(cell=cell.name, data=data))
     return list(dict.fromkeys(notes))
 
 
@@ -163,26 +190,16 @@ def _check_past_run(
 
 
 def _notes(spec: StudySpec, rows: Sequence[CellResult]) -> list[str]:
-    pairs = [row.comparison.n for row in rows[1:] if row.comparison]
-    scored = {"last": "the last epoch", "best": "its best epoch"}.get(
-        spec.rule, f"the mean of the last {spec.rule} epochs"
-    )
-    notes = [f"{spec.metric} of each run is that of {scored}; mean ± standard deviation over the runs."]
+    words, compared = NOTES[spec.lang], len(rows) - 1
+    pairs = max((row.comparison.n for row in rows[1:] if row.comparison), default=None)
+    rule = words["mean"].format(count=spec.rule) if isinstance(spec.rule, int) else words[spec.rule]
+    notes = [words["scored"].format(metric=spec.metric, rule=rule)]
     if spec.rule == "best":
-        notes.append(
-            "The best epoch was chosen on the reported images, which favors noisy runs; `judge: last` avoids it."
-        )
-    notes.append(
-        f"Differences to {rows[0].cell.name} are paired by seed{' and fold' if spec.folds else ''}, with their "
-        f"{LEVEL:.0%} interval (BCa bootstrap, Student's t below 5 pairs) and the p of the exact sign-flip "
-        f"permutation test, adjusted by Holm over {counted(len(rows) - 1, 'comparison')}; shown: p ≤ {ALPHA:g}."
-    )
-    least = fewest_pairs(len(rows) - 1)
-    if pairs and 2 <= max(pairs) < least:
-        notes.append(
-            f"With {max(pairs)} pairs the p of {counted(len(rows) - 1, 'comparison')} cannot be below {ALPHA:g}, so no "
-            f"difference can be shown; {least} seeds are the fewest that can."
-        )
-    if pairs and max(pairs) < 2:
-        notes.append("With fewer than two seeds there is no spread, and there are no verdicts.")
+        notes.append(words["chosen"])
+    by = words["fold" if spec.folds else "seed"]
+    facts = {"base": rows[0].cell.name, "level": LEVEL, "alpha": ALPHA, "pairs": pairs, "least": fewest_pairs(compared)}
+    facts |= {"by": by, "count": counted(compared, words["comparison"])}
+    notes.append(words["paired"].format(**facts))
+    if pairs is not None and pairs < facts["least"]:
+        notes.append(words["few" if pairs > 1 else "single"].format(**facts))
     return notes

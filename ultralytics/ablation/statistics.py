@@ -32,6 +32,7 @@ class Comparison:
         method: of the interval, `BCa` or `t`.
         p: exact two-sided sign-flip permutation p; `adjusted` by Holm over the changes of the study.
         needed: pairs after which a difference of this size would be shown; None if there is no estimate.
+        folds: pairs of each seed.
     """
 
     n: int
@@ -43,6 +44,7 @@ class Comparison:
     p: float
     adjusted: float
     needed: int | None
+    folds: int = 1
 
     @property
     def smallest_p(self) -> float:
@@ -56,15 +58,15 @@ class Comparison:
             return "not shown: needs at least 2 runs each"
         if self.adjusted <= ALPHA:
             return "better" if self.mean > 0 else "worse"
-        more = "" if self.needed is None else f": needs about {max(self.needed, self.n + 1)} seeds"
+        more = "" if self.needed is None else f": needs about {-(-max(self.needed, self.n + 1) // self.folds)} seeds"
         if self.needed is not None and self.needed > MOST_RUNS:
             more = f": needs more than {MOST_RUNS} seeds"
         limit = f" ({self.n} pairs cannot give p below {self.smallest_p:.3g})" if self.smallest_p > ALPHA else ""
         return f"not shown{more}{limit}"
 
 
-def compare_pairs(differences: dict[str, Sequence[float]]) -> dict[str, Comparison]:
-    """Compare each change with its base by its paired differences; p is adjusted over all changes.
+def compare_pairs(differences: dict[str, Sequence[float]], folds: int = 1) -> dict[str, Comparison]:
+    """Compare each change with its base by its paired differences, `folds` a seed; p is adjusted over all changes.
 
     Examples:
         >>> result = compare_pairs({"EMA": [0.011, 0.014, 0.009, 0.012, 0.016, 0.010]})["EMA"]
@@ -80,7 +82,7 @@ def compare_pairs(differences: dict[str, Sequence[float]]) -> dict[str, Comparis
         std = float(values.std(ddof=1)) if len(values) > 1 else math.nan
         needed = needed_pairs(values, len(differences))
         mean = float(values.mean()) if len(values) else math.nan
-        results[name] = Comparison(len(values), mean, std, low, high, method, ps[name], adjusted[name], needed)
+        results[name] = Comparison(len(values), mean, std, low, high, method, ps[name], adjusted[name], needed, folds)
     return results
 
 
