@@ -16,20 +16,20 @@ from ultralytics.utils.plotting import new_figure, save_figure
 
 LABELS = {
     "en": {
-        "epoch": "epoch",
-        "minutes": "minutes of training",
-        "diff": "difference to {base}, {metric}",
-        "gflops": "GFLOPs",
-        "latency": "latency (ms), folded",
+        "epoch": "epoch", "minutes": "minutes of training", "diff": "difference to {base}, {metric}",
+        "gflops": "GFLOPs", "latency": "latency (ms), folded",
     },
     "zh": {
-        "epoch": "轮次",
-        "minutes": "训练时间（分钟）",
-        "diff": "与 {base} 的差值，{metric}",
-        "gflops": "GFLOPs",
+        "epoch": "轮次", "minutes": "训练时间（分钟）", "diff": "与 {base} 的差值，{metric}", "gflops": "GFLOPs",
         "latency": "延迟 (ms)，折叠 BN",
     },
-}
+}  # fmt: skip
+
+
+def figure_words(lang: str) -> dict[str, str]:
+    """Return the labels of figures in a language, or in English if no font of the system can draw them."""
+    words = LABELS[lang]
+    return words if drawable(words["epoch"]) == words["epoch"] else LABELS["en"]
 
 
 def draw_all(analysis: Analysis, folder: Path, speeds: Mapping[str, Speed]) -> dict[str, Path]:
@@ -77,7 +77,7 @@ def draw_curves(analysis: Analysis, file: Path) -> Path:
         if len(values) > 1:
             std = values.std(0, ddof=1)
             axes.fill_between(places, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)
-    axes.set(xlabel=LABELS[analysis.spec.lang]["minutes" if timed else "epoch"], ylabel=analysis.spec.metric)
+    axes.set(xlabel=figure_words(analysis.spec.lang)["minutes" if timed else "epoch"], ylabel=analysis.spec.metric)
     axes.xaxis.get_major_locator().set_params(integer=not timed)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
@@ -111,7 +111,7 @@ def draw_forest(analysis: Analysis, file: Path) -> Path:
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(rows)), [drawable(f"{row.cell.name} ({row.comparison.n})") for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    text = LABELS[analysis.spec.lang]["diff"].format(base=analysis.rows[0].cell.name, metric=analysis.spec.metric)
+    text = figure_words(analysis.spec.lang)["diff"].format(base=analysis.rows[0].cell.name, metric=analysis.spec.metric)
     axes.set_xlabel(text)
     axes.grid(axis="x", alpha=0.3)
     return save_figure(figure, file, also="pdf")
@@ -119,7 +119,7 @@ def draw_forest(analysis: Analysis, file: Path) -> Path:
 
 def draw_cost(analysis: Analysis, speeds: Mapping[str, Speed], file: Path) -> Path:
     """Draw the mean score of each cell over its GFLOPs and, where it was measured, over its latency."""
-    words = LABELS[analysis.spec.lang]
+    words = figure_words(analysis.spec.lang)
     panels = [(words["gflops"], {row.cell.name: row.size.gflops for row in analysis.rows if row.size})]
     if speeds:
         panels.append((words["latency"], {name: speed.folded for name, speed in speeds.items()}))
@@ -131,13 +131,8 @@ def draw_cost(analysis: Analysis, speeds: Mapping[str, Speed], file: Path) -> Pa
                 color = "black" if i == 0 else f"C{i % 10}"
                 error = None if math.isnan(std) else std
                 axes.errorbar(costs[row.cell.name], mean, yerr=error, fmt="o", color=color, capsize=3)
-                axes.annotate(
-                    drawable(row.cell.name),
-                    (costs[row.cell.name], mean),
-                    (5, 5),
-                    textcoords="offset points",
-                    fontsize=8,
-                )
+                point = (costs[row.cell.name], mean)
+                axes.annotate(drawable(row.cell.name), point, (5, 5), textcoords="offset points", fontsize=8)
         axes.set(xlabel=title, ylabel=analysis.spec.metric)
         axes.margins(0.15)
         axes.grid(alpha=0.3)

@@ -62,7 +62,7 @@ def study_table(analysis: Analysis) -> Table:
         Column(other, ".3f"), Column(label("diff.", lang), "+.3f"), Column(label("interval", lang)),
         Column(label("p (Holm)", lang), ".3f"), Column(label("Verdict", lang)),
     ]  # fmt: skip
-    rows = [_row(row, analysis.rows[0], changes, spec.metric, other, lang) for row in analysis.rows]
+    rows = [_row(row, changes, spec.metric, other, lang) for row in analysis.rows]
     marks: dict[tuple[int, int], str] = {}
     for column, title in enumerate(column.title for column in columns):
         if title in (spec.metric, other):
@@ -72,7 +72,7 @@ def study_table(analysis: Analysis) -> Table:
     return Table(columns, rows, marks)
 
 
-def _row(row: CellResult, base: CellResult, changes: Sequence[str], metric: str, other: str, lang: str) -> list[Cell]:
+def _row(row: CellResult, changes: Sequence[str], metric: str, other: str, lang: str) -> list[Cell]:
     cells: list[Cell] = [row.cell.name, *(CHECK if name in row.cell.changes else "" for name in changes)]
     cells += [row.size.parameters / 1e6, row.size.gflops] if row.size else [None, None]
     mean, std = row.mean_std(metric)

@@ -15,15 +15,7 @@ from torch import nn
 
 from ultralytics.ablation.analysis import Analysis, Size, analyze
 from ultralytics.ablation.controls import equal_cost_model
-from ultralytics.ablation.queue import (
-    EXECUTORS,
-    FINISHED,
-    Progress,
-    StudyLock,
-    results_of,
-    status_table,
-    write_config,
-)
+from ultralytics.ablation.queue import EXECUTORS, FINISHED, Progress, StudyLock, results_of, status_table, write_config
 from ultralytics.ablation.report import write_report
 from ultralytics.ablation.study import BASE, Cell, Run, StudyError, StudySpec, list_runs, save_text
 from ultralytics.ablation.timing import cell_speeds, estimate_hours
@@ -46,7 +38,7 @@ FOLDERS = Path("runs", "ablate")
 MOST_SHOWN, IMAGES_SHOWN = 5, 3  # cells and images of the detections side by side
 SIZE_COLUMNS = (
     Column("Cell"), Column("Changes"), Column("Model"), Column("Params (M)", ".3f"), Column("GFLOPs", ".2f"),
-    Column("diff. params", "+.2%"), Column("diff. GFLOPs", "+.2%"), Column("Runs", "d"), Column("Hours each", ".2f"),
+    Column("diff. params", "+.2%"), Column("diff. GFLOPs", "+.2%"), Column("Runs", "d"), Column("Minutes each", ".1f"),
 )  # fmt: skip
 
 
@@ -165,7 +157,7 @@ class Study:
         return status_table(self.runs)
 
     def sizes_table(self, hours: Mapping[str, float] | None = None) -> Table:
-        """Return a row for each cell: its changes, cost, difference to the base, and the hours of a run if known."""
+        """Return a row for each cell: its changes, cost, difference to the base, and the minutes of a run if known."""
         base, rows = self.sizes[self.cells[0].name], []
         for cell in self.cells:
             size, runs = self.sizes.get(cell.name), sum(run.cell is cell for run in self.runs)
@@ -174,7 +166,16 @@ class Study:
             if size:
                 more = (size.parameters / base.parameters - 1, size.gflops / base.gflops - 1)
                 cost = (size.parameters / 1e6, size.gflops, *(more if cell is not self.cells[0] else (None, None)))
-            rows.append((cell.name, changes, Path(cell.model).name, *cost, runs, (hours or {}).get(cell.name)))
+            rows.append(
+                (
+                    cell.name,
+                    changes,
+                    Path(cell.model).name,
+                    *cost,
+                    runs,
+                    60 * hours[cell.name] if hours and cell.name in hours else None,
+                )
+            )
         return Table(SIZE_COLUMNS, rows)
 
     def estimate(self, batches: int = 3) -> dict[str, float]:

@@ -46,7 +46,8 @@ def command(
         hours = planned.estimate()
         LOGGER.info(planned.sizes_table(hours).text())
         runs = [hours[run.cell.name] for run in planned.runs]
-        LOGGER.info(f"{len(runs)} runs, about {sum(runs):.1f} hours one after the other; nothing was trained")
+        total = f"{sum(runs):.1f} hours" if sum(runs) > 1 else f"{60 * sum(runs):.0f} minutes"
+        LOGGER.info(f"{len(runs)} runs, about {total} one after the other; nothing was trained")
     else:
         failed = planned.run(jobs, None if device is None else str(device), executor, cost=cost).failures
         if failed:
