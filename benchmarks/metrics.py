@@ -2,6 +2,7 @@
 
     python benchmarks/metrics.py --peer 8.1.47=FOLDER          # 5,000 images x 300 predictions, in turns
     python benchmarks/metrics.py --scaling                     # to 100,000 images, and to 1,203 classes
+    python benchmarks/metrics.py --protocols --repeats 3       # all protocols against pycocotools for COCO's alone
 
 A peer is a folder for PYTHONPATH. Each side gets the same detections and labels in batches, as its validator gets them
 from the network, and does all that follows: matching, confusion matrix, curves, AP. pycocotools gets them as arrays.
@@ -29,6 +30,8 @@ def main() -> None:
         serve(lambda: prepare(args))
     elif args.scaling:
         scaling(args)
+    elif args.protocols:
+        protocols(args)
     else:
         compare(args)
 
@@ -42,6 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--coco-repeats", type=int, default=3, help="of pycocotools, which takes a minute; 0: none")
     parser.add_argument("--scaling", action="store_true", help="only ours, over the number of images and of classes")
+    parser.add_argument("--protocols", action="store_true", help="all of ours against pycocotools, by processor time")
     parser.add_argument("--serve", choices=[*SIDES], help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -63,6 +67,18 @@ def compare(args: argparse.Namespace) -> None:
     print(markdown(rows, show=lambda seconds: f"{seconds:.2f} s"))
     print("\nmAP50-95: " + ", ".join(f"{name} {value:.4f}" for name, value in maps.items()))
     print("pycocotools sums precision at 101 recalls, the others the area between them, so it differs a little.")
+
+
+def protocols(args: argparse.Namespace) -> None:
+    """All protocols from the same arrays, and pycocotools for COCO's; processor seconds, in turns."""
+    size = ["--images", args.images, "--predictions", args.predictions, "--classes", args.classes, "--protocols"]
+    workers = {name: Worker(__file__, [*map(str, size), "--serve", name]) for name in ("protocols", "coco")}
+    rows = [[workers[name]() for name in workers] for _ in range(args.repeats)]
+    for number, ((ours, ap, memory), (theirs, other, other_memory)) in enumerate(rows, 1):
+        print(
+            f"turn {number}: ours {ours:.2f} s, {memory:.0f} MB; pycocotools {theirs:.2f} s, {other_memory:.0f} MB; "
+            f"ratio {theirs / ours:.1f}; AP {ap:.12f} and {other:.12f}"
+        )
 
 
 def timed(worker: Worker) -> Callable[[], float]:
@@ -253,20 +269,59 @@ def prepare_coco(args: argparse.Namespace) -> Callable[[Any], Any]:
     truth.createIndex()
     rows = np.concatenate(rows)
 
-    def run(_: Any) -> tuple[float, float]:
-        start = time.perf_counter()
+    clock = time.process_time if args.protocols else time.perf_counter
+
+    def run(_: Any) -> tuple[float, ...]:
+        before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, clock()
         judge = COCOeval(truth, truth.loadRes(rows), "bbox")
-        judge.params.maxDets = [1, 10, args.predictions]
+        judge.params.maxDets = [1, 10, 100 if args.protocols else args.predictions]
         judge.evaluate()
         judge.accumulate()
         precision = judge.eval["precision"][:, :, :, 0, 2]
         mean = float(precision[precision > -1].mean())
-        return time.perf_counter() - start, mean
+        seconds = clock() - start
+        return (seconds, mean, *((growth_since(before),) if args.protocols else ()))
 
     return run
 
 
-SIDES = {"ours": prepare_ours, "theirs": prepare_theirs, "coco": prepare_coco, "growth": prepare_growth}
+def prepare_protocols(args: argparse.Namespace) -> Callable[[Any], Any]:
+    from ultralytics.metrics.boxes import EvalBoxes
+    from ultralytics.metrics.protocols import PROTOCOLS, evaluate
+
+    found, labels, images = [], [], 0
+    for rows, (image, boxes, cls) in simulate(args.images, args.predictions, args.classes):
+        number = np.repeat(np.arange(images, images + len(rows)), rows.shape[1])
+        found.append(np.column_stack([number, rows.reshape(-1, 6).astype(float)]))
+        labels.append(np.column_stack([image + images, cls, boxes.astype(float)]))
+        images += len(rows)
+    found, labels = np.concatenate(found), np.concatenate(labels)
+    boxes, true = (np.hstack([part[:, :2], part[:, 2:4] - part[:, :2]]) for part in (found[:, 1:5], labels[:, 2:]))
+    none = np.zeros(len(labels), bool)
+    columns = (found[:, 0].astype(int), found[:, 6].astype(int), found[:, 5].copy(), boxes)
+    truth = (labels[:, 0].astype(int), labels[:, 1].astype(int), true, true.prod(1, where=[False, False, True, True]))
+
+    def run(_: Any) -> tuple[float, ...]:
+        before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+        made = EvalBoxes.build(range(images), {i: str(i) for i in range(args.classes)}, columns, (*truth, none, none))
+        results = {name: evaluate(made, protocol) for name, protocol in PROTOCOLS.items()}
+        return time.process_time() - start, results["coco"].stats["AP"], growth_since(before)
+
+    return run
+
+
+def growth_since(before: int) -> float:
+    """Megabytes that the highest use of memory has grown."""
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+SIDES = {
+    "ours": prepare_ours,
+    "theirs": prepare_theirs,
+    "coco": prepare_coco,
+    "growth": prepare_growth,
+    "protocols": prepare_protocols,
+}
 
 if __name__ == "__main__":
     main()
