@@ -1,4 +1,4 @@
-"""Files that the published package writes: weights, exports and what it detects with them.
+"""Files that the published package writes, and those written for it: weights, exports and detections with them.
 
 Slow, and skipped without the package in a folder of its own: PUBLISHED_ULTRALYTICS is its site-packages.
 """
@@ -57,18 +57,36 @@ for name in names:
     np.savez(f"{name}.npz", y=y.numpy(), keys=np.array(list(network.state_dict())), found=json.dumps(found))
 YOLO("yolov8n-seg.yaml").save("my-segment.pt")
 """
+READ = """
+import json, sys
+import torch
+from ultralytics import RTDETR, YOLO
+names, picture = json.loads(sys.argv[1])
+found = {}
+for name in names:
+    file = f"{name}_published.pt"
+    model = (RTDETR if "rtdetr" in name else YOLO)(file)
+    boxes = model.predict(picture, imgsz=128, conf=0.2, max_det=1000, verbose=False)[0].boxes.data
+    found[name] = [model.names[79], torch.load(file, weights_only=False)["model"].names[3], boxes.tolist()]
+print(json.dumps(found))
+"""
+
+
+def published(script, folder, *given):
+    """Run the published package in a process of its own, and return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(SITE), "YOLO_CONFIG_DIR": str(folder), "YOLO_AUTOINSTALL": "false"}
+    run = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(given)], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    return run.stdout
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Run the published package in a process of its own."""
+    """Write the files of the published package."""
     folder = tmp_path_factory.mktemp("published")
-    environment = {**os.environ, "PYTHONPATH": str(SITE), "YOLO_CONFIG_DIR": str(folder), "YOLO_AUTOINSTALL": "false"}
-    given = json.dumps([NAMES, EXPORTS, str(ASSETS / "astronaut.jpg"), str(Path(fill.__file__).parent)])
-    run = subprocess.run(
-        [sys.executable, "-c", WRITE, given], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
+    published(WRITE, folder, NAMES, EXPORTS, str(ASSETS / "astronaut.jpg"), str(Path(fill.__file__).parent))
     return folder
 
 
@@ -106,3 +124,25 @@ def test_outputs_and_detections_of_weights_and_exports(name, folder):
 def test_weights_of_another_task_are_refused_by_its_name(folder):
     with pytest.raises(ModelConfigError, match="Segment is a head of the task 'segment'"):
         YOLO(folder / "my-segment.pt").model  # noqa: B018
+
+
+def test_files_for_the_published_package(tmp_path, monkeypatch):
+    """A decoder's best pairs of query and class are selected there, and the best class of each query here."""
+    monkeypatch.chdir(tmp_path)
+    names, ours, picture = (*NAMES, "rtdetr-l", "rtdetr-resnet50"), {}, str(ASSETS / "astronaut.jpg")
+    for name in names:
+        model = RTDETR(f"{name}.yaml", verbose=False)
+        fill.fill(model.model, 1.5)
+        for part in ("cv3", "one2one_cv3"):
+            for branch in getattr(model.model.model[-1], part, None) or ():
+                branch[-1].bias.data -= 1.5
+        model.model.names = {i: f"class {i}" for i in range(80)}
+        model.export(format="published", imgsz=128)
+        branch = {"end2end": False} if getattr(model.model, "end2end", False) else {}  # the default of 8.4
+        ours[name] = model.predict(picture, imgsz=128, conf=0.2, max_det=1000, verbose=False, **branch)[0].boxes.data
+    for name, (last, third, rows) in json.loads(published(READ, tmp_path, names, picture).splitlines()[-1]).items():
+        rows = torch.tensor(rows)
+        compared = ours[name][ours[name][:, 4] > rows[:, 4].min() + 1e-4] if "rtdetr" in name else ours[name]
+        assert (last, third) == ("class 79", "class 3") and len(compared) > 3
+        assert "rtdetr" in name or len(rows) == len(compared)
+        assert (compared[:, None] - rows).abs().sum(2).amin(1).max() < 0.05, name
