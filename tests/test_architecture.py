@@ -88,6 +88,7 @@ FAMILY_FILES = {
     "ultralytics/nn/formats/metadata.py": "heads in the metadata of published files",
     "ultralytics/nn/weights/names.py": "names in published weights",
     "ultralytics/utils/loss.py": "a public import path",
+    "ultralytics/utils/downloads.py": "names of released weights",
     "ultralytics/utils/public.py": "public import paths",
 }
 LABEL_FORMAT = ("read_yolo_file", "_yolo_rows", "coco2yolo", "YOLODataset")  # YOLO text is also a label format

@@ -1,12 +1,15 @@
 import http.server
 import tarfile
 import threading
+import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
-from ultralytics.utils.downloads import download_file, extract, fetch
+from ultralytics.utils.downloads import download_file, extract, fetch, find_released
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.settings import SETTINGS
 
 CONTENT = bytes(range(256)) * 400
 
@@ -37,7 +40,10 @@ def server(monkeypatch):
             self.send_response(206 if asked else 200)
             self.send_header("Content-Length", str(len(CONTENT) - start))
             self.end_headers()
-            self.wfile.write(CONTENT[start : start + 1000 if self.path == "/short" else None])
+            if self.path == "/slow":
+                time.sleep(0.5)
+            sent = {"/short": 1000 if not start else 0, "/pieces": 30_000}.get(self.path)
+            self.wfile.write(CONTENT[start : None if sent is None else start + sent])
 
         def log_message(self, *args):
             pass
@@ -60,12 +66,56 @@ def test_download_and_resume(server, tmp_path):
     assert server.ranges == [None, "bytes=5000-"]
 
 
+def test_interrupted_transfers_are_resumed_while_bytes_arrive(server, tmp_path):
+    assert download_file(f"{server.url}/pieces", tmp_path / "a.bin").read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=30000-", "bytes=60000-", "bytes=90000-"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_another_process_downloads(server, tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr("ultralytics.utils.downloads.lock_file", lambda file: bool(waited))
+    monkeypatch.setattr("time.sleep", lambda seconds: waited.append((tmp_path / "a.bin").write_bytes(b"x")))
+    assert download_file(f"{server.url}/a", tmp_path / "a.bin").read_bytes() == b"x"
+    assert not server.ranges
+
+
+def test_a_slow_server_times_out(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.downloads.TIMEOUT", 0.2)
+    with pytest.raises(UserError, match=r"timed out.*run again"):
+        download_file(f"{server.url}/slow", tmp_path / "a.bin")
+
+
+@pytest.mark.parametrize("name", ["yolo11n.pt", "rtdetr_r18vd", "rtdetr_r18vd.pth"])
+def test_released_weights(server, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for base in ("PUBLISHED", "OFFICIAL"):
+        monkeypatch.setattr(f"ultralytics.utils.downloads.{base}", server.url)
+    monkeypatch.setitem(SETTINGS._changed, "weights_dir", str(tmp_path / "cache"))
+
+    def check(file):
+        if file.read_bytes() != CONTENT:
+            raise UserError("damaged")
+
+    stored = "yolo11n.pt" if "yolo" in name else "rtdetr_r18vd_dec3_6x_coco_from_paddle.pth"
+    assert find_released(f"sub/{name}", check) == Path("sub", name)  # a path is not a name
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / f"{stored}.part").write_bytes(b"of another version")
+    with pytest.raises(UserError, match=f"{stored}: the download is not used .damaged."):
+        find_released(name, check)
+    assert find_released(name, check) == tmp_path / "cache" / stored
+    assert [file.name for file in (tmp_path / "cache").iterdir()] == [stored]
+    (tmp_path / stored).write_bytes(b"x")  # a file here comes first
+    assert find_released(name, check) == Path(stored)
+    assert len(server.ranges) == 2
+
+
 def test_failures_have_a_next_step(server, tmp_path):
     with pytest.raises(UserError, match=r"absent could not be downloaded .*save it as .*a.bin"):
         download_file(f"{server.url}/absent", tmp_path / "a.bin")
     with pytest.raises(UserError, match="run again"):
         download_file(f"{server.url}/short", tmp_path / "a.bin")
-    assert not (tmp_path / "a.bin").exists()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.bin.part"]
     with pytest.raises(UserError, match="Check the network"):
         download_file("http://127.0.0.1:9/a", tmp_path / "a.bin")
 

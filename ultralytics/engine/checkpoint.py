@@ -26,9 +26,10 @@ from ultralytics.engine.trust import build_recorded, recorded_data
 from ultralytics.nn.exported_model import ExportedModel
 from ultralytics.nn.formats import find_format
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.nn.weights import read_weights
-from ultralytics.nn.weights.torch_files import PickledClassesError, read_plain
+from ultralytics.nn.weights import Weights, load_weights, read_weights
+from ultralytics.nn.weights.torch_files import PickledClassesError, check_torch_file, read_plain
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, __version__
+from ultralytics.utils.downloads import find_released, released
 from ultralytics.utils.errors import OptionError, UserError, WeightsError
 from ultralytics.utils.files import (
     atomic_write,
@@ -127,8 +128,12 @@ def load_model_weights(path: str | Path) -> dict:
     """Load a checkpoint, a published `.pt` that pickles a whole model, or an exported `.safetensors`.
 
     The latter two contain no run to resume; of the options of a published training, those that exist here are read.
+    Released weights are asked for by name, see `find_released`; those of the official RT-DETR get a model file here.
     WeightsError if the file cannot be read or has no model YAML.
     """
+    release, path = released(path), find_released(path, check_torch_file)
+    if release and release.model_file:
+        return _load_official(read_weights(path), release.model_file)
     try:
         if Path(path).suffix.lower() != ".safetensors":
             return load_checkpoint(path)
@@ -150,6 +155,13 @@ def load_model_weights(path: str | Path) -> dict:
             options |= check_options({key: value})
     state = {"model_yaml": architecture, "names": names, "nc": nc, "model": tensors, "ema": None}
     return check_content({**state, "options": options or None}, path)
+
+
+def _load_official(weights: Weights, model_file: str) -> dict:
+    network = DetectionModel(model_file, nc=len(weights.names or ()) or None)
+    load_weights(network, weights)
+    state = {"model_yaml": network.yaml, "names": dict(weights.names or network.names), "nc": network.nc}
+    return {**state, "model": network.state_dict(), "ema": None, "options": None}
 
 
 def load_network(

@@ -29,6 +29,7 @@ from ultralytics.utils import ASSETS, LOGGER, setup_logging
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz, image_stride
 from ultralytics.utils.dist import rank, started_by_torchrun
+from ultralytics.utils.downloads import released
 from ultralytics.utils.errors import ModelConfigError, OptionError, UserError, WeightsError, explained_memory, reported
 from ultralytics.utils.flops import ModelInfo
 from ultralytics.utils.public import public_names
@@ -55,7 +56,7 @@ class Model(CallbacksMixin):
 
     Args:
         model: a model file (`.yaml`, or the name of one in the package), weights (`.pt`, also published ones, or
-            `.safetensors`), or an exported model.
+            `.safetensors`), an exported model, or the name of released weights (`yolo11n.pt`, `rtdetr_r18vd`).
         verbose: log to the terminal.
         modules: folders with module files, searched when the network is built.
         trust: import the module folders that the weights record, and use the data set that they record.
@@ -92,7 +93,7 @@ class Model(CallbacksMixin):
         spec: ModelSpec | None = None
         if suffix in (".yaml", ".yml"):
             spec = load_model_yaml(self.source)  # report errors of the file now, not at the first use
-        elif suffix in (".pt", ".safetensors"):
+        elif suffix in (".pt", ".safetensors") or released(self.source):
             try:
                 self.checkpoint = checkpoints.load_model_weights(self.source)
             except WeightsError:  # `train(resume=True)` takes an older checkpoint of the run; every other use raises

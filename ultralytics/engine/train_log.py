@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import logging
 import math
@@ -29,7 +28,7 @@ from ultralytics.engine.train_state import TrainState
 from ultralytics.utils import LINE_SECONDS, LOGGER
 from ultralytics.utils.callbacks import Callbacks
 from ultralytics.utils.errors import UserError, WeightsError, counted
-from ultralytics.utils.files import UNFINISHED, atomic_write, first_line, increment_path
+from ultralytics.utils.files import UNFINISHED, atomic_write, first_line, increment_path, lock_file
 from ultralytics.utils.tables import read_csv
 
 # What a training, its validation and its loggers write; other files in the folder are left where they are
@@ -185,25 +184,6 @@ class RunDir:
 def _locked() -> set[Path]:
     """Return the run folders in which this process trains."""
     return set()
-
-
-def lock_file(file: IO[str]) -> bool:
-    """Lock a file without waiting; return False if another process has locked it. Child processes do not inherit it."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            file.seek(1 << 20)  # a byte behind the content, which others may read
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
-            return False
-        LOGGER.warning(f"{file.name}: no lock ({error.strerror}): do not train twice in this run folder at once")
-    return True
 
 
 class RunClock:

@@ -31,6 +31,7 @@ from ultralytics.nn.weights import Weights, known_names, load_backbone, load_wei
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz, image_stride, usable_cores
+from ultralytics.utils.downloads import released
 from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, WeightsError, counted
 from ultralytics.utils.files import run_dir, write_yaml
 from ultralytics.utils.flops import run_copy
@@ -228,7 +229,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         if self.model is not None:
             architecture = self.model.yaml
             weights = Weights(self.model.state_dict(), options.model or "model", known_names(self.model.names))
-        elif options.model and Path(options.model).suffix == ".pt":
+        elif options.model and (Path(options.model).suffix == ".pt" or released(options.model)):
             loaded = checkpoints.load_model_weights(options.model)
             weights = Weights(loaded.get("ema") or loaded["model"], options.model, known_names(loaded["names"]))
         elif options.model:

@@ -14,6 +14,7 @@ from ultralytics.cfg.values import WORDS
 from ultralytics.published.machine import fetch
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, IterableSimpleNamespace
 from ultralytics.utils.checks import checks, is_installed
+from ultralytics.utils.downloads import PUBLISHED_NAMES
 from ultralytics.utils.errors import MissingPackageError, ModelConfigError, UserError, did_you_mean
 from ultralytics.utils.files import read_text, write_text, write_yaml
 from ultralytics.utils.settings import SETTINGS
@@ -25,9 +26,8 @@ TASKS = frozenset({"detect"})
 TASK2DATA = {"detect": "coco8.yaml"}
 TASK2MODEL = {"detect": "yolo26n.pt"}
 TASK2METRIC = {"detect": "metrics/mAP50-95(B)"}
-VERSIONS = ("yolov8", "yolo11", "yolo12", "yolo26")  # of published weights
-GITHUB_ASSETS_STEMS = frozenset(["rtdetr-l", "rtdetr-x", *(name + scale for name in VERSIONS for scale in "nsmlx")])
-GITHUB_ASSETS_NAMES = frozenset(f"{stem}.pt" for stem in GITHUB_ASSETS_STEMS)
+GITHUB_ASSETS_NAMES = PUBLISHED_NAMES
+GITHUB_ASSETS_STEMS = frozenset(name.removesuffix(".pt") for name in GITHUB_ASSETS_NAMES)
 
 
 class YAML:

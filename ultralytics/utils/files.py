@@ -1,6 +1,7 @@
 """Read and write files: text and JSON, write YAML, atomic writes, and the folders of runs."""
 
 import codecs
+import errno
 import hashlib
 import json
 import locale
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import yaml
 
@@ -48,6 +49,25 @@ def atomic_write(path: str | Path, *, shared: bool = False) -> Iterator[BinaryIO
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def lock_file(file: IO[str]) -> bool:
+    """Lock a file without waiting; return False if another process has locked it. Child processes do not inherit it."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(1 << 20)  # a byte behind the content, which others may read
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            return False
+        LOGGER.warning(f"{file.name}: no lock ({error.strerror}): do not use its folder twice at once")
+    return True
 
 
 def real_path(path: str | Path) -> Path:

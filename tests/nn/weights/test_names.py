@@ -13,6 +13,7 @@ import yaml
 from torch import nn
 
 from tests.golden.inputs import image
+from ultralytics import RTDETR
 from ultralytics.cfg.model_yaml import MODELS_DIR
 from ultralytics.engine.exporter import compare
 from ultralytics.nn.modules.transformer import AIFI
@@ -81,6 +82,15 @@ def test_official_model_has_coco_classes(tmp_path, caplog):
     assert score[1] == pytest.approx(-4.595, abs=1e-3)
     assert report.resized["model.26.denoising_class_embed.weight"] == "2 of 3 classes by name"
     assert "are taken for those of COCO" in caplog.text
+
+
+def test_official_model_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bias = (official := official_weights("r18"))["decoder.enc_score_head.bias"]
+    torch.save({"ema": {"module": official}}, "rtdetr_r18vd_dec3_6x_coco_from_paddle.pth")
+    model = RTDETR("rtdetr_r18vd", verbose=False)  # fetched if the file is missing
+    assert model.names[0] == "person" and model.model.yaml["yaml_file"] == "rtdetr-r18.yaml"
+    assert model.model.model[-1].enc_score_head.bias.equal(bias)
 
 
 def test_official_encoder_fits_another_backbone(caplog):

@@ -13,11 +13,14 @@ from torch import Tensor, nn
 
 from ultralytics.nn import plans
 from ultralytics.nn.registry import register
-from ultralytics.nn.weights import load_matching, read_state_dict, rename_timm_key
-from ultralytics.utils.errors import ModelConfigError
+from ultralytics.nn.weights import IMAGENET, Weights, load_matching, read_weights, rename_timm_key, timm_weights
+from ultralytics.utils.errors import ModelConfigError, WeightsError
 
 KEY_DIM = 16
 WINDOW = 7
+PUBLISHED = (  # widths of M0 to M5
+    (64, 128, 192), (128, 144, 192), (128, 192, 224), (128, 240, 320), (128, 256, 384), (192, 288, 384),
+)  # fmt: skip
 
 
 class Conv2d_BN(nn.Module):
@@ -174,7 +177,7 @@ class EfficientViT(nn.Module):
         depth: sandwich blocks per stage.
         num_heads: attention heads per stage.
         kernels: kernel size of the depthwise query convolution per head.
-        pretrained: weights file of a published or timm classifier (`.pth` with `model` or `state_dict`).
+        pretrained: weights file of a published or timm classifier, or `imagenet`: those of timm.
         frozen_stages: 0 trains everything; 1 freezes the stem, 2 also stage 1, up to 4 for the whole network.
     """
 
@@ -193,10 +196,18 @@ class EfficientViT(nn.Module):
             stages.append(nn.Sequential(*layers, *(EfficientViTBlock(dim, heads, kernels) for _ in range(n))))
         self.blocks1, self.blocks2, self.blocks3 = stages
         if pretrained:  # `load_matching` interpolates attention biases and pads depthwise kernels of another size
-            source = {rename_timm_key(name): value for name, value in read_state_dict(pretrained).items()}
-            load_matching(self, source, origin=str(pretrained))
+            weights = self.imagenet_weights() if pretrained == IMAGENET else read_weights(pretrained)
+            source = {rename_timm_key(name): value for name, value in weights.tensors.items()}
+            load_matching(self, source, origin=weights.origin)
         for part in self._parts()[:frozen_stages]:
             part.requires_grad_(False)
+
+    def imagenet_weights(self) -> Weights:
+        """Return timm's weights of the classifier with these widths; raise WeightsError for other widths."""
+        widths = tuple(self.width_list[1:])
+        if widths not in PUBLISHED:
+            raise WeightsError(f"EfficientViT of {widths}: ImageNet weights exist for {PUBLISHED}; use a file")
+        return timm_weights(f"efficientvit_m{PUBLISHED.index(widths)}")
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Compute maps at strides 8, 8, 16, 32 of images (B, 3, H, W), at least 32 x 32."""

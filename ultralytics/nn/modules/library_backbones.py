@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,15 @@ from torch import Tensor, nn
 
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import register
-from ultralytics.nn.weights import load_matching, read_state_dict
+from ultralytics.nn.weights import (
+    IMAGENET,
+    Weights,
+    explained_download,
+    load_matching,
+    read_state_dict,
+    timm_file,
+    timm_weights,
+)
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError, UserError, WeightsError, counted, did_you_mean
 from ultralytics.utils.files import first_line
@@ -75,18 +82,6 @@ def frozen_parameters(name: str, net: nn.Module, frozen_stages: int, image: tupl
     return {path for path, gradient in zip(names, gradients, strict=True) if gradient is not None}
 
 
-@contextmanager
-def _explained_download(what: str) -> Iterator[None]:
-    """Raise WeightsError with the ways out if a download in the block fails."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"{what} cannot be downloaded ({type(error).__name__}: {first_line(error)}); "
-            "use none (pretrained=False, weights=None), or the path of a weights file"
-        ) from error
-
-
 def timm_plan(ctx: RowContext, name: str, pretrained: Any = False, out_indices: Any = None, *rest: Any) -> LayerSpec:
     """Plan `[name, pretrained, out_indices, frozen_stages]`; channels are those of timm's `feature_info`."""
     ctx.require_once()
@@ -102,7 +97,7 @@ class TimmBackbone(FeatureBackbone):
 
     Args:
         name: model name with or without a tag, such as `resnet18.a1_in1k`.
-        pretrained: True downloads timm's weights once; or a file with weights of this network.
+        pretrained: True or `imagenet` downloads timm's weights once; or a file with weights of this network.
         out_indices: indices of the features; None: timm's default, the last five of it.
         frozen_stages: number of default features whose parameters are frozen; 0 trains everything.
         channels: image channels.
@@ -120,6 +115,11 @@ class TimmBackbone(FeatureBackbone):
         net = _timm_network(name, pretrained, options)
         super().__init__(name, net, template.feature_info.channels(), last, frozen)
         self.pretrained = pretrained  # decides the default of backbone_lr_ratio
+        self.options = options
+
+    def imagenet_weights(self) -> Weights:
+        """Return timm's default weights, for this network and its image size."""
+        return timm_weights(self.name, **self.options)
 
 
 @cache
@@ -157,8 +157,10 @@ def _timm_network(name: str, pretrained: bool | str, options: dict[str, Any]) ->
     """Build the network with its weights."""
     import timm
 
+    if pretrained in (True, IMAGENET):
+        pretrained = timm_file(name) or True
     if isinstance(pretrained, bool):
-        with _explained_download(f"{name}: its weights"):
+        with explained_download(name):
             return timm.create_model(name, pretrained=pretrained, **options)
     source = read_state_dict(pretrained)
     with torch.device("meta"):
@@ -188,7 +190,7 @@ class TorchVisionBackbone(FeatureBackbone):
 
     Args:
         name: such as `resnet18`.
-        weights: `DEFAULT` or the name of published weights, downloaded once; or a file.
+        weights: `imagenet` (or `DEFAULT`) or the name of published weights, downloaded once; or a file.
         nodes: names of the modules whose outputs are the maps, or indices into the default ones; None: the last map of
             each stride 2, 4, 8, 16, 32.
         frozen_stages: number of default maps whose parameters are frozen; 0 trains everything.
@@ -205,6 +207,10 @@ class TorchVisionBackbone(FeatureBackbone):
         net = create_feature_extractor(_torchvision_network(name, weights), chosen)
         super().__init__(name, net, [maps[n][0] for n in chosen], maps[chosen[0]][2], frozen)
         self.pretrained = weights  # decides the default of backbone_lr_ratio
+
+    def imagenet_weights(self) -> Weights:
+        """Return torchvision's default weights."""
+        return Weights(_torchvision_network(self.name, IMAGENET).state_dict(), f"{self.name} of torchvision")
 
 
 @cache
@@ -267,9 +273,10 @@ def _torchvision_network(name: str, weights: str | None) -> nn.Module:
     if isinstance(weights, Path | str) and Path(weights).suffix:
         load_matching(net := _classifier(name, "cpu"), read_state_dict(weights), origin=str(weights))
         return net
-    published = list(models.get_model_weights(name).__members__)
+    published = models.get_model_weights(name).__members__
+    weights = "DEFAULT" if weights == IMAGENET else weights
     if weights not in published:
         near = did_you_mean(str(weights), published)
-        raise ModelConfigError(f"{name}: no weights {weights!r}{near}; known: {published}, or a file")
-    with _explained_download(f"{name}: its weights {weights}"):
+        raise ModelConfigError(f"{name}: no weights {weights!r}{near}; known: {[*published]}, or a file")
+    with explained_download(name, published[weights].url):
         return models.get_model(name, weights=weights)

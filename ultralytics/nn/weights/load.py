@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ultralytics.nn.weights.imagenet import IMAGENET, imagenet_weights
 from ultralytics.nn.weights.names import OWN_NAMES, NamingScheme, backbone_schemes, common_prefixes, detector_schemes
 from ultralytics.nn.weights.read import Weights, known_names, read_weights
 from ultralytics.utils import LOGGER
@@ -255,7 +256,7 @@ def load_weights(
 
 
 def load_backbone(model: nn.Module, weights: str | Path | Weights) -> LoadReport:
-    """Load a classifier's weights into the backbone of a detection model, and log a report.
+    """Load a classifier's weights, by file or "imagenet", into the backbone of a detection model, and log a report.
 
     The naming scheme of the file, and a prefix such as `module.` or `encoder.`, are those by which most tensors fit.
     Layers that got weights have the file as their attribute `pretrained`.
@@ -263,6 +264,8 @@ def load_backbone(model: nn.Module, weights: str | Path | Weights) -> LoadReport
     Raises:
         WeightsError: the file cannot be read, the model has no backbone, or nothing in the file fits it.
     """
+    if weights == IMAGENET:
+        weights = imagenet_weights(model)
     weights = weights if isinstance(weights, Weights) else read_weights(weights)
     target = {n: t for n, t in model.state_dict().items() if int(n.split(".")[1]) in model.backbone_layers}
     if not target:

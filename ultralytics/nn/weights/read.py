@@ -12,10 +12,11 @@ from torch import Tensor
 from ultralytics.cfg.plain_data import check_plain, read_yaml
 from ultralytics.nn.formats.metadata import Metadata
 from ultralytics.nn.weights.names import OFFICIAL_SIGNS
-from ultralytics.nn.weights.torch_files import PickledClassesError, check_tensors, read_plain
+from ultralytics.nn.weights.torch_files import PickledClassesError, check_tensors, check_torch_file, read_plain
 from ultralytics.nn.weights.unpickle import Placeholder, read_objects
 from ultralytics.utils import LOGGER, PACKAGE_ROOT
 from ultralytics.utils.checks import require
+from ultralytics.utils.downloads import find_released
 from ultralytics.utils.errors import WeightsError
 
 # Keys of files that hold a state_dict. The averaged weights (EMA, DINO's teacher) come first.
@@ -50,7 +51,7 @@ def read_weights(file: str | Path) -> Weights:
     """Read a checkpoint of this package, a state_dict, or a published `.pt` that pickles a whole model.
 
     `.safetensors`, and `.pt` or `.pth` of any version of torch. The tensors are at the top level or under one of
-    WRAPPERS. Code in the file is not run.
+    WRAPPERS. Code in the file is not run. The name of a released file is found or fetched, see `find_released`.
 
     Raises:
         WeightsError: the file is missing, damaged, of another kind, or has no tensors by name.
@@ -64,6 +65,7 @@ def read_weights(file: str | Path) -> Weights:
         >>> {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
         {'weight': (2, 3), 'bias': (2,)}
     """
+    file = find_released(file, check_torch_file)
     read = _read_safetensors if Path(file).suffix.lower() == ".safetensors" else _read_torch
     weights = read(Path(file))
     if not weights.tensors:
