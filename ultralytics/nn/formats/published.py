@@ -19,7 +19,6 @@ from ultralytics.utils.files import atomic_write
 
 PLACES = (conv, transformer, block, head)  # the modules that define the published layers, in this order
 NOT_PUBLISHED = ("ConvNormLayer", "BasicBlock", "BottleNeck", "Blocks", "OneToManyHead")  # layers there of this package
-ROOT = "ultralytics.nn.modules"
 
 
 def published_name(kind: type) -> tuple[str, str] | None:
@@ -30,7 +29,7 @@ def published_name(kind: type) -> tuple[str, str] | None:
         (('ultralytics.nn.modules.block', 'C2f'), None)
     """
     name = kind.__name__
-    if not kind.__module__.startswith(f"{ROOT}.") or name in NOT_PUBLISHED:
+    if not kind.__module__.startswith("ultralytics.nn.modules.") or name in NOT_PUBLISHED:
         return None
     return next(((place.__name__, name) for place in PLACES if vars(place).get(name) is kind), None)
 

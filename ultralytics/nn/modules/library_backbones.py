@@ -12,15 +12,8 @@ from torch import Tensor, nn
 
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import register
-from ultralytics.nn.weights import (
-    IMAGENET,
-    Weights,
-    explained_download,
-    load_matching,
-    read_state_dict,
-    timm_file,
-    timm_weights,
-)
+from ultralytics.nn.weights import IMAGENET, Weights, load_matching, read_state_dict, timm_weights
+from ultralytics.nn.weights.imagenet import explained_download, timm_file
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError, UserError, WeightsError, counted, did_you_mean
 from ultralytics.utils.files import first_line
