@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
@@ -64,8 +65,9 @@ NOT_COMPARED = ("resume", "model", "mode", "task", "trust", *RUN_FOLDER)  # they
 
 
 def save_checkpoint(path: str | Path, state: dict) -> None:
-    """Write `state` to `path` atomically, with the format version; UserError if it cannot be written."""
-    state = {"format_version": FORMAT_VERSION, "version": __version__, **state}
+    """Write `state` to `path` atomically, with versions, date and published names; UserError if that fails."""
+    state = {"format_version": FORMAT_VERSION, "version": __version__, "date": datetime.now().isoformat(), **state}
+    state["train_args"] = state.get("options")
     _check_plain(state, "checkpoint")
     check_content(state, path)
     try:

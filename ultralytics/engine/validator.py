@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ class BaseValidator(CallbacksMixin):
 
     family: Family | None = None
     network_class: type[DetectionModel] = DetectionModel  # built from the file in the option `model`
+    seen = property(attrgetter("metrics.seen"))
 
     def __init__(
         self, dataloader: Any = None, save_dir: Path | None = None, args: ConfigLike = None,
