@@ -3,6 +3,7 @@
 import csv
 import math
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -140,6 +141,9 @@ def test_ranges_of_the_schema_and_of_files(tmp_path):
 def test_calls_that_are_refused(model, monkeypatch):
     with pytest.raises(OptionError, match="use_ray=True: studies run with Optuna"):
         model.tune(use_ray=True)
+    with pytest.raises(OptionError, match="did you mean 'lr0'"):
+        model.tune(data="d.yaml", space="lr00")
+    assert not Path("runs").exists()
     with pytest.raises(OptionError, match="a trial runs on one device"):
         model.tune(data="d.yaml", device="0,1")
     with pytest.raises(DataError, match=r"nope\.yaml"):  # before any trial could have succeeded

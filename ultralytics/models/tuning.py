@@ -136,6 +136,8 @@ class Tuner:
         if resume and not (self.folder / "study.db").is_file():
             raise UserError(f"resume: there is no study.db in {self.folder}; write resume=FOLDER of a study")
         if not resume:
+            options = self.model._options("train", given, model=self.model.source)
+            search_space(args.get("space"), options, self.model.family)  # an error before there is a folder
             self.folder = run_dir(project, name, exist_ok=bool(given.get("exist_ok")))
         self.study = self.optuna.create_study(
             storage=f"sqlite:///{(self.folder / 'study.db').absolute()}", study_name="tune", direction="maximize",

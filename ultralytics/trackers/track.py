@@ -140,6 +140,8 @@ class Trackers(dict[int, BYTETracker]):
     def __init__(self, file: str | Path) -> None:
         super().__init__()
         self.settings = read_tracker(file)
+        self._kind = BOTSORT if self.settings["tracker_type"] == "botsort" else BYTETracker
+        self[0] = self._kind(self.settings)  # so that a missing package is an error before the first frame
         self._numbers: dict[str, int] = {}  # of streams
         self._place = "", 0  # path and frame of the last video
 
@@ -149,7 +151,7 @@ class Trackers(dict[int, BYTETracker]):
             live, (path, index) = frame.kind == "stream", self._place
             number = self._numbers.setdefault(frame.path, len(self._numbers)) if live else 0
             if number not in self:
-                self[number] = (BOTSORT if self.settings["tracker_type"] == "botsort" else BYTETracker)(self.settings)
+                self[number] = self._kind(self.settings)
             if frame.kind == "video":
                 if not self.persist and (frame.path != path or frame.index <= index):
                     self[number].reset()
