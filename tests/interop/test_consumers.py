@@ -1,5 +1,8 @@
 """Other packages read results and run the model, each with the same numbers. Slow: they take seconds to import."""
 
+import json
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -174,6 +177,21 @@ def test_fiftyone_converts_detections():
     np.testing.assert_allclose(found[0].bounding_box, [0.05, 0.1, 0.2, 0.5], rtol=1e-6)
     tracked = conversion.to_detections([frame(rows=[[10, 10, 50, 60, 7, 0.9, 1]])])[0].detections
     assert tracked[0].index == 7
+
+
+def test_roboflow_packages_published_weights(yolo, tmp_path, monkeypatch):
+    packaging = pytest.importorskip("roboflow.util.model_processor")
+    monkeypatch.chdir(tmp_path)
+    model = YOLO(yolo)
+    file = Path(model.export(format="published", imgsz=64))
+    options = {"build_dir": tmp_path / "build", "allow_dependency_mismatch": True}
+    bundle = packaging.package_custom_weights("yolov8n", str(file.parent), file.name, **options)
+    facts = json.loads((tmp_path / "build" / "model_artifacts.json").read_text())
+    assert bundle.model_type == "yolov8n" and bundle.archive_path.stat().st_size > 1e6
+    assert (facts["nc"], list(facts["names"])) == (80, list(model.names.values()))
+    packed, tensors = torch.load(tmp_path / "build" / "state_dict.pt", weights_only=True), model.model.state_dict()
+    assert packed.keys() == tensors.keys()
+    assert all(torch.equal(packed[name].to(tensor.dtype), tensor) for name, tensor in tensors.items())
 
 
 def test_gradio_interface(yolo, tmp_path, monkeypatch):
