@@ -77,6 +77,8 @@ def test_the_public_class_trains_validates_and_loads(tmp_path):
     assert type(model) is YOLO
     options = {"data": "shapes8.yaml", "imgsz": 64, "workers": 0, "plots": False, "verbose": False}
     model.train(**options, epochs=1, batch=4, project=str(tmp_path))
+    with pytest.raises(ModelConfigError, match=r"no module 'Detect_Tied'.*records the module folder"):
+        Model(str(model.trainer.best), verbose=False)
     loaded = YOLO(str(model.trainer.best), modules=FORK, verbose=False)
     assert 0 <= loaded.val(**options).box.map50 <= 1
     assert loaded.predict(torch.rand(1, 3, 64, 64), verbose=False)[0].boxes.data.shape[1] == 6

@@ -119,6 +119,9 @@ class Model(CallbacksMixin):
                 head = find_class(found, (*(self.modules or ()), *spec.modules))
             except ModelConfigError as error:
                 if type(self) is Model:  # otherwise reported when the network is built
+                    if self.checkpoint is not None:  # with the folders that the file records
+                        settings = self.network_class, self.modules, self.source
+                        checkpoints.load_network(self.checkpoint, *settings, trust=self.trust)
                     raise ModelConfigError(f"{spec.rows[-1].where}: {error}") from error
         fits = [cls for cls in families if (head and resembles(head, cls.head_class)) or found in cls.layouts]
         if not fits and type(self) is Model:

@@ -27,6 +27,12 @@ def test_upsampling_lateral_and_concatenation_are_merged_into_the_block(block):
     assert fused.model[5].entry.convs[0].in_channels == 32  # not the lateral's 64
 
 
+@pytest.mark.parametrize(("block", "merged"), [("C2f_Edge_Split", True), ("C2f_Edge_Gated", False)])
+def test_a_block_may_choose_its_forward_in_the_constructor(block, merged):
+    network = detector([[-1, 2, block, [64]]], HEAD, modules=["tests/nn/fork_repository"])
+    assert (type(assert_rewriting_is_exact(network).model[4]).__name__ == "SplitBlock") == merged
+
+
 def test_two_upsamplings_in_a_row_and_three_inputs():
     neck = [
         [-1, 1, "nn.Upsample", UP],  # 4

@@ -49,6 +49,7 @@ class LayerGraph:
     def replace(self, old: nn.Module, new: nn.Module, sources: list[int]) -> None:
         """Replace `old` by `new`, which takes a list of maps and keeps the number."""
         vars(new).update({**vars(old), **vars(new)})  # what the parser added
+        vars(new).pop("forward", None)  # of a block that chooses one in its constructor
         new.f, new.unpack_inputs = sources, False
         self.layers[self.layers.index(old)] = new
         self.sources[new], self.shapes[new] = sources, self.shapes[old]

@@ -24,8 +24,9 @@ def merge_pointwise(graph: LayerGraph) -> int:
     """Merge the entries of each CSP block, split over a concatenation where that saves work; return how many blocks."""
     merged = 0
     for block in list(graph.layers):
-        # subclasses that only have other inner blocks keep the forward
-        names = next((names for kind, names in ENTRIES.items() if type(block).forward is kind.forward), ())
+        # subclasses that only have other inner blocks keep the forward; some blocks choose one in the constructor
+        forward = getattr(block.forward, "__func__", None)
+        names = next((names for kind, names in ENTRIES.items() if forward is kind.forward), ())
         entries = [getattr(block, name) for name in names]
         if entries and all(map(is_pointwise, entries)) and len({repr(entry.act) for entry in entries}) == 1:
             _merge(graph, block, names)

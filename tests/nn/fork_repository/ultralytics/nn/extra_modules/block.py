@@ -308,3 +308,12 @@ class C2f_Edge_Split(C2f_Edge):
     def __init__(self, c1, c2, n=1):
         super().__init__(c1, c2, n)
         self.forward = self.forward_split
+
+
+class C2f_Edge_Gated(C2f_Edge):
+    def __init__(self, c1, c2, n=1):
+        super().__init__(c1, c2, n)
+        self.forward = self.forward_gated
+
+    def forward_gated(self, x):
+        return x * C2f.forward(self, x).sigmoid()
