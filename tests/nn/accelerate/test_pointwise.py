@@ -33,6 +33,11 @@ def test_a_block_may_choose_its_forward_in_the_constructor(block, merged):
     assert (type(assert_rewriting_is_exact(network).model[4]).__name__ == "SplitBlock") == merged
 
 
+def test_kernels_of_three_dimensions_are_left_as_they_are():
+    network = detector([[[2, 3], 1, "ScalSeq3", [64]]], HEAD, modules=["tests/nn/fork_repository"])
+    assert_rewriting_is_exact(network)
+
+
 def test_two_upsamplings_in_a_row_and_three_inputs():
     neck = [
         [-1, 1, "nn.Upsample", UP],  # 4

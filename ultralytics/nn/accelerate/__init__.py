@@ -88,7 +88,9 @@ def _rewritten(network: nn.Module) -> nn.Module:
     applied["blocks with merged 1x1 convolutions"] = merge_pointwise(graph)
     applied["decoder folded"] = fold_decoder(graph)
     graph.write_to(network)
-    network.to(memory_format=torch.channels_last)  # 1x1 convolutions and the decoder read positions as rows
+    for weight in network.parameters():
+        if weight.ndim == 4:  # 1x1 convolutions and the decoder read positions as rows
+            weight.data = weight.data.to(memory_format=torch.channels_last)
     network.rewrites = applied + _substitute(network, SUBSTITUTES + IN_INFERENCE)
     _log(network.rewrites)
     return network

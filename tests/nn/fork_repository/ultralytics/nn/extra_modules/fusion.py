@@ -42,10 +42,12 @@ class ScalSeq3(nn.Module):
     def __init__(self, inc, channel):
         super().__init__()
         self.convs = nn.ModuleList(Conv(c, channel, 1) for c in inc)
+        self.conv3d, self.bn = nn.Conv3d(channel, channel, 1), nn.BatchNorm3d(channel)
 
     def forward(self, x):
         size = x[0].shape[2:]
-        return sum(F.interpolate(conv(part), size=size) for conv, part in zip(self.convs, x))
+        levels = torch.stack([F.interpolate(conv(part), size=size) for conv, part in zip(self.convs, x)], 2)
+        return self.bn(self.conv3d(levels)).amax(2)
 
 
 class Add(nn.Module):
