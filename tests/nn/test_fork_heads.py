@@ -7,6 +7,7 @@ import yaml
 from tests.golden.inputs import train_batch
 from ultralytics import YOLO
 from ultralytics.models import Model
+from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.formats.export_spec import ExportWrapper
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 from ultralytics.utils.errors import ModelConfigError
@@ -49,6 +50,8 @@ def test_heads_train_predict_and_export(head, args, keys, maps, strides, size, t
         y, raw = network.eval()(batch["img"])
         assert y.shape[1:] == size and network.loss(batch, (y, raw))[0].isfinite()
         network.predict(batch["img"][..., :32])  # anchors of another size
+        fast = for_inference(network)(batch["img"])[0]  # equal scores may be in any order
+        torch.testing.assert_close(*(x if size[1] > 6 else x[..., 4] for x in (fast, y)), rtol=1e-3, atol=1e-3)
         traced = torch.jit.trace(ExportWrapper(network), batch["img"])
         torch.testing.assert_close(traced(batch["img"]), network(batch["img"])[0], rtol=1e-4, atol=1e-3)
 

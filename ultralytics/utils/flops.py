@@ -142,7 +142,7 @@ def output_shapes(
     """
     if known:
         try:
-            found = flatten_tensors(_run_on_cpu(layer, [example((0, *s[1:]), torch.empty) for s in inputs], takes_list))
+            found = flatten_tensors(run_in_eval(layer, [example((0, *s[1:]), torch.empty) for s in inputs], takes_list))
         except Exception:  # whatever it is, the run with an image below shows it
             found = []
         if found and all(tuple(t.shape).count(0) == 1 for t in found):
@@ -152,7 +152,7 @@ def output_shapes(
         output = run_layer(twin, [example(shape, partial(torch.empty, device="meta")) for shape in inputs], takes_list)
     except Exception:  # whatever it is, the run on the CPU shows it with a better message
         try:
-            output = _run_on_cpu(layer, [example(shape, torch.ones) for shape in inputs], takes_list)
+            output = run_in_eval(layer, [example(shape, torch.ones) for shape in inputs], takes_list)
         except Exception as error:  # a user's forward may fail in any way; it is reported with its line
             # the line of the deepest frame outside torch
             frames = [f for f in traceback.extract_tb(error.__traceback__) if "torch" not in Path(f.filename).parts]
@@ -203,7 +203,7 @@ def flatten_tensors(output: Any) -> list[Tensor]:
     return [t for part in output for t in flatten_tensors(part)] if isinstance(output, list | tuple) else []
 
 
-def _run_on_cpu(layer: nn.Module, inputs: Sequence[Tensor], takes_list: bool) -> Any:
+def run_in_eval(layer: nn.Module, inputs: Sequence[Tensor], takes_list: bool) -> Any:
     """Run a layer in eval mode; afterwards restore the mode of each part and the random state."""
     modes = {module: module.training for module in layer.modules()}
     try:

@@ -1,7 +1,8 @@
 import pytest
 from torch import nn
 
-from tests.nn.accelerate.helpers import assert_rewriting_is_exact, detector
+from tests.nn.accelerate.helpers import assert_rewriting_is_exact, batch, detector
+from ultralytics.nn.accelerate import for_training
 
 HEAD = [[2, 3, -1], 1, "RTDETRDecoder", ["nc", 32, 12, 2, 4, 1]]
 LATERAL = [64, 1, 1, None, 1, 1, False]  # a 1x1 convolution without activation
@@ -36,6 +37,15 @@ def test_a_block_may_choose_its_forward_in_the_constructor(block, merged):
 def test_kernels_of_three_dimensions_are_left_as_they_are():
     network = detector([[[2, 3], 1, "ScalSeq3", [64]]], HEAD, modules=["tests/nn/fork_repository"])
     assert_rewriting_is_exact(network)
+
+
+def test_a_layer_that_views_maps_gets_them_in_the_default_memory_format():
+    network = detector([[2, 1, "ViewGroups", []], [-1, 1, "Conv", [64]]], HEAD, modules=["tests/nn/fork_repository"])
+    fast = assert_rewriting_is_exact(network)
+    assert all(p.is_contiguous() for p in fast.parameters())
+    network = network.float().train()
+    assert not any("channels-last" in label for label in for_training(network))
+    assert network.loss({key: value.float() for key, value in batch().items()})[0].isfinite()
 
 
 def test_two_upsamplings_in_a_row_and_three_inputs():

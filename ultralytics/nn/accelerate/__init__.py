@@ -8,6 +8,7 @@ from collections import Counter
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from ultralytics.nn.accelerate.conv_bn import fuse
 from ultralytics.nn.accelerate.decoder_training import SelectedGradientDecoder, SplitSelfAttention
@@ -25,9 +26,11 @@ from ultralytics.nn.modules.deformable import MSDeformAttn
 from ultralytics.nn.modules.detect import Detect, v10Detect
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.utils import LOGGER
+from ultralytics.utils.flops import run_in_eval
 from ultralytics.utils.torch_utils import check_weights
 
 FOLDED = "batch norms folded"
+OURS = ("torch.", "torchvision.", "timm.", "ultralytics.nn.modules.", "ultralytics.nn.accelerate.")
 Substitutes = tuple[tuple[type[nn.Module], str, type[nn.Module]], ...]
 # class of a module (subclasses are left alone), name of its part ("": itself), and the class that replaces the part's
 SUBSTITUTES: Substitutes = (
@@ -45,9 +48,11 @@ IN_INFERENCE: Substitutes = ((nn.Conv2d, "", PackedConv2d), (Detect, "", RowsDet
 
 def for_training(network: nn.Module) -> list[str]:
     """Replace classes in `network` by faster ones, in place; log and return what was applied, with counts."""
+    table = SUBSTITUTES
     if next(network.parameters()).is_cpu:
         prepare_host_memory()
-    return _log(_substitute(network))
+        table = table if takes_channels_last(network) else _without(table, ChannelsLastConv)
+    return _log(_substitute(network, table))
 
 
 def restore(network: nn.Module) -> nn.Module:
@@ -88,15 +93,47 @@ def _rewritten(network: nn.Module) -> nn.Module:
     applied["blocks with merged 1x1 convolutions"] = merge_pointwise(graph)
     applied["decoder folded"] = fold_decoder(graph)
     graph.write_to(network)
-    for weight in network.parameters():
-        if weight.ndim == 4:  # 1x1 convolutions and the decoder read positions as rows
-            weight.data = weight.data.to(memory_format=torch.channels_last)
-    network.rewrites = applied + _substitute(network, SUBSTITUTES + IN_INFERENCE)
+    _set_memory_format(network, torch.channels_last)  # 1x1 convolutions and the decoder read positions as rows
+    table = SUBSTITUTES + IN_INFERENCE
+    if not takes_channels_last(network):
+        _set_memory_format(network, torch.contiguous_format)
+        table = _without(table, ChannelsLastConv, PackedConv2d)
+    network.rewrites = applied + _substitute(network, table)
     _log(network.rewrites)
     return network
 
 
-def _substitute(network: nn.Module, table: Substitutes = SUBSTITUTES) -> Counter[str]:
+@torch.no_grad()
+def takes_channels_last(network: nn.Module) -> bool:
+    """Check that layers of other code bases run on maps in channels-last memory format.
+
+    Some read maps by `view`, which needs the default format. The check runs these layers on two images of zeros.
+    """
+    graph = LayerGraph(network)
+    for layer in graph.layers:
+        if all(type(module).__module__.startswith(OURS) for module in layer.modules()):
+            continue
+        maps = graph.example_maps(layer, images=2)
+        maps = tree_map(lambda x: x.contiguous(memory_format=torch.channels_last), maps)
+        try:
+            run_in_eval(layer, maps, isinstance(layer.f, list))
+        except RuntimeError as error:
+            if "view size is not compatible" in str(error):
+                return False
+    return True
+
+
+def _set_memory_format(network: nn.Module, memory_format: torch.memory_format) -> None:
+    for weight in network.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.to(memory_format=memory_format)
+
+
+def _without(table: Substitutes, *fast: type[nn.Module]) -> Substitutes:
+    return tuple(row for row in table if row[2] not in fast)
+
+
+def _substitute(network: nn.Module, table: Substitutes) -> Counter[str]:
     """Replace classes by `table`; return the counts by label."""
     applied: Counter[str] = Counter()
     for kind, part, fast in table:

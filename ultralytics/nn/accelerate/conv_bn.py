@@ -27,19 +27,20 @@ def fuse(network: nn.Module) -> None:
     """Fold what can be folded, in place and in eval mode; the network cannot be trained afterwards."""
     graph = LayerGraph(network.eval())
     for layer in graph.layers:
-        inputs = graph.example_input(layer, images=0)
+        images = 0
         try:
-            layer(*inputs)  # nothing is computed
+            layer(*graph.example_input(layer, images))  # nothing is computed
         except Exception:  # whatever it is, the layer needs an image
-            inputs = graph.example_input(layer, images=1)
-        fuse_layer(layer, inputs)
+            images = 1
+        fuse_layer(layer, graph.example_input(layer, images))  # new ones: some heads write to the list of their maps
 
 
 @torch.no_grad()
 def fuse_layer(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
     """Call `fold()` of all modules, fold batch norms and compute activations in place; `inputs` are for a test run."""
     for module in list(layer.modules()):
-        if inspect.isroutine(getattr(type(module), "fold", None)):  # some modules keep an nn.Fold under this name
+        fold = getattr(type(module), "fold", None)  # some modules have an nn.Fold or a method for maps of this name
+        if inspect.isroutine(fold) and len(inspect.signature(fold).parameters) == 1:
             module.fold()
     for names in find_pairs(layer, inputs):
         fold_pair(layer, *names)

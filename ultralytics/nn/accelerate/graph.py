@@ -34,10 +34,14 @@ class LayerGraph:
             return (self.channels, TRACE_SIZE, TRACE_SIZE)
         return self.shapes[layer][number - layer.i - 1 if layer.num_slots > 1 else 0][1:]
 
+    def example_maps(self, layer: nn.Module, images: int) -> list[Any]:
+        """Return what `layer` reads: zeros for a number of images."""
+        like = next(layer.parameters(), torch.empty(0))
+        return [example((images, *self.map_shape(number)), like.new_zeros) for number in self.sources[layer]]
+
     def example_input(self, layer: nn.Module, images: int) -> tuple[Any, ...]:
         """Return arguments for a call of `layer`: zeros for a number of images."""
-        like = next(layer.parameters(), torch.empty(0))
-        maps = [example((images, *self.map_shape(number)), like.new_zeros) for number in self.sources[layer]]
+        maps = self.example_maps(layer, images)
         if not isinstance(layer.f, list):
             return (maps[0],)
         return tuple(maps) if layer.unpack_inputs else (maps,)

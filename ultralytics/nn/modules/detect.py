@@ -223,8 +223,8 @@ class Detect(nn.Module):
         return torch.cat((boxes, scores.unsqueeze(2), (index % self.nc).unsqueeze(2).to(scores.dtype)), 2)
 
     def fold(self) -> None:
-        """Delete the branch that `y` does not come from, for inference."""
-        if hasattr(self, "one2one_cv2"):
+        """Delete the branch that `y` does not come from, for inference; the forward of a subclass may read both."""
+        if hasattr(self, "one2one_cv2") and type(self).forward is Detect.forward:
             for name in ("cv2", "cv3") if self.end2end else ("one2one_cv2", "one2one_cv3"):
                 delattr(self, name)
 

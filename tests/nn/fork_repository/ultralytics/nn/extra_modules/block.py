@@ -317,3 +317,16 @@ class C2f_Edge_Gated(C2f_Edge):
 
     def forward_gated(self, x):
         return x * C2f.forward(self, x).sigmoid()
+
+
+class ViewGroups(nn.Module):
+    def __init__(self, dim, groups=4):
+        super().__init__()
+        self.groups, self.conv = groups, Conv(dim // groups, dim // groups, 3)
+
+    def forward(self, x):
+        b, _, h, w = x.shape
+        return self.fold(self.conv(x.view(b * self.groups, -1, h, w)), b)
+
+    def fold(self, x, b):  # merges no branches
+        return x.view(b, -1, *x.shape[2:])
