@@ -57,12 +57,7 @@ class DetectionLoss(nn.Module):
         if options is not None:
             iou = IoULoss.from_options(options, default="ciou")
             kwargs |= {"iou": iou, "box": options.box, "cls": options.cls, "dfl": options.dfl}
-        if not hasattr(head, "reg_max"):
-            raise ModelConfigError(
-                f"the head {type(head).__name__} has no reg_max, the bins of a distance as in Detect, so the loss "
-                "of its outputs is unknown; give it a method build_criterion"
-            )
-        return cls(head.nc, head.reg_max, head.stride.tolist(), **kwargs)
+        return cls(head.nc, getattr(head, "reg_max", 16), head.stride.tolist(), **kwargs)
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -122,9 +117,8 @@ class DetectionLoss(nn.Module):
             fits = all(len(s) == 4 and s[1] == channels for s in got) and len(got) >= len(self.strides)
         if not fits:
             raise ModelConfigError(
-                f"the head returns {got} in training, expected a map (B, {channels}, h, w) for each of the strides "
-                f"{self.strides}, 4 * reg_max distances of the sides and nc class logits, or a dictionary with boxes, "
-                "scores, feats; for others, such as objectness, give the head a method build_criterion"
+                f"the head returns {got} in training, expected a map (B, 4 * reg_max + nc = {channels}, h, w) per stride, "
+                "or boxes, scores, feats; for others, such as objectness, give the head a method build_criterion"
             )
 
     def side_loss(self, sides: Tensor, reach: Tensor, scale: Tensor) -> Tensor:

@@ -48,11 +48,9 @@ IN_INFERENCE: Substitutes = ((nn.Conv2d, "", PackedConv2d), (Detect, "", RowsDet
 
 def for_training(network: nn.Module) -> list[str]:
     """Replace classes in `network` by faster ones, in place; log and return what was applied, with counts."""
-    table = SUBSTITUTES
-    if next(network.parameters()).is_cpu:
+    if on_cpu := next(network.parameters()).is_cpu:
         prepare_host_memory()
-        table = table if takes_channels_last(network) else _without(table, ChannelsLastConv)
-    return _log(_substitute(network, table))
+    return _log(_substitute(network, SUBSTITUTES, not on_cpu or takes_channels_last(network)))
 
 
 def restore(network: nn.Module) -> nn.Module:
@@ -94,11 +92,9 @@ def _rewritten(network: nn.Module) -> nn.Module:
     applied["decoder folded"] = fold_decoder(graph)
     graph.write_to(network)
     _set_memory_format(network, torch.channels_last)  # 1x1 convolutions and the decoder read positions as rows
-    table = SUBSTITUTES + IN_INFERENCE
-    if not takes_channels_last(network):
+    if not (channels_last := takes_channels_last(network)):
         _set_memory_format(network, torch.contiguous_format)
-        table = _without(table, ChannelsLastConv, PackedConv2d)
-    network.rewrites = applied + _substitute(network, table)
+    network.rewrites = applied + _substitute(network, SUBSTITUTES + IN_INFERENCE, channels_last)
     _log(network.rewrites)
     return network
 
@@ -129,15 +125,11 @@ def _set_memory_format(network: nn.Module, memory_format: torch.memory_format) -
             weight.data = weight.data.to(memory_format=memory_format)
 
 
-def _without(table: Substitutes, *fast: type[nn.Module]) -> Substitutes:
-    return tuple(row for row in table if row[2] not in fast)
-
-
-def _substitute(network: nn.Module, table: Substitutes) -> Counter[str]:
-    """Replace classes by `table`; return the counts by label."""
+def _substitute(network: nn.Module, table: Substitutes, channels_last: bool) -> Counter[str]:
+    """Replace classes by `table`, except those of channels-last maps if there are none; return the counts by label."""
     applied: Counter[str] = Counter()
     for kind, part, fast in table:
-        for module in network.modules():
+        for module in network.modules() if channels_last or fast not in (ChannelsLastConv, PackedConv2d) else ():
             target = module.get_submodule(part) if type(module) is kind else None
             if type(target) is fast.plain and (not hasattr(fast, "applies") or fast.applies(target)):
                 target.__class__ = fast

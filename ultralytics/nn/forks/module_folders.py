@@ -12,15 +12,15 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from symtable import symtable
 from textwrap import shorten
 from traceback import walk_tb
-from types import CodeType, ModuleType
+from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any
 
 from ultralytics.nn.forks.placeholders import Placeholder, importing, is_importing, package_remedy
@@ -200,37 +200,13 @@ class _Builtins(dict):
         return view
 
     def _adapted(self, value: Any) -> Any:
-        """Return `importlib` with the import of this file, and torch's compilation of extensions, which may fail."""
-        if value is not importlib and getattr(value, "__name__", "") != "torch.utils.cpp_extension":
-            return value
-        view = ModuleType(value.__name__)
-        vars(view).update({name: item for name, item in vars(value).items() if not name.startswith("__")})
-        if value is importlib:
-            view.import_module = self._import_by_name
-        else:
-            for name in ("load", "load_inline"):
-                setattr(view, name, partial(self._compile, getattr(value, name)))
-        return view
+        """Return `importlib` with the import of this file; other values unchanged."""
+        changed = {"import_module": self._import_by_name}
+        return SimpleNamespace(**vars(importlib) | changed) if value is importlib else value
 
     def _import_by_name(self, name: str, package: str | None = None) -> Any:
-        level, line = len(name) - len(name.lstrip(".")), sys._getframe(1).f_lineno
-        target = _target(name[level:], package or "", level, self.package)
-        try:
-            return _find(target, ("__name__",), self.package)
-        except (Exception, SystemExit) as error:  # a file of the fork may fail in any way
-            if isinstance(error, ModelConfigError) or line in _guarded_lines(self.file):
-                raise
-            return self._placeholder(target, f"{self.file.name}, line {line}: {_reason(error, target)}")
-
-    def _compile(self, build: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        try:
-            return build(*args, **kwargs)
-        except Exception as error:  # a compiler, CUDA or the source is missing
-            name = str((*args, kwargs.get("name", ""))[0])
-            line = sys._getframe(1).f_lineno
-            return self._placeholder(
-                name, f"{self.file.name}, line {line}: the compiled operator {name!r} failed: {first_line(error)}"
-            )
+        level = len(name) - len(name.lstrip("."))
+        return _find(_target(name[level:], package or "", level, self.package), ("__name__",), self.package)
 
 
 def _folder_of(name: str) -> ModuleType | None:
