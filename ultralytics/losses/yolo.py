@@ -117,8 +117,8 @@ class DetectionLoss(nn.Module):
             fits = all(len(s) == 4 and s[1] == channels for s in got) and len(got) >= len(self.strides)
         if not fits:
             raise ModelConfigError(
-                f"the head returns {got} in training, expected a map (B, 4 * reg_max + nc = {channels}, h, w) per stride, "
-                "or boxes, scores, feats; for others, such as objectness, give the head a method build_criterion"
+                f"the head returns {got} in training, expected a map (B, 4 * reg_max + nc = {channels}, h, w) for each "
+                "stride, or boxes, scores, feats; for others, such as objectness, give the head build_criterion"
             )
 
     def side_loss(self, sides: Tensor, reach: Tensor, scale: Tensor) -> Tensor:
