@@ -1,4 +1,4 @@
-"""Detect objects with an exported RT-DETR, without torch and without this package: onnxruntime and OpenCV alone.
+"""Detect objects with an exported model, without torch and without this package: onnxruntime and OpenCV alone.
 
 yolo export model=best.pt format=onnx
 python examples/onnx_detect.py best.onnx image.jpg                    prints the boxes, writes image_detected.jpg
@@ -15,27 +15,47 @@ import onnxruntime
 
 
 class Detector:
-    """An ONNX file of `yolo export`."""
+    """An ONNX file of `yolo export`: RT-DETR, or YOLO with or without NMS in the file."""
 
     def __init__(self, file: str):
         self.session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         metadata = self.session.get_modelmeta().custom_metadata_map
         self.names = ast.literal_eval(metadata["names"])
         self.height, self.width = ast.literal_eval(metadata["imgsz"])
+        self.layout, self.letterbox = metadata["layout"], metadata.get("resize") == "letterbox"
 
-    def __call__(self, image: np.ndarray, conf: float = 0.25) -> np.ndarray:
+    def __call__(self, image: np.ndarray, conf: float = 0.25, iou: float = 0.7) -> np.ndarray:
         """Detect in an image (H, W, 3) BGR: (n, 6) x1, y1, x2, y2 in pixels, score, class; the best first."""
-        stretched = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
-        rgb = stretched[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32) / 255  # (1, 3, H, W)
-        (output,) = self.session.run(None, {self.session.get_inputs()[0].name: rgb})
-        boxes, scores = output[0, :, :4], output[0, :, 4:]  # (queries, 4) cx, cy, w, h in 0..1; (queries, classes)
-        query = np.argsort(-scores.max(1), kind="stable")  # the best first; there is no NMS
-        label, score = scores[query].argmax(1), scores[query].max(1)
-        center, half = boxes[query, :2], boxes[query, 2:] / 2
         height, width = image.shape[:2]
-        corners = np.concatenate([center - half, center + half], 1) * (width, height, width, height)
-        found = np.concatenate([corners, score[:, None], label[:, None]], 1)
-        return found[score > conf]
+        across, down = self.width, self.height
+        if self.letterbox:  # the aspect ratio is kept, the rest is gray
+            scale = min(across / width, down / height)
+            across, down = round(width * scale), round(height * scale)
+        left, top = (self.width - across) // 2, (self.height - down) // 2
+        canvas = np.full((self.height, self.width, 3), 114, np.uint8)
+        canvas[top : top + down, left : left + across] = cv2.resize(image, (across, down))
+        rgb = canvas[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32) / 255  # (1, 3, H, W)
+        (output,) = self.session.run(None, {self.session.get_inputs()[0].name: rgb})
+        found, labels = self.select(output[0], conf, iou)
+        corners = found[:, :4] if self.letterbox else found[:, :4] * ((self.width, self.height) * 2)
+        corners = ((corners - ((left, top) * 2)) / ((across / width, down / height) * 2)).clip(0, (width, height) * 2)
+        return np.concatenate([corners, found[:, 4:5], labels[:, None]], 1)
+
+    def select(self, output: np.ndarray, conf: float, iou: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows (n, 5) x1, y1, x2, y2, score above `conf`, the best first, and their classes (n,)."""
+        if self.layout == "corners, score, class":  # (n, 6) of YOLO without overlaps
+            found, labels = output[:, :5], output[:, 5]
+        else:  # (n, 4 + classes) cx, cy, w, h and scores: of RT-DETR in 0..1; of YOLO in pixels, transposed
+            table = output.T if self.letterbox else output
+            center, half, scores = table[:, :2], table[:, 2:4] / 2, table[:, 4:]
+            found = np.concatenate([center - half, center + half, scores.max(1, keepdims=True)], 1)
+            labels = scores.argmax(1)
+        kept = np.argsort(-found[:, 4], kind="stable")
+        kept = kept[found[kept, 4] > conf]
+        if self.layout == "boxes and class scores per anchor":  # non-maximum suppression within each class
+            boxes = np.concatenate([found[kept, :2], found[kept, 2:4] - found[kept, :2]], 1)  # x1, y1, w, h
+            kept = kept[np.array(cv2.dnn.NMSBoxesBatched(boxes, found[kept, 4], labels[kept], conf, iou), int)[:300]]
+        return found[kept], labels[kept]
 
     def draw(self, image: np.ndarray, found: np.ndarray) -> np.ndarray:
         """Return a copy of the image with boxes, names and scores."""

@@ -2,6 +2,7 @@ import json
 import logging
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -252,6 +253,10 @@ def test_what_does_not_fit_is_an_error_or_a_warning(data, caplog):
         BaseValidator(args=options(data))(Oracle())
     RTDETRValidator(args=options(data))(Oracle({0: "cat", 1: "wolf"}))
     assert "the classes {1: 'dog'} have other names in the model" in caplog.text
+    validator = RTDETRValidator(args=options(data))
+    validator.dataset = SimpleNamespace(names={i: str(i) for i in range(80)}, config=SimpleNamespace(yaml_file="a"))
+    validator._check_classes(SimpleNamespace(names={i: f"class {i}" for i in range(80)}))
+    assert "the classes {0: '0', 1: '1', 2: '2'} and 77 more have other names" in caplog.text
 
 
 def test_callbacks_see_the_validator(data):

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from tests.shapes import write_data
-from tests.small_detector import CLASSES, write_weights
+from tests.small_detector import CLASSES, YOLO_CONTENT, write_weights
 from ultralytics.data.synthetic import generate_shapes
 from ultralytics.models import benchmark
 from ultralytics.models.rtdetr.model import RTDETR
+from ultralytics.models.yolo.model import YOLO
 from ultralytics.utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -66,6 +67,29 @@ def test_formats_are_measured_and_unsupported_precisions_skipped(data, tmp_path)
     assert RTDETR(exported).model.metadata.batch == 2
     assert float(second["File (MB)"]) == exported.stat().st_size / 1e6
     assert (tmp_path / "b/benchmark.png").stat().st_size > 10_000
+
+
+def test_yolo_is_measured_at_one_size_with_the_same_accuracy(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "measure_in_process", benchmark.measure_file)
+    root = tmp_path / "shapes"
+    generate_shapes(root, images_train=1, images_val=4, size=64)
+    model = YOLO(write_weights(tmp_path / "weights", YOLO_CONTENT))
+    for convolutions in model.model.model[-1].cv2:  # all sides one cell from their position
+        convolutions[-1].weight.data.zero_()
+        convolutions[-1].bias.data.view(4, 16)[:] = 20 * torch.eye(16)[1]
+    model.save(weights := str(tmp_path / "small.pt"))
+    for result in model.predict(root / "images/val", imgsz=64, conf=0.3, max_det=6, rect=False):
+        label = root / "labels/val" / Path(result.path).with_suffix(".txt").name
+        label.unlink()
+        result.save_txt(label)  # its own detections
+    data = str(write_data(root, "shapes.yaml", CLASSES))
+    settings = {"data": data, "split": "val", "batch": 1, "device": "cpu", "warmup": 0, "repeats": 2, "open": {}}
+    rows = [
+        benchmark.measure_case(YOLO, weights, kind, "float32", 64, tmp_path, settings)
+        for kind in ("pytorch", "torchscript")
+    ]
+    assert rows[0][0] > 0.5 and rows[0][:2] == pytest.approx(rows[1][:2], abs=1e-3)
+    assert [row[-1] for row in rows] == ["", ""] and all(row[2] > 0 for row in rows)
 
 
 def test_a_failed_case_is_a_row_with_its_reason(tmp_path):

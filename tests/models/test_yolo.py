@@ -113,6 +113,18 @@ def test_options_of_the_other_family_are_refused(given, model, reason):
         Model(model, verbose=False).train(data="shapes8.yaml", **given)
 
 
+@pytest.mark.parametrize("given", [{"loss_iou": "sliou"}, {"inner": -1.0}, {"focaler": [0.9, 0.1]}])
+def test_a_wrong_loss_is_an_error_before_the_data_is_read(given):
+    with pytest.raises(OptionError, match=next(iter(given))):
+        YOLO("yolov8n.yaml", verbose=False).train(data="missing.yaml", **given)
+
+
+def test_the_data_is_read_once_where_the_image_size_fits_the_stride_of_the_network():
+    trainer = DetectionTrainer(overrides={"data": "missing.yaml", "imgsz": 128})
+    trainer.fit_stride(64)  # building the loaders would raise
+    assert trainer.stride == 64 and trainer.args.imgsz == 128
+
+
 def test_iou_has_no_effect_for_a_set_prediction_only(trained, caplog):
     RTDETR("rtdetr-efficientvit-m0.yaml").predict(IMAGE, imgsz=64, iou=0.5, augment=True)
     assert "predict: without effect: iou, augment" in caplog.text

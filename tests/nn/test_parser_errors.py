@@ -54,12 +54,14 @@ ROWS = [
     # arguments
     (
         "- [-1, 1, Conv, []]",
-        ["layer 5 Conv: its arguments [] cannot be used", "missing 1 required positional argument: 'c2'"],
+        ["layer 5 Conv: its arguments [] cannot be used", "expected [c2: int, *args: Any]"],
     ),
     (
         "- [-1, 1, Conv, [64, 3, 1, None, 1, 1, True, 9, 9]]",
         ["layer 5 Conv(32, 64, 3, ", "cannot be built", "positional arguments but 11 were given"],
     ),
+    ("- [-1, 1, Detect, []]", ["layer 5 Detect: its arguments [] cannot be used: expected [nc: int, reg_max: int"]),
+    ("- [-1, 1, Detect, [2, 16, 'yes']]", ["end2end must be True or False, got 'yes'"]),
     (
         "- [-1, 1, nn.Conv2d, [64, 128, 1]]",  # written for 64 input channels, but the layer before gives 32
         ["layer 5 nn.Conv2d(32, 64, 128, 1): expected a kernel size of at most 63, got 128", "32", "only [128, 1]"],

@@ -25,6 +25,8 @@ from ultralytics.engine.train_log import RunClock, RunDir
 from ultralytics.engine.train_state import TrainState
 from ultralytics.engine.trust import build_recorded
 from ultralytics.engine.validator import BaseValidator
+from ultralytics.losses.classification import check_class_loss
+from ultralytics.losses.iou import IoULoss
 from ultralytics.nn.accelerate import for_training
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import Weights, known_names, load_backbone, load_weights
@@ -117,6 +119,8 @@ class TrainerSetup(TrainState, CallbacksMixin):
         init_seeds(self.args.seed)
         self.rank, self.world_size, self.is_main = dist.rank(), dist.world_size(), dist.rank() == 0
         self.args = self.args.replace(mode="train", imgsz=check_imgsz(self.args.imgsz))
+        check_class_loss(self.args.loss_class)  # before the data is read, which may take minutes
+        IoULoss.from_options(self.args, default="giou")
         is_auto_batch = self.args.batch == -1
         if is_auto_batch:  # until the model is built and can be measured
             self.args = self.args.replace(batch=default_batch())
@@ -217,7 +221,10 @@ class TrainerSetup(TrainState, CallbacksMixin):
         """Round the image size up to multiples of the stride of the network, if that is larger than usual."""
         if stride != self.stride:
             self.stride = stride
-            self.args = self.args.replace(imgsz=check_imgsz(self.args.imgsz, stride))
+            size = check_imgsz(self.args.imgsz, stride)
+            if size == self.args.imgsz and not self.args.rect:
+                return
+            self.args = self.args.replace(imgsz=size)
             self.datasets.clear()
             self.train_loader, self.val_loader = self.build_loaders()
 

@@ -353,8 +353,9 @@ class BaseValidator(CallbacksMixin):
                 f"{self._data}: has {counted(len(self.names), 'class')}, the model {len(model.names)}; validate with "
                 "the data set of its training, or one with the same classes"
             )
-        if other := self.names.items() - model.names.items():
-            LOGGER.warning(f"{self._data}: the classes {dict(sorted(other))} have other names in the model")
+        if other := sorted(self.names.items() - model.names.items()):
+            more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+            LOGGER.warning(f"{self._data}: the classes {dict(other[:3])}{more} have other names in the model")
 
     def _check_image_ids(self) -> None:
         """Before a run with save_json: raise for what would end it afterwards, and show unusual ids."""

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ultralytics.utils.errors import OptionError, did_you_mean
+
 Index = tuple[Tensor, ...]  # indexes the logits of the matched predictions at their true class, each (K,)
 
 
@@ -52,3 +54,10 @@ CLASS_LOSSES: dict[str, Callable[[Tensor, Index, Tensor, float, float], Tensor]]
     "focal": focal_loss,
     "bce": bce_loss,
 }
+
+
+def check_class_loss(name: str) -> None:
+    """Raise OptionError for an unknown loss."""
+    if name not in CLASS_LOSSES:
+        near = did_you_mean(name, CLASS_LOSSES)
+        raise OptionError(f"loss_class: expected {', '.join(CLASS_LOSSES)}, got {name!r}{near}")

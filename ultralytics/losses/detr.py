@@ -15,11 +15,10 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.options import Options
 from ultralytics.losses.assigner import DensePrediction, TaskAlignedAssigner, assign_dense
-from ultralytics.losses.classification import CLASS_LOSSES
+from ultralytics.losses.classification import CLASS_LOSSES, check_class_loss
 from ultralytics.losses.iou import IoULoss
 from ultralytics.losses.matcher import HungarianMatcher, Match
 from ultralytics.utils.dist import mean_over_ranks, world_size
-from ultralytics.utils.errors import OptionError, did_you_mean
 from ultralytics.utils.ops import bbox_iou, xywh2xyxy, xyxy2xywh
 
 
@@ -126,9 +125,7 @@ class RTDETRDetectionLoss(nn.Module):
     ):  # fmt: skip
         super().__init__()
         self.loss_class = loss_class or ("vfl" if use_vfl else "focal" if use_fl else "bce")
-        if self.loss_class not in CLASS_LOSSES:
-            near = did_you_mean(self.loss_class, CLASS_LOSSES)
-            raise OptionError(f"loss_class: expected {', '.join(CLASS_LOSSES)}, got {self.loss_class!r}{near}")
+        check_class_loss(self.loss_class)
         self.nc, self.gamma, self.alpha, self.one_to_many = nc, gamma, alpha, one_to_many
         self.loss_gain = {name: term.gain for name, term in self.loss_map.items()} | dict(loss_gain or {})
         self.matcher, self.iou = matcher or HungarianMatcher(), iou or IoULoss("giou")

@@ -32,7 +32,7 @@ from ultralytics.nn.forks.signatures import (
 )
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.detect import Detect, is_legacy
-from ultralytics.nn.plans import LayerSpec, RowContext
+from ultralytics.nn.plans import LayerSpec, RowContext, expected_arguments
 from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module
 from ultralytics.utils.errors import ModelConfigError, UserError, counted, did_you_mean
 from ultralytics.utils.files import first_line
@@ -249,10 +249,9 @@ def _build_row(
         try:
             spec = module.plan(context, *args)
         except Exception as error:  # a user's plan may fail in any way
-            raise ModelConfigError(
-                f"{where}: its arguments {list(args)} cannot be used: "
-                f"{_reason(error)}{_channels_advice(args, context, surplus=isinstance(error, TypeError))}"
-            ) from error
+            reason = expected_arguments(module.plan, args) or _reason(error)
+            advice = _channels_advice(args, context, surplus=isinstance(error, TypeError))
+            raise ModelConfigError(f"{where}: its arguments {list(args)} cannot be used: {reason}{advice}") from error
         try:
             layer, shapes = _construct(module, spec, args, context, where)
         except ModelConfigError:

@@ -3,7 +3,8 @@
 Its parameters after `ctx` are the grammar of the row's last column. Most modules share one of the five plans below.
 """
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +63,16 @@ class LayerSpec:
 
 
 PlanFunction = Callable[..., LayerSpec]
+
+
+def expected_arguments(plan: PlanFunction, args: Sequence[Any]) -> str:
+    """Return what a row of the plan takes, if the number of `args` is wrong, else ''."""
+    signature = inspect.signature(plan)
+    try:
+        signature.bind(None, *args)
+    except TypeError:
+        return f"expected [{', '.join(map(str, [*signature.parameters.values()][1:]))}]"
+    return ""
 
 
 def conv(ctx: RowContext, c2: int, *args: Any) -> LayerSpec:

@@ -1,5 +1,6 @@
 """`yolo models`: parameters and FLOPs of every model YAML in a folder, and the reasons why some cannot be built."""
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,12 @@ def command(
         sort: the smallest first.
     """
     root = Path(folder) if folder else MODELS_DIR
-    table, failures = measure_models(root, imgsz=imgsz, nc=nc, sort=sort, modules=modules)
+    level = LOGGER.level
+    LOGGER.setLevel(logging.ERROR)  # each file without a scale would warn
+    try:
+        table, failures = measure_models(root, imgsz=imgsz, nc=nc, sort=sort, modules=modules)
+    finally:
+        LOGGER.setLevel(level)
     LOGGER.info(table.text())
     for file, reason in failures.rows:
         LOGGER.warning(f"cannot be built: {file}: {reason}")
@@ -44,9 +50,9 @@ def command(
     table.write(target, "models", f"Models at {imgsz} pixels.")
     failures.write(target, "failures", "Models that cannot be built.")
     LOGGER.info(
-        f"{counted(len(table.rows), 'model')} at {imgsz} px, {len(failures.rows)} that cannot be built; GFLOPs by "
-        f"thop, as in papers, and by torch's counter, which includes attention\n{target}: models and failures as .txt, "
-        ".md, .tex, .csv written"
+        f"{counted(len(table.rows), 'model')} at {imgsz} px, {len(failures.rows)} that cannot be built; files with "
+        "scales at the one they choose, or the first; GFLOPs by thop, as in papers, and by torch's counter, which "
+        f"includes attention\n{target}: models and failures as .txt, .md, .tex, .csv written"
     )
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
@@ -102,6 +104,18 @@ def _sides(imgsz: int | Sequence[int]) -> tuple[int, int]:
     return (imgsz, imgsz) if isinstance(imgsz, int) else (imgsz[0], imgsz[1])
 
 
+class ShapesOnly(TorchFunctionMode):
+    """Skip norms on the meta device, where they take half the time of a network; sizes that do not fit still raise."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func in (F.batch_norm, F.layer_norm) and args[0].is_meta and args[1] is not None:
+            batch = func is F.batch_norm  # whose second argument is the running mean
+            expected = args[1].shape if batch else tuple(args[1])
+            if expected == (args[0].shape[1:2] if batch else args[0].shape[-len(expected) :]):
+                return torch.empty_like(args[0])
+        return func(*args, **(kwargs or {}))
+
+
 def run_copy(model: nn.Module, imgsz: int | Sequence[int], run: Callable[[nn.Module, Tensor], T]) -> T:
     """Call `run` with a copy of the model in eval mode and an image of that size, both on the meta device.
 
@@ -114,7 +128,8 @@ def run_copy(model: nn.Module, imgsz: int | Sequence[int], run: Callable[[nn.Mod
     for device in ("meta",) if without_data else ("meta", "cpu"):
         twin = copy.deepcopy(model).eval().float().to(device)
         try:
-            return run(twin, torch.zeros(shape, device=device))
+            with ShapesOnly():
+                return run(twin, torch.zeros(shape, device=device))
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError, NameError) as error:
             failure = error
     raise ModelConfigError(
@@ -149,7 +164,9 @@ def output_shapes(
             return [tuple(side or 1 for side in t.shape) for t in found]
     try:
         twin = copy.deepcopy(layer).to("meta").eval()
-        output = run_layer(twin, [example(shape, partial(torch.empty, device="meta")) for shape in inputs], takes_list)
+        maps = [example(shape, partial(torch.empty, device="meta")) for shape in inputs]
+        with ShapesOnly():
+            output = run_layer(twin, maps, takes_list)
     except Exception:  # whatever it is, the run on the CPU shows it with a better message
         try:
             output = run_in_eval(layer, [example(shape, torch.ones) for shape in inputs], takes_list)

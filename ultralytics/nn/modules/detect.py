@@ -33,6 +33,8 @@ def _detect(ctx: RowContext, nc: int, reg_max: int = 16, end2end: bool = False) 
     reg_max, end2end = ctx.settings.get("reg_max", reg_max), ctx.settings.get("end2end", end2end)
     if isinstance(reg_max, list):
         raise ModelConfigError(f"the head has no anchors, write [nc]; got {reg_max}")
+    if type(end2end) not in (bool, type(None)):
+        raise ModelConfigError(f"end2end must be True or False, got {end2end!r}")
     return LayerSpec((nc, reg_max, end2end, ctx.inputs), nc, kwargs={"legacy": is_legacy(ctx)})
 
 
