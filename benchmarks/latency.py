@@ -176,6 +176,10 @@ def prepare_detector(model: str, args: argparse.Namespace) -> Callable[[str], An
 
         network = for_inference(network)
     else:
+        if side == "plain":  # sets up the process only, as `accelerate=False` does
+            from ultralytics.nn.accelerate import for_inference
+
+            network = for_inference(network, rewrite=False)
         network.fuse()
     x = images(1, 640)
     answers = {

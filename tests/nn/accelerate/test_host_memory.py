@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+from ultralytics.nn import accelerate
 from ultralytics.nn.accelerate import host_memory
 
 ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -49,6 +51,13 @@ def test_freed_memory_is_kept_in_huge_pages():
 
 
 @needs_glibc
+def test_memory_is_prepared_with_and_without_rewrites(monkeypatch):
+    calls = []
+    monkeypatch.setattr(accelerate, "prepare_host_memory", lambda: calls.append(1))
+    network = nn.Conv2d(3, 4, 1)
+    assert accelerate.for_inference(network, rewrite=False) is network and calls == [1]
+
+
 def test_nothing_is_reserved_without_overcommit(tmp_path, monkeypatch):
     monkeypatch.setattr(host_memory, "OVERCOMMIT", tmp_path / "overcommit_memory")
     host_memory.OVERCOMMIT.write_text("2\n")

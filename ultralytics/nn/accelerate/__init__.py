@@ -1,7 +1,8 @@
 """Speed-ups from outside the layers. Each computes what the plain classes compute; `accelerate=False` leaves all out.
 
 `for_training` replaces classes of a network in place and `restore` undoes it; names in `state_dict` do not change.
-`for_inference` returns a rewritten copy. Both also set up malloc for a network on the CPU (`host_memory`).
+`for_inference` returns a rewritten copy. Both set up malloc for a network on the CPU (`host_memory`),
+`for_inference` without rewrites, too.
 """
 
 from collections import Counter
@@ -68,12 +69,12 @@ def for_inference(network: nn.Module, device: torch.device | None = None, *, rew
     rewritten (exported, fused, or with forward hooks) is returned itself, and so is each one without `rewrite`. Raises
     WeightsError if the weights are not finite.
     """
+    device = device or next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    if device.type == "cpu":
+        prepare_host_memory()
     if not rewrite or getattr(network, "layer_shapes", None) is None or network.fused or has_hooks(network):
         check_finite(network)
         return network
-    device = device or next(network.parameters()).device
-    if device.type == "cpu":
-        prepare_host_memory()
     cache = vars(network).setdefault("_inference_copy", ModelCache())
     fast = cache.get(network, device, _rewritten)
     fast.names = network.names
