@@ -244,6 +244,14 @@ def test_a_split_without_labels_is_a_warning_and_gives_nan(data, caplog):
     assert math.isnan(metrics.fitness)
 
 
+def test_the_protocol_is_that_of_the_option_or_the_data(data):
+    data.write_text(f"{data.read_text()}evaluation: {{protocol: cocoo, limit: 3}}\n")
+    with pytest.raises(OptionError, match="did you mean 'coco'"):
+        RTDETRValidator(args=options(data))(Oracle())
+    found = RTDETRValidator(args=options(data, protocol="aitod"))(Oracle())
+    assert found.results_dict["aitod, limit 3/APs"] == pytest.approx(1) and "aitod, limit 3 APvt" in repr(found)
+
+
 def test_what_does_not_fit_is_an_error_or_a_warning(data, caplog):
     with pytest.raises(DataError, match="has 2 classes, the model 1"):
         RTDETRValidator(args=options(data))(Oracle({0: "cat"}))

@@ -143,7 +143,7 @@ class Options:
     end2end: bool | None
     save_json: bool
     coco_eval: bool
-    protocol: str | None  # a key of metrics.protocols.PROTOCOLS
+    protocol: Annotated[str | None, OneOf("ultralytics", "coco", "aitod", "visdrone", "voc", "voc07")]
     # Prediction
     source: str | int | list[str] | None
     tracker: str

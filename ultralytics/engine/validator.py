@@ -120,6 +120,9 @@ class BaseValidator(CallbacksMixin):
         self.dataset = self.dataloader.dataset
         self._check_classes(model)
         self._check_image_ids()
+        own = self.dataset.config.evaluation
+        name = args.protocol or own.get("protocol") or "coco"
+        self._protocol = find_protocol(name, own.get("areas"), own.get("limit"))
         self.init_metrics(model)
         watch, losses = Stopwatch(self.device), []
         if args.plots or args.save_json:
@@ -302,13 +305,11 @@ class BaseValidator(CallbacksMixin):
         """Evaluate by the rules of `protocol` beside those of the published package."""
         if not self._found or not self.metrics.labels.sum():
             return
-        own = self.dataset.config.evaluation
-        name = self.args.protocol or own.get("protocol") or "coco"
         image, cls, score, *box = np.concatenate(self._found).T
         found = (image.astype(np.int64), cls.astype(np.int64), score, np.column_stack(box))
         files = [str(item.file) for item in self.dataset.labels]
         self.boxes = EvalBoxes.build(list(self._image_of), self.names, found, self._labels, files)
-        self.metrics.evaluation = evaluate(self.boxes, find_protocol(name, own.get("areas"), own.get("limit")))
+        self.metrics.evaluation = evaluate(self.boxes, self._protocol)
 
     def print_results(self) -> None:
         """Log metrics and speed."""
