@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -115,10 +116,6 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else float("nan")
 
 
-def _or_nan(value: float) -> float:
-    return float("nan") if value < 0 else value
-
-
 class DetMetrics(SummaryExports):
     """Collect the detections and labels of images (`add_batch`), then compute the metrics (`process`).
 
@@ -224,7 +221,11 @@ class DetMetrics(SummaryExports):
     @property
     def results_dict(self) -> dict[str, float]:
         """Means under their names in results.csv, and the fitness."""
-        own = {f"{name}/{key}": _or_nan(value) for name, stats in self._others.items() for key, value in stats.items()}
+        own = {
+            f"{name}/{key}": math.nan if value < 0 else value
+            for name, stats in self._others.items()
+            for key, value in stats.items()
+        }
         return {**dict(zip(self.keys, self.box.mean_results(), strict=True)), **own, "fitness": self.fitness}
 
     @property
