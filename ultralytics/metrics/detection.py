@@ -221,18 +221,10 @@ class DetMetrics(SummaryExports):
     @property
     def results_dict(self) -> dict[str, float]:
         """Means under their names in results.csv, and the fitness."""
-        own = {
-            f"{name}/{key}": math.nan if value < 0 else value
-            for name, stats in self._others.items()
-            for key, value in stats.items()
-        }
+        own, e = {}, self.evaluation
+        if e:
+            own = {f"{e.protocol.name}/{k}": math.nan if v < 0 else v for k, v in e.stats.items() if k.startswith("AP")}
         return {**dict(zip(self.keys, self.box.mean_results(), strict=True)), **own, "fitness": self.fitness}
-
-    @property
-    def _others(self) -> dict[str, dict[str, float]]:
-        """AP metrics of the other protocol."""
-        e = self.evaluation
-        return {e.protocol.name: {k: v for k, v in e.stats.items() if k.startswith("AP")}} if e else {}
 
     def rows(self) -> list[dict[str, str | int | float]]:
         """Return a row `all` with totals and means, and a row for each class with labels, for a table or JSON."""

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from ultralytics.metrics.ap import AREA, TRAPEZOID, average_precisions, rank_true_positives
-from ultralytics.metrics.boxes import Detected, EvalBoxes, Pairs, overlaps, places, select
+from ultralytics.metrics.boxes import EvalBoxes, Pairs, overlaps, places, select
 from ultralytics.metrics.matching import EPS, IOU_THRESHOLDS, assign
 from ultralytics.utils.errors import OptionError, did_you_mean
 
@@ -180,13 +180,11 @@ def evaluate(boxes: EvalBoxes, protocol: Protocol) -> Evaluation:
 
 def single_precision(boxes: EvalBoxes) -> Pairs:
     """Return pairs with an IoU in single precision, as the published package computes it."""
-    found, labels = (_single(table) for table in (boxes.found, boxes.labels))
-    return overlaps(found, labels, len(boxes.names), 0.5, eps=EPS)
-
-
-def _single(table: Detected) -> Detected:
-    x1, y1, x2, y2 = box = table.box.astype(np.float32).T
-    return table._replace(box=box.T, size=(x2 - x1) * (y2 - y1))
+    tables = []
+    for table in (boxes.found, boxes.labels):
+        x1, y1, x2, y2 = box = table.box.astype(np.float32).T
+        tables.append(table._replace(box=box.T, size=(x2 - x1) * (y2 - y1)))
+    return overlaps(*tables, len(boxes.names), 0.5, eps=EPS)
 
 
 def drop_regions(boxes: EvalBoxes) -> EvalBoxes:
