@@ -164,10 +164,7 @@ def fetch(
     url: str | Path, file: str | Path | None = None, dir: str | Path | None = None, unzip: bool = True,
     delete: bool = False, **unused: Any,
 ) -> Path:  # fmt: skip
-    """Fetch an address into `dir`, or as `file`, unpack an archive there, and return the path, or that folder.
-
-    retry, curl and progress have no effect, as downloads continue.
-    """
+    """Fetch an address into `dir`, or as `file`, unpack an archive there, and return the path, or that folder."""
     name = Path(file or str(url).partition("?")[0].rpartition("/")[2])
     path = name if file and dir is None else Path(dir or ".") / name.name
     path = downloads.download_file(str(url), path) if "://" in str(url) else Path(url)

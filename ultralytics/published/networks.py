@@ -40,10 +40,7 @@ def guess_model_task(model: Any) -> str:
 
 
 def torch_safe_load(weight: str | Path, safe_only: bool = True) -> tuple[dict[str, Any], str]:
-    """Return the content of a weights file with a network as its `model`, as published files have, and its path.
-
-    Code in the file is never run, whatever `safe_only`.
-    """
+    """Return the content of a weights file with a network as its `model`, and its path; no code in it is run."""
     content = load_model_weights(weight)
     return {**content, "model": load_network(content, DetectionModel, origin=weight), "ema": None}, str(weight)
 
@@ -112,10 +109,7 @@ class AutoBackend(nn.Module):
 
 
 class v8DetectionLoss(DetectionLoss):
-    """Loss of YOLO for `criterion = v8DetectionLoss(model)`: the terms times the number of images, and the items.
-
-    `tal_topk` and `tal_topk2` are the predictions per box, before and after conflicts are resolved.
-    """
+    """Loss of YOLO for `criterion = v8DetectionLoss(model)`: the terms times the number of images, and the items."""
 
     def __init__(self, model: nn.Module, tal_topk: int = 10, tal_topk2: int | None = None) -> None:
         head, options = model.model[-1], getattr(model, "args", None)

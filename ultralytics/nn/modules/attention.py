@@ -33,7 +33,10 @@ class Attention(nn.Module):
         self.proj, self.pe = Conv(dim, dim, 1, act=False), Conv(dim, dim, 3, 1, g=dim, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        qkv = self.qkv(x).flatten(2).unflatten(1, (self.num_heads, -1))  # (B, heads, 2 key + head, H*W)
+        qkv = self.qkv(x)
+        qkv = qkv.reshape(
+            x.shape[0], self.num_heads, qkv.shape[1] // self.num_heads, -1
+        )  # (B, heads, 2 key + head, H*W)
         q, k, v = qkv.split((self.key_dim, self.key_dim, self.head_dim), 2)
         weights = (q.transpose(2, 3) @ k * self.scale).softmax(-1)  # (B, heads, H*W, H*W)
         attended = (v @ weights.transpose(2, 3)).reshape(x.shape)  # (B, heads, head, H*W) -> (B, dim, H, W)

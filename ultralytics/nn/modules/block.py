@@ -258,7 +258,7 @@ class DFL(nn.Module):
         self.c1 = c1
 
     def forward(self, x: Tensor) -> Tensor:
-        distribution = x.unflatten(1, (4, self.c1)).transpose(1, 2).softmax(1)  # (B, 4 c1, A) -> (B, c1, 4, A)
+        distribution = x.view(x.shape[0], 4, self.c1, -1).transpose(1, 2).softmax(1)  # (B, 4 c1, A) -> (B, c1, 4, A)
         return self.conv(distribution).flatten(1, 2)  # -> (B, 4, A)
 
 
