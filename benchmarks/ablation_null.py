@@ -1,7 +1,11 @@
 """Verdicts of many studies that are resampled from the runs of one: how often are they wrong?
 
-    yolo ablate study=my-study.yaml                               # many seeds, with `control: null`
-    python benchmarks/ablation_null.py runs/ablate/my-study --seeds 8
+    python benchmarks/ablation_null.py runs/null --write           # data, model and study of the documented numbers
+    yolo ablate study=runs/null/study.yaml project=runs name=null  # any study with `control: null` will do
+    python benchmarks/ablation_null.py runs/null --seeds 8
+
+For the row `Wrong labels` train with `data=runs/null/noisy.yaml` and the options of the study for each seed, and list
+the folders as `runs: {Wrong labels: [...]}` in study.yaml before the last command.
 
 Null: the runs of the base and of its control are one pool. A study draws two groups of `--seeds` runs from it, without
 repetition, and compares them: every "better" or "worse" is an error. Beside it the habit of one run each, where the
@@ -15,20 +19,80 @@ single pair is not that of all.
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from ultralytics.ablation import Study
 from ultralytics.ablation.analysis import analyze
 from ultralytics.ablation.queue import results_of
 from ultralytics.ablation.statistics import compare_pairs
+from ultralytics.data.synthetic import generate_shapes
 from ultralytics.utils.tables import Column, Table
 
 COLUMNS = (
     Column("Cell"), Column("Pairs", "d"), Column("diff.", "+.3f"), Column("std", ".3f"), Column("better", ".1%"),
     Column("worse", ".1%"), Column("not shown", ".1%"), Column("covered", ".1%"), Column("one run each", ".1%"),
 )  # fmt: skip
+
+
+MODEL = """# RT-DETR for drawn shapes: maps of stride 8 and 16, 12 queries, 2 decoder layers
+backbone:
+  - [-1, 1, Conv, [16, 3, 2]] # 0
+  - [-1, 1, Conv, [32, 3, 2]] # 1
+  - [-1, 1, Conv, [64, 3, 2]] # 2
+  - [-1, 1, C2f, [64, True]] # 3 P3
+  - [-1, 1, Conv, [96, 3, 2]] # 4
+  - [-1, 1, C2f, [96, True]] # 5 P4
+head:
+  - [-1, 1, Conv, [64, 1, 1, None, 1, 1, False]] # 6
+  - [-1, 1, AIFI, [128, 4]] # 7
+  - [-1, 1, nn.Upsample, [None, 2, nearest]] # 8
+  - [3, 1, Conv, [64, 1, 1, None, 1, 1, False]] # 9
+  - [[-2, -1], 1, Concat, [1]] # 10
+  - [-1, 1, RepC3, [64, 0.5]] # 11 F3
+  - [-1, 1, Conv, [64, 3, 2]] # 12
+  - [[-1, 7], 1, Concat, [1]] # 13
+  - [-1, 1, RepC3, [64, 0.5]] # 14 F4
+  - [[11, 14], 1, RTDETRDecoder, [nc, 64, 12, 4, 4, 2, 128]] # 15
+"""
+STUDY = """model: {folder}/model.yaml
+data: {folder}/shapes.yaml
+train: {{epochs: 8, imgsz: 64, batch: 8, lr0: 0.002, warmup_iters: 10, ema_decay: 0.98, ema_warmup: 20,
+  multi_scale: false, augmentation: none, denoising: 4, workers: 0, cache: ram}}
+seeds: 20
+changes:
+  3 queries: {{train: {{queries: 3}}}}
+  One-to-many: {{train: {{one_to_many: 1.0}}}}
+control: null
+"""
+
+
+def write_study(folder: Path) -> None:
+    """Write drawn shapes of one class, the same with 20 % wrong training labels, the model and the study file."""
+    clean, noisy, rng = folder / "shapes", folder / "noisy", np.random.default_rng(0)
+    generate_shapes(clean, images_train=320, images_val=100, size=64, seed=0)
+    for file in sorted(clean.glob("labels/*/*.txt")):
+        rows = [f"0 {row.split(' ', 1)[1]}" for row in file.read_text().splitlines()]
+        file.write_text("".join(f"{row}\n" for row in rows))
+    shutil.copytree(clean, noisy, dirs_exist_ok=True)
+    for file in sorted(noisy.glob("labels/train/*.txt")):
+        rows = []
+        for row in file.read_text().splitlines():
+            w, h, chance = *map(float, row.split()[3:]), rng.random()
+            if chance < 0.1:  # a tenth is missing, a tenth is elsewhere
+                continue
+            if chance < 0.2:
+                row = f"0 {rng.uniform(w / 2, 1 - w / 2):.6f} {rng.uniform(h / 2, 1 - h / 2):.6f} {w} {h}"
+            rows.append(f"{row}\n")
+        file.write_text("".join(rows))
+    for name in ("shapes", "noisy"):
+        data = {"path": str(folder), "train": f"{name}/images/train", "val": "shapes/images/val", "names": ["shape"]}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(data))
+    (folder / "model.yaml").write_text(MODEL)
+    (folder / "study.yaml").write_text(STUDY.format(folder=folder))
 
 
 def null_row(pool: np.ndarray, seeds: int, studies: int, rng: np.random.Generator) -> list:
@@ -69,7 +133,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of a study")
     parser.add_argument("--seeds", type=int, default=8, help="of a resampled study")
     parser.add_argument("--studies", type=int, default=400)
+    parser.add_argument("--write", action="store_true", help="write the study into the folder, and stop")
     args = parser.parse_args()
+    if args.write:
+        write_study(args.folder.absolute())
+        return
     study = Study(args.folder / "study.yaml", args.folder)
     cells = study.prepare()
     base, *others = analyze(study.spec, cells, results_of(study.runs), study.sizes).rows
