@@ -24,6 +24,7 @@ NOT_COMPARED = (
 
 NOTES = {
     "en": {
+        "caption": "Ablation over {base}.",
         "scored": "{metric} of each run is that of {rule}; mean ± standard deviation over the runs.",
         "last": "the last epoch", "best": "its best epoch", "mean": "the mean of the last {count} epochs",
         "chosen": "The best epoch was chosen on the reported images, which favors noisy runs; `judge: last` avoids it.",
@@ -37,6 +38,7 @@ NOTES = {
         "data": "{cell}: trained with {data}.",
     },
     "zh": {
+        "caption": "以 {base} 为基线的消融实验。",
         "scored": "每次运行的 {metric} 取{rule}；均值 ± 标准差按多次运行计算。",
         "last": "最后一轮", "best": "最佳轮次", "mean": "最后 {count} 轮的均值",
         "chosen": "最佳轮次是在所报告的图片上挑选的，对波动大的运行有利；用 `judge: last` 可避免。",

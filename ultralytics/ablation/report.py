@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ultralytics.ablation.analysis import Analysis, CellResult
+from ultralytics.ablation.analysis import NOTES, Analysis, CellResult
 from ultralytics.ablation.figures import draw_all, draw_detections
 from ultralytics.ablation.page import build_page
 from ultralytics.ablation.statistics import Comparison
@@ -151,7 +151,8 @@ def write_report(
     table = study_table(analysis)
     tables = {TABLE: table}
     base = analysis.rows[0].cell.name
-    table.write(folder, TABLE, f"Ablation over {base}. {' '.join(analysis.notes)}")
+    caption = NOTES[analysis.spec.lang]["caption"].format(base=base)
+    table.write(folder, TABLE, " ".join([caption, *analysis.notes]))
     write_text(folder / "notes.txt", "".join(f"{note}\n" for note in analysis.notes))
     if speeds:
         tables[COST] = cost_table(analysis, speeds)
