@@ -60,7 +60,7 @@ def study_table(analysis: Analysis) -> Table:
         Column(label("Cell", lang)), *(Column(name) for name in changes), Column(label("Params (M)", lang), ".2f"),
         Column("GFLOPs", ".2f"), Column(label("Runs", lang), "d"), Column(spec.metric, ".3f"), Column("±", ".3f"),
         Column(other, ".3f"), Column(label("diff.", lang), "+.3f"), Column(label("interval", lang)),
-        Column(label("p (Holm)", lang), ".3f"), Column(label("Verdict", lang)),
+        Column(label("p (Holm)", lang), ".2g"), Column(label("Verdict", lang)),
     ]  # fmt: skip
     rows = [_row(row, changes, spec.metric, other, lang) for row in analysis.rows]
     marks: dict[tuple[int, int], str] = {}
