@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -220,10 +219,10 @@ class DetMetrics(SummaryExports):
 
     @property
     def results_dict(self) -> dict[str, float]:
-        """Means under their names in results.csv, and the fitness."""
+        """Means under their names in results.csv, without sizes that have no objects, and the fitness."""
         own, e = {}, self.evaluation
         if e:
-            own = {f"{e.protocol.name}/{k}": math.nan if v < 0 else v for k, v in e.stats.items() if k.startswith("AP")}
+            own = {f"{e.protocol.name}/{k}": v for k, v in e.stats.items() if k.startswith("AP") and v >= 0}
         return {**dict(zip(self.keys, self.box.mean_results(), strict=True)), **own, "fitness": self.fitness}
 
     def rows(self) -> list[dict[str, str | int | float]]:
