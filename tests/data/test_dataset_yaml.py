@@ -116,7 +116,7 @@ def test_files_that_cannot_be_used(small_set):
 
 def test_built_in_files_are_data():
     assert {file.name for file in DATASET_YAMLS.glob("*.yaml")} == {
-        "shapes.yaml", "shapes8.yaml", "coco.yaml", "coco128.yaml", "VOC.yaml", "VisDrone.yaml",
+        "shapes.yaml", "shapes8.yaml", "coco.yaml", "coco128.yaml", "coco8.yaml", "VOC.yaml", "VisDrone.yaml",
     }  # fmt: skip
     for file in DATASET_YAMLS.glob("*.yaml"):
         content = yaml.safe_load(file.read_text())
