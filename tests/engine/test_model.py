@@ -176,7 +176,7 @@ def test_options_are_checked_before_anything_is_built(shapes, tiny):
 
 def test_sample_images_are_the_default_source(tiny, caplog):
     results = RTDETR(tiny).predict(imgsz=64)
-    assert [Path(result.path).name for result in results] == ["astronaut.jpg", "chelsea.jpg"]
+    assert [Path(result.path).name for result in results] == ["bus.jpg", "zidane.jpg"]
     assert "source= is not given; using the sample images" in caplog.text
 
 

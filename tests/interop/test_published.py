@@ -86,7 +86,7 @@ def published(script, folder, *given):
 def folder(tmp_path_factory):
     """Write the files of the published package."""
     folder = tmp_path_factory.mktemp("published")
-    published(WRITE, folder, NAMES, EXPORTS, str(ASSETS / "astronaut.jpg"), str(Path(fill.__file__).parent))
+    published(WRITE, folder, NAMES, EXPORTS, str(ASSETS / "zidane.jpg"), str(Path(fill.__file__).parent))
     return folder
 
 
@@ -112,7 +112,7 @@ def test_outputs_and_detections_of_weights_and_exports(name, folder):
             "verbose": False,
             **({} if detector.is_exported else branch),
         }
-        found = detector.predict(ASSETS / "astronaut.jpg", **options)[0].boxes.data
+        found = detector.predict(ASSETS / "zidane.jpg", **options)[0].boxes.data
         assert len(rows) > 3, file
         assert detector.is_exported != file.endswith(".pt")
         if detector.is_exported:
@@ -129,7 +129,7 @@ def test_weights_of_another_task_are_refused_by_its_name(folder):
 def test_files_for_the_published_package(tmp_path, monkeypatch):
     """A decoder's best pairs of query and class are selected there, and the best class of each query here."""
     monkeypatch.chdir(tmp_path)
-    names, ours, picture = (*NAMES, "rtdetr-l", "rtdetr-resnet50"), {}, str(ASSETS / "astronaut.jpg")
+    names, ours, picture = (*NAMES, "rtdetr-l", "rtdetr-resnet50"), {}, str(ASSETS / "zidane.jpg")
     for name in names:
         model = RTDETR(f"{name}.yaml", verbose=False)
         fill.fill(model.model, 1.5)

@@ -120,11 +120,12 @@ class BasePredictor(CallbacksMixin):
         self, cfg: ConfigLike = None, overrides: Mapping[str, object] | None = None,
         _callbacks: Callbacks | Mapping[str, Callback] | None = None,
     ) -> None:  # fmt: skip
-        self.args = args = resolve_options(cfg, overrides, "predict", self.family)
+        args = resolve_options(cfg, overrides, "predict", self.family)
+        self.args = args = args.replace(conf=DEFAULT_CONF if args.conf is None else args.conf)
         if args.embed and args.visualize:
             raise OptionError("embed and visualize: use one of them per run")
         self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
-        self.conf = DEFAULT_CONF if args.conf is None else args.conf
+        self.conf = args.conf
         self.trackers: Trackers | None = None  # of `Model.track`
         self.model: nn.Module | None = None
         self.frames: list[Frame] = []
@@ -141,18 +142,22 @@ class BasePredictor(CallbacksMixin):
             stream: return an iterator instead of a list.
         """
         if model is not None or self.model is None:
-            given = model or self.args.model
-            self.setup_model(resolve_network(given, self.network_class, self.args.modules, trust=self.args.trust))
-        frames = load_source(
-            self.args.source if source is None else source,
-            batch=1 if self.args.visualize else self.args.batch,  # feature maps are drawn per image
-            vid_stride=self.args.vid_stride,
-            stream_buffer=self.args.stream_buffer,
-        )
-        if frames.endless and not stream:
+            self.setup_model(model)
+        self.setup_source(self.args.source if source is None else source)
+        if self.dataset.endless and not stream:
             LOGGER.warning("a live source without stream=True: results fill the memory until the stream ends")
-        self.dataset, results = frames, self._run(frames)
+        results = self._run(self.dataset)
         return results if stream else list(results)
+
+    def stream_inference(self, source: Any = None, model: nn.Module | str | Path | None = None) -> Iterator[Results]:
+        """Return an iterator over the results, see `__call__`."""
+        return self(source, model, stream=True)
+
+    def setup_source(self, source: Any) -> None:
+        """Set `dataset` to the frames of a source, see `Model.predict`."""
+        args = self.args
+        batch = 1 if args.visualize else args.batch  # feature maps are drawn per image
+        self.dataset = load_source(source, batch=batch, vid_stride=args.vid_stride, stream_buffer=args.stream_buffer)
 
     def predict_cli(self, source: Any = None, model: nn.Module | str | Path | None = None) -> None:
         """Predict as the command line does: save and log by the options, return nothing."""
@@ -169,9 +174,10 @@ class BasePredictor(CallbacksMixin):
     def batch(self, batch: Sequence[Any]) -> None:
         self.frames = [Frame(image, path, path) for path, image in zip(batch[0], batch[1], strict=True)]
 
-    def setup_model(self, model: nn.Module, verbose: bool = True) -> None:
-        """Move a network to the device of the options, in eval mode, and warm it up on CUDA."""
+    def setup_model(self, model: nn.Module | str | Path | None, verbose: bool = True) -> None:
+        """Move a network, or that of a file, to the device of the options, in eval mode, and warm it up on CUDA."""
         args = self.args
+        model = resolve_network(model or args.model, self.network_class, args.modules, trust=args.trust)
         self.device = select_device(args.device)
         if args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")

@@ -99,12 +99,10 @@ class RunDir:
     def finish(self, *, strip: bool) -> None:
         """Mark best.pt and last.pt as finished; `strip` reduces them to the averaged weights, a quarter of the size."""
         for file in filter(Path.exists, (self.best, self.last)):
-            state = {**load_checkpoint(file), "finished": True}
             if strip:
-                averaged = (state["ema"] or state["model"]).items()
-                averaged = {name: value.float() if value.is_floating_point() else value for name, value in averaged}
-                state |= {"model": averaged, "ema": None, "optimizer": None, "scaler": None}
-            save_checkpoint(file, state)
+                strip_optimizer(file, updates={"finished": True})
+            else:
+                save_checkpoint(file, {**load_checkpoint(file), "finished": True})
 
     def set_aside(self) -> None:
         """Move the files of an earlier run into a subfolder, with a message."""
@@ -282,6 +280,16 @@ def optimizer_line(options: Options, model: nn.Module, groups: Sequence[dict], s
         f"{kind}: learning rate {options.lr0:g} (backbone x {options.backbone_lr_ratio:g}), "
         f"{schedule}; {trained:,} parameters are trained ({names})"
     )
+
+
+def strip_optimizer(f: str | Path, s: str | Path = "", updates: Mapping[str, Any] | None = None) -> dict:
+    """Reduce a checkpoint, in place or as the file `s`, to its averaged weights, and change entries; return it."""
+    state = load_checkpoint(f)
+    averaged = (state.get("ema") or state["model"]).items()
+    averaged = {name: value.float() if value.is_floating_point() else value for name, value in averaged}
+    state |= {"model": averaged, "ema": None, "optimizer": None, "scaler": None, **(updates or {})}
+    save_checkpoint(s or f, state)
+    return state
 
 
 def interruption(state: TrainState) -> str:

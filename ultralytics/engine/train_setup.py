@@ -114,6 +114,10 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self.is_pretrained = False
         self.datasets: dict[str, DetectionDataset] = {}
 
+    def _setup_train(self, world_size: int = 1) -> None:
+        """Run `setup`, by its published name; the number of processes is that of the process group."""
+        self.setup()
+
     def setup(self) -> None:
         """Build data, model, optimizer and run folder; the folder comes last, so that an error leaves no empty one."""
         init_seeds(self.args.seed)

@@ -65,7 +65,7 @@ class BaseTrainer(TrainerSetup):
     def run(self) -> Any:
         """Run setup, all epochs and the final validation, on each rank."""
         self.callbacks.run("on_pretrain_routine_start", self)
-        self.setup()
+        self._setup_train()
         self.save_state()  # so that a run killed in its first epoch can be resumed
         self.callbacks.run("on_pretrain_routine_end", self)
         with Interrupt() as self.interrupt, deterministic_algorithms(self.args.deterministic):

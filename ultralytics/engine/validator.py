@@ -130,7 +130,7 @@ class BaseValidator(CallbacksMixin):
 
         self.callbacks.run("on_val_start", self)
         with torch.no_grad():  # not inference mode: tensors that a model caches must be usable in training
-            for index, batch in enumerate(progress(self.dataloader, "Validating", shown=args.verbose)):
+            for index, batch in enumerate(progress(self.dataloader, self.get_desc(), shown=args.verbose)):
                 self.callbacks.run("on_val_batch_start", self)
                 with watch("preprocess"):
                     self.batch = batch = self.preprocess(batch)
@@ -191,6 +191,10 @@ class BaseValidator(CallbacksMixin):
             self.args, self.data.with_split(mode, img_path), mode, training=False, stride=self.stride, rect=self.rect,
             imgsz=check_imgsz(self.args.imgsz, self.stride), resize=self.family.resize if self.family else "stretch",
         )  # fmt: skip
+
+    def get_desc(self) -> str:
+        """Return the text before the progress bar."""
+        return "Validating"
 
     def init_metrics(self, model: nn.Module) -> None:
         """Start the metrics of a run."""
@@ -346,14 +350,16 @@ class BaseValidator(CallbacksMixin):
             LOGGER.info(f"Results saved to {self.save_dir}")
 
     def _check_classes(self, model: nn.Module) -> None:
-        """Raise DataError if model and data set differ in the number of classes; warn if they differ in a name."""
+        """Warn of classes that the data set lacks or has under other names; raise DataError if the model has fewer."""
         if self.args.single_cls:
             return
         if len(model.names) != len(self.names):
-            raise DataError(
-                f"{self._data}: has {counted(len(self.names), 'class')}, the model {len(model.names)}; validate with "
-                "the data set of its training, or one with the same classes"
-            )
+            differ = f"{self._data}: has {counted(len(self.names), 'class')}, the model {len(model.names)}; "
+            if len(model.names) < len(self.names):
+                raise DataError(f"{differ}validate with the data set of its training, or one with the same classes")
+            known = self.names if self.args.classes is None else set(self.args.classes) & {*self.names}
+            self.args = self.args.replace(classes=[*known])
+            LOGGER.warning(f"{differ}detections of classes that the data set lacks are left out")
         if other := sorted(self.names.items() - model.names.items()):
             more = f" and {len(other) - 3} more" if len(other) > 3 else ""
             LOGGER.warning(f"{self._data}: the classes {dict(other[:3])}{more} have other names in the model")

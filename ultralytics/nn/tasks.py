@@ -262,12 +262,14 @@ class DetectionModel(nn.Module):
         """Load the weights that match, and log a report; raise WeightsError if none does.
 
         Args:
-            weights: a weights file, a result of `read_weights`, or another network.
+            weights: a weights file, its content, a result of `read_weights`, or another network.
         """
         from ultralytics.nn.weights import Weights, known_names, load_weights
 
         if isinstance(weights, nn.Module):
             weights = Weights(weights.state_dict(), type(weights).__name__, known_names(weights.names))
+        elif isinstance(weights, Mapping):
+            weights = Weights(weights.get("model", weights), "the given weights", known_names(weights.get("names")))
         load_weights(self, weights)
 
     def fuse(self, verbose: bool = False) -> DetectionModel:

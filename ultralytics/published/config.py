@@ -55,6 +55,11 @@ class YAML:
 yaml_load, yaml_save, yaml_print = YAML.load, YAML.save, YAML.print
 
 
+def cfg2dict(cfg: str | Path | Mapping[str, Any] | object) -> dict[str, Any]:
+    """Return options, given as a file, a mapping or an object, as a mapping."""
+    return read_yaml(cfg) if isinstance(cfg, (str, Path)) else dict(cfg if isinstance(cfg, Mapping) else vars(cfg))
+
+
 def yaml_model_load(path: str | Path) -> dict[str, Any]:
     """Return the content of a model file, found as by `YOLO(path)`, with the scale in its name, and its path."""
     file, scale = find_model_yaml(path)

@@ -15,7 +15,7 @@ from ultralytics.utils.public import public_names
 __version__ = "8.4.190+modules.0.2"  # the published interface, and this package (PEP 440)
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
-ASSETS = PACKAGE_ROOT / "assets"  # two sample images
+ASSETS = PACKAGE_ROOT / "assets"  # two sample images, by the published names
 LOGGER = logging.getLogger("ultralytics")
 LINE_SECONDS = 30.0  # between lines on progress where no bar is shown: with batches of as long, one a minute
 T = TypeVar("T")

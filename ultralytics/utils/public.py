@@ -22,6 +22,7 @@ HOMES = {
     "data.transforms.sample": "Compose",
     "engine.exporter": "Exporter",
     "engine.results": "Boxes:BaseTensor",
+    "engine.train_log": "strip_optimizer",
     "engine.train_state": "EarlyStopping",
     "losses.assigner": "TaskAlignedAssigner",
     "losses.detr": "RTDETRDetectionLoss RTDETRDetectionLoss:DETRLoss",
@@ -40,8 +41,8 @@ HOMES = {
     "nn.modules.denoising": "get_cdn_group",
     "nn.modules.transformer": "inverse_sigmoid",
     "nn.tasks": "DetectionModel:BaseModel DetectionModel feature_visualization RTDETRDetectionModel",
-    "published.config": "attempt_download_asset check_class_names check_dict_alignment check_file check_python "
-    "check_requirements check_suffix check_version check_yaml check_yolo copy_default_cfg DEFAULT_CFG "
+    "published.config": "attempt_download_asset cfg2dict check_class_names check_dict_alignment check_file "
+    "check_python check_requirements check_suffix check_version check_yaml check_yolo copy_default_cfg DEFAULT_CFG "
     "DEFAULT_CFG_DICT DEFAULT_CFG_KEYS GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS is_ascii smart_value TASK2DATA "
     "TASK2METRIC TASK2MODEL TASKS YAML yaml_load yaml_model_load yaml_print yaml_save",
     "published.datasets": "BaseDataset LoadImagesAndVideos LoadStreams YOLODataset autosplit build_yolo_dataset "
