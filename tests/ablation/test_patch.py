@@ -108,9 +108,31 @@ def test_a_map_of_a_backbone_is_named_by_its_stride(tmp_path):
     assert rows[24][1] == [17, 20, 23]
 
 
+def test_rows_of_a_backbone_are_named_by_their_stride(model, tmp_path):
+    rows = sources(model, {"after": "P2", "row": [1, "SEAttention", [16]], "readers": "all"}, tmp_path=tmp_path)
+    assert rows["3 SEAttention"] == rows["4 Conv"] == -1
+    assert rows["6 Concat"] == [-1, 3]
+
+
+def test_a_from_by_stride_still_reads_the_layer_of_the_unpatched_file(tmp_path):
+    file = tmp_path / "base.yaml"
+    file.write_text(MODEL.replace("[[-1, 2], 1, Concat", "[[-1, P2], 1, Concat"))
+    rows = sources(str(file), {"after": 2, "row": [1, "SEAttention", [16]]}, tmp_path=tmp_path)
+    assert rows["6 Concat"] == [-1, 2]
+
+
+def test_two_changes_at_different_maps_of_a_backbone_combine():
+    patched = PatchedModel.read("rtdetr-efficientvit-m0.yaml")
+    for target in ("P3", "P4"):
+        patched.apply({"after": target, "row": [1, "SEAttention", [16]], "readers": "all"}, target)
+    assert [line.sources[0][1] for line in patched.lines if line.columns[1] == "SEAttention"] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("patch", "message"),
     [
+        ({"at": 6}, "at needs a column"),
+        ({"remove": [6]}, "number or name of one row"),
         ({"after": 99, "row": [1, "SEAttention", []]}, "no row 99"),
         ({"after": "ff3", "row": [1, "SEAttention", []]}, "did you mean 'f3'"),
         ({"after": 1}, "needs a row"),

@@ -14,7 +14,6 @@ A row is [repeats, module, args] or [from, repeats, module, args], with a name a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,8 @@ from typing import Any
 import torch
 import yaml
 
-from ultralytics.cfg.model_yaml import PYRAMID, SECTIONS, load_model_yaml
+from ultralytics.cfg.model_yaml import SECTIONS, load_model_yaml
+from ultralytics.nn.parser import TRACE_SIZE
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
 from ultralytics.utils.files import write_text
@@ -33,6 +33,7 @@ ACTIONS = {  # further keys of each action
     "at": ("from", "repeats", "module", "args"),
 }  # fmt: skip
 IMAGE = None  # the image, as the source of the first row
+STRIDE_NAMES = {2**i: f"P{i}" for i in range(1, 10)}
 WIDE = 1 << 20  # characters of a line of YAML
 
 
@@ -54,7 +55,6 @@ class Line:
     section: str
     slots: int = 1
     numbers: Sequence[int] = ()
-    touched_by: str = ""
 
     @property
     def name(self) -> str | None:
@@ -68,16 +68,18 @@ class PatchedModel:
     source: Mapping[str, Any]  # all keys of the file
     lines: list[Line] = field(default_factory=list)
     removed: dict[int | str, str] = field(default_factory=dict)  # changes by the row that they have removed
+    touched: dict[Any, str] = field(default_factory=dict)  # changes by the map whose row they have changed
+    pyramid: dict[str | None, Any] = field(default_factory=dict)  # P2 to P5: the backbone's last map of each stride
 
     @classmethod
     def read(cls, model: str, modules: Sequence[str] = ()) -> PatchedModel:
         """Read a model file; it is built once without weights, to know the number of each row."""
         spec = load_model_yaml(model)
         with torch.device("meta"):
-            layers = DetectionModel(model, overrides={"modules": list(modules)}).model
+            network = DetectionModel(model, overrides={"modules": list(modules)})
         patched = cls({key: value for key, value in spec.source.items() if key != "yaml_file"})
         written = [(section, row) for section in SECTIONS for row in spec.source[section]]
-        for layer, (section, row) in zip(layers, written, strict=True):
+        for layer, shapes, (section, row) in zip(network.model, network.layer_shapes, written, strict=True):
             first = layer.i - layer.num_slots + 1
             sources = row[0] if isinstance(row[0], list) else [row[0]]
             resolved = [patched._resolve(s if isinstance(s, str) or s >= 0 else first + s) for s in sources]
@@ -85,11 +87,15 @@ class PatchedModel:
             numbers = range(first, layer.i + 1)
             line = Line(resolved, relative, isinstance(row[0], list), list(row[1:]), section, layer.num_slots, numbers)
             patched.lines.append(line)
+            if layer.in_backbone:
+                for i, shape in enumerate(shapes, 1):
+                    patched.pyramid[STRIDE_NAMES.get(round(TRACE_SIZE / shape[2]))] = (line, len(shapes) - i)
+        patched.pyramid.pop(None, None)  # other strides
         return patched
 
     def _resolve(self, source: int | str) -> Any:
         if isinstance(source, str):
-            return source
+            return self.pyramid.get(source, source)
         return next(((line, line.numbers[-1] - source) for line in self.lines if source in line.numbers), IMAGE)
 
     def apply(self, patch: Mapping[str, Any], change: str) -> None:
@@ -99,13 +105,13 @@ class PatchedModel:
         owner = self.removed.get(target, change)
         if owner == change:
             line, source = self._find(target, where)
-            owner = line.touched_by
-        if owner not in ("", change):
+            owner = self.touched.get(source, change)
+        if owner != change:
             raise ModelConfigError(
                 f"{where}: row {target!r} is also changed by {owner!r}; make one change of both, or leave their "
                 "combination out of the design"
             )
-        line.touched_by = change
+        self.touched[source] = change
         if action == "at":
             self._change(line, patch, where)
         elif action == "remove":
@@ -141,6 +147,10 @@ class PatchedModel:
                 )
         if "row" in known and "row" not in patch:
             raise ModelConfigError(f"{where}: {action} needs a row: [repeats, module, args]")
+        if action == "at" and len(patch) == 1:
+            raise ModelConfigError(f"{where}: at needs a column to change: {', '.join(known)}")
+        if not isinstance(patch[action], (int, str)):
+            raise ModelConfigError(f"{where}: {action} needs the number or name of one row, got {patch[action]!r}")
         if patch.get("readers", "all") != "all":
             raise ModelConfigError(f"{where}: readers must be `all`, got {patch['readers']!r}")
         return action, patch[action]
@@ -153,14 +163,12 @@ class PatchedModel:
         if target in by_name:
             return by_name[target], (by_name[target], 0)
         numbers = [number for line in self.lines for number in line.numbers]
-        if isinstance(target, str) and re.fullmatch(PYRAMID, target):
-            backbone = [line for line in self.lines if line.slots > 1]
-            stride = int(target[1:])
-            if backbone and stride <= 5:  # right-aligned: the last map has stride 32
-                return backbone[0], (backbone[0], 5 - stride)
+        if target in self.pyramid and self.pyramid[target][0] in self.lines:
+            return self.pyramid[target][0], self.pyramid[target]
+        names = [*by_name, *self.pyramid]
         raise ModelConfigError(
-            f"{where}: no row {target!r}{did_you_mean(str(target), by_name)}; rows are numbered 0 to {max(numbers)}"
-            f"{', names: ' + ', '.join(by_name) if by_name else ''}"
+            f"{where}: no row {target!r}{did_you_mean(str(target), names)}; rows are numbered 0 to {max(numbers)}"
+            f", names: {', '.join(names)}"
         )
 
     def _new_line(self, row: Any, where: str, section: str, source: Any) -> Line:

@@ -159,7 +159,7 @@ class StudySpec:
             _controls(source, at("control")),
             _past_runs(source.get("runs") or {}, at("runs")), tuple(_words(source.get("modules"))),
             tuple(_words(source.get("images"))), _one_of(source.get("lang", "en"), ("en", "zh"), at("lang")),
-            source.get("changed_data") is True,
+            _one_of(source.get("changed_data", False), (False, True), at("changed_data")),
         )  # fmt: skip
 
     @property
@@ -258,7 +258,8 @@ def _train_options(given: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise StudyError(f"{where}: expected options such as {{epochs: 72, batch: 4}}, got {given!r}")
     if own := [key for key in given if key in OWN]:
         raise StudyError(
-            f"{where}: {own[0]} is set by the study itself; write it as a key of the study, or leave it out"
+            f"{where}: {own[0]} is set by the study itself; write it as a key of the study or an option of "
+            "`yolo ablate`, or leave it out"
         )
     return check_options(given, f"{where}: ")
 
@@ -274,12 +275,14 @@ def _seeds(given: Any, where: str) -> tuple[int, ...]:
 
 def _cells(design: Any, names: tuple[str, ...], where: str) -> tuple[tuple[str, ...], ...]:
     if isinstance(design, list):
-        cells = [tuple(row.split("+") if isinstance(row, str) else row) for row in design]
+        cells = [tuple(row.split("+") if isinstance(row, str) else _words(row)) for row in design]
         for cell in cells:
             if missing := [name for name in cell if name not in names]:
                 raise StudyError(
                     f"{where}: {missing[0]!r} is not among the changes{did_you_mean(str(missing[0]), names)}"
                 )
+            if len(set(cell)) < len(cell):
+                raise StudyError(f"{where}: a change is listed twice in {'+'.join(cell)}")
     elif _one_of(design, DESIGNS, where) == "one-at-a-time":
         cells = [(name,) for name in names]
     elif design == "cumulative":
@@ -300,10 +303,10 @@ def _rule(given: Any, where: str) -> str | int:
     return _one_of(given, ("last", "best"), where, " or `mean of the last 5`")
 
 
-def _one_of(given: Any, choices: Any, where: str, more: str = "") -> str:
+def _one_of(given: Any, choices: Any, where: str, more: str = "") -> Any:
     if given not in list(choices):
-        near = did_you_mean(str(given), choices)
-        raise StudyError(f"{where}: expected {', '.join(choices)}{more}, got {given!r}{near}")
+        near = did_you_mean(str(given), [str(choice) for choice in choices])
+        raise StudyError(f"{where}: expected {', '.join(map(str, choices))}{more}, got {given!r}{near}")
     return given
 
 
@@ -322,7 +325,10 @@ def _words(given: Any) -> list[str]:
 def _past_runs(given: Any, where: str) -> dict[str, tuple[str, ...]]:
     """Return the folders of runs made by hand by the name of their cell; a list has one cell for each folder."""
     if isinstance(given, list):
-        given = {Path(str(folder)).name: folder for folder in given}
+        names = [Path(str(folder)).name for folder in given]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise StudyError(f"{where}: two folders have the name {twice[0]!r}; write `NAME: [folders]` for each row")
+        given = dict(zip(names, given, strict=True))
     if not isinstance(given, Mapping):
         raise StudyError(f"{where}: expected folders of runs, or lines of the form `NAME: [folders]`; got {given!r}")
     return {str(name): tuple(_words(folders)) for name, folders in given.items()}
