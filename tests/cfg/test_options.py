@@ -103,6 +103,14 @@ def test_defaults_of_a_family_and_options_it_refuses(tmp_path):
 def test_migration_tables_are_consistent():
     assert not set(RETIRED) & set(NAMES)
     assert not set(RENAMED) & {*NAMES, *RETIRED}
+
+
+def test_the_published_quantize_is_int8_or_half():
+    for value, options in ((8, (True, False)), ("FP16", (False, True)), (32, (False, False)), (None, (False, False))):
+        given = get_cfg(overrides={"quantize": value})
+        assert (given.int8, given.half) == options
+    with pytest.raises(OptionError, match=r"'quantize' is not supported: write 8 \(int8\), 16 \(half\) or 32"):
+        get_cfg(overrides={"quantize": "x4"})
     for name in (*RENAMED.values(), *(name for name, _ in DEPRECATED.values())):
         check_key(name)
 

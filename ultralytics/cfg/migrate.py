@@ -24,6 +24,10 @@ DEPRECATED = {
     "line_thickness": ("line_width", False),
 }  # fmt: skip
 
+PRECISIONS = {  # values of the published `quantize`: the option that is on
+    **dict.fromkeys(("8", "int8", "w8a8"), "int8"), **dict.fromkeys(("16", "fp16", "w16a16"), "half"),
+}  # fmt: skip
+
 _REASONS = {
     "it is for validation with given labels; validate without it": "save_hybrid",
     "losses are not weighted by class": "cls_pw",
@@ -36,7 +40,8 @@ _REASONS = {
     "the classification losses have IoU targets, which label smoothing does not apply to": "label_smoothing",
     "it is for classification. Modules take it as an argument in the model YAML": "dropout",
     "it is an argument of the method `track` of a model, for one frame a call": "persist",
-    "export has format, half, int8, dynamic and simplify": "keras optimize quantize dnn",
+    "export has format, half, int8, dynamic and simplify": "keras optimize dnn",
+    "write 8 (int8), 16 (half) or 32": "quantize",
     "val and predict always report the time per image, and `info()` of a model parameters and GFLOPs": "profile",
     "use save=False": "nosave",
 }
@@ -49,6 +54,7 @@ PUBLISHED_DEFAULTS = (
     ("copy_paste_mode", "flip"), ("auto_augment", "randaugment"), ("erasing", 0.4), ("crop_fraction", 1.0),
     ("tracker", "botsort.yaml"), ("tracker", "tracktrack.yaml"), ("cls_remap", True), ("channels_last", None),
     ("distill_model", None), ("dis", 6.0), ("dlog", 1.0), ("dgrad", 0.5), ("dlam", 1.0), ("cfg", None),
+    ("quantize", 32),
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Annotated, NamedTuple, get_type_hints
 
 from ultralytics.cfg.family import DEFAULT_CFG_PATH, Family, default_values, default_yaml, is_by_family, of_family
-from ultralytics.cfg.migrate import DEPRECATED, RENAMED, RETIRED, has_no_effect
+from ultralytics.cfg.migrate import DEPRECATED, PRECISIONS, RENAMED, RETIRED, has_no_effect
 from ultralytics.cfg.plain_data import key_at, read_yaml
 from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf, check_value
 from ultralytics.utils import LOGGER, setup_logging
@@ -341,6 +341,8 @@ def check_options(given: Mapping[str, object], where: str = "", file: str | Path
             LOGGER.warning(f"{where}{key}: an earlier name; write {DEPRECATED[key][0]}")
             key, inverted = DEPRECATED[key]
             value = not value if inverted else value
+        if key == "quantize" and str(value).lower() in PRECISIONS:
+            key, value = PRECISIONS[str(value).lower()], True
         try:
             check_key(str(key))
             if is_by_family(key, value):

@@ -293,23 +293,17 @@ def _to_tensor(images: list[np.ndarray]) -> Tensor:
 
 
 def _check_positions(network: nn.Module, size: tuple[int, int]) -> None:
-    """Raise OptionError if the maps of images of `size` have fewer positions than queries, as tracing fixes both.
-
-    Queries, or detections of a head that selects as many.
-    """
+    """Raise OptionError if the maps of images of `size` have fewer positions than queries, as tracing fixes both."""
     head, positions = network.model[-1], []
-    count, what = getattr(head, "num_queries", 0), "queries"
-    if head.layout == END2END:
-        count, what = getattr(head, "max_det", 0), "detections"
+    count = getattr(head, "num_queries", 0)
     hook = head.register_forward_pre_hook(lambda _, inputs: positions.extend(x[0, 0].numel() for x in inputs[0]))
     with torch.no_grad():
         network(torch.zeros(1, 3, *size, device=next(network.parameters()).device))
     hook.remove()
     if sum(positions) < count:
-        hint = ", or train with fewer queries=" if what == "queries" else ""
         raise OptionError(
-            f"dynamic: images of {size[0]}x{size[1]} have {sum(positions)} positions for {count} {what}; "
-            f"export with a larger imgsz{hint}"
+            f"dynamic: images of {size[0]}x{size[1]} have {sum(positions)} positions for {count} queries; "
+            "export with a larger imgsz, or train with fewer queries="
         )
 
 

@@ -188,7 +188,10 @@ class BasePredictor(CallbacksMixin):
         self.compiled_model = compiled(self.model) if args.compile else self.model
         self.stride = image_stride(model)
         size = check_imgsz(args.imgsz, self.stride)
-        self.imgsz = (size, size) if isinstance(size, int) else tuple(size)
+        self.imgsz = [size, size] if isinstance(size, int) else list(size)
+        if getattr(model, "fixed_size", False) and self.imgsz != (fixed := list(model.metadata.imgsz)):
+            LOGGER.warning(f"imgsz={size}: {model.weights} runs at {fixed}, for which it was exported")
+            self.imgsz = fixed
         if unknown := sorted(set(args.classes or ()) - set(model.names)):
             raise OptionError(f"classes={unknown}: the model has classes {min(model.names)} to {max(model.names)}")
         if self.device.type == "cuda":

@@ -101,12 +101,26 @@ def test_rows_with_a_class_are_matched_and_empty_ones_not_counted():
         (0, {"format": "torchscript", "nms": True}, "nms is not supported by format=torchscript; supported: onnx, op"),
         (1, {"format": "onnx", "nms": True, "end2end": True}, "the output of Detect needs no NMS; export its other"),
         (1, {"format": "safetensors", "end2end": False}, "end2end: format=safetensors keeps all weights"),
-        (1, {"format": "torchscript", "dynamic": True}, "images of 64x64 have 84 positions for 300 detections"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(number, options, message, weights):
     with pytest.raises(OptionError, match=message):
         YOLO(weights[number]).export(imgsz=64, **options)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torchscript"])
+def test_a_dynamic_export_at_a_small_size_selects_from_all_positions(kind, weights):
+    pytest.importorskip(PACKAGES.get(kind, "torch"))
+    backend = YOLO(YOLO(weights[1]).export(format=kind, imgsz=32, dynamic=True)).model
+    for side, found in ((32, 21), (64, 84), (160, 300)):
+        assert backend(torch.rand(2, 3, side, side))[0].shape == (2, found, 6)
+
+
+def test_a_fixed_export_predicts_at_its_own_size(weights, caplog):
+    model = YOLO(YOLO(weights[0]).export(format="torchscript", imgsz=64))
+    (result,) = model.predict(PICTURE, imgsz=96, conf=0.0)
+    assert model.predictor.imgsz == [64, 64] and len(result) > 0
+    assert "imgsz=96" in caplog.text and "runs at [64, 64]" in caplog.text
 
 
 def test_int8_keeps_the_head_in_float(weights, tmp_path):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec, ExportWrapper, RuntimeModel, silence
 from ultralytics.nn.formats.metadata import Metadata
-from ultralytics.nn.head_protocol import ANCHORS
+from ultralytics.nn.head_protocol import ANCHORS, END2END
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import DeviceError, OptionError, WeightsError
 from ultralytics.utils.files import atomic_write, first_line
@@ -44,8 +44,8 @@ def onnx_bytes(spec: ExportSpec, *, half: bool = False) -> bytes:
     require("onnx", "onnx", "export to ONNX")
     opset = spec.options.opset or OPSET
     axes = {INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: {0: "batch"}} if spec.options.dynamic else None
-    if axes and spec.metadata.layout == ANCHORS:
-        axes[OUTPUT][2] = "anchors"
+    if axes and spec.metadata.layout in (ANCHORS, END2END):
+        axes[OUTPUT] |= {2: "anchors"} if spec.metadata.layout == ANCHORS else {1: "detections"}
     # Use the tracing exporter: torch's newer one needs another package, and older versions of torch have no choice.
     tracing = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     content = io.BytesIO()

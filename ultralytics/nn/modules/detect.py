@@ -213,7 +213,9 @@ class Detect(nn.Module):
     def postprocess(self, preds: Tensor, max_det: int | None = None, nc: int | None = None) -> Tensor:
         """Select the `max_det` pairs of position and class with the highest score: (B, A, 4 + nc) -> (B, n, 6)."""
         boxes, scores = preds.split((4, self.nc), 2)  # (B, A, 4), (B, A, nc)
-        count = min(max_det or self.max_det, scores.shape[1])
+        count = max_det or self.max_det
+        if (positions := scores.shape[1]) < count:  # traced as a tensor: a dynamic export selects as many as there are
+            count = positions.clamp(max=count) if isinstance(positions, Tensor) else positions
 
         # top-k positions by their best class, which contain all top-k pairs
         best = scores.amax(2).topk(count).indices.unsqueeze(2)  # (B, n, 1)
