@@ -108,6 +108,11 @@ def test_a_map_of_a_backbone_is_named_by_its_stride(tmp_path):
     assert rows[24][1] == [17, 20, 23]
 
 
+def test_a_row_is_inserted_before_the_first(model, tmp_path):
+    rows = sources(model, {"before": 0, "row": [1, "Conv", [3, 3]]}, tmp_path=tmp_path)
+    assert (rows["0 Conv"], rows["1 Conv"], rows["6 Concat"]) == (-1, -1, [-1, 3])
+
+
 def test_rows_of_a_backbone_are_named_by_their_stride(model, tmp_path):
     rows = sources(model, {"after": "P2", "row": [1, "SEAttention", [16]], "readers": "all"}, tmp_path=tmp_path)
     assert rows["3 SEAttention"] == rows["4 Conv"] == -1

@@ -32,7 +32,7 @@ ACTIONS = {  # further keys of each action
     "after": ("row", "readers"), "before": ("row",), "replace": ("row",), "remove": (),
     "at": ("from", "repeats", "module", "args"),
 }  # fmt: skip
-IMAGE = None  # the image, as the source of the first row
+IMAGE: Any = object()  # the image, as the source of the first row
 STRIDE_NAMES = {2**i: f"P{i}" for i in range(1, 10)}
 WIDE = 1 << 20  # characters of a line of YAML
 
@@ -157,7 +157,7 @@ class PatchedModel:
 
     def _find(self, target: int | str, where: str) -> tuple[Line, Any]:
         """Return the row of a number, a name or P2 to P5, and its map as a source."""
-        if isinstance(target, int) and (found := self._resolve(target)):
+        if isinstance(target, int) and (found := self._resolve(target)) is not IMAGE:
             return found[0], found
         by_name = {line.name: line for line in self.lines if line.name}
         if target in by_name:
