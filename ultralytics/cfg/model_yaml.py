@@ -95,9 +95,12 @@ def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
             return file, scale
         if path.name == str(name) and file.name in known:
             return known[file.name], scale
-    raise ModelConfigError(
-        f"model {str(name)!r}: no such file here, nor among the package's model files{did_you_mean(path.name, known)}"
-    )
+    near = {*known}
+    if scale := re.match(r"\D*\d+([nslmx])", path.stem):  # suggest names with this scale, too
+        near |= {re.sub(r"^(yolov?(?!3)\d+)(?=[-.])", rf"\g<1>{scale[1]}", file) for file in known}
+    task = "; this package detects objects" if re.search("-(seg|pose|obb|cls)$", path.stem) else ""
+    hint = f"{task}{did_you_mean(path.name, near)}"
+    raise ModelConfigError(f"model {str(name)!r}: no such file here, nor among the package's model files{hint}")
 
 
 def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
