@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from ultralytics.data.transforms.sample import Sample
+from ultralytics.data.transforms.sample import Sample, takes_labels
 
 LEVELS = np.arange(256, dtype=np.float32)
 HUES = 180  # OpenCV stores hue as 0..179
@@ -24,6 +24,7 @@ class RandomHSV:
     sgain: float = 0.5
     vgain: float = 0.5
 
+    @takes_labels
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if not (self.hgain or self.sgain or self.vgain):
             return sample

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ultralytics.data.images import stretch
-from ultralytics.data.transforms.sample import Sample
+from ultralytics.data.transforms.sample import Sample, takes_labels
 from ultralytics.utils.errors import OptionError
 
 GRAY = 114  # padding, the usual value in the field
@@ -139,6 +139,7 @@ class RandomFlip:
         if self.direction not in ("horizontal", "vertical"):
             raise OptionError(f"RandomFlip: direction={self.direction!r}, expected 'horizontal' or 'vertical'")
 
+    @takes_labels
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.p:
             return sample
@@ -163,6 +164,7 @@ class RandomPerspective:
     shear: float = 0.0
     perspective: float = 0.0
 
+    @takes_labels
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         matrix = self.draw(sample.shape, rng)
         if sample.shape == (self.size, self.size) and np.array_equal(matrix, np.eye(3)):

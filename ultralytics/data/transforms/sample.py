@@ -1,7 +1,9 @@
 """Sample: what transforms take and return."""
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 
+from ultralytics.utils.errors import DataError
 from ultralytics.utils.ops import xyxy2xywhn
 
 
@@ -35,6 +38,31 @@ class Sample:
 Transform = Callable[[Sample, np.random.Generator], Sample]
 
 
+def takes_labels(call: Callable) -> Callable:
+    """Let a transform draw from a generator of its own, and also change published labels, a mapping, in place.
+
+    These have `img`, and perhaps `bboxes` (n, 4), corners in pixels, with `cls`, as for `LetterBox`.
+    """
+
+    @wraps(call)
+    def transform(self: Transform, sample: Sample | dict, rng: np.random.Generator | None = None) -> Sample | dict:
+        rng = rng or np.random.default_rng(random.getrandbits(64))
+        if not isinstance(sample, dict):
+            return call(self, sample, rng)
+        if "instances" in sample:
+            raise DataError(
+                f"{type(self).__name__}: labels have instances, expected bboxes: corners in pixels, and cls"
+            )
+        image, boxes = sample["img"], np.float32(sample.get("bboxes", np.empty((0, 4))))
+        cls = np.asarray(sample.get("cls", np.zeros(len(boxes))))
+        changed = call(self, Sample(image, boxes, cls, Path(), image.shape[:2], 0), rng)
+        given = {"img": changed.image, "bboxes": changed.boxes, "cls": changed.cls}
+        sample.update((key, value) for key, value in given.items() if key in sample)
+        return sample
+
+    return transform
+
+
 class SampleSource(Protocol):
     """Source of further samples for transforms that mix several images."""
 
@@ -46,14 +74,23 @@ class SampleSource(Protocol):
 
 @dataclass(frozen=True)
 class Compose:
-    """Apply transforms in order, all drawing from the random generator of the sample."""
+    """Apply transforms in order, all drawing from the random generator of the sample; to a mapping, without one."""
 
     transforms: list[Transform]
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def __call__(self, sample: Sample | dict, rng: np.random.Generator | None = None) -> Sample | dict:
+        drawing = () if isinstance(sample, dict) else (rng or np.random.default_rng(random.getrandbits(64)),)
         for transform in self.transforms:
-            sample = transform(sample, rng)
+            sample = transform(sample, *drawing)
         return sample
+
+    def append(self, transform: Transform) -> None:
+        """Add a transform at the end."""
+        self.transforms.append(transform)
+
+    def insert(self, index: int, transform: Transform) -> None:
+        """Add a transform before that at `index`."""
+        self.transforms.insert(index, transform)
 
 
 @dataclass(frozen=True)
