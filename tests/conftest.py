@@ -1,6 +1,5 @@
 """Use one thread per test process with `pytest -n`, also in its subprocesses; data and a network for short runs."""
 
-import logging
 import os
 from pathlib import Path
 
@@ -36,9 +35,3 @@ def pytest_runtest_makereport():
     """Escape names of files that are not UTF-8 in the captured log: pytest-xdist cannot send them."""
     report = (yield).get_result()
     report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
-
-
-@pytest.fixture(autouse=True)
-def _log_messages_reach_caplog(monkeypatch):
-    """Entry points stop the propagation of messages; a test that calls one must not change it for the next one."""
-    monkeypatch.setattr(logging.getLogger("ultralytics"), "propagate", True)
