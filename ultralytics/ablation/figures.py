@@ -71,9 +71,8 @@ def draw_curves(analysis: Analysis, file: Path) -> Path:
         mean = values.mean(0)
         color = "black" if row is analysis.rows[0] else f"C{i % 10}"
         name = f"{row.cell.name} ({len(values)})"
-        axes.plot(
-            places, mean, color=color, label=drawable(name), marker="o" if len(places) < 10 else None, markersize=3
-        )
+        marker = "o" if len(places) < 10 else None
+        axes.plot(places, mean, color=color, label=drawable(name), marker=marker, markersize=3)
         if len(values) > 1:
             std = values.std(0, ddof=1)
             axes.fill_between(places, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)

@@ -166,16 +166,8 @@ class Study:
             if size:
                 more = (size.parameters / base.parameters - 1, size.gflops / base.gflops - 1)
                 cost = (size.parameters / 1e6, size.gflops, *(more if cell is not self.cells[0] else (None, None)))
-            rows.append(
-                (
-                    cell.name,
-                    changes,
-                    Path(cell.model).name,
-                    *cost,
-                    runs,
-                    60 * hours[cell.name] if hours and cell.name in hours else None,
-                )
-            )
+            minutes = 60 * hours[cell.name] if hours and cell.name in hours else None
+            rows.append((cell.name, changes, Path(cell.model).name, *cost, runs, minutes))
         return Table(SIZE_COLUMNS, rows)
 
     def estimate(self, batches: int = 3) -> dict[str, float]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ultralytics.metrics.ap import average_precisions, rank_true_positives
-from ultralytics.metrics.boxes import EvalBoxes, Pairs, inverse, overlaps, places, select
+from ultralytics.metrics.boxes import Detected, EvalBoxes, Pairs, inverse, overlaps, places, select
 from ultralytics.metrics.matching import Matches, assign
 
 ERRORS = ("correct", "ignored", "class", "localization", "both", "duplicate", "background")
@@ -112,32 +112,44 @@ def find_errors(boxes: EvalBoxes, iou: float = 0.5, background: float = 0.1, lim
 
     positives = np.bincount(labels.cls[~ignored], minlength=nc)
     counted = (error != BEYOND) & ~hidden
-
-    def score(
-        cls: np.ndarray, true: np.ndarray, counted: np.ndarray, positives: np.ndarray, score: np.ndarray = found.score
-    ) -> float:
-        return _mean_ap(cls, score, np.flatnonzero(counted), true, positives, right)
-
-    ap = _mean_ap(found.cls, found.score, np.flatnonzero(counted), right, positives)
-    delta = {}
-    for code in range(CLASS, len(ERRORS)):
-        own, kept = error == code, fixed[error[fixed] == code]
-        cls, true = found.cls.copy(), right.copy()
-        cls[kept], true[kept] = labels.cls[explained[kept]], True
-        delta[ERRORS[code]] = score(cls, true, (counted & ~own) | true, positives) - ap
     without = positives - np.bincount(labels.cls[missed], minlength=nc)
-    delta[MISSED] = score(found.cls, right, counted, without) - ap
-    found_of = np.bincount(found.cls[right], minlength=nc)
-    below = np.where(right, found.score, found.score.min(initial=0) - 1)  # false positives get the lowest scores
-    delta[SPECIAL[0]] = score(found.cls, right, counted, positives, below) - ap
-    delta[SPECIAL[1]] = score(found.cls, right, counted, found_of) - ap
+    ap, delta = _costs(found, error, right, counted, positives, without, fixed, labels.cls[explained[fixed]])
     error[hidden], explained[hidden], value[hidden] = IGNORED, -1, 0
     counts = {name: int((error == code).sum()) for code, name in enumerate(ERRORS) if code >= CLASS}
-    delta = {name: value if name in SPECIAL else max(value, 0.0) for name, value in delta.items()}
     return ErrorMatches(
         DetectionErrors(error, match, explained, value), LabelErrors(holder, ignored, missed), ap, delta,
         {**counts, MISSED: int(missed.sum())},
     )  # fmt: skip
+
+
+def _costs(
+    found: Detected, error: np.ndarray, right: np.ndarray, counted: np.ndarray, positives: np.ndarray,
+    without: np.ndarray, fixed: np.ndarray, classes: np.ndarray,
+) -> tuple[float, dict[str, float]]:  # fmt: skip
+    """Return the AP, and what it gains if all errors of one type are corrected.
+
+    Args:
+        right, counted: (N,) bool, matched detections, and those that are scored.
+        positives, without: (classes,) labels, and labels without the missed ones.
+        fixed, classes: detections that become right when their error is corrected, and their classes then.
+    """
+
+    def score(cls: np.ndarray, true: np.ndarray, rows: np.ndarray, positives: np.ndarray, scores: np.ndarray) -> float:
+        return _mean_ap(cls, scores, np.flatnonzero(rows), true, positives, right)
+
+    ap = _mean_ap(found.cls, found.score, np.flatnonzero(counted), right, positives)
+    delta = {}
+    for code in range(CLASS, len(ERRORS)):
+        cls, true, now = found.cls.copy(), right.copy(), error[fixed] == code
+        cls[fixed[now]], true[fixed[now]] = classes[now], True
+        kept = (counted & (error != code)) | true
+        delta[ERRORS[code]] = max(score(cls, true, kept, positives, found.score) - ap, 0.0)
+    delta[MISSED] = max(score(found.cls, right, counted, without, found.score) - ap, 0.0)
+    below = np.where(right, found.score, found.score.min(initial=0) - 1)  # false positives get the lowest scores
+    found_of = np.bincount(found.cls[right], minlength=len(positives))
+    delta[SPECIAL[0]] = score(found.cls, right, counted, positives, below) - ap
+    delta[SPECIAL[1]] = score(found.cls, right, counted, found_of, found.score) - ap
+    return ap, delta
 
 
 def _rows(pairs: Pairs, rows: np.ndarray) -> Pairs:
