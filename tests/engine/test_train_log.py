@@ -109,9 +109,9 @@ def test_summary_of_early_stopping(run):
 
 
 def test_summary_of_the_time_limit(run):
-    trainer, lines = run(epochs=1000, time=1e-5)
+    trainer, lines = run(epochs=1000, time=1e-9)
     assert trainer.finished_epochs == trainer.epochs == 1
-    assert any("Stopped: another epoch does not fit into time=1e-05 hours" in line for line in lines)
+    assert any("Stopped: another epoch does not fit into time=1e-09 hours" in line for line in lines)
     assert lines[-1] == f"  yolo train resume={trainer.last} time=HOURS"
 
 

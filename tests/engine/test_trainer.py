@@ -427,7 +427,7 @@ def test_large_seeds(tmp_path):
     ],
 )
 def test_checkpoints_with_odd_progress_are_not_resumed(tmp_path, change, message):
-    trainer = run(tmp_path, time=1e-5)
+    trainer = run(tmp_path, time=1e-9)
     torch.save(load_checkpoint(trainer.last) | change, file := tmp_path / "odd.pt")
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         resume(tmp_path, file, time=1.0, project=str(tmp_path)).train()
@@ -466,7 +466,7 @@ def test_finished_checkpoints_contain_only_averaged_weights(tmp_path):
     assert kept["optimizer"] and all(torch.equal(kept["ema"][name], value) for name, value in last["model"].items())
     assert 2 * trainer.last.stat().st_size < whole.last.stat().st_size
     assert load_checkpoint(trainer.last.with_name("epoch2.pt"))["optimizer"] is not None
-    limited = run(tmp_path, save_optimizer=False, epochs=1000, time=1e-5)  # it may continue
+    limited = run(tmp_path, save_optimizer=False, epochs=1000, time=1e-9)  # it may continue
     assert load_checkpoint(limited.last)["optimizer"] is not None
 
 
