@@ -85,8 +85,8 @@ def test_what_is_unusual_is_counted_and_named(tmp_path):
     _, messages = read(tmp_path, content, results)
     for text in (
         "image_id 999 is not among the images", "1 annotation left out: no usable bbox", "1 annotation without `area`",
-        "1 annotation without `iscrowd`", "1 detections leave their image", "1 detections have no area",
-        "1 detections have a score outside 0..1; only the order",
+        "1 annotation without `iscrowd`", "1 detection outside the image", "1 detection without area",
+        "1 detection with a score outside 0..1; only the order",
     ):  # fmt: skip
         assert sum(text in message for message in messages) == 1, (text, messages)
 

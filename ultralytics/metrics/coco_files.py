@@ -85,9 +85,10 @@ def _prediction_columns(
     for key, known in (("image_id", image_of), ("category_id", class_of)):
         if foreign := sorted({entry[key] for entry in entries} - known.keys(), key=str):
             hint = "; the published package counts categories from 1" if key == "category_id" else ""
+            more = f" and {len(foreign) - 1} more are" if len(foreign) > 1 else " is"
             raise DataError(
-                f"{file}: {key} {foreign[0]!r} and {len(foreign) - 1} more are not in {annotations}; make both from "
-                f"the same data set, `yolo yolo2coco data=...` and `yolo val data=...`{hint}"
+                f"{file}: {key} {foreign[0]!r}{more} not in {annotations}; make both from the same data set, "
+                f"`yolo yolo2coco data=...` and `yolo val data=...`{hint}"
             )
         indices.append(np.array([known[entry[key]] for entry in entries], np.int64))
     image, cls = indices
@@ -95,14 +96,15 @@ def _prediction_columns(
     box = np.array([entry["bbox"] for entry in entries], float).reshape(-1, 4)
     outside = ((box[:, :2] < -SLACK) | (box[:, :2] + box[:, 2:] > sizes[image] + SLACK)).any(1)
     unusual = {
-        "leave their image, and are used as they are": outside,
-        "have no area, and count as false positives": (box[:, 2:] <= 0).any(1),
-        "have a score outside 0..1; only the order of scores has an effect": (score < 0) | (score > 1),
+        "outside the image, used as given": outside,
+        "without area, false positives": (box[:, 2:] <= 0).any(1),
+        "with a score outside 0..1; only the order of scores has an effect": (score < 0) | (score > 1),
     }
     for what, rows in unusual.items():
         if rows.any():
             first = np.flatnonzero(rows)[0]
-            messages.append(f"{file}: {rows.sum()} detections {what}, such as number {first}, {short(entries[first])}")
+            number = counted(rows.sum(), "detection")
+            messages.append(f"{file}: {number} {what}; number {first}: {short(entries[first])}")
     images = len(np.unique(image))
     if images < len(sizes) / 2:
         messages.append(f"{file}: detections on {images} of {len(sizes)} images only; are they of the same split?")
