@@ -71,7 +71,7 @@ def find_errors(boxes: EvalBoxes, iou: float = 0.5, background: float = 0.1, lim
         limit: highest number of detections of an image.
     """
     found, labels, nc = boxes.found, boxes.labels, len(boxes.names)
-    ignored = labels.crowd | labels.ignored | (labels.cls < 0)
+    ignored = boxes.ignored
     error = np.where(places(found.image) < limit, BACKGROUND, BEYOND).astype(np.uint8)
     match, explained, value = np.full(len(error), -1), np.full(len(error), -1), np.zeros(len(error))
     holder, claim = np.full(len(ignored), -1), np.full(len(ignored), len(error))
@@ -86,7 +86,7 @@ def find_errors(boxes: EvalBoxes, iou: float = 0.5, background: float = 0.1, lim
     open_ = error == BACKGROUND
     usable &= open_[near.detection]
     error[near.detection[usable & (near.iou > background)]] = BOTH
-    own, other = (_best(_rows(near, usable & kind)) for kind in (alike, ~alike))
+    own, other = (best_pairs(_rows(near, usable & kind)) for kind in (alike, ~alike))
     for code, (detection, label, overlap), fits in (
         (DUPLICATE, own, own.iou > iou),
         (CLASS, other, other.iou >= iou),
@@ -101,7 +101,8 @@ def find_errors(boxes: EvalBoxes, iou: float = 0.5, background: float = 0.1, lim
     hidden[inside[open_[inside]]] = True
 
     # a class or localization error is corrected only if it has the highest score among those of a free label
-    fixable = np.flatnonzero(((error == CLASS) | (error == LOCALIZATION)) & (holder[explained] < 0))
+    fixable = np.flatnonzero((error == CLASS) | (error == LOCALIZATION))
+    fixable = fixable[holder[explained[fixable]] < 0]
     np.minimum.at(claim, explained[fixable], fixable)
     missed = ~ignored & (holder < 0) & (claim == len(error))
     fixed = fixable[claim[explained[fixable]] == fixable]
@@ -156,7 +157,7 @@ def _rows(pairs: Pairs, rows: np.ndarray) -> Pairs:
     return Pairs(*(column[rows] for column in pairs))
 
 
-def _best(pairs: Pairs) -> Pairs:
+def best_pairs(pairs: Pairs) -> Pairs:
     """Return the pair of the highest IoU of each detection, the first of equal ones."""
     order = np.lexsort((pairs.label, -pairs.iou, pairs.detection))
     detection = pairs.detection[order]
