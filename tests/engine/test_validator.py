@@ -98,7 +98,9 @@ def test_pictures_and_predictions_are_written(data, tmp_path):
     curves = {f"Box{kind}_curve.{suffix}" for kind in ("PR", "P", "R", "F1") for suffix in ("png", "pdf")}
     matrices = {f"confusion_matrix{kind}.{suffix}" for kind in ("", "_normalized") for suffix in ("png", "pdf")}
     batches = {f"val_batch{i}_{kind}.jpg" for i in range(2) for kind in ("labels", "pred")}
-    assert {file.name for file in out.iterdir()} == {*curves, *matrices, *batches, "predictions.json"}
+    errors = {f"{name}.{suffix}" for name in ("errors", "confusion_by_size") for suffix in ("png", "pdf")}
+    lists = {"predictions.json", "report.html", "images.csv", "confusion_by_size.csv"}
+    assert {file.name for file in out.iterdir()} == {*curves, *matrices, *batches, *errors, *lists}
     entries = json.loads((out / "predictions.json").read_text())
     assert [entry["image_id"] for entry in entries] == ["im0", "im1", "im1"]
     assert (entries[0]["category_id"], entries[0]["score"]) == (0, pytest.approx(0.9))
@@ -220,7 +222,16 @@ def test_what_would_end_a_run_is_found_before_it(data, monkeypatch):
         assert oracle.seen == 0
 
 
-@pytest.mark.parametrize("name", ["evaluate", "write_text", "BoxMetrics.plot"])
+def test_a_validation_writes_its_report(data, tmp_path):
+    metrics = RTDETRValidator(args=options(data, plots=True), save_dir=tmp_path)(Oracle())
+    assert (tmp_path / "report.html").stat().st_size > 50_000 and (tmp_path / "errors.png").exists()
+    rows = (tmp_path / "images.csv").read_text().splitlines()
+    assert len(rows) == 1 + metrics.seen and rows[0].startswith("image,labels,TP,FP,FN,AP,class,")
+    sizes = (tmp_path / "confusion_by_size.csv").read_text().splitlines()[1:]
+    assert sum(int(row.split(",")[-1]) for row in sizes) == metrics.confusion_matrix.matrix.sum()
+
+
+@pytest.mark.parametrize("name", ["evaluate", "write_text", "BoxMetrics.plot", "write_error_report"])
 def test_metrics_survive_failures_after_them(data, tmp_path, monkeypatch, caplog, name):
 
     def fail(*args, **kwargs):
@@ -232,6 +243,7 @@ def test_metrics_survive_failures_after_them(data, tmp_path, monkeypatch, caplog
     metrics = RTDETRValidator(args=arguments, save_dir=tmp_path)(Oracle())
     assert metrics.box.map50 == pytest.approx(0.995, abs=1e-3) and "OSError: no space" in caplog.text
     assert (metrics.evaluation is None) == (name == "evaluate")
+    assert (tmp_path / "report.html").exists() == (name not in ("evaluate", "write_error_report"))
     assert (tmp_path / "predictions.json").exists() == (name != "write_text")
 
 

@@ -44,12 +44,31 @@ def test_errors_of_a_model_are_those_of_its_predictions(yolo, tmp_path, shapes, 
     assert yolo("val", f"model={weights}", f"data={shapes}", "imgsz=64", "save_json=True", "plots=False")[0] == 0
     assert yolo("yolo2coco", f"data={shapes}", "split=val", "save=val.json")[0] == 0
     (file,) = tmp_path.rglob("predictions.json")
-    code, text = yolo("errors", f"predictions={file}", "annotations=val.json", "save=errors.json")
-    assert code == 0 and "localization" in text
+    words = ("errors", f"predictions={file}", "annotations=val.json")
+    content = json.loads((tmp_path / "val.json").read_text())
+    content["images"][0]["file_name"] = "elsewhere\\" + content["images"][0]["file_name"]
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    code, text = yolo(
+        *words, f"images={shapes.parent / 'shapes' / 'images' / 'val'}", "save=errors.json", "conf=0", "name=mine"
+    )
+    assert code == 0 and "localization" in text and "without this image" not in text
+    page = tmp_path / "runs" / "errors" / "mine" / "report.html"
+    assert "Errors: predictions.json" in page.read_text() and "data:image/jpeg" in page.read_text()
     found = json.loads((tmp_path / "errors.json").read_text())
     assert set(found["counts"]) < set(found["dAP"]) and found["protocol"] == "tide"
+    code, text = yolo(*words, "images=nowhere")
+    assert code == 2 and "images='nowhere': no such folder" in text
     code, text = yolo("errors", f"model={weights}")
     assert code == 2 and "give either predictions=a.json annotations=val.json" in text
+
+
+def test_errors_of_a_model_have_its_images(yolo, tmp_path, shapes, weights):
+    assert yolo("errors", f"model={weights}", f"data={shapes}", "conf=0")[0] == 0
+    folder = tmp_path / "runs" / "errors" / "best"
+    assert "data:image/jpeg" in (folder / "report.html").read_text()
+    assert {file.name for file in folder.iterdir()} == {
+        "report.html", "errors.png", "images.csv", "confusion_by_size.csv", "confusion_by_size.png",
+    }  # fmt: skip
 
 
 def test_a_validation_has_the_same_metrics_from_its_files(yolo, tmp_path, shapes, weights):

@@ -24,6 +24,7 @@ from ultralytics.engine.train_state import TrainState
 from ultralytics.metrics.boxes import EvalBoxes
 from ultralytics.metrics.coco_files import coco_annotations, label_columns
 from ultralytics.metrics.detection import DetMetrics
+from ultralytics.metrics.error_report import write_error_report
 from ultralytics.metrics.protocols import evaluate, find_protocol
 from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.tasks import DetectionModel
@@ -346,6 +347,10 @@ class BaseValidator(CallbacksMixin):
                 metrics.box.plot(metrics.names, self.save_dir, **args.figure_style)
                 for normalize in (False, True):
                     metrics.confusion_matrix.plot(normalize=normalize, save_dir=self.save_dir, **args.figure_style)
+        if self.final and args.plots and metrics.evaluation:
+            with reported("report.html"):
+                how = {"conf": metrics.confusion_matrix.conf, "files": self.boxes.files, **args.figure_style}
+                write_error_report(self.boxes, self.save_dir, f"{self._data}, {self.dataset.split}", **how)
         if self.final and (args.plots or args.save_json):
             LOGGER.info(f"Results saved to {self.save_dir}")
 

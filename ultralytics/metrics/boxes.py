@@ -153,6 +153,11 @@ class EvalBoxes:
         return places(self.found.image * len(self.names) + self.found.cls)
 
     @cached_property
+    def ignored(self) -> np.ndarray:
+        """Return whether a label (M,) is a crowd or an ignored region, which is neither found nor missed."""
+        return self.labels.crowd | self.labels.ignored | (self.labels.cls < 0)
+
+    @cached_property
     def pairs(self) -> Pairs:
         """Return pairs of a detection and a label of its image and class with an IoU of at least one half."""
         return overlaps(self.found, self.labels, len(self.names), 0.5)

@@ -113,23 +113,30 @@ class ConfusionMatrix(SummaryExports):
         size = max(6.0, 2.5 + inches * len(labels))
         figure = new_figure(size + 1, size)
         axes = figure.subplots()
-        image = axes.imshow(np.ma.masked_equal(table, 0), cmap="Blues", vmin=0, vmax=1 if normalize else None)
+        image = draw_cells(axes, table, labels, font, ".2f" if normalize else ".0f", 1 if normalize else None)
         figure.colorbar(image, ax=axes, shrink=0.8)
-        axes.set_xticks(range(len(labels)), labels, rotation=90 if len(labels) > 6 else 0, fontsize=font)
-        axes.set_yticks(range(len(labels)), labels, fontsize=font)
-        for row, column in zip(*np.nonzero(table), strict=True):
-            value = table[row, column]
-            ink = "white" if value > table.max() / 2 else "black"
-            text = f"{value:.2f}" if normalize else f"{value:.0f}"
-            axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=font)
         unit = "share of each true class" if normalize else "objects"
-        axes.set(xlabel="True", ylabel="Predicted")
         axes.set_title(f"Confusion matrix ({unit}; confidence {self.conf:g}, IoU {self.iou:g})", fontsize=11)
         path = Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png"
         save_figure(figure, path, **style)
         if on_plot:
             on_plot(path)
         return path
+
+
+def draw_cells(
+    axes: Any, table: np.ndarray, labels: Sequence[str], font: float, form: str = ".0f", top: float | None = None
+) -> Any:
+    """Draw a confusion matrix, with shades up to `top`, and return the image of matplotlib."""
+    image = axes.imshow(np.ma.masked_equal(table, 0), cmap="Blues", vmin=0, vmax=top)
+    axes.set_xticks(range(len(labels)), labels, rotation=90 if len(labels) > 6 else 0, fontsize=font)
+    axes.set_yticks(range(len(labels)), labels, fontsize=font)
+    for row, column in zip(*np.nonzero(table), strict=True):
+        value = table[row, column]
+        ink = "white" if value > table.max() / 2 else "black"
+        axes.text(column, row, format(value, form), ha="center", va="center", color=ink, fontsize=font)
+    axes.set(xlabel="True", ylabel="Predicted")
+    return image
 
 
 def _texts(names: Any) -> list[str]:
@@ -222,14 +229,19 @@ def match_detections(
     matches = assign(overlaps(found, labels, confusion.nc, IOU_THRESHOLDS[0], eps=EPS))
     tp[matches.detection, matches.threshold] = True
 
-    # confusion matrix: pairs of the same image
-    confident = np.flatnonzero(conf > confusion.conf)
-    some = select(found, confident)
-    matches = assign(overlaps(some, labels, confusion.nc, confusion.iou, same_class=False, eps=EPS), [confusion.iou])
-    label = np.full(len(confident), -1)
-    label[matches.detection] = matches.label
+    confident, label = match_any_class(found, labels, confusion)
     confusion.count(label, pred_cls[confident], cls)
     return MatchedDetections(owner, tp, conf.copy(), pred_cls)
+
+
+def match_any_class(found: Detected, labels: Labels, rules: ConfusionMatrix) -> tuple[np.ndarray, np.ndarray]:
+    """Return detections (C,) above the confidence of a confusion matrix, and the label (C,) of each or -1."""
+    confident = np.flatnonzero(found.score > rules.conf)
+    some = select(found, confident)
+    matches = assign(overlaps(some, labels, rules.nc, rules.iou, same_class=False, eps=EPS), [rules.iou])
+    label = np.full(len(confident), -1)
+    label[matches.detection] = matches.label
+    return confident, label
 
 
 def _size(box: np.ndarray) -> np.ndarray:

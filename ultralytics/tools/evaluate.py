@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +15,12 @@ from ultralytics.cfg.values import Range
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.metrics.boxes import EvalBoxes
 from ultralytics.metrics.coco_files import read_boxes
+from ultralytics.metrics.error_report import error_table, write_error_report
 from ultralytics.metrics.protocols import PROTOCOLS, Protocol, evaluate, explain_difference, find_protocol
-from ultralytics.metrics.tide import find_errors
 from ultralytics.models import Model
-from ultralytics.tools.common import check_new, log_problems
+from ultralytics.tools.common import check_new, log_problems, tool_dir
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import OptionError, UserError
+from ultralytics.utils.errors import DataError, OptionError, UserError
 from ultralytics.utils.files import write_text
 from ultralytics.utils.tables import Column, Table
 
@@ -110,41 +111,59 @@ def _steps(boxes: EvalBoxes, first: Protocol, second: Protocol) -> Table:
 def errors(
     predictions: str | None = None,
     annotations: str | None = None,
+    images: str | None = None,
     model: str | None = None,
     data: str | None = None,
     iou: Annotated[float, Range(0, 1)] = 0.5,
     background: Annotated[float, Range(0, 1)] = 0.1,
     limit: Annotated[int, Range(1)] = 100,
+    conf: Annotated[float, Range(0, 1)] = 0.25,
     save: str | None = None,
+    project: str | None = None,
+    name: str | None = None,
 ) -> None:
     """Find the types of errors (TIDE), and the AP that correcting all errors of a type would add.
 
+    report.html, errors.png, images.csv and confusion_by_size.* are written into `project`/`name`.
+
     Args:
-        predictions, annotations: as for `yolo evaluate`; or
+        predictions, annotations: as for `yolo evaluate`, and `images`, their folder, for crops in the report; or
         model, data: weights or an exported model, and a dataset YAML, whose val split is used.
         iou: overlap of a match.
         background: overlap up to which a detection is background.
         limit: highest number of detections of an image.
+        conf: the galleries, the list of images and the confusions are of detections with a score above this.
         save: json file to write the numbers to; it must not exist.
     """
     if save:
         check_new(save)
+    if images and not os.path.isdir(images):
+        raise DataError(f"images={images!r}: no such folder")
     if (predictions and annotations) and not model:
         (boxes,), messages = read_boxes(Path(annotations), [Path(predictions)])
         log_problems(messages)
-    elif model and data and not predictions:
+        files = [_image_file(images, file) for file in boxes.files] if images else []
+    elif model and data and not (predictions or images):
         detector, seen = Model(model), []
         detector.add_callback("on_val_end", lambda validator: seen.append(validator.boxes))
         detector.val(data=data, plots=False)
         (boxes,) = seen
+        files = boxes.files
     else:
         raise UserError("errors: give either predictions=a.json annotations=val.json, or model=best.pt data=my.yaml")
-    found = find_errors(boxes, iou, background, limit)
-    rows = [(name, found.counts.get(name), value) for name, value in found.delta.items()]
-    LOGGER.info(f"\n{Table((Column('Error'), Column('Count', 'd'), Column('dAP', '.2f')), rows).text()}")
+    title, rules = Path(predictions or model), {"iou": iou, "background": background, "limit": limit}
+    folder = tool_dir("errors", project, name, title.stem)
+    found = write_error_report(boxes, folder, title.name, conf=conf, files=files, **rules)
+    LOGGER.info(f"\n{error_table(found).text()}")
     LOGGER.info(
         f"TIDE, AP {found.ap:.2f} at IoU {iou:g}. dAP: what AP gains if all errors of a type are corrected; "
-        "the gains do not add up."
+        f"the gains do not add up. {folder}: report.html, errors.png, images.csv, confusion_by_size.csv written"
     )
     if save:
         write_text(save, json.dumps({"protocol": "tide", "ap": found.ap, "dAP": found.delta, "counts": found.counts}))
+
+
+def _image_file(folder: str, name: str) -> Path:
+    """Return the image of an annotation: its name, which may be a path, below a folder, or the end of it."""
+    file = Path(folder, name.replace("\\", "/"))
+    return file if os.path.isfile(file) else Path(folder, file.name)
