@@ -7,7 +7,7 @@ The same as `yolo heatmap model=best.pt source=image.jpg`. The pictures are writ
 """
 
 from ultralytics.cli import run_script
-from ultralytics.tools.heatmap import command
+from ultralytics.tools.explain.heatmap import command
 
 if __name__ == "__main__":
     run_script(command, __doc__, aliases={"weights": "model"})

@@ -32,6 +32,8 @@ Runs and results:
   yolo table        runs/detect/val runs/detect/val2       compare runs in one table
   yolo plot-results runs/detect/train runs/detect/train2   plot metrics and losses of several runs
   yolo heatmap      model=best.pt source=image.jpg         class activation maps
+  yolo attention    model=best.pt source=image.jpg kind=sampling   points that the decoder samples; kind=aifi
+  yolo erf          model=best.pt source=images/           effective receptive field, in pixels
   yolo evaluate     a.json b.json annotations=val.json protocol=coco,voc   stored predictions, by published rules
   yolo errors       model=best.pt data=my.yaml             types of errors, and the AP that each costs
 

@@ -15,6 +15,7 @@ SCRIPTS = {
     "main_profile.py": "profile",
     "get_all_yaml_param_and_flops.py": "models",
     "heatmap.py": "heatmap",
+    "get_model_erf.py": "erf",
     "plot_result.py": "plot-results",
     "get_COCO_metrice.py": "evaluate",
     "ablation_table.py": "table",

@@ -1,11 +1,14 @@
-"""`yolo heatmap model=best.pt source=image.jpg`: class-activation maps drawn over images."""
+"""`yolo heatmap model=best.pt source=image.jpg`: class-activation maps, and what the commands of this folder share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -34,64 +37,36 @@ METHODS |= {"GradCAM++": "GradCAMPlusPlus", "GradCAMPlusPlus": "GradCAMPlusPlus"
 
 
 def command(
-    model: str,
-    source: str,
-    layers: str | None = None,
-    method: Annotated[str, OneOf(*METHODS)] = "GradCAM++",
-    target: Annotated[str, OneOf("scores", "all")] = "scores",
-    conf: Annotated[float, Range(0, 1)] = 0.25,
-    classes: int | list[int] | None = None,
-    draw: bool = True,
-    imgsz: Annotated[int | None, Range(32)] = None,
-    device: Annotated[str | int | list[int] | None, DeviceName()] = None,
-    modules: str | None = None,
-    trust: bool = False,
-    project: str | None = None,
-    name: str | None = None,
-) -> None:
+    model: str, source: str, layers: str | None = None, method: Annotated[str, OneOf(*METHODS)] = "GradCAM++",
+    target: Annotated[str, OneOf("scores", "all")] = "scores", conf: Annotated[float, Range(0, 1)] = 0.25,
+    classes: int | list[int] | None = None, draw: bool = True, imgsz: Annotated[int | None, Range(32)] = None,
+    device: Annotated[str | int | list[int] | None, DeviceName()] = None, modules: str | None = None,
+    trust: bool = False, project: str | None = None, name: str | None = None,
+) -> None:  # fmt: skip
     """Draw class-activation maps of the detections in each image, into `project`/`name`.
 
     Args:
-        source: image, folder, pattern and so on, as for `yolo predict`.
         layers: numbers or names of rows, such as 16,19,22, whose maps are averaged; by default those the head reads.
         method: how the maps are computed. EigenCAM ignores the detections.
         target: `scores` of the detections, or `all` to add their boxes.
-        conf: explain detections with a score above this, all together.
-        classes: explain only these class indices.
+        conf, classes: explain detections with a score above this, all together, of these class indices.
         draw: also draw the boxes of the detections.
-        imgsz: side of the network input in pixels; that of the training by default.
         modules, trust: a folder of modules, or import those that the weights record.
     """
     require("pytorch_grad_cam", "grad-cam", "heatmap")
-    detector = open_detector(model, modules, trust=trust)
-    trained = (detector.checkpoint or {}).get("options") or {}
-    given = {"imgsz": imgsz or trained.get("imgsz") or 640, "conf": conf, "classes": classes, "device": device}
-    options = get_cfg(overrides={"mode": "predict", "accelerate": False, **given}, family=detector.family)
-    predictor = detector.predictor_class(options)
-    branch = False if detector.model.layout == END2END else None  # with the scores of all classes
-    predictor.setup_model(with_branch(detector.model, branch))
+    predictor = open_predictor(model, modules, trust=trust, imgsz=imgsz, conf=conf, classes=classes, device=device)
     numbers = map_numbers(predictor.model, layers.split(",") if layers else None)
     tapped = TappedDetector(predictor.model, numbers).eval()
-    folder, drawn, seen = None, 0, 0
-    for frames in load_source(source, batch=1):
-        seen += 1
-        picture = _draw_frame(predictor, tapped, frames[0], method, boxes=target == "all", draw=draw)
-        if picture is not None:
-            folder = folder or tool_dir("heatmap", project, name, Path(model).stem)
-            write_image(increment_path(folder / short_name(Path(image_name(frames[0].path)).stem, ".jpg")), picture)
-            drawn += 1
-    if not drawn:
-        raise DataError(f"{source}: none of {counted(seen, 'image')} has a detection above conf={conf:g}; lower conf")
-    LOGGER.info(
-        f"{folder}: {drawn} of {counted(seen, 'image')} drawn by {method}, of the maps {', '.join(map(str, numbers))}"
-    )
+    draw_frame = partial(_draw_frame, predictor, tapped, method, boxes=target == "all", draw=draw)
+    done = draw_frames(predictor, source, draw_frame, partial(tool_dir, "heatmap", project, name, Path(model).stem))
+    LOGGER.info(f"{done} by {method}, of the maps {', '.join(map(str, numbers))}")
 
 
 def _draw_frame(
-    predictor: BasePredictor, tapped: TappedDetector, frame: Frame, method: str, *, boxes: bool, draw: bool
-) -> np.ndarray | None:
-    """Return the picture (H, W, 3) of one frame; None, with a warning, if nothing is detected."""
-    predictor.frames, images = [frame], predictor.preprocess([frame.image])
+    predictor: BasePredictor, tapped: TappedDetector, method: str, frame: Frame, images: Tensor, *, boxes: bool,
+    draw: bool,
+) -> list[np.ndarray]:  # fmt: skip
+    """Return the picture (H, W, 3) of one frame; none, with a warning, if nothing is detected."""
     with torch.no_grad():
         output = tapped(images)
         y = output.mT if tapped.network.layout == ANCHORS else output
@@ -102,16 +77,82 @@ def _draw_frame(
     if not len(pairs):
         best = output[0, :, 4:].max().item()
         LOGGER.warning(f"{frame.label}: no detection above conf={predictor.conf:g} (best score {best:.2f}); skipped")
-        return None
+        return []
     heat = activation_map(tapped, images, pairs, method, boxes=boxes)
     if not heat.max() > 0:  # also nan
         LOGGER.warning(f"{frame.label}: the map of {method} is zero everywhere; try another method or other layers")
     LOGGER.info(f"{frame.label}: {result.verbose()}")
-    heat = np.nan_to_num(heat)
-    if predictor.family.resize == LETTERBOX:
-        heat = without_padding(heat, frame.image.shape[:2])
+    heat = InputView(heat.shape, frame.image.shape[:2], predictor.family.resize).crop(np.nan_to_num(heat))
     picture = overlay(frame.image, heat)
-    return result.plot(img=picture) if draw else picture
+    return [result.plot(img=picture) if draw else picture]
+
+
+def open_predictor(model: str, modules: str | None, *, trust: bool, imgsz: int | None, **given: Any) -> BasePredictor:
+    """Return the predictor of a model, plain layers with the scores of all classes, for options of `yolo predict`."""
+    detector = open_detector(model, modules, trust=trust)
+    if detector.checkpoint is None:
+        LOGGER.warning(f"{model}: a model file, so the weights are random")
+    trained = (detector.checkpoint or {}).get("options") or {}
+    given |= {"mode": "predict", "accelerate": False, "imgsz": imgsz or trained.get("imgsz") or 640}
+    predictor = detector.predictor_class(get_cfg(overrides=given, family=detector.family))
+    predictor.setup_model(with_branch(detector.model, False if detector.model.layout == END2END else None))
+    return predictor
+
+
+def draw_frames(
+    predictor: BasePredictor, source: str, draw: Callable[[Frame, Tensor], list[np.ndarray]], folder: Callable[[], Path]
+) -> str:
+    """Write the pictures of `draw(frame, network input)` for each frame of a source; return a summary.
+
+    Raises DataError if there is none; `folder`, which creates the folder, is not called then.
+    """
+    place, drawn, seen = None, 0, 0
+    for (frame,) in load_source(source, batch=1):
+        seen += 1
+        predictor.frames = [frame]
+        pictures = draw(frame, predictor.preprocess([frame.image]))
+        drawn += bool(pictures)
+        stem = Path(image_name(frame.path)).stem
+        for number, picture in enumerate(pictures, 1):
+            place = place or folder()
+            end = f"_{number}.jpg" if len(pictures) > 1 else ".jpg"
+            write_image(increment_path(place / short_name(stem, end)), picture)
+    images, conf = counted(seen, "image"), predictor.conf
+    if not drawn:
+        raise DataError(f"{source}: none of {images} has a detection above conf={conf:g}; lower conf")
+    return f"{place}: {drawn} of {images} drawn"
+
+
+@dataclass(frozen=True)
+class InputView:
+    """Positions of an image in the network input that was made from it by STRETCH or LETTERBOX."""
+
+    size: tuple[int, int]  # height, width of the network input
+    shape: tuple[int, int]  # of the image
+    resize: str
+
+    @property
+    def window(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the corner and the size of the image within the network input, x and y in pixels."""
+        size, shape = np.array(self.size[::-1]), np.array(self.shape[::-1])
+        inner = (shape * (size / shape).min()).round().astype(int) if self.resize == LETTERBOX else size
+        return (size - inner) // 2, inner
+
+    def to_image(self, points: np.ndarray) -> np.ndarray:
+        """Convert x, y (..., 2) in 0..1 of the network input to pixels of the image; 0 is the edge of the first."""
+        corner, inner = self.window
+        return (points * self.size[::-1] - corner) / inner * self.shape[::-1]
+
+    def crop(self, heat: np.ndarray) -> np.ndarray:
+        """Return the part of a map of the network input, which is enlarged to its size, that shows the image."""
+        (left, top), (width, height) = self.window
+        return stretch(heat, self.size)[top : top + height, left : left + width]
+
+
+def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Blend an image (H, W, 3) uint8 BGR with a map (h, w) in 0..1: blue at 0, red at 1."""
+    heat = stretch(heat.astype(np.float32), image.shape[:2]).clip(0, 1)
+    return cv2.addWeighted(image, 0.5, cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_JET), 0.5, 0)
 
 
 class TappedDetector(nn.Module):
@@ -145,14 +186,12 @@ class TappedDetector(nn.Module):
 def map_numbers(network: DetectionModel, layers: Sequence[str] | None = None) -> list[int]:
     """Return the numbers of maps for numbers or names of rows, by default of the maps that the head reads.
 
-    Raises:
-        OptionError: a layer does not exist, or no later row reads its map, so that it explains nothing.
+    Raises OptionError if a layer does not exist, or no later row reads its map, so that it explains nothing.
     """
-    rows = list(network.model)
     if layers is None:
-        return list(layer_sources(rows[-1]))
-    names = {row.row_name: row.i for row in rows if row.row_name}
-    used = sorted({number for row in rows for number in layer_sources(row) if number >= 0})
+        return list(layer_sources(network.model[-1]))
+    names = {row.row_name: row.i for row in network.model if row.row_name}
+    used = sorted({number for row in network.model for number in layer_sources(row) if number >= 0})
     chosen: list[int] = []
     for word in map(str.strip, layers):
         number = names.get(word, int(word) if word.isdecimal() else None)
@@ -186,19 +225,3 @@ def activation_map(
     cam = getattr(package, METHODS[method])(model=tapped, target_layers=list(tapped.taps.values()))
     with torch.enable_grad():
         return cam(input_tensor=images, targets=[total])[0]
-
-
-def without_padding(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return the part of a map (h, w) that shows the image, of `shape` (height, width), in a letterboxed input."""
-    gain = min(heat.shape[0] / shape[0], heat.shape[1] / shape[1])
-    inner = [round(side * gain) for side in shape]
-    top, left = ((outer - side) // 2 for outer, side in zip(heat.shape, inner, strict=True))
-    return heat[top : top + inner[0], left : left + inner[1]]
-
-
-def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Blend an image (H, W, 3) uint8 BGR with a map (h, w) in 0..1: blue at 0, red at 1."""
-    from pytorch_grad_cam.utils.image import show_cam_on_image
-
-    heat = stretch(heat.astype(np.float32), image.shape[:2]).clip(0, 1)
-    return show_cam_on_image(image.astype(np.float32) / 255, heat)

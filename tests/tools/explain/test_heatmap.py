@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ultralytics.data.images import read_image
+from ultralytics.nn.head_protocol import LETTERBOX, STRETCH
 from ultralytics.tools.common import load_network
-from ultralytics.tools.heatmap import METHODS, TappedDetector, activation_map, map_numbers, overlay, without_padding
+from ultralytics.tools.explain.heatmap import METHODS, InputView, TappedDetector, activation_map, map_numbers, overlay
 from ultralytics.utils.errors import OptionError
 
 
@@ -126,7 +127,23 @@ def test_a_missing_package_is_named(yolo, weights, images, monkeypatch):
     assert code == 2 and 'not installed: pip install "grad-cam"' in text
 
 
+@pytest.mark.parametrize(
+    ("resize", "on_input", "on_image"),
+    [
+        (STRETCH, [15 / 60, 45 / 90], [15, 45]),
+        (LETTERBOX, [10 / 64, 0], [0, 0]),  # 43 of 64 columns show the image, from 10 on
+        (LETTERBOX, [53 / 64, 1], [60, 90]),
+        (LETTERBOX, [31.5 / 64, 0.5], [30, 45]),
+    ],
+)
+def test_points_of_the_input_on_the_image(resize, on_input, on_image):
+    points = InputView((64, 64), (90, 60), resize).to_image(np.array([on_input, on_input]))
+    np.testing.assert_allclose(points, [on_image, on_image], atol=1e-12)
+
+
 def test_the_padding_of_a_letterboxed_input_is_not_part_of_the_map():
     heat = np.zeros((64, 64), np.float32)
     heat[16:48] = 1  # the image, of 30 x 60 pixels
-    assert without_padding(heat, (30, 60)).shape == (32, 64) and without_padding(heat, (30, 60)).all()
+    cropped = InputView((64, 64), (30, 60), LETTERBOX).crop(heat)
+    assert cropped.shape == (32, 64) and cropped.all()
+    assert InputView((64, 64), (30, 60), STRETCH).crop(heat).shape == (64, 64)

@@ -1,0 +1,1 @@
+"""What a model looks at: class-activation maps, sampling points, attention, and the effective receptive field."""
