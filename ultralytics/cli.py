@@ -49,6 +49,7 @@ TOOLS = {
     "evaluate": "ultralytics.tools.evaluate",
     "errors": "ultralytics.tools.evaluate:errors",
     "coco": "ultralytics.tools.evaluate",  # of scripts in tutorials
+    "data": "ultralytics.tools.data_card",
     "yolo2coco": "ultralytics.tools.yolo2coco",
     "coco2yolo": "ultralytics.tools.yolo2coco:coco2yolo",
     "xml2txt": "ultralytics.tools.xml2txt",

@@ -38,6 +38,7 @@ Runs and results:
   yolo errors       model=best.pt data=my.yaml             types of errors, and the AP that each costs
 
 Datasets:
+  yolo data      my.yaml imgsz=640              card: small boxes, class balance, leakage, label faults
   yolo yolo2coco data=my.yaml split=val         convert YOLO labels to COCO JSON
   yolo coco2yolo annotations=val.json           convert COCO JSON to YOLO labels
   yolo xml2txt   xml=Annotations save=labels    convert Pascal VOC to YOLO labels

@@ -64,13 +64,13 @@ class DatasetConfig(Mapping):
 
 
 def load_dataset_config(
-    data: str | os.PathLike | Mapping, splits: Iterable[str] = ("train", "val"), *, download: bool = True
+    data: str | os.PathLike | Mapping, splits: Iterable[str] | None = ("train", "val"), *, download: bool = True
 ) -> DatasetConfig:
     """Read and check a data YAML: a path, the bare name of a built-in one, or its content as a mapping.
 
     A missing data set is generated or downloaded into the cache folder if its YAML describes how. `splits` are those
-    that must exist. `download=False`, for data recorded in a weights file, which the user has not given, raises in
-    place of downloading. Raises DataError with the key and the path.
+    that must exist; None: train and val, as far as they have an entry. `download=False`, for data recorded in a weights
+    file, which the user has not given, raises in place of downloading. Raises DataError with the key and the path.
 
     Examples:
         >>> config = load_dataset_config({"train": ".", "val": ".", "names": ["cat", "dog"]})
@@ -80,7 +80,7 @@ def load_dataset_config(
     if isinstance(data, DatasetConfig):
         return data
     file = None if isinstance(data, Mapping) else find_data_yaml(data)
-    splits, at = tuple(splits), partial(key_at, file) if file else lambda key: "data"
+    at = partial(key_at, file) if file else lambda key: "data"
     content = dict(data) if file is None else read_yaml(file)
     if "val" not in content and "validation" in content:  # of published data sets
         content["val"] = content.pop("validation")
@@ -99,6 +99,7 @@ def load_dataset_config(
     root = _find_root(file, content)
     annotations = {split: root / path for split, path in jsons.items() if path}
     entries = {s: v if isinstance(v, (list, tuple)) else [v] for s in SPLITS if (v := content.get(s))}
+    splits = tuple([s for s in entries if s != "test"] if splits is None else splits)
     if not all(os.path.exists(root / entry) for split in splits for entry in entries.get(split, ())):
         _make(root, content, file, at, download=download)
     paths = {split: tuple(_resolve(root, entry) for entry in listed) for split, listed in entries.items()}

@@ -59,12 +59,16 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     return decode_image(path, read_bytes(path, DataError, FILE_LIMIT))
 
 
-def decode_image(path: str | os.PathLike, data: bytes) -> np.ndarray:
-    """Decode an image in memory like `read_image`; `path` is its name in messages."""
+def decode_image(path: str | os.PathLike, data: bytes, least: int = MEMORY_LIMIT) -> np.ndarray:
+    """Decode an image in memory like `read_image`; `path` is its name in messages.
+
+    JPEG is decoded at 1/8, 1/4 or 1/2 of its size, which is faster, if `least` pixels remain on each side.
+    """
     if _is_whole_jpeg(data):
-        _, orientation, slots = _jpeg_header(path, data)
+        size, orientation, slots = _jpeg_header(path, data)
         with _memory(slots):
             flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            flags |= next((8 * factor for factor in (8, 4, 2) if min(size) >= factor * least), 0)  # IMREAD_REDUCED_...
             image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)  # fast, but accepts truncated files
             if image is not None:
                 return upright(image, orientation)
