@@ -70,7 +70,7 @@ def write_error_report(
         f"confusions and images: detections {above}.</p>",
         section(
             "Types of errors", draw_errors(errors, folder / "errors.png", **style), error_table(errors, visible, above),
-            f"AP {errors.ap:.2f}. dAP (TIDE): gain in AP if all errors of a type are corrected; the gains do not add up.",
+            f"AP {errors.ap:.2f}. dAP (TIDE): gain in AP if all errors of a type are corrected; gains do not add up.",
         ),
         section("Galleries", f"{MARK.format(FOUND)} prediction {MARK.format(LABEL)} label. Worst by score and IoU."),
         *galleries,
