@@ -43,14 +43,13 @@ class Signatures(NamedTuple):
 
 
 def measure_boxes(labels: Sequence[ImageLabels], imgsz: int, resize: str) -> SplitBoxes:
-    """Measure the boxes of a split at a training size; `resize` is "stretch" to a square, or "letterbox"."""
-    kept = [~item.crowd for item in labels]
-    per_image = np.array([keep.sum() for keep in kept], int)
-    cls = np.concatenate([np.zeros(0, int), *(item.cls[keep] for item, keep in zip(labels, kept, strict=True))])
-    boxes = [np.zeros((0, 2)), *(item.boxes[keep, 2:] for item, keep in zip(labels, kept, strict=True))]
+    """Measure the boxes of at least one image at a training size; `resize` is "stretch" to a square, or "letterbox"."""
+    found = [(item.cls[~item.crowd], item.boxes[~item.crowd, 2:]) for item in labels]
+    per_image = np.array([len(cls) for cls, _ in found])
+    cls, boxes = map(np.concatenate, zip(*found, strict=True))
     image = np.repeat(np.arange(len(labels)), per_image)
-    shapes = np.array([item.shape[::-1] for item in labels], float).reshape(-1, 2)  # width, height
-    pixels = np.concatenate(boxes) * shapes[image]
+    shapes = np.array([item.shape[::-1] for item in labels], float)  # (images, 2) width, height
+    pixels = boxes * shapes[image]
     scale = imgsz / (shapes.max(1, keepdims=True) if resize == "letterbox" else shapes)
     side = np.sqrt((pixels * scale[image]).prod(1)).round(3)  # so that 16 px are not 15.9999 by the digits of labels
     return SplitBoxes(cls, side, (pixels[:, 0] / pixels[:, 1]).round(4), image, per_image)
@@ -85,7 +84,7 @@ def read_signatures(labels: Sequence[ImageLabels], split: str, limit: int | None
             LOGGER.warning(f"not compared with other splits: {error}")
 
     with ThreadPoolExecutor(THREADS) as threads:
-        found = [*filter(None, progress(threads.map(read, files), f"Comparing {split} images", len(files), delay=1))]
+        found = [*filter(None, progress(threads.map(read, files), f"Reading {split} images", len(files), delay=1))]
     paths, digests, hashes, means = zip(*found, strict=True) if found else [()] * 4
     arrays = (np.array(rows, np.float32).reshape(-1, n) for rows, n in ((hashes, BITS), (means, CELLS**2 + 1)))
     return Signatures(paths, digests, *arrays)
@@ -108,7 +107,8 @@ def find_duplicates(signatures: Mapping[str, Signatures]) -> Iterator[tuple[str,
     """
     for (first, others), (split, images) in combinations(signatures.items(), 2):
         known = {digest: place for place, digest in enumerate(others.digests)}
-        for start in range(0, len(images.files) if others.files else 0, BLOCK):
+        starts = range(0, len(images.files) if others.files else 0, BLOCK)
+        for start in progress(starts, f"Comparing {split} with {first}", delay=1):
             block = slice(start, start + BLOCK)
             products = images.hashes[block] @ others.hashes.T  # (block, others), BITS - 2 * distance
             correlations = images.means[block] @ others.means.T
@@ -116,6 +116,6 @@ def find_duplicates(signatures: Mapping[str, Signatures]) -> Iterator[tuple[str,
             best, more = np.where(similar, correlations, -1).argmax(1), similar.sum(1) - 1
             for row in np.flatnonzero(more >= 0):
                 same = known.get(images.digests[start + row])
-                place, kind = (best[row], "near") if same is None else (same, "exact")
-                numbers = int(BITS - products[row, place]) // 2, float(correlations[row, place]), int(more[row])
-                yield str(images.files[start + row]), split, str(others.files[place]), first, kind, *numbers
+                at, kind = (best[row], "near") if same is None else (same, "exact")
+                facts = kind, int(BITS - products[row, at]) // 2, round(float(correlations[row, at]), 4), int(more[row])
+                yield str(images.files[start + row]), split, str(others.files[at]), first, *facts
