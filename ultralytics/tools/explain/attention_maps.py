@@ -130,17 +130,19 @@ def draw_points(detection: Results, points: np.ndarray, weights: np.ndarray, str
 
     Area and opacity are relative to the largest weight; the legend has the stride of each level and its share.
     """
-    canvas = Annotator(detection.plot())
+    canvas = Annotator(detection.orig_img.copy())
     ink, largest = ImageDraw.Draw(canvas.canvas, "RGBA"), max(canvas.canvas.size) / 60
     for index in sorted(np.ndindex(weights.shape), key=weights.__getitem__):
         (x, y), part = points[index] - 0.5, weights[index] / weights.max()
         r, opacity = max(1.5, largest * math.sqrt(part)), round(100 + 150 * part)
         color = LEVEL_COLORS[index[0] % len(LEVEL_COLORS)][::-1]
         ink.ellipse((x - r, y - r, x + r, y + r), (*color, opacity), (0, 0, 0, opacity))
+    height, line = canvas.canvas.height, canvas.font_size + 4
+    top = 0 if detection.boxes.xywh[0, 1] > height / 2 else height - len(strides) * line  # far from the box
     for level, (stride, share) in enumerate(zip(strides, weights.sum((1, 2)) / weights.sum(), strict=True)):
         text, color = f"stride {stride:g}: {share:.0%}", LEVEL_COLORS[level % len(LEVEL_COLORS)]
-        canvas.text((0, level * (canvas.font_size + 4)), text, box_color=color)
-    return canvas.result()
+        canvas.text((0, top + level * line), text, box_color=color)
+    return detection.plot(img=canvas.result())
 
 
 def draw_attention(
