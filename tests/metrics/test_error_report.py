@@ -78,7 +78,7 @@ def test_stored_predictions_need_no_images_and_may_be_without_errors(tmp_path):
     boxes = made_boxes()
     write_error_report(boxes.with_rows(boxes.found.score < 0, np.zeros(6, bool)), tmp_path, "empty", conf=0.3)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.count("</h3>none") == 3 and "image/jpeg" not in page and "detections above confidence 0.3" in page
+    assert page.count("</h3>none") == 3 and "image/jpeg" not in page and "images: conf > 0.3." in page
 
 
 def test_many_classes_are_not_drawn(tmp_path):

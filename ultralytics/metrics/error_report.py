@@ -54,7 +54,7 @@ def write_error_report(
     by_size = image_errors.confusion_by_size(boxes, conf)
     pairs = image_errors.confusion_table(by_size, boxes.names)
     write_text(folder / "confusion_by_size.csv", pairs.csv())
-    total, above = counted(len(boxes.ids), "image"), f"above confidence {conf:g}"
+    total, above = counted(len(boxes.ids), "image"), f"conf > {conf:g}"
     cases = image_errors.find_cases(boxes, visible, rows)
     crops = draw_crops(boxes, files, [case for group in cases.values() for case in group])
     galleries = []
@@ -67,7 +67,7 @@ def write_error_report(
     parts = [
         f"<h1>Errors: {escape(title)}</h1>",
         f'<p class="note">{total}, {counted(int((~boxes.ignored).sum()), "label")}. Matches at IoU {iou:g}. Galleries, '
-        f"confusions and images: detections {above}.</p>",
+        f"confusions and images: {above}.</p>",
         section(
             "Types of errors", draw_errors(errors, folder / "errors.png", **style), error_table(errors, visible, above),
             f"AP {errors.ap:.2f}. dAP (TIDE): gain in AP if all errors of a type are corrected; gains do not add up.",
