@@ -58,8 +58,7 @@ def measure_boxes(labels: Sequence[ImageLabels], imgsz: int, resize: str) -> Spl
 def class_shift(first: SplitBoxes, other: SplitBoxes, nc: int) -> list[str]:
     """Return for each class how much more frequent images with it are in `other` than in `first`: `1.5x`.
 
-    The text is empty where this may be chance, by Fisher's exact test, corrected for the number of classes: images, not
-    boxes, are drawn into splits.
+    It is empty where this may be chance: Fisher's exact test on images, which are drawn into splits, corrected for nc.
     """
     from scipy.stats import hypergeom  # slow to import
 

@@ -22,14 +22,13 @@ from ultralytics.utils.plotting import colors, new_figure, save_figure
 from ultralytics.utils.tables import Column, Table
 
 BINS = {  # title of a table: a field of SplitBoxes, where its rows start, and their names
-    "Sizes": ("side", [8, 16, 32, 96], ["< 8 px", "8 - 16 px", "16 - 32 px", "32 - 96 px", "≥ 96 px"]),
+    "Sizes at imgsz (root of area)": ("side", [8, 16, 32, 96], ["< 8 px", "8 - 16", "16 - 32", "32 - 96", "≥ 96 px"]),
     "Boxes per image": ("per_image", [1, 3, 10, 30, 100], ["0", "1 - 2", "3 - 9", "10 - 29", "30 - 99", "≥ 100"]),
     "Aspect ratios (w : h)": ("aspect", [0.25, 0.5, 2, 4], ["< 1:4", "1:4 - 1:2", "1:2 - 2:1", "2:1 - 4:1", "≥ 4:1"]),
 }
 SMALL, SHARE, FEW = 16, 0.05, 20  # striking: boxes below so many px, from this share on; a class with fewer in train
 NAMED, TEXT_ROWS, PAGE_ROWS, LABELS = 10, 100, 1000, 100  # names of a fact; rows of a table; names below an axis
 NOTES = {
-    "Sizes": "Square root of the area of a box, in pixels of the network input.",
     "Classes": "Differs: images with the class are so many times as frequent as in the first split, and not by chance "
     "(Fisher's exact test at 0.05, corrected for the number of classes).",
     "Duplicates": "Exact: the same file content. Near: at most 16 of 128 bits of a difference hash differ, and the "
@@ -56,7 +55,8 @@ def command(
     """
     head = load_network(model, modules=modules, meta=True, trust=trust).model[-1] if model else None
     resize, queries = (head.resize, getattr(head, "num_queries", None)) if head else ("stretch", 300)
-    for file in data:
+    part = "" if leakage and not max_images else f", duplicates among {max_images if leakage else 0} images of a split"
+    for file in map(Path, data):
         names, scans, facts = scan_splits(file, splits and splits.split(","))
         boxes = {split: measure_boxes(scan.labels, imgsz, resize) for split, scan in scans.items()}
         read = {split: read_signatures(scan.labels, split, max_images) for split, scan in scans.items() if leakage}
@@ -64,13 +64,13 @@ def command(
         tables = tabulate(names, boxes, pairs, queries)
         faults = [f"{s}: {scans[s].describe(kind)}" for s in scans for kind in KINDS if scans[s].of_kind(kind)]
         facts += [*find_facts(tables, boxes, pairs, imgsz, queries), *(fault.partition("\n")[0] for fault in faults)]
-        folder, title = tool_dir("data", project, name, Path(file).stem), f"{Path(file).stem}, imgsz={imgsz}, {resize}"
+        title, folder = f"{file.stem}, imgsz={imgsz}, {resize}{part}", tool_dir("data", project, name, file.stem)
         draw_card(title, tables, [*boxes], folder / "card.png")
         text = write_card(title, facts or ["nothing unusual was found"], tables, faults, folder)
         LOGGER.info(f"{text}\n{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))} written")
 
 
-def scan_splits(data: str, asked: Sequence[str] | None) -> tuple[dict[int, str], dict[str, Scan], list[str]]:
+def scan_splits(data: Path, asked: Sequence[str] | None) -> tuple[dict[int, str], dict[str, Scan], list[str]]:
     """Return class names, scans of usable splits, and a line on each other one. DataError if there are none."""
     config = load_dataset_config(data, asked)
     scans, problems = {}, [f"the data YAML has no {split}: split" for split in SPLITS[:2] if split not in config.splits]
