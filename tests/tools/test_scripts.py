@@ -55,3 +55,6 @@ def test_argument_names_of_other_scripts(tmp_path, monkeypatch, capsys):
     assert "no.json: no such file" in capsys.readouterr().err
     assert run("get_FPS.py", "--weights", str(tmp_path / "no.pt"), monkeypatch=monkeypatch) == 2
     assert "no.pt" in capsys.readouterr().err
+    words = ("--weight", str(tmp_path / "none.pt"), "--dataset", "images", "--layer", "4", "--num_images", "3")
+    assert run("get_model_erf.py", *words, monkeypatch=monkeypatch) == 2
+    assert "none.pt" in capsys.readouterr().err

@@ -1,3 +1,4 @@
+import shutil
 from functools import reduce
 
 import numpy as np
@@ -73,6 +74,13 @@ def test_figure_and_table(yolo, kind, request, images, tmp_path):
 def test_the_last_map_of_the_backbone_and_the_sample_images(yolo, model_file):
     code, text = yolo("erf", f"model={model_file}", "imgsz=64", "device=cpu")
     assert code == 0 and "4 EfficientViT_M0" in text and "2 images of 64 pixels" in text
+
+
+def test_images_for_validation_of_a_data_set(yolo, model_file, images, tmp_path):
+    shutil.copytree(images, tmp_path / "val" / "deeper")  # folders of data sets are searched at any depth
+    (tmp_path / "data.yaml").write_text("val: val\nnames: [a]")
+    code, text = yolo("erf", f"model={model_file}", "imgsz=64", "device=cpu", "data=data.yaml")
+    assert code == 0 and "3 images of 64 pixels" in text
 
 
 @pytest.mark.parametrize(

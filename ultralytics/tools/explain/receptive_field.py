@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.values import DeviceName, Range
-from ultralytics.data.dataset_yaml import load_dataset_config
+from ultralytics.data.dataset_yaml import list_images, load_dataset_config
 from ultralytics.data.images import stretch
 from ultralytics.data.loaders import load_source
 from ultralytics.nn.parser import layer_numbers
@@ -53,7 +53,8 @@ def command(
     network, size = predictor.model, predictor.imgsz
     last = max(number for row in network.model if row.in_backbone for number in layer_numbers(row))
     numbers = map_numbers(network, layers.split(",")) if layers else [last]
-    files = load_source([*load_dataset_config(data, ("val",)).splits["val"]] if data else source or ASSETS)
+    config = load_dataset_config(data, ("val",)) if data else None
+    files = load_source(list_images(config.splits["val"], config.root) if config else source or ASSETS)
     tensors = (predictor.preprocess([stretch(frame.image, size)]) for (frame,) in islice(files, images))
     fields, used = effective_receptive_fields(network, tensors, numbers)
 
