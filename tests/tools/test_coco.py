@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
@@ -69,6 +70,11 @@ def test_errors_of_a_model_have_its_images(yolo, tmp_path, shapes, weights):
     assert {file.name for file in folder.iterdir()} == {
         "report.html", "errors.png", "images.csv", "confusion_by_size.csv", "confusion_by_size.png",
     }  # fmt: skip
+    (tmp_path / "empty").mkdir()
+    cv2.imwrite(str(tmp_path / "empty" / "a.png"), np.zeros((64, 64, 3), np.uint8))
+    (tmp_path / "empty.yaml").write_text(f"path: .\ntrain: empty\nval: empty\nnames: {list(NAMES)}\n")
+    code, text = yolo("errors", f"model={weights}", "data=empty.yaml")
+    assert code == 2 and "empty.yaml: no image of the split has a labeled object" in text
 
 
 def test_a_validation_has_the_same_metrics_from_its_files(yolo, tmp_path, shapes, weights):

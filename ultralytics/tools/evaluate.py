@@ -145,9 +145,11 @@ def errors(
         files = [_image_file(images, file) for file in boxes.files] if images else []
     elif model and data and not (predictions or images):
         detector, seen = Model(model), []
-        detector.add_callback("on_val_end", lambda validator: seen.append(validator.boxes))
+        detector.add_callback("on_val_end", lambda validator: seen.append(getattr(validator, "boxes", None)))
         detector.val(data=data, plots=False)
         (boxes,) = seen
+        if boxes is None:
+            raise DataError(f"{data}: no image of the split has a labeled object, so no error can be found")
         files = boxes.files
     else:
         raise UserError("errors: give either predictions=a.json annotations=val.json, or model=best.pt data=my.yaml")
