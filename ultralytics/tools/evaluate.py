@@ -147,8 +147,7 @@ def errors(
         detector, seen = Model(model), []
         detector.add_callback("on_val_end", lambda validator: seen.append(getattr(validator, "boxes", None)))
         detector.val(data=data, plots=False)
-        (boxes,) = seen
-        if boxes is None:
+        if (boxes := seen[0]) is None:
             raise DataError(f"{data}: no image of the split has a labeled object, so no error can be found")
         files = boxes.files
     else:
