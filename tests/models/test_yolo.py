@@ -126,12 +126,26 @@ def test_the_data_is_read_once_where_the_image_size_fits_the_stride_of_the_netwo
 
 
 def test_iou_has_no_effect_for_a_set_prediction_only(trained, caplog):
-    RTDETR("rtdetr-efficientvit-m0.yaml").predict(IMAGE, imgsz=64, iou=0.5, augment=True)
-    assert "predict: without effect: iou, augment" in caplog.text
-    with pytest.raises(OptionError, match="'augment' is not supported by YOLO: test-time augmentation"):
-        trained.predict(IMAGE, imgsz=64, augment=True)
+    RTDETR("rtdetr-efficientvit-m0.yaml").predict(IMAGE, imgsz=64, iou=0.5)
+    assert "predict: without effect: iou" in caplog.text
     few, many = (trained.predict(IMAGE, imgsz=64, conf=0.0, iou=iou)[0] for iou in (0.0, 1.0))
     assert 0 < len(few) < len(many)
+
+
+def test_augment_merges_three_scales_where_the_head_needs_nms(trained, shapes, caplog):
+    given = {"imgsz": 64, "conf": 0.0, "iou": 1.0, "max_det": 3000}
+    plain, augmented = (len(trained.predict(IMAGE, augment=on, **given)[0]) for on in (False, True))
+    assert (plain, augmented) == (32 + 8 + 2, 40 + 42 + 10)  # of 32x64 pixels
+    options = {"data": str(shapes), "augment": True, "one_class_per_query": True, "rect": False, "plots": False}
+    validate = DetectionValidator(args={**given, **options})  # on 64x64 pixels
+    assert validate(trained.model).seen == 3 and len(validate.boxes.found.score) == 3 * (80 + 84 + 20)
+    assert len(YOLO("yolo26n.yaml", verbose=False).predict(IMAGE, augment=True, **given)[0]) == augmented
+    assert "augment" not in caplog.text
+
+    for model, options in (("yolo26n.yaml", {"end2end": True}), ("yolov10n.yaml", {})):
+        caplog.clear()
+        YOLO(model, verbose=False).predict(IMAGE, augment=True, **given, **options)
+        assert caplog.text.count("augment=True has no effect") == 1
 
 
 def test_the_class_follows_the_head_of_the_file(trained, caplog):

@@ -210,8 +210,13 @@ def resolve_network(
     return load_network(load_model_weights(model), network_class, modules, model, trust=trust)
 
 
-def with_branch(model: nn.Module, end2end: bool | None, max_det: int = 0) -> nn.Module:
-    """Return the network, or a copy that predicts by the other branch of its head, or selects up to `max_det` there."""
+def with_branch(model: nn.Module, end2end: bool | None, max_det: int = 0, augment: bool = False) -> nn.Module:
+    """Return the network, or a copy that predicts by the other branch of its head, or selects up to `max_det` there.
+
+    With `augment`, the branch is by default that of test-time augmentation.
+    """
+    if augment and end2end is None and getattr(model, "augmentable", False):
+        end2end = False
     if end2end not in (None, getattr(model, "end2end", False)):
         if isinstance(model, ExportedModel):
             raise OptionError(f"end2end={end2end}: an exported model has one branch; export it with end2end={end2end}")

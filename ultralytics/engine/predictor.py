@@ -20,6 +20,7 @@ from ultralytics.data.streams import Frame, opencv_text, writable_rate
 from ultralytics.engine.checkpoint import resolve_network, with_branch
 from ultralytics.engine.results import Results, image_name, show_image, write_image
 from ultralytics.nn.accelerate import for_inference
+from ultralytics.nn.head_protocol import can_augment, multi_scale
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.trackers.track import Trackers
 from ultralytics.utils import LOGGER
@@ -181,7 +182,8 @@ class BasePredictor(CallbacksMixin):
         self.device = select_device(args.device)
         if args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
-        model = with_branch(model, args.end2end, args.max_det)
+        model = with_branch(model, args.end2end, args.max_det, args.augment)
+        self.augment = args.augment and can_augment(model)
         plain = args.embed or args.visualize  # these need the layers of the model file
         model = for_inference(model, self.device, rewrite=args.accelerate and not plain)
         self.model = model.to(self.device).eval()
@@ -230,7 +232,8 @@ class BasePredictor(CallbacksMixin):
         with autocast(self.device, half_dtype(self.device) if self.args.half else None):
             if visualize or self.args.embed:
                 return self.model.predict(x, visualize=visualize, embed=self.args.embed)
-            return self.compiled_model(x)
+            run = self.compiled_model
+            return (multi_scale(run, x, self.model.stride), None) if self.augment else run(x)
 
     def postprocess(self, preds: Any, img: Tensor, orig_imgs: list[np.ndarray]) -> list[Results]:
         """Convert the network's output for its input `img` (B, 3, H, W) to the results of the images of a batch."""

@@ -27,6 +27,7 @@ from ultralytics.metrics.detection import DetMetrics
 from ultralytics.metrics.error_report import write_error_report
 from ultralytics.metrics.protocols import evaluate, find_protocol
 from ultralytics.nn.accelerate import for_inference
+from ultralytics.nn.head_protocol import can_augment, multi_scale
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER, dist, progress
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
@@ -166,7 +167,9 @@ class BaseValidator(CallbacksMixin):
         if self.args.half and self.device.type != "cuda":
             LOGGER.warning(f"half=True needs a CUDA GPU; {self.device} runs in float32")
         model = resolve_network(model, self.network_class, self.args.modules, trust=self.args.trust)
-        model = with_branch(model, self.args.end2end, self.args.max_det)
+        augment = self.args.augment and accelerate is not None
+        model = with_branch(model, self.args.end2end, self.args.max_det, augment)
+        self.augment = augment and can_augment(model)
         model = model if accelerate is None else for_inference(model, self.device, rewrite=accelerate)
         return model.to(self.device).eval()
 
@@ -210,7 +213,7 @@ class BaseValidator(CallbacksMixin):
     def inference(self, model: nn.Module, images: Tensor) -> Any:
         """Return the network's output for images (B, 3, H, W)."""
         with autocast(self.device, half_dtype(self.device) if self.args.half else None):
-            return model(images)
+            return (multi_scale(model, images, model.stride), None) if self.augment else model(images)
 
     def postprocess(self, preds: Any) -> list[dict[str, Tensor]]:
         """Return the detections of each image of `self.batch`: bboxes x1, y1, x2, y2 in pixels of `img`, conf, cls.

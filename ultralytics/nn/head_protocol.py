@@ -7,16 +7,22 @@ mode, by the names in the metadata of exported files; B images, boxes in pixels 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ultralytics.utils import LOGGER
 
 SCORES = "boxes and class scores"  # (B, queries, 4 + nc): cx, cy, w, h in 0..1, class probabilities
 PAIRS = "box, score, class"  # (B, queries, 6): cx, cy, w, h in 0..1, score, class; of newer published exporters
 ANCHORS = "boxes and class scores per anchor"  # (B, 4 + nc, anchors): cx, cy, w, h in pixels, probabilities; needs NMS
 END2END = "corners, score, class"  # (B, detections, 6): x1, y1, x2, y2 in pixels, score, class; no NMS
 STRETCH, LETTERBOX = "stretch", "letterbox"
-TRAITS = ("takes_targets", "layout", "resize", "build_criterion")
+TRAITS = ("takes_targets", "layout", "resize", "augmentable", "build_criterion")
+SCALES = ((1.0, False), (0.83, True), (0.67, False))  # of test-time augmentation: ratio, mirrored
 
 
 class Head(Protocol):
@@ -26,6 +32,7 @@ class Head(Protocol):
         takes_targets: whether `forward(x, batch)` takes the labels in training; they include `gt_groups`.
         layout: SCORES, PAIRS, ANCHORS or END2END.
         resize: how images become the network input: STRETCH, or LETTERBOX with the aspect ratio kept.
+        augmentable: whether `multi_scale` applies to y in the layout ANCHORS.
         nc: number of classes.
         export: True for a graph to export, whose output is y alone.
     """
@@ -33,6 +40,7 @@ class Head(Protocol):
     takes_targets: bool
     layout: str
     resize: str
+    augmentable: bool
     nc: int
     export: bool
 
@@ -68,3 +76,46 @@ def complete(head: nn.Module, ours: type) -> None:
     for name in TRAITS:
         if not hasattr(type(head), name):
             setattr(type(head), name, getattr(ours, name))
+
+
+def can_augment(network: nn.Module) -> bool:
+    """Check whether `multi_scale` applies to a network; warn if not."""
+    if getattr(network, "augmentable", False) and network.layout == ANCHORS:
+        return True
+    name = type(getattr(network, "model", [network])[-1]).__name__
+    LOGGER.warning(
+        f"augment=True has no effect: {name} predicts at one scale; test-time augmentation merges boxes by NMS, of "
+        "weights (.pt) with a dense head and no end2end=True"
+    )
+    return False
+
+
+def multi_scale(run: Callable[[Tensor], Any], images: Tensor, strides: Tensor) -> Tensor:
+    """Predict with test-time augmentation: return y (B, 4 + nc, A) at all of SCALES, concatenated, for NMS.
+
+    The largest images are used without the coarsest map, and the smallest without the finest.
+
+    Args:
+        run: network; images (B, 3, H, W) -> (y, extras), y in the layout ANCHORS.
+        strides: (nl,) of the maps, finest first.
+    """
+    coarse, fine, found = int(max(strides)), int(min(strides)), []
+    for scale, mirrored in SCALES:
+        x = images.flip(3) if mirrored else images
+        x = x if scale == 1 else scale_img(x, scale, gs=coarse)
+        y = run(x)[0]  # (B, 4 + nc, a)
+        cx, rest, scores = y[:, :1] / scale, y[:, 1:4] / scale, y[:, 4:]
+        y = torch.cat((images.shape[3] - cx if mirrored else cx, rest, scores), 1)
+        area = x.shape[2] * x.shape[3]
+        first = area // fine**2 if scale == SCALES[-1][0] else 0
+        last = area // coarse**2 if scale == 1 else 0
+        found.append(y[..., first : y.shape[2] - last])
+    return torch.cat(found, 2)
+
+
+def scale_img(img: Tensor, ratio: float = 1.0, same_shape: bool = False, gs: int = 32) -> Tensor:
+    """Resize images (B, 3, H, W) by `ratio`, and pad them to multiples of `gs`, or to their size with `same_shape`."""
+    inner = [int(side * ratio) for side in img.shape[2:]]
+    down, right = (side if same_shape else int(-(-side * ratio // gs) * gs) for side in img.shape[2:])
+    img = F.interpolate(img, inner, mode="bilinear", align_corners=False)
+    return F.pad(img, (0, right - inner[1], 0, down - inner[0]), value=0.447)  # mean of ImageNet

@@ -19,7 +19,7 @@ from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.cfg.options import Options
 from ultralytics.nn.accelerate.conv_bn import fuse
 from ultralytics.nn.accelerate.graph import LayerGraph
-from ultralytics.nn.head_protocol import complete, resembles
+from ultralytics.nn.head_protocol import can_augment, complete, multi_scale, resembles
 from ultralytics.nn.modules.head import Detect, RTDETRDecoder
 from ultralytics.nn.parser import TRACE_SIZE, build_layers, layer_numbers, layer_sources, unread_layers
 from ultralytics.utils import LOGGER
@@ -136,6 +136,11 @@ class DetectionModel(nn.Module):
         return self.model[-1].layout
 
     @property
+    def augmentable(self) -> bool:
+        """Return whether the head has a branch for test-time augmentation, see `head_protocol.py`."""
+        return getattr(self.model[-1], "augmentable", False)
+
+    @property
     def end2end(self) -> bool:
         """Return whether predictions come from the head's one-to-one branch, without NMS. Can be set."""
         return getattr(self.model[-1], "end2end", False)
@@ -191,6 +196,7 @@ class DetectionModel(nn.Module):
         x: Tensor,
         profile: bool = False,
         visualize: str | Path | None = None,
+        augment: bool = False,
         embed: list[int] | None = None,
         batch: dict[str, Any] | None = None,
     ) -> Any:
@@ -200,11 +206,14 @@ class DetectionModel(nn.Module):
             x: (B, 3, H, W) in 0..1.
             profile: log the milliseconds of every layer.
             visualize: folder for pictures of every layer's maps.
+            augment: predict at three scales, see `multi_scale`; returns (y, None).
             embed: layer numbers; returns one vector per image, their maps averaged over positions and concatenated.
             batch: labels for the head, in training.
         """
         if embed is not None:
             return self._embed(x, set(embed))
+        if augment and can_augment(self):
+            return multi_scale(self._run_layers, x, self.stride), None
 
         def draw(layer: nn.Module, output: Any) -> None:
             for n, feature in enumerate(output if isinstance(output, list) else [output]):

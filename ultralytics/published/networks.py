@@ -18,6 +18,7 @@ from ultralytics.engine.model import Model
 from ultralytics.losses.yolo import DetectionLoss, DualAssignmentLoss
 from ultralytics.nn.exported_model import ExportedModel
 from ultralytics.nn.formats import find_format
+from ultralytics.nn.head_protocol import can_augment
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.callbacks.base import EVENTS, Callbacks
 from ultralytics.utils.callbacks.loggers import LOGGERS
@@ -99,6 +100,8 @@ class AutoBackend(nn.Module):
     def forward(self, im: Tensor, augment: bool = False, visualize: Any = False, embed: Any = None) -> Any:
         """Return what the network returns; of an exported model only its predictions."""
         im = im.half() if self.fp16 else im
+        if augment and can_augment(self.model):
+            return self.model(im, augment=True)
         found = self.model.predict(im, visualize=visualize or None, embed=embed)
         return found if self.pt else found[0]
 
@@ -198,14 +201,6 @@ def benchmark(
     formats = {"formats": ["pytorch", format]} if format else {}
     run_benchmark(Model, str(model), data, precisions="int8" if int8 else "float16" if half else "float32",
                   imgsz=imgsz, device=device, **formats)  # fmt: skip
-
-
-def scale_img(img: Tensor, ratio: float = 1.0, same_shape: bool = False, gs: int = 32) -> Tensor:
-    """Resize images (B, 3, H, W) by `ratio`, and pad them to multiples of `gs`, or to their size with `same_shape`."""
-    inner = [int(side * ratio) for side in img.shape[2:]]
-    down, right = (side if same_shape else int(-(-side * ratio // gs) * gs) for side in img.shape[2:])
-    img = F.interpolate(img, inner, mode="bilinear", align_corners=False)
-    return F.pad(img, (0, right - inner[1], 0, down - inner[0]), value=0.447)  # mean of ImageNet
 
 
 def check_amp(model: nn.Module) -> bool:

@@ -38,6 +38,7 @@ HOMES = {
     "models.yolo.detector": "DetectionPredictor DetectionValidator",
     "models.yolo.training": "DetectionTrainer",
     "nn.formats": "export_formats",
+    "nn.head_protocol": "scale_img",
     "nn.modules.denoising": "get_cdn_group",
     "nn.modules.transformer": "inverse_sigmoid",
     "nn.tasks": "DetectionModel:BaseModel DetectionModel feature_visualization RTDETRDetectionModel",
@@ -57,7 +58,7 @@ HOMES = {
     "WEIGHTS_DIR WINDOWS WorkingDirectory zip_directory",
     "published.networks": "AGLU AutoBackend BboxLoss E2ELoss E2ELoss:E2EDetectLoss add_integration_callbacks "
     "attempt_load_weights benchmark check_amp convert_torch2numpy_batch default_callbacks get_default_callbacks "
-    "guess_model_task load_checkpoint load_checkpoint:attempt_load_one_weight output_to_target scale_coords scale_img "
+    "guess_model_task load_checkpoint load_checkpoint:attempt_load_one_weight output_to_target scale_coords "
     "segments2boxes torch_safe_load v8DetectionLoss",
     "trackers.track": "BOTSORT BYTETracker",
     "utils": "ASSETS IterableSimpleNamespace LOGGER __version__ colorstr",

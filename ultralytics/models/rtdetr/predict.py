@@ -21,7 +21,7 @@ FAMILY = Family(
         "it warms up the learning rate by steps. Use warmup_iters": "warmup_epochs warmup_momentum warmup_bias_lr",
         "it resizes every image to a square of imgsz, in training and validation": "rect",
     },
-    unread=("iou", "agnostic_nms", "augment"),
+    unread=("iou", "agnostic_nms"),
 )
 
 

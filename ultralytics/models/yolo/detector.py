@@ -19,7 +19,6 @@ FAMILY = Family(
         "it is a loss weight of RT-DETR. Use box, cls and dfl": "loss_cls loss_bbox loss_giou",
         "it learns classes by binary cross-entropy with task-aligned targets": "loss_class",
         "it warms up the learning rate by epochs. Use warmup_epochs": "warmup_iters",
-        "test-time augmentation is not implemented": "augment",
     },
     resize="letterbox",
 )

@@ -76,7 +76,7 @@ class Detect(nn.Module):
         torch.Size([1, 84, 500])
     """
 
-    takes_targets, resize = False, LETTERBOX  # see `head_protocol.py`
+    takes_targets, resize, augmentable = False, LETTERBOX, True  # see `head_protocol.py`
     export = legacy = False
     max_det = 300
     # read by the forward of subclasses that were written for older releases
@@ -236,6 +236,8 @@ class Detect(nn.Module):
 @register(_v10_detect)
 class v10Detect(Detect):
     """Head of YOLOv10 (arXiv:2405.14458): light class branch and a one-to-one branch."""
+
+    augmentable = False  # as in the published package
 
     def __init__(self, nc=80, ch=()):
         super().__init__(nc, end2end=True, ch=ch)
