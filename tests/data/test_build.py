@@ -39,11 +39,22 @@ def test_nothing_to_train_on(build, small_set):
         build()
 
 
-def test_rectangular_batches_scale_back_to_the_images(build, small_set):
+PLAIN = {"training": True, "degrees": 0.0, "translate": 0.0, "scale": 0.0, "fliplr": 0.0, "flipud": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "shapes"),
+    [
+        ({}, [(48, 80), (80, 80), (80, 64)]),  # 64 + 8, rounded up
+        ({**PLAIN, "hsv_h": 0.0}, [(32, 64), (64, 64), (64, 48)]),
+        ({**PLAIN, "augmentation": "none"}, [(32, 64), (64, 64), (64, 48)]),
+    ],
+)
+def test_rectangular_batches_scale_back_to_the_images(options, shapes, build, small_set):
     for i, (height, width) in enumerate([(40, 20), (20, 40), (30, 30), (10, 40), (30, 40), (40, 30)]):
         cv2.imwrite(str(small_set / "images" / f"{i:03}.jpg"), np.full((height, width, 3), 200, np.uint8))
-    dataset = build(resize="letterbox", rect=True, stride=16)
-    loader = list(build_dataloader(dataset, batch=2, workers=0, shuffle=False))
+    dataset = build(resize="letterbox", rect=True, stride=16, **options)
+    loader = list(build_dataloader(dataset, batch=2, workers=0, shuffle=bool(options)))
     assert [Path(file).stem for batch in loader for file in batch["im_file"]] == [
         "003",
         "001",
@@ -52,7 +63,7 @@ def test_rectangular_batches_scale_back_to_the_images(build, small_set):
         "005",
         "000",
     ]
-    assert [tuple(batch["img"].shape[2:]) for batch in loader] == [(48, 80), (80, 80), (80, 64)]  # 64 + 8, rounded up
+    assert [tuple(batch["img"].shape[2:]) for batch in loader] == shapes
     for batch in loader:
         height, width = batch["img"].shape[2:]
         boxes = xywh2xyxy(batch["bboxes"]) * torch.tensor([width, height, width, height])
@@ -65,8 +76,7 @@ def test_rectangular_batches_scale_back_to_the_images(build, small_set):
 
 
 def test_squares_of_letterboxed_images(build):
-    for options in ({"resize": "stretch"}, {"resize": "letterbox", "training": True}):
-        assert build(rect=True, **options)[0]["img"].shape == (3, 64, 64)
+    assert build(rect=True, resize="stretch", training=True)[0]["img"].shape == (3, 64, 64)
     for options in ({}, {"training": True, "augmentation": "none"}, {"cache": "ram"}):
         item = build(resize="letterbox", **options)[0]
         assert item["img"].shape == (3, 64, 64) and item["ratio_pad"] == ((43 / 40, 64 / 60), (0, 10))
@@ -113,14 +123,16 @@ def test_rest_of_an_epoch_skips_finished_batches(build, monkeypatch, workers):
 
 
 def test_samplers_distribute_round_robin(monkeypatch):
-    joint, shuffled, blocks = list(EpochSampler(7, seed=0)), [], []
+    joint, shuffled, ordered, blocks = list(EpochSampler(7, seed=0)), [], [], []
     monkeypatch.setattr(dist, "world_size", lambda: 3)
     for rank in range(3):
         monkeypatch.setattr(dist, "rank", lambda rank=rank: rank)
         shuffled.append(list(EpochSampler(7, seed=0)))
+        ordered.append(list(EpochSampler(7, 0, ordered=True)))
         blocks.append(block_indices(11, batch=2))
     assert [len(share) for share in shuffled] == [3, 3, 3]
     assert [index for row in zip(*shuffled, strict=True) for index in row] == [*joint, *joint[:2]]
+    assert ordered == [[0, 3, 6], [1, 4, 6], [2, 5, 6]]
     assert blocks == [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10]]
 
 

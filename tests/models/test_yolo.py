@@ -2,11 +2,14 @@
 
 import copy
 import csv
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from tests.nn.test_detect import small
 from ultralytics import RTDETR, YOLO
 from ultralytics.cfg import get_cfg
 from ultralytics.data.synthetic import NAMES
@@ -15,6 +18,7 @@ from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer,
 from ultralytics.models.yolo.detector import FAMILY
 from ultralytics.nn.modules.detect import Detect
 from ultralytics.utils.errors import ModelConfigError, OptionError
+from ultralytics.utils.files import write_yaml
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 96, 3), np.uint8)
 
@@ -123,6 +127,25 @@ def test_the_data_is_read_once_where_the_image_size_fits_the_stride_of_the_netwo
     trainer = DetectionTrainer(overrides={"data": "missing.yaml", "imgsz": 128})
     trainer.fit_stride(64)  # building the loaders would raise
     assert trainer.stride == 64 and trainer.args.imgsz == 128
+
+
+def test_rect_trains_batches_of_similar_shapes_in_a_fixed_order(options, tmp_path, caplog):
+    class Seen(DetectionTrainer):
+        def preprocess_batch(self, batch):
+            batch = super().preprocess_batch(batch)
+            seen.append((tuple(batch["img"].shape[2:]), [Path(file).stem for file in batch["im_file"]]))
+            return batch
+
+    for i, (height, width) in enumerate(((32, 64), (64, 32)) * 2):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.zeros((height, width, 3), np.uint8))
+        (tmp_path / f"{i}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    files = {"data": {"train": str(tmp_path), "val": str(tmp_path), "names": ["a"]}, "model": str(tmp_path / "m.yaml")}
+    write_yaml(tmp_path / "m.yaml", small())
+    seen, changes = [], {"batch": 2, "epochs": 3, "multi_scale": 0.5, "val": False}
+    Seen(overrides={**options, **files, **changes, "rect": True}).train()
+    assert [names for _, names in seen] == [["0", "2"], ["1", "3"]] * 3
+    assert {shape for shape, _ in seen[::2]} <= {(32, 32), (32, 64), (64, 96)} >= {s[::-1] for s, _ in seen[1::2]}
+    assert "rect=True: batches of similar shapes in a fixed order" in caplog.text
 
 
 def test_iou_has_no_effect_for_a_set_prediction_only(trained, caplog):

@@ -19,18 +19,25 @@ FIT: dict[str, Fit] = {"stretch": Resize, "letterbox": LetterBox}  # to a square
 DETAIL = 2  # times imgsz: longest side before the official pipeline, which crops parts of at least 0.3 of a side
 
 
-def train_transforms(options: Options, source: SampleSource, imgsz: int, resize: str = "stretch") -> Compose:
+def train_transforms(
+    options: Options, source: SampleSource, imgsz: int, resize: str = "stretch", rectangles: Transform | None = None
+) -> Compose:
     """Build the pipeline `options.augmentation` to (imgsz, imgsz); mixing draws samples from `source`.
 
-    `resize` is "stretch" or "letterbox": how a single image is brought to a square.
+    `resize` is "stretch" or "letterbox": how a single image is brought to a square. `rectangles` brings it to another
+    shape, without mixing.
     """
-    return PIPELINES[options.augmentation](options, source, imgsz, FIT[resize])
+    if rectangles is None:
+        return PIPELINES[options.augmentation](options.replace(rect=None), source, imgsz, FIT[resize])
+    alone = options.replace(rect=True, mosaic=0.0, mixup=0.0, cutmix=0.0, dense=0.0)
+    return PIPELINES[options.augmentation](alone, source, imgsz, lambda size: rectangles)
 
 
 def mosaic_pipeline(options: Options, source: SampleSource, size: int, fit: Fit) -> Compose:
     """Build mosaic, affine, mixup, cutmix, HSV and flips. Each tile of a dense grid has its own affine transform."""
     affine = (options.degrees, options.translate, options.scale, options.shear, options.perspective)
-    mosaic = Mosaic(source, size, options.mosaic, fit(size), RandomPerspective(size, *affine))
+    whole = RandomPerspective(None if options.rect else size, *affine)
+    mosaic = Mosaic(source, size, options.mosaic, fit(size), whole)
     tile = Compose([fit(size // 2), RandomPerspective(size // 2, *affine)])
     return Compose(
         [

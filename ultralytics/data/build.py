@@ -41,7 +41,7 @@ def dataset_parts(
 
     Args:
         resize: "stretch" to a square, or "letterbox".
-        rect: letterbox to rectangles, not for training; images are sorted by aspect ratio, see `BatchLetterBox`.
+        rect: letterbox to rectangles; images are sorted by aspect ratio, see `BatchLetterBox`, and not mixed.
         stride: multiple of the sides of these rectangles.
 
     Raises DataError for classes outside the names, and if there are no usable images or no boxes to train on.
@@ -59,25 +59,30 @@ def dataset_parts(
         hint = f"{missing[0].where}: {missing[0].detail}" if missing else "see the report above, and the option classes"
         raise DataError(f"{where}: {split}: no boxes to train on in {counted(len(labels), 'image')}; {hint}")
     max_side = DETAIL * size if training and options.augmentation == "official" else None
-    if rect := rect and resize == "letterbox" and not training:
+    if rect := rect and resize == "letterbox":
         labels = sorted(labels, key=lambda item: item.shape[0] / item.shape[1])
     source = ImageSource(labels, size, resize=resize, max_side=max_side, cache=options.cache, seed=options.seed)
+    source.rectangles = BatchLetterBox(labels, size, stride, training=training) if rect else None
     if training:
-        transforms = train_transforms(options, source, size, resize)
+        if rect:
+            LOGGER.warning("rect=True: batches of similar shapes in a fixed order, no mosaic, mixup, cutmix and dense")
+        transforms = train_transforms(options, source, size, resize, source.rectangles)
     else:
-        transforms = BatchLetterBox(labels, size, stride) if rect else FIT[resize](size)
+        transforms = source.rectangles or FIT[resize](size)
     return config, scan, source, transforms, {0: SINGLE_CLASS} if options.single_cls else config.names
 
 
 class BatchLetterBox:
     """Letterbox samples, sorted by aspect ratio, to one shape a batch: just large enough for all its images.
 
-    Each side has at least half a stride of padding, as in published validations: 480 x 640 images become 512 x 672.
+    Each side has at least half a stride of padding, as in published validations: 480 x 640 images become 512 x 672. In
+    training, it is only padded to a multiple of the stride.
     """
 
-    def __init__(self, labels: Sequence[ImageLabels], size: int, stride: int, batch: int = 1) -> None:
+    def __init__(self, labels: Sequence[ImageLabels], size: int, stride: int, *, training: bool = False) -> None:
+        self.margin, self.scaleup = (0.0, True) if training else (0.5, False)
         self.aspects, self.size, self.stride = [item.shape[0] / item.shape[1] for item in labels], size, stride
-        self.set_batch(batch)
+        self.set_batch(1)
 
     def set_batch(self, batch: int) -> None:
         """Set the batch size, and compute the shape of each batch."""
@@ -85,29 +90,32 @@ class BatchLetterBox:
         for start in range(0, len(self.aspects), batch):
             low, high = self.aspects[start], self.aspects[start : start + batch][-1]
             shape = (min(high, 1), min(1 / low, 1))  # height, width as fractions of `size`
-            self.shapes.append(tuple(math.ceil(side * self.size / self.stride + 0.5) * self.stride for side in shape))
+            cells = (math.ceil(side * self.size / self.stride + self.margin) for side in shape)
+            self.shapes.append(tuple(count * self.stride for count in cells))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        return LetterBox(self.shapes[sample.index // self.batch], scaleup=False)(sample)
+        return LetterBox(self.shapes[sample.index // self.batch], scaleup=self.scaleup)(sample)
 
 
 class EpochSampler(Sampler[int]):
-    """Indices of a training epoch, shuffled by (seed, epoch), distributed round-robin over the ranks.
+    """Indices of a training epoch, shuffled by (seed, epoch) or `ordered`, distributed round-robin over the ranks.
 
     Batch k of all ranks together is batch k of a single process with as many images.
     """
 
-    def __init__(self, length: int, seed: int):
-        self.length, self.seed, self.epoch = length, seed, 0
+    def __init__(self, length: int, seed: int, ordered: bool = False):
+        self.length, self.seed, self.epoch, self.ordered = length, seed, 0, ordered
         self.start = 0  # number of indices to skip at the beginning
 
     def __len__(self) -> int:
         return -(-self.length // dist.world_size())
 
     def __iter__(self) -> Iterator[int]:
-        order = epoch_order(self.length, self.seed, self.epoch)
-        # All ranks get equally many; the first indices fill up the last round.
-        mine = np.arange(dist.rank(), len(self) * dist.world_size(), dist.world_size()) % self.length
+        # All ranks get equally many; the first indices fill up the last round, or the last index keeps its shape.
+        mine = np.arange(dist.rank(), len(self) * dist.world_size(), dist.world_size())
+        if self.ordered:
+            return iter(mine.clip(max=self.length - 1)[self.start :].tolist())
+        order, mine = epoch_order(self.length, self.seed, self.epoch), mine % self.length
         return iter(order[mine[self.start :]].tolist())
 
 
@@ -153,10 +161,10 @@ def build_dataloader(
     if rank not in (-1, dist.rank()):
         raise UserError(f"build_dataloader: rank={rank}, but this process has rank {dist.rank()}")
     workers = min(workers, usable_cores() // min(dist.world_size(), usable_cores()))  # at most one per core
-    if isinstance(transforms := getattr(dataset, "transforms", None), BatchLetterBox):
-        transforms.set_batch(batch)
+    if rectangles := getattr(getattr(dataset, "source", None), "rectangles", None):
+        rectangles.set_batch(batch * dist.world_size() if shuffle else batch)
     seed = torch.initial_seed() if seed is None else seed
-    sampler = EpochSampler(len(dataset), seed) if shuffle else block_indices(len(dataset), batch)
+    sampler = EpochSampler(len(dataset), seed, bool(rectangles)) if shuffle else block_indices(len(dataset), batch)
     batches = len(sampler) // batch if drop_last else -(-len(sampler) // batch)
     workers = min(workers, batches) if batches > 1 else 0
     return EpochLoader(

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,6 +76,8 @@ class ImageSource:
     Images are stretched to (imgsz, imgsz) or, with resize="letterbox", enlarged or shrunk to a longer side of imgsz.
     `max_side` keeps the aspect ratio and only shrinks larger images.
     """
+
+    rectangles: Any = None  # `BatchLetterBox` of the batches
 
     def __init__(
         self,

@@ -242,7 +242,9 @@ class BaseTrainer(TrainerSetup):
         if self.args.multi_scale:
             seeded = random.Random(f"{self.args.seed}/{self.epoch}/{self.batches_done}")  # the same on all ranks
             side = seeded.choice(multi_scale_sides(self.args.imgsz, self.args.multi_scale, self.stride))
-            batch["img"] = F.interpolate(batch["img"], size=(side, side), mode="bilinear", align_corners=False)
+            shape = batch["img"].shape[2:]
+            size = [math.ceil(n * side / max(shape) / self.stride) * self.stride for n in shape]
+            batch["img"] = F.interpolate(batch["img"], size=size, mode="bilinear", align_corners=False)
         return batch
 
     def save_model(self) -> None:

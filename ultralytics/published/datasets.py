@@ -34,7 +34,7 @@ class YOLODataset(DetectionDataset):
     """Data set of the images at a path (folder, list, or several) with their labels, letterboxed to `imgsz`.
 
     `data` has the class `names`, as the result of `check_det_dataset` does; `hyp` are the options, of the augmentation
-    with `augment`. `rect` letterboxes each batch of `batch_size` to one rectangle; not with `augment`.
+    with `augment`. `rect` letterboxes each batch of `batch_size` to one rectangle.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class YOLODataset(DetectionDataset):
         options = get_cfg(hyp, {**given, "imgsz": imgsz})
         paths = [str(Path(path).absolute()) for path in ([img_path] if isinstance(img_path, (str, Path)) else img_path)]
         config = load_dataset_config({split: paths, "names": data["names"]}, (split,))
-        settings = {"resize": "letterbox", "rect": rect and not augment, "stride": stride, "imgsz": imgsz}
+        settings = {"resize": "letterbox", "rect": rect, "stride": stride, "imgsz": imgsz}
         super().__init__(*dataset_parts(options, config, split, training=augment, **settings))
-        if hasattr(self.transforms, "set_batch"):
-            self.transforms.set_batch(batch_size)
+        if self.source.rectangles:
+            self.source.rectangles.set_batch(batch_size)
         self.data, self.imgsz, self.augment, self.im_files = data, imgsz, augment, [str(i.file) for i in self.labels]
         self.label_files = img2label_paths(self.im_files)
 

@@ -154,10 +154,10 @@ class RandomPerspective:
     """Random rotation (± degrees), scale (1 ± scale), shear (± degrees), shift (± fraction of size) and perspective.
 
     The center of the input moves to the middle of a (size, size) output before the shift. A mosaic canvas of twice the
-    size is therefore cropped, and an image of that size is not moved.
+    size is therefore cropped, and an image of that size is not moved. Without a size it is that of the input.
     """
 
-    size: int
+    size: int | None
     degrees: float = 0.0
     translate: float = 0.0
     scale: float = 0.0
@@ -167,17 +167,20 @@ class RandomPerspective:
     @takes_labels
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         matrix = self.draw(sample.shape, rng)
-        if sample.shape == (self.size, self.size) and np.array_equal(matrix, np.eye(3)):
+        if sample.shape == self._output(sample.shape) and np.array_equal(matrix, np.eye(3)):
             return sample
         image, boxes, keep = self.warp([(sample.image, 0, 0)], sample.shape, sample.boxes, matrix)
         return replace(sample, image=image, boxes=boxes[keep], cls=sample.cls[keep])
+
+    def _output(self, shape: tuple[int, int]) -> tuple[int, int]:
+        return shape if self.size is None else (self.size, self.size)
 
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         """Return a random (3, 3) matrix from pixels of an image of `shape` (h, w) to pixels of the output."""
         angle, shear_x, shear_y = np.radians(rng.uniform(-1, 1, 3) * (self.degrees, self.shear, self.shear))
         zoom = 1 + rng.uniform(-self.scale, self.scale)
         tilt = rng.uniform(-self.perspective, self.perspective, 2)
-        shift = (0.5 + rng.uniform(-self.translate, self.translate, 2)) * self.size
+        shift = (0.5 + rng.uniform(-self.translate, self.translate, 2)) * self._output(shape)[::-1]
         center = np.array([[1, 0, -shape[1] / 2], [0, 1, -shape[0] / 2], [0, 0, 1]])
         tilt = np.array([[1, 0, 0], [0, 1, 0], [*tilt, 1]])
         cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
@@ -194,19 +197,19 @@ class RandomPerspective:
         A matrix without rotation, shear and perspective is rounded to whole canvas pixels: that crop is assembled and
         resized, in less than half the time of a warp.
         """
-        zoom = matrix[0, 0]
+        zoom, output = matrix[0, 0], self._output(shape)
         upright = matrix[0, 1] == matrix[1, 0] == matrix[2, 0] == matrix[2, 1] == 0
         if upright and zoom * MAX_SHRINK > 1:
-            side = max(1, round(self.size / zoom))
+            crop = [max(1, round(side / zoom)) for side in output]
             left, top = np.rint(-matrix[:2, 2] / zoom).astype(int).tolist()
-            image = stretch(assemble(tiles, left, top, (side, side)), (self.size, self.size))
-            boxes = (boxes - np.float32((left, top) * 2)) * np.float32(self.size / side)
+            image = stretch(assemble(tiles, left, top, tuple(crop)), output)
+            boxes = (boxes - np.float32((left, top) * 2)) * np.float32([output[1] / crop[1], output[0] / crop[0]] * 2)
         else:
             warp, rows = (cv2.warpPerspective, 3) if self.perspective else (cv2.warpAffine, 2)
-            canvas, size = assemble(tiles, 0, 0, shape), (self.size, self.size)
-            image = warp(canvas, matrix[:rows], size, flags=cv2.INTER_LINEAR, borderValue=(GRAY, GRAY, GRAY))
+            canvas = assemble(tiles, 0, 0, shape)
+            image = warp(canvas, matrix[:rows], output[::-1], flags=cv2.INTER_LINEAR, borderValue=(GRAY, GRAY, GRAY))
             boxes = warp_boxes(boxes, matrix)
-        return image, *clip_boxes(boxes, (self.size, self.size))
+        return image, *clip_boxes(boxes, output)
 
 
 def assemble(tiles: list[Tile], left: int, top: int, shape: tuple[int, int]) -> np.ndarray:
