@@ -174,7 +174,7 @@ TRUTH = {
 @pytest.mark.parametrize(
     ("truth", "found", "message"),
     [
-        (TRUTH, [ENTRY | {"image_id": "a"}], "image_id 'a' is not in truth.json"),
+        (TRUTH, [ENTRY, ENTRY | {"image_id": "a"}], "detection 1: image_id 'a' is not in truth.json"),
         (TRUTH, [ENTRY | {"category_id": 0}], "category_id 0 is not in truth.json"),
         (TRUTH, TRUTH, "expected a list of detections, as written by `yolo val save_json=True`"),
         (TRUTH, [{"image_id": 1}], "detection 0 is {'image_id': 1}; expected image_id"),

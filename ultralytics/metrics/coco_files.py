@@ -83,12 +83,13 @@ def _prediction_columns(
     """Return the columns of `EvalBoxes.build`; add messages of what is unusual."""
     indices = []
     for key, known in (("image_id", image_of), ("category_id", class_of)):
-        if foreign := sorted({entry[key] for entry in entries} - known.keys(), key=str):
+        if rows := [number for number, entry in enumerate(entries) if entry[key] not in known]:
+            foreign = [*dict.fromkeys(entries[number][key] for number in rows)]
             hint = "; the published package counts categories from 1" if key == "category_id" else ""
             more = f" and {len(foreign) - 1} more are" if len(foreign) > 1 else " is"
             raise DataError(
-                f"{file}: {key} {foreign[0]!r}{more} not in {annotations}; make both from the same data set, "
-                f"`yolo yolo2coco data=...` and `yolo val data=...`{hint}"
+                f"{file}: detection {rows[0]}: {key} {foreign[0]!r}{more} not in {annotations}; make both from the "
+                f"same data set, `yolo yolo2coco data=...` and `yolo val data=...`{hint}"
             )
         indices.append(np.array([known[entry[key]] for entry in entries], np.int64))
     image, cls = indices
