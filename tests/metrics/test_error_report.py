@@ -14,6 +14,7 @@ from PIL import Image
 from tests.metrics.test_image_errors import made_boxes
 from ultralytics.metrics.error_report import CROP_SIDE, FOUND, LABEL, draw_sizes, write_error_report
 from ultralytics.metrics.image_errors import confusion_by_size
+from ultralytics.utils.fonts import tick_label
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PROBE = """<script>
@@ -79,6 +80,28 @@ def test_stored_predictions_need_no_images_and_may_be_without_errors(tmp_path):
     write_error_report(boxes.with_rows(boxes.found.score < 0, np.zeros(6, bool)), tmp_path, "empty", conf=0.3)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("</h3>none") == 3 and "image/jpeg" not in page and "images: conf > 0.3." in page
+
+
+def test_detections_beyond_the_limit_are_named(tmp_path, caplog):
+    write_error_report(made_boxes(), tmp_path, "", limit=4)
+    left = "2 detections with conf > 0.25, beyond 4 of an image, left out"
+    assert left in (tmp_path / "report.html").read_text(encoding="utf-8") and left in caplog.text
+    write_error_report(made_boxes(), tmp_path, "", limit=6)
+    assert "left out" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_boxes_of_negative_width_are_drawn(tmp_path):
+    boxes = write_images(tmp_path, made_boxes())
+    boxes.found.box[0] = boxes.found.box[0, [2, 3, 0, 1]]
+    write_error_report(boxes, tmp_path, "", files=boxes.files)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").count("image/jpeg") >= 7
+
+
+@pytest.mark.filterwarnings("error")  # of matplotlib, if no place is left for the axes
+def test_long_class_names_are_cut(tmp_path):
+    names = {0: "a" * 300, 1: "b"}
+    assert draw_sizes(np.ones((3, 3, 3), int), names, tmp_path / "long.png")
+    assert tick_label(names[0]) == "a" * 21 + "..." and tick_label("b") == "b"
 
 
 def test_many_classes_are_not_drawn(tmp_path):

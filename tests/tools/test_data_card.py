@@ -105,7 +105,7 @@ def test_the_size_and_resize_rule_of_the_model_count(leaky, yolo, model_file, un
 def test_without_leakage_no_image_is_read(leaky, yolo, monkeypatch, undrawn):
     monkeypatch.setattr("ultralytics.data.card.decode_image", None)
     code, output = yolo("data", leaky, "leakage=False")
-    assert output.startswith("my, imgsz=640, stretch, duplicates among 0 images of a split\n")
+    assert output.startswith("my, imgsz=640, stretch, duplicates not searched\n")
     assert code == 0 and "also in" not in output and not Path("runs/data/my/duplicates.csv").exists()
 
 

@@ -353,6 +353,7 @@ class BaseValidator(CallbacksMixin):
         if self.final and args.plots and metrics.evaluation:
             with reported("report.html"):
                 how = {"conf": metrics.confusion_matrix.conf, "files": self.boxes.files, **args.figure_style}
+                how["limit"] = self._protocol.limits[-1]
                 write_error_report(self.boxes, self.save_dir, ", ".join(metrics.data[:2]), **how)
         if self.final and (args.plots or args.save_json):
             LOGGER.info(f"Results saved to {self.save_dir}")

@@ -22,7 +22,7 @@ from ultralytics.metrics.matching import (
     merge_ranks,
 )
 from ultralytics.metrics.protocols import Evaluation
-from ultralytics.utils.fonts import drawable
+from ultralytics.utils.fonts import tick_label
 from ultralytics.utils.plotting import colors, new_figure, save_figure
 from ultralytics.utils.tables import Column, SummaryExports, Table
 
@@ -87,7 +87,7 @@ class BoxMetrics:
     def plot(self, names: Mapping[int, str], save_dir: str | Path, **style: Any) -> list[Path]:
         """Save BoxPR_curve, BoxF1_curve, BoxP_curve and BoxR_curve (.png) at IoU 0.50, and return their paths."""
         c = self.curves
-        labels = [drawable(names[i]) for i in c.classes]
+        labels = [tick_label(names[i]) for i in c.classes]
         with_ap = [f"{label}  {ap:.3f}" for label, ap in zip(labels, self.ap50, strict=True)]
         paths = []
         for kind, (_, values, x_title, y_title) in zip(("PR", "F1", "P", "R"), self.curves_results, strict=True):

@@ -19,11 +19,11 @@ from ultralytics.metrics.boxes import EvalBoxes
 from ultralytics.metrics.html import document, gallery, picture, section
 from ultralytics.metrics.image_errors import SIZES, Case
 from ultralytics.metrics.matching import MANY_CLASSES, draw_cells
-from ultralytics.metrics.tide import SPECIAL, ErrorMatches, find_errors
+from ultralytics.metrics.tide import BEYOND, SPECIAL, ErrorMatches, find_errors
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, counted
 from ultralytics.utils.files import write_text
-from ultralytics.utils.fonts import drawable
+from ultralytics.utils.fonts import tick_label
 from ultralytics.utils.plotting import colors, new_figure, save_figure
 from ultralytics.utils.tables import Column, Table
 
@@ -55,6 +55,10 @@ def write_error_report(
     pairs = image_errors.confusion_table(by_size, boxes.names)
     write_text(folder / "confusion_by_size.csv", pairs.csv())
     total, above = counted(len(boxes.ids), "image"), f"conf > {conf:g}"
+    if beyond := int((visible.detections.error == BEYOND).sum()):
+        left = f"{counted(beyond, 'detection')} with {above}, beyond {limit} of an image, left out"
+        how = "set limit= of yolo errors, or limit: below evaluation: in the data YAML"
+        LOGGER.warning(f"report.html: {left}, so objects that only they find are missed; {how}")
     cases = image_errors.find_cases(boxes, visible, rows)
     crops = draw_crops(boxes, files, [case for group in cases.values() for case in group])
     galleries = []
@@ -67,7 +71,7 @@ def write_error_report(
     parts = [
         f"<h1>Errors: {escape(title)}</h1>",
         f'<p class="note">{total}, {counted(int((~boxes.ignored).sum()), "label")}. Matches at IoU {iou:g}. Galleries, '
-        f"confusions and images: {above}.</p>",
+        f"confusions and images: {above}.{f' {left}.' if beyond else ''}</p>",
         section(
             "Types of errors", draw_errors(errors, folder / "errors.png", **style), error_table(errors, visible, above),
             f"AP {errors.ap:.2f}. dAP (TIDE): gain in AP if all errors of a type are corrected; gains do not add up.",
@@ -98,7 +102,7 @@ def draw_errors(errors: ErrorMatches, file: Path, **style: Any) -> Path:
     names = [name for name in errors.delta if name not in SPECIAL]
     values = [errors.delta[name] for name in names]
     shades = [colors.figure(i) for i in range(len(names))]
-    figure, top = new_figure(10, 3.6), max(*errors.delta.values(), 1e-3) * 1.2
+    figure, top = new_figure(10, 3.6), 1.2 * (max(*errors.delta.values(), 0) or 1)
     pie, bars, special = figure.subplots(1, 3, width_ratios=(1.1, 1.4, 0.7))
     pie.set_axis_off()
     if sum(values):
@@ -120,7 +124,7 @@ def draw_sizes(by_size: np.ndarray, names: Mapping[int, str], file: Path, **styl
     present[-1] = True
     if present.sum() > MANY_CLASSES:
         return None
-    labels = [drawable(name) for name, shown in zip([*names.values(), "background"], present, strict=True) if shown]
+    labels = [tick_label(name) for name, shown in zip([*names.values(), "background"], present, strict=True) if shown]
     side = max(3.5, 1.5 + 0.45 * len(labels))
     figure = new_figure(3 * side, side)
     for axes, size, table in zip(figure.subplots(1, len(SIZES)), SIZES, by_size, strict=True):
@@ -152,8 +156,9 @@ def _sides(boxes: EvalBoxes, case: Case) -> list[tuple[Any, int, str]]:
 
 def _crop(pixels: np.ndarray, file: str | Path, drawn: dict[str, np.ndarray]) -> bytes:
     """Return the part of an image about some boxes, drawn in their colors, as a small JPEG."""
-    both = np.array([*drawn.values()])
-    low, high = both[:, :2].min(0), both[:, 2:].max(0)
+    drawn = {color: np.sort(box.reshape(2, 2), 0) for color, box in drawn.items()}  # a width may be negative
+    corners = np.concatenate([*drawn.values()])
+    low, high = corners.min(0), corners.max(0)
     margin = max(12.0, 0.3 * (high - low).max())
     size = np.array(pixels.shape[1::-1])
     first, last = (low - margin).clip(0, size).astype(int), np.ceil(high + margin).clip(0, size).astype(int)
@@ -164,7 +169,7 @@ def _crop(pixels: np.ndarray, file: str | Path, drawn: dict[str, np.ndarray]) ->
     part = part.resize([max(1, round(side * scale)) for side in part.size])
     draw = ImageDraw.Draw(part)
     for color, box in drawn.items():
-        draw.rectangle([*((box.reshape(2, 2) - first) * scale).ravel()], outline=color, width=2)
+        draw.rectangle([*((box - first) * scale).ravel()], outline=color, width=2)
     content = io.BytesIO()
     part.save(content, "JPEG", quality=80)
     return content.getvalue()

@@ -11,7 +11,7 @@ from torch import Tensor
 from ultralytics.metrics.boxes import Detected, Labels, Pairs, overlaps, select
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import OptionError
-from ultralytics.utils.fonts import drawable
+from ultralytics.utils.fonts import tick_label
 from ultralytics.utils.plotting import new_figure, save_figure
 from ultralytics.utils.tables import SummaryExports
 
@@ -104,7 +104,7 @@ class ConfusionMatrix(SummaryExports):
         matrix; `on_plot` is called with the path.
         """
         table = self.normalized() if normalize else self.matrix
-        labels = np.array([drawable(name) for name in (*(_texts(names) or self.names.values()), "background")])
+        labels = np.array([tick_label(name) for name in (*(_texts(names) or self.names.values()), "background")])
         inches, font = 0.5, 10  # of a cell
         if len(labels) > MANY_CLASSES:
             present = self.matrix.sum(0) + self.matrix.sum(1) > 0

@@ -17,7 +17,7 @@ from ultralytics.tools.common import load_network, tool_dir
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, counted
 from ultralytics.utils.files import write_text
-from ultralytics.utils.fonts import drawable
+from ultralytics.utils.fonts import drawable, tick_label
 from ultralytics.utils.plotting import colors, new_figure, save_figure
 from ultralytics.utils.tables import Column, Table
 
@@ -55,7 +55,8 @@ def command(
     """
     head = load_network(model, modules=modules, meta=True, trust=trust).model[-1] if model else None
     resize, queries = (head.resize, getattr(head, "num_queries", None)) if head else ("stretch", 300)
-    part = "" if leakage and not max_images else f", duplicates among {max_images if leakage else 0} images of a split"
+    part = f", duplicates among {max_images} images of a split" if max_images else ""
+    part = part if leakage else ", duplicates not searched"
     for file in map(Path, data):
         names, scans, facts = scan_splits(file, splits and splits.split(","))
         boxes = {split: measure_boxes(scan.labels, imgsz, resize) for split, scan in scans.items()}
@@ -165,7 +166,9 @@ def draw_card(title: str, tables: Mapping[str, Table], splits: Sequence[str], fi
             axes.bar(places, [row[2 + 2 * k] for row in rows], **style)
         if len(rows) <= LABELS:
             style = {"rotation": 90 if len(rows) > 12 else 20, "fontsize": min(9, max(5, 640 / len(rows)))}
-            axes.set_xticks(range(len(rows)), [drawable(row[0]) for row in rows], **style)
+            axes.set_xticks(range(len(rows)), [tick_label(row[0]) for row in rows], **style)
+        else:
+            axes.set_xlabel("class, by number of boxes")
         axes.set(title=name, ylabel="% of images" if name == "Boxes per image" else "% of boxes")
     figure.suptitle(drawable(title))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=len(splits), frameon=False)

@@ -25,6 +25,12 @@ def drawable(text: str) -> str:
     return "".join(c if _find_font(c) else c.encode("unicode_escape").decode() for c in shown)
 
 
+def tick_label(name: str, most: int = 24) -> str:
+    """Return a class name for a figure, `drawable` and cut to so many characters."""
+    shown = drawable(name)
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+
+
 def find_font_file(font: str | Path | None) -> Path | None:
     """Return the file of a font, by path or by name; None, with a warning, if this system has no such font."""
     from matplotlib.font_manager import findSystemFonts

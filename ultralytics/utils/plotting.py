@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ultralytics.utils.errors import DataError, OptionError
-from ultralytics.utils.fonts import default_font, drawable, find_font_file, font_runs, load_font
+from ultralytics.utils.fonts import default_font, find_font_file, font_runs, load_font, tick_label
 from ultralytics.utils.ops import xywh2xyxy
 from ultralytics.utils.public import public_names
 from ultralytics.utils.tables import read_csv
@@ -379,7 +379,7 @@ def plot_labels(
     counts = np.bincount(cls, minlength=len(names))
     bars.bar(range(len(counts)), counts, color=[colors.figure(i) for i in range(len(counts))])
     if 0 < len(names) <= 100:
-        texts, rotation = [drawable(name) for name in names.values()], 90 if len(names) > 6 else 0
+        texts, rotation = [tick_label(name) for name in names.values()], 90 if len(names) > 6 else 0
         bars.set_xticks(range(len(names)), texts, rotation=rotation, fontsize=min(10, 400 / len(names)))
     if len(names) <= 30:
         bars.bar_label(bars.containers[0], fontsize=8)
