@@ -14,7 +14,7 @@ from tests.golden.inputs import train_batch, v8_loss_inputs
 from tests.golden.losses import GOLDEN, read
 from ultralytics.cfg.options import get_cfg
 from ultralytics.losses.assigner import Matches
-from ultralytics.losses.yolo import DetectionLoss, DualAssignmentLoss
+from ultralytics.losses.yolo import DetectionLoss, DualAssignmentLoss, class_weights
 from ultralytics.nn.tasks import DetectionModel
 
 V8, V8_NUMBERS = read("v8_loss_8.4.190")
@@ -114,6 +114,21 @@ def test_loss_and_gradients_of_a_whole_model_are_those_of_the_reference():
         assert np.abs(ours - numbers[key]).max() <= 1e-3 * np.abs(numbers[key]).max(), key
     without = [name for name, p in parameters.items() if p.grad is None or not p.grad.any()]
     assert without == [name for name in expected["params_without_gradient"] if name in parameters]
+
+
+@pytest.mark.parametrize(("power", "expected"), [(0.0, 260.010132), (0.5, 255.335388), (1.0, 248.961655)])
+def test_class_weights_scale_the_classification_loss_as_in_the_reference(power, expected):
+    """Loss of 8.4.190 with the option cls_pw for a data set with 6, 2, 1 and 0 boxes of four classes."""
+    model = fill(DetectionModel("yolov8n.yaml", nc=4), 1.5).train()
+    model.model[-1].class_weights = class_weights(torch.tensor([6, 2, 1, 0]), power)
+    images, boxes = (
+        torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
+        [[0.5] * 4, [0.4, 0.4, 0.3, 0.3]],
+    )
+    model(images)  # the reference has run twice, too: batch norm
+    batch = {"img": images, "cls": torch.tensor([[0.0], [2.0]]), "batch_idx": torch.arange(2.0)}
+    _, items = model.loss({**batch, "bboxes": torch.tensor(boxes)})
+    assert items.tolist() == pytest.approx([2.988689, expected, 1.979394], rel=1e-5)
 
 
 def test_weights_of_the_branches_follow_the_epochs():

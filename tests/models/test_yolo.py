@@ -138,11 +138,16 @@ def test_rect_trains_batches_of_similar_shapes_in_a_fixed_order(options, tmp_pat
 
     for i, (height, width) in enumerate(((32, 64), (64, 32)) * 2):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.zeros((height, width, 3), np.uint8))
-        (tmp_path / f"{i}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
-    files = {"data": {"train": str(tmp_path), "val": str(tmp_path), "names": ["a"]}, "model": str(tmp_path / "m.yaml")}
+        (tmp_path / f"{i}.txt").write_text(f"{i // 3} 0.5 0.5 0.5 0.5\n")
+    files = {
+        "data": {"train": str(tmp_path), "val": str(tmp_path), "names": ["a", "b"]},
+        "model": str(tmp_path / "m.yaml"),
+    }
     write_yaml(tmp_path / "m.yaml", small())
-    seen, changes = [], {"batch": 2, "epochs": 3, "multi_scale": 0.5, "val": False}
-    Seen(overrides={**options, **files, **changes, "rect": True}).train()
+    seen, changes = [], {"batch": 2, "epochs": 3, "multi_scale": 0.5, "val": False, "cls_pw": 1.0}
+    trainer = Seen(overrides={**options, **files, **changes, "rect": True})
+    trainer.train()
+    assert trainer.model.criterion.weights.tolist() == [0.5, 1.5]  # of 3 and 1 boxes
     assert [names for _, names in seen] == [["0", "2"], ["1", "3"]] * 3
     assert {shape for shape, _ in seen[::2]} <= {(32, 32), (32, 64), (64, 96)} >= {s[::-1] for s, _ in seen[1::2]}
     assert "rect=True: batches of similar shapes in a fixed order" in caplog.text

@@ -30,7 +30,6 @@ PRECISIONS = {  # values of the published `quantize`: the option that is on
 
 _REASONS = {
     "it is for validation with given labels; validate without it": "save_hybrid",
-    "losses are not weighted by class": "cls_pw",
     "it is for other tasks; this package detects upright boxes": (
         "pose kobj rle angle overlap_mask mask_ratio retina_masks copy_paste copy_paste_mode"
     ),

@@ -108,6 +108,7 @@ class Options:
     # Loss
     box: Gain
     cls: Gain
+    cls_pw: Probability
     dfl: Gain
     loss_cls: Gain
     loss_bbox: Gain

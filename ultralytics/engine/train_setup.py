@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -27,6 +28,7 @@ from ultralytics.engine.trust import build_recorded
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.losses.classification import check_class_loss
 from ultralytics.losses.iou import IoULoss
+from ultralytics.losses.yolo import class_weights
 from ultralytics.nn.accelerate import for_training
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import Weights, known_names, load_backbone, load_weights
@@ -213,6 +215,10 @@ class TrainerSetup(TrainState, CallbacksMixin):
             )
         model.names = names
         model.args = self.args
+        if options.cls_pw:
+            found = np.concatenate([item.cls[~item.crowd] for item in self.train_loader.dataset.labels])
+            counts = torch.bincount(torch.from_numpy(found).long(), minlength=len(names))
+            model.model[-1].class_weights = class_weights(counts, options.cls_pw)
         model.criterion = model.init_criterion()
         self.loss_names = getattr(model.criterion, "loss_names", self.loss_names)
         checkpoints.with_branch(model, options.end2end)  # raises where the head does not have it

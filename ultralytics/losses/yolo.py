@@ -23,6 +23,12 @@ AUXILIARY = 0.25  # weight of an auxiliary head, as in YOLOv7 (https://arxiv.org
 RawPredictions = Mapping[str, Any]  # boxes (B, 4 * reg_max, A), scores (B, nc, A) logits, feats: the maps
 
 
+def class_weights(counts: Tensor, power: float) -> Tensor:
+    """Return a weight for each class, counts^-power with a mean of 1 over the classes with boxes; 1 for the others."""
+    weights, found = counts.float() ** -power, counts > 0
+    return torch.where(found, weights / weights[found].mean(), 1.0)
+
+
 class DetectionLoss(nn.Module):
     """Loss of one branch of `Detect` with the assignment of TOOD (https://arxiv.org/abs/2108.07755).
 
@@ -37,6 +43,7 @@ class DetectionLoss(nn.Module):
         box, cls, dfl: weights of the terms.
         topk, topk2: predictions per box, before and after conflicts are resolved.
         iou: loss of the boxes, CIoU by default.
+        weights: of the classes (nc,) in the classification loss, see `class_weights`.
     """
 
     sums_images = True  # the total is the sum of the terms times the number of images
@@ -44,12 +51,14 @@ class DetectionLoss(nn.Module):
     def __init__(
         self, nc: int = 80, reg_max: int = 16, strides: Sequence[float] = (8, 16, 32), box: float = 7.5,
         cls: float = 0.5, dfl: float = 1.5, topk: int = 10, topk2: int | None = None, iou: IoULoss | None = None,
+        weights: Tensor | None = None,
     ):  # fmt: skip
         super().__init__()
         self.nc, self.reg_max, self.strides = nc, reg_max, tuple(float(stride) for stride in strides)
         self.gains = {"box_loss": box, "cls_loss": cls, "dfl_loss" if reg_max > 1 else "l1_loss": dfl}
         self.assigner = TaskAlignedAssigner(topk, nc, alpha=0.5, beta=6.0, stride=self.strides, topk2=topk2)
         self.iou = iou or IoULoss("ciou")
+        self.register_buffer("weights", torch.ones(nc) if weights is None else weights, persistent=False)
 
     @classmethod
     def from_options(cls, options: Options | None, head: nn.Module, **kwargs: Any) -> DetectionLoss:
@@ -57,6 +66,7 @@ class DetectionLoss(nn.Module):
         if options is not None:
             iou = IoULoss.from_options(options, default="ciou")
             kwargs |= {"iou": iou, "box": options.box, "cls": options.cls, "dfl": options.dfl}
+        kwargs["weights"] = getattr(head, "class_weights", None)
         return cls(head.nc, getattr(head, "reg_max", 16), head.stride.tolist(), **kwargs)
 
     @property
@@ -95,7 +105,9 @@ class DetectionLoss(nn.Module):
         total = mean_over_ranks(quality.sum()) if self.training else quality.sum()
 
         # classes: cross-entropy of all logits, with the soft targets at the assigned ones and 0 elsewhere
-        cls = F.softplus(logits).sum() - (logits[image, labels[image, box, 0], position] * quality).sum()
+        label, weights = labels[image, box, 0], self.weights.to(logits)
+        positive = logits[image, label, position] * quality * weights[label]  # (K,)
+        cls = F.softplus(logits).sum((0, 2)) @ weights - positive.sum()
 
         # boxes of the assigned predictions, in cells
         sides, point, stride = distances[image, :, :, position], points[position], strides[position, None]

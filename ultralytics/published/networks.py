@@ -117,6 +117,7 @@ class v8DetectionLoss(DetectionLoss):
     def __init__(self, model: nn.Module, tal_topk: int = 10, tal_topk2: int | None = None) -> None:
         head, options = model.model[-1], getattr(model, "args", None)
         gains = {name: getattr(options, name) for name in ("box", "cls", "dfl") if hasattr(options, name)}
+        gains["weights"] = getattr(head, "class_weights", None)
         super().__init__(head.nc, head.reg_max, head.stride.tolist(), **gains, topk=tal_topk, topk2=tal_topk2)
 
     def forward(self, preds: Any, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ FAMILY = Family(
     "RT-DETR",
     {
         "it predicts a set and needs no NMS. For fewer boxes raise conf or lower max_det": "nms end2end",
-        "it is a loss weight of YOLO. Use loss_cls, loss_bbox and loss_giou": "box cls dfl",
+        "it is a loss weight of YOLO. Use loss_cls, loss_bbox and loss_giou": "box cls cls_pw dfl",
         "it warms up the learning rate by steps. Use warmup_iters": "warmup_epochs warmup_momentum warmup_bias_lr",
         "it resizes every image to a square of imgsz, in training and validation": "rect",
     },
