@@ -14,7 +14,8 @@ from tests.golden.inputs import train_batch, v8_loss_inputs
 from tests.golden.losses import GOLDEN, read
 from ultralytics.cfg.options import get_cfg
 from ultralytics.losses.assigner import Matches
-from ultralytics.losses.yolo import DetectionLoss, DualAssignmentLoss, class_weights
+from ultralytics.losses.classification import class_weights
+from ultralytics.losses.yolo import DetectionLoss, DualAssignmentLoss
 from ultralytics.nn.tasks import DetectionModel
 
 V8, V8_NUMBERS = read("v8_loss_8.4.190")

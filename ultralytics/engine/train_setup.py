@@ -26,9 +26,8 @@ from ultralytics.engine.train_log import RunClock, RunDir
 from ultralytics.engine.train_state import TrainState
 from ultralytics.engine.trust import build_recorded
 from ultralytics.engine.validator import BaseValidator
-from ultralytics.losses.classification import check_class_loss
+from ultralytics.losses.classification import check_class_loss, class_weights
 from ultralytics.losses.iou import IoULoss
-from ultralytics.losses.yolo import class_weights
 from ultralytics.nn.accelerate import for_training
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import Weights, known_names, load_backbone, load_weights

@@ -56,6 +56,12 @@ CLASS_LOSSES: dict[str, Callable[[Tensor, Index, Tensor, float, float], Tensor]]
 }
 
 
+def class_weights(counts: Tensor, power: float) -> Tensor:
+    """Return a weight for each class, counts^-power with a mean of 1 over the classes with boxes; 1 for the others."""
+    weights, found = counts.float() ** -power, counts > 0
+    return torch.where(found, weights / weights[found].mean(), 1.0)
+
+
 def check_class_loss(name: str) -> None:
     """Raise OptionError for an unknown loss."""
     if name not in CLASS_LOSSES:

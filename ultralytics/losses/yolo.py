@@ -23,12 +23,6 @@ AUXILIARY = 0.25  # weight of an auxiliary head, as in YOLOv7 (https://arxiv.org
 RawPredictions = Mapping[str, Any]  # boxes (B, 4 * reg_max, A), scores (B, nc, A) logits, feats: the maps
 
 
-def class_weights(counts: Tensor, power: float) -> Tensor:
-    """Return a weight for each class, counts^-power with a mean of 1 over the classes with boxes; 1 for the others."""
-    weights, found = counts.float() ** -power, counts > 0
-    return torch.where(found, weights / weights[found].mean(), 1.0)
-
-
 class DetectionLoss(nn.Module):
     """Loss of one branch of `Detect` with the assignment of TOOD (https://arxiv.org/abs/2108.07755).
 
@@ -43,7 +37,7 @@ class DetectionLoss(nn.Module):
         box, cls, dfl: weights of the terms.
         topk, topk2: predictions per box, before and after conflicts are resolved.
         iou: loss of the boxes, CIoU by default.
-        weights: of the classes (nc,) in the classification loss, see `class_weights`.
+        weights: of the classes (nc,) in the classification loss, see `classification.class_weights`.
     """
 
     sums_images = True  # the total is the sum of the terms times the number of images
