@@ -59,6 +59,12 @@ def test_errors_of_a_model_are_those_of_its_predictions(yolo, tmp_path, shapes, 
     assert set(found["counts"]) < set(found["dAP"]) and found["protocol"] == "tide"
     code, text = yolo(*words, "images=nowhere")
     assert code == 2 and "images='nowhere': no such folder" in text
+    (tmp_path / "other").mkdir()
+    code, text = yolo(*words, "images=other")
+    assert code == 2 and f"images='other': has none of {len(content['images'])} images of val.json, such as" in text
+    assert "background=0.5: expected at most iou=0.1" in yolo(*words, "iou=0.1", "background=0.5")[1]
+    code, text = yolo(*words, "save=val.json/errors.json")
+    assert code == 2 and "val.json is no folder that can be written" in text
     code, text = yolo("errors", f"model={weights}")
     assert code == 2 and "give either predictions=a.json annotations=val.json" in text
 

@@ -130,9 +130,12 @@ def check_empty(save: str) -> Path:
 
 
 def check_new(file: str | Path) -> None:
-    """Raise DataError if a file exists."""
+    """Raise DataError if a file exists, or its folder cannot be written."""
     if os.path.exists(file):
         raise DataError(f"save={str(file)!r}: already exists; nothing is overwritten, choose another name")
+    folder = next(folder for folder in Path(file).absolute().parents if os.path.exists(folder))
+    if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
+        raise DataError(f"save={str(file)!r}: {folder} is no folder that can be written; choose another one")
 
 
 def log_problems(messages: Sequence[str]) -> None:

@@ -139,10 +139,16 @@ def errors(
         check_new(save)
     if images and not os.path.isdir(images):
         raise DataError(f"images={images!r}: no such folder")
+    if background > iou:
+        raise UserError(f"errors: background={background:g}: expected at most iou={iou:g}; lower it, too")
     if (predictions and annotations) and not model:
         (boxes,), messages = read_boxes(Path(annotations), [Path(predictions)])
         log_problems(messages)
         files = [_image_file(images, file) for file in boxes.files] if images else []
+        if files and not any(map(os.path.isfile, files)):
+            raise DataError(
+                f"images={images!r}: has none of {len(files)} images of {annotations}, such as {files[0].name}"
+            )
     elif model and data and not (predictions or images):
         detector, seen = Model(model), []
         detector.add_callback("on_val_end", lambda validator: seen.append(getattr(validator, "boxes", None)))

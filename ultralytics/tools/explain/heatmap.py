@@ -198,7 +198,8 @@ def map_numbers(network: DetectionModel, layers: Sequence[str] | None = None) ->
         if number not in used:
             raise OptionError(
                 f"layers: no later layer reads {word!r}{did_you_mean(word, names)}; expected one of "
-                f"{', '.join(map(str, used))}, or a name of a row: {', '.join(names)}"
+                + ", ".join(map(str, used))
+                + (f", or a name of a row: {', '.join(names)}" if names else "")
             )
         chosen.append(number)
     return list(dict.fromkeys(chosen))
