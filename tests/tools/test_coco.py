@@ -70,7 +70,9 @@ def test_errors_of_a_model_are_those_of_its_predictions(yolo, tmp_path, shapes, 
 
 
 def test_errors_of_a_model_have_its_images(yolo, tmp_path, shapes, weights):
-    assert yolo("errors", f"model={weights}", f"data={shapes}", "conf=0")[0] == 0
+    given = ("split=val", "imgsz=64", "device=cpu", "trust=True")
+    assert yolo("errors", f"model={weights}", f"data={shapes}", "conf=0", *given)[0] == 0
+    assert yolo("errors", "predictions=a.json", "annotations=a.json", "imgsz=64")[0] == 2  # not ignored
     folder = tmp_path / "runs" / "errors" / "best"
     assert "data:image/jpeg" in (folder / "report.html").read_text()
     assert {file.name for file in folder.iterdir()} == {

@@ -11,14 +11,13 @@ from typing import Annotated
 
 import numpy as np
 
-from ultralytics.cfg.values import Range
+from ultralytics.cfg.values import DeviceName, Range
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.metrics.boxes import EvalBoxes
 from ultralytics.metrics.coco_files import read_boxes
 from ultralytics.metrics.error_report import error_table, write_error_report
 from ultralytics.metrics.protocols import PROTOCOLS, Protocol, evaluate, explain_difference, find_protocol
-from ultralytics.models import Model
-from ultralytics.tools.common import check_new, log_problems, tool_dir
+from ultralytics.tools.common import check_new, log_problems, open_detector, tool_dir
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, OptionError, UserError
 from ultralytics.utils.files import write_text
@@ -118,6 +117,11 @@ def errors(
     background: Annotated[float, Range(0, 1)] = 0.1,
     limit: Annotated[int, Range(1)] = 100,
     conf: Annotated[float, Range(0, 1)] = 0.25,
+    split: str | None = None,
+    imgsz: Annotated[int | None, Range(32)] = None,
+    device: Annotated[str | int | list[int] | None, DeviceName()] = None,
+    modules: str | None = None,
+    trust: bool = False,
     save: str | None = None,
     project: str | None = None,
     name: str | None = None,
@@ -128,7 +132,9 @@ def errors(
 
     Args:
         predictions, annotations: as for `yolo evaluate`, and `images`, their folder, for crops in the report; or
-        model, data: weights or an exported model, and a dataset YAML, whose val split is used.
+        model, data: weights or an exported model, and a dataset YAML.
+        split, imgsz, device: of the validation of `model`: val, the size of the training, and a GPU by default.
+        modules, trust: a folder of modules, or import those that the weights record.
         iou: overlap of a match.
         background: overlap up to which a detection is background.
         limit: highest number of detections of an image.
@@ -141,7 +147,9 @@ def errors(
         raise DataError(f"images={images!r}: no such folder")
     if background > iou:
         raise UserError(f"errors: background={background:g}: expected at most iou={iou:g}; lower it, too")
-    if (predictions and annotations) and not model:
+    given = {"split": split, "imgsz": imgsz, "device": device}
+    given = {key: value for key, value in given.items() if value is not None}
+    if (predictions and annotations) and not (model or given):
         (boxes,), messages = read_boxes(Path(annotations), [Path(predictions)])
         log_problems(messages)
         files = [_image_file(images, file) for file in boxes.files] if images else []
@@ -150,14 +158,15 @@ def errors(
                 f"images={images!r}: has none of {len(files)} images of {annotations}, such as {files[0].name}"
             )
     elif model and data and not (predictions or images):
-        detector, seen = Model(model), []
+        detector, seen = open_detector(model, modules, exported=True, trust=trust), []
         detector.add_callback("on_val_end", lambda validator: seen.append(getattr(validator, "boxes", None)))
-        detector.val(data=data, plots=False)
+        detector.val(data=data, plots=False, **given)
         if (boxes := seen[0]) is None:
             raise DataError(f"{data}: no image of the split has a labeled object, so no error can be found")
         files = boxes.files
     else:
-        raise UserError("errors: give either predictions=a.json annotations=val.json, or model=best.pt data=my.yaml")
+        either = "either predictions=a.json annotations=val.json, or model=best.pt data=my.yaml"
+        raise UserError(f"errors: give {either}; split, imgsz and device are those of model=")
     title, rules = Path(predictions or model), {"iou": iou, "background": background, "limit": limit}
     folder = tool_dir("errors", project, name, title.stem)
     found = write_error_report(boxes, folder, title.name, conf=conf, files=files, **rules)
