@@ -67,6 +67,15 @@ def two(found: list[tuple], labels: list[tuple], names: tuple[str, ...] = ("a",)
 A, B, FAR = (0, 0, 10, 10), (0, 0, 10, 9), (50, 50, 10, 10)
 
 
+def test_equal_scores_are_ranked_by_the_ids_of_images():
+    none = np.zeros(1, bool)
+    for ids, ap in (([1, 2], 0.5), ([2, 1], 1), (["b", "a"], 1), (["1", 2], 1)):  # the image at 1 has the object
+        found = np.arange(2), np.zeros(2, int), np.full(2, 0.5), np.array([A, A], float)
+        labels = np.array([1]), np.array([0]), np.array([A], float), np.array([100.0]), none, none
+        boxes = EvalBoxes.build(ids, {0: "a"}, found, labels)
+        assert evaluate(boxes, PROTOCOLS["coco"]).stats["AP50"] == pytest.approx(ap)
+
+
 def test_voc_has_no_second_choice_and_ignores_difficult_objects():
     boxes = two([(0, 0.9, A), (0, 0.8, A)], [(0, A, False, False), (0, B, False, False)])
     ap = {name: evaluate(boxes, protocol).stats["AP50"] for name, protocol in PROTOCOLS.items()}

@@ -137,8 +137,9 @@ class EvalBoxes:
 
     @cached_property
     def by_class(self) -> np.ndarray:
-        """Return detections (N,) by class, then descending score, then image."""
-        order = np.argsort(-self.found.score, kind="stable")
+        """Return detections (N,) by class, then descending score, then id of the image, as pycocotools sorts them."""
+        by_id = sorted(range(len(self.ids)), key=lambda i: (isinstance(self.ids[i], str), self.ids[i]))
+        order = np.lexsort((inverse(np.array(by_id, np.int64))[self.found.image], -self.found.score))
         kind = np.int16 if len(self.names) < 1 << 15 else np.int64  # sorted in one pass
         return order[np.argsort(self.found.cls[order].astype(kind), kind="stable")]
 
