@@ -51,8 +51,7 @@ def build(name: str, args: tuple) -> torch.nn.Module:
         module = import_module(f"ultralytics.nn.modules.{part}")
         if hasattr(module, name):
             built = getattr(module, name)(*args)
-            published = not hasattr(module, "fold_batchnorm") and not hasattr(module, "plans")
-            if name == "SPPF" and not args[4:] and published:  # its models switch it on after construction
+            if name == "SPPF" and not args[4:]:  # rows of models switch it on
                 built.cv1.act = torch.nn.SiLU()
             return fill(built, 1.5)
     raise LookupError(name)

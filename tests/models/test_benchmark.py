@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+import ultralytics.models.benchmark as benchmark
 from tests.shapes import write_data
 from tests.small_detector import CLASSES, YOLO_CONTENT, write_weights
 from ultralytics.data.synthetic import generate_shapes
-from ultralytics.models import benchmark
 from ultralytics.models.rtdetr.model import RTDETR
 from ultralytics.models.yolo.model import YOLO
 from ultralytics.utils.errors import UserError

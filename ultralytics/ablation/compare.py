@@ -54,8 +54,8 @@ class Evaluated:
     def collect(cls, metrics: DetMetrics, dataset: DetectionDataset) -> Evaluated:
         """Collect the detections of a validation and the labels of its images."""
         matched, nc = metrics.matched, len(metrics.names)
-        labels = np.zeros((len(dataset.labels), nc))
-        for i, item in enumerate(dataset.labels):
+        labels = np.zeros((len(dataset.source.labels), nc))
+        for i, item in enumerate(dataset.source.labels):
             labels[i] = np.bincount(item.cls[~item.crowd].astype(int), minlength=nc)
         order = np.argsort(-matched.conf, kind="stable")
         return cls(*(column[order] for column in (matched.image, matched.cls, matched.conf, matched.tp)), labels)
@@ -133,7 +133,7 @@ def _stored(source: str, data: str, split: str) -> tuple[Evaluated, DetectionDat
             f"{source}: expected a list of detections with image_id, category_id, bbox, score ({error!r})"
         ) from error
     metrics = DetMetrics(dict(dataset.names))
-    for item in dataset.labels:
+    for item in dataset.source.labels:
         rows = torch.tensor(by_image.pop(str(item.image_id), [])).reshape(-1, 6)
         rows = rows[rows[:, 4].argsort(descending=True, stable=True)]
         rows[:, :4] = ltwh2xyxy(rows[:, :4])

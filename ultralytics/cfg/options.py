@@ -208,6 +208,16 @@ class Options:
         changed.__dict__["_frozen"] = self.__dict__["_frozen"]
         return changed
 
+    def __getitem__(self, key: str) -> object:
+        return self.to_dict()[key]
+
+    def get(self, key: str, default: object = None) -> object:
+        """Return an option, or the default if there is none of this name."""
+        return self.to_dict().get(key, default)
+
+    def keys(self) -> Iterable[str]:
+        return self.to_dict()
+
     def to_dict(self) -> dict[str, object]:
         """Return plain data for args.yaml, checkpoints and `get_cfg`; lists and mappings are copies."""
         return asdict(self)
@@ -337,6 +347,9 @@ def check_options(given: Mapping[str, object], where: str = "", file: str | Path
         LOGGER.info(f"{file or where}: not used here, and off or at their defaults: {', '.join(unused)}".lstrip(": "))
     for key, value in given.items():
         if key in unused:
+            continue
+        if key == "dropout":
+            LOGGER.warning(f"{where}dropout={value} has no effect: {RETIRED[key]}")
             continue
         if key in DEPRECATED:
             LOGGER.warning(f"{where}{key}: an earlier name; write {DEPRECATED[key][0]}")

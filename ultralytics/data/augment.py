@@ -36,9 +36,9 @@ def train_transforms(
 def mosaic_pipeline(options: Options, source: SampleSource, size: int, fit: Fit) -> Compose:
     """Build mosaic, affine, mixup, cutmix, HSV and flips. Each tile of a dense grid has its own affine transform."""
     affine = (options.degrees, options.translate, options.scale, options.shear, options.perspective)
-    whole = RandomPerspective(None if options.rect else size, *affine)
-    mosaic = Mosaic(source, size, options.mosaic, fit(size), whole)
-    tile = Compose([fit(size // 2), RandomPerspective(size // 2, *affine)])
+    whole = RandomPerspective(*affine, None if options.rect else size)
+    mosaic = Mosaic(source, size, options.mosaic, fit=fit(size), affine=whole)
+    tile = Compose([fit(size // 2), RandomPerspective(*affine, size // 2)])
     return Compose(
         [
             _with_grid(options, source, tile, mosaic, size, fit),
@@ -71,10 +71,8 @@ def no_augmentation(options: Options, source: SampleSource, size: int, fit: Fit)
 
 
 PIPELINES: dict[str, Callable[[Options, SampleSource, int, Fit], Compose]] = {
-    "mosaic": mosaic_pipeline,
-    "official": official_pipeline,
-    "none": no_augmentation,
-}
+    "mosaic": mosaic_pipeline, "official": official_pipeline, "none": no_augmentation,
+}  # fmt: skip
 
 
 def _with_grid(

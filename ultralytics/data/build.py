@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -16,26 +16,31 @@ from ultralytics.data.dataset import SINGLE_CLASS, DetectionDataset, ImageSource
 from ultralytics.data.dataset_yaml import DatasetConfig
 from ultralytics.data.labels import ImageLabels
 from ultralytics.data.transforms.geometry import LetterBox
-from ultralytics.data.transforms.sample import Sample, Transform
+from ultralytics.data.transforms.sample import Sample, Transform, takes_labels
 from ultralytics.data.verify import Scan, scan_split
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.checks import usable_cores
 from ultralytics.utils.errors import DataError, UserError, counted
-from ultralytics.utils.public import public_names
+from ultralytics.utils.public import BUILDER, DATASET_NAMES, public, public_names, replaced
 
 
 def build_dataset(
     options: Options, config: DatasetConfig, split: str, *, training: bool, imgsz: int | None = None,
     resize: str = "stretch", rect: bool = False, stride: int = 32,
 ) -> DetectionDataset:  # fmt: skip
-    """Build the data set of a split, see `dataset_parts`."""
-    settings = {"training": training, "imgsz": imgsz, "resize": resize, "rect": rect, "stride": stride}
+    """Build the data set of a split, see `dataset_parts`; with what a script has assigned to its public names."""
+    options, name = options.replace(imgsz=imgsz or options.imgsz), DATASET_NAMES[resize]
+    if replaced(name) or replaced("v8_transforms"):
+        given = {"mode": "train" if training else "val", "rect": rect, "stride": stride, "name": name}
+        return public(BUILDER)(options, config[split], options.batch, config, **given)
+    settings = {"training": training, "resize": resize, "rect": rect, "stride": stride}
     return DetectionDataset(*dataset_parts(options, config, split, **settings))
 
 
 def dataset_parts(
     options: Options, config: DatasetConfig, split: str, *, training: bool, imgsz: int | None = None,
     resize: str = "stretch", rect: bool = False, stride: int = 32,
+    adapt: Callable[[list[ImageLabels]], list[ImageLabels]] = list,
 ) -> tuple[DatasetConfig, Scan, ImageSource, Transform, dict[int, str]]:  # fmt: skip
     """Scan a split, log its report, and return the arguments of `DetectionDataset`, with augmentation for training.
 
@@ -43,6 +48,7 @@ def dataset_parts(
         resize: "stretch" to a square, or "letterbox".
         rect: letterbox to rectangles; images are sorted by aspect ratio, see `BatchLetterBox`, and not mixed.
         stride: multiple of the sides of these rectangles.
+        adapt: changes the labels, which `rect` has sorted.
 
     Raises DataError for classes outside the names, and if there are no usable images or no boxes to train on.
     """
@@ -61,6 +67,7 @@ def dataset_parts(
     max_side = DETAIL * size if training and options.augmentation == "official" else None
     if rect := rect and resize == "letterbox":
         labels = sorted(labels, key=lambda item: item.shape[0] / item.shape[1])
+    labels = adapt(labels)
     source = ImageSource(labels, size, resize=resize, max_side=max_side, cache=options.cache, seed=options.seed)
     source.rectangles = BatchLetterBox(labels, size, stride, training=training) if rect else None
     if training:
@@ -93,6 +100,7 @@ class BatchLetterBox:
             cells = (math.ceil(side * self.size / self.stride + self.margin) for side in shape)
             self.shapes.append(tuple(count * self.stride for count in cells))
 
+    @takes_labels
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return LetterBox(self.shapes[sample.index // self.batch], scaleup=self.scaleup)(sample)
 

@@ -45,16 +45,10 @@ def coco91_to_coco80_class() -> list[int | None]:
 
 
 def convert_coco(
-    labels_dir: str | os.PathLike = "../coco/annotations/",
-    save_dir: str | os.PathLike = "coco_converted/",
-    use_segments: bool = False,
-    use_keypoints: bool = False,
-    cls91to80: bool = True,
-    lvis: bool = False,
-    *,
-    images: str | os.PathLike | None = None,
-    classes: Sequence[str] | None = None,
-) -> Path:
+    labels_dir: str | os.PathLike = "../coco/annotations/", save_dir: str | os.PathLike = "coco_converted/",
+    use_segments: bool = False, use_keypoints: bool = False, cls91to80: bool = True, lvis: bool = False, *,
+    images: str | os.PathLike | None = None, classes: Sequence[str] | None = None,
+) -> Path:  # fmt: skip
     """Convert COCO json files to YOLO text and a data YAML; return the folder: `save_dir`, numbered if it exists.
 
     Label files are written to labels/<json name without `instances_`>. Class indices follow the category ids in

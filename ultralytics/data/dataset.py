@@ -80,15 +80,9 @@ class ImageSource:
     rectangles: Any = None  # `BatchLetterBox` of the batches
 
     def __init__(
-        self,
-        labels: Sequence[ImageLabels],
-        imgsz: int,
-        *,
-        resize: str = "stretch",
-        max_side: int | None = None,
-        cache: bool | str = False,
-        seed: int = 0,
-    ):
+        self, labels: Sequence[ImageLabels], imgsz: int, *, resize: str = "stretch", max_side: int | None = None,
+        cache: bool | str = False, seed: int = 0,
+    ):  # fmt: skip
         self.labels, self.imgsz, self.resize, self.max_side, self.seed = labels, imgsz, resize, max_side, seed
         # Epoch, and whether strong augmentation has ended; in shared memory, so that persistent workers see changes.
         self.state = torch.zeros(2, dtype=torch.int64).share_memory_()
@@ -121,9 +115,13 @@ class ImageSource:
         ratio = (height / item.shape[0], width / item.shape[1])
         return Sample(image, boxes, cls, item.file, item.shape, index, item.image_id, ratio)
 
+    def draw(self, index: int, count: int, rng: np.random.Generator) -> list[int]:
+        """Return `count` random indices to mix with sample `index`, from the mixing buffer."""
+        return self._buffer.draw(index, self.epoch, count, rng)
+
     def sample_random(self, index: int, count: int, rng: np.random.Generator) -> list[Sample]:
-        """Return `count` random samples to mix with sample `index`, from the mixing buffer."""
-        return [self.load(i) for i in self._buffer.draw(index, self.epoch, count, rng)]
+        """Return the samples of `draw`."""
+        return [self.load(i) for i in self.draw(index, count, rng)]
 
     def _image(self, index: int) -> np.ndarray:
         if self._images is not None:  # cache='ram'
@@ -172,7 +170,7 @@ class DetectionDataset(Dataset):
             repr((item.file.name, item.file.stat().st_size, item.shape, item.cls.tolist())).encode()
             + item.boxes.tobytes()
             + item.crowd.tobytes()
-            for item in self.labels
+            for item in self.source.labels
         ]
         return hashlib.sha256(b"".join([repr(self.names).encode(), *sorted(parts)])).hexdigest()[:12]
 
@@ -264,13 +262,7 @@ def _open_copy(image: Path, shape: tuple[int, int] | None = None) -> np.ndarray 
     try:
         file = f"{image}.npy"
         copy = np.load(file, mmap_mode="r") if os.path.isfile(file) else None
-        if (
-            copy is None
-            or copy.dtype != np.uint8
-            or copy.ndim != 3
-            or copy.shape[2] != 3
-            or not copy.flags.c_contiguous
-        ):
+        if copy is None or copy.dtype != np.uint8 or copy.shape[2:] != (3,) or not copy.flags.c_contiguous:
             return None
         end = copy.offset + copy.nbytes
         with open(file, "rb") as stream:

@@ -46,11 +46,17 @@ class ImageLabels:
     crowd: np.ndarray  # (n,) bool
     image_id: int | str
 
+    def published(self) -> dict[str, Any]:
+        """Return the labels as published data sets have them: `cls` (n, 1), `bboxes` (n, 4), ..."""
+        return {
+            "im_file": str(self.file), "shape": self.shape, "cls": self.cls[~self.crowd, None].astype(np.float32),
+            "bboxes": self.boxes[~self.crowd], "segments": [], "keypoints": None, "normalized": True,
+            "bbox_format": "xywh", "image_id": self.image_id,
+        }  # fmt: skip
+
     def __getitem__(self, key: str) -> Any:
-        """Return an entry of the labels of published data sets: `labels["cls"]` (n, 1), `labels["bboxes"]`, ..."""
-        entries = {"im_file": str(self.file), "cls": self.cls[:, None].astype(np.float32), "bboxes": self.boxes}
-        return {**entries, "shape": self.shape, "segments": [], "keypoints": None, "normalized": True,
-                "bbox_format": "xywh"}[key]  # fmt: skip
+        """Return an entry of the published labels."""
+        return self.published()[key]
 
 
 def image_ids(images: Sequence[Path]) -> list[int | str]:
@@ -230,16 +236,13 @@ class CocoJson:
         known = [entry for entry in known if _as_id(entry.get("category_id")) in self.categories]
         boxes = [
             {
-                **{"id": number, "image_id": _as_id(entry["image_id"]), "category_id": _as_id(entry["category_id"])},
-                **{
-                    "bbox": entry["bbox"],
-                    "iscrowd": int(_is_crowd(entry)),
-                    "ignore": int(entry.get("ignore") in (1, True)),
-                },
+                "id": number, "image_id": _as_id(entry["image_id"]), "category_id": _as_id(entry["category_id"]),
+                "bbox": entry["bbox"], "iscrowd": int(_is_crowd(entry)),
+                "ignore": int(entry.get("ignore") in (1, True)),
                 "area": area if is_number(area := entry.get("area")) else entry["bbox"][2] * entry["bbox"][3],
             }
             for number, entry in enumerate(known, 1)
-        ]
+        ]  # fmt: skip
         categories = [{"id": category, "name": name} for category, name in self.categories.items()]
         return {"images": self.images, "annotations": boxes, "categories": categories}
 

@@ -40,11 +40,7 @@ def recommend_options(
         *_queries(len(labels), max(map(len, boxes)), options, queries),
         *_start(len(labels), updates, options, pretrained),
     )  # fmt: skip
-    return [
-        *of_decoder,
-        *_image_size(sides, image_side, options.imgsz),
-        *_schedule(updates, options),
-    ]
+    return [*of_decoder, *_image_size(sides, image_side, options.imgsz), *_schedule(updates, options)]
 
 
 def updates_per_epoch(images: int, batch: int, nbs: int) -> int:

@@ -205,21 +205,18 @@ def fingerprint(paths: Iterable[Path], *facts: object) -> str:
 
 def _save_labels(file: Path, key: str, labels: list[ImageLabels], problems: list[Problem]) -> None:
     head = {
-        "key": key,
-        "files": [str(item.file) for item in labels],
-        "ids": [item.image_id for item in labels],
+        "key": key, "files": [str(item.file) for item in labels], "ids": [item.image_id for item in labels],
         "problems": [asdict(problem) for problem in problems],
-    }
+    }  # fmt: skip
     rows = [np.column_stack([item.cls, item.boxes, item.crowd]) for item in labels]  # (n, 6) each
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file, shared=True) as stream:
         np.savez(
-            stream,
-            head=np.frombuffer(json.dumps(head).encode(), np.uint8),
+            stream, head=np.frombuffer(json.dumps(head).encode(), np.uint8),
             shapes=np.array([item.shape for item in labels], np.int64).reshape(-1, 2),
             counts=np.array([len(item.cls) for item in labels], np.int64),
             rows=np.concatenate([np.zeros((0, 6)), *rows]),
-        )
+        )  # fmt: skip
 
 
 def _load_labels(file: Path, key: str, nc: int, images: list[Path]) -> Labels | None:
@@ -237,12 +234,8 @@ def _load_labels(file: Path, key: str, nc: int, images: list[Path]) -> Labels | 
         problems = [Problem(**problem) for problem in head["problems"]]
         cls, boxes, crowd = rows[:, 0], rows[:, 1:5], rows[:, 5]
         valid = (
-            *(
-                set(images).issuperset(files),
-                shapes.shape == (len(files), 2),
-                len(files) == len(ids) == len(counts),
-                counts.sum() == len(rows),
-            ),
+            *(set(images).issuperset(files), shapes.shape == (len(files), 2), counts.sum() == len(rows)),
+            len(files) == len(ids) == len(counts),
             *(rows.shape[1] == 6, shapes.dtype == counts.dtype == np.int64, rows.dtype == np.float64),
             *((shapes > 0).all(), (counts >= 0).all(), (cls == np.clip(cls.round(), 0, nc - 1)).all()),
             *(((boxes >= 0) & (boxes <= 1)).all(), np.isin(crowd, (0, 1)).all()),

@@ -66,7 +66,7 @@ def measured_batch(
         return batch
     free, _ = torch.cuda.mem_get_info(device)
     free += torch.cuda.memory_reserved(device)  # memory cached by torch is free, too; the model is measured with a step
-    boxes = max(len(item.cls) for item in dataset.labels)  # of the most crowded image
+    boxes = max(len(item.cls) for item in dataset.source.labels)  # of the most crowded image
 
     def measure(images: int) -> int:
         return step_memory(model, device, dtype, random_batch(images, side, boxes, model.nc, device))

@@ -167,13 +167,9 @@ def _load_official(weights: Weights, model_file: str) -> dict:
 
 
 def load_network(
-    checkpoint: Mapping[str, Any],
-    network_class: type[DetectionModel],
-    modules: Sequence[str] | None = None,
-    origin: str | Path = "model",
-    *,
-    trust: bool = False,
-) -> DetectionModel:
+    checkpoint: Mapping[str, Any], network_class: type[DetectionModel], modules: Sequence[str] | None = None,
+    origin: str | Path = "model", *, trust: bool = False,
+) -> DetectionModel:  # fmt: skip
     """Build the network of a checkpoint in eval mode, with the averaged weights (EMA) where the file has them.
 
     `origin` is the file, for messages. The folders of code that it records are imported with `trust`; see `trust.py`.
@@ -334,23 +330,18 @@ def environment(device: torch.device) -> dict[str, Any]:
 
     commit = git("rev-parse", "HEAD")
     return {
-        "ultralytics": __version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-        "commit": commit,
-        "uncommitted_changes": bool(git("status", "--porcelain")) if commit else None,
-        "machine": platform.node(),
-        "system": platform.platform(),
-        "device": describe_device(device),
+        "ultralytics": __version__, "torch": str(torch.__version__), "python": platform.python_version(),
+        "commit": commit, "uncommitted_changes": bool(git("status", "--porcelain")) if commit else None,
+        "machine": platform.node(), "system": platform.platform(), "device": describe_device(device),
         "command": shlex.join(sys.argv),
-    }
+    }  # fmt: skip
 
 
 def fingerprints(datasets: Mapping[str, Any], model: nn.Module) -> dict[str, str]:
     """Return hashes of the labels and images of each split, and of the source files of the network's modules."""
     found = {}
     for split, dataset in datasets.items():
-        labels = getattr(dataset, "labels", ())
+        labels = getattr(getattr(dataset, "source", None), "labels", ())
         boxes = [array.tobytes() for item in labels for array in (item.cls, item.boxes, item.crowd)]
         with ThreadPoolExecutor(8) as threads:
             images = threads.map(_image_mark, [item.file for item in labels])

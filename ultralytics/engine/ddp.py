@@ -22,7 +22,7 @@ from ultralytics.cfg.options import Options
 from ultralytics.engine.autobatch import trial_step
 from ultralytics.engine.train_state import TrainingInterrupted
 from ultralytics.utils import LOGGER, dist, setup_logging
-from ultralytics.utils.errors import OptionError, UserError, counted
+from ultralytics.utils.errors import OptionError, UserError, counted, typed
 from ultralytics.utils.files import first_line, resumed_weights
 from ultralytics.utils.torch_utils import check_devices, count_devices
 
@@ -104,7 +104,9 @@ def launch(
             reason = failure.message["message"] if isinstance(failure.message, dict) else failure.message
             newest = resumed_weights(True, options.project)
             followed = " trust=True" if options.trust or options.modules else ""
-            advice = f" To resume: yolo train resume={newest}{followed}" if options.resume or newest != before else ""
+            advice = (
+                f" To resume: yolo train {typed(resume=newest)}{followed}" if options.resume or newest != before else ""
+            )
             raise UserError(f"Process {rank} of the run failed and ended the others: {reason}.{advice}") from None
     if isinstance(result, TrainingInterrupted):
         raise result

@@ -142,11 +142,9 @@ class Exporter(CallbacksMixin):
     """
 
     def __init__(
-        self,
-        cfg: ConfigLike = None,
-        overrides: Mapping[str, object] | None = None,
+        self, cfg: ConfigLike = None, overrides: Mapping[str, object] | None = None,
         _callbacks: Callbacks | Mapping[str, Callback] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.args = resolve_options(cfg, overrides, "export")
         self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
         self.file: Path | None = None
@@ -213,19 +211,11 @@ class Exporter(CallbacksMixin):
         size = (size, size) if isinstance(size, int) else tuple(size)
         precision = "int8" if options.int8 else "float16" if options.half else "float32"
         metadata = Metadata(
-            names=dict(model.names),
-            imgsz=size,
-            batch=options.batch,
-            dynamic=options.dynamic,
-            stride=stride,
-            precision=precision,
-            data=options.data if isinstance(options.data, str) else None,
-            model_yaml=model.yaml if kind.load is None else None,
-            layout=END2END if nms else head.layout,
-            head=type(head).__name__,
-            resize=head.resize,
-            nms=nms is not None,
-        )
+            names=dict(model.names), imgsz=size, batch=options.batch, dynamic=options.dynamic, stride=stride,
+            precision=precision, data=options.data if isinstance(options.data, str) else None,
+            model_yaml=model.yaml if kind.load is None else None, layout=END2END if nms else head.layout,
+            head=type(head).__name__, resize=head.resize, nms=nms is not None,
+        )  # fmt: skip
         if options.dynamic:
             _check_positions(network, size)
         path = Path(source)

@@ -137,14 +137,16 @@ class Model(CallbacksMixin):
         """Network, built on first use; an `ExportedModel` for an exported model."""
         with BUILDING:
             if "model" not in vars(self):
+                settings = self.network_class, self.modules
                 if self.checkpoint is None:
-                    self.model = checkpoints.resolve_network(
-                        self.source, self.network_class, self.modules, trust=self.trust
-                    )
+                    self.model = checkpoints.resolve_network(self.source, *settings, trust=self.trust)
                 else:
-                    settings = self.network_class, self.modules, self.source
-                    self.model = checkpoints.load_network(self.checkpoint, *settings, trust=self.trust)
+                    self.model = checkpoints.load_network(self.checkpoint, *settings, self.source, trust=self.trust)
                     self.checkpoint = {**self.checkpoint, **dict.fromkeys(checkpoints.TENSORS)}  # free memory
+                if not self.is_exported:
+                    recorded = (self.checkpoint or {}).get("options") or {}
+                    kept = {key: recorded[key] for key in ("data", "imgsz", "single_cls") if key in recorded}
+                    self.model.args = get_cfg(check_options(kept, f"{self.source}: "), family=self.family)
             return vars(self)["model"]
 
     @property

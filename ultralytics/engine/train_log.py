@@ -9,6 +9,7 @@ import math
 import os
 import platform
 import re
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -27,7 +28,7 @@ from ultralytics.engine.optim import Schedule
 from ultralytics.engine.train_state import TrainState
 from ultralytics.utils import LINE_SECONDS, LOGGER
 from ultralytics.utils.callbacks import Callbacks
-from ultralytics.utils.errors import UserError, WeightsError, counted
+from ultralytics.utils.errors import UserError, WeightsError, counted, typed
 from ultralytics.utils.files import UNFINISHED, atomic_write, first_line, increment_path, lock_file
 from ultralytics.utils.tables import read_csv
 
@@ -114,7 +115,7 @@ class RunDir:
                 file.rename(backup / file.name)
             what = f"an unfinished run, interrupted in {progress}," if progress else "an earlier run"
             self.weights.mkdir(exist_ok=True)
-            how = f". To resume it: yolo train resume={backup / 'weights' / 'last.pt'}" if progress else ""
+            how = f". To resume it: yolo train {typed(resume=backup / 'weights' / 'last.pt')}" if progress else ""
             LOGGER.warning(f"{self.folder}: {what} was here and is now in {backup}{how}")
 
     def report_unfinished(self) -> None:
@@ -126,7 +127,7 @@ class RunDir:
         if newest and (progress := newest.progress()):
             LOGGER.warning(
                 f"{newest.folder}: has an unfinished run, interrupted in {progress}. This run begins with epoch 1; to "
-                f"resume the other one: yolo train resume={newest.last}"
+                f"resume the other one: yolo train {typed(resume=newest.last)}"
             )
 
     def progress(self) -> str:
@@ -300,7 +301,7 @@ def interruption(state: TrainState) -> str:
         return f"Interrupted after the last epoch; the weights are in {state.best}, the final validation was skipped."
     return (
         f"Training interrupted in epoch {state.finished_epochs + 1}, saved in {state.last}. To resume:\n"
-        f"  yolo train resume={state.last}{state.trust}\n"
+        f"  yolo train {typed(resume=state.last)}{state.trust}\n"
         f"or in Python: model.train(resume={str(state.last)!r}{state.trust and ', trust=True'})"
     )
 
@@ -325,11 +326,13 @@ def summary(state: TrainState, seconds: float) -> str:
         use = ", to resume from" if may_continue else ", weights only (save_optimizer=False)"
         lines += [f"  weights/best.pt  epoch {best}", f"  weights/last.pt  epoch {state.finished_epochs}{use}"]
         lines.append("Predict with the best weights:")
-        lines.append(f"  yolo predict model={state.best} source=path/to/images{state.trust}")
-        lines.append(f"  python detect.py --weights {state.best} --source path/to/images{state.trust}")
+        lines.append(f"  yolo predict {typed(model=state.best)} source=path/to/images{state.trust}")
+        lines.append(
+            f"  python detect.py --weights {shlex.quote(str(state.best))} --source path/to/images{state.trust}"
+        )
     if options.save and state.stop_reason and may_continue:
         change = "patience=0" if stopper.reason(state.finished_epochs - 1) else "time=HOURS"
-        lines += ["Continue:", f"  yolo train resume={state.last} {change}{state.trust}"]
+        lines += ["Continue:", f"  yolo train {typed(resume=state.last)} {change}{state.trust}"]
     return "\n".join(lines)
 
 

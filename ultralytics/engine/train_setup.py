@@ -1,5 +1,6 @@
 """Setup of a training run, before its first batch: options, data, model, optimizer, run folder, resume."""
 
+import logging
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -31,13 +32,14 @@ from ultralytics.losses.iou import IoULoss
 from ultralytics.nn.accelerate import for_training
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import Weights, known_names, load_backbone, load_weights
-from ultralytics.utils import LOGGER, dist
+from ultralytics.utils import LOGGER, dist, quiet
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz, image_stride, usable_cores
 from ultralytics.utils.downloads import released
 from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, WeightsError, counted
 from ultralytics.utils.files import run_dir, write_yaml
 from ultralytics.utils.flops import run_copy
+from ultralytics.utils.public import replaced, unused_replacements
 from ultralytics.utils.torch_utils import (
     ModelEMA,
     accept_batches_of_one,
@@ -87,13 +89,9 @@ class TrainerSetup(TrainState, CallbacksMixin):
     validator_class: type[BaseValidator]
 
     def __init__(
-        self,
-        cfg: ConfigLike = None,
-        overrides: Mapping[str, object] | None = None,
-        _callbacks: Callbacks | Mapping | None = None,
-        *,
-        model: nn.Module | None = None,
-    ) -> None:
+        self, cfg: ConfigLike = None, overrides: Mapping[str, object] | None = None,
+        _callbacks: Callbacks | Mapping | None = None, *, model: nn.Module | None = None,
+    ) -> None:  # fmt: skip
         options = resolve_options(cfg, overrides, "train", self.family)
         self.checkpoint: dict | None = None  # to resume from, until it is loaded
         if options.resume:
@@ -122,6 +120,8 @@ class TrainerSetup(TrainState, CallbacksMixin):
     def setup(self) -> None:
         """Build data, model, optimizer and run folder; the folder comes last, so that an error leaves no empty one."""
         init_seeds(self.args.seed)
+        for line in unused_replacements():
+            LOGGER.warning(line)
         self.rank, self.world_size, self.is_main = dist.rank(), dist.world_size(), dist.rank() == 0
         self.args = self.args.replace(mode="train", imgsz=check_imgsz(self.args.imgsz))
         check_class_loss(self.args.loss_class)  # before the data is read, which may take minutes
@@ -235,7 +235,8 @@ class TrainerSetup(TrainState, CallbacksMixin):
                 return
             self.args = self.args.replace(imgsz=size)
             self.datasets.clear()
-            self.train_loader, self.val_loader = self.build_loaders()
+            with quiet(logging.INFO):  # the data was reported before
+                self.train_loader, self.val_loader = self.build_loaders()
 
     def build_new_model(self, names: dict[int, str]) -> nn.Module:
         """Build from the network, YAML or weights in `model`, and load `pretrained` and `backbone_weights`."""
@@ -270,7 +271,9 @@ class TrainerSetup(TrainState, CallbacksMixin):
         """Return a network for the classes of the data, from a model YAML or its content, and from `weights` if any."""
         names = dict(self.train_loader.dataset.names)
         settings = {**self.model_settings(), "modules": self.args.modules}
-        model = self.model_class(cfg, nc=len(names), verbose=verbose, overrides=settings)
+        build = replaced(self.model_class.__name__) or self.model_class
+        given = {"overrides": settings} if any(settings.values()) else {}  # a script's class may not have it
+        model = build(cfg, nc=len(names), verbose=verbose, **given)
         if weights is not None:
             load_weights(model, weights, names=names)
         return model
@@ -331,7 +334,9 @@ class TrainerSetup(TrainState, CallbacksMixin):
         """Log options recommended for this data set, unless the run is resumed or a demo; `queries` of a decoder."""
         data = self.train_loader.dataset
         if self.checkpoint is None and data.config.yaml_file != DEMO:
-            for line in recommend_options(data.labels, self.args, queries=queries, pretrained=self.starts_pretrained()):
+            for line in recommend_options(
+                data.source.labels, self.args, queries=queries, pretrained=self.starts_pretrained()
+            ):
                 LOGGER.info(f"Recommended for this data set: {line}")
 
     def build_schedule(self, steps: int) -> Schedule:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.options import Options
 from ultralytics.data.build import killed_worker
 from ultralytics.utils import LOGGER, dist
-from ultralytics.utils.errors import DataError, UserError, counted, out_of_memory
+from ultralytics.utils.errors import DataError, UserError, counted, out_of_memory, typed
 from ultralytics.utils.torch_utils import ModelEMA
 
 TIME_LIMIT = "resume it with more time=."  # end of the reason why a run stops that may continue
@@ -230,7 +230,9 @@ def explain_failure(state: TrainState, error: Exception) -> UserError | None:
     if isinstance(error, DataError) and "data worker was killed" in str(error):
         message = f"{state.place}: {error}."
         if state.last and state.last.exists():
-            message += f" {state.last} is whole. To resume: yolo train resume={state.last}{state.trust} workers=0"
+            message += (
+                f" {state.last} is whole. To resume: yolo train {typed(resume=state.last)}{state.trust} workers=0"
+            )
         return UserError(message)
     return explain_oom(state) if out_of_memory(error) else None
 
@@ -244,7 +246,7 @@ def explain_oom(state: TrainState) -> UserError:
     )
     if batch > world and state.last and state.last.exists():
         smaller = max(batch // 2 // world, 1) * world
-        command = f"yolo train resume={state.last}{state.trust} batch={smaller}"
+        command = f"yolo train {typed(resume=state.last)}{state.trust} batch={smaller}"
         message += f" To continue this run with a smaller batch: {command}"
     return UserError(message)
 

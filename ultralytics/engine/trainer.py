@@ -304,7 +304,7 @@ class BaseTrainer(TrainerSetup):
 
     def plot_training_labels(self) -> None:
         """Plot the boxes and classes of the training labels."""
-        labels = self.train_loader.dataset.labels
+        labels = self.train_loader.dataset.source.labels
         boxes = np.concatenate([item.boxes[~item.crowd] for item in labels])
         classes = np.concatenate([item.cls[~item.crowd] for item in labels])
         plot_labels(boxes, classes, self.model.names, self.save_dir / "labels.png", **self.args.figure_style)

@@ -18,13 +18,9 @@ Network = TypeVar("Network")
 
 
 def build_recorded(
-    build: Callable[[dict[str, Any]], Network],
-    checkpoint: Mapping[str, Any],
-    origin: str | Path,
-    modules: Sequence[str] | None = None,
-    *,
-    trust: bool = False,
-) -> Network:
+    build: Callable[[dict[str, Any]], Network], checkpoint: Mapping[str, Any], origin: str | Path,
+    modules: Sequence[str] | None = None, *, trust: bool = False,
+) -> Network:  # fmt: skip
     """Return `build(model_yaml)` of a checkpoint; its folders of code are removed from the model YAML without `trust`.
 
     `modules` are the folders that the user gave. Raises ModelConfigError that names the folders, if they are needed.

@@ -260,7 +260,7 @@ class BaseValidator(CallbacksMixin):
     @cached_property
     def _image_of(self) -> dict[int | str, int]:
         """Index of each image in the data set by its id."""
-        return {item.image_id: i for i, item in enumerate(self.dataset.labels)}
+        return {item.image_id: i for i, item in enumerate(self.dataset.source.labels)}
 
     def _original(self, detections: list[Tensor], batch: dict) -> np.ndarray:
         """Return (n, 7) image, class, score, x, y, width, height in pixels of the original images, as in the json."""
@@ -279,7 +279,7 @@ class BaseValidator(CallbacksMixin):
         """Columns of the labels: of the data set's JSON unless options or turned images change it."""
         dataset = self.dataset
         if dataset.json_file is None or self.args.single_cls or self.args.classes is not None:
-            content = coco_annotations(dataset.labels, self.names, self._category_ids)
+            content = coco_annotations(dataset.source.labels, self.names, self._category_ids)
         else:
             content = read_coco_json(dataset.json_file, named=False).truth()
             known = self._image_of  # a part of the images with `fraction`
@@ -315,7 +315,7 @@ class BaseValidator(CallbacksMixin):
             return
         image, cls, score, *box = np.concatenate(self._found).T
         found = (image.astype(np.int64), cls.astype(np.int64), score, np.column_stack(box))
-        files = [str(item.file) for item in self.dataset.labels]
+        files = [str(item.file) for item in self.dataset.source.labels]
         self.boxes = EvalBoxes.build(list(self._image_of), self.names, found, self._labels, files)
         self.metrics.evaluation = evaluate(self.boxes, self._protocol)
 
@@ -377,7 +377,7 @@ class BaseValidator(CallbacksMixin):
         """Before a run with save_json: raise for what would end it afterwards, and show unusual ids."""
         if not self.final or not self.args.save_json:
             return
-        ids = [item.image_id for item in self.dataset.labels]
+        ids = [item.image_id for item in self.dataset.source.labels]
         if doubled := [image_id for image_id, count in Counter(ids).items() if count > 1]:
             raise DataError(f"{self._data}: several images have the id {doubled[0]!r}, expected unique ids in the json")
         if self.dataset.json_file is None and self.dataset.category_ids is not None:
@@ -385,7 +385,7 @@ class BaseValidator(CallbacksMixin):
                 f"{self._data}: sizes in the json are not those of the images, but predictions.json has pixels of the "
                 "upright images; compare it with the json that `yolo yolo2coco data=...` writes"
             )
-        if self.dataset.category_ids is None and str(ids[0]).endswith(self.dataset.labels[0].file.name):
+        if self.dataset.category_ids is None and str(ids[0]).endswith(self.dataset.source.labels[0].file.name):
             LOGGER.warning(f"{self._data}: images share a name, so their ids are paths, such as {ids[0]!r}")
 
     @property

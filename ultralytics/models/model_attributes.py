@@ -81,8 +81,8 @@ class PublishedAttributes:
     def reset_weights(self) -> Model:
         """Initialize the network as from its model file."""
         self._require_weights("reset_weights")
-        names, self.model = self.names, type(self.model)(self.model.yaml)
-        self.model.names, self._loaded = names, True
+        names, args, self.model = self.names, self.model.args, type(self.model)(self.model.yaml)
+        self.model.names, self.model.args, self._loaded = names, args, True
         return self
 
     def reset_callbacks(self) -> None:

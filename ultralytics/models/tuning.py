@@ -24,7 +24,7 @@ from ultralytics.engine.model import Model
 from ultralytics.utils import LOGGER, PACKAGE_ROOT
 from ultralytics.utils.callbacks import Callback, Callbacks
 from ultralytics.utils.checks import require
-from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, UserError
+from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, UserError, typed
 from ultralytics.utils.files import first_line, run_dir, runs_folder, write_text, write_yaml
 from ultralytics.utils.plotting import new_figure, save_figure
 from ultralytics.utils.tables import Column, Table
@@ -169,7 +169,7 @@ class Tuner:
             study.enqueue_trial(trial.params)
         if self.model._loaded:
             self.model.save(self.folder / "start.pt")
-        LOGGER.info(f"Tuning {', '.join(self.space)}; to resume: resume={self.folder}")
+        LOGGER.info(f"Tuning {', '.join(self.space)}; to resume: {typed(resume=self.folder)}")
         ended = [trial for trial in study.trials if trial.state.is_finished()
                  and (trial.state != state.FAIL or "error" in trial.user_attrs)]  # fmt: skip
         try:

@@ -26,7 +26,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.files import increment_path, real_path
 from ultralytics.utils.flops import ModelInfo, model_info
-from ultralytics.utils.public import public_names
+from ultralytics.utils.public import public_names, replaced
 from ultralytics.utils.torch_utils import clock, initialize_weights
 
 TABLE_WIDTH = 120  # columns
@@ -238,7 +238,13 @@ class DetectionModel(nn.Module):
         return torch.cat(vectors, 1).unbind(0)
 
     def init_criterion(self) -> nn.Module:
-        """Build the loss of the head: with the gains of the run's options in training, else with the paper's."""
+        """Build the loss of the head: with the gains of the run's options in training, else with the paper's.
+
+        For YOLO it is what a script has assigned to `v8DetectionLoss` or, for two branches, `E2ELoss`.
+        """
+        name = "E2ELoss" if hasattr(self.model[-1], "one2one_cv2") else "v8DetectionLoss"
+        if isinstance(self.model[-1], Detect) and (loss := replaced(name)):
+            return loss(self)
         return self.model[-1].build_criterion(self.args)
 
     def loss(self, batch: dict[str, Any], preds: Any = None) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +19,40 @@ from ultralytics.cfg.options import ConfigLike, get_cfg
 from ultralytics.data.augment import train_transforms
 from ultralytics.data.build import dataset_parts
 from ultralytics.data.dataset import DetectionDataset
-from ultralytics.data.dataset_yaml import label_file, load_dataset_config
+from ultralytics.data.dataset_yaml import DatasetConfig, label_file, load_dataset_config
 from ultralytics.data.images import probe_image, read_image
-from ultralytics.data.labels import Rows, read_yolo_file
+from ultralytics.data.labels import ImageLabels, Rows, read_yolo_file
 from ultralytics.data.loaders import Source, load_source
-from ultralytics.data.transforms.sample import Compose
+from ultralytics.data.transforms.sample import Compose, Sample, sample_of
 from ultralytics.engine.results import Results
+from ultralytics.published.instances import Format, Instances
 from ultralytics.tools.split import find_pairs, split_pairs
+from ultralytics.utils import IterableSimpleNamespace
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import increment_path, write_text
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xywhn2xyxy, xyxy2xywh
+from ultralytics.utils.public import public, replaced
+
+
+def image_labels(labels: Mapping[str, Any]) -> ImageLabels:
+    """Return published labels, with boxes cx, cy, w, h in 0..1, as those of `DetectionDataset`."""
+    cls, file = np.reshape(labels["cls"], -1).astype(np.int64), Path(labels["im_file"])
+    crowd, image_id = np.zeros(len(cls), bool), labels.get("image_id", file.stem)
+    return ImageLabels(file, tuple(labels["shape"]), cls, np.float32(labels["bboxes"]), crowd, image_id)
 
 
 class YOLODataset(DetectionDataset):
     """Data set of the images at a path (folder, list, or several) with their labels, letterboxed to `imgsz`.
 
     `data` has the class `names`, as the result of `check_det_dataset` does; `hyp` are the options, of the augmentation
-    with `augment`. `rect` letterboxes each batch of `batch_size` to one rectangle.
+    with `augment`. `rect` letterboxes each batch of `batch_size` to one rectangle. Training uses a subclass that is
+    assigned to `ultralytics.data.build.YOLODataset`.
+
+    Methods to override: `get_labels`, `load_image`, `get_image_and_label`, `update_labels_info`, `build_transforms`,
+    which read and return published labels, a mapping for each image, and `__getitem__`. Random numbers are Python's.
     """
+
+    resize = "letterbox"
 
     def __init__(
         self, img_path: str | Path | Sequence[str], *, data: Mapping[str, Any], task: str = "detect", imgsz: int = 640,
@@ -49,18 +66,74 @@ class YOLODataset(DetectionDataset):
         split = "train" if augment else "val"
         options = get_cfg(hyp, {**given, "imgsz": imgsz})
         paths = [str(Path(path).absolute()) for path in ([img_path] if isinstance(img_path, (str, Path)) else img_path)]
-        config = load_dataset_config({split: paths, "names": data["names"]}, (split,))
-        settings = {"resize": "letterbox", "rect": rect, "stride": stride, "imgsz": imgsz}
-        super().__init__(*dataset_parts(options, config, split, training=augment, **settings))
+        if isinstance(data, DatasetConfig):
+            config = data
+            split = next(s for s, found in data.splits.items() if [*map(str, found)] == paths)
+        else:
+            config = load_dataset_config({split: paths, "names": data["names"]}, (split,))
+        self.data, self.imgsz, self.augment, self.prefix, self.rect = data, imgsz, augment, prefix, rect
+        settings = {"resize": self.resize, "rect": self.rect, "stride": stride, "imgsz": imgsz}
+        *parts, fit, names = dataset_parts(options, config, split, training=augment, adapt=self._adapt, **settings)
+        super().__init__(*parts, fit, names)
+        self.labels, self.ni, self.batch_size, self.stride = self._published, len(self._published), batch_size, stride
+        self.im_files, self._fit = [item["im_file"] for item in self.labels], fit
+        self.label_files = img2label_paths(self.im_files)
         if self.source.rectangles:
             self.source.rectangles.set_batch(batch_size)
-        self.data, self.imgsz, self.augment, self.im_files = data, imgsz, augment, [str(i.file) for i in self.labels]
-        self.label_files = img2label_paths(self.im_files)
+        self.transforms = self.build_transforms(IterableSimpleNamespace(**options.to_dict()))
+
+    def _adapt(self, labels: list[ImageLabels]) -> list[ImageLabels]:
+        """Pass the labels of the files through `get_labels`."""
+        self._published = [item.published() for item in labels]
+        self.im_files = [item["im_file"] for item in self._published]
+        self._published = self.get_labels()
+        return [image_labels(item) for item in self._published]
+
+    def get_labels(self) -> list[dict[str, Any]]:
+        """Return the labels of all images: `im_file`, `shape`, `cls` (n, 1), `bboxes` (n, 4) and their format."""
+        return self._published
+
+    def build_transforms(self, hyp: ConfigLike = None) -> Compose:
+        """Return what converts the labels with the image to tensors."""
+        if self.augment:
+            return (replaced("v8_transforms") or v8_transforms)(self, self.imgsz, hyp)
+        return Compose([self._fit, Format()])
 
     def load_image(self, i: int) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
         """Return image i at network scale, and its shape (height, width) in the file and now."""
         sample = self.source.load(i)
         return sample.image, sample.ori_shape, sample.shape
+
+    def get_image_and_label(self, index: int) -> dict[str, Any]:
+        """Return the labels of an image with the image as `img`, BGR, and the boxes as `instances`."""
+        labels = {**deepcopy(self.labels[index]), "index": index}
+        labels["img"], labels["ori_shape"], labels["resized_shape"] = self.load_image(index)
+        sides = zip(labels["resized_shape"], labels.pop("shape"), strict=True)
+        labels["ratio_pad"] = tuple(now / before for now, before in sides)
+        return self.update_labels_info(labels)
+
+    def update_labels_info(self, label: dict[str, Any]) -> dict[str, Any]:
+        """Return the labels with `instances` in place of `bboxes` and its format."""
+        given = {key: label.pop(key) for key in ("bboxes", "segments", "keypoints", "bbox_format", "normalized")}
+        return {**label, "instances": Instances(**given)}
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.transforms(self.get_image_and_label(index))
+
+    @property
+    def augment_enabled(self) -> bool:
+        """Return whether images are mixed: until `close_mosaic` is called."""
+        return self.source.augment_enabled
+
+    def sample_random(self, index: int, count: int, rng: np.random.Generator) -> list[Sample]:
+        """Return `count` random samples to mix with sample `index`."""
+        return [sample_of(self.get_image_and_label(i)) for i in self.source.draw(index, count, rng)]
+
+
+class RTDETRDataset(YOLODataset):
+    """Data set as `YOLODataset`, with images stretched to (imgsz, imgsz)."""
+
+    resize = "stretch"
 
 
 BaseDataset = YOLODataset  # the published base class has the same arguments
@@ -68,17 +141,23 @@ BaseDataset = YOLODataset  # the published base class has the same arguments
 
 def build_yolo_dataset(
     cfg: ConfigLike, img_path: str | Path | Sequence[str], batch: int, data: Mapping[str, Any], mode: str = "train",
-    rect: bool = False, stride: int = 32, multi_modal: bool = False,
+    rect: bool = False, stride: int = 32, multi_modal: bool = False, *, name: str = "YOLODataset",
 ) -> YOLODataset:  # fmt: skip
-    """Build the data set of the images at a path from options; augmented for the mode "train"."""
+    """Build the data set of the images at a path from options; augmented for the mode "train".
+
+    Its class is what a script has assigned to the public `name`; raises OptionError if that is no subclass.
+    """
     if multi_modal:
         raise OptionError("multi_modal=True: images with texts are not part of this package, which detects boxes")
-    o = get_cfg(cfg)
-    return YOLODataset(
-        img_path, data=data, imgsz=o.imgsz, cache=o.cache, augment=mode == "train", hyp=o, rect=bool(o.rect or rect),
-        batch_size=batch, stride=int(stride), single_cls=o.single_cls, classes=o.classes,
-        fraction=o.fraction if mode == "train" else 1.0,
+    o, training, build = get_cfg(cfg), mode == "train", replaced(name) or public(name)
+    dataset = build(
+        img_path=img_path, data=data, imgsz=o.imgsz, cache=o.cache, augment=training, hyp=o, task="detect",
+        rect=bool(o.rect or rect), batch_size=max(batch, 1), stride=int(stride), pad=0.0 if training else 0.5,
+        single_cls=o.single_cls, classes=o.classes, fraction=o.fraction if training else 1.0, prefix=f"{mode}: ",
     )  # fmt: skip
+    if not isinstance(dataset, YOLODataset):
+        raise OptionError(f"{name} was replaced by {build!r}, expected a subclass of ultralytics.data.{name}")
+    return dataset
 
 
 class LoadImagesAndVideos:
@@ -110,9 +189,10 @@ def load_inference_source(
     return LoadImagesAndVideos(source, batch, vid_stride, channels, buffer=buffer)
 
 
-def v8_transforms(dataset: DetectionDataset, imgsz: int, hyp: ConfigLike, stretch: bool = False) -> Compose:
-    """Return the augmentation of a data set by options, for its `transforms`."""
-    return train_transforms(get_cfg(hyp), dataset.source, imgsz, "stretch" if stretch else "letterbox")
+def v8_transforms(dataset: YOLODataset, imgsz: int, hyp: ConfigLike, stretch: bool = False) -> Compose:
+    """Return the augmentation of a data set by options, for its `transforms`: published labels to tensors."""
+    given = get_cfg(hyp), dataset, imgsz, "stretch" if stretch else dataset.resize
+    return Compose([*train_transforms(*given, dataset.source.rectangles).transforms, Format()])
 
 
 def autosplit(path: str | Path, weights: Sequence[float] = (0.9, 0.1, 0.0), annotated_only: bool = False) -> None:

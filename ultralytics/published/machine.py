@@ -12,6 +12,7 @@ import socket
 import sys
 import tempfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from importlib import metadata
@@ -164,17 +165,19 @@ def fetch(
     url: str | Path, file: str | Path | None = None, dir: str | Path | None = None, unzip: bool = True,
     delete: bool = False, **unused: Any,
 ) -> Path:  # fmt: skip
-    """Fetch an address into `dir`, or as `file`, unpack an archive there, and return the path, or that folder."""
+    """Fetch an address into `dir`, or as `file`; unpack an archive there. Return the path, or the archive's folder."""
     name = Path(file or str(url).partition("?")[0].rpartition("/")[2])
     path = name if file and dir is None else Path(dir or ".") / name.name
     path = downloads.download_file(str(url), path) if "://" in str(url) else Path(url)
     if not unzip or path.suffix.lower() not in (".zip", ".tar", ".gz", ".tgz"):
         return path
-    folder = Path(dir or path.parent)
-    downloads.extract(path, folder)
+    folder = Path(dir or path.parent).resolve()
+    names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else ["a/b"]
+    flat = len({Path(name).parts[0] for name in names}) > 1 or "/" not in names[0]
+    names = downloads.extract(path, folder / path.stem if flat else folder)
     if delete:
         path.unlink()
-    return folder
+    return folder / (path.stem if flat else Path(names[0]).parts[0])
 
 
 def fetch_all(

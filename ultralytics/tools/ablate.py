@@ -11,16 +11,11 @@ from ultralytics.utils.errors import UserError, counted
 
 
 def command(
-    study: str,
-    jobs: Annotated[int, Range(1)] = 1,
+    study: str, jobs: Annotated[int, Range(1)] = 1,
     device: Annotated[str | int | list[int] | None, DeviceName()] = None,
-    executor: Annotated[str, OneOf("local", "ray")] = "local",
-    dry: bool = False,
-    status: bool = False,
-    cost: bool = True,
-    project: str | None = None,
-    name: str | None = None,
-) -> None:
+    executor: Annotated[str, OneOf("local", "ray")] = "local", dry: bool = False, status: bool = False,
+    cost: bool = True, project: str | None = None, name: str | None = None,
+) -> None:  # fmt: skip
     """Train the base and its changes for all seeds and folds, and write tables, figures and report.html.
 
     The same command continues an interrupted study, and trains only what is new after a change of the study file.

@@ -23,12 +23,9 @@ COLUMNS = (
 
 
 def command(
-    runs: list[str],
-    names: list[str] | str | None = None,
-    diff: bool = True,
-    project: str | None = None,
+    runs: list[str], names: list[str] | str | None = None, diff: bool = True, project: str | None = None,
     name: str | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Merge the tables of runs in the given order; differences are to the first. `yolo fps` measures speed.
 
     Args:

@@ -1,6 +1,5 @@
 """`yolo fork path/to/fork`: which model files of another code base build and run here, and what the others need."""
 
-import logging
 import os
 import re
 import shutil
@@ -11,7 +10,7 @@ from typing import Annotated
 
 from ultralytics.cfg.values import Range
 from ultralytics.tools.common import build_on_meta, check_empty, tool_dir
-from ultralytics.utils import LOGGER, progress
+from ultralytics.utils import LOGGER, progress, quiet
 from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, UserError, counted
 from ultralytics.utils.files import list_files, read_text, write_text
 from ultralytics.utils.tables import Column, Table
@@ -53,12 +52,9 @@ class ForkModel:
 
 
 def command(
-    fork: list[str],
-    write: str | None = None,
-    imgsz: Annotated[int, Range(32)] = 640,
-    project: str | None = None,
+    fork: list[str], write: str | None = None, imgsz: Annotated[int, Range(32)] = 640, project: str | None = None,
     name: str | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Build and run every model file of a fork, whose module folders are imported for it.
 
     Args:
@@ -103,13 +99,10 @@ def check_fork(root: str | Path, *, imgsz: int = 640) -> list[ForkModel]:
         raise DataError(f"{root}: no model files; expected YAML files with the keys `backbone` and `head`")
     for folder in module_folders([root]):
         import_folder(folder)  # what it lacks is logged once
-    models, disabled = [], logging.root.manager.disable
+    models = []
     for file in progress(files, "model files", len(files)):
-        logging.disable(logging.WARNING)  # the scale that a file is built at, keys without an effect
-        try:
+        with quiet():  # the scale that a file is built at, keys without an effect
             models.append(_check(file, Path(root), imgsz))
-        finally:
-            logging.disable(disabled)
     return models
 
 

@@ -29,14 +29,9 @@ LETTERS = 26  # of a heading in a box
 
 
 def command(
-    model: str,
-    imgsz: Annotated[int, Range(32)] = 640,
-    nc: Annotated[int | None, Range(1)] = None,
-    modules: str | None = None,
-    trust: bool = False,
-    project: str | None = None,
-    name: str | None = None,
-) -> None:
+    model: str, imgsz: Annotated[int, Range(32)] = 640, nc: Annotated[int | None, Range(1)] = None,
+    modules: str | None = None, trust: bool = False, project: str | None = None, name: str | None = None,
+) -> None:  # fmt: skip
     """Show what a model YAML builds, or weights (.pt) contain, and write it to `project`/`name`.
 
     The folder is `runs/inspect` and the model's name by default; it is numbered when taken.

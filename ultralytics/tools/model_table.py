@@ -1,13 +1,12 @@
 """`yolo models`: parameters and FLOPs of every model YAML in a folder, and the reasons why some cannot be built."""
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
 from ultralytics.cfg.model_yaml import MODELS_DIR
 from ultralytics.cfg.values import OneOf, Range
 from ultralytics.tools.common import load_network, tool_dir
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, progress, quiet
 from ultralytics.utils.errors import DataError, UserError, counted
 from ultralytics.utils.files import list_files
 from ultralytics.utils.flops import count_operations, model_size, run_copy
@@ -21,14 +20,10 @@ ORDERS = {"name": 0, "parameters": 2, "gflops": 3}  # column of the table
 
 
 def command(
-    folder: str | None = None,
-    imgsz: Annotated[int, Range(32)] = 640,
-    nc: Annotated[int | None, Range(1)] = None,
-    sort: Annotated[str, OneOf(*ORDERS)] = "gflops",
-    modules: str | None = None,
-    project: str | None = None,
+    folder: str | None = None, imgsz: Annotated[int, Range(32)] = 640, nc: Annotated[int | None, Range(1)] = None,
+    sort: Annotated[str, OneOf(*ORDERS)] = "gflops", modules: str | None = None, project: str | None = None,
     name: str | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Build every model YAML in a folder, without data if possible, and show the sizes.
 
     Args:
@@ -37,12 +32,7 @@ def command(
         sort: the smallest first.
     """
     root = Path(folder) if folder else MODELS_DIR
-    level = LOGGER.level
-    LOGGER.setLevel(logging.ERROR)  # each file without a scale would warn
-    try:
-        table, failures = measure_models(root, imgsz=imgsz, nc=nc, sort=sort, modules=modules)
-    finally:
-        LOGGER.setLevel(level)
+    table, failures = measure_models(root, imgsz=imgsz, nc=nc, sort=sort, modules=modules)
     LOGGER.info(table.text())
     for file, reason in failures.rows:
         LOGGER.warning(f"cannot be built: {file}: {reason}")
@@ -64,9 +54,10 @@ def measure_models(
     if not files:
         raise DataError(f"folder={str(root)!r}: no .yaml files; expected a folder with model YAMLs")
     rows, failures = [], []
-    for file in files:
+    for file in progress(files, "model files", len(files)):
         try:
-            network = load_network(str(file), nc, modules, meta=True)
+            with quiet():  # each file without a scale would warn
+                network = load_network(str(file), nc, modules, meta=True)
             info = model_size(network, run_copy(network, imgsz, count_operations), imgsz)
         except UserError as error:
             failures.append((str(file.relative_to(root)), " ".join(str(error).split())))

@@ -19,16 +19,10 @@ Pairs = list[tuple[Path, Path | None]]  # image, label file
 
 
 def command(
-    images: str,
-    save: str,
-    labels: str | None = None,
-    train: Ratio = 0.8,
-    val: Ratio = 0.1,
-    test: Ratio = 0.1,
-    seed: Annotated[int, Range(0)] = 0,
-    mode: Annotated[str, OneOf("copy", "list")] = "copy",
+    images: str, save: str, labels: str | None = None, train: Ratio = 0.8, val: Ratio = 0.1, test: Ratio = 0.1,
+    seed: Annotated[int, Range(0)] = 0, mode: Annotated[str, OneOf("copy", "list")] = "copy",
     classes: str | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Split the images of a folder into train, val and test. The same seed and files give the same split.
 
     Args:

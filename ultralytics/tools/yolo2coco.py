@@ -21,13 +21,9 @@ from ultralytics.utils.files import write_text
 
 
 def command(
-    data: str | None = None,
-    split: Annotated[str, OneOf("train", "val", "test")] = "val",
-    images: str | None = None,
-    labels: str | None = None,
-    classes: str | None = None,
-    save: str | None = None,
-) -> None:
+    data: str | None = None, split: Annotated[str, OneOf("train", "val", "test")] = "val", images: str | None = None,
+    labels: str | None = None, classes: str | None = None, save: str | None = None,
+) -> None:  # fmt: skip
     """Write a COCO json of the labels, in pixels of the upright images, as in predictions.json. Ids are those of the
     json of `data`, else category ids are class indices; a file named by a number has it as image id, and files of equal
     names have their paths.

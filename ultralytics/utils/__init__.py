@@ -6,6 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TypeVar
@@ -72,6 +73,17 @@ def progress(
             LOGGER.info(f"{text}: {done}/{bar.total}")
 
 
+@contextmanager
+def quiet(level: int = logging.WARNING) -> Iterator[None]:
+    """Skip log lines up to a level in a block."""
+    before = logging.root.manager.disable
+    logging.disable(level)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 class IterableSimpleNamespace(SimpleNamespace):
     """Namespace that iterates over (name, value) pairs; published checkpoints store their options in one."""
 
@@ -87,9 +99,8 @@ COLORS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 CODES = {
     **{name: f"\033[{30 + number}m" for number, name in enumerate(COLORS)},
     **{f"bright_{name}": f"\033[{90 + number}m" for number, name in enumerate(COLORS)},
-    "bold": "\033[1m",
-    "underline": "\033[4m",
-}
+    "bold": "\033[1m", "underline": "\033[4m",
+}  # fmt: skip
 
 
 def colorstr(*words: str) -> str:

@@ -105,12 +105,11 @@ def usable_cores() -> int:
 def checks() -> dict[str, str]:
     """Log and return versions, processor, memory, disk, GPUs and packages; include it in bug reports."""
     info = {
-        "ultralytics": f"{__version__} ({PACKAGE_ROOT})",
-        "Python": f"{platform.python_version()} ({sys.executable})",
+        "ultralytics": f"{__version__} ({PACKAGE_ROOT})", "Python": f"{platform.python_version()} ({sys.executable})",
         "system": platform.platform(),
         "processor": f"{platform.processor() or platform.machine()}, {usable_cores()} usable cores",
         "free disk": f"{shutil.disk_usage(os.getcwd()).free / GIB:.1f} GB",
-    }
+    }  # fmt: skip
     if hasattr(os, "sysconf"):  # not on Windows
         info["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIB:.1f} GB"
     for package in PACKAGES:

@@ -205,8 +205,8 @@ def _open(request: str | urllib.request.Request, *handlers: urllib.request.BaseH
     return opener.open(request, timeout=TIMEOUT)
 
 
-def extract(archive: Path, folder: Path, *, strip: bool = False) -> None:
-    """Unpack a .zip or .tar(.gz ...) into `folder`; `strip` skips the single top folder of the archive.
+def extract(archive: Path, folder: Path, *, strip: bool = False) -> list[str]:
+    """Unpack a .zip or .tar(.gz ...) into `folder`; `strip` skips the single top folder. Return the members' names.
 
     Members are never written outside `folder`, and not more of them than UNPACKED_LIMIT and MAX_RATIO permit.
     """
@@ -217,11 +217,13 @@ def extract(archive: Path, folder: Path, *, strip: bool = False) -> None:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as packed:
                 _check_unpacked(archive, sum(member.file_size for member in packed.infolist()), limit)
+                names = packed.namelist()
                 packed.extractall(target)  # drops absolute paths and ".."
         else:
             with tarfile.open(archive) as packed:
-                size = 0
+                size, names = 0, []
                 for member in packed:
+                    names.append(member.name)
                     size += member.size
                     _check_unpacked(archive, size, limit)
                     packed.extract(member, target, filter="data")
@@ -230,6 +232,7 @@ def extract(archive: Path, folder: Path, *, strip: bool = False) -> None:
                 for item in list(top.iterdir()) if top.is_dir() else [top]:
                     shutil.move(item, folder / item.name)
             shutil.rmtree(target)
+        return names
     except UserError:
         raise
     except ARCHIVE_ERRORS as error:

@@ -3,6 +3,7 @@
 import difflib
 import logging
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -74,10 +75,16 @@ def explained_memory(options: object = None) -> Iterator[None]:
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate that is spelled most like `word`, first one with its letters in another order; or None."""
+    """Return the candidate that is spelled most like `word`, first with the same letters, then digits; or None."""
     word, by_lower = str(word).lower(), {str(candidate).lower(): str(candidate) for candidate in candidates}
     near = difflib.get_close_matches(word, by_lower, n=5)
-    return by_lower[min(near, key=lambda match: sorted(match) != sorted(word))] if near else None
+    orders = [{match: sort(match) != sort(word) for match in near} for sort in (sorted, re.compile(r"\d").findall)]
+    return by_lower[min(near, key=lambda match: [order[match] for order in orders])] if near else None
+
+
+def typed(**options: object) -> str:
+    """Return options as a shell takes them, such as `'resume=my runs/last.pt'`."""
+    return shlex.join(f"{key}={value}" for key, value in options.items())
 
 
 def counted(number: int, noun: str) -> str:

@@ -105,7 +105,7 @@ def _sides(imgsz: int | Sequence[int]) -> tuple[int, int]:
 
 
 class ShapesOnly(TorchFunctionMode):
-    """Skip norms on the meta device, where they take half the time of a network; sizes that do not fit still raise."""
+    """Skip norms and sampling on the meta device, which take most of the time; sizes that do not fit still raise."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         if func in (F.batch_norm, F.layer_norm) and args[0].is_meta and args[1] is not None:
@@ -113,20 +113,22 @@ class ShapesOnly(TorchFunctionMode):
             expected = args[1].shape if batch else tuple(args[1])
             if expected == (args[0].shape[1:2] if batch else args[0].shape[-len(expected) :]):
                 return torch.empty_like(args[0])
+        if func is F.grid_sample and args[0].is_meta and args[0].ndim == 4:
+            return args[0].new_empty(*args[0].shape[:2], *args[1].shape[1:3])
         return func(*args, **(kwargs or {}))
 
 
 def run_copy(model: nn.Module, imgsz: int | Sequence[int], run: Callable[[nn.Module, Tensor], T]) -> T:
     """Call `run` with a copy of the model in eval mode and an image of that size, both on the meta device.
 
-    A model that cannot run there (it holds tensors outside its buffers, or reads values) runs on the CPU. Raises
-    ModelConfigError with the reason if it fails there, too.
+    A model that was built there is not copied. One that cannot run there (it holds tensors outside its buffers, or
+    reads values) runs on the CPU. Raises ModelConfigError with the reason if it fails there, too.
     """
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     shape = (1, first.in_channels if first is not None else 3, *_sides(imgsz))
     without_data = any(p.is_meta for p in model.parameters())
     for device in ("meta",) if without_data else ("meta", "cpu"):
-        twin = copy.deepcopy(model).eval().float().to(device)
+        twin = model.eval() if without_data else copy.deepcopy(model).eval().float().to(device)
         try:
             with ShapesOnly():
                 return run(twin, torch.zeros(shape, device=device))
@@ -163,10 +165,10 @@ def output_shapes(
         if found and all(tuple(t.shape).count(0) == 1 for t in found):
             return [tuple(side or 1 for side in t.shape) for t in found]
     try:
-        twin = copy.deepcopy(layer).to("meta").eval()
+        twin = layer if any(p.is_meta for p in layer.parameters()) else copy.deepcopy(layer).to("meta")
         maps = [example(shape, partial(torch.empty, device="meta")) for shape in inputs]
         with ShapesOnly():
-            output = run_layer(twin, maps, takes_list)
+            output = run_in_eval(twin, maps, takes_list)
     except Exception:  # whatever it is, the run on the CPU shows it with a better message
         try:
             output = run_in_eval(layer, [example(shape, torch.ones) for shape in inputs], takes_list)

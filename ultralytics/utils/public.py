@@ -6,49 +6,35 @@ As published modules import from each other, every place has all of them.
 
 import importlib
 import re
+import sys
 from collections.abc import Callable
 from importlib import metadata
 
 # defining module below the package -> names, with a second name after a colon
 HOMES = {
-    "cfg.family": "DEFAULT_CFG_PATH",
-    "cfg.options": "MODES get_cfg",
-    "data.build": "build_dataloader EpochLoader:InfiniteDataLoader",
-    "data.dataset": "DetectionDataset:RTDETRDataset",
-    "data.dataset_yaml": "check_det_dataset",
-    "data.images": "IMAGE_SUFFIXES:IMG_FORMATS",
-    "data.loaders": "VIDEO_SUFFIXES:VID_FORMATS",
-    "data.transforms.geometry": "LetterBox",
-    "data.transforms.sample": "Compose",
-    "engine.exporter": "Exporter",
-    "engine.results": "Boxes:BaseTensor",
-    "engine.train_log": "strip_optimizer",
-    "engine.train_state": "EarlyStopping",
-    "losses.assigner": "TaskAlignedAssigner",
-    "losses.detr": "RTDETRDetectionLoss RTDETRDetectionLoss:DETRLoss",
-    "losses.matcher": "HungarianMatcher",
-    "losses.yolo": "DetectionLoss DualAssignmentLoss",
+    "cfg.family": "DEFAULT_CFG_PATH", "cfg.options": "MODES get_cfg",
+    "data.build": "build_dataloader EpochLoader:InfiniteDataLoader", "data.dataset_yaml": "check_det_dataset",
+    "data.images": "IMAGE_SUFFIXES:IMG_FORMATS", "data.loaders": "VIDEO_SUFFIXES:VID_FORMATS",
+    "data.transforms.geometry": "LetterBox", "data.transforms.sample": "Compose", "engine.exporter": "Exporter",
+    "engine.results": "Boxes:BaseTensor", "engine.train_log": "strip_optimizer", "engine.train_state": "EarlyStopping",
+    "losses.assigner": "TaskAlignedAssigner", "losses.detr": "RTDETRDetectionLoss RTDETRDetectionLoss:DETRLoss",
+    "losses.matcher": "HungarianMatcher", "losses.yolo": "DetectionLoss DualAssignmentLoss",
     "metrics.ap": "ap_per_class average_precision:compute_ap",
-    "metrics.detection": "BoxMetrics BoxMetrics:Metric DetMetrics",
-    "metrics.matching": "ConfusionMatrix",
-    "models": "RTDETR YOLO",
-    "models.rtdetr.predict": "RTDETRPredictor RTDETRValidator",
-    "models.rtdetr.train": "RTDETRTrainer",
-    "models.tuning": "Tuner",
-    "models.yolo.detector": "DetectionPredictor DetectionValidator",
-    "models.yolo.training": "DetectionTrainer",
-    "nn.formats": "export_formats",
-    "nn.head_protocol": "scale_img",
-    "nn.modules.denoising": "get_cdn_group",
+    "metrics.detection": "BoxMetrics BoxMetrics:Metric DetMetrics", "metrics.matching": "ConfusionMatrix",
+    "models": "RTDETR YOLO", "models.rtdetr.predict": "RTDETRPredictor RTDETRValidator",
+    "models.rtdetr.train": "RTDETRTrainer", "models.tuning": "Tuner",
+    "models.yolo.detector": "DetectionPredictor DetectionValidator", "models.yolo.training": "DetectionTrainer",
+    "nn.formats": "export_formats", "nn.head_protocol": "scale_img", "nn.modules.denoising": "get_cdn_group",
     "nn.modules.transformer": "inverse_sigmoid",
     "nn.tasks": "DetectionModel:BaseModel DetectionModel feature_visualization RTDETRDetectionModel",
     "published.config": "attempt_download_asset cfg2dict check_class_names check_dict_alignment check_file "
     "check_python check_requirements check_suffix check_version check_yaml check_yolo copy_default_cfg DEFAULT_CFG "
     "DEFAULT_CFG_DICT DEFAULT_CFG_KEYS GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS is_ascii smart_value TASK2DATA "
     "TASK2METRIC TASK2MODEL TASKS YAML yaml_load yaml_model_load yaml_print yaml_save",
-    "published.datasets": "BaseDataset LoadImagesAndVideos LoadStreams YOLODataset autosplit build_yolo_dataset "
-    "compress_one_image get_hash img2label_paths imread imwrite load_inference_source save_one_box v8_transforms "
-    "verify_image_label visualize_image_annotations",
+    "published.datasets": "BaseDataset LoadImagesAndVideos LoadStreams RTDETRDataset YOLODataset autosplit "
+    "build_yolo_dataset compress_one_image get_hash img2label_paths imread imwrite load_inference_source save_one_box "
+    "v8_transforms verify_image_label visualize_image_annotations",
+    "published.instances": "Bboxes Format Instances",
     "published.machine": "ARM64 ASSETS_URL cuda_device_count cuda_is_available DATASETS_DIR emojis "
     "fetch:safe_download fetch_all:download FILE file_age file_date get_latest_run get_ubuntu_version IS_COLAB "
     "is_colab IS_DOCKER is_docker is_github_action_running IS_JETSON is_jetson is_online is_online:check_online "
@@ -60,18 +46,16 @@ HOMES = {
     "attempt_load_weights benchmark check_amp convert_torch2numpy_batch default_callbacks get_default_callbacks "
     "guess_model_task load_checkpoint load_checkpoint:attempt_load_one_weight output_to_target scale_coords "
     "segments2boxes torch_safe_load v8DetectionLoss",
-    "trackers.track": "BOTSORT BYTETracker",
-    "utils": "ASSETS IterableSimpleNamespace LOGGER __version__ colorstr",
+    "trackers.track": "BOTSORT BYTETracker", "utils": "ASSETS IterableSimpleNamespace LOGGER __version__ colorstr",
     "utils.checks": "checks:collect_system_info check_imgsz in_notebook:is_jupyter",
     "utils.fonts": "find_font_file:check_font",
     "utils.ops": "bbox2dist bbox_ioa bbox_iou box_iou dist2bbox make_anchors make_divisible non_max_suppression "
     "xywh2xyxy xyxy2xywh",
-    "utils.plotting": "plot_results",
-    "utils.settings": "SETTINGS",
+    "utils.plotting": "plot_results", "utils.settings": "SETTINGS",
     "utils.torch_utils": "autocast copy_attr de_parallel fuse_conv_and_bn fuse_deconv_and_bn get_num_gradients "
     "get_num_params init_seeds intersect_dicts ModelEMA one_cycle Profile select_device smart_inference_mode "
     "time_sync unwrap_model",
-}
+}  # fmt: skip
 # of the package itself, where they are modules elsewhere
 TOP = {"settings": ("utils.settings", "SETTINGS"), "checks": ("utils.checks", "checks")}
 NAMES = {
@@ -93,14 +77,15 @@ _REASONS = {
     ),
     "solutions are not built; count, draw and track with the package supervision on `results[0].boxes`": "solutions",
     "a tracker belongs to a prediction; use the method `track` of a model": "register_tracker",
-    "a transform of this package takes a `Sample`; choose options such as mosaic, mixup, degrees and hsv_h": (
-        "Format Albumentations RandomLoadText"
-    ),
+    "choose options such as mosaic, mixup, degrees and hsv_h, or append a transform": "Albumentations RandomLoadText",
     "the terms of boxes are computed by v8DetectionLoss and BboxLoss": "DFLoss",
     "use the option batch=-1, which measures the memory of training steps": "autobatch check_train_batch_size",
     "use `yolo benchmark` or the method `benchmark` of a model": "ProfileModels",
-    "training and validation check all label files, and report what is wrong": ("verify_image"),
+    "training and validation check all label files, and report what is wrong": "verify_image",
 }
+BUILDER, DATASET_NAMES = "build_yolo_dataset", {"letterbox": "YOLODataset", "stretch": "RTDETRDataset"}  # by `resize`
+# a script may assign to these in any module, and training uses it
+REPLACEABLE = "DetectionModel E2ELoss RTDETRDataset RTDETRDetectionModel v8DetectionLoss v8_transforms YOLODataset"
 ABSENT = {name: reason for reason, names in _REASONS.items() for name in names.split()}
 
 
@@ -117,8 +102,7 @@ def public_names(module: str) -> Callable[[str], object]:
 
     def resolve(name: str) -> object:
         if name in names and kind not in ABSENT:
-            home, defined = names[name]
-            return getattr(importlib.import_module(f"{package}.{home}"), defined)
+            return public(name, names)
         if name in ABSENT or (kind in ABSENT and not name.startswith("__")):
             raise ImportError(f"{module}.{name}: {ABSENT[name if name in ABSENT else kind]}.", name=module)
         if place.startswith("nn.") and not name.startswith("_"):
@@ -130,3 +114,31 @@ def public_names(module: str) -> Callable[[str], object]:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return resolve
+
+
+def replacements() -> dict[str, object]:
+    """Return the classes and functions of a script in place of public names, by place: `ultralytics.data.LetterBox`."""
+    own, found = __name__.partition(".")[0], {}
+    for place in [place for place in sys.modules if place.partition(".")[0] == own]:
+        members = vars(sys.modules[place])
+        if getattr(members.get("__getattr__"), "__qualname__", "").startswith(public_names.__name__):
+            bound = {f"{place}.{name}": members[name] for name in NAMES if callable(members.get(name))}
+            found |= {n: x for n, x in bound.items() if not str(getattr(x, "__module__", own)).startswith(own)}
+    return found
+
+
+def public(name: str, names: dict[str, tuple[str, str]] = NAMES) -> object:
+    """Return the object of a public name."""
+    home, defined = names[name]
+    return getattr(importlib.import_module(f"{__name__.partition('.')[0]}.{home}"), defined)
+
+
+def replaced(name: str) -> object | None:
+    """Return what a script has assigned to a public name, in any module; None if nothing."""
+    return next((value for place, value in replacements().items() if place.rpartition(".")[2] == name), None)
+
+
+def unused_replacements() -> list[str]:
+    """Return a warning for each name that a script has replaced without an effect, see REPLACEABLE."""
+    places = [place for place in replacements() if place.rpartition(".")[2] not in REPLACEABLE.split()]
+    return [f"{place} was replaced, which has no effect here; override a method of the trainer" for place in places]

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ContextDecorator, contextmanager, nullcontext
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +227,9 @@ def get_num_params(model: nn.Module, trained: bool = False) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
 
 
-get_num_gradients = partial(get_num_params, trained=True)
+def get_num_gradients(model: nn.Module) -> int:
+    """Return the number of parameters with gradients."""
+    return get_num_params(model, trained=True)
 
 
 def copy_attr(a: object, b: object, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:

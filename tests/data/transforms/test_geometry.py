@@ -39,12 +39,12 @@ def white_area(image: np.ndarray) -> np.ndarray:
         LetterBox((64, 80)),
         LetterBox(128, scaleup=False),
         LetterBox((70, 90), auto=True, center=False),
-        RandomPerspective(SIZE, translate=0.1),
-        RandomPerspective(SIZE, scale=0.3),
-        RandomPerspective(SIZE, degrees=45),
-        RandomPerspective(SIZE, shear=20),
-        RandomPerspective(SIZE, perspective=0.001),
-        RandomPerspective(SIZE, degrees=10, translate=0.05, scale=0.2, shear=5, perspective=0.0005),
+        RandomPerspective(translate=0.1, scale=0.0, size=SIZE),
+        RandomPerspective(scale=0.3, translate=0.0, size=SIZE),
+        RandomPerspective(degrees=45, translate=0.0, scale=0.0, size=SIZE),
+        RandomPerspective(shear=20, translate=0.0, scale=0.0, size=SIZE),
+        RandomPerspective(perspective=0.001, translate=0.0, scale=0.0, size=SIZE),
+        RandomPerspective(degrees=10, translate=0.05, scale=0.2, shear=5, perspective=0.0005, size=SIZE),
     ],
 )
 @pytest.mark.parametrize("shape", [(SIZE, SIZE), (72, SIZE)])
@@ -108,7 +108,7 @@ def test_crop_and_warp_agree():
     for zoom in (0.6, 1.0, 1.4):
         matrix = np.array([[zoom, 0, 3], [0, zoom, -5], [0, 0, 1.0]])
         turned = matrix + np.array([[0, 1e-9, 0], [0, 0, 0], [0, 0, 0]])
-        place, boxes = RandomPerspective(SIZE), np.float32([[20, 20, 60, 60]])
+        place, boxes = RandomPerspective(translate=0.0, scale=0.0, size=SIZE), np.float32([[20, 20, 60, 60]])
         (cut, boxes_cut, _), (warped, boxes_warped, _) = (
             place.warp([(image, 0, 0)], image.shape[:2], boxes, m) for m in (matrix, turned)
         )

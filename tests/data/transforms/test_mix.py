@@ -4,7 +4,6 @@ import pytest
 from tests.data.transforms.test_geometry import SIZE, sample
 from ultralytics.data.transforms.geometry import RandomPerspective
 from ultralytics.data.transforms.mix import CutMix, MixUp, Mosaic
-from ultralytics.data.transforms.sample import Compose
 
 
 class FakeSource:
@@ -21,7 +20,7 @@ class FakeSource:
 @pytest.mark.parametrize("shape", [(SIZE, SIZE), (60, SIZE)])
 def test_mosaic(shape):
     source = FakeSource([(30, 20, 60, 50), (40, 10, 80, 30), (10, 10, 30, 50)], shape)
-    whole_canvas = Mosaic(source, SIZE, 1.0, Compose([]), RandomPerspective(2 * SIZE))
+    whole_canvas = Mosaic(source, SIZE, 1.0)
     for seed in range(20):
         after = whole_canvas(source.load(0), np.random.default_rng(seed))
         assert after.image.shape == (2 * SIZE, 2 * SIZE, 3) and len(after.boxes) >= 1
@@ -29,7 +28,9 @@ def test_mosaic(shape):
             assert (after.image[y1:y2, x1:x2] == 255).all()
         assert int((after.boxes[:, 2:] - after.boxes[:, :2]).prod(1).sum()) <= (after.image[..., 0] == 255).sum()
     source.augment_enabled = False
-    placed = Mosaic(source, SIZE, 1.0, Compose([]), RandomPerspective(SIZE))(source.load(0), np.random.default_rng(0))
+    placed = Mosaic(source, SIZE, 1.0, affine=RandomPerspective(0, 0, 0, size=SIZE))(
+        source.load(0), np.random.default_rng(0)
+    )
     assert placed.cls.tolist() == [0] and placed.shape == (SIZE, SIZE)
 
 

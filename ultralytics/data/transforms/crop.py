@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from ultralytics.data.transforms.sample import Sample
+from ultralytics.data.transforms.sample import Sample, takes_labels
 
 MAX_ZOOM = 4.0
 MIN_IOUS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # least IoU of some box with the crop; 1 leaves the image unchanged
@@ -94,6 +94,7 @@ class SanitizeBoundingBoxes:
 
     min_side: float = 1.0
 
+    @takes_labels
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = sample.shape
         boxes = np.clip(sample.boxes, 0, np.float32((width, height) * 2))

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ultralytics.data.images import stretch
-from ultralytics.data.transforms.sample import Sample, takes_labels
+from ultralytics.data.transforms.sample import Sample, sample_of, takes_labels, update_labels
 from ultralytics.utils.errors import OptionError
 
 GRAY = 114  # padding, the usual value in the field
@@ -37,6 +37,7 @@ class Resize:
 
     size: int
 
+    @takes_labels
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         down, across = self.size / sample.shape[0], self.size / sample.shape[1]
         if down == across == 1:
@@ -75,39 +76,24 @@ class LetterBox:
     interpolation: int = cv2.INTER_LINEAR
 
     def __call__(
-        self,
-        labels: Sample | dict | None = None,
-        rng: np.random.Generator | None = None,
-        *,
+        self, labels: Sample | dict | None = None, rng: np.random.Generator | None = None, *,
         image: np.ndarray | None = None,
-    ) -> Sample | dict | np.ndarray:
+    ) -> Sample | dict | np.ndarray:  # fmt: skip
         """Return the changed sample or, for an `image` (H, W, 3), the changed image.
 
-        Published `labels`, a mapping with `img` and perhaps `rect_shape`, `ratio_pad` and `bboxes` as corners in
-        pixels, are changed in place.
+        Published labels, see `sample_of`, are changed in place; their `rect_shape` is used as `new_shape`.
         """
-        if isinstance(labels, dict):
-            return self._apply_labels(labels, labels.get("img") if image is None else image)
-        if labels is None:
+        if not labels:
             return self._apply(image)[0]
+        if isinstance(labels, dict):
+            fitted = replace(self, new_shape=labels.pop("rect_shape", self.new_shape))
+            before = sample_of(labels if image is None else {**labels, "img": image})
+            return update_labels(labels, before, fitted(before))
         image, (down, across), (left, top) = self._apply(labels.image)
         boxes = labels.boxes * np.float32((across, down) * 2) + np.float32((left, top) * 2)
         ratio = (labels.ratio[0] * down, labels.ratio[1] * across)
         pad = (labels.pad[0] * across + left, labels.pad[1] * down + top)
         return replace(labels, image=image, boxes=boxes, ratio=ratio, pad=pad)
-
-    def _apply_labels(self, labels: dict, image: np.ndarray) -> dict | np.ndarray:
-        fitted = replace(self, new_shape=labels.pop("rect_shape", self.new_shape))
-        output, (down, across), (left, top) = fitted._apply(image)
-        if not labels:
-            return output
-        if "bboxes" in labels:
-            labels["bboxes"] = labels["bboxes"] * np.float32((across, down) * 2) + np.float32((left, top) * 2)
-        if "ratio_pad" in labels:
-            ratio = labels["ratio_pad"]
-            labels["ratio_pad"] = (ratio[0] * down, ratio[1] * across), (left, top)
-        labels.update(img=output, resized_shape=output.shape[:2])
-        return labels
 
     def _apply(self, image: np.ndarray) -> tuple[np.ndarray, tuple[float, float], tuple[int, int]]:
         """Return the output, the resize ratios (height, width), and the padding (left, top)."""
@@ -153,34 +139,36 @@ class RandomFlip:
 class RandomPerspective:
     """Random rotation (± degrees), scale (1 ± scale), shear (± degrees), shift (± fraction of size) and perspective.
 
-    The center of the input moves to the middle of a (size, size) output before the shift. A mosaic canvas of twice the
-    size is therefore cropped, and an image of that size is not moved. Without a size it is that of the input.
+    The center of the input moves to the middle of the output before the shift. A mosaic canvas of twice the size is
+    therefore cropped, and an image of that size is not moved. `size` is a side, or (width, height); None keeps that of
+    the input.
     """
 
-    size: int | None
     degrees: float = 0.0
-    translate: float = 0.0
-    scale: float = 0.0
+    translate: float = 0.1
+    scale: float = 0.5
     shear: float = 0.0
     perspective: float = 0.0
+    size: int | tuple[int, int] | None = None
 
     @takes_labels
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         matrix = self.draw(sample.shape, rng)
-        if sample.shape == self._output(sample.shape) and np.array_equal(matrix, np.eye(3)):
+        if sample.shape == self.output(sample.shape) and np.array_equal(matrix, np.eye(3)):
             return sample
         image, boxes, keep = self.warp([(sample.image, 0, 0)], sample.shape, sample.boxes, matrix)
         return replace(sample, image=image, boxes=boxes[keep], cls=sample.cls[keep])
 
-    def _output(self, shape: tuple[int, int]) -> tuple[int, int]:
-        return shape if self.size is None else (self.size, self.size)
+    def output(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Return the shape (h, w) of the output for an image of `shape`."""
+        return (self.size, self.size) if isinstance(self.size, int) else tuple(self.size[::-1] if self.size else shape)
 
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         """Return a random (3, 3) matrix from pixels of an image of `shape` (h, w) to pixels of the output."""
         angle, shear_x, shear_y = np.radians(rng.uniform(-1, 1, 3) * (self.degrees, self.shear, self.shear))
         zoom = 1 + rng.uniform(-self.scale, self.scale)
         tilt = rng.uniform(-self.perspective, self.perspective, 2)
-        shift = (0.5 + rng.uniform(-self.translate, self.translate, 2)) * self._output(shape)[::-1]
+        shift = (0.5 + rng.uniform(-self.translate, self.translate, 2)) * self.output(shape)[::-1]
         center = np.array([[1, 0, -shape[1] / 2], [0, 1, -shape[0] / 2], [0, 0, 1]])
         tilt = np.array([[1, 0, 0], [0, 1, 0], [*tilt, 1]])
         cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
@@ -197,13 +185,13 @@ class RandomPerspective:
         A matrix without rotation, shear and perspective is rounded to whole canvas pixels: that crop is assembled and
         resized, in less than half the time of a warp.
         """
-        zoom, output = matrix[0, 0], self._output(shape)
+        zoom, output = matrix[0, 0], self.output(shape)
         upright = matrix[0, 1] == matrix[1, 0] == matrix[2, 0] == matrix[2, 1] == 0
         if upright and zoom * MAX_SHRINK > 1:
-            crop = [max(1, round(side / zoom)) for side in output]
+            height, width = (max(1, round(side / zoom)) for side in output)
             left, top = np.rint(-matrix[:2, 2] / zoom).astype(int).tolist()
-            image = stretch(assemble(tiles, left, top, tuple(crop)), output)
-            boxes = (boxes - np.float32((left, top) * 2)) * np.float32([output[1] / crop[1], output[0] / crop[0]] * 2)
+            image = stretch(assemble(tiles, left, top, (height, width)), output)
+            boxes = (boxes - np.float32((left, top) * 2)) * np.float32((output[1] / width, output[0] / height) * 2)
         else:
             warp, rows = (cv2.warpPerspective, 3) if self.perspective else (cv2.warpAffine, 2)
             canvas = assemble(tiles, 0, 0, shape)

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ultralytics.data.transforms.geometry import MIN_VISIBLE, RandomPerspective, clip_boxes
-from ultralytics.data.transforms.sample import Sample, SampleSource, Transform
+from ultralytics.data.transforms.sample import Compose, Sample, SampleSource, Transform, takes_labels
+from ultralytics.utils.errors import OptionError
 
 MIN_GRID_SIDE = 4.0  # pixels; half a cell of the finest feature map (stride 8)
 AREAS = 3  # rectangles to try in cutmix
@@ -14,23 +15,30 @@ BETA = 32.0  # both parameters of the beta distribution of the mixup weight: nea
 
 @dataclass(frozen=True)
 class Mosaic:
-    """With probability p, put four samples around a random center of a (2 * size, 2 * size) canvas; then `affine`.
+    """With probability p, put four samples around a random center of a (2 * imgsz, 2 * imgsz) canvas; then `affine`.
 
     Only the part of the canvas that `affine` shows is assembled. Without the mosaic `fit` and `affine` are applied.
     """
 
-    source: SampleSource = field(repr=False)
-    size: int
-    p: float
-    fit: Transform  # to (size, size)
-    affine: RandomPerspective
+    dataset: SampleSource = field(repr=False)
+    imgsz: int = 640
+    p: float = 1.0
+    n: int = 4
+    fit: Transform = field(default_factory=lambda: Compose([]))  # to (imgsz, imgsz)
+    affine: RandomPerspective | None = None
 
+    def __post_init__(self) -> None:
+        if self.n != 4:
+            raise OptionError(f"Mosaic: n={self.n}, expected 4: a grid of 9 images is not built")
+
+    @takes_labels
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        if not self.source.augment_enabled or rng.random() >= self.p:
-            return self.affine(self.fit(sample, rng), rng)
-        samples = [sample, *self.source.sample_random(sample.index, 3, rng)]
-        side = 2 * self.size
-        center = rng.integers(self.size // 2, self.size + self.size // 2 + 1, size=2).tolist()  # x, y
+        if not self.dataset.augment_enabled or rng.random() >= self.p:
+            sample = self.fit(sample, rng)
+            return self.affine(sample, rng) if self.affine else sample
+        samples = [sample, *self.dataset.sample_random(sample.index, 3, rng)]
+        side, affine = 2 * self.imgsz, self.affine or RandomPerspective(0, 0, 0, size=2 * self.imgsz)
+        center = rng.integers(self.imgsz // 2, self.imgsz + self.imgsz // 2 + 1, size=2).tolist()  # x, y
         tiles, boxes = [], []
         for quarter, tile in enumerate(samples):
             height, width = tile.shape
@@ -41,23 +49,24 @@ class Mosaic:
             boxes.append(tile.boxes + np.float32((left, top, left, top)))
         clipped, keep = clip_boxes(np.concatenate(boxes), (side, side))
         cls = np.concatenate([tile.cls for tile in samples])[keep]
-        matrix = self.affine.draw((side, side), rng)
-        image, moved, visible = self.affine.warp(tiles, (side, side), clipped[keep], matrix)
+        matrix = affine.draw((side, side), rng)
+        image, moved, visible = affine.warp(tiles, (side, side), clipped[keep], matrix)
         return replace(sample, image=image, boxes=moved[visible], cls=cls[visible])
 
 
 @dataclass(frozen=True)
 class MixUp:
-    """With probability p, blend with another sample, prepared by `before`; the boxes of both are kept."""
+    """With probability p, blend with another sample, after `pre_transform`; the boxes of both are kept."""
 
-    source: SampleSource = field(repr=False)
-    before: Transform = field(repr=False)
-    p: float
+    dataset: SampleSource = field(repr=False)
+    pre_transform: Transform = field(default_factory=lambda: Compose([]), repr=False)
+    p: float = 0.0
 
+    @takes_labels
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        if not self.source.augment_enabled or rng.random() >= self.p:
+        if not self.dataset.augment_enabled or rng.random() >= self.p:
             return sample
-        other = self.before(self.source.sample_random(sample.index, 1, rng)[0], rng)
+        other = self.pre_transform(self.dataset.sample_random(sample.index, 1, rng)[0], rng)
         weight = np.float32(rng.beta(BETA, BETA))
         image = sample.image * weight + other.image * (1 - weight)
         boxes, cls = np.concatenate([sample.boxes, other.boxes]), np.concatenate([sample.cls, other.cls])
@@ -66,16 +75,17 @@ class MixUp:
 
 @dataclass(frozen=True)
 class CutMix:
-    """With probability p, paste a rectangle of another sample, prepared by `before`, to the same place (Yun et al.,
+    """With probability p, paste a rectangle of another sample, after `pre_transform`, to the same place (Yun et al.,
     https://arxiv.org/abs/1905.04899). It takes a random part of the area, and overlaps no box, or nothing is pasted.
     """
 
-    source: SampleSource = field(repr=False)
-    before: Transform = field(repr=False)
-    p: float
+    dataset: SampleSource = field(repr=False)
+    pre_transform: Transform = field(default_factory=lambda: Compose([]), repr=False)
+    p: float = 0.0
 
+    @takes_labels
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        if not self.source.augment_enabled or rng.random() >= self.p:
+        if not self.dataset.augment_enabled or rng.random() >= self.p:
             return sample
         size = np.array(sample.shape[::-1])  # width, height
         half = np.sqrt(rng.random((AREAS, 1))) * size / 2
@@ -84,7 +94,7 @@ class CutMix:
         free = [area for area in areas if not _overlaps(sample.boxes, area).any()]
         if not free:
             return sample
-        area, other = free[0], self.before(self.source.sample_random(sample.index, 1, rng)[0], rng)
+        area, other = free[0], self.pre_transform(self.dataset.sample_random(sample.index, 1, rng)[0], rng)
         keep = _overlaps(other.boxes, area) >= MIN_VISIBLE
         if not keep.any():
             return sample
@@ -118,6 +128,7 @@ class GridMosaic:
     size: int
     p: float
 
+    @takes_labels
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if not self.source.augment_enabled or rng.random() >= self.p:
             return self.otherwise(sample, rng)

@@ -1,7 +1,8 @@
 """Sample: what transforms take and return."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -11,7 +12,6 @@ import cv2
 import numpy as np
 import torch
 
-from ultralytics.utils.errors import DataError
 from ultralytics.utils.ops import xyxy2xywhn
 
 
@@ -38,27 +38,55 @@ class Sample:
 Transform = Callable[[Sample, np.random.Generator], Sample]
 
 
-def takes_labels(call: Callable) -> Callable:
-    """Let a transform draw from a generator of its own, and also change published labels, a mapping, in place.
+def sample_of(labels: dict) -> Sample:
+    """Return published labels as a sample: `img`, and `instances`, or `bboxes`, corners in pixels, with `cls`."""
+    image, boxes, ratio = labels["img"], labels.get("bboxes", np.empty((0, 4))), labels.get("ratio_pad", (1.0, 1.0))
+    if (instances := labels.get("instances")) is not None:
+        instances = copy(instances)
+        instances.convert_bbox("xyxy")
+        instances.denormalize(*image.shape[1::-1])
+        boxes = instances.bboxes
+    cls, shape = np.reshape(labels.get("cls", np.zeros(len(boxes))), -1), labels.get("ori_shape", image.shape[:2])
+    ratio, pad = ratio if isinstance(ratio[0], Sequence) else (ratio, (0.0, 0.0))
+    file, index, image_id = Path(labels.get("im_file", "")), labels.get("index", 0), labels.get("image_id", 0)
+    return Sample(image, np.float32(boxes), np.float32(cls), file, shape, index, image_id, ratio, pad)
 
-    These have `img`, and perhaps `bboxes` (n, 4), corners in pixels, with `cls`, as for `LetterBox`.
+
+def update_labels(labels: dict, before: Sample, after: Sample) -> dict:
+    """Write what a transform has changed into published labels.
+
+    Instances are corners in pixels where the shape of the image has changed, else as they were.
     """
+    labels["img"] = after.image
+    if after.shape != before.shape:
+        labels["resized_shape"] = after.shape
+    if "ratio_pad" in labels and (after.ratio, after.pad) != (before.ratio, before.pad):
+        labels["ratio_pad"] = after.ratio, after.pad
+    if after.boxes is not before.boxes:
+        if "cls" in labels:
+            labels["cls"] = after.cls.reshape(-1, *np.shape(labels["cls"])[1:])
+        if "instances" in labels:
+            given, instances = labels["instances"], type(labels["instances"])
+            labels["instances"] = new = instances(after.boxes, bbox_format="xyxy", normalized=False)
+            if after.shape == before.shape:
+                new.convert_bbox(given.format)
+                if given.normalized:
+                    new.normalize(*after.shape[::-1])
+        elif "bboxes" in labels:
+            labels["bboxes"] = after.boxes
+    return labels
+
+
+def takes_labels(call: Callable) -> Callable:
+    """Let a transform draw from a generator of its own, and also change published labels, a mapping, in place."""
 
     @wraps(call)
     def transform(self: Transform, sample: Sample | dict, rng: np.random.Generator | None = None) -> Sample | dict:
         rng = rng or np.random.default_rng(random.getrandbits(64))
         if not isinstance(sample, dict):
             return call(self, sample, rng)
-        if "instances" in sample:
-            raise DataError(
-                f"{type(self).__name__}: labels have instances, expected bboxes: corners in pixels, and cls"
-            )
-        image, boxes = sample["img"], np.float32(sample.get("bboxes", np.empty((0, 4))))
-        cls = np.asarray(sample.get("cls", np.zeros(len(boxes))))
-        changed = call(self, Sample(image, boxes, cls, Path(), image.shape[:2], 0), rng)
-        given = {"img": changed.image, "bboxes": changed.boxes, "cls": changed.cls}
-        sample.update((key, value) for key, value in given.items() if key in sample)
-        return sample
+        before = sample_of(sample)
+        return update_labels(sample, before, call(self, before, rng))
 
     return transform
 
@@ -74,7 +102,10 @@ class SampleSource(Protocol):
 
 @dataclass(frozen=True)
 class Compose:
-    """Apply transforms in order, all drawing from the random generator of the sample; to a mapping, without one."""
+    """Apply transforms in order, all drawing from the random generator of the sample.
+
+    Published labels, a mapping, are passed without one, so that transforms may be functions of the labels only.
+    """
 
     transforms: list[Transform]
 
@@ -92,6 +123,10 @@ class Compose:
         """Add a transform before that at `index`."""
         self.transforms.insert(index, transform)
 
+    def tolist(self) -> list[Transform]:
+        """Return the transforms."""
+        return self.transforms
+
 
 @dataclass(frozen=True)
 class WithAugmentation:
@@ -100,6 +135,7 @@ class WithAugmentation:
     source: SampleSource = field(repr=False)
     transform: Transform
 
+    @takes_labels
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return self.transform(sample, rng) if self.source.augment_enabled else sample
 

@@ -9,6 +9,7 @@ from ultralytics.losses.detr import LOSS_MAP
 from ultralytics.models.rtdetr.predict import FAMILY, RTDETRValidator
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.errors import OptionError
+from ultralytics.utils.public import public_names
 
 
 class RTDETRTrainer(BaseTrainer):
@@ -46,3 +47,6 @@ class RTDETRTrainer(BaseTrainer):
         if queries := getattr(self.model.model[-1], "num_queries", 0):  # a decoder of a fork may have another name
             self.log_recommendations(queries)
         super().setup_optimizer()
+
+
+__getattr__ = public_names(__name__)

@@ -1,7 +1,6 @@
 """What every format shares: its description, the input of an export, and the network as it is traced."""
 
 import copy
-import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.options import Options
 from ultralytics.nn.formats.graph_nms import Suppression
 from ultralytics.nn.formats.metadata import Metadata
+from ultralytics.utils import quiet
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,6 @@ class ExportWrapper(nn.Module):
 @contextmanager
 def silence() -> Iterator[None]:
     """Disable gradients, warnings, and log lines below errors, of which tracing and quantization write many."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
+    with quiet(), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        yield

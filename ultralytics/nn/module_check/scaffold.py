@@ -3,7 +3,6 @@
 import builtins
 import keyword
 import os
-import shlex
 from pathlib import Path
 from string import Template
 from typing import Annotated
@@ -11,7 +10,7 @@ from typing import Annotated
 from ultralytics.cfg.plain_data import parse_yaml
 from ultralytics.cfg.values import OneOf
 from ultralytics.nn.registry import ADDMODULES, forget_folders, module_folders, resolve_module
-from ultralytics.utils.errors import ModelConfigError, UserError
+from ultralytics.utils.errors import ModelConfigError, UserError, typed
 from ultralytics.utils.files import real_path, write_text
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -66,7 +65,7 @@ def command(module: str, kind: Annotated[str, OneOf(*KINDS)], folder: str | None
     for path, template in {file: TEMPLATES / f"{kind}.py.txt", **models}.items():
         write_text(path, Template(template.read_text(encoding="utf-8")).substitute(values))
     forget_folders()  # it has a new file
-    where = f" {shlex.quote(f'modules={folder}')}" if folder else ""
+    where = f" {typed(modules=folder)}" if folder else ""
     print(
         f"{file} written: the module, a starting point for yours\n"
         f"{', '.join(map(str, models))} written: models that use it\n"
@@ -74,4 +73,4 @@ def command(module: str, kind: Annotated[str, OneOf(*KINDS)], folder: str | None
         f"  yolo check module={module}{where}"
     )
     for model in models:
-        print(f"  yolo inspect model={model}\n  yolo train model={model} data=shapes.yaml epochs=1")
+        print(f"  yolo inspect {typed(model=model)}\n  yolo train {typed(model=model)} data=shapes.yaml epochs=1")

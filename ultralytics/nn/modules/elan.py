@@ -1,5 +1,6 @@
 """Pooling pyramids (SPP) and the blocks of YOLOv9 (arXiv:2402.13616): GELAN, downsampling, CBNet links."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,21 +33,25 @@ class SPP(nn.Module):
         return self.cv2(torch.cat([x, *(pool(x) for pool in self.m)], 1))
 
 
-@register(plans.conv)
+def _sppf(ctx: RowContext, c2: int, *args: Any) -> LayerSpec:
+    spec = plans.conv(ctx, c2, *args)
+    return spec if len(args) > 1 else replace(spec, kwargs={"act": True})
+
+
+@register(_sppf)
 class SPPF(nn.Module):
     """SPP by `n` sequential poolings of odd size `k`.
 
     With `shortcut` (YOLO26) the input is added if c1 == c2. As published, the first convolution has an activation only
-    if neither `n` (None is 3) nor `shortcut` is given, as in the files of YOLOv5 to YOLO11.
+    in rows with neither `n` nor `shortcut`, as in the files of YOLOv5 to YOLO11.
     """
 
     n, add = 3, False  # pickles of older releases lack them
 
-    def __init__(self, c1, c2, k=5, n=None, shortcut=False):
+    def __init__(self, c1, c2, k=5, n=3, shortcut=False, act=False):
         super().__init__()
         require_odd("SPPF", k=k)
-        act, hidden = n is None and not shortcut, c1 // 2
-        n = 3 if n is None else n
+        hidden = c1 // 2
         self.cv1, self.cv2 = Conv(c1, hidden, 1, 1, act=act), Conv(hidden * (n + 1), c2, 1, 1)
         self.m = nn.MaxPool2d(kernel_size=k, stride=1, padding=k // 2)
         self.n, self.add = n, shortcut and c1 == c2
