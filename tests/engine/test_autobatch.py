@@ -63,7 +63,7 @@ def test_trial_step_does_not_change_the_model():
 class Crowded(list):
     """Data set of 1000 images, with six boxes in the most crowded one."""
 
-    labels = tuple(SimpleNamespace(cls=[0] * boxes) for boxes in range(7))
+    source = SimpleNamespace(labels=tuple(SimpleNamespace(cls=[0] * boxes) for boxes in range(7)))
 
 
 @pytest.mark.parametrize(("world", "batch"), [(1, 60), (2, 100)])
