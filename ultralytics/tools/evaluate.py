@@ -27,14 +27,9 @@ SIZES = "AR1, AR10 ...: recall with so many detections; vt, t, s, m, l: very tin
 
 
 def command(
-    predictions: list[str],
-    annotations: str,
-    protocol: str | list[str] = "coco",
-    data: str | None = None,
-    names: str | None = None,
-    explain: bool = False,
-    save: str | None = None,
-) -> None:
+    predictions: list[str], annotations: str, protocol: str | list[str] = "coco", data: str | None = None,
+    names: str | None = None, explain: bool = False, save: str | None = None,
+) -> None:  # fmt: skip
     """Evaluate predictions in COCO's results format, of any program, by the rules of one or several protocols.
 
     Args:
@@ -108,24 +103,14 @@ def _steps(boxes: EvalBoxes, first: Protocol, second: Protocol) -> Table:
 
 
 def errors(
-    predictions: str | None = None,
-    annotations: str | None = None,
-    images: str | None = None,
-    model: str | None = None,
-    data: str | None = None,
-    iou: Annotated[float, Range(0, 1)] = 0.5,
-    background: Annotated[float, Range(0, 1)] = 0.1,
-    limit: Annotated[int, Range(1)] = 100,
-    conf: Annotated[float, Range(0, 1)] = 0.25,
-    split: str | None = None,
+    predictions: str | None = None, annotations: str | None = None, images: str | None = None,
+    model: str | None = None, data: str | None = None, iou: Annotated[float, Range(0, 1)] = 0.5,
+    background: Annotated[float, Range(0, 1)] = 0.1, limit: Annotated[int, Range(1)] = 100,
+    conf: Annotated[float, Range(0, 1)] = 0.25, split: str | None = None,
     imgsz: Annotated[int | None, Range(32)] = None,
-    device: Annotated[str | int | list[int] | None, DeviceName()] = None,
-    modules: str | None = None,
-    trust: bool = False,
-    save: str | None = None,
-    project: str | None = None,
-    name: str | None = None,
-) -> None:
+    device: Annotated[str | int | list[int] | None, DeviceName()] = None, modules: str | None = None,
+    trust: bool = False, save: str | None = None, project: str | None = None, name: str | None = None,
+) -> None:  # fmt: skip
     """Find the types of errors (TIDE), and the AP that correcting all errors of a type would add.
 
     report.html, errors.png, images.csv and confusion_by_size.* are written into `project`/`name`.
