@@ -22,7 +22,7 @@ from ultralytics.nn.modules.deformable import MSDeformAttn
 from ultralytics.nn.modules.one_to_many import grid
 from ultralytics.nn.modules.transformer import AIFI
 from ultralytics.tools.common import tool_dir
-from ultralytics.tools.explain.heatmap import InputView, draw_frames, open_predictor, overlay
+from ultralytics.tools.explain.heatmap import InputView, draw_frames, enlarge, open_predictor, overlay
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import OptionError
 from ultralytics.utils.plotting import Annotator
@@ -105,14 +105,16 @@ def _draw_frame(
     output = predictor.model(images)
     layer = next(reversed(calls), None) if layer is None else layer
     if layer not in calls:
-        raise OptionError(f"layer={layer}: does not run; expected one of {', '.join(map(str, calls))}")
+        of = {"sampling": "decoder layer", "aifi": "AIFI row"}[kind]
+        raise OptionError(f"layer={layer}: no such {of}; the model has {', '.join(map(str, calls))}")
     attention, call = calls[layer]
-    result = predictor.postprocess(output, images, [frame.image])[0]
-    view = InputView(images.shape[2:], frame.image.shape[:2], predictor.family.resize)
+    image = enlarge(frame.image)
+    result = predictor.postprocess(output, images, [image])[0]
+    view = InputView(images.shape[2:], image.shape[:2], predictor.family.resize)
     if kind == "sampling":
         numbered = output[0].clone()  # with the number of each query as center of its box, to see which are selected
         numbered[..., 0] = torch.arange(numbered.shape[1], device=numbered.device)
-        boxes = predictor.postprocess((numbered, None), images, [frame.image])[0].boxes
+        boxes = predictor.postprocess((numbered, None), images, [image])[0].boxes
         points, weights = sampling_points(attention, call, view)
         strides = [view.size[0] / height for height, _ in call["value_shapes"]]
         queries = enumerate(boxes.xywhn[:, 0].round().int().tolist())
@@ -120,9 +122,11 @@ def _draw_frame(
     if point is None:
         centers = result.boxes.xywh[:, :2].cpu().numpy()
         return [draw_attention(result[i], center, attention, call, view) for i, center in enumerate(centers)]
-    if not all(0 <= at < side for at, side in zip(point, view.shape[::-1], strict=True)):
-        raise OptionError(f"point={point}: not in {frame.label}, {view.shape[1]} x {view.shape[0]} pixels")
-    return [draw_attention(result.new(), np.array(point), attention, call, view)]
+    height, width = frame.image.shape[:2]
+    if not all(0 <= at < side for at, side in zip(point, (width, height), strict=True)):
+        raise OptionError(f"point={point}: not in {frame.label}, {width} x {height} pixels")
+    center = np.array(point) * (image.shape[0] // height)
+    return [draw_attention(result.new(), center, attention, call, view)]
 
 
 def draw_points(detection: Results, points: np.ndarray, weights: np.ndarray, strides: Sequence[float]) -> np.ndarray:

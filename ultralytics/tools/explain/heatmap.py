@@ -33,6 +33,7 @@ from ultralytics.utils.files import increment_path, short_name
 # Name -> class in pytorch_grad_cam. Without methods that cover parts of the image (ScoreCAM, AblationCAM): the decoder
 # selects other queries for such an image, so the scores cannot be compared.
 METHODS = {name: name for name in ("GradCAM", "XGradCAM", "HiResCAM", "LayerCAM", "EigenCAM", "EigenGradCAM")}
+MIN_SIDE = 640  # pixels of the longer side of a picture: in a small one, texts would cover the image
 METHODS |= {"GradCAM++": "GradCAMPlusPlus", "GradCAMPlusPlus": "GradCAMPlusPlus"}
 
 
@@ -67,10 +68,11 @@ def _draw_frame(
     draw: bool,
 ) -> list[np.ndarray]:  # fmt: skip
     """Return the picture (H, W, 3) of one frame; none, with a warning, if nothing is detected."""
+    image = enlarge(frame.image)
     with torch.no_grad():
         output = tapped(images)
         y = output.mT if tapped.network.layout == ANCHORS else output
-        result = predictor.postprocess((y, None), images, [frame.image])[0]
+        result = predictor.postprocess((y, None), images, [image])[0]
     pairs = (output[0, :, 4:] > predictor.conf).nonzero()  # (n, 2) query, class
     if predictor.args.classes is not None:
         pairs = pairs[torch.isin(pairs[:, 1], torch.tensor(predictor.args.classes, device=pairs.device))]
@@ -82,8 +84,8 @@ def _draw_frame(
     if not heat.max() > 0:  # also nan
         LOGGER.warning(f"{frame.label}: the map of {method} is zero everywhere; try another method or other layers")
     LOGGER.info(f"{frame.label}: {result.verbose()}")
-    heat = InputView(heat.shape, frame.image.shape[:2], predictor.family.resize).crop(np.nan_to_num(heat))
-    picture = overlay(frame.image, heat)
+    heat = InputView(heat.shape, image.shape[:2], predictor.family.resize).crop(np.nan_to_num(heat))
+    picture = overlay(image, heat)
     return [result.plot(img=picture) if draw else picture]
 
 
@@ -147,6 +149,12 @@ class InputView:
         """Return the part of a map of the network input, which is enlarged to its size, that shows the image."""
         (left, top), (width, height) = self.window
         return stretch(heat, self.size)[top : top + height, left : left + width]
+
+
+def enlarge(image: np.ndarray) -> np.ndarray:
+    """Return an image (H, W, 3) by whole times larger if its longer side is shorter than MIN_SIDE."""
+    times = -(-MIN_SIDE // max(image.shape[:2]))
+    return cv2.resize(image, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC) if times > 1 else image
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
