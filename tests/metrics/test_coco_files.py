@@ -75,6 +75,13 @@ def test_no_predictions_have_no_ap(tmp_path):
     assert stats_of(tmp_path, coco_case(GOLDEN["cases"][0])[0], [])["AP"] == 0
 
 
+def test_metrics_without_objects_are_a_dash(tmp_path):
+    content, results = coco_case(GOLDEN["cases"][0])
+    boxes, _ = read(tmp_path, content | {"annotations": []}, results)
+    lines = str(evaluate(boxes, PROTOCOLS["coco"])).splitlines()
+    assert lines[1].split() == ["AP", "-", "AP50", "-", "AP75", "-"]
+
+
 def test_what_is_unusual_is_counted_and_named(tmp_path):
     content, results = coco_case(GOLDEN["cases"][0])
     content["annotations"][0] |= {"bbox": [1, 2]}

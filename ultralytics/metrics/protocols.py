@@ -120,8 +120,8 @@ class Evaluation:
         }
 
     def __str__(self) -> str:
-        cells = [f"{key:<8}{value:.3f}" for key, value in self.stats.items()]
-        lines = ["   ".join(cells[start : start + 3]) for start in range(0, len(cells), 3)]
+        cells = [f"{key:<8}{f'{value:.3f}' if value >= 0 else '-':5}" for key, value in self.stats.items()]
+        lines = ["   ".join(cells[start : start + 3]).rstrip() for start in range(0, len(cells), 3)]
         return "\n".join([f"Protocol {self.protocol.name}", *lines])
 
     def class_rows(self) -> dict[str, dict[str, float]]:
