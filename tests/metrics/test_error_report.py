@@ -107,6 +107,9 @@ def test_long_class_names_are_cut(tmp_path):
 def test_many_classes_are_not_drawn(tmp_path):
     names = {i: str(i) for i in range(30)}
     assert draw_sizes(np.ones((3, 31, 31), int), names, tmp_path / "a.png") is None
+    some = {i: str(i) for i in range(17)}
+    size = Image.open(draw_sizes(np.ones((3, 18, 18), int), some, tmp_path / "b.png")).size
+    assert size[0] < 1600 and size[1] > 2 * size[0]  # below each other
     few = np.zeros((3, 31, 31), int)
     few[:, :2, 30] = 1
     assert draw_sizes(few, names, tmp_path / "a.png") == tmp_path / "a.png"

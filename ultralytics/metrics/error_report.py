@@ -118,7 +118,7 @@ def draw_errors(errors: ErrorMatches, file: Path, **style: Any) -> Path:
 
 
 def draw_sizes(by_size: np.ndarray, names: Mapping[int, str], file: Path, **style: Any) -> Path | None:
-    """Draw the confusion matrix of each size side by side; None for more classes than can be read."""
+    """Draw the confusion matrix of each size, many classes below each other; None for too many to be read."""
     total = by_size.sum(0)
     present = total.sum(0) + total.sum(1) > 0
     present[-1] = True
@@ -126,8 +126,9 @@ def draw_sizes(by_size: np.ndarray, names: Mapping[int, str], file: Path, **styl
         return None
     labels = [tick_label(name) for name, shown in zip([*names.values(), "background"], present, strict=True) if shown]
     side = max(3.5, 1.5 + 0.45 * len(labels))
-    figure = new_figure(3 * side, side)
-    for axes, size, table in zip(figure.subplots(1, len(SIZES)), SIZES, by_size, strict=True):
+    rows, columns = (1, len(SIZES)) if side < 4.5 else (len(SIZES), 1)
+    figure = new_figure(columns * side, rows * side)
+    for axes, size, table in zip(figure.subplots(rows, columns), SIZES, by_size, strict=True):
         draw_cells(axes, table[present][:, present], labels, 9)
         axes.tick_params(axis="x", rotation=90)
         axes.set_xlabel(f"True: {size} ({table[:, :-1].sum()} labels)")

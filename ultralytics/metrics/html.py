@@ -21,7 +21,7 @@ th[aria-sort=ascending]::after { content: " ▲"; } th[aria-sort=descending]::af
 td:last-child:not([style]) { white-space: normal; min-width: 9rem; }
 td:first-child, th:first-child { position: sticky; left: 0; background: Canvas; }
 figure { margin: 0; max-width: 60rem; }
-img { max-width: 100%; height: auto; background: white; }
+img { max-width: 100%; height: auto; background: white; } .wide img { min-width: 40rem; }
 pre { overflow-x: auto; padding: .8rem; border: 1px solid #8885; font-size: .85rem; }
 .note { font-size: .9rem; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: 1rem .8rem; }
@@ -70,8 +70,8 @@ def section(title: str, *content: str | Table | Path) -> str:
         if isinstance(item, Table):
             parts.append(f'<div class="wide">{sortable(item)}</div>')
         else:
-            note = isinstance(item, str)
-            parts.append(f'<p class="note">{item}</p>' if note else f"<figure>{picture(item, title)}</figure>")
+            tag = 'p class="note"' if isinstance(item, str) else 'figure class="wide"'
+            parts.append(f"<{tag}>{item if isinstance(item, str) else picture(item, title)}</{tag.split()[0]}>")
     return "\n".join(parts)
 
 
