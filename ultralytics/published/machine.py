@@ -173,11 +173,16 @@ def fetch(
         return path
     folder = Path(dir or path.parent).resolve()
     names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else ["a/b"]
-    flat = len({Path(name).parts[0] for name in names}) > 1 or "/" not in names[0]
+    flat = len(_tops(names)) != 1 or not any("/" in name.strip("./") for name in names)
     names = downloads.extract(path, folder / path.stem if flat else folder)
     if delete:
         path.unlink()
-    return folder / (path.stem if flat else Path(names[0]).parts[0])
+    return folder / (path.stem if flat else _tops(names)[0])
+
+
+def _tops(names: Iterable[str]) -> list[str]:
+    """Return the folders and files at the top of an archive with these members."""
+    return [*dict.fromkeys(top for name in names if (top := os.path.normpath(name).partition(os.sep)[0]) != ".")]
 
 
 def fetch_all(
