@@ -81,7 +81,7 @@ def test_the_error_for_a_missing_file_suggests_the_nearest(tmp_path):
         load_model_yaml(tmp_path)
     for name, near in (
         ("yolov11n", "yolo11n"), ("yolov5nu", "yolov5n"), ("yolov12s", "yolo12s"), ("yolo8n", "yolov8n"),
-        ("yolov9n", "yolov9t"), ("yolo11n-efficentvit", "yolo11n-efficientvit"),
+        ("yolov9n", "yolov9t"), ("yolov26x", "yolo26x"), ("yolo11n-efficentvit", "yolo11n-efficientvit"),
     ):  # fmt: skip
         with pytest.raises(ModelConfigError, match=rf"did you mean '{near}\.yaml'"):
             find_model_yaml(f"{name}.yaml")

@@ -129,6 +129,15 @@ def test_the_data_is_read_once_where_the_image_size_fits_the_stride_of_the_netwo
     assert trainer.stride == 64 and trainer.args.imgsz == 128
 
 
+def test_the_data_is_reported_once_where_the_image_size_is_rounded_up(options, caplog):
+    trainer = DetectionTrainer(overrides={**options, "imgsz": 64})
+    with caplog.at_level("INFO", "ultralytics"):
+        trainer.train_loader, trainer.val_loader = trainer.load_data()
+        trainer.fit_stride(128)
+    assert trainer.train_loader.dataset[0]["img"].shape == (3, 128, 128)
+    assert len([record for record in caplog.records if record.getMessage().startswith("train: ")]) == 1
+
+
 def test_rect_trains_batches_of_similar_shapes_in_a_fixed_order(options, tmp_path, caplog):
     class Seen(DetectionTrainer):
         def preprocess_batch(self, batch):

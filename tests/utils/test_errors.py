@@ -1,8 +1,10 @@
-"""Errors: memory that ran out."""
+"""Errors: memory that ran out, and commands in messages."""
+
+from pathlib import Path
 
 import pytest
 
-from ultralytics.utils.errors import UserError, explained_memory
+from ultralytics.utils.errors import UserError, explained_memory, typed
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
@@ -11,3 +13,7 @@ def test_memory_that_ran_out_is_explained(error):
         raise error
     with pytest.raises(KeyError), explained_memory():
         raise KeyError("memory")
+
+
+def test_advised_commands_are_quoted_for_the_shell():
+    assert typed(resume=Path("my runs/last.pt"), workers=0) == "'resume=my runs/last.pt' workers=0"
