@@ -69,7 +69,7 @@ class RTDETRDecoder(nn.Module):
     """
 
     export = False
-    takes_targets, layout, resize = True, SCORES, STRETCH  # see `head_protocol.py`
+    takes_targets, layout, resize, augmentable = True, SCORES, STRETCH, False  # see `head_protocol.py`
     dynamic, shapes = True, ()  # read by methods of subclasses that were written for published releases
 
     def __init__(
