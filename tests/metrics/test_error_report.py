@@ -12,7 +12,15 @@ import pytest
 from PIL import Image
 
 from tests.metrics.test_image_errors import made_boxes
-from ultralytics.metrics.error_report import CROP_SIDE, FOUND, LABEL, draw_sizes, write_error_report
+from ultralytics.metrics.error_report import (
+    CROP_SIDE,
+    FOUND,
+    LABEL,
+    draw_sizes,
+    error_note,
+    error_table,
+    write_error_report,
+)
 from ultralytics.metrics.image_errors import confusion_by_size
 from ultralytics.utils.fonts import tick_label
 
@@ -79,7 +87,15 @@ def test_stored_predictions_need_no_images_and_may_be_without_errors(tmp_path):
     boxes = made_boxes()
     write_error_report(boxes.with_rows(boxes.found.score < 0, np.zeros(6, bool)), tmp_path, "empty", conf=0.3)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "AP -. dAP (TIDE): undefined without labels or detections." in page
     assert page.count("</h3>none") == 3 and "image/jpeg" not in page and "images: conf > 0.3." in page
+
+
+def test_without_detections_no_gain_is_defined(tmp_path):
+    boxes = made_boxes()
+    errors = write_error_report(boxes.with_rows(boxes.found.score < 0), tmp_path, "")
+    assert errors.ap == 0 and set(errors.delta.values()) == {None} and errors.counts["missed"] == 5
+    assert error_table(errors).cells[5] == ["missed", "5", "-"] and error_note(errors).startswith("AP 0.00. dAP (TIDE)")
 
 
 def test_detections_beyond_the_limit_are_named(tmp_path, caplog):

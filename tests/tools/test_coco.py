@@ -1,3 +1,4 @@
+import csv
 import json
 import shutil
 
@@ -34,7 +35,11 @@ def test_files_of_several_models_are_one_table(yolo, tmp_path):
     code, text = yolo(*words, "protocol=ultralytics,coco", "data=d.yaml", "save=all.csv", "explain=True")
     assert code == 0, text
     lines = (tmp_path / "all.csv").read_text().splitlines()
-    assert [line.partition(",")[0] for line in lines[:3]] == ["Predictions", "first", "second"]
+    assert lines[0] == "predictions,protocol,class,metric,value"
+    rows = list(csv.DictReader(lines))
+    assert {row["predictions"] for row in rows} == {"first", "second"} and {len(row) for row in rows} == {5}
+    kinds = {(row["class"], row["metric"]) for row in rows if row["protocol"].startswith("coco")}
+    assert {("all", "APtiny"), ("all", "AR1"), ("0", "AP50")} <= kinds
     assert "coco, areas of the data, limit 5" in text and "APtiny" in text and "all together" in text
     assert yolo(*words, "explain=True")[0] == 2 and yolo(*words[:4], "names=x,x")[0] == 2
     code, text = yolo("evaluate", "a.json", "annotations=truth.json", "protocol=all")
@@ -57,6 +62,13 @@ def test_errors_of_a_model_are_those_of_its_predictions(yolo, tmp_path, shapes, 
     assert "Errors: predictions.json" in page.read_text() and "data:image/jpeg" in page.read_text()
     found = json.loads((tmp_path / "errors.json").read_text())
     assert set(found["counts"]) < set(found["dAP"]) and found["protocol"] == "tide"
+    assert yolo(*words, "save=errors.csv", "conf=0")[0] == 0
+    with open("errors.csv") as file:
+        rows = {row["error"]: row for row in csv.DictReader(file)}
+    assert float(rows["missed"]["dAP"]) == found["dAP"]["missed"] and float(rows["both"]["AP"]) == found["ap"]
+    for command in (words, ("evaluate", *words[1:])):
+        code, text = yolo(*command, "save=errors.xlsx")
+        assert code == 2 and "save='errors.xlsx': expected a file name that ends with .json or .csv" in text
     code, text = yolo(*words, "images=nowhere")
     assert code == 2 and "images='nowhere': no such folder" in text
     (tmp_path / "other").mkdir()

@@ -29,6 +29,7 @@ from ultralytics.utils.tables import Column, Table
 
 CROP_SIDE = 160  # pixels, largest side
 FOUND, LABEL, MARK = "#ff7f00", "#00c8ff", '<span style="color: {}">■</span>'
+GAIN = Column("dAP", ".2f")
 SHOWN_IMAGES, SHOWN_PAIRS = 200, 100  # rows of the tables; the CSV files have all
 
 
@@ -74,7 +75,7 @@ def write_error_report(
         f"confusions and images: {above}.{f' {left}.' if beyond else ''}</p>",
         section(
             "Types of errors", draw_errors(errors, folder / "errors.png", **style), error_table(errors, visible, above),
-            f"AP {errors.ap:.2f}. dAP (TIDE): gain in AP if all errors of a type are corrected; gains do not add up.",
+            error_note(errors),
         ),
         section("Galleries", f"{MARK.format(FOUND)} prediction {MARK.format(LABEL)} label. Worst by score and IoU."),
         *galleries,
@@ -92,27 +93,36 @@ def write_error_report(
 
 def error_table(errors: ErrorMatches, visible: ErrorMatches | None = None, above: str = "") -> Table:
     """Return a row for each type: the number of errors, that of the `visible` ones, if given, and the cost in AP."""
-    columns = [Column("Error"), Column("Count", "d"), *([Column(above, "d")] if visible else []), Column("dAP", ".2f")]
+    columns = [Column("Error"), Column("Count", "d"), *([Column(above, "d")] if visible else []), GAIN]
     parts = [errors, visible] if visible else [errors]
     return Table(columns, [(name, *(p.counts.get(name) for p in parts), ap) for name, ap in errors.delta.items()])
 
 
+def error_note(errors: ErrorMatches) -> str:
+    """Return a sentence on the numbers of `error_table`."""
+    meaning = "gain in AP if all errors of a type are corrected; gains do not add up"
+    defined = None not in errors.delta.values()
+    return f"AP {GAIN.show(errors.ap)}. dAP (TIDE): {meaning if defined else 'undefined without labels or detections'}."
+
+
 def draw_errors(errors: ErrorMatches, file: Path, **style: Any) -> Path:
     """Draw the AP that each type of errors costs: shares as a pie, values as bars, false positives and negatives."""
-    names = [name for name in errors.delta if name not in SPECIAL]
-    values = [errors.delta[name] for name in names]
-    shades = [colors.figure(i) for i in range(len(names))]
-    figure, top = new_figure(10, 3.6), 1.2 * (max(*errors.delta.values(), 0) or 1)
+    shown = {name: (gain or 0, GAIN.show(gain)) for name, gain in errors.delta.items()}
+    values, texts = zip(*shown.values(), strict=True)
+    names, types = [*shown], len(shown) - len(SPECIAL)
+    shades = [colors.figure(i) for i in range(types)]
+    figure, top = new_figure(10, 3.6), 1.2 * (max(*values, 0) or 1)
     pie, bars, special = figure.subplots(1, 3, width_ratios=(1.1, 1.4, 0.7))
     pie.set_axis_off()
-    if sum(values):
-        pie.pie(values, colors=shades, startangle=90, counterclock=False, wedgeprops={"edgecolor": "white"})
+    if sum(values[:types]):
+        pie.pie(values[:types], colors=shades, startangle=90, counterclock=False, wedgeprops={"edgecolor": "white"})
     pie.set(title="Shares of the types")
-    bars.bar_label(bars.barh(names, values, color=shades), fmt="%.2f", padding=2, fontsize=9)
-    bars.set(xlabel="dAP", xlim=(0, top), title=f"By type (AP {errors.ap:.2f})")
+    drawn = bars.barh(names[:types], values[:types], color=shades)
+    bars.bar_label(drawn, texts[:types], padding=2, fontsize=9)
+    bars.set(xlabel="dAP", xlim=(0, top), title=f"By type (AP {GAIN.show(errors.ap)})")
     bars.invert_yaxis()
-    drawn = special.bar([name.replace(" ", "\n") for name in SPECIAL], [errors.delta[n] for n in SPECIAL], color="0.5")
-    special.bar_label(drawn, fmt="%.2f", padding=2, fontsize=9)
+    drawn = special.bar([name.replace(" ", "\n") for name in SPECIAL], values[types:], color="0.5")
+    special.bar_label(drawn, texts[types:], padding=2, fontsize=9)
     special.set(ylabel="dAP", ylim=(0, top), title="All")
     return save_figure(figure, file, **style)
 

@@ -50,15 +50,16 @@ class ErrorMatches:
     """Matches at one IoU threshold, the type of each error, and what each type costs.
 
     Attributes:
-        ap: AP at this threshold, 0 to 100; classes with detections but without labels count as 0.
-        delta: AP that is gained if all errors of one type are corrected, by type; the last two are SPECIAL.
+        ap: AP at this threshold, 0 to 100; classes with detections but without labels count as 0. None without labels.
+        delta: AP that is gained if all errors of one type are corrected, by type; the last two are SPECIAL. None
+            without labels or detections.
         counts: errors of each type.
     """
 
     detections: DetectionErrors
     labels: LabelErrors
-    ap: float
-    delta: dict[str, float]
+    ap: float | None
+    delta: dict[str, float | None]
     counts: dict[str, int]
 
 
@@ -115,6 +116,8 @@ def find_errors(boxes: EvalBoxes, iou: float = 0.5, background: float = 0.1, lim
     counted = (error != BEYOND) & ~hidden
     without = positives - np.bincount(labels.cls[missed], minlength=nc)
     ap, delta = _costs(found, error, right, counted, positives, without, fixed, labels.cls[explained[fixed]])
+    if not (positives.any() and len(found.cls)):  # nothing is left after a correction; tidecv divides by zero
+        ap, delta = ap if positives.any() else None, dict.fromkeys(delta)
     error[hidden], explained[hidden], value[hidden] = IGNORED, -1, 0
     counts = {name: int((error == code).sum()) for code, name in enumerate(ERRORS) if code >= CLASS}
     return ErrorMatches(

@@ -129,8 +129,10 @@ def check_empty(save: str) -> Path:
     return target
 
 
-def check_new(file: str | Path) -> None:
-    """Raise DataError if a file exists, or its folder cannot be written."""
+def check_new(file: str | Path, *suffixes: str) -> None:
+    """Raise DataError if a file has none of the suffixes that are given, it exists, or its folder is read-only."""
+    if suffixes and Path(file).suffix.lower() not in suffixes:
+        raise DataError(f"save={str(file)!r}: expected a file name that ends with {' or '.join(suffixes)}")
     if os.path.exists(file):
         raise DataError(f"save={str(file)!r}: already exists; nothing is overwritten, choose another name")
     folder = next(folder for folder in Path(file).absolute().parents if os.path.exists(folder))

@@ -15,7 +15,7 @@ from ultralytics.cfg.values import DeviceName, Range
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.metrics.boxes import EvalBoxes
 from ultralytics.metrics.coco_files import read_boxes
-from ultralytics.metrics.error_report import error_table, write_error_report
+from ultralytics.metrics.error_report import error_note, error_table, write_error_report
 from ultralytics.metrics.protocols import PROTOCOLS, Protocol, evaluate, explain_difference, find_protocol
 from ultralytics.tools.common import check_new, log_problems, open_detector, tool_dir
 from ultralytics.utils import LOGGER
@@ -23,6 +23,7 @@ from ultralytics.utils.errors import DataError, OptionError, UserError
 from ultralytics.utils.files import write_text
 from ultralytics.utils.tables import Column, Table
 
+FORMATS = ".json", ".csv"  # of save=
 SIZES = "AR1, AR10 ...: recall with so many detections; vt, t, s, m, l: very tiny, tiny, small, medium, large objects"
 
 
@@ -39,10 +40,10 @@ def command(
         data: dataset YAML whose `evaluation:` has areas and a limit of its own.
         names: of the files in the tables, a,b; by default their paths.
         explain: for two protocols: which rule changes AP by how much.
-        save: json or csv file to write the metrics to; it must not exist.
+        save: .json or .csv (a row for each metric) file to write the metrics to; it must not exist.
     """
     if save:
-        check_new(save)
+        check_new(save, *FORMATS)
     asked = protocol.split(",") if isinstance(protocol, str) else protocol
     own = load_dataset_config(data, ()).evaluation if data else {}
     protocols = [
@@ -77,8 +78,7 @@ def command(
             LOGGER.info(_steps(one, *protocols).text())
     LOGGER.info(SIZES)
     if save:
-        text = "\n".join(table.csv() for table in tables) if save.endswith(".csv") else json.dumps(rows, indent=1)
-        write_text(save, text)
+        write_text(save, _long_table(rows).csv() if _is_csv(save) else json.dumps(rows, indent=1))
         LOGGER.info(f"{save} written")
 
 
@@ -86,6 +86,21 @@ def _table(texts: Sequence[str], rows: Sequence[list]) -> Table:
     """Return a table of rows that end with a mapping of metrics, -1 without objects."""
     cells = [[*start, *(None if value < 0 else value for value in values.values())] for *start, values in rows]
     return Table([*map(Column, texts), *(Column(title, ".4f") for title in (rows[0][-1] if rows else ()))], cells)
+
+
+def _long_table(rows: Sequence[dict]) -> Table:
+    """Return a row for each metric of `all` classes and of each class; -1, without objects, becomes an empty cell."""
+    cells = [
+        (row["predictions"], row["protocol"], cls, metric, None if value < 0 else value)
+        for row in rows
+        for cls, values in [("all", row["stats"]), *row["per_class"].items()]
+        for metric, value in values.items()
+    ]
+    return Table([*map(Column, ("predictions", "protocol", "class", "metric", "value"))], cells)
+
+
+def _is_csv(file: str) -> bool:
+    return file.lower().endswith(".csv")
 
 
 def _steps(boxes: EvalBoxes, first: Protocol, second: Protocol) -> Table:
@@ -124,10 +139,10 @@ def errors(
         background: overlap up to which a detection is background.
         limit: highest number of detections of an image.
         conf: the galleries, the list of images and the confusions are of detections with a score above this.
-        save: json file to write the numbers to; it must not exist.
+        save: .json or .csv file to write the numbers to; it must not exist.
     """
     if save:
-        check_new(save)
+        check_new(save, *FORMATS)
     if images and not os.path.isdir(images):
         raise DataError(f"images={images!r}: no such folder")
     if background > iou:
@@ -157,11 +172,13 @@ def errors(
     found = write_error_report(boxes, folder, title.name, conf=conf, files=files, **rules)
     LOGGER.info(f"\n{error_table(found).text()}")
     LOGGER.info(
-        f"TIDE, AP {found.ap:.2f} at IoU {iou:g}. dAP: what AP gains if all errors of a type are corrected; "
-        f"the gains do not add up. {folder}: report.html, errors.png, images.csv, confusion_by_size.csv written"
+        f"IoU {iou:g}, {error_note(found)} {folder}: report.html, errors.png, images.csv, confusion_by_size.csv written"
     )
     if save:
-        write_text(save, json.dumps({"protocol": "tide", "ap": found.ap, "dAP": found.delta, "counts": found.counts}))
+        numbers = {"protocol": "tide", "ap": found.ap, "dAP": found.delta, "counts": found.counts}
+        rows = [(kind, found.counts.get(kind), gain, found.ap) for kind, gain in found.delta.items()]
+        table = Table([*map(Column, ("error", "count", "dAP", "AP"))], rows)
+        write_text(save, table.csv() if _is_csv(save) else json.dumps(numbers))
 
 
 def _image_file(folder: str, name: str) -> Path:
