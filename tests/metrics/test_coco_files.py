@@ -60,8 +60,9 @@ def test_ids_may_be_texts(tmp_path, form):
     assert stats_of(tmp_path, content, as_texts) == expected
     for image in content["images"]:
         image["file_name"] = f"a/{image['id'] + 1000}.jpg"  # the published package gives the name of the file
-    named = [{**entry, "image_id": entry["image_id"] + 1000} for entry in results]
-    assert stats_of(tmp_path, content, named) == expected
+    for form_of_name in (int, "{}.jpg".format):
+        named = [{**entry, "image_id": form_of_name(entry["image_id"] + 1000)} for entry in results]
+        assert stats_of(tmp_path, content, named) == expected
     entries = [*content["annotations"], *results]
     for key, listed in (("image_id", content["images"]), ("category_id", content["categories"])):
         for entry in entries:
@@ -87,11 +88,15 @@ def test_what_is_unusual_is_counted_and_named(tmp_path):
     content["annotations"][0] |= {"bbox": [1, 2]}
     del content["annotations"][1]["area"], content["annotations"][2]["iscrowd"]
     content["annotations"][3]["image_id"] = 999
+    content["annotations"][4]["bbox"] = [5, 5, -9, 9]
+    content["annotations"][5]["bbox"] = [5, 5, 1e6, 9]
     results[0] |= {"bbox": [-50, 0, 40, 40]}
     results[1] |= {"bbox": [5, 5, 0, 9], "score": 1.5}
     _, messages = read(tmp_path, content, results)
     for text in (
-        "image_id 999 is not among the images", "1 annotation left out: no usable bbox", "1 annotation without `area`",
+        "image_id 999 is not among the images", "1 annotation left out; annotation 1: bbox is [1, 2], expected [x,",
+        "2 annotations outside the image or without area, used as given; the first: {'bbox': [5, 5, ",
+        "1 annotation without `area`",
         "1 annotation without `iscrowd`", "1 detection outside the image", "1 detection without area",
         "1 detection with a score outside 0..1; only the order",
     ):  # fmt: skip

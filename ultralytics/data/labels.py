@@ -188,16 +188,21 @@ class CocoJson:
         index = {category: i for i, category in enumerate(self.categories)}
         for entry in self.annotations.get(image_id, ()):
             where = f"{self.path.name}, annotation {short(entry.get('id'))}"
-            if problem := _box_problem(entry):
-                rows.report("malformed", where, problem)
-            elif (category := _as_id(entry.get("category_id"))) not in index:
-                known = f"category_id {short(entry.get('category_id'))} is not among the categories"
-                rows.report("bad_class", where, f"{known} {short(list(index))}")
+            if problem := self.problem_of(entry):
+                rows.report("malformed" if _box_problem(entry) else "bad_class", where, problem)
             else:
                 x, y, w, h = entry["bbox"]
                 corners = (x / width, y / height, (x + w) / width, (y + h) / height)
-                rows.add(where, index[category], turn_corners(corners, orientation), _is_crowd(entry))
+                cls, turned = index[_as_id(entry["category_id"])], turn_corners(corners, orientation)
+                rows.add(where, cls, turned, _is_crowd(entry))
         return rows
+
+    def problem_of(self, entry: dict) -> str:
+        """Return why the bbox, category or iscrowd of an annotation cannot be used; empty if they can."""
+        category = entry.get("category_id")
+        if (problem := _box_problem(entry)) or _as_id(category) in self.categories:
+            return problem
+        return f"category_id {short(category)} is not among the categories {short(list(self.categories))}"
 
     def all_rows(self, images: list[Path], shapes: Shapes) -> list[Rows]:
         """Return the boxes of the images, whose files and upright (height, width) are given.
@@ -232,8 +237,7 @@ class CocoJson:
 
     def truth(self) -> dict:
         """Return the content of a COCO file with the valid boxes, in pixels as in this file."""
-        known = [entry for group in self.annotations.values() for entry in group if not _box_problem(entry)]
-        known = [entry for entry in known if _as_id(entry.get("category_id")) in self.categories]
+        known = [entry for group in self.annotations.values() for entry in group if not self.problem_of(entry)]
         boxes = [
             {
                 "id": number, "image_id": _as_id(entry["image_id"]), "category_id": _as_id(entry["category_id"]),

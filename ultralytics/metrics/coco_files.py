@@ -12,7 +12,11 @@ from ultralytics.metrics.boxes import EvalBoxes
 from ultralytics.utils.errors import DataError, counted
 from ultralytics.utils.files import read_json
 
-KEYS = {"image_id": int | str, "category_id": int | str, "bbox": list, "score": int | float}
+KEYS = {  # of an entry: what its value must be; true is not an id
+    **dict.fromkeys(("image_id", "category_id"), lambda value: type(value) in (int, str)),
+    "bbox": lambda value: isinstance(value, list) and [*map(is_number, value)] == [True] * 4,
+    "score": is_number,
+}
 SLACK = 1.0  # pixels by which a box may leave its image without a message
 
 
@@ -44,9 +48,9 @@ def read_boxes(annotations: Path, predictions: Sequence[Path]) -> tuple[list[Eva
     content = truth.truth()
     messages = [f"{problem.where}: {problem.detail}" for problem in truth.problems]
     given = [entry for group in truth.annotations.values() for entry in group]
-    without = len(given) - len(content["annotations"])
+    faulty = [f"annotation {short(e.get('id'))}: {problem}" for e in given if (problem := truth.problem_of(e))]
     changes = {
-        "left out: no usable bbox, category or iscrowd": without,
+        f"left out; {faulty[0] if faulty else ''}": len(faulty),
         "without `area`: width times height is used": sum(not is_number(e.get("area")) for e in given),
         "without `iscrowd`: not a crowd": sum("iscrowd" not in e for e in given),
     }
@@ -56,6 +60,10 @@ def read_boxes(annotations: Path, predictions: Sequence[Path]) -> tuple[list[Eva
     image_of, class_of = _lookup(ids, names), _lookup(list(truth.categories))
     labels = label_columns(content, image_of, class_of)
     sizes = np.array([(size_of_entry(image) or (np.inf, np.inf))[::-1] for image in truth.images]).reshape(-1, 2)
+    if len(rows := np.flatnonzero(_leaves(labels[2], sizes[labels[0]]) | (labels[2][:, 2:] <= 0).any(1))):
+        first = {key: content["annotations"][rows[0]][key] for key in ("image_id", "bbox")}
+        what = f"{counted(len(rows), 'annotation')} outside the image or without area, used as given; the first"
+        messages.append(f"{annotations}: {what}: {short(first)}")
     found = []
     for file in predictions:
         columns = _prediction_columns(file, read_predictions(file), annotations, image_of, class_of, sizes, messages)
@@ -64,16 +72,22 @@ def read_boxes(annotations: Path, predictions: Sequence[Path]) -> tuple[list[Eva
 
 
 def _lookup(ids: Sequence[int | str], names: Sequence[str] = ()) -> dict[int | str, int]:
-    """Return the index of each id, of the same id as text or number, and of the stems of file names that differ."""
+    """Return the index of each id, of the same id as text or number, and of file names that differ, or their stems."""
     known: dict[int | str, int] = {}
-    stems = [Path(name.replace("\\", "/")).stem for name in names if name]
+    files = [Path(name.replace("\\", "/")) for name in names if name]
     others = [[str(i) for i in ids], [int(i) if str(i).isdecimal() else i for i in ids]]
-    if len(set(stems)) == len(ids):
-        others += [stems, [int(stem) if stem.isdecimal() else stem for stem in stems]]
+    for column in ([file.stem for file in files], [file.name for file in files]):
+        if len(set(column)) == len(ids):
+            others += [column, [int(name) if name.isdecimal() else name for name in column]]
     for column in (ids, *others):
         for index, value in enumerate(column):
             known.setdefault(value, index)
     return known
+
+
+def _leaves(box: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return which boxes (N, 4) x, y, w, h leave their images (N, 2) w, h."""
+    return ((box[:, :2] < -SLACK) | (box[:, :2] + box[:, 2:] > size + SLACK)).any(1)
 
 
 def _prediction_columns(
@@ -95,9 +109,8 @@ def _prediction_columns(
     image, cls = indices
     score = np.array([entry["score"] for entry in entries], float)
     box = np.array([entry["bbox"] for entry in entries], float).reshape(-1, 4)
-    outside = ((box[:, :2] < -SLACK) | (box[:, :2] + box[:, 2:] > sizes[image] + SLACK)).any(1)
     unusual = {
-        "outside the image, used as given": outside,
+        "outside the image, used as given": _leaves(box, sizes[image]),
         "without area, false positives": (box[:, 2:] <= 0).any(1),
         "with a score outside 0..1; only the order of scores has an effect": (score < 0) | (score > 1),
     }
@@ -118,10 +131,11 @@ def read_predictions(file: Path) -> list[dict]:
     if not isinstance(entries, list):
         raise DataError(f"{file}: expected a list of detections, as written by `yolo val save_json=True`")
     for number, entry in enumerate(entries):
-        fits = isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in KEYS.items())
-        if not fits or [is_number(v) for v in (*entry["bbox"], entry["score"])] != [True] * 5:
-            expected = "image_id, category_id, bbox [x, y, width, height] in pixels, and score, all finite"
-            raise DataError(f"{file}: detection {number} is {short(entry)}; expected {expected}")
+        given = entry if isinstance(entry, dict) else {}
+        if wrong := next((key for key, fits in KEYS.items() if not fits(given.get(key))), None):
+            what = f"{wrong} {short(given[wrong])} of " if wrong in given else ""
+            expected = "image_id, category_id (whole numbers or texts), bbox [x, y, width, height] in pixels, and score"
+            raise DataError(f"{file}: {what}detection {number}, {short(entry)}; expected {expected}, all finite")
     return entries
 
 

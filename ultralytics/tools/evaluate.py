@@ -56,20 +56,18 @@ def command(
         raise OptionError(f"names={names!r}: expected a different name for each of the {len(predictions)} files")
     boxes, messages = read_boxes(Path(annotations), [Path(file) for file in predictions])
     log_problems(messages)
-    tables, rows = [], []
+    tables, rows, metrics = [], [], []
     for rules in protocols:
-        results = [evaluate(one, rules) for one in boxes]
-        found = [[title, rules.name, result.stats] for title, result in zip(titles, results, strict=True)]
-        of_classes = [
-            [title, rules.name, name, values]
-            for title, result in zip(titles, results, strict=True)
-            for name, values in result.class_rows().items()
-        ]
-        tables += [_table(("Predictions", "Protocol"), found), _table(("Predictions", "Protocol", "Class"), of_classes)]
+        found = [(title, evaluate(one, rules)) for title, one in zip(titles, boxes, strict=True)]
+        means = [[title, rules.name, result.stats] for title, result in found]
+        classes = [[title, rules.name, *row] for title, result in found for row in result.class_rows().items()]
+        tables += [_table(("Predictions", "Protocol"), means), _table(("Predictions", "Protocol", "Class"), classes)]
         rows += [
             {"predictions": title, "protocol": rules.name, "stats": result.stats, "per_class": result.class_rows()}
-            for title, result in zip(titles, results, strict=True)
+            for title, result in found
         ]
+        lines = [*([*start, "all", values] for *start, values in means), *classes]
+        metrics += [[*start, key, None if v < 0 else v] for *start, values in lines for key, v in values.items()]
     LOGGER.info("\n\n".join(table.text() for table in tables if table.rows))
     for title, one in zip(titles, boxes, strict=True):
         images = len(np.unique(one.found.image))
@@ -78,7 +76,8 @@ def command(
             LOGGER.info(_steps(one, *protocols).text())
     LOGGER.info(SIZES)
     if save:
-        write_text(save, _long_table(rows).csv() if _is_csv(save) else json.dumps(rows, indent=1))
+        table = Table([*map(Column, ("predictions", "protocol", "class", "metric", "value"))], metrics)
+        write_text(save, table.csv() if save.lower().endswith(".csv") else json.dumps(rows, indent=1))
         LOGGER.info(f"{save} written")
 
 
@@ -86,21 +85,6 @@ def _table(texts: Sequence[str], rows: Sequence[list]) -> Table:
     """Return a table of rows that end with a mapping of metrics, -1 without objects."""
     cells = [[*start, *(None if value < 0 else value for value in values.values())] for *start, values in rows]
     return Table([*map(Column, texts), *(Column(title, ".4f") for title in (rows[0][-1] if rows else ()))], cells)
-
-
-def _long_table(rows: Sequence[dict]) -> Table:
-    """Return a row for each metric of `all` classes and of each class; -1, without objects, becomes an empty cell."""
-    cells = [
-        (row["predictions"], row["protocol"], cls, metric, None if value < 0 else value)
-        for row in rows
-        for cls, values in [("all", row["stats"]), *row["per_class"].items()]
-        for metric, value in values.items()
-    ]
-    return Table([*map(Column, ("predictions", "protocol", "class", "metric", "value"))], cells)
-
-
-def _is_csv(file: str) -> bool:
-    return file.lower().endswith(".csv")
 
 
 def _steps(boxes: EvalBoxes, first: Protocol, second: Protocol) -> Table:
@@ -178,7 +162,7 @@ def errors(
         numbers = {"protocol": "tide", "ap": found.ap, "dAP": found.delta, "counts": found.counts}
         rows = [(kind, found.counts.get(kind), gain, found.ap) for kind, gain in found.delta.items()]
         table = Table([*map(Column, ("error", "count", "dAP", "AP"))], rows)
-        write_text(save, table.csv() if _is_csv(save) else json.dumps(numbers))
+        write_text(save, table.csv() if save.lower().endswith(".csv") else json.dumps(numbers))
 
 
 def _image_file(folder: str, name: str) -> Path:
