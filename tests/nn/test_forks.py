@@ -6,6 +6,7 @@ import torch
 from ultralytics import RTDETR
 from ultralytics.cfg.model_yaml import model_keys
 from ultralytics.models import Model
+from ultralytics.nn.modules import SPPF
 from ultralytics.nn.parser import build_module
 from ultralytics.nn.registry import module_folders
 from ultralytics.nn.tasks import RTDETRDetectionModel
@@ -167,6 +168,16 @@ def test_parts_keep_names_that_the_network_sets_on_layers():
 def test_published_classes_are_ours():
     assert build_module("Conv", [32], modules=[FORK]).type == "ultralytics.nn.modules.conv.Conv"
     assert build_module("RepC3", [32], modules=[FORK]).type == "ultralytics.nn.modules.block.RepC3"
+
+
+@pytest.mark.parametrize("names", ["SPPF", "*"])
+def test_sppf_of_a_module_file_has_all_activations_as_in_earlier_releases(tmp_path, names):
+    file = tmp_path / "Pools.py"
+    file.write_text(f"from ultralytics.nn.modules import {names}\n\n\nclass Pools{len(names)}(SPPF):\n    pass\n")
+    pools = build_module(f"Pools{len(names)}", [32], modules=[tmp_path])
+    assert isinstance(pools, SPPF) and isinstance(pools.cv1.act, torch.nn.SiLU)
+    assert isinstance(type(pools)(8, 8, 5, 3).cv1.act, torch.nn.Identity)
+    assert isinstance(SPPF(8, 8).cv1.act, torch.nn.Identity)
 
 
 def model(*head: list, backbone: list | None = None, decoder: str = "RTDETRDecoder", **keys) -> RTDETRDetectionModel:

@@ -182,7 +182,10 @@ class _Builtins(dict):
             fork = _fork_module(target, self.package) if _exists(target) else None
             if reason or target.startswith(f"{PARENT}."):
                 self.stars.append(f"line {line} imports all names of {target}" + (f": {reason}" if reason else ""))
-            return _union(fork, module) if fork else module
+            view = ModuleType(module.__name__)
+            found = {**(public_names(fork) if fork else {}), **public_names(module)}
+            vars(view).update((key, self._adapted(value)) for key, value in found.items())
+            return view
         view = ModuleType(module.__name__)
         for wanted in names:
             why = reason
@@ -200,9 +203,10 @@ class _Builtins(dict):
         return view
 
     def _adapted(self, value: Any) -> Any:
-        """Return `importlib` with the import of this file; other values unchanged."""
-        changed = {"import_module": self._import_by_name}
-        return SimpleNamespace(**vars(importlib) | changed) if value is importlib else value
+        """Return `importlib` with the import of this file, and a class in its form for module files, if it has one."""
+        if value is importlib:
+            return SimpleNamespace(**vars(importlib) | {"import_module": self._import_by_name})
+        return vars(value).get("in_module_files", value) if isinstance(value, type) else value
 
     def _import_by_name(self, name: str, package: str | None = None) -> Any:
         level = len(name) - len(name.lstrip("."))
@@ -288,13 +292,6 @@ def _from_fork(target: str, name: str, package: ModuleType) -> Any:
                 found = target if path.suffix else f"{target}.{file.stem}"
                 return getattr(_find(found, (name,), package) if target == own else _fork_module(found, package), name)
     return None
-
-
-def _union(fork: ModuleType, ours: ModuleType) -> ModuleType:
-    """Return a module whose star import also gives what a fork added to one of this package."""
-    view = ModuleType(ours.__name__)
-    vars(view).update({**public_names(fork), **public_names(ours)})
-    return view
 
 
 def public_names(module: ModuleType) -> dict[str, Any]:

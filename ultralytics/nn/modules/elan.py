@@ -64,6 +64,16 @@ class SPPF(nn.Module):
         return x + y if self.add else y
 
 
+class EarlierSPPF(SPPF):
+    """SPPF as module files of forks expect it: with all activations, as before 8.4, unless `n` is given."""
+
+    def __init__(self, c1, c2, k=5, *args):
+        super().__init__(c1, c2, k, *args, act=not args)
+
+
+SPPF.in_module_files = EarlierSPPF
+
+
 @register(plans.conv)
 class SPPELAN(nn.Module):
     """Three sequential poolings of odd size `k` on c3 channels, concatenated (YOLOv9)."""
