@@ -92,16 +92,21 @@ def test_the_most_similar_image_of_several_is_named(tmp_path):
     assert (Path(other).stem, kind, bits, more) == ("again", "exact", 0, 2)
 
 
-def test_plain_images_are_only_similar_to_plain_ones(tmp_path):
-    """Objects on a plain background leave most bits of the hash equal; the correlation separates them."""
+def test_plain_images_are_only_duplicates_of_copies(tmp_path):
+    """Objects on a plain background leave most bits of the hash equal; the correlation separates them.
+
+    Images of one color have nothing to compare.
+    """
     white, gray = np.full((96, 96, 3), 255, np.uint8), np.full((96, 96, 3), 90, np.uint8)
     left, right = white.copy(), white.copy()
     left[40:50, 10:20], right[40:50, 70:80] = 0, 0
     read = {
         "train": read_signatures(save(tmp_path / "train", white=white, left=left), "train"),
-        "val": read_signatures(save(tmp_path / "val", gray=gray, right=right), "val"),
+        "val": read_signatures(save(tmp_path / "val", gray=gray, right=right, same=white), "val"),
     }
-    assert [(Path(row[0]).stem, Path(row[2]).stem) for row in find_duplicates(read)] == [("gray", "white")]
+    assert [(Path(r[0]).stem, Path(r[2]).stem, *r[4:]) for r in find_duplicates(read)] == [
+        ("same", "white", "exact", 0, 1, 0)
+    ]
 
 
 def test_unreadable_images_are_left_out_and_a_limit_spreads(tmp_path, caplog):

@@ -95,7 +95,7 @@ def test_what_is_unusual_is_counted_and_named(tmp_path):
     _, messages = read(tmp_path, content, results)
     for text in (
         "image_id 999 is not among the images", "1 annotation left out; annotation 1: bbox is [1, 2], expected [x,",
-        "2 annotations outside the image or without area, used as given; the first: {'bbox': [5, 5, ",
+        "2 annotations outside the image or without area: {'bbox': [5, 5, ",
         "1 annotation without `area`",
         "1 annotation without `iscrowd`", "1 detection outside the image", "1 detection without area",
         "1 detection with a score outside 0..1; only the order",

@@ -77,8 +77,9 @@ def test_striking_facts_come_first_and_tables_have_counts_and_shares(leaky, yolo
     assert "runs/data/my: card.html, card.png, card.txt, duplicates.csv written" in output
     with open("runs/data/my/duplicates.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [(Path(r["Image"]).name, r["Split"], Path(r["Also"]).name, r["In"], r["Kind"], r["More"]) for r in rows] == [
-        ("exact.png", "val", "3.png", "train", "exact", "0"), ("near.jpg", "val", "5.png", "train", "near", "0"),
+    assert [(r["Image"], r["Split"], r["Also"], r["In"], r["Kind"], r["More"]) for r in rows] == [
+        ("images/val/exact.png", "val", "images/train/3.png", "train", "exact", "0"),
+        ("images/val/near.jpg", "val", "images/train/5.png", "train", "near", "0"),
     ]  # fmt: skip
 
 

@@ -39,7 +39,7 @@ class Signatures(NamedTuple):
     files: Sequence[Path]
     digests: Sequence[bytes]  # of the files
     hashes: np.ndarray  # (images, BITS) -1 or 1
-    means: np.ndarray  # (images, 82) unit vectors, whose products are correlations
+    means: np.ndarray  # (images, 81) unit vectors, whose products are correlations; shorter without contrast
 
 
 def measure_boxes(labels: Sequence[ImageLabels], imgsz: int, resize: str) -> SplitBoxes:
@@ -85,7 +85,7 @@ def read_signatures(labels: Sequence[ImageLabels], split: str, limit: int | None
     with ThreadPoolExecutor(THREADS) as threads:
         found = [*filter(None, progress(threads.map(read, files), f"Reading {split} images", len(files), delay=1))]
     paths, digests, hashes, means = zip(*found, strict=True) if found else [()] * 4
-    arrays = (np.array(rows, np.float32).reshape(-1, n) for rows, n in ((hashes, BITS), (means, CELLS**2 + 1)))
+    arrays = (np.array(rows, np.float32).reshape(-1, n) for rows, n in ((hashes, BITS), (means, CELLS**2)))
     return Signatures(paths, digests, *arrays)
 
 
@@ -94,8 +94,9 @@ def _signature(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     cells = cv2.resize(gray, (CELLS, CELLS), interpolation=cv2.INTER_AREA).astype(np.float32)
     right, below = cells[:-1, 1:] > cells[:-1, :-1], cells[1:, :-1] > cells[:-1, :-1]
-    means = np.append((cells - cells.mean()) / CELLS, 1)  # with a constant, two images of one color correlate
-    return np.where(np.concatenate([right, below], axis=None), 1, -1), means / np.linalg.norm(means)
+    means = (cells - cells.mean()).ravel()
+    means /= max(np.linalg.norm(means), CELLS)  # so that what varies by less than a gray level correlates with nothing
+    return np.where(np.concatenate([right, below], axis=None), 1, -1), means
 
 
 def find_duplicates(signatures: Mapping[str, Signatures]) -> Iterator[tuple[str, str, str, str, str, int, float, int]]:
@@ -112,6 +113,9 @@ def find_duplicates(signatures: Mapping[str, Signatures]) -> Iterator[tuple[str,
             products = images.hashes[block] @ others.hashes.T  # (block, others), BITS - 2 * distance
             correlations = images.means[block] @ others.means.T
             similar = (products >= BITS - 2 * MAX_DISTANCE) & (correlations >= MIN_CORRELATION)
+            for row, digest in enumerate(images.digests[block]):
+                if digest in known:  # also without contrast
+                    similar[row, known[digest]], correlations[row, known[digest]] = True, 1
             best, more = np.where(similar, correlations, -1).argmax(1), similar.sum(1) - 1
             for row in np.flatnonzero(more >= 0):
                 same = known.get(images.digests[start + row])

@@ -61,9 +61,8 @@ def read_boxes(annotations: Path, predictions: Sequence[Path]) -> tuple[list[Eva
     labels = label_columns(content, image_of, class_of)
     sizes = np.array([(size_of_entry(image) or (np.inf, np.inf))[::-1] for image in truth.images]).reshape(-1, 2)
     if len(rows := np.flatnonzero(_leaves(labels[2], sizes[labels[0]]) | (labels[2][:, 2:] <= 0).any(1))):
-        first = {key: content["annotations"][rows[0]][key] for key in ("image_id", "bbox")}
-        what = f"{counted(len(rows), 'annotation')} outside the image or without area, used as given; the first"
-        messages.append(f"{annotations}: {what}: {short(first)}")
+        first = short({key: content["annotations"][rows[0]][key] for key in ("image_id", "bbox")})
+        messages.append(f"{annotations}: {counted(len(rows), 'annotation')} outside the image or without area: {first}")
     found = []
     for file in predictions:
         columns = _prediction_columns(file, read_predictions(file), annotations, image_of, class_of, sizes, messages)

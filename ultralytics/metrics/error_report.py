@@ -117,8 +117,7 @@ def draw_errors(errors: ErrorMatches, file: Path, **style: Any) -> Path:
     if sum(values[:types]):
         pie.pie(values[:types], colors=shades, startangle=90, counterclock=False, wedgeprops={"edgecolor": "white"})
     pie.set(title="Shares of the types")
-    drawn = bars.barh(names[:types], values[:types], color=shades)
-    bars.bar_label(drawn, texts[:types], padding=2, fontsize=9)
+    bars.bar_label(bars.barh(names[:types], values[:types], color=shades), texts[:types], padding=2, fontsize=9)
     bars.set(xlabel="dAP", xlim=(0, top), title=f"By type (AP {GAIN.show(errors.ap)})")
     bars.invert_yaxis()
     drawn = special.bar([name.replace(" ", "\n") for name in SPECIAL], values[types:], color="0.5")

@@ -51,8 +51,7 @@ class ErrorMatches:
 
     Attributes:
         ap: AP at this threshold, 0 to 100; classes with detections but without labels count as 0. None without labels.
-        delta: AP that is gained if all errors of one type are corrected, by type; the last two are SPECIAL. None
-            without labels or detections.
+        delta: gain in AP if all errors of a type are corrected, SPECIAL last; None without labels or detections.
         counts: errors of each type.
     """
 

@@ -1,5 +1,6 @@
 """`yolo data my.yaml`: a card of a data set, with its striking facts first, as text, picture and page."""
 
+import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import groupby
@@ -10,7 +11,7 @@ import numpy as np
 
 from ultralytics.cfg.values import Range
 from ultralytics.data.card import SplitBoxes, class_shift, find_duplicates, measure_boxes, read_signatures
-from ultralytics.data.dataset_yaml import SPLITS, load_dataset_config
+from ultralytics.data.dataset_yaml import SPLITS, DatasetConfig, load_dataset_config
 from ultralytics.data.verify import KINDS, Scan, scan_split
 from ultralytics.metrics.html import document, section
 from ultralytics.tools.common import load_network, tool_dir
@@ -58,11 +59,12 @@ def command(
     part = f", duplicates among {max_images} images of a split" if max_images else ""
     part = part if leakage else ", duplicates not searched"
     for file in map(Path, data):
-        names, scans, facts = scan_splits(file, splits and splits.split(","))
+        config, scans, facts = scan_splits(file, splits and splits.split(","))
         boxes = {split: measure_boxes(scan.labels, imgsz, resize) for split, scan in scans.items()}
         read = {split: read_signatures(scan.labels, split, max_images) for split, scan in scans.items() if leakage}
-        pairs = [*find_duplicates(read)]
-        tables = tabulate(names, boxes, pairs, queries)
+        base = f"{config.root}{os.sep}"  # paths below it are relative
+        pairs = [(a.removeprefix(base), s, b.removeprefix(base), *more) for a, s, b, *more in find_duplicates(read)]
+        tables = tabulate(config.names, boxes, pairs, queries)
         faults = [f"{s}: {scans[s].describe(kind)}" for s in scans for kind in KINDS if scans[s].of_kind(kind)]
         facts += [*find_facts(tables, boxes, pairs, imgsz, queries), *(fault.partition("\n")[0] for fault in faults)]
         title, folder = f"{file.stem}, imgsz={imgsz}, {resize}{part}", tool_dir("data", project, name, file.stem)
@@ -71,8 +73,8 @@ def command(
         LOGGER.info(f"{text}\n{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))} written")
 
 
-def scan_splits(data: Path, asked: Sequence[str] | None) -> tuple[dict[int, str], dict[str, Scan], list[str]]:
-    """Return class names, scans of usable splits, and a line on each other one. DataError if there are none."""
+def scan_splits(data: Path, asked: Sequence[str] | None) -> tuple[DatasetConfig, dict[str, Scan], list[str]]:
+    """Return the data YAML, scans of usable splits, and a line on each other one. DataError if there are none."""
     config = load_dataset_config(data, asked)
     scans, problems = {}, [f"the data YAML has no {split}: split" for split in SPLITS[:2] if split not in config.splits]
     for split in asked or config.splits:
@@ -88,7 +90,7 @@ def scan_splits(data: Path, asked: Sequence[str] | None) -> tuple[dict[int, str]
     scans = {split: scan for split, scan in scans.items() if scan.labels}
     if not scans:
         raise DataError(f"{data}: no split can be used: {'; '.join(problems)}")
-    return config.names, scans, problems
+    return config, scans, problems
 
 
 def tabulate(names: dict[int, str], boxes: dict[str, SplitBoxes], pairs: list, queries: int | None) -> dict[str, Table]:
