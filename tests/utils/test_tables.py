@@ -20,6 +20,12 @@ def test_text_is_in_columns_of_equal_width():
     assert table.text().splitlines() == ["类别      P", "安全帽  0.5", "ab      1.0"]
 
 
+def test_long_names_are_cut_on_a_terminal_only():
+    table = Table((Column("Class"), Column("P", ".1f")), [("a" * 20 + "b" * 300 + "c" * 20, 0.5)])
+    assert table.text().splitlines()[1] == "a" * 20 + "..." + "c" * 17 + "  0.5"
+    assert all("b" * 300 in text for text in (table.csv(), table.markdown(), table.latex("", "")))
+
+
 def test_markdown_escapes_what_would_end_a_cell():
     assert TABLE.markdown().splitlines() == [
         "| Name | n | AP |", "| --- | ---: | ---: |", r"| a\|b_c | 3 | 0.123 |", "| cat | - | - |",

@@ -21,7 +21,7 @@ from ultralytics.utils.files import read_text, write_text
 if TYPE_CHECKING:
     import pandas
 
-ABSENT = "-"
+ABSENT, CELL_WIDTH = "-", 40  # characters of a cell on a terminal
 SUFFIXES = ("txt", "md", "tex", "csv")
 Cell = str | int | float | None
 
@@ -78,8 +78,9 @@ class Table:
         return [column.title for column in self.columns]
 
     def text(self) -> str:
-        """Return the table for the terminal."""
-        lines = [[_one_line(cell) for cell in line] for line in (self.titles, *self.cells)]
+        """Return the table for the terminal. Long cells, except in the last column, are cut in the middle."""
+        limits = *[CELL_WIDTH] * (len(self.columns) - 1), math.inf
+        lines = [[*map(_one_line, line, limits)] for line in (self.titles, *self.cells)]
         widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
         return "\n".join("  ".join(map(self._justified, line, widths, self.columns)).rstrip() for line in lines)
 
@@ -175,8 +176,9 @@ def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _one_line(text: str, limit: float = math.inf) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[:20]}...{text[-17:]}"
 
 
 class SummaryExports:
