@@ -211,6 +211,9 @@ class Options:
     def __getitem__(self, key: str) -> object:
         return self.to_dict()[key]
 
+    def __contains__(self, key: object) -> bool:
+        return key in self.to_dict()
+
     def get(self, key: str, default: object = None) -> object:
         """Return an option, or the default if there is none of this name."""
         return self.to_dict().get(key, default)

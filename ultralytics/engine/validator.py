@@ -72,7 +72,9 @@ class BaseValidator(CallbacksMixin):
 
     family: Family | None = None
     network_class: type[DetectionModel] = DetectionModel  # built from the file in the option `model`
-    seen = property(attrgetter("metrics.seen"))
+    seen, speed = property(attrgetter("metrics.seen")), property(attrgetter("metrics.speed"))
+    confusion_matrix = property(attrgetter("metrics.confusion_matrix"))
+    nc, training = property(lambda self: len(self.names)), property(lambda self: not self.final)
 
     def __init__(
         self, dataloader: Any = None, save_dir: Path | None = None, args: ConfigLike = None,

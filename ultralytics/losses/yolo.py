@@ -98,10 +98,7 @@ class DetectionLoss(nn.Module):
         )
         total = mean_over_ranks(quality.sum()) if self.training else quality.sum()
 
-        # classes: cross-entropy of all logits, with the soft targets at the assigned ones and 0 elsewhere
-        label, weights = labels[image, box, 0], self.weights.to(logits)
-        positive = logits[image, label, position] * quality * weights[label]  # (K,)
-        cls = F.softplus(logits).sum((0, 2)) @ weights - positive.sum()
+        cls = self.class_loss(logits, (image, labels[image, box, 0], position), quality)
 
         # boxes of the assigned predictions, in cells
         sides, point, stride = distances[image, :, :, position], points[position], strides[position, None]
@@ -126,6 +123,12 @@ class DetectionLoss(nn.Module):
                 f"the head returns {got} in training, expected a map (B, 4 * reg_max + nc = {channels}, h, w) for each "
                 "stride, or boxes, scores, feats; for others, such as objectness, give the head build_criterion"
             )
+
+    def class_loss(self, logits: Tensor, assigned: tuple[Tensor, ...], quality: Tensor) -> Tensor:
+        """Compute the cross-entropy of logits (B, nc, A) with soft targets at the assigned ones and 0 elsewhere."""
+        weights = self.weights.to(logits)
+        positive = logits[assigned] * quality * weights[assigned[1]]  # (K,)
+        return F.softplus(logits).sum((0, 2)) @ weights - positive.sum()
 
     def side_loss(self, sides: Tensor, reach: Tensor, scale: Tensor) -> Tensor:
         """Compute DFL, or the L1 distance relative to the image: (K, 4, reg_max), (K, 4), (K, 4) -> (K,)."""

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ultralytics.cfg.migrate import PUBLISHED_DEFAULTS, RETIRED
 from ultralytics.cfg.options import ConfigLike, get_cfg
 from ultralytics.data.augment import train_transforms
 from ultralytics.data.build import dataset_parts
@@ -53,6 +54,7 @@ class YOLODataset(DetectionDataset):
     """
 
     resize = "letterbox"
+    use_segments = use_keypoints = use_obb = False
 
     def __init__(
         self, img_path: str | Path | Sequence[str], *, data: Mapping[str, Any], task: str = "detect", imgsz: int = 640,
@@ -80,7 +82,8 @@ class YOLODataset(DetectionDataset):
         self.label_files = img2label_paths(self.im_files)
         if self.source.rectangles:
             self.source.rectangles.set_batch(batch_size)
-        self.transforms = self.build_transforms(IterableSimpleNamespace(**options.to_dict()))
+        unused = {**dict.fromkeys(RETIRED, 0.0), **dict(PUBLISHED_DEFAULTS)}  # such as mask_ratio
+        self.transforms = self.build_transforms(IterableSimpleNamespace(**unused | options.to_dict()))
 
     def _adapt(self, labels: list[ImageLabels]) -> list[ImageLabels]:
         """Pass the labels of the files through `get_labels`."""

@@ -112,13 +112,14 @@ class AutoBackend(nn.Module):
 
 
 class v8DetectionLoss(DetectionLoss):
-    """Loss of YOLO for `criterion = v8DetectionLoss(model)`: the terms times the number of images, and the items."""
+    """Loss of YOLO, a `criterion`: the terms times images, and the items. `bce`, of classes, can be replaced."""
 
     def __init__(self, model: nn.Module, tal_topk: int = 10, tal_topk2: int | None = None) -> None:
         head, options = model.model[-1], getattr(model, "args", None)
         gains = {name: getattr(options, name) for name in ("box", "cls", "dfl") if hasattr(options, name)}
         gains["weights"] = getattr(head, "class_weights", None)
         super().__init__(head.nc, head.reg_max, head.stride.tolist(), **gains, topk=tal_topk, topk2=tal_topk2)
+        self.hyp, self.bce = options, partial(F.binary_cross_entropy_with_logits, reduction="none")
 
     def forward(self, preds: Any, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Compute the terms of raw predictions, or of the output in eval mode: (3,) and (3,), the latter detached."""
@@ -127,6 +128,13 @@ class v8DetectionLoss(DetectionLoss):
         return torch.stack([*terms.values()]) * len(batch["img"]), self.loss_items(terms)
 
     terms = DetectionLoss.forward
+
+    def class_loss(self, logits: Tensor, assigned: tuple[Tensor, ...], quality: Tensor) -> Tensor:
+        """Compute the loss `bce` of the classes. Raises OptionError if `bbox_loss` was set, which is not used."""
+        if hasattr(self, "bbox_loss"):
+            raise OptionError("bbox_loss was set, which has no effect here; choose the option loss_iou")
+        target = torch.zeros_like(logits).index_put(assigned, quality.to(logits))
+        return (self.bce(logits.mT, target.mT) * self.weights.to(logits)).sum()
 
 
 class BboxLoss(nn.Module):

@@ -74,8 +74,8 @@ def alone() -> Iterator[None]:
 
 
 @contextmanager
-def main_first() -> Iterator[None]:
-    """Run the block on rank 0, then on the others, which find the files it wrote (caches, generated data)."""
+def main_first(local_rank: int | None = None) -> Iterator[None]:
+    """Run the block on rank 0, then on the others, which find its files; published code gives the rank, not used."""
     if rank():
         gather(None)  # wait for rank 0
     yield

@@ -211,7 +211,7 @@ class Annotator:
 
 
 def plot_images(
-    labels: Mapping[str, Any] | Tensor, images: Any = None, paths: Any = None, fname: Any = "images.jpg",
+    labels: Mapping[str, Any] | Tensor | None = None, images: Any = None, paths: Any = None, fname: Any = "images.jpg",
     names: Any = None, on_plot: Any = None, max_size: int = PAGE_SIDE, max_subplots: int = PAGE_IMAGES,
     save: bool = True, conf_thres: float = PAGE_CONF, *, detections: Sequence[Tensor] | None = None,
     threaded: bool = False, **older: Any,
@@ -230,6 +230,7 @@ def plot_images(
         conf_thres: smallest score of a detection.
         detections: (n, 6) for each image, x1, y1, x2, y2 in pixels of `img`, score, class; of equal boxes the best.
     """
+    labels, images = ({"img": images, **older}, None) if labels is None else (labels, images)
     if not isinstance(labels, Mapping):  # as in published code before 8.4
         positions = {"batch_idx": images, "cls": paths, **({} if isinstance(fname, (str, Path)) else {"bboxes": fname})}
         labels = {"img": labels, **{key: value for key, value in {**positions, **older}.items() if value is not None}}

@@ -48,6 +48,7 @@ HOMES = {
     "segments2boxes torch_safe_load v8DetectionLoss",
     "trackers.track": "BOTSORT BYTETracker", "utils": "ASSETS IterableSimpleNamespace LOGGER __version__ colorstr",
     "utils.checks": "checks:collect_system_info check_imgsz in_notebook:is_jupyter",
+    "utils.dist": "main_first:torch_distributed_zero_first",
     "utils.fonts": "find_font_file:check_font",
     "utils.ops": "bbox2dist bbox_ioa bbox_iou box_iou dist2bbox make_anchors make_divisible non_max_suppression "
     "xywh2xyxy xyxy2xywh",
@@ -86,6 +87,12 @@ _REASONS = {
 BUILDER, DATASET_NAMES = "build_yolo_dataset", {"letterbox": "YOLODataset", "stretch": "RTDETRDataset"}  # by `resize`
 # a script may assign to these in any module, and training uses it
 REPLACEABLE = "DetectionModel E2ELoss RTDETRDataset RTDETRDetectionModel v8DetectionLoss v8_transforms YOLODataset"
+# methods of the published trainer, validator and predictor that are not called here, by what to override
+UNCALLED = {
+    "update_metrics": "_prepare_batch _prepare_pred _process_batch match_predictions scale_preds",
+    "finalize_metrics": "eval_json pred_to_json save_one_txt", "build_schedule": "_setup_scheduler",
+    "construct_result": "write_results", "get_model": "setup_model", "results_row": "save_metrics",
+}  # fmt: skip
 ABSENT = {name: reason for reason, names in _REASONS.items() for name in names.split()}
 
 

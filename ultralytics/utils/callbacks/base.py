@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
 
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import OptionError, did_you_mean
-from ultralytics.utils.public import public_names
+from ultralytics.utils.public import UNCALLED, public_names
 
 Callback = Callable[[object], None]
 
@@ -59,6 +62,22 @@ class CallbacksMixin:
     """Methods to attach functions to events, for classes with an attribute `callbacks`."""
 
     callbacks: Callbacks
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        for own, names in UNCALLED.items():
+            for name in sorted(vars(cls).keys() & names.split()):
+                if hasattr(cls, own) and not any(hasattr(base, name) for base in cls.__bases__):
+                    LOGGER.warning(f"{cls.__name__}.{name} is not called here; override {own}")
+
+    @cached_property
+    def plots(self) -> dict[Path, dict[str, object]]:
+        """Return the files given to `on_plot`, with their data."""
+        return {}
+
+    def on_plot(self, name: str | Path, data: object = None) -> None:
+        """Note the file of a plot; functions that plot take it as `on_plot`."""
+        self.plots[Path(name)] = {"data": data}
 
     def add_callback(self, event: str, function: Callback) -> None:
         """Call `function` at an event such as `on_train_epoch_end`, after those already attached."""
