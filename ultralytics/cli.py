@@ -61,7 +61,7 @@ METHODS: dict[str, tuple[str, dict[str, object]]] = {
     "tune": ("train", {"iterations": Positive, "space": str | list[str]}),
 }
 RUNS = (*MODES, *METHODS)
-UNSUPPORTED = ("segment", "classify", "pose", "obb")  # tasks and modes of the published package
+UNSUPPORTED = ("segment", "classify", "pose", "obb", "solutions")  # tasks and modes of the published package
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 

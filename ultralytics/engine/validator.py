@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -55,6 +55,13 @@ def as_rows(found: Mapping[str, Tensor] | Tensor) -> Tensor:
     return found.cpu()
 
 
+class Default(partial):
+    """Attribute that a function of the object computes until a subclass of a script sets it."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else self(instance)
+
+
 class BaseValidator(CallbacksMixin):
     """Validate a model. Subclasses implement `postprocess`. Methods to override: see docs/en/train.md.
 
@@ -72,9 +79,9 @@ class BaseValidator(CallbacksMixin):
 
     family: Family | None = None
     network_class: type[DetectionModel] = DetectionModel  # built from the file in the option `model`
-    seen, speed = property(attrgetter("metrics.seen")), property(attrgetter("metrics.speed"))
-    confusion_matrix = property(attrgetter("metrics.confusion_matrix"))
-    nc, training = property(lambda self: len(self.names)), property(lambda self: not self.final)
+    seen, speed = Default(attrgetter("metrics.seen")), Default(attrgetter("metrics.speed"))
+    confusion_matrix, names = Default(attrgetter("metrics.confusion_matrix")), Default(attrgetter("dataset.names"))
+    nc, training = Default(lambda self: len(self.names)), Default(lambda self: not self.final)
 
     def __init__(
         self, dataloader: Any = None, save_dir: Path | None = None, args: ConfigLike = None,
@@ -247,11 +254,6 @@ class BaseValidator(CallbacksMixin):
         self.metrics.add_batch(detections, labels[:, 0], boxes, labels[:, 1])
         if "ori_shape" in batch:  # of our loader
             self._found.append(self._original(detections, batch))
-
-    @property
-    def names(self) -> dict[int, str]:
-        """Class names of the data set by index."""
-        return self.dataset.names
 
     @property
     def _category_ids(self) -> list[int]:

@@ -87,8 +87,7 @@ _REASONS = {
 BUILDER, DATASET_NAMES = "build_yolo_dataset", {"letterbox": "YOLODataset", "stretch": "RTDETRDataset"}  # by `resize`
 # a script may assign to these in any module, and training uses it
 REPLACEABLE = "DetectionModel E2ELoss RTDETRDataset RTDETRDetectionModel v8DetectionLoss v8_transforms YOLODataset"
-# methods of the published trainer, validator and predictor that are not called here, by what to override
-UNCALLED = {
+UNCALLED = {  # methods of the published trainer, validator and predictor that are not called here, by what to override
     "update_metrics": "_prepare_batch _prepare_pred _process_batch match_predictions scale_preds",
     "finalize_metrics": "eval_json pred_to_json save_one_txt", "build_schedule": "_setup_scheduler",
     "construct_result": "write_results", "get_model": "setup_model", "results_row": "save_metrics",
