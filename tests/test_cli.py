@@ -81,6 +81,7 @@ def test_mode_calls_the_model(line, call, calls):
         ("pose model=m", "yolo pose: not implemented"),
         ("train segment model=m", "yolo segment: not implemented"),
         ("solutions count source=a.mp4", "yolo solutions: not implemented"),
+        ("settings reset", "yolo settings: nothing is stored"),
         ("train \u2013epochs 3", "write epochs=3"),
         ("train epochs\uff1d3", "write epochs=3"),
         ("version 3", "yolo version: unexpected argument '3'"),

@@ -114,6 +114,8 @@ def split_mode(words: Sequence[str]) -> tuple[str, list[str]]:
         raise UserError(f"yolo {other[0]}: not implemented; this package detects objects: {', '.join(RUNS)}")
     if mode in RUNS:
         return mode, rest
+    if mode == "settings":
+        raise UserError("yolo settings: nothing is stored; in Python, settings.update(...) holds for the process")
     hint = did_you_mean(mode, (*RUNS, *COMMANDS, *TOOLS)) or f"; expected {', '.join(RUNS)}; see `yolo help`"
     raise UserError(f"yolo: unknown command {mode!r}{hint}")
 
