@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -45,8 +46,8 @@ class ResultSaver:
         self._sources: dict[str, str] = {}  # name in the run folder -> path of its source
         self._videos: dict[str, tuple[cv2.VideoWriter, tuple[int, int]]] = {}  # with (width, height)
 
-    def save(self, result: Results, frame: Frame) -> None:
-        """Save and show one result."""
+    def save(self, result: Results, frame: Frame) -> np.ndarray | None:
+        """Save and show one result; return its picture, None if there is none."""
         options, stem = self.options, self.name(frame)
         numbered = stem if frame.kind == "image" else f"{stem}_{frame.index}"
         if options.save_txt:
@@ -54,7 +55,7 @@ class ResultSaver:
         if options.save_crop:
             result.save_crop(self.folder / "crops", numbered)
         if not (options.save or options.show):
-            return
+            return None
         picture = result.plot(
             options.show_conf, options.line_width, labels=options.show_labels, boxes=options.show_boxes
         )
@@ -65,6 +66,7 @@ class ResultSaver:
             write_image(self.folder / short_name(stem, suffix if suffix in IMAGE_SUFFIXES else ".jpg"), picture)
         elif options.save:
             self._save_frame(stem, frame, picture)
+        return picture
 
     def name(self, frame: Frame) -> str:
         """Return the name of the frame's source in the run folder, without suffix."""
@@ -116,6 +118,7 @@ class BasePredictor(CallbacksMixin):
 
     family: Family | None = None
     network_class: type[DetectionModel] = DetectionModel  # built from the file in the option `model`
+    seen, done_warmup, plotted_img, txt_path = 0, False, None, None  # of the current call, and of its last image
 
     def __init__(
         self, cfg: ConfigLike = None, overrides: Mapping[str, object] | None = None,
@@ -159,6 +162,9 @@ class BasePredictor(CallbacksMixin):
         args = self.args
         batch = 1 if args.visualize else args.batch  # feature maps are drawn per image
         self.dataset = load_source(source, batch=batch, vid_stride=args.vid_stride, stream_buffer=args.stream_buffer)
+        kinds = {"stream": "stream", "from_img": "array", "tensor": "tensor"}  # of a source
+        kinds = {name: self.dataset.entries[0].kind == kind for name, kind in kinds.items()}
+        self.source_type = SimpleNamespace(screenshot=False, **kinds)
 
     def predict_cli(self, source: Any = None, model: nn.Module | str | Path | None = None) -> None:
         """Predict as the command line does: save and log by the options, return nothing."""
@@ -199,6 +205,7 @@ class BasePredictor(CallbacksMixin):
         if self.device.type == "cuda":
             with torch.no_grad():
                 self.inference(torch.zeros(1, 3, *self.imgsz, device=self.device))
+        self.done_warmup = True
 
     @cached_property
     def save_dir(self) -> Path:
@@ -249,7 +256,7 @@ class BasePredictor(CallbacksMixin):
         return Results(orig_img, img_path, self.model.names, pred)
 
     def _run(self, source: Source) -> Iterator[Results] | Iterator[Tensor]:
-        args, seconds, images = self.args, Counter(), 0
+        args, seconds, self.seen = self.args, Counter(), 0
         writes = (args.save or args.save_txt or args.save_crop) and not args.embed  # feature vectors are not saved
         folder = self.save_dir if writes or args.visualize else None
         self.callbacks.run("on_predict_start", self)
@@ -271,20 +278,21 @@ class BasePredictor(CallbacksMixin):
                             self.trackers.update(self.frames, self.results)
                 self.callbacks.run("on_predict_postprocess_end", self)
 
-                speed, (height, width) = watch.per_image(len(x)), x.shape[2:]
+                self.speed, (height, width) = watch.per_image(len(x)), x.shape[2:]
                 for frame, result in zip(self.frames, self.results, strict=True):
                     if not args.embed:
-                        result.speed, result.save_dir = dict(speed), folder and str(folder)
-                        saver.save(result, frame)
+                        result.speed, result.save_dir = dict(self.speed), folder and str(folder)
+                        self.txt_path = folder and folder / "labels" / saver.name(frame)
+                        self.plotted_img = saver.save(result, frame)
                     found = f"vector of {len(result)}" if args.embed else result.verbose()
-                    LOGGER.info(f"{frame.label}: {height}x{width} {found}, {speed['inference']:.1f}ms")
-                images += len(x)
+                    LOGGER.info(f"{frame.label}: {height}x{width} {found}, {self.speed['inference']:.1f}ms")
+                self.seen += len(x)
                 seconds.update(watch.seconds)
                 self.callbacks.run("on_predict_batch_end", self)
                 yield from self.results
-        if not images:
+        if not self.seen:
             raise DataError("source: none of its images and videos could be read; see above")
-        speed = ", ".join(f"{1000 * total / images:.1f}ms {stage}" for stage, total in seconds.items())
+        speed = ", ".join(f"{1000 * total / self.seen:.1f}ms {stage}" for stage, total in seconds.items())
         LOGGER.info(f"Speed: {speed} per image, network input {tuple(x.shape)}")
         if folder:
             LOGGER.info(f"Results saved to {folder}")

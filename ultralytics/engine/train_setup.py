@@ -4,7 +4,8 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import cached_property, partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ultralytics.cfg.family import Family, default_values
 from ultralytics.cfg.options import ConfigLike, resolve_options
 from ultralytics.data.build import EpochLoader, build_dataloader, build_dataset
 from ultralytics.data.dataset import DetectionDataset
-from ultralytics.data.dataset_yaml import DATASET_YAMLS, load_dataset_config
+from ultralytics.data.dataset_yaml import DATASET_YAMLS, DatasetConfig, load_dataset_config
 from ultralytics.data.recommend import recommend_options
 from ultralytics.engine import checkpoint as checkpoints
 from ultralytics.engine import train_log
@@ -26,7 +27,7 @@ from ultralytics.engine.optim import Schedule, build_optimizer, freeze_layers, p
 from ultralytics.engine.train_log import RunClock, RunDir
 from ultralytics.engine.train_state import TrainState
 from ultralytics.engine.trust import build_recorded
-from ultralytics.engine.validator import BaseValidator
+from ultralytics.engine.validator import BaseValidator, Default
 from ultralytics.losses.classification import check_class_loss, class_weights
 from ultralytics.losses.iou import IoULoss
 from ultralytics.nn.accelerate import for_training
@@ -87,6 +88,9 @@ class TrainerSetup(TrainState, CallbacksMixin):
     loss_names: tuple[str, ...] = ()
     model_class: type[DetectionModel]
     validator_class: type[BaseValidator]
+    save_period, epoch_time = Default(attrgetter("args.save_period")), None  # seconds of the last epoch
+    amp = Default(lambda self: getattr(self, "dtype", None) is not None)
+    lf = Default(lambda self: lambda epoch: self.schedule.decay(min(epoch / self.epochs, 1.0)))  # factor of the rates
 
     def __init__(
         self, cfg: ConfigLike = None, overrides: Mapping[str, object] | None = None,
@@ -164,14 +168,18 @@ class TrainerSetup(TrainState, CallbacksMixin):
 
     def load_data(self) -> tuple[EpochLoader, EpochLoader]:
         """Read the data YAML and return the training and validation loaders."""
-        if self.args.data is None:
-            raise OptionError("data: which data set? Write data=shapes.yaml, or the path of your data YAML.")
-        self.data = load_dataset_config(self.get_dataset(), ("train", "val"))
         return self.build_loaders()
+
+    @cached_property
+    def data(self) -> DatasetConfig:
+        """Return the checked data set."""
+        return load_dataset_config(self.get_dataset(), ("train", "val"))
 
     def get_dataset(self) -> Any:
         """Return the data set as `load_dataset_config` takes it: a data YAML, its content, or its checked content."""
-        return self.args.data
+        if self.args.data is None:
+            raise OptionError("data: which data set? Write data=shapes.yaml, or the path of your data YAML.")
+        return load_dataset_config(self.args.data, ("train", "val"))
 
     def build_loaders(self) -> tuple[EpochLoader, EpochLoader]:
         """Return the training and validation loaders; called again when `batch=-1` has chosen the batch."""
@@ -360,6 +368,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
             self.save_dir = run_dir(self.args.project, self.args.name or "train", exist_ok=self.args.exist_ok)
         self.save_dir = dist.from_main(self.save_dir)
         self.files = RunDir(self.save_dir)
+        vars(self.args)["save_dir"] = str(self.save_dir)  # no option, but public scripts read it there
         self.best, self.last = self.files.best, self.files.last
         if self.is_main:
             self.files.lock()

@@ -69,6 +69,7 @@ class BaseTrainer(TrainerSetup):
         self.save_state()  # so that a run killed in its first epoch can be resumed
         self.callbacks.run("on_pretrain_routine_end", self)
         with Interrupt() as self.interrupt, deterministic_algorithms(self.args.deterministic):
+            self.train_time_start = self.epoch_time_start = time.time()
             self.callbacks.run("on_train_start", self)
             if self.args.time and self.finished_epochs + self.batches_done:
                 self.fit_to_time()
@@ -181,6 +182,7 @@ class BaseTrainer(TrainerSetup):
             self.stop_reason = self.stop_reason or self.stopper.reason(self.epoch)
         if self.is_main:
             self.files.append_results(self.results_row())
+        self.epoch_time, self.epoch_time_start = time.time() - self.epoch_time_start, time.time()
         self.callbacks.run("on_fit_epoch_end", self)
         self.finished_epochs = self.epoch + 1
         if self.args.save:
@@ -249,7 +251,7 @@ class BaseTrainer(TrainerSetup):
 
     def save_model(self) -> None:
         """Save last.pt after an epoch, and best.pt and epochN.pt where due; without validation the newest is best."""
-        numbered = self.args.save_period > 0 and self.finished_epochs % self.args.save_period == 0
+        numbered = self.save_period > 0 and self.finished_epochs % self.save_period == 0
         self.save_state(best=not self.args.val or self.stopper.best_epoch == self.epoch, numbered=numbered)
 
     def save_state(self, *, best: bool = False, numbered: bool = False) -> None:

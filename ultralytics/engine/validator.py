@@ -25,6 +25,7 @@ from ultralytics.metrics.boxes import EvalBoxes
 from ultralytics.metrics.coco_files import coco_annotations, label_columns
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.metrics.error_report import write_error_report
+from ultralytics.metrics.matching import IOU_THRESHOLDS
 from ultralytics.metrics.protocols import evaluate, find_protocol
 from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.head_protocol import can_augment, multi_scale
@@ -81,6 +82,9 @@ class BaseValidator(CallbacksMixin):
     network_class: type[DetectionModel] = DetectionModel  # built from the file in the option `model`
     seen, speed = Default(attrgetter("metrics.seen")), Default(attrgetter("metrics.speed"))
     confusion_matrix, names = Default(attrgetter("metrics.confusion_matrix")), Default(attrgetter("dataset.names"))
+    jdict, class_map, loss = (Default(attrgetter(name)) for name in ("predictions", "_category_ids", "loss_items"))
+    iouv, is_coco = torch.from_numpy(IOU_THRESHOLDS), Default(lambda self: self.dataset.json_file is not None)
+    niou = len(iouv)
     nc, training = Default(lambda self: len(self.names)), Default(lambda self: not self.final)
 
     def __init__(
@@ -142,6 +146,7 @@ class BaseValidator(CallbacksMixin):
         self.callbacks.run("on_val_start", self)
         with torch.no_grad():  # not inference mode: tensors that a model caches must be usable in training
             for index, batch in enumerate(progress(self.dataloader, self.get_desc(), shown=args.verbose)):
+                self.batch_i = index
                 self.callbacks.run("on_val_batch_start", self)
                 with watch("preprocess"):
                     self.batch = batch = self.preprocess(batch)

@@ -58,7 +58,7 @@ class DetectionModel(nn.Module):
         args: options of the training run, set by the trainer; None elsewhere.
     """
 
-    fused = False
+    fused, inplace, task = False, True, "detect"
     args: Options | None = None
 
     def __init__(
@@ -221,6 +221,12 @@ class DetectionModel(nn.Module):
                     feature_visualization(feature, f"{layer.type}_{n}", layer.i, Path(visualize))
 
         return self._run_layers(x, batch, draw if visualize else log_times(x.device) if profile else None)
+
+    _predict_once = predict  # published name
+
+    def is_fused(self) -> bool:
+        """Return whether `fuse` was called."""
+        return self.fused
 
     def _embed(self, x: Tensor, numbers: set[int]) -> tuple[Tensor, ...]:
         if unknown := numbers - {layer.i for layer in self.model[:-1]}:
