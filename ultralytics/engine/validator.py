@@ -80,11 +80,10 @@ class BaseValidator(CallbacksMixin):
 
     family: Family | None = None
     network_class: type[DetectionModel] = DetectionModel  # built from the file in the option `model`
-    seen, speed = Default(attrgetter("metrics.seen")), Default(attrgetter("metrics.speed"))
-    confusion_matrix, names = Default(attrgetter("metrics.confusion_matrix")), Default(attrgetter("dataset.names"))
+    seen, speed, confusion_matrix = (Default(attrgetter(f"metrics.{n}")) for n in ("seen", "speed", "confusion_matrix"))
+    names, is_coco = Default(attrgetter("dataset.names")), Default(lambda self: self.dataset.json_file is not None)
     jdict, class_map, loss = (Default(attrgetter(name)) for name in ("predictions", "_category_ids", "loss_items"))
-    iouv, is_coco = torch.from_numpy(IOU_THRESHOLDS), Default(lambda self: self.dataset.json_file is not None)
-    niou = len(iouv)
+    iouv, niou = torch.from_numpy(IOU_THRESHOLDS), len(IOU_THRESHOLDS)
     nc, training = Default(lambda self: len(self.names)), Default(lambda self: not self.final)
 
     def __init__(

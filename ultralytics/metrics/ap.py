@@ -40,7 +40,7 @@ class ClassCurves(NamedTuple):
     @property
     def conf(self) -> float:
         """Confidence of the highest mean F1 over the classes, smoothed over confidences; nan without labels."""
-        return float(CURVE_X[_smooth(self.f1_curve.mean(0)).argmax()]) if len(self.classes) else float("nan")
+        return float(CURVE_X[smooth(self.f1_curve.mean(0), 0.1).argmax()]) if len(self.classes) else float("nan")
 
 
 def average_precision(recall: np.ndarray, precision: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -93,7 +93,7 @@ def ap_per_class(tp: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_
         prec_values[row] = np.interp(CURVE_X, x, y)
 
     f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + 1e-16)
-    best = int(_smooth(f1_curve.mean(0)).argmax()) if len(classes) else 0
+    best = int(smooth(f1_curve.mean(0), 0.1).argmax()) if len(classes) else 0
     p, r, f1 = p_curve[:, best], r_curve[:, best], f1_curve[:, best]
     true = (r * labels[classes]).round()
     false = (true / (p + 1e-16) - true).round()
@@ -186,6 +186,7 @@ def average_precisions(
     return heights.mean(-1), heights
 
 
-def _smooth(curve: np.ndarray, width: int = 101) -> np.ndarray:
-    """Average over `width` neighbors, with the ends repeated."""
-    return np.convolve(np.pad(curve, width // 2, mode="edge"), np.full(width, 1 / width), mode="valid")
+def smooth(y: np.ndarray, f: float = 0.05) -> np.ndarray:
+    """Average a curve over its neighbors, a part `f` of it, with the ends repeated."""
+    width = round(len(y) * f * 2) // 2 + 1
+    return np.convolve(np.pad(y, width // 2, mode="edge"), np.full(width, 1 / width), mode="valid")

@@ -16,7 +16,7 @@ from ultralytics.utils import LOGGER, PACKAGE_ROOT, IterableSimpleNamespace
 from ultralytics.utils.checks import checks, is_installed
 from ultralytics.utils.downloads import PUBLISHED_NAMES
 from ultralytics.utils.errors import MissingPackageError, ModelConfigError, UserError, did_you_mean
-from ultralytics.utils.files import read_text, write_text, write_yaml
+from ultralytics.utils.files import read_text, run_dir, write_text, write_yaml
 from ultralytics.utils.settings import SETTINGS
 
 DEFAULT_CFG_DICT = dict(default_values())
@@ -174,6 +174,11 @@ def check_yolo(verbose: bool = True, device: Any = "") -> None:
     if verbose:
         checks()
     select_device(device)
+
+
+def get_save_dir(args: Any, name: str | None = None) -> Path:
+    """Create and return the run folder of options."""
+    return run_dir(args.project, name or args.name or args.mode, exist_ok=args.exist_ok)
 
 
 def check_class_names(names: Any) -> dict[int, str]:

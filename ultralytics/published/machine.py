@@ -21,8 +21,8 @@ from typing import Any
 
 from tqdm.auto import tqdm as TQDM  # noqa: F401 - public name
 
-from ultralytics.utils import LOGGER, PACKAGE_ROOT, downloads
-from ultralytics.utils.checks import usable_cores
+from ultralytics.utils import LOGGER, PACKAGE_ROOT, cache_dir, downloads
+from ultralytics.utils.checks import in_notebook, usable_cores
 from ultralytics.utils.settings import SETTINGS
 
 MACOS, LINUX, WINDOWS = (platform.system() == name for name in ("Darwin", "Linux", "Windows"))
@@ -31,6 +31,8 @@ NUM_THREADS = min(8, max(1, usable_cores() - 1))
 PYTHON_VERSION, MACOS_VERSION = platform.python_version(), platform.mac_ver()[0]
 ASSETS_URL = "https://github.com/ultralytics/assets/releases/download/v0.0.0"
 ARM64 = platform.machine().lower() in ("arm64", "aarch64")
+clean_str = functools.partial(re.sub, r"[|@#!¡·$€%&()=?¿^*;:,¨`><+]", "_")
+remove_colorstr = functools.partial(re.sub, r"\x1b\[[\d;]*m", "")
 
 
 def __getattr__(name: str) -> object:
@@ -44,7 +46,8 @@ def __getattr__(name: str) -> object:
         return sys.version_info[:2] >= version if python[1] else sys.version_info[:2] == version
     if name in ("TORCH_VERSION", "TORCHVISION_VERSION"):
         return metadata.version(name.partition("_")[0].lower())
-    flags = {"ONLINE": is_online, **{f.__name__.upper(): f for f in (is_colab, is_docker, is_jetson, is_raspberrypi)}}
+    flags = {f.__name__.upper(): f for f in (is_colab, is_docker, is_jetson, is_raspberrypi)}
+    flags |= {"ONLINE": is_online, "IS_JUPYTER": in_notebook, "USER_CONFIG_DIR": cache_dir}
     if name in flags:
         return flags[name]()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -142,6 +145,11 @@ def plt_settings(rcparams: dict[str, Any] | None = None, backend: str = "Agg") -
 def emojis(string: str = "") -> str:
     """Return the text, on Windows without characters beyond ASCII."""
     return string.encode().decode("ascii", "ignore") if WINDOWS else string
+
+
+def parse_version(version: str = "0.0.0") -> tuple[int, ...]:
+    """Return the first three numbers of a version."""
+    return tuple(map(int, [*re.findall(r"(?:^\D*|\.)(\d+)", version), 0, 0, 0][:3]))
 
 
 def is_colab() -> bool:

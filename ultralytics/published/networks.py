@@ -242,6 +242,15 @@ def convert_torch2numpy_batch(batch: Tensor) -> np.ndarray:
     return (batch.permute(0, 2, 3, 1) * 255).clamp(0, 255).byte().cpu().numpy()
 
 
+check_torchvision = partial(__import__, "torchvision")  # the import raises where it does not fit torch
+
+
+def clip_coords(coords: Any, shape: Sequence[int]) -> Any:
+    """Clip points x, y in place at the border of an image of `shape` (height, width)."""
+    coords[..., 0], coords[..., 1] = coords[..., 0].clip(0, shape[1]), coords[..., 1].clip(0, shape[0])
+    return coords
+
+
 def segments2boxes(segments: Sequence[np.ndarray]) -> np.ndarray:
     """Return the upright box cx, cy, w, h around each outline (n, 2)."""
     return xyxy2xywh(np.array([[*points.min(0), *points.max(0)] for points in segments], np.float32).reshape(-1, 4))

@@ -19,7 +19,7 @@ HOMES = {
     "engine.results": "Boxes:BaseTensor", "engine.train_log": "strip_optimizer", "engine.train_state": "EarlyStopping",
     "losses.assigner": "TaskAlignedAssigner", "losses.detr": "RTDETRDetectionLoss RTDETRDetectionLoss:DETRLoss",
     "losses.matcher": "HungarianMatcher", "losses.yolo": "DetectionLoss DualAssignmentLoss",
-    "metrics.ap": "ap_per_class average_precision:compute_ap",
+    "metrics.ap": "ap_per_class average_precision:compute_ap smooth",
     "metrics.detection": "BoxMetrics BoxMetrics:Metric DetMetrics", "metrics.matching": "ConfusionMatrix",
     "models": "RTDETR YOLO", "models.rtdetr.predict": "RTDETRPredictor RTDETRValidator",
     "models.rtdetr.train": "RTDETRTrainer", "models.tuning": "Tuner",
@@ -29,30 +29,31 @@ HOMES = {
     "nn.tasks": "DetectionModel:BaseModel DetectionModel feature_visualization RTDETRDetectionModel",
     "published.config": "attempt_download_asset cfg2dict check_class_names check_dict_alignment check_file "
     "check_python check_requirements check_suffix check_version check_yaml check_yolo copy_default_cfg DEFAULT_CFG "
-    "DEFAULT_CFG_DICT DEFAULT_CFG_KEYS GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS is_ascii smart_value TASK2DATA "
-    "TASK2METRIC TASK2MODEL TASKS YAML yaml_load yaml_model_load yaml_print yaml_save",
+    "DEFAULT_CFG_DICT DEFAULT_CFG_KEYS GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS get_save_dir is_ascii smart_value "
+    "TASK2DATA TASK2METRIC TASK2MODEL TASKS YAML yaml_load yaml_model_load yaml_print yaml_save",
     "published.datasets": "BaseDataset LoadImagesAndVideos LoadStreams RTDETRDataset YOLODataset autosplit "
     "build_yolo_dataset compress_one_image get_hash img2label_paths imread imwrite load_inference_source save_one_box "
     "v8_transforms verify_image_label visualize_image_annotations",
     "published.instances": "Bboxes Format Instances",
-    "published.machine": "ARM64 ASSETS_URL cuda_device_count cuda_is_available DATASETS_DIR emojis "
+    "published.machine": "ARM64 ASSETS_URL clean_str cuda_device_count cuda_is_available DATASETS_DIR emojis "
     "fetch:safe_download fetch_all:download FILE file_age file_date get_latest_run get_ubuntu_version IS_COLAB "
-    "is_colab IS_DOCKER is_docker is_github_action_running IS_JETSON is_jetson is_online is_online:check_online "
-    "IS_PYTHON_3_12 IS_PYTHON_3_13 IS_PYTHON_3_8 IS_PYTHON_MINIMUM_3_10 IS_PYTHON_MINIMUM_3_12 IS_PYTHON_MINIMUM_3_13 "
-    "IS_RASPBERRYPI is_raspberrypi LINUX LOCAL_RANK MACOS MACOS_VERSION NUM_THREADS ONLINE plt_settings "
-    "PYTHON_VERSION RANK ROOT RUNS_DIR spaces_in_path threaded TORCH_VERSION TORCHVISION_VERSION TQDM TryExcept "
-    "WEIGHTS_DIR WINDOWS WorkingDirectory zip_directory",
+    "is_colab IS_DOCKER is_docker is_github_action_running IS_JETSON is_jetson IS_JUPYTER is_online "
+    "is_online:check_online IS_PYTHON_3_12 IS_PYTHON_3_13 IS_PYTHON_3_8 IS_PYTHON_MINIMUM_3_10 IS_PYTHON_MINIMUM_3_12 "
+    "IS_PYTHON_MINIMUM_3_13 IS_RASPBERRYPI is_raspberrypi LINUX LOCAL_RANK MACOS MACOS_VERSION NUM_THREADS ONLINE "
+    "parse_version plt_settings PYTHON_VERSION RANK remove_colorstr ROOT RUNS_DIR spaces_in_path threaded "
+    "TORCH_VERSION TORCHVISION_VERSION TQDM TryExcept USER_CONFIG_DIR WEIGHTS_DIR WINDOWS WorkingDirectory "
+    "zip_directory",
     "published.networks": "AGLU AutoBackend BboxLoss E2ELoss E2ELoss:E2EDetectLoss add_integration_callbacks "
-    "attempt_load_weights benchmark check_amp convert_torch2numpy_batch default_callbacks get_default_callbacks "
-    "guess_model_task load_checkpoint load_checkpoint:attempt_load_one_weight output_to_target scale_coords "
-    "segments2boxes torch_safe_load v8DetectionLoss",
-    "trackers.track": "BOTSORT BYTETracker", "utils": "ASSETS IterableSimpleNamespace LOGGER __version__ colorstr",
+    "attempt_load_weights benchmark check_amp check_torchvision clip_coords convert_torch2numpy_batch "
+    "default_callbacks get_default_callbacks guess_model_task load_checkpoint load_checkpoint:attempt_load_one_weight "
+    "output_to_target scale_coords segments2boxes torch_safe_load v8DetectionLoss",
+    "utils": "ASSETS IterableSimpleNamespace IterableSimpleNamespace:SimpleClass LOGGER __version__ colorstr",
     "utils.checks": "checks:collect_system_info check_imgsz in_notebook:is_jupyter",
     "utils.dist": "main_first:torch_distributed_zero_first",
     "utils.fonts": "find_font_file:check_font",
     "utils.ops": "bbox2dist bbox_ioa bbox_iou box_iou dist2bbox make_anchors make_divisible non_max_suppression "
     "xywh2xyxy xyxy2xywh",
-    "utils.plotting": "plot_results", "utils.settings": "SETTINGS",
+    "trackers.track": "BOTSORT BYTETracker", "utils.plotting": "plot_results", "utils.settings": "SETTINGS",
     "utils.torch_utils": "autocast copy_attr de_parallel fuse_conv_and_bn fuse_deconv_and_bn get_num_gradients "
     "get_num_params init_seeds intersect_dicts ModelEMA one_cycle Profile select_device smart_inference_mode "
     "time_sync unwrap_model",
@@ -82,6 +83,9 @@ _REASONS = {
     "the terms of boxes are computed by v8DetectionLoss and BboxLoss": "DFLoss",
     "use the option batch=-1, which measures the memory of training steps": "autobatch check_train_batch_size",
     "use `yolo benchmark` or the method `benchmark` of a model": "ProfileModels",
+    "use get_cfg, which checks options, or `yolo checks`": "check_cfg print_args get_cpu_info get_gpu_info",
+    "use PIL, urllib.parse, pathlib, numpy or torch itself": "exif_size clean_url url2file empty_like",
+    "append a function of labels, or give several folders": "BaseTransform BaseMixTransform YOLOConcatDataset",
     "training and validation check all label files, and report what is wrong": "verify_image",
 }
 BUILDER, DATASET_NAMES = "build_yolo_dataset", {"letterbox": "YOLODataset", "stretch": "RTDETRDataset"}  # by `resize`
