@@ -43,6 +43,11 @@ def random_set(seed: int) -> tuple[int, int, list[dict], list[dict]]:
     return images, nc, labels, found
 
 
+def image_ids(images: int, labels: list[dict]) -> list[int]:
+    """Return ids of images in random order: equal scores are ranked by them."""
+    return (np.random.default_rng(len(labels)).permutation(images) + 1).tolist()
+
+
 def to_boxes(images: int, nc: int, labels: list[dict], found: list[dict]) -> EvalBoxes:
     def column(rows: list[dict], key: str, kind: type) -> np.ndarray:
         return np.array([row[key] for row in rows], kind)
@@ -51,26 +56,27 @@ def to_boxes(images: int, nc: int, labels: list[dict], found: list[dict]) -> Eva
     boxes = [column(rows, "box", float).reshape(-1, 4) for rows in (found, labels)]
     crowd = column(labels, "crowd", bool)
     return EvalBoxes.build(
-        range(images), {c: str(c) for c in range(nc)}, (*both[0], column(found, "score", float), boxes[0]),
+        image_ids(images, labels), {c: str(c) for c in range(nc)}, (*both[0], column(found, "score", float), boxes[0]),
         (*both[1], boxes[1], column(labels, "area", float), crowd, np.zeros_like(crowd)),
     )  # fmt: skip
 
 
 def evaluated_by(package: str, images: int, nc: int, labels: list[dict], found: list[dict]) -> Any:
     """Return the evaluation of a package with the interface of pycocotools."""
+    ids = image_ids(images, labels)
     truth = {
-        "images": [{"id": i + 1, "width": 900, "height": 900} for i in range(images)],
+        "images": [{"id": i, "width": 900, "height": 900} for i in ids],
         "categories": [{"id": c + 1, "name": str(c)} for c in range(nc)],
         "annotations": [
             {
-                **{"id": n, "image_id": row["image"] + 1, "category_id": row["cls"] + 1, "bbox": row["box"]},
+                **{"id": n, "image_id": ids[row["image"]], "category_id": row["cls"] + 1, "bbox": row["box"]},
                 **{"area": row["area"], "iscrowd": int(row["crowd"])},
             }
             for n, row in enumerate(labels, 1)
         ],
     }
     results = [
-        {"image_id": r["image"] + 1, "category_id": r["cls"] + 1, "bbox": r["box"], "score": r["score"]} for r in found
+        {"image_id": ids[r["image"]], "category_id": r["cls"] + 1, "bbox": r["box"], "score": r["score"]} for r in found
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         if package == "pycocotools":
