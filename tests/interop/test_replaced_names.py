@@ -81,7 +81,7 @@ def test_training_uses_a_replaced_data_set(place, network, given, monkeypatch):
     monkeypatch.setattr(Weighted, "seen", [])
     monkeypatch.setattr(f"ultralytics.data.{place}.YOLODataset", Weighted, raising=False)
     model = YOLO(network, verbose=False)
-    model.train(**given, rect=place == "build")
+    model.train(**given, cls_pw=0.5, rect=place == "build")
     assert len(Weighted.seen) == 6 and type(model.trainer.train_loader.dataset) is Weighted
     assert model.val(data=given["data"], imgsz=64, plots=False, device="cpu").seen == 3
 

@@ -223,7 +223,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         model.names = names
         model.args = self.args
         if options.cls_pw:
-            found = np.concatenate([item.cls[~item.crowd] for item in self.train_loader.dataset.labels])
+            found = np.concatenate([item.cls[~item.crowd] for item in self.train_loader.dataset.source.labels])
             counts = torch.bincount(torch.from_numpy(found).long(), minlength=len(names))
             model.model[-1].class_weights = class_weights(counts, options.cls_pw)
         model.criterion = model.init_criterion()
