@@ -1,6 +1,7 @@
 """Study files, cells, folders, and the analysis of runs whose results are written by the test."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -132,6 +133,8 @@ def finish(study, gains, spread=(0.0, 0.01, -0.01, 0.02, 0.005, -0.005, 0.015)):
         run.folder.mkdir(parents=True)
         score = 0.4 + spread[run.key[0]] + gains.get(run.cell.name, 0.0) * (1 + spread[run.key[0]])
         metrics = {"metrics/mAP50-95(B)": [0.1, score, score], "metrics/mAP50(B)": [0.2, score + 0.1, score + 0.1]}
+        metrics |= {"coco/AP": [0.1, 0.2, 0.3], "coco/APs": [0.0, 0.1, score / 2]}
+        metrics |= {} if run.key[0] else {"coco/APl": [0.3, 0.3, 0.3]}  # only where a run has large objects
         options = study.spec.checked_options(run.cell).to_dict()
         environment = {"fingerprints": {"val labels": "8 abc"}}
         result = {"metrics": metrics, "options": options, "environment": environment, "minutes": [0.5, 1.0, 1.5]}
@@ -150,6 +153,7 @@ def test_tables_figures_and_page(tmp_path):
     }  # fmt: skip
     assert "8 pairs are the fewest that can" in analysis.notes[-1]
     table = (tmp_path / "table.md").read_text()
+    assert "| mAP50 | coco APs | diff. |" in table and re.search(r"\*\*0.525\*\* \| \*\*0.21[23]\*\* \| \+", table)
     assert "| EMA | ✓ |  |  |" in table
     assert "**0.425**" in table
     assert r"\textbf{0.425}" in (tmp_path / "table.tex").read_text()
@@ -198,7 +202,7 @@ def test_data_that_changed_between_runs_is_noticed(tmp_path):
 def by_hand(folder, data="shapes8.yaml", **options):
     """Write the folder of a finished run as a training leaves it."""
     folder.mkdir(parents=True)
-    (folder / "results.csv").write_text("epoch,time,metrics/mAP50(B),metrics/mAP50-95(B)\n1,1.0,0.5,0.4\n")
+    (folder / "results.csv").write_text("epoch,time,metrics/mAP50(B),metrics/mAP50-95(B),coco/APs\n1,1.0,0.5,0.4,0.3\n")
     environment = {"fingerprints": {"train labels": f"9 {data}", "val labels": "8 abc"}}
     (folder / "args.yaml").write_text(yaml.safe_dump({"data": data, "environment": environment, **options}))
     return str(folder)
@@ -212,6 +216,7 @@ def test_runs_made_by_hand_are_rows(tmp_path):
     }
     study = Study({**STUDY, "changes": {"MAL": STUDY["changes"]["MAL"]}, "runs": runs}, tmp_path / "study")
     analysis = study.report()
+    assert analysis.rows[0].scores["coco APs"] == {(0, 0): 0.3, (1, 0): 0.3}
     assert [(row.cell.name, row.comparison and row.comparison.n) for row in analysis.rows] == [
         ("base", None), ("MAL", 2), ("relabeled", 1),
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,10 +106,13 @@ def analyze(
                 raise StudyError(f"{cell.name}: {folder}: another of its runs has seed {key[0]}, too")
             by_cell[cell.name][key] = result
     remarks = _check_comparable(spec, cells, by_cell)
+    recorded = [result["metrics"] for results in by_cell.values() for result in results.values()]
+    common = [key for key in recorded[0] if all(key in found for found in recorded)] if recorded else []
+    by_size = {key.replace("/", " "): key for key in common if re.search("/AP[a-z]", key)}  # such as coco/APs
     rows = []
     for cell in cells:
         row = CellResult(cell, sizes.get(cell.name))
-        for name, column in METRICS.items():
+        for name, column in {**METRICS, **by_size}.items():
             curves = {key: result["metrics"][column] for key, result in by_cell[cell.name].items()}
             best = {key: _best_epoch(result) for key, result in by_cell[cell.name].items()}
             row.scores[name] = {key: score_of(values, spec.rule, best[key]) for key, values in sorted(curves.items())}

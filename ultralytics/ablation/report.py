@@ -54,29 +54,29 @@ def study_table(analysis: Analysis) -> Table:
     table.
     """
     spec, lang = analysis.spec, analysis.spec.lang
-    other = "mAP50" if spec.metric != "mAP50" else "mAP50-95"
+    others = [name for name in analysis.rows[0].scores if name != spec.metric]  # also AP by object size
     changes = [name for name in spec.changes if any(name in row.cell.changes for row in analysis.rows)]
     columns = [
-        Column(label("Cell", lang)), *(Column(name) for name in changes), Column(label("Params (M)", lang), ".2f"),
+        Column(label("Cell", lang)), *map(Column, changes), Column(label("Params (M)", lang), ".2f"),
         Column("GFLOPs", ".2f"), Column(label("Runs", lang), "d"), Column(spec.metric, ".3f"), Column("±", ".3f"),
-        Column(other, ".3f"), Column(label("diff.", lang), "+.3f"), Column(label("interval", lang)),
-        Column(label("p (Holm)", lang), ".2g"), Column(label("Verdict", lang)),
+        *(Column(name, ".3f") for name in others), Column(label("diff.", lang), "+.3f"),
+        Column(label("interval", lang)), Column(label("p (Holm)", lang), ".2g"), Column(label("Verdict", lang)),
     ]  # fmt: skip
-    rows = [_row(row, changes, spec.metric, other, lang) for row in analysis.rows]
+    rows = [_row(row, changes, spec.metric, others, lang) for row in analysis.rows]
     marks: dict[tuple[int, int], str] = {}
     for column, title in enumerate(column.title for column in columns):
-        if title in (spec.metric, other):
+        if title in (spec.metric, *others):
             values = sorted({row[column] for row in rows if not _is_nan(row[column])}, reverse=True)
             for place, mark in zip(values, (BEST, SECOND), strict=False):
                 marks |= {(i, column): mark for i, row in enumerate(rows) if row[column] == place}
     return Table(columns, rows, marks)
 
 
-def _row(row: CellResult, changes: Sequence[str], metric: str, other: str, lang: str) -> list[Cell]:
+def _row(row: CellResult, changes: Sequence[str], metric: str, others: Sequence[str], lang: str) -> list[Cell]:
     cells: list[Cell] = [row.cell.name, *(CHECK if name in row.cell.changes else "" for name in changes)]
     cells += [row.size.parameters / 1e6, row.size.gflops] if row.size else [None, None]
     mean, std = row.mean_std(metric)
-    cells += [len(row.scores[metric]), mean, std, row.mean_std(other)[0]]
+    cells += [len(row.scores[metric]), mean, std, *(row.mean_std(name)[0] for name in others)]
     if row.comparison is None or not row.comparison.n:
         return [*cells, None, "", None, ""]
     c = row.comparison

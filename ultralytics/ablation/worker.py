@@ -54,7 +54,8 @@ def collect_result(train: Path) -> dict[str, Any]:
             raise UserError(f"{train}: no {file.name} in it; expected the folder of a finished training")
     rows = read_csv(results)
     try:
-        metrics = {key: [float(row[key]) for row in rows] for key in rows[0] if key.startswith("metrics/")}
+        columns = [key for key in rows[0] if key.startswith("metrics/") or "/AP" in key]
+        metrics = {key: [float(row[key]) for row in rows] for key in columns}
     except (KeyError, ValueError) as error:
         raise UserError(f"{results}: expected numbers in the metrics of every epoch ({error})") from error
     options = read_yaml(arguments)
