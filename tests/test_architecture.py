@@ -44,42 +44,15 @@ LAYERS = {
     },
     **{"tools": 5, "cli": 5, "testing": 5},
 }
-# Public import paths that only re-export; the package itself imports the defining modules.
+# Public import paths that only re-export, beside those in utils/public.py; the package imports the defining modules.
 PUBLIC_PATHS = {
     "ultralytics",
     "ultralytics.cfg",
-    "ultralytics.data.base",
     "ultralytics.data.utils",
-    "ultralytics.engine.tuner",
-    "ultralytics.hub",
-    "ultralytics.models.fastsam",
     "ultralytics.models.rtdetr",
-    "ultralytics.models.rtdetr.val",
-    "ultralytics.models.sam",
-    "ultralytics.models.utils.loss",
     "ultralytics.models.yolo",
-    "ultralytics.models.yolo.classify",
-    "ultralytics.models.yolo.detect",
-    "ultralytics.models.yolo.detect.predict",
-    "ultralytics.models.yolo.detect.train",
-    "ultralytics.models.yolo.detect.val",
-    "ultralytics.models.yolo.obb",
-    "ultralytics.models.yolo.pose",
-    "ultralytics.models.yolo.segment",
-    "ultralytics.models.utils.ops",
-    "ultralytics.nn.autobackend",
-    "ultralytics.nn.modules.activation",
-    "ultralytics.solutions",
     "ultralytics.trackers",
-    "ultralytics.utils.autobatch",
-    "ultralytics.utils.benchmarks",
-    "ultralytics.utils.callbacks.wb",
-    "ultralytics.utils.instance",
-    "ultralytics.utils.loss",
     "ultralytics.utils.metrics",
-    "ultralytics.utils.nms",
-    "ultralytics.utils.patches",
-    "ultralytics.utils.tal",
 }
 # Where a family may be named: its layers and their substitutes, public names, and what files of other packages contain.
 FAMILY_LAYERS = ("ultralytics/nn/modules/", "ultralytics/nn/accelerate/", "ultralytics/nn/Addmodules/")
@@ -88,7 +61,6 @@ FAMILY_FILES = {
     "ultralytics/nn/registry.py": "names of published modules and heads",
     "ultralytics/nn/formats/metadata.py": "heads in the metadata of published files",
     "ultralytics/nn/weights/names.py": "names in published weights",
-    "ultralytics/utils/loss.py": "a public import path",
     "ultralytics/utils/downloads.py": "names of released weights",
     "ultralytics/utils/public.py": "public import paths",
 }

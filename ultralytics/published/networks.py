@@ -184,10 +184,10 @@ default_callbacks = get_default_callbacks()
 
 
 def logger_callbacks(name: str) -> dict[str, Callable[[object], None]]:
-    """Return the functions of a tracker (option `loggers`) by event; none if its package is not installed."""
+    """Return the functions of a tracker (option `loggers`, or `wb`) by event; none if its package is not installed."""
     attached = Callbacks()
     try:
-        LOGGERS[name]().attach(attached)
+        LOGGERS[name.replace("wb", "wandb")]().attach(attached)
     except MissingPackageError:
         return {}
     return {event: functions[0] for event, functions in attached.items() if functions}

@@ -1,14 +1,17 @@
 """Public names of the published package: the module that defines each here, or what is not built.
 
 A module at a published place gets them by `__getattr__ = public_names(__name__)`; each is imported at its first use.
-As published modules import from each other, every place has all of them.
+As published modules import from each other, every place has all of them. `PLACES` need no file, see `Places`.
 """
 
 import importlib
+import importlib.util
 import re
 import sys
 from collections.abc import Callable
 from importlib import metadata
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 # defining module below the package -> names, with a second name after a colon
 HOMES = {
@@ -58,6 +61,14 @@ HOMES = {
     "get_num_params init_seeds intersect_dicts ModelEMA one_cycle Profile select_device smart_inference_mode "
     "time_sync unwrap_model",
 }  # fmt: skip
+# published modules that are no file here; those of releases before 8.0.137 begin with `yolo.`
+PLACES = (
+    "data.base data.split engine.tuner models.rtdetr.val models.utils models.utils.loss models.utils.ops "
+    "models.yolo.detect models.yolo.detect.predict models.yolo.detect.train models.yolo.detect.val nn.autobackend "
+    "nn.modules.activation trackers.bot_sort trackers.byte_tracker utils.autobatch utils.benchmarks "
+    "utils.callbacks.clearml utils.callbacks.mlflow utils.callbacks.tensorboard utils.callbacks.wb utils.instance "
+    "utils.loss utils.nms utils.patches utils.tal utils.tqdm"
+)
 # of the package itself, where they are modules elsewhere
 TOP = {"settings": ("utils.settings", "SETTINGS"), "checks": ("utils.checks", "checks")}
 NAMES = {
@@ -104,17 +115,21 @@ def public_names(module: str) -> Callable[[str], object]:
 
     Flags such as TORCH_2_0 are whether the installed version is at least that.
 
-    It raises ImportError, with what to use, for names in `ABSENT` and for all names in modules that are in it.
+    It raises ImportError, with what to use, for names in `ABSENT`.
     """
     package, _, place = module.partition(".")
     kind = module.rpartition(".")[2]
     names = NAMES if place else {**NAMES, **TOP}
 
     def resolve(name: str) -> object:
-        if name in names and kind not in ABSENT:
+        if name in names:
             return public(name, names)
-        if name in ABSENT or (kind in ABSENT and not name.startswith("__")):
-            raise ImportError(f"{module}.{name}: {ABSENT[name if name in ABSENT else kind]}.", name=module)
+        if name in ABSENT:
+            raise ImportError(f"{module}.{name}: {ABSENT[name]}.", name=module)
+        if place.startswith("yolo.") and not name.startswith("__"):
+            return getattr(importlib.import_module(f"{package}.{Places.moved(place)}"), name)
+        if place.startswith("utils.callbacks.") and name == "callbacks":
+            return importlib.import_module(f"{package}.published.networks").logger_callbacks(kind)
         if place.startswith("nn.") and not name.startswith("_"):
             layers = vars(importlib.import_module(f"{package}.nn.modules"))
             if name in layers and place != "nn.modules":
@@ -124,6 +139,38 @@ def public_names(module: str) -> Callable[[str], object]:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return resolve
+
+
+class Places:
+    """Find the modules of `PLACES`, which have public names only, and refuse modules that are named in `ABSENT`."""
+
+    @staticmethod
+    def moved(place: str) -> str:
+        """Return the place of a module that began with `yolo.`, as it is since 8.0.137."""
+        return re.sub(r"^yolo\b\.?(v8\b)?", lambda found: "models.yolo" if found[1] else "", place)
+
+    @classmethod
+    def find_spec(cls, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Return how to make the module of a place. Raises ImportError for what is not built."""
+        own, _, place = name.partition(".")
+        if own != __name__.partition(".")[0]:
+            return None
+        if absent := ABSENT.keys() & place.split("."):
+            raise ImportError(f"{name}: {ABSENT[absent.pop()]}.", name=name)
+        old = place.partition(".")[0] == "yolo" and importlib.util.find_spec(f"{own}.{cls.moved(place)}".strip("."))
+        return ModuleSpec(name, cls, is_package=True) if place in PLACES.split() or old else None
+
+    @staticmethod
+    def create_module(spec: ModuleSpec) -> None:
+        """Use a new module."""
+
+    @staticmethod
+    def exec_module(module: ModuleType) -> None:
+        """Give a new module its names."""
+        module.__doc__, module.__getattr__ = "Public import path.", public_names(module.__name__)
+
+
+sys.meta_path.append(Places)
 
 
 def replacements() -> dict[str, object]:

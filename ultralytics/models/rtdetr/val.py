@@ -1,5 +1,0 @@
-"""Public import path."""
-
-from ultralytics.utils.public import public_names
-
-__getattr__ = public_names(__name__)
