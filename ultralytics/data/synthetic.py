@@ -10,6 +10,7 @@ import numpy as np
 
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.files import read_json
+from ultralytics.utils.ops import bbox_ioa
 
 VERSION = 1  # increase it when the drawing changes: data sets of other versions are replaced
 MARKER = "generated.json"
@@ -76,7 +77,8 @@ def draw_image(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[tu
             low, high = contours[0].min(axis=0), contours[0].max(axis=0)
             center = rng.uniform(-low + 1, (width - 1, height - 1) - high)
             box = np.concatenate([low + center, high + center])
-            if not len(boxes) or overlap(box, boxes).max() < MAX_OVERLAP:
+            covered = *bbox_ioa(box[None], boxes), *bbox_ioa(boxes, box[None])  # of both, as the smaller one counts
+            if not len(boxes) or max(map(np.max, covered)) < MAX_OVERLAP:
                 paint(rng, image, [contour + center for contour in contours], box)
                 boxes = np.vstack([boxes, box])
                 x1, y1, x2, y2 = box / (width, height, width, height)
@@ -126,10 +128,3 @@ def paint(rng: np.random.Generator, image: np.ndarray, contours: list[np.ndarray
     cv2.fillPoly(image, fixed, color.tolist(), cv2.LINE_AA, FRACTION_BITS)
     if rng.random() < 0.4:
         cv2.polylines(image, fixed, True, (color * 0.6).tolist(), 1, cv2.LINE_AA, FRACTION_BITS)
-
-
-def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Compute the intersection of a box (4,) with boxes (n, 4) as a fraction of the smaller of the two."""
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return np.clip(sides, 0, None).prod(axis=1) / np.minimum(areas, (box[2:] - box[:2]).prod())

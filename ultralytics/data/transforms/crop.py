@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from ultralytics.data.transforms.sample import Sample, takes_labels
+from ultralytics.utils.ops import bbox_ioa
 
 MAX_ZOOM = 4.0
 MIN_IOUS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # least IoU of some box with the crop; 1 leaves the image unchanged
@@ -84,7 +85,7 @@ class RandomIoUCrop:
                 left, top = int((width - new_width) * x), int((height - new_height) * y)
                 crop = (left, top, left + new_width, top + new_height)
                 inside = center_inside(crop, boxes)
-                if inside.any() and crop_iou(crop, boxes[inside]).max() >= min_iou:
+                if inside.any() and bbox_ioa(np.array([crop]), boxes[inside], iou=True).max() >= min_iou:
                     return crop
 
 
@@ -106,11 +107,3 @@ def center_inside(crop: Crop, boxes: np.ndarray) -> np.ndarray:
     """Return a mask (n,) of the boxes (n, 4) with their center inside the crop."""
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     return ((centers > crop[:2]) & (centers < crop[2:])).all(axis=1)
-
-
-def crop_iou(crop: Crop, boxes: np.ndarray) -> np.ndarray:
-    """Compute the IoU (n,) of the crop with each box (n, 4)."""
-    sides = np.minimum(boxes[:, 2:], crop[2:]) - np.maximum(boxes[:, :2], crop[:2])
-    shared = np.clip(sides, 0, None).prod(axis=1)
-    union = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (crop[2] - crop[0]) * (crop[3] - crop[1]) - shared
-    return shared / union

@@ -7,6 +7,7 @@ import numpy as np
 from ultralytics.data.transforms.geometry import MIN_VISIBLE, RandomPerspective, clip_boxes
 from ultralytics.data.transforms.sample import Compose, Sample, SampleSource, Transform, takes_labels
 from ultralytics.utils.errors import OptionError
+from ultralytics.utils.ops import bbox_ioa
 
 MIN_GRID_SIDE = 4.0  # pixels; half a cell of the finest feature map (stride 8)
 AREAS = 3  # rectangles to try in cutmix
@@ -91,11 +92,11 @@ class CutMix:
         half = np.sqrt(rng.random((AREAS, 1))) * size / 2
         center = rng.random((AREAS, 2)) * size
         areas = np.concatenate([center - half, center + half], 1).clip(0, np.tile(size, 2)).astype(int)
-        free = [area for area in areas if not _overlaps(sample.boxes, area).any()]
+        free = [area for area in areas if not bbox_ioa(area[None], sample.boxes).any()]
         if not free:
             return sample
         area, other = free[0], self.pre_transform(self.dataset.sample_random(sample.index, 1, rng)[0], rng)
-        keep = _overlaps(other.boxes, area) >= MIN_VISIBLE
+        keep = bbox_ioa(area[None], other.boxes)[0] >= MIN_VISIBLE
         if not keep.any():
             return sample
         x1, y1, x2, y2 = area
@@ -104,12 +105,6 @@ class CutMix:
         pasted = np.clip(other.boxes[keep], [x1, y1, x1, y1], [x2, y2, x2, y2]).astype(np.float32)
         boxes, cls = np.concatenate([sample.boxes, pasted]), np.concatenate([sample.cls, other.cls[keep]])
         return replace(sample, image=image, boxes=boxes, cls=cls)
-
-
-def _overlaps(boxes: np.ndarray, area: np.ndarray) -> np.ndarray:
-    """Return the fraction (n,) of each box (n, 4) inside `area` x1, y1, x2, y2."""
-    inside = np.minimum(boxes[:, 2:], area[2:]) - np.maximum(boxes[:, :2], area[:2])
-    return inside.clip(0).prod(1) / np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(1), 1e-9)
 
 
 @dataclass(frozen=True)
