@@ -87,8 +87,8 @@ def test_stored_predictions_are_matched_with_the_labels(tmp_path, dataset):
     ("change", "message"),
     [
         ({"image_id": "other"}, "1 image that are not in"),
-        ({"category_id": 77}, "expected a list of detections"),
-        ({"bbox": None}, "expected a list of detections"),
+        ({"category_id": 77}, "category_id 77 is not among"),
+        ({"bbox": None}, "bbox None of detection 0"),
     ],
 )
 def test_wrong_predictions(tmp_path, dataset, change, message):

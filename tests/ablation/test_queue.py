@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ultralytics.ablation import Study, queue
-from ultralytics.ablation.queue import Progress, StudyLock, run_local, write_config
+from ultralytics.ablation.queue import Progress, run_local, study_lock, write_config
 from ultralytics.ablation.study import StudyError
 from ultralytics.ablation.worker import DONE, ERROR, WATCH
 
@@ -45,7 +45,7 @@ def study(tmp_path, monkeypatch):
     for run in study.runs:
         write_config(study.spec, run, study.spec.data)
     monkeypatch.setattr(
-        queue, "worker_command", lambda run, device="": [sys.executable, "-c", CHILD, str(run.folder), device]
+        queue, "worker_command", lambda folder, device="": [sys.executable, "-c", CHILD, str(folder), device]
     )
     return study
 
@@ -62,7 +62,7 @@ def test_runs_share_the_devices_and_failures_are_reported(study):
 
 def test_a_process_that_ends_without_a_result_is_a_failure(study, monkeypatch):
     killed = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
-    monkeypatch.setattr(queue, "worker_command", lambda run, device="": killed)
+    monkeypatch.setattr(queue, "worker_command", lambda folder, device="": killed)
     errors = []
     run_local(study.runs[:1], 1, [], lambda run, error: errors.append(error))
     assert "ended by signal SIGKILL" in errors[0]
@@ -77,15 +77,15 @@ def test_other_options_in_the_folder_of_a_run_are_refused(study):
 
 
 def test_one_process_runs_a_study(tmp_path):
-    code = "import sys, time; from ultralytics.ablation.queue import StudyLock; from pathlib import Path\n"
-    code += "with StudyLock(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
+    code = "import sys, time; from ultralytics.ablation.queue import study_lock; from pathlib import Path\n"
+    code += "with study_lock(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "locked\n"
-    with pytest.raises(StudyError, match="another process runs this study"), StudyLock(tmp_path):
+    with pytest.raises(StudyError, match="another process runs this study"), study_lock(tmp_path):
         pass
     other.kill()  # the lock ends with its process
     other.wait()
-    with StudyLock(tmp_path):
+    with study_lock(tmp_path):
         pass
 
 

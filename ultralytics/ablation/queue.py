@@ -7,11 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from ultralytics.ablation.study import Run, StudyError, StudySpec
 from ultralytics.ablation.worker import CONFIG, DONE, ERROR, LOG, TRAIN, WATCH, read_result
@@ -103,22 +102,13 @@ def write_config(spec: StudySpec, run: Run, data: str) -> None:
         write_yaml(file, options)
 
 
-class StudyLock:
-    """Exclude other processes from a study while it runs; the lock ends with this process."""
-
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / ".lock"
-
-    def __enter__(self) -> StudyLock:
-        self.stream: IO[str] = open(self.file, "a+")
-        if not lock_file(self.stream):
-            raise StudyError(
-                f"{self.file.parent}: another process runs this study. Follow it by `yolo ablate status`, or end it"
-            )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stream.close()
+@contextmanager
+def study_lock(folder: Path) -> Iterator[None]:
+    """Exclude other processes from a study in the block; the lock ends with this process."""
+    with open(folder / ".lock", "a+") as stream:
+        if not lock_file(stream):
+            raise StudyError(f"{folder}: another process runs this study. Follow it by `yolo ablate status`, or end it")
+        yield
 
 
 def run_local(runs: Sequence[Run], jobs: int, devices: Sequence[str], finished: Callable[[Run, str], None]) -> None:
@@ -134,7 +124,7 @@ def run_local(runs: Sequence[Run], jobs: int, devices: Sequence[str], finished: 
         while waiting or active:
             while waiting and places:
                 run, place = waiting.pop(0), places.pop(0)
-                active[_start(run, place, threads)] = run, place
+                active[_start(run.folder, place, OMP_NUM_THREADS=str(threads))] = run, place
             for process in [process for process in active if process.poll() is not None]:
                 run, place = active.pop(process)
                 places.append(place)
@@ -151,18 +141,17 @@ def run_local(runs: Sequence[Run], jobs: int, devices: Sequence[str], finished: 
             process.kill()
 
 
-def _start(run: Run, device: str, threads: int) -> subprocess.Popen:
-    """Start the process of a run; its output goes to a log in its folder."""
-    environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", **os.environ, WATCH: "1"}
-    with open(run.folder / LOG, "ab") as log:
-        return subprocess.Popen(
-            worker_command(run, device), stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment
-        )
+def _start(folder: Path, device: str = "", **defaults: str) -> subprocess.Popen:
+    """Start the process of a run; its output goes to a log in its folder. `defaults` are environment variables."""
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **defaults, **os.environ, WATCH: "1"}
+    with open(folder / LOG, "ab") as log:
+        pipes = {"stdin": subprocess.PIPE, "stdout": log, "stderr": log}
+        return subprocess.Popen(worker_command(folder, device), env=environment, **pipes)
 
 
-def worker_command(run: Run, device: str = "") -> list[str]:
-    """Return the command of the process that trains a run."""
-    return [sys.executable, "-m", f"{__package__}.worker", str(run.folder), *([device] if device else [])]
+def worker_command(folder: Path, device: str = "") -> list[str]:
+    """Return the command of the process that trains the run of a folder."""
+    return [sys.executable, "-m", f"{__package__}.worker", str(folder), *([device] if device else [])]
 
 
 def read_error(run: Run, code: int) -> str:
@@ -185,8 +174,8 @@ def run_on_ray(runs: Sequence[Run], jobs: int, devices: Sequence[str], finished:
     if not ray.is_initialized():
         ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False)
     share = {"num_gpus": 1} if ray.cluster_resources().get("GPU") else {"num_cpus": 1}
-    task = ray.remote(max_retries=-1, retry_exceptions=False, **share)(_run_in_process)
-    pending = {task.remote(str(run.folder)): run for run in runs}
+    task = ray.remote(max_retries=-1, retry_exceptions=False, **share)(lambda folder: _start(folder).wait())
+    pending = {task.remote(run.folder): run for run in runs}
     while pending:
         ready, _ = ray.wait(list(pending), num_returns=1)
         for reference in ready:
@@ -197,16 +186,6 @@ def run_on_ray(runs: Sequence[Run], jobs: int, devices: Sequence[str], finished:
                 finished(run, f"{type(error).__name__}: {error}")
             else:
                 finished(run, read_error(run, code))
-
-
-def _run_in_process(folder: str) -> int:
-    """Train the run of a folder in a process of its own, and return its exit code."""
-    with open(Path(folder, LOG), "ab") as log:
-        command = [sys.executable, "-m", f"{__package__}.worker", folder]
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**os.environ, WATCH: "1"}
-        )
-        return process.wait()
 
 
 EXECUTORS = {"local": run_local, "ray": run_on_ray}

@@ -15,17 +15,16 @@ from torch import nn
 
 from ultralytics.ablation.analysis import Analysis, Size, analyze
 from ultralytics.ablation.controls import equal_cost_model
-from ultralytics.ablation.queue import EXECUTORS, FINISHED, Progress, StudyLock, results_of, status_table, write_config
+from ultralytics.ablation.queue import EXECUTORS, FINISHED, Progress, results_of, status_table, study_lock, write_config
 from ultralytics.ablation.report import write_report
 from ultralytics.ablation.study import BASE, Cell, Run, StudyError, StudySpec, list_runs, save_text
-from ultralytics.ablation.timing import cell_speeds, estimate_hours
+from ultralytics.ablation.timing import cell_speeds, estimate_hours, open_network
 from ultralytics.ablation.worker import TRAIN
 from ultralytics.cfg.model_yaml import find_model_yaml
 from ultralytics.cfg.plain_data import read_yaml
 from ultralytics.data.build import build_dataset
 from ultralytics.data.dataset_yaml import DatasetConfig, list_images, load_dataset_config
 from ultralytics.engine.checkpoint import environment, fingerprints
-from ultralytics.models import Model
 from ultralytics.models.benchmark import Speed
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, UserError, counted, did_you_mean
@@ -110,7 +109,7 @@ class Study:
                 f"executor={executor!r}: expected {', '.join(EXECUTORS)}{did_you_mean(executor, EXECUTORS)}"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        with StudyLock(self.folder):
+        with study_lock(self.folder):
             self.prepare()
             failures: dict[Run, str] = {}
             for run in self.runs:
@@ -231,9 +230,7 @@ class Study:
             if saved["of"] == key:
                 return {name: Speed(**values) for name, values in saved["speeds"].items()}
         LOGGER.info(f"Measuring the latency of {counted(len(models), 'cell')} in turns")
-        networks = {name: open_network(model, nc, self.spec.modules) for name, model in models.items()}
-        memory = {name: [model, str(nc), str(imgsz), *self.spec.modules] for name, model in models.items()}
-        speeds = cell_speeds(networks, imgsz, device and device.split(",")[0], memory)
+        speeds = cell_speeds(models, nc, imgsz, device and device.split(",")[0], self.spec.modules)
         write_text(file, json.dumps({"of": key, "speeds": {name: asdict(speed) for name, speed in speeds.items()}}))
         return speeds
 
@@ -289,11 +286,3 @@ class Study:
         if not (folder / "data.yaml").exists() or read_yaml(folder / "data.yaml") != data:
             write_yaml(folder / "data.yaml", data)
         return folder / "data.yaml"
-
-
-def open_network(model: str, nc: int, modules: Sequence[str] = ()) -> Any:
-    """Build the network of a model file or of weights, for its size."""
-    detector = Model(model, modules=list(modules))
-    if detector.checkpoint is not None:
-        return detector.model
-    return detector.network_class(model, nc=nc, overrides={"modules": list(modules)})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,23 +10,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from ultralytics.models import Model
-from ultralytics.models.benchmark import Speed, measure_speeds
+from ultralytics.models.benchmark import Speed, measure_speed, measure_speeds, peak_memory, run_in_process
 from ultralytics.utils import setup_logging
+from ultralytics.utils.errors import UserError
 from ultralytics.utils.torch_utils import select_device
-
-MEMORY = """
-import sys, torch
-from ultralytics.ablation.runner import open_network
-from ultralytics.models import Model
-from ultralytics.models.benchmark import measure_speed, peak_memory
-model, nc, imgsz, *modules = sys.argv[1:]
-network = open_network(model, int(nc), modules).fuse()
-measure_speed(network, imgsz=int(imgsz), device=torch.device("cpu"), warmup=0, repeats=2)
-print(peak_memory(torch.device("cpu")))
-"""
 
 
 class _Measured(BaseException):
@@ -65,18 +54,32 @@ def estimate_hours(options: Mapping[str, Any], batches: int) -> float:
     return epochs * step * (training + validation / 3) / 3600
 
 
-def cell_speeds(
-    networks: Mapping[str, nn.Module], imgsz: int, device: str | None, memory: Mapping[str, Sequence[str]]
-) -> dict[str, Speed]:
-    """Measure all networks in turns, in batches of one, by the name of their cell.
+def open_network(model: str, nc: int, modules: Sequence[str] = ()) -> nn.Module:
+    """Build the network of a model file or of weights, for its size."""
+    detector = Model(model, modules=list(modules))
+    if detector.checkpoint is not None:
+        return detector.model
+    return detector.network_class(model, nc=nc, overrides={"modules": list(modules)})
 
-    On the CPU the peak memory is that of a process of its own, with the arguments `memory` of the cell.
+
+def cell_speeds(
+    models: Mapping[str, str], nc: int, imgsz: int, device: str | None, modules: Sequence[str]
+) -> dict[str, Speed]:
+    """Measure the networks of model files in turns, in batches of one, by the name of their cell.
+
+    On the CPU the peak memory is that of a process of its own.
     """
+    networks = {name: open_network(model, nc, modules) for name, model in models.items()}
     place = select_device(device)
     speeds = measure_speeds(networks, imgsz=imgsz, device=place)
-    for name, arguments in memory.items() if place.type == "cpu" else ():
-        child = subprocess.run([sys.executable, "-c", MEMORY, *arguments], capture_output=True, text=True)
-        text = child.stdout.strip().splitlines()[-1:] if child.returncode == 0 else []
-        if text and text[0] != "None":
-            speeds[name] = replace(speeds[name], memory=float(text[0]))
+    for name, model in models.items() if place.type == "cpu" else ():
+        with suppress(UserError):  # the process has failed: its memory is not known
+            speeds[name] = replace(speeds[name], memory=run_in_process(measure_memory, model, nc, imgsz, modules))
     return speeds
+
+
+def measure_memory(model: str, nc: int, imgsz: int, modules: Sequence[str]) -> float | None:
+    """Return the peak memory of this process in MB, after two runs of a folded network on the CPU."""
+    network, device = open_network(model, nc, modules).fuse(), torch.device("cpu")
+    measure_speed(network, imgsz=imgsz, device=device, warmup=0, repeats=2)
+    return peak_memory(device)

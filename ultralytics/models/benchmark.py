@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,11 +36,7 @@ COLUMNS = (
     Column("Median (ms)", ".1f"), Column("p95 (ms)", ".1f"), Column("Images/s", ".1f"), Column("File (MB)", ".1f"),
     Column("Memory (MB)", ".0f"), Column("Remark"),
 )  # fmt: skip
-CHILD = """
-import json, pickle, sys
-from ultralytics.models.benchmark import measure_file
-print(json.dumps(measure_file(*pickle.load(sys.stdin.buffer))))
-"""
+CHILD = "import json, pickle, sys; call, *args = pickle.load(sys.stdin.buffer); print(json.dumps(call(*args)))"
 
 
 def measure_speed(
@@ -221,17 +217,17 @@ def measure_case(
             if PRECISIONS[precision]:
                 options[PRECISIONS[precision]] = True
             file = model_class(file, **settings["open"]).export(format=kind, imgsz=imgsz, **options)
-        return measure_in_process(model_class, str(file), imgsz, folder, torch.get_num_threads(), settings)
+        return run_in_process(measure_file, model_class, str(file), imgsz, folder, torch.get_num_threads(), settings)
     except Exception as error:  # exporters and runtimes raise anything; the other rows are measured all the same
         LOGGER.warning(f"{kind} {precision} {imgsz}: {error}")
         return [None] * 7 + [first_line(error)]
 
 
-def measure_in_process(*args: Any) -> list[Cell]:
-    """Call `measure_file` in a new process, so that the peak memory is that of the file alone."""
+def run_in_process(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function in a new process, whose peak memory is that of the call alone; return its result, plain data."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     child = subprocess.run(
-        [sys.executable, "-c", CHILD], input=pickle.dumps(args), capture_output=True, env=environment
+        [sys.executable, "-c", CHILD], input=pickle.dumps((function, *args)), capture_output=True, env=environment
     )
     if child.returncode:
         last = (child.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
