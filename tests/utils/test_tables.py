@@ -76,7 +76,9 @@ def test_read_csv_takes_padded_headings_and_refuses_what_is_none(tmp_path):
 def test_html_is_escaped():
     table = Table([Column("a<b"), Column("n", ".2f")], [["x & y", 1.25], ["", None]])
     assert table.html() == (
-        '<table><tr><th style="text-align: left">a&lt;b</th><th style="text-align: right">n</th></tr>'
-        '<tr><td style="text-align: left">x &amp; y</td><td style="text-align: right">1.25</td></tr>'
-        '<tr><td style="text-align: left"></td><td style="text-align: right">-</td></tr></table>'
+        '<table><thead><tr><th style="text-align: left">a&lt;b</th><th style="text-align: right">n</th></tr></thead>'
+        '<tbody><tr><td style="text-align: left">x &amp; y</td>'
+        '<td data-value="1.25" style="text-align: right">1.25</td></tr>'
+        '<tr><td style="text-align: left"></td><td data-value="" style="text-align: right">-</td></tr></tbody>'
+        "</table>"
     )

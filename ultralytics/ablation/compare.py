@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as short
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,12 +20,12 @@ from ultralytics.data.build import build_dataset
 from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.metrics.ap import average_precision
+from ultralytics.metrics.coco_files import read_predictions
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.metrics.matching import IOU_THRESHOLDS
 from ultralytics.models import Model
 from ultralytics.utils import LOGGER, progress
 from ultralytics.utils.errors import DataError, UserError, counted
-from ultralytics.utils.files import parse_json, read_text
 from ultralytics.utils.ops import ltwh2xyxy, xywhn2xyxy
 from ultralytics.utils.tables import Column, Table
 
@@ -121,17 +122,13 @@ def _stored(source: str, data: str, split: str) -> tuple[Evaluated, DetectionDat
     dataset = build_dataset(
         get_cfg(overrides={"mode": "val"}), load_dataset_config(data, (split,)), split, training=False
     )
-    entries = parse_json(read_text(source), source, DataError)
     by_image: dict[str, list[list[float]]] = {}
     ids = list(dataset.category_ids or dataset.names)
-    try:
-        for entry in entries:
-            row = [*entry["bbox"], entry["score"], ids.index(entry["category_id"])]
-            by_image.setdefault(str(entry["image_id"]), []).append([float(value) for value in row])
-    except (TypeError, KeyError, ValueError) as error:
-        raise DataError(
-            f"{source}: expected a list of detections with image_id, category_id, bbox, score ({error!r})"
-        ) from error
+    for entry in read_predictions(Path(source)):
+        if (category := entry["category_id"]) not in ids:
+            raise DataError(f"{source}: category_id {category!r} is not among those of {data}: {short(ids)}")
+        row = [*entry["bbox"], entry["score"], ids.index(category)]
+        by_image.setdefault(str(entry["image_id"]), []).append(row)
     metrics = DetMetrics(dict(dataset.names))
     for item in dataset.source.labels:
         rows = torch.tensor(by_image.pop(str(item.image_id), [])).reshape(-1, 6)

@@ -66,7 +66,7 @@ def study_table(analysis: Analysis) -> Table:
     marks: dict[tuple[int, int], str] = {}
     for column, title in enumerate(column.title for column in columns):
         if title in (spec.metric, *others):
-            values = sorted({row[column] for row in rows if not _is_nan(row[column])}, reverse=True)
+            values = sorted({row[column] for row in rows if not math.isnan(row[column])}, reverse=True)
             for place, mark in zip(values, (BEST, SECOND), strict=False):
                 marks |= {(i, column): mark for i, row in enumerate(rows) if row[column] == place}
     return Table(columns, rows, marks)
@@ -82,10 +82,6 @@ def _row(row: CellResult, changes: Sequence[str], metric: str, others: Sequence[
     c = row.comparison
     interval = "" if math.isnan(c.low) else f"[{c.low:+.3f}, {c.high:+.3f}]"
     return [*cells, c.mean, interval, c.adjusted, verdict(c, lang)]
-
-
-def _is_nan(value: Cell) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def cost_table(analysis: Analysis, speeds: Mapping[str, Speed]) -> Table:

@@ -32,11 +32,7 @@ from ultralytics.nn.weights.torch_files import PickledClassesError, check_torch_
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, __version__
 from ultralytics.utils.downloads import find_released, released
 from ultralytics.utils.errors import OptionError, UserError, WeightsError
-from ultralytics.utils.files import (
-    atomic_write,
-    resumed_weights,
-    runs_folder,
-)
+from ultralytics.utils.files import atomic_write, resumed_weights, runs_folder
 from ultralytics.utils.torch_utils import check_weights, describe_device
 
 FORMAT_VERSION = 1

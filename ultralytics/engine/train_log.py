@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import logging
 import math
 import os
@@ -29,8 +28,8 @@ from ultralytics.engine.train_state import TrainState
 from ultralytics.utils import LINE_SECONDS, LOGGER
 from ultralytics.utils.callbacks import Callbacks
 from ultralytics.utils.errors import UserError, WeightsError, counted, typed
-from ultralytics.utils.files import UNFINISHED, atomic_write, first_line, increment_path, lock_file
-from ultralytics.utils.tables import read_csv
+from ultralytics.utils.files import UNFINISHED, atomic_write, first_line, increment_path, lock_file, write_text
+from ultralytics.utils.tables import Column, Table, read_csv
 
 # What a training, its validation and its loggers write; other files in the folder are left where they are
 RUN_FILES = (
@@ -171,12 +170,8 @@ class RunDir:
         rows = [old for old in self._read_results() if float(old["epoch"]) < row["epoch"]]
         rows.append({key: f"{value:.6g}" if isinstance(value, float) else str(value) for key, value in row.items()})
         columns = dict.fromkeys(key for old in reversed(rows) for key in old)  # a new one is empty in the rows before
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        with atomic_write(self.results) as stream:
-            stream.write(text.getvalue().encode())
+        table = Table([*map(Column, columns)], [[old.get(key, "") for key in columns] for old in rows])
+        write_text(self.results, table.csv())
 
 
 @cache

@@ -213,8 +213,7 @@ class DetMetrics(SummaryExports):
         target_cls = np.repeat(np.arange(len(self.names)), self.labels)
         self.box = BoxMetrics(ap_per_class(matched.tp, matched.conf, matched.cls, target_cls), len(self.names))
         if self.plot if plot is None else plot:
-            for file in self.box.plot(self.names, save_dir or self.save_dir):
-                on_plot and on_plot(file)
+            self.box.plot(self.names, save_dir or self.save_dir, on_plot=on_plot)
         return self
 
     @property

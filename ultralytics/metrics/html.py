@@ -18,7 +18,7 @@ table { border-collapse: separate; border-spacing: 0; font-size: .9rem; font-var
 th, td { padding: .3rem .6rem; border-bottom: 1px solid #8885; white-space: nowrap; }
 th { cursor: pointer; border-bottom: 2px solid; }
 th[aria-sort=ascending]::after { content: " ▲"; } th[aria-sort=descending]::after { content: " ▼"; }
-td:last-child:not([style]) { white-space: normal; min-width: 9rem; }
+td:last-child:not([data-value]) { white-space: normal; min-width: 9rem; }
 td:first-child, th:first-child { position: sticky; left: 0; background: Canvas; }
 figure { margin: 0; max-width: 60rem; }
 img { max-width: 100%; height: auto; background: white; } .wide img { min-width: 40rem; }
@@ -68,27 +68,11 @@ def section(title: str, *content: str | Table | Path) -> str:
     parts = [f"<h2>{escape(title)}</h2>"]
     for item in content:
         if isinstance(item, Table):
-            parts.append(f'<div class="wide">{sortable(item)}</div>')
+            parts.append(f'<div class="wide">{item.html()}</div>')
         else:
             tag = 'p class="note"' if isinstance(item, str) else 'figure class="wide"'
             parts.append(f"<{tag}>{item if isinstance(item, str) else picture(item, title)}</{tag.split()[0]}>")
     return "\n".join(parts)
-
-
-def sortable(table: Table) -> str:
-    """Return a table in HTML whose cells carry their unrounded numbers, by which the script sorts."""
-    shown = table.marked("html", [[escape(cell) for cell in row] for row in table.cells])
-    head = "".join(f"<th>{escape(title)}</th>" for title in table.titles)
-    body = []
-    for texts, values in zip(shown, table.rows, strict=True):
-        cells = []
-        for text, value, column in zip(texts, values, table.columns, strict=True):
-            number = f' data-value="{value!r}"' if isinstance(value, (int, float)) and value == value else ""
-            number = number or (' data-value=""' if column.form else "")
-            align = ' style="text-align: right"' if column.form else ""
-            cells.append(f"<td{number}{align}>{text}</td>")
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
 def picture(source: Path | bytes, text: str) -> str:

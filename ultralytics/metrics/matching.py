@@ -118,10 +118,7 @@ class ConfusionMatrix(SummaryExports):
         unit = "share of each true class" if normalize else "objects"
         axes.set_title(f"Confusion matrix ({unit}; confidence {self.conf:g}, IoU {self.iou:g})", fontsize=11)
         path = Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png"
-        save_figure(figure, path, **style)
-        if on_plot:
-            on_plot(path)
-        return path
+        return save_figure(figure, path, on_plot=on_plot, **style)
 
 
 def draw_cells(

@@ -171,20 +171,17 @@ def _decode(data: bytes, path: str | Path, error: type[UserError], guess: bool) 
         if encoding not in known:
             if "\0" in text:
                 break
-            _warn_of_guess(Path(path).parent, encoding, f"{path}: not UTF-8 text, read as {encoding}")
+            if next(_first_of(Path(path).parent, encoding), False):
+                hint = "if its names are wrong, save it and the others of its folder as UTF-8"
+                LOGGER.warning(f"{path}: not UTF-8 text, read as {encoding}; {hint}")
         return text
     raise error(f"{path}: not UTF-8 text; save the file as UTF-8")
 
 
 @cache
-def _once_per_folder() -> set[tuple[Path, str]]:
-    return set()
-
-
-def _warn_of_guess(folder: Path, encoding: str, message: str) -> None:
-    if (folder, encoding) not in _once_per_folder():
-        _once_per_folder().add((folder, encoding))
-        LOGGER.warning(f"{message}; if its names are wrong, save it and the others of its folder as UTF-8")
+def _first_of(folder: Path, encoding: str) -> Iterator[bool]:
+    """Return an iterator of one value, which is for the first file of a folder in an encoding."""
+    return iter([True])
 
 
 def read_json(path: str | Path, error: type[UserError] = UserError) -> object:

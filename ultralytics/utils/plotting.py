@@ -283,11 +283,13 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(figure: Figure, path: Path, *, also: str | None = None, titles: bool = True) -> Path:
+def save_figure(
+    figure: Figure, path: Path, *, also: str | None = None, titles: bool = True, on_plot: Any = None
+) -> Path:
     """Write a figure, with texts as they are ($ is no formula) and in fonts that have their characters.
 
-    `also` is another format, pdf or svg. Without `titles` the y axis gets the title, if it has no label. Class names
-    must come from `drawable`, as tick labels are created when the figure is drawn.
+    `also` is another format, pdf or svg. Without `titles` the y axis gets the title, if it has no label. `on_plot` is
+    called with the path. Class names must come from `drawable`: tick labels are created when the figure is drawn.
     """
     from matplotlib.font_manager import FontProperties, fontManager
     from matplotlib.text import Text
@@ -304,6 +306,8 @@ def save_figure(figure: Figure, path: Path, *, also: str | None = None, titles: 
         axes.set_title("")
     for file in (path, *([path.with_suffix(f".{also}")] if also else [])):
         figure.savefig(file, dpi=150)
+    if on_plot:
+        on_plot(path)
     return path
 
 
@@ -331,10 +335,7 @@ def plot_results(file: str | Path = "results.csv", dir: str | Path = "", on_plot
         _plot_panel(axes, title, columns["epoch"], lines)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    path = save_figure(figure, Path(file).with_name("results.png"), **style)
-    if on_plot:
-        on_plot(path)
-    return path
+    return save_figure(figure, Path(file).with_name("results.png"), on_plot=on_plot, **style)
 
 
 def _plot_panel(axes: Axes, title: str, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
@@ -403,10 +404,7 @@ def plot_labels(
         figure.colorbar(image, ax=axes, shrink=0.8)
         axes.set(title=title, xlabel=labels[0], ylabel=labels[1], aspect="equal")
     centers.invert_yaxis()  # y points down, as in the image
-    save_figure(figure, path, **style)
-    if on_plot:
-        on_plot(path)
-    return path
+    return save_figure(figure, path, on_plot=on_plot, **style)
 
 
 __getattr__ = public_names(__name__)

@@ -111,17 +111,19 @@ class Table:
         ])  # fmt: skip
 
     def html(self) -> str:
-        """Return the table in HTML, as notebooks show it."""
-        sides = ["right" if column.form else "left" for column in self.columns]
-
-        def line(tag: str, cells: Sequence[str]) -> str:
-            shown = zip(cells, sides, strict=True)
-            return "".join(f'<{tag} style="text-align: {side}">{cell}</{tag}>' for cell, side in shown)
-
-        body = self.marked("html", [[escape(cell) for cell in cells] for cells in self.cells])
-        head = [escape(title) for title in self.titles]
-        rows = (f"<tr>{line(tag, cells)}</tr>" for tag, cells in [("th", head), *(("td", cells) for cells in body)])
-        return f"<table>{''.join(rows)}</table>"
+        """Return the table in HTML, whose cells carry their unrounded numbers, by which a page can sort."""
+        styles = ['style="text-align: right"' if c.form else 'style="text-align: left"' for c in self.columns]
+        head = "".join(f"<th {style}>{escape(title)}</th>" for style, title in zip(styles, self.titles, strict=True))
+        body, columns = [], list(zip(styles, self.columns, strict=True))
+        shown = self.marked("html", [[*map(escape, row)] for row in self.cells])
+        for texts, values in zip(shown, self.rows, strict=True):
+            cells = []
+            for text, value, (style, column) in zip(texts, values, columns, strict=True):
+                number = f' data-value="{value!r}"' if isinstance(value, (int, float)) and value == value else ""
+                number = number or (' data-value=""' if column.form else "")
+                cells.append(f"<td{number} {style}>{text}</td>")
+            body.append(f"<tr>{''.join(cells)}</tr>")
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
     def csv(self) -> str:
         """Return CSV with unformatted numbers; None and nan are empty cells."""
