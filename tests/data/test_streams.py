@@ -54,7 +54,9 @@ def test_video_frames_in_order(tmp_path, caplog):
     assert {(f.kind, f.fps) for f in found} == {("video", 25.0)} and not caplog.text
     assert found[1].label == f"video 1/1 (frame 2/30) {file}"
     strided = frames(file, vid_stride=12)
-    assert [f.index for f in strided] == [1, 13, 25] and strided[0].fps == pytest.approx(25 / 12)
+    assert [float(f.image.mean()) for f in strided] == means[11::12] and strided[0].fps == pytest.approx(25 / 12)
+    assert [f.label.split()[2:4] for f in strided] == [["(frame", "1/2)"], ["(frame", "2/2)"]]
+    assert frames(file, vid_stride=31) == [] and "a.avi has fewer frames than vid_stride=31" in caplog.text
 
 
 def test_truncated_videos(tmp_path, caplog):

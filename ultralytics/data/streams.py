@@ -42,7 +42,7 @@ class Frame:
     path: str  # file, address, or the name given to an unnamed image
     label: str  # name in log lines: "image 1/4 a.jpg"
     kind: Literal["image", "video", "stream"] = "image"
-    index: int = 1  # number of the frame in its video or stream, from 1
+    index: int = 1  # number in its stream, or among the frames taken from its video, from 1
     fps: float = DEFAULT_FPS
     tensor: torch.Tensor | None = None  # (3, H, W) float RGB in 0..1: network input prepared by the caller
 
@@ -50,7 +50,7 @@ class Frame:
 def video_frames(address: str | Path, where: str, vid_stride: int = 1) -> Iterator[Frame]:
     """Yield every `vid_stride`-th frame of a video file or address; `where` is its place among the sources, "2/5".
 
-    A file that cannot be opened or is truncated is a warning.
+    With a stride of 3 these are frames 3, 6, ..., numbered from 1. A video without any, or truncated, is a warning.
     """
     name, count = public_address(address), 0
     capture = open_capture(str(address))
@@ -61,10 +61,14 @@ def video_frames(address: str | Path, where: str, vid_stride: int = 1) -> Iterat
     except DataError as error:
         LOGGER.warning(f"video {where} skipped: {error}")
         return
-    for count, image in read_frames(capture, f"video {where} {name}", vid_stride):
-        yield Frame(image, name, f"video {where} (frame {count}/{total or '?'}) {name}", "video", count, fps)
+    for count, image in read_frames(capture, f"video {where} {name}", vid_stride, first=vid_stride):
+        number = count // vid_stride
+        label = f"video {where} (frame {number}/{total // vid_stride or '?'}) {name}"
+        yield Frame(image, name, label, "video", number, fps)
     if not count:
-        LOGGER.warning(f"video {where} skipped: {name} cannot be opened or has no readable frame")
+        short = f"has fewer frames than vid_stride={vid_stride}"
+        found = short if 0 < total < vid_stride else "cannot be opened or has no readable frame"
+        LOGGER.warning(f"video {where} skipped: {name} {found}")
     elif count < 0.99 * total - vid_stride:  # some containers store their duration, not their number of frames
         LOGGER.warning(
             f"video {where} {name}: ended after {count} of {counted(total, 'frame')}; the file is truncated or damaged"
@@ -153,9 +157,9 @@ def public_address(address: str | int | Path) -> str:
 
 
 def read_frames(
-    capture: cv2.VideoCapture | ScreenCapture, label: str, vid_stride: int, count: int = 0
+    capture: cv2.VideoCapture | ScreenCapture, label: str, vid_stride: int, count: int = 0, first: int = 1
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield number and image of every `vid_stride`-th frame after the first `count` ones, and release the capture.
+    """Yield number and image of every `vid_stride`-th frame from `first` on, after `count` ones; release the capture.
 
     Broken frames are skipped with a warning.
     """
@@ -168,7 +172,7 @@ def read_frames(
             if failed:
                 LOGGER.warning(f"{label}: broken data after frame {count}, skipped")
             count += 1
-            if (count - 1) % vid_stride == 0:
+            if (count - first) % vid_stride == 0:
                 decoded, image = capture.retrieve()
                 if decoded:
                     yield count, image
