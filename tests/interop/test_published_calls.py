@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from tests.interop.published_page import CALLS
+from tests.small_detector import YOLO_CONTENT, write_weights
 from ultralytics import RTDETR, YOLO
+from ultralytics.data.synthetic import NAMES
 
 
 @pytest.fixture(scope="module")
@@ -15,14 +17,20 @@ def model():
     return YOLO("yolo11n.yaml", verbose=False)
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    content = {**YOLO_CONTENT, "nc": len(NAMES), "names": list(NAMES)}
+    return str(write_weights(tmp_path_factory.mktemp("small"), content))
+
+
 @pytest.mark.parametrize("name", CALLS)
-def test_a_published_call(name, model, shapes, tmp_path, monkeypatch):
+def test_a_published_call(name, model, small, shapes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, expected = CALLS[name]["call"], CALLS[name]["gives"].strip()
     space = {
         "im": np.zeros((64, 64, 3), np.uint8), "rows": np.array([[8, 8, 40, 40, 0.9, 1]], np.float32), "Path": Path,
         "names": {0: "a", 1: "b"}, "data": str(shapes), "np": np, "torch": torch, "model": model, "YOLO": YOLO,
-        "RTDETR": RTDETR,
+        "RTDETR": RTDETR, "small": small,
     }  # fmt: skip
     try:
         exec(code, space)

@@ -61,9 +61,14 @@ NOT_COMPARED = ("resume", "model", "mode", "task", "trust", *RUN_FOLDER)  # they
 
 
 def save_checkpoint(path: str | Path, state: dict) -> None:
-    """Write `state` to `path` atomically, with versions, date and published names; UserError if that fails."""
+    """Write `state` to `path` atomically, with versions, date and published names; UserError if that fails.
+
+    As published, the file of a finished run has the epoch -1; `load_checkpoint` returns the last one.
+    """
     state = {"format_version": FORMAT_VERSION, "version": __version__, "date": datetime.now().isoformat(), **state}
     state["train_args"] = state.get("options")
+    if state.get("finished"):
+        state |= {"last_epoch": state["epoch"], "epoch": -1}
     _check_plain(state, "checkpoint")
     check_content(state, path)
     try:
@@ -96,6 +101,8 @@ def load_checkpoint(path: str | Path) -> dict:
         raise WeightsError(f"{path}: expected a checkpoint of this package, got {found}.")
     if (version := state["format_version"]) is not FORMAT_VERSION:
         raise WeightsError(f"{path}: format {short(version)}, expected {FORMAT_VERSION}; update the package.")
+    if "last_epoch" in state:
+        state["epoch"] = state.pop("last_epoch")
     return check_content(state, path)
 
 

@@ -44,9 +44,8 @@ if TYPE_CHECKING:  # imported on first use, by the subclass
 
 BUILDING = Lock()  # one thread builds a network, others wait for it
 # Options that a mode takes from the training of the weights by default.
-INHERITED = {
-    "val": ("data", "imgsz", "single_cls", "classes"), "predict": ("imgsz",), "export": ("data", "imgsz"),
-}  # fmt: skip
+INHERITED = {"train": ("imgsz", "single_cls"), "val": ("data", "imgsz", "single_cls", "classes")}
+INHERITED |= {"predict": ("imgsz",), "export": ("data", "imgsz")}
 
 
 class Model(CallbacksMixin):

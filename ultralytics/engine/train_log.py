@@ -89,7 +89,8 @@ class RunDir:
             _locked().discard(self.folder.resolve())
 
     def save(self, state: dict, *, best: bool, numbered: bool) -> None:
-        """Write last.pt and, if asked for, best.pt and epochN.pt (N from 1) with the same content."""
+        """Write last.pt and, if asked for, best.pt and epochN.pt (N from 1), with the columns of results.csv."""
+        state = {**state, "train_results": self._columns()}
         if best:
             save_checkpoint(self.best, state)
         if numbered:
@@ -98,11 +99,12 @@ class RunDir:
 
     def finish(self, *, strip: bool) -> None:
         """Mark best.pt and last.pt as finished; `strip` reduces them to the averaged weights, a quarter of the size."""
+        updates = {"finished": True, "train_results": self._columns()}
         for file in filter(Path.exists, (self.best, self.last)):
             if strip:
-                strip_optimizer(file, updates={"finished": True})
+                strip_optimizer(file, updates=updates)
             else:
-                save_checkpoint(file, {**load_checkpoint(file), "finished": True})
+                save_checkpoint(file, load_checkpoint(file) | updates)
 
     def set_aside(self) -> None:
         """Move the files of an earlier run into a subfolder, with a message."""
@@ -164,6 +166,11 @@ class RunDir:
             os.replace(self.results, kept)
             LOGGER.warning(f"{self.results}: cannot be read ({first_line(error)}); moved to {kept.name}")
             return []
+
+    def _columns(self) -> dict[str, list[float]]:
+        """Return results.csv by column; nan where it is empty."""
+        rows = self._read_results()
+        return {key: [float(row[key] or "nan") for row in rows] for key in rows[0]} if rows else {}
 
     def append_results(self, row: Mapping[str, float]) -> None:
         """Append an epoch to results.csv; rows from this epoch on, left by a run before its resume, are dropped."""

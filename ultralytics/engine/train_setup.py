@@ -30,6 +30,7 @@ from ultralytics.engine.trust import build_recorded
 from ultralytics.engine.validator import BaseValidator, Default
 from ultralytics.losses.classification import check_class_loss, class_weights
 from ultralytics.losses.iou import IoULoss
+from ultralytics.metrics.detection import DetMetrics
 from ultralytics.nn.accelerate import for_training
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import Weights, known_names, load_backbone, load_weights
@@ -380,6 +381,9 @@ class TrainerSetup(TrainState, CallbacksMixin):
                 train_log.add_plots(self.callbacks)
         self.validator = self.get_validator()
         self.validator.args = self.validator.args.replace(mode="val", plots=False)  # plots are drawn at the end
+        if self.args.val:  # zeros until the first validation, for callbacks
+            names = [*DetMetrics.keys, *self.label_loss_items(prefix="val")]
+            self.metrics = dict.fromkeys(names, 0.0)
         if self.checkpoint is not None:
             self.resume_training(self.checkpoint)
             self.checkpoint = None  # free it: model, EMA and optimizer state have been loaded from it

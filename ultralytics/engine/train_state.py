@@ -188,6 +188,7 @@ class TrainState:
             "seconds": self.seconds,
             "options": self.args.to_dict(),
             "metrics": self.metrics,
+            "train_metrics": {**self.metrics, "fitness": self.fitness},  # published name
             "environment": self.environment,
         }
 

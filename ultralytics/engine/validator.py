@@ -83,7 +83,8 @@ class BaseValidator(CallbacksMixin):
     seen, speed, confusion_matrix = (Default(attrgetter(f"metrics.{n}")) for n in ("seen", "speed", "confusion_matrix"))
     names, is_coco = Default(attrgetter("dataset.names")), Default(lambda self: self.dataset.json_file is not None)
     jdict, class_map, loss = (Default(attrgetter(name)) for name in ("predictions", "_category_ids", "loss_items"))
-    iouv, niou = torch.from_numpy(IOU_THRESHOLDS), len(IOU_THRESHOLDS)
+    metrics = Default(lambda self: DetMetrics())  # until the first run
+    iouv, niou = torch.from_numpy(IOU_THRESHOLDS).float(), len(IOU_THRESHOLDS)
     nc, training = Default(lambda self: len(self.names)), Default(lambda self: not self.final)
 
     def __init__(
@@ -296,13 +297,11 @@ class BaseValidator(CallbacksMixin):
 
     @property
     def predictions(self) -> list[dict]:
-        """Entries of a COCO results file."""
-        found, ids, categories = self.boxes.found, self.boxes.ids, self._category_ids
-        box = np.concatenate([found.box[:, :2], found.box[:, 2:] - found.box[:, :2]], 1).round(3)
-        columns = (found.image.tolist(), found.cls.tolist(), box.tolist(), found.score.tolist())
+        """Entries of a COCO results file, of the batches so far."""
+        ids, categories = list(self._image_of), self._category_ids
         return [
-            {"image_id": ids[image], "category_id": categories[cls], "bbox": box, "score": score}
-            for image, cls, box, score in zip(*columns, strict=True)
+            {"image_id": ids[int(image)], "category_id": categories[int(cls)], "bbox": box, "score": score}
+            for image, cls, score, *box in chain(*(part.tolist() for part in self._found))
         ]
 
     def _merge_ranks(self, losses: list[Tensor], watch: Stopwatch) -> None:

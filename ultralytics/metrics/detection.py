@@ -139,7 +139,7 @@ class DetMetrics(SummaryExports):
     """
 
     nt_per_class, nt_per_image = property(attrgetter("labels")), property(attrgetter("images"))
-    keys = ("metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)")
+    keys = ["metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)"]  # noqa: RUF012
     fitness = property(attrgetter("box.map"), doc="Criterion of the best epoch: mAP50-95.")
     maps, ap_class_index = property(attrgetter("box.maps")), property(attrgetter("box.ap_class_index"))
     mean_results, class_result = property(attrgetter("box.mean_results")), property(attrgetter("box.class_result"))

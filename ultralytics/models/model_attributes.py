@@ -46,17 +46,31 @@ class PublishedAttributes:
 
     @cached_property
     def overrides(self) -> dict[str, Any]:
-        """Options of this model, which can be changed: `model.overrides["conf"] = 0.4`."""
-        return {"model": self.source, "task": self.task}
+        """Options of this model, which can be changed: `model.overrides["conf"] = 0.4`; see also INHERITED."""
+        return {**self._trained(), "model": self.source, "task": self.task}
+
+    def _trained(self) -> dict[str, Any]:
+        """Return options of the training of the weights."""
+        recorded = (self.checkpoint or {}).get("options") or {}
+        return {key: recorded[key] for key in ("data", "imgsz", "single_cls") if recorded.get(key) is not None}
+
+    def _use_checkpoint(self, file: Path) -> None:
+        super()._use_checkpoint(file)
+        self.overrides |= {**self._trained(), "model": self.source}
+
+    def _changed(self) -> dict[str, Any]:
+        """Return the options that a script has set in `overrides`."""
+        kept = {**self._trained(), "model": self.overrides["model"], "task": self.task}
+        return {key: value for key, value in self.overrides.items() if key not in kept or kept[key] != value}
 
     def _options(self, mode: str, given: dict[str, Any], **fixed: Any) -> Options:
-        own = {key: value for key, value in self.overrides.items() if key not in ("model", "task")}
-        return super()._options(mode, {**own, **given}, **fixed)
+        return super()._options(mode, {**self._changed(), **given}, **fixed)
 
     @property
-    def ckpt(self) -> dict[str, Any] | None:
-        """Return the content of the weights file, without its tensors once the network is built; None without one."""
-        return self.checkpoint
+    def ckpt(self) -> dict[str, Any]:
+        """Return the content of the weights file, without its tensors once the network is built; {} without one."""
+        found = self.checkpoint or {}
+        return {**found, "epoch": -1} if found.get("finished") else found
 
     @property
     def ckpt_path(self) -> str | None:
@@ -111,7 +125,7 @@ class PublishedAttributes:
             return own
 
         given = {key: value for key, value in merge_file(options).items() if value is not None or key not in TRACKING}
-        return self.predict(source, stream, build, **{**TRACKING, **self.overrides, **given})
+        return self.predict(source, stream, build, **{**TRACKING, **self._changed(), **given})
 
     def tune(self, use_ray: bool = False, iterations: int = 300, space: Any = None, **options: Any) -> dict[str, Any]:
         """Search hyperparameters with Optuna, and return the best ones; see `Tuner`.
@@ -126,7 +140,7 @@ class PublishedAttributes:
 
         if use_ray:
             raise OptionError("tune: use_ray=True: studies run with Optuna; remove it")
-        own = {**self.overrides, **merge_file(options), "space": space}
+        own = {"model": self.source, **self._changed(), **merge_file(options), "space": space}
         return Tuner(own, self.callbacks, model=self)(iterations)
 
     def benchmark(self, **options: Any) -> None:
