@@ -106,9 +106,9 @@ def test_replaced_transforms_networks_and_losses_are_used(network, given, monkey
             super().__init__(cfg, ch, nc, verbose)
 
     class Loss(v8DetectionLoss):
-        def forward(self, preds, batch):
+        def __call__(self, preds, batch):
             calls.append("loss")
-            return super().forward(preds, batch)
+            return super().__call__(preds, batch)
 
     def transforms(dataset, imgsz, hyp, stretch=False):
         calls.append("transforms")
@@ -135,7 +135,7 @@ def test_a_decoder_has_a_data_set_of_its_own(tiny, given, monkeypatch):
 
 def test_replaced_names_without_an_effect_are_named(network, given, monkeypatch, caplog):
     assert replacements() == {}
-    monkeypatch.setattr("ultralytics.utils.loss.bbox_iou", lambda *args: 0, raising=False)
+    monkeypatch.setattr("ultralytics.utils.metrics.bbox_iou", lambda *args: 0, raising=False)
     monkeypatch.setattr("ultralytics.data.build.YOLODataset", dict, raising=False)
     monkeypatch.setattr(ultralytics.utils.ops, "non_max_suppression", len)
     assert len(replacements()) == 3
@@ -146,5 +146,5 @@ def test_replaced_names_without_an_effect_are_named(network, given, monkeypatch,
         YOLO(network, verbose=False).train(**given)
     warned = [record.getMessage() for record in caplog.records if "was replaced" in record.getMessage()]
     assert [line.split()[0] for line in sorted(warned)] == [
-        "ultralytics.utils.loss.bbox_iou", "ultralytics.utils.ops.non_max_suppression"
+        "ultralytics.utils.metrics.bbox_iou", "ultralytics.utils.ops.non_max_suppression"
     ]  # fmt: skip

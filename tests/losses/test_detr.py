@@ -52,8 +52,7 @@ def denoising_inputs(case: dict, source: dict) -> tuple:
 def test_terms_and_gradients_are_those_of_the_reference(case):
     source = rtdetr_loss_inputs(case["seed"], tuple(case["counts"]), dn_queries=case["dn_queries"])
     boxes, logits = (torch.from_numpy(source[k]).requires_grad_() for k in ("boxes", "logits"))
-    options = {"use_vfl": False, **case["options"]}
-    criterion, batch = ReferenceLoss(**options), labels(source, case["counts"])
+    criterion, batch = ReferenceLoss(**case["options"]), labels(source, case["counts"])
     terms = criterion((boxes, logits), batch, *denoising_inputs(case, source))
     for name, expected in case["losses"].items():
         assert terms[name].item() == pytest.approx(expected, rel=1e-5, abs=1e-6), name
@@ -129,7 +128,7 @@ def test_dense_terms_are_those_of_the_formula():
 def network(one_to_many: float = 1.0) -> RTDETRDetectionModel:
     model = RTDETRDetectionModel(NETWORK, nc=3, overrides={"num_queries": 20, "num_denoising": 4})
     model.model[-1].set_one_to_many(one_to_many > 0)
-    model.criterion = ReferenceLoss(nc=3, one_to_many=one_to_many)
+    model.criterion = ReferenceLoss(nc=3, use_vfl=True, one_to_many=one_to_many)
     return model.train()
 
 
@@ -144,7 +143,7 @@ def test_loss_and_gradients_of_a_whole_model_are_those_of_the_reference():
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
-    model.criterion = ReferenceLoss(80, alpha=0.75, gamma=2.0)  # the older release's
+    model.criterion = ReferenceLoss(80, use_vfl=True, alpha=0.75, gamma=2.0)  # the older release's
     images = {k: torch.from_numpy(v) for k, v in train_batch(expected["seed"], 256, 256, (5, 3)).items()}
     total, items = model.loss(images)
     total.backward()

@@ -5,6 +5,7 @@ import torch
 
 from tests.golden.inputs import rtdetr_loss_inputs
 from tests.golden.losses import LOSS, LOSS_NUMBERS, labels
+from ultralytics.losses.detr import COST_GAIN
 from ultralytics.losses.matcher import HungarianMatcher
 
 
@@ -13,7 +14,7 @@ def test_matching_agrees_with_the_reference(case):
     source = rtdetr_loss_inputs(case["seed"], tuple(case["counts"]), dn_queries=case["dn_queries"])
     boxes, logits = torch.from_numpy(source["boxes"]), torch.from_numpy(source["logits"])
     batch = labels(source, case["counts"])
-    layers = HungarianMatcher().match_layers(boxes, logits, batch["bboxes"], batch["cls"], batch["gt_groups"])
+    layers = HungarianMatcher(COST_GAIN).match_layers(boxes, logits, batch["bboxes"], batch["cls"], batch["gt_groups"])
     for call, layer in enumerate((3, 0, 1, 2)):  # the reference matches its last layer first
         pairs = [
             (image, *pair)

@@ -142,7 +142,9 @@ class TrainerSetup(TrainState, CallbacksMixin):
         with dist.main_first():
             self.train_loader, self.val_loader = self.load_data()
         self.model = self.build_model().to(self.device)
-        self.loss_sum = torch.zeros(len(self.loss_names), device=self.device)
+        self.model.criterion = getattr(self.model, "criterion", None) or self.model.init_criterion()  # on the device
+        self.model.to(self.device)
+        self.loss_names = getattr(self.model.criterion, "loss_names", self.loss_names)
         self.environment = checkpoints.environment(self.device) if self.is_main else {}
         if self.is_main:  # before `for_training`, which substitutes classes
             self.environment["fingerprints"] = checkpoints.fingerprints(self.datasets, self.model)
@@ -227,8 +229,6 @@ class TrainerSetup(TrainState, CallbacksMixin):
             found = np.concatenate([item.cls[~item.crowd] for item in self.train_loader.dataset.source.labels])
             counts = torch.bincount(torch.from_numpy(found).long(), minlength=len(names))
             model.model[-1].class_weights = class_weights(counts, options.cls_pw)
-        model.criterion = model.init_criterion()
-        self.loss_names = getattr(model.criterion, "loss_names", self.loss_names)
         checkpoints.with_branch(model, options.end2end)  # raises where the head does not have it
         self.fit_stride(image_stride(model))
         model.info(self.args.imgsz, detailed=True)
@@ -380,6 +380,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
             if self.args.plots:
                 train_log.add_plots(self.callbacks)
         self.validator = self.get_validator()
+        self.loss_sum = torch.zeros(len(self.loss_names), device=self.device)  # it may set the names
         self.validator.args = self.validator.args.replace(mode="val", plots=False)  # plots are drawn at the end
         if self.args.val:  # zeros until the first validation, for callbacks
             names = [*DetMetrics.keys, *self.label_loss_items(prefix="val")]

@@ -124,7 +124,8 @@ class BaseTrainer(TrainerSetup):
     @property
     def sums_images(self) -> bool:
         """Return whether the loss is a sum over the images of all batches of a step, see `nn/head_protocol.py`."""
-        return getattr(getattr(self.model, "criterion", None), "sums_images", False)
+        criterion = getattr(self.model, "criterion", None)  # a published one returns the loss times images
+        return getattr(criterion, "sums_images", not hasattr(criterion, "loss_items") and criterion is not None)
 
     def training_step(self, batch: dict) -> bool:
         """Run model, loss and backward on a batch. Return whether weights and EMA were updated.

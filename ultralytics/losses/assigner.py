@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ultralytics.utils.ops import bbox_iou, xywh2xyxy, xyxy2xywh
+from ultralytics.utils.public import replaced
 
 Assignment = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 MAX_PAIRS = 5_000_000  # (box, prediction) pairs per chunk: one image of 500 boxes and 8400 positions
@@ -52,6 +53,7 @@ class TaskAlignedAssigner(nn.Module):
         super().__init__()
         self.num_classes, self.topk, self.stride = num_classes, topk, tuple(stride or (8, 16, 32))
         self.alpha, self.beta, self.eps, self.topk2 = alpha, beta, eps, topk2 or topk
+        self.overlap = replaced("utils.tal.bbox_iou") or bbox_iou
 
     def forward(
         self, pd_scores: Tensor, pd_bboxes: Tensor, anc_points: Tensor, gt_labels: Tensor, gt_bboxes: Tensor,
@@ -69,16 +71,18 @@ class TaskAlignedAssigner(nn.Module):
 
         Returns:
             target_labels (B, S), target_bboxes (B, S, 4), target_scores (B, S, num_classes), fg_mask (B, S), the
-            assigned predictions, and target_gt_idx (B, S). Labels and boxes are only valid where fg_mask is True. The
-            best prediction of a box has its largest overlap as score, the others in proportion to their alignment.
+            assigned predictions, and target_gt_idx (B, S). Where fg_mask is False, labels and boxes are those of box 0.
+            The best prediction of a box has its largest overlap as score, the others in proportion to their alignment.
         """
         image, position, box, quality = self.match(pd_scores, pd_bboxes, anc_points, gt_labels, gt_bboxes, mask_gt)
         owner = torch.zeros_like(pd_scores[..., 0], dtype=torch.long)
-        labels, boxes, scores = owner + self.num_classes, torch.zeros_like(pd_bboxes), torch.zeros_like(pd_scores)
-        label = gt_labels[image, box, 0].long()
-        owner[image, position], labels[image, position] = box, label
-        boxes[image, position], scores[image, position, label] = gt_bboxes[image, box], quality
-        return labels, boxes, scores, labels < self.num_classes, owner
+        assigned, scores = torch.zeros_like(owner, dtype=torch.bool), torch.zeros_like(pd_scores)
+        if gt_bboxes.shape[1] == 0:
+            return owner + self.num_classes, torch.zeros_like(pd_bboxes), scores, assigned, owner
+        owner[image, position], assigned[image, position] = box, True
+        scores[image, position, gt_labels[image, box, 0].long()] = quality
+        images = torch.arange(len(owner), device=owner.device)[:, None]
+        return gt_labels[images, owner, 0].long(), gt_bboxes[images, owner], scores, assigned, owner
 
     @torch.compiler.disable  # the number of candidates differs from batch to batch
     @torch.no_grad()
@@ -120,8 +124,7 @@ class TaskAlignedAssigner(nn.Module):
         row, position = index // positions, index % positions
         image = row // n
         place = image * positions + position
-        iou = bbox_iou(gt_boxes.flatten(0, 1)[row], boxes[image, position], xywh=False, CIoU=True).squeeze(-1)
-        iou = iou.clamp(min=0).to(scores.dtype)
+        iou = self.iou_calculation(gt_boxes.flatten(0, 1)[row], boxes[image, position]).to(scores.dtype)
         score = scores[image, position, labels.flatten()[row]]
         alignment = (score.sigmoid() if logits else score).pow(self.alpha) * iou.pow(self.beta)
 
@@ -146,6 +149,10 @@ class TaskAlignedAssigner(nn.Module):
         image, position, row, iou, alignment = (x[chosen][order] for x in (image, position, row, iou, alignment))
         top_iou, top_alignment = (x.new_zeros(batch * n).scatter_reduce(0, row, x, "amax") for x in (iou, alignment))
         return Matches(image, position, row % n, alignment * top_iou[row] / (top_alignment[row] + self.eps))
+
+    def iou_calculation(self, gt_bboxes: Tensor, pd_bboxes: Tensor) -> Tensor:
+        """Compute the overlap, at least 0, of K candidates: corners (K, 4), (K, 4) -> (K,)."""
+        return self.overlap(gt_bboxes, pd_bboxes, xywh=False, CIoU=True).view(-1).clamp(min=0)
 
     def _contains(self, gt_boxes: Tensor, points: Tensor) -> Tensor:
         """Check which anchor points are inside which box: (B, n, 4), (S, 2) -> (B, n, S)."""

@@ -20,6 +20,7 @@ from ultralytics.losses.iou import IoULoss
 from ultralytics.losses.matcher import HungarianMatcher, Match
 from ultralytics.utils.dist import mean_over_ranks, world_size
 from ultralytics.utils.ops import bbox_iou, xywh2xyxy, xyxy2xywh
+from ultralytics.utils.public import accepted
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ LOSS_MAP = {
 }
 
 
+COST_GAIN = {"class": 2, "bbox": 5, "giou": 2}  # of the matching
+
+
 def split_outputs(
     dec_bboxes: Tensor, dec_scores: Tensor, enc_bboxes: Tensor, enc_scores: Tensor,
     dn_meta: Mapping[str, Any] | None, *dense: DensePrediction,
@@ -99,15 +103,17 @@ class RTDETRDetectionLoss(nn.Module):
     Args:
         nc: number of classes.
         loss_gain: weights of the terms, keys as in `loss_map`; the map's gains by default.
-        use_vfl, use_fl: varifocal loss; otherwise focal loss, or BCE without `use_fl`.
+        use_vfl, use_fl: varifocal loss, as in RT-DETR; otherwise focal loss, or BCE without `use_fl`.
         alpha, gamma: parameters of the classification loss.
-        matcher: matches queries and boxes; by default `HungarianMatcher()`.
+        aux_loss: whether there are auxiliary terms.
+        use_uni_match, uni_match_ind: match auxiliary layers as that of this number; the encoder is 0.
+        matcher: matches queries and boxes; by default with the costs `COST_GAIN`.
         loss_class: key of `CLASS_LOSSES`; overrides `use_vfl` and `use_fl`.
         one_to_many: gain of the one-to-many branch, on top of the gains of its terms.
         iou: loss of the boxes' overlap, generalized IoU by default.
 
     Examples:
-        >>> loss = RTDETRDetectionLoss(nc=2)
+        >>> loss = RTDETRDetectionLoss(nc=2, use_vfl=True)
         >>> boxes = torch.tensor([[0.3, 0.3, 0.2, 0.2], [0.7, 0.7, 0.4, 0.4]]).expand(2, 1, 2, 4)  # (L, B, Q, 4)
         >>> batch = {"cls": torch.tensor([1]), "bboxes": boxes[0, 0, 1:], "gt_groups": [1]}
         >>> terms = loss((boxes, torch.zeros(2, 1, 2, 2)), batch)
@@ -119,16 +125,18 @@ class RTDETRDetectionLoss(nn.Module):
     sums_images = False
 
     def __init__(
-        self, nc: int = 80, loss_gain: Mapping[str, float] | None = None, use_fl: bool = True, use_vfl: bool = True,
-        gamma: float = 1.5, alpha: float = 0.25, matcher: HungarianMatcher | None = None,
-        loss_class: str | None = None, one_to_many: float = 0.0, iou: IoULoss | None = None,
+        self, nc: int = 80, loss_gain: Mapping[str, float] | None = None, aux_loss: bool = True, use_fl: bool = True,
+        use_vfl: bool = False, use_uni_match: bool = False, uni_match_ind: int = 0, gamma: float = 1.5,
+        alpha: float = 0.25, *, matcher: HungarianMatcher | None = None, loss_class: str | None = None,
+        one_to_many: float = 0.0, iou: IoULoss | None = None,
     ):  # fmt: skip
         super().__init__()
         self.loss_class = loss_class or ("vfl" if use_vfl else "focal" if use_fl else "bce")
         check_class_loss(self.loss_class)
         self.nc, self.gamma, self.alpha, self.one_to_many = nc, gamma, alpha, one_to_many
         self.loss_gain = {name: term.gain for name, term in self.loss_map.items()} | dict(loss_gain or {})
-        self.matcher, self.iou = matcher or HungarianMatcher(), iou or IoULoss("giou")
+        self.aux_loss, self.uni_match = aux_loss, uni_match_ind if use_uni_match else None
+        self.matcher, self.iou = matcher or HungarianMatcher(COST_GAIN), iou or IoULoss("giou")
         self.assigner = TaskAlignedAssigner(num_classes=nc)
 
     @classmethod
@@ -136,7 +144,8 @@ class RTDETRDetectionLoss(nn.Module):
         """Build the loss with the gains and the classification loss of `options`."""
         gains = {name: getattr(options, term.option) for name, term in cls.loss_map.items() if term.option}
         iou = IoULoss.from_options(options, default="giou")
-        return cls(nc, gains, loss_class=options.loss_class, one_to_many=options.one_to_many, iou=iou)
+        given = {"loss_gain": gains, "loss_class": options.loss_class, "one_to_many": options.one_to_many, "iou": iou}
+        return cls(nc=nc, **accepted(cls, use_vfl=True, **given))
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -147,6 +156,12 @@ class RTDETRDetectionLoss(nn.Module):
         """Return the terms of the last decoder layer, detached, in the order of `loss_names`."""
         return torch.stack([terms[f"loss_{name}"].detach() for name in self.loss_map])
 
+    def __call__(self, preds: tuple[Tensor, ...], batch: Mapping[str, Any], *args: Any, **kwargs: Any) -> dict:
+        """Compute `forward`; `preds` may also be what `RTDETRDecoder` returns, with all that follows."""
+        if len(preds) > 2:
+            preds, *args = split_outputs(*preds)
+        return super().__call__(preds, batch, *args, **kwargs)
+
     def forward(
         self, preds: tuple[Tensor, ...], batch: Mapping[str, Any], dn_bboxes: Tensor | None = None,
         dn_scores: Tensor | None = None, dn_meta: Mapping[str, Any] | None = None, dense: DensePrediction | None = None,
@@ -154,21 +169,19 @@ class RTDETRDetectionLoss(nn.Module):
         """Compute all terms, multiplied by their gains.
 
         Args:
-            preds: boxes (L, B, Q, 4) as cx, cy, w, h in 0..1 and logits (L, B, Q, nc); the encoder first. Or what
-                `RTDETRDecoder` returns, with all that follows.
+            preds: boxes (L, B, Q, 4) as cx, cy, w, h in 0..1 and logits (L, B, Q, nc); the encoder first.
             batch: cls (N,) or (N, 1), bboxes (N, 4), gt_groups: boxes per image.
             dn_bboxes, dn_scores: the same for the denoising queries, without the encoder.
             dn_meta: `dn_pos_idx` and `dn_gt_idx` of `get_cdn_group`.
             dense: predictions of the one-to-many branch, if there is one.
         """
-        if len(preds) > 2:
-            preds, dn_bboxes, dn_scores, dn_meta, *branch = split_outputs(*preds)
-            dense = branch[0] if branch else None
         batch = {**batch, "cls": batch["cls"].long().view(-1)}
 
         # matching; denoising queries are matched by construction
         boxes, scores = preds[0].float(), preds[1].float()
         matches = self.matcher.match_layers(boxes, scores, batch["bboxes"], batch["cls"], batch["gt_groups"])
+        if self.uni_match is not None:
+            matches = [matches[self.uni_match]] * (len(matches) - 1) + matches[-1:]
         dn_match = [] if dn_meta is None else list(zip(dn_meta["dn_pos_idx"], dn_meta["dn_gt_idx"], strict=True))
 
         # number of pairs per layer: the mean over ranks, so that the gradient is that of the joint batch
@@ -226,5 +239,6 @@ class RTDETRDetectionLoss(nn.Module):
         for name, term in self.loss_map.items():
             weighted = self.loss_gain[name] * term.function(self, matched)  # (L,)
             terms[f"loss_{name}{suffix}"] = weighted[-1]
-            terms[f"loss_{name}_aux{suffix}"] = weighted[:-1].sum()
+            if self.aux_loss:
+                terms[f"loss_{name}_aux{suffix}"] = weighted[:-1].sum()
         return terms

@@ -32,7 +32,7 @@ class HungarianMatcher(nn.Module):
         self, cost_gain: Mapping[str, float] | None = None, use_fl: bool = True, alpha: float = 0.25, gamma: float = 2.0
     ):
         super().__init__()
-        self.cost_gain = dict(cost_gain or {"class": 2, "bbox": 5, "giou": 2})
+        self.cost_gain = dict(cost_gain or {"class": 1, "bbox": 5, "giou": 2})
         self.use_fl, self.alpha, self.gamma = use_fl, alpha, gamma
 
     def forward(

@@ -23,6 +23,15 @@ AUXILIARY = 0.25  # weight of an auxiliary head, as in YOLOv7 (https://arxiv.org
 RawPredictions = Mapping[str, Any]  # boxes (B, 4 * reg_max, A), scores (B, nc, A) logits, feats: the maps
 
 
+def distribution_loss(sides: Tensor, reach: Tensor) -> Tensor:
+    """Compute DFL, the mean over four sides, of logits (K, 4, reg_max) and distances (K, 4) in cells: (K,)."""
+    reach = reach.clamp(0, sides.shape[-1] - 1 - 0.01)
+    left = reach.long()
+    log_p = sides.log_softmax(-1)
+    low, high = (log_p.gather(-1, i.unsqueeze(-1)).squeeze(-1) for i in (left, left + 1))
+    return -(low * (left + 1 - reach) + high * (reach - left)).mean(-1)
+
+
 class DetectionLoss(nn.Module):
     """Loss of one branch of `Detect` with the assignment of TOOD (https://arxiv.org/abs/2108.07755).
 
@@ -134,11 +143,7 @@ class DetectionLoss(nn.Module):
         """Compute DFL, or the L1 distance relative to the image: (K, 4, reg_max), (K, 4), (K, 4) -> (K,)."""
         if self.reg_max == 1:
             return ((sides.squeeze(-1) - reach) * scale).abs().mean(-1)
-        reach = reach.clamp(0, self.reg_max - 1 - 0.01)
-        left = reach.long()
-        log_p = sides.log_softmax(-1)
-        low, high = (log_p.gather(-1, i.unsqueeze(-1)).squeeze(-1) for i in (left, left + 1))
-        return -(low * (left + 1 - reach) + high * (reach - left)).mean(-1)
+        return distribution_loss(sides, reach)
 
     def decode(self, sides: Tensor, point: Tensor) -> Tensor:
         """Decode distances from the points (2, A) to corners, in cells: (B, 4, reg_max, A) -> (B, 4, A)."""

@@ -7,7 +7,7 @@ mode, by the names in the metadata of exported files; B images, boxes in pixels 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
@@ -53,6 +53,23 @@ class Head(Protocol):
         `sums_images` the loss is the sum of the terms times B, and is not divided by the number of accumulated batches.
         A loss that changes with the epoch has `set_epoch(epoch, epochs)`, called before each; the first is 0.
         """
+
+
+class LevelMaps(dict):
+    """Raw predictions by name; by number, or iterated, the maps (B, 4 * reg_max + nc, h, w) of release 8.3."""
+
+    def __missing__(self, level: int) -> Tensor:
+        return [*self][level]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        sizes = [level.shape[-2:] for level in self["feats"]]
+        levels = torch.cat((self["boxes"], self["scores"]), 1).split([h * w for h, w in sizes], 2)
+        return (level.unflatten(2, size) for level, size in zip(levels, sizes, strict=True))
+
+
+def by_level(preds: Any) -> Any:
+    """Return raw predictions as `LevelMaps`, also those of each branch; others as they are."""
+    return LevelMaps({name: by_level(x) for name, x in preds.items()}) if isinstance(preds, dict) else preds
 
 
 def resembles(head: type, ours: type) -> bool:

@@ -19,14 +19,14 @@ from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.cfg.options import Options
 from ultralytics.nn.accelerate.conv_bn import fuse
 from ultralytics.nn.accelerate.graph import LayerGraph
-from ultralytics.nn.head_protocol import can_augment, complete, multi_scale, resembles
+from ultralytics.nn.head_protocol import by_level, can_augment, complete, multi_scale, resembles
 from ultralytics.nn.modules.head import Detect, RTDETRDecoder
 from ultralytics.nn.parser import TRACE_SIZE, build_layers, layer_numbers, layer_sources, unread_layers
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.files import increment_path, real_path
 from ultralytics.utils.flops import ModelInfo, model_info
-from ultralytics.utils.public import public_names, replaced
+from ultralytics.utils.public import LOSS_PARTS, public, public_names, replaced
 from ultralytics.utils.torch_utils import clock, initialize_weights
 
 TABLE_WIDTH = 120  # columns
@@ -116,6 +116,11 @@ class DetectionModel(nn.Module):
             self._set_head_stride(head)
         if verbose:
             LOGGER.info(self.table())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "criterion":  # a published loss, which is no module, may follow one
+            self._modules.pop(name, None)
+        super().__setattr__(name, value)
 
     def _set_head_stride(self, head: nn.Module) -> None:
         """Give a dense head the strides of its maps, and initialize its biases, which depend on them.
@@ -246,11 +251,12 @@ class DetectionModel(nn.Module):
     def init_criterion(self) -> nn.Module:
         """Build the loss of the head: with the gains of the run's options in training, else with the paper's.
 
-        For YOLO it is what a script has assigned to `v8DetectionLoss` or, for two branches, `E2ELoss`.
+        For YOLO it is what a script has assigned to `v8DetectionLoss` or, for two branches, `E2ELoss`; or a published
+        loss, if the script has replaced a part of it.
         """
         name = "E2ELoss" if hasattr(self.model[-1], "one2one_cv2") else "v8DetectionLoss"
-        if isinstance(self.model[-1], Detect) and (loss := replaced(name)):
-            return loss(self)
+        if isinstance(self.model[-1], Detect) and any(map(replaced, (name, *LOSS_PARTS))):
+            return (replaced(name) or public(name))(self)
         return self.model[-1].build_criterion(self.args)
 
     def loss(self, batch: dict[str, Any], preds: Any = None) -> tuple[Tensor, Tensor]:
@@ -271,9 +277,11 @@ class DetectionModel(nn.Module):
             targets["gt_groups"] = counts.tolist()  # boxes per image
         if preds is None:
             preds = self.predict(img, batch=targets if head.takes_targets else None)
-        terms = self.criterion(preds if self.training else preds[1], targets)
+        raw = preds if self.training else preds[1]
+        terms = self.criterion(raw if hasattr(self.criterion, "loss_items") else by_level(raw), targets)
         if isinstance(terms, tuple):  # of a published loss: (terms times images, items)
-            return terms[0].sum(), terms[1]
+            total, items = terms
+            return total.sum(), torch.stack([*items.values()]) if isinstance(items, Mapping) else items
         total = torch.stack(list(terms.values())).sum()
         if getattr(self.criterion, "sums_images", False):
             total = total * len(img)

@@ -1,4 +1,4 @@
-"""Networks, losses and functions of tensors as custom training scripts of the published package use them."""
+"""Networks and functions of tensors as custom training scripts of the published package use them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from ultralytics.cfg.model_yaml import load_model_yaml
 from ultralytics.engine.checkpoint import load_model_weights, load_network
 from ultralytics.engine.model import Model
-from ultralytics.losses.yolo import DetectionLoss, DualAssignmentLoss
 from ultralytics.nn.exported_model import ExportedModel
 from ultralytics.nn.formats import find_format
 from ultralytics.nn.head_protocol import can_augment
@@ -23,7 +22,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.callbacks.base import EVENTS, Callbacks
 from ultralytics.utils.callbacks.loggers import LOGGERS
 from ultralytics.utils.errors import MissingPackageError, ModelConfigError, OptionError
-from ultralytics.utils.ops import bbox_iou, scale_boxes, xyxy2xywh
+from ultralytics.utils.ops import scale_boxes, xyxy2xywh
 from ultralytics.utils.torch_utils import half_dtype
 
 
@@ -109,70 +108,6 @@ class AutoBackend(nn.Module):
         """Run the model once, on zeros of the shape `imgsz`."""
         with torch.inference_mode():
             self(torch.zeros(*imgsz, device=self.device))
-
-
-class v8DetectionLoss(DetectionLoss):
-    """Loss of YOLO, a `criterion`: the terms times images, and the items. `bce`, of classes, can be replaced."""
-
-    def __init__(self, model: nn.Module, tal_topk: int = 10, tal_topk2: int | None = None) -> None:
-        head, options = model.model[-1], getattr(model, "args", None)
-        gains = {name: getattr(options, name) for name in ("box", "cls", "dfl") if hasattr(options, name)}
-        gains["weights"] = getattr(head, "class_weights", None)
-        super().__init__(head.nc, head.reg_max, head.stride.tolist(), **gains, topk=tal_topk, topk2=tal_topk2)
-        self.hyp, self.bce = options, partial(F.binary_cross_entropy_with_logits, reduction="none")
-
-    def forward(self, preds: Any, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """Compute the terms of raw predictions, or of the output in eval mode: (3,) and (3,), the latter detached."""
-        preds = preds[1] if isinstance(preds, tuple) else preds
-        terms = self.terms(preds.get("one2many", preds) if isinstance(preds, Mapping) else preds, batch)
-        return torch.stack([*terms.values()]) * len(batch["img"]), self.loss_items(terms)
-
-    terms = DetectionLoss.forward
-
-    def class_loss(self, logits: Tensor, assigned: tuple[Tensor, ...], quality: Tensor) -> Tensor:
-        """Compute the loss `bce` of the classes. Raises OptionError if `bbox_loss` was set, which is not used."""
-        if hasattr(self, "bbox_loss"):
-            raise OptionError("bbox_loss was set, which has no effect here; choose the option loss_iou")
-        target = torch.zeros_like(logits).index_put(assigned, quality.to(logits))
-        return (self.bce(logits.mT, target.mT) * self.weights.to(logits)).sum()
-
-
-class BboxLoss(nn.Module):
-    """Loss of the assigned boxes: CIoU, and the distribution of the distances of their sides (DFL)."""
-
-    def __init__(self, reg_max: int = 16) -> None:
-        super().__init__()
-        self.loss = DetectionLoss(reg_max=reg_max)
-
-    def forward(
-        self, pred_dist: Tensor, pred_bboxes: Tensor, anchor_points: Tensor, target_bboxes: Tensor,
-        target_scores: Tensor, target_scores_sum: Tensor, fg_mask: Tensor, imgsz: Tensor | None = None,
-        stride: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Compute both from distances (B, A, 4 * reg_max), corners (B, A, 4) in cells, and scores (B, A, nc).
-
-        Without distributions (reg_max=1), `imgsz` (height, width) and `stride` (A, 1) scale the distances.
-        """
-        weight, target = target_scores.sum(-1)[fg_mask], target_bboxes[fg_mask]
-        point = anchor_points.expand(len(fg_mask), -1, 2)[fg_mask]
-        reach = torch.cat((point - target[:, :2], target[:, 2:] - point), -1)
-        scale = None if imgsz is None else (stride / imgsz.flip(-1).repeat(2)).expand(len(fg_mask), -1, 4)[fg_mask]
-        side = self.loss.side_loss(pred_dist[fg_mask].view(-1, 4, self.loss.reg_max), reach, scale)
-        overlap = 1 - bbox_iou(pred_bboxes[fg_mask], target, xywh=False, CIoU=True).squeeze(-1)
-        return (overlap * weight).sum() / target_scores_sum, (side * weight).sum() / target_scores_sum
-
-
-class E2ELoss(nn.Module):
-    """Loss of a YOLO with two branches, for `criterion = E2ELoss(model)`; returns what `v8DetectionLoss` returns."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.both = DualAssignmentLoss.from_options(getattr(model, "args", None), model.model[-1])
-
-    def forward(self, preds: Any, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """Compute the weighted terms of both branches, and the items of the one-to-one branch."""
-        terms = self.both(preds[1] if isinstance(preds, tuple) else preds, batch)
-        return torch.stack([*terms.values()]) * len(batch["img"]), self.both.loss_items(terms)
 
 
 def get_default_callbacks() -> dict[str, list[Callable[[object], None]]]:

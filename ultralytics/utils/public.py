@@ -6,6 +6,7 @@ As published modules import from each other, every place has all of them. `PLACE
 
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
 from collections.abc import Callable
@@ -46,10 +47,11 @@ HOMES = {
     "parse_version plt_settings PYTHON_VERSION RANK remove_colorstr ROOT RUNS_DIR spaces_in_path threaded "
     "TORCH_VERSION TORCHVISION_VERSION TQDM TryExcept USER_CONFIG_DIR WEIGHTS_DIR WINDOWS WorkingDirectory "
     "zip_directory",
-    "published.networks": "AGLU AutoBackend BboxLoss E2ELoss E2ELoss:E2EDetectLoss add_integration_callbacks "
+    "published.losses": "BboxLoss DFLoss E2ELoss E2ELoss:E2EDetectLoss v8DetectionLoss",
+    "published.networks": "AGLU AutoBackend add_integration_callbacks "
     "attempt_load_weights benchmark check_amp check_torchvision clip_coords convert_torch2numpy_batch "
     "default_callbacks get_default_callbacks guess_model_task load_checkpoint load_checkpoint:attempt_load_one_weight "
-    "output_to_target scale_coords segments2boxes torch_safe_load v8DetectionLoss",
+    "output_to_target scale_coords segments2boxes torch_safe_load",
     "utils": "ASSETS IterableSimpleNamespace IterableSimpleNamespace:SimpleClass LOGGER __version__ colorstr",
     "utils.checks": "checks:collect_system_info check_imgsz in_notebook:is_jupyter",
     "utils.dist": "main_first:torch_distributed_zero_first",
@@ -91,7 +93,6 @@ _REASONS = {
     "solutions are not built; count, draw and track with the package supervision on `results[0].boxes`": "solutions",
     "a tracker belongs to a prediction; use the method `track` of a model": "register_tracker",
     "choose options such as mosaic, mixup, degrees and hsv_h, or append a transform": "Albumentations RandomLoadText",
-    "the terms of boxes are computed by v8DetectionLoss and BboxLoss": "DFLoss",
     "use the option batch=-1, which measures the memory of training steps": "autobatch check_train_batch_size",
     "use `yolo benchmark` or the method `benchmark` of a model": "ProfileModels",
     "use get_cfg, which checks options, or `yolo checks`": "check_cfg print_args get_cpu_info get_gpu_info",
@@ -100,8 +101,12 @@ _REASONS = {
     "training and validation check all label files, and report what is wrong": "verify_image",
 }
 BUILDER, DATASET_NAMES = "build_yolo_dataset", {"letterbox": "YOLODataset", "stretch": "RTDETRDataset"}  # by `resize`
-# a script may assign to these in any module, and training uses it
-REPLACEABLE = "DetectionModel E2ELoss RTDETRDataset RTDETRDetectionModel v8DetectionLoss v8_transforms YOLODataset"
+LOSS_PARTS = ("v8DetectionLoss", "BboxLoss", "DFLoss", "TaskAlignedAssigner", "utils.loss.bbox_iou")
+# a script may assign to these, in any module unless it is named, and training uses it
+REPLACEABLE = (
+    *LOSS_PARTS, "DetectionModel", "E2ELoss", "RTDETRDataset", "RTDETRDetectionLoss", "RTDETRDetectionModel",
+    "v8_transforms", "YOLODataset", "utils.tal.bbox_iou",
+)  # fmt: skip
 UNCALLED = {  # methods of the published trainer, validator and predictor that are not called here, by what to override
     "update_metrics": "_prepare_batch _prepare_pred _process_batch match_predictions scale_preds",
     "finalize_metrics": "eval_json pred_to_json save_one_txt", "build_schedule": "_setup_scheduler",
@@ -191,11 +196,21 @@ def public(name: str, names: dict[str, tuple[str, str]] = NAMES) -> object:
 
 
 def replaced(name: str) -> object | None:
-    """Return what a script has assigned to a public name, in any module; None if nothing."""
-    return next((value for place, value in replacements().items() if place.rpartition(".")[2] == name), None)
+    """Return what a script has assigned to a public name, in any module or in that before it; None if nothing."""
+    return next((value for place, value in replacements().items() if place.endswith(f".{name}")), None)
+
+
+def accepted(call: Callable[..., object], **given: object) -> dict[str, object]:
+    """Return the arguments that a function or class of a script takes; those of older releases lack some."""
+    taken = inspect.signature(call).parameters.values()
+    return (
+        given
+        if any(p.kind is p.VAR_KEYWORD for p in taken)
+        else {p.name: given[p.name] for p in taken if p.name in given}
+    )
 
 
 def unused_replacements() -> list[str]:
     """Return a warning for each name that a script has replaced without an effect, see REPLACEABLE."""
-    places = [place for place in replacements() if place.rpartition(".")[2] not in REPLACEABLE.split()]
+    places = [place for place in replacements() if not place.endswith(tuple(f".{name}" for name in REPLACEABLE))]
     return [f"{place} was replaced, which has no effect here; override a method of the trainer" for place in places]

@@ -19,7 +19,7 @@ from ultralytics.nn.modules.transformer import MLP
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
-from ultralytics.utils.public import public_names
+from ultralytics.utils.public import public_names, replaced
 from ultralytics.utils.torch_utils import without_autocast
 
 DECODER_SETTINGS = {"num_queries": "nq", "num_denoising": "nd"}  # top-level YAML key: constructor argument
@@ -132,7 +132,8 @@ class RTDETRDecoder(nn.Module):
         """Build the loss: with the gains of the run's options in training, else with the paper's."""
         from ultralytics.losses.detr import RTDETRDetectionLoss  # imports scipy and torch's compiler
 
-        return RTDETRDetectionLoss.from_options(options, self.nc) if options else RTDETRDetectionLoss(self.nc)
+        loss = replaced("RTDETRDetectionLoss") or RTDETRDetectionLoss
+        return loss.from_options(options, self.nc) if options else loss(self.nc, use_vfl=True)
 
     def set_one_to_many(self, on: bool) -> None:
         """Add or remove the auxiliary training branch `one_to_many`, see `OneToManyHead`."""
