@@ -92,8 +92,8 @@ class DetectionLoss(nn.Module):
         if not isinstance(preds, Mapping):  # maps (B, 4 * reg_max + nc, h, w), of a head of another code base
             preds, auxiliary = preds[: len(self.strides)], preds[len(self.strides) :]
             boxes, scores = torch.cat([m.flatten(2) for m in preds], 2).split((4 * self.reg_max, self.nc), 1)
-            terms = DetectionLoss.forward(self, {"boxes": boxes, "scores": scores, "feats": preds}, batch)
-            others = DetectionLoss.forward(self, auxiliary, batch) if len(auxiliary) else {}
+            terms = self.forward({"boxes": boxes, "scores": scores, "feats": preds}, batch)
+            others = self.forward(auxiliary, batch) if len(auxiliary) else {}
             return terms | {f"{name}_auxiliary": AUXILIARY * term for name, term in others.items()}
         # logits (B, nc, A), and distances of the sides from the anchor points (B, 4, reg_max, A)
         logits, distances = preds["scores"].float(), preds["boxes"].float().unflatten(1, (4, self.reg_max))
@@ -107,14 +107,20 @@ class DetectionLoss(nn.Module):
         )
         total = mean_over_ranks(quality.sum()) if self.training else quality.sum()
 
-        cls = self.class_loss(logits, (image, labels[image, box, 0], position), quality)
+        # cross-entropy with the soft targets at the assigned logits and 0 elsewhere
+        label, weights = labels[image, box, 0], self.weights.to(logits)
+        positive = logits[image, label, position] * quality * weights[label]  # (K,)
+        cls = F.softplus(logits).sum((0, 2)) @ weights - positive.sum()
 
         # boxes of the assigned predictions, in cells
         sides, point, stride = distances[image, :, :, position], points[position], strides[position, None]
         target = targets[image, box] / stride
         overlap = self.iou(self.decode(sides, point.T), target, (size / stride).unbind(-1))
         reach = torch.cat((point - target[:, :2], target[:, 2:] - point), -1)  # (K, 4): left, top, right, bottom
-        side = self.side_loss(sides, reach, stride / size.repeat(2))
+        if self.reg_max > 1:
+            side = distribution_loss(sides, reach)
+        else:  # L1 distance relative to the image
+            side = ((sides.squeeze(-1) - reach) * (stride / size.repeat(2))).abs().mean(-1)
 
         values = (overlap * quality).sum(), cls, (side * quality).sum()
         return {name: gain * x / total.clamp(min=1) for (name, gain), x in zip(self.gains.items(), values, strict=True)}
@@ -132,18 +138,6 @@ class DetectionLoss(nn.Module):
                 f"the head returns {got} in training, expected a map (B, 4 * reg_max + nc = {channels}, h, w) for each "
                 "stride, or boxes, scores, feats; for others, such as objectness, give the head build_criterion"
             )
-
-    def class_loss(self, logits: Tensor, assigned: tuple[Tensor, ...], quality: Tensor) -> Tensor:
-        """Compute the cross-entropy of logits (B, nc, A) with soft targets at the assigned ones and 0 elsewhere."""
-        weights = self.weights.to(logits)
-        positive = logits[assigned] * quality * weights[assigned[1]]  # (K,)
-        return F.softplus(logits).sum((0, 2)) @ weights - positive.sum()
-
-    def side_loss(self, sides: Tensor, reach: Tensor, scale: Tensor) -> Tensor:
-        """Compute DFL, or the L1 distance relative to the image: (K, 4, reg_max), (K, 4), (K, 4) -> (K,)."""
-        if self.reg_max == 1:
-            return ((sides.squeeze(-1) - reach) * scale).abs().mean(-1)
-        return distribution_loss(sides, reach)
 
     def decode(self, sides: Tensor, point: Tensor) -> Tensor:
         """Decode distances from the points (2, A) to corners, in cells: (B, 4, reg_max, A) -> (B, 4, A)."""

@@ -12,7 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 from ultralytics.cfg.options import get_cfg
 from ultralytics.losses.assigner import TaskAlignedAssigner
 from ultralytics.losses.iou import IoULoss
-from ultralytics.losses.yolo import distribution_loss
+from ultralytics.losses.yolo import DualAssignmentLoss, distribution_loss
+from ultralytics.nn.head_protocol import by_level
 from ultralytics.utils.dist import mean_over_ranks
 from ultralytics.utils.ops import bbox2dist, dist2bbox, make_anchors, xywh2xyxy
 from ultralytics.utils.public import accepted, replaced
@@ -86,9 +87,9 @@ class v8DetectionLoss:
         self.class_weights = getattr(head, "class_weights", None)
         self.proj = torch.arange(self.reg_max, dtype=torch.float, device=self.device)
         self.bce = nn.BCEWithLogitsLoss(reduction="none")
-        assign = replaced("TaskAlignedAssigner") or TaskAlignedAssigner
-        more = accepted(assign, stride=self.stride.tolist(), topk2=tal_topk2)
-        self.assigner = assign(topk=tal_topk, num_classes=self.nc, alpha=0.5, beta=6.0, **more)
+        assign, given = replaced("TaskAlignedAssigner") or TaskAlignedAssigner, {"topk2": tal_topk2, "alpha": 0.5}
+        given |= {"topk": tal_topk, "num_classes": self.nc, "beta": 6.0, "stride": self.stride.tolist()}
+        self.assigner = assign(**accepted(assign, **given))
         self.bbox_loss = (replaced("BboxLoss") or BboxLoss)(self.reg_max).to(self.device)
         if isinstance(getattr(self.bbox_loss, "iou", None), IoULoss):
             self.bbox_loss.iou = IoULoss.from_options(self.hyp, default="ciou").to(self.device)
@@ -154,27 +155,16 @@ class v8DetectionLoss:
         return (assigned, index, targets, points, strides), terms, items
 
 
-class E2ELoss(nn.Module):
-    """Loss of a YOLO with two branches, each a `loss_fn`; `DualAssignmentLoss` has their weights by epoch."""
-
-    sums_images, o2m = True, 0.8
+class E2ELoss(DualAssignmentLoss):
+    """Loss of a YOLO with two branches, each a `loss_fn`, for `criterion = E2ELoss(model)`."""
 
     def __init__(self, model: nn.Module, loss_fn: Callable[..., Any] | None = None) -> None:
-        super().__init__()
-        loss_fn, self.progressive = (
-            loss_fn or replaced("v8DetectionLoss") or v8DetectionLoss,
-            model.model[-1].reg_max == 1,
-        )
-        self.one2many = loss_fn(model, tal_topk=10)
-        self.one2one = loss_fn(model, **({"tal_topk": 7, "tal_topk2": 1} if self.progressive else {"tal_topk": 1}))
-        self.loss_names = self.one2one.loss_names
-
-    def set_epoch(self, epoch: int, epochs: int) -> None:
-        """Set the weights of an epoch from 0 to epochs - 1."""
-        self.o2m = 0.8 - 0.7 * min(epoch / max(epochs - 1, 1), 1)
+        loss, progressive = loss_fn or replaced("v8DetectionLoss") or v8DetectionLoss, model.model[-1].reg_max == 1
+        one2one = {"tal_topk": 7, "tal_topk2": 1} if progressive else {"tal_topk": 1}
+        super().__init__(loss(model, tal_topk=10), loss(model, **one2one), progressive)
 
     def forward(self, preds: Any, batch: Mapping[str, Any]) -> tuple[Tensor, Any]:
         """Compute the weighted terms of both branches, and the items of the one-to-one branch."""
-        preds = preds[1] if isinstance(preds, tuple) else preds
+        preds = by_level(preds[1] if isinstance(preds, tuple) else preds)
         many, (one, items) = self.one2many(preds["one2many"], batch)[0], self.one2one(preds["one2one"], batch)
-        return (many * self.o2m + one * (1 - self.o2m) if self.progressive else many + one), items
+        return (many * self.share + one * (1 - self.share) if self.progressive else many + one), items
