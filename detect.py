@@ -18,7 +18,8 @@ def main(**given: object) -> None:
     from ultralytics.models import Model  # torch is imported after run_script has set up its threads
 
     options = {**OPTIONS, **given}
-    model = Model(options.pop("model", WEIGHTS))
+    code = {"modules": options.get("modules"), "trust": options.get("trust", False)}
+    model = Model(options.pop("model", WEIGHTS), **code)
     # one image or frame at a time; each result has boxes.xyxy, boxes.conf and boxes.cls
     for _result in model.predict(stream=True, **options):
         pass

@@ -49,7 +49,7 @@ def main(**given: object) -> None:
 
     is_own_run = bool({"data", "resume"} & set(given))
     name = given.pop("model", None) or resumed_weights(given.get("resume"), given.get("project")) or MODEL
-    model = Model(name)
+    model = Model(name, modules=given.get("modules"), trust=given.get("trust", False))
     if not is_own_run:
         LOGGER.info("No data= given: training on the built-in shapes.yaml with SHAPES_RECIPE of train.py")
         given = {**SHAPES_RECIPE, **(SHAPES_DECODER if isinstance(model, RTDETR) else {}), **given}

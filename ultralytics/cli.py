@@ -143,7 +143,7 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
 
     from ultralytics.models import Model
 
-    network = Model(model)
+    network = Model(model, modules=options.modules, trust=options.trust)
     if base == "predict":  # as a stream, so that the results of a video are not kept in memory
         for _ in getattr(network, mode)(**{"stream": True, "save": True, **passed}):
             pass

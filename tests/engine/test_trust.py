@@ -1,14 +1,16 @@
 """What weights record is shown, and followed only when the user asks: folders of code, and data sets."""
 
+import runpy
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
 
 from tests.shapes import write_data, write_shapes
-from tests.small_detector import CONTENT
-from ultralytics import RTDETR
+from tests.small_detector import CONTENT, YOLO_CONTENT
+from ultralytics import RTDETR, YOLO
 from ultralytics.cli import main
 from ultralytics.engine import trust
 from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
@@ -27,6 +29,7 @@ class Evil{n}(nn.Module):
     def forward(self, x):
         return x
 """
+ROOT = Path(__file__).parents[2]
 PICTURE = np.zeros((64, 64, 3), np.uint8)
 QUICK = {"imgsz": 64, "batch": 2, "workers": 0, "plots": False, "device": "cpu", "denoising": 0}
 
@@ -81,6 +84,34 @@ def test_recorded_folders_are_named_and_imported_when_asked_for(weights):
     for model in (RTDETR(file, trust=True), RTDETR(file, modules=str(folder))):
         assert model.info(verbose=False).layers and model.predict(PICTURE, imgsz=64)
     assert RTDETR(file).predict(PICTURE, imgsz=64, trust=True)
+
+
+HEAD = """
+from ultralytics.nn.modules import Detect
+
+
+class DetectPlain(Detect):
+    pass
+"""
+
+
+@pytest.mark.parametrize("given", ["modules", "trust"])
+@pytest.mark.parametrize("program", ["yolo", "detect"])
+def test_a_head_of_a_module_folder_on_the_command_line(tmp_path, monkeypatch, given, program):
+    """The family follows the head, so its folder is needed before the options reach a method of the model."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "heads.py").write_text(HEAD)
+    rows = [*YOLO_CONTENT["head"][:-1], [[2, 8, 5], 1, "DetectPlain", ["nc"]]]
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump({**YOLO_CONTENT, "head": rows, "modules": "code"}))
+    YOLO(tmp_path / "small.yaml").save(tmp_path / "small.pt")
+    cv2.imwrite(str(tmp_path / "a.png"), PICTURE)
+    monkeypatch.chdir(tmp_path)
+    options = {"source": "a.png", "imgsz": 64, given: "code" if given == "modules" else True}
+    if program == "yolo":
+        assert main(["predict", "model=small.pt", *(f"{key}={value}" for key, value in options.items())]) == 0
+    else:
+        runpy.run_path(str(ROOT / "detect.py"))["main"](model="small.pt", **options)
+    assert (tmp_path / "runs/detect/predict/a.png").is_file()
 
 
 def test_a_folder_that_is_gone_or_not_needed(weights, caplog):

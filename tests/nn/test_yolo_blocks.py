@@ -192,3 +192,11 @@ def test_conv2_adds_its_branch_to_the_center():
     layer.fuse_convs()
     torch.testing.assert_close(layer(x), before)
     assert "cv2.weight" not in layer.state_dict()
+
+
+def test_c3k2_takes_groups_and_shortcut_in_the_order_before_8_4():
+    for old in ([1], [1, True], [1, False], [2, True]):
+        blocks = modules.C3k2(32, 32, 1, False, 0.5, *old).m
+        assert isinstance(blocks[0], modules.Bottleneck) and blocks[0].add == (old[1:] != [False])
+        assert blocks[0].cv2.conv.groups == old[0]
+    assert isinstance(modules.C3k2(32, 32, 1, False, 0.5, True, 1, True).m[0], torch.nn.Sequential)

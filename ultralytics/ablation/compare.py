@@ -111,7 +111,7 @@ def evaluate(source: str, data: str, split: str, options: dict[str, Any]) -> tup
     if Path(source).suffix == ".json":
         return _stored(source, data, split)
     found: list[DetectionDataset] = []
-    model = Model(source)
+    model = Model(source, modules=options.get("modules"), trust=options.get("trust", False))
     model.add_callback("on_val_end", lambda validator: found.append(validator.dataset))
     metrics = model.val(data=data, split=split, plots=False, **options)
     return Evaluated.collect(metrics, found[0]), found[0]
@@ -153,6 +153,8 @@ def command(
     batch: Annotated[int, Range(1)] = 16,
     device: Annotated[str | int | list[int] | None, DeviceName()] = None,
     resamples: Annotated[int, Range(100)] = 1000,
+    modules: str | None = None,
+    trust: bool = False,
 ) -> None:
     """Compare two finished models on the images of a split by a paired bootstrap over the images.
 
@@ -161,10 +163,13 @@ def command(
         data: dataset YAML.
         imgsz: size of the images; by default that of each model's training.
         resamples: number of resampled sets of images.
+        modules: folder of module files that the models need.
+        trust: import the module folders that the weights record.
     """
     if len(models) != 2:
         raise UserError(f"compare: expected two models, got {len(models)}")
-    options = {"batch": batch, "device": device} | ({"imgsz": imgsz} if imgsz else {})
+    given = {"batch": batch, "device": device, "imgsz": imgsz, "modules": modules, "trust": trust}
+    options = {key: value for key, value in given.items() if value is not None}
     (first, one), (second, other) = (evaluate(model, data, split, options) for model in models)
     if one.fingerprint != other.fingerprint:
         raise DataError(f"compare: {data} changed between the two validations")

@@ -128,7 +128,8 @@ class Tuner:
         self.optuna = require("optuna", "optuna>=4.0", "tune")
         self.optuna.logging.set_verbosity(self.optuna.logging.WARNING)
         self.states = self.optuna.trial.TrialState
-        self.model, self.trainer = model or Model(args["model"]), args.get("trainer")
+        self.trainer = args.get("trainer")
+        self.model = model or Model(args["model"], modules=args.get("modules"), trust=args.get("trust", False))
         self.model._require_weights("tune")
         self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
         project, name = given.pop("project", None), given.pop("name", None) or "tune"

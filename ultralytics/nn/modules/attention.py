@@ -115,6 +115,9 @@ class C3k2(C2f):
     """C2f of bottlenecks, C3k (`c3k`), or bottleneck and attention pairs (`attn`, overrides `c3k`) (YOLO11)."""
 
     def __init__(self, c1, c2, n=1, c3k=False, e=0.5, attn=False, g=1, shortcut=True):
+        if not isinstance(attn, bool):  # groups and shortcut, in the order before 8.4, as subclasses of forks pass them
+            attn, g, shortcut = False, attn, g if isinstance(g, bool) else shortcut
+
         def inner(c: int) -> nn.Module:
             if attn:
                 return nn.Sequential(Bottleneck(c, c, shortcut, g), _psa_block(c))
