@@ -44,6 +44,9 @@ def test_the_last_letter_of_the_name_is_the_scale(folder):
     assert load_model_yaml(folder / "nets.yaml").width == 0.5
     with pytest.raises(ModelConfigError, match="unknown scale 'x'; the file has n, s"):
         load_model_yaml(folder / "netx.yaml")
+    for name in ("yolov3n.yaml", "yolov3-tinyu.yaml"):
+        with pytest.raises(ModelConfigError, match=rf"model '{name}': no such file; \S+ has no scale '.'"):
+            load_model_yaml(name)
 
 
 @pytest.mark.parametrize(

@@ -158,11 +158,22 @@ def published(weights, tmp_path) -> Path:
     network = RTDETR(weights).model
     network.yaml = {**network.yaml, "channels": 3, "modules": str(tmp_path / "code")}
     file = tmp_path / "published.pt"
-    torch.save({"model": copy.deepcopy(network).half(), "ema": None, "epoch": -1, "train_args": {"lr0": 0.1}}, file)
+    torch.save(
+        {
+            "model": copy.deepcopy(network).half(),
+            "ema": None,
+            "epoch": -1,
+            "train_args": {"lr0": 0.1, "pose": 12.0, "kobj": 1.0},
+        },
+        file,
+    )
     return file
 
 
-def test_published_file_builds_a_model(published, weights):
+def test_published_file_builds_a_model(published, weights, caplog):
+    with caplog.at_level("INFO", logger="ultralytics"):
+        assert RTDETR(published).checkpoint["options"] == {"lr0": 0.1}
+    assert "not used here" not in caplog.text  # one line for each option of other tasks
     ours, theirs = RTDETR(published), RTDETR(weights)
     assert ours.names == theirs.names
     assert "modules" not in ours.model.yaml  # a folder of code, which another file must not set

@@ -113,6 +113,8 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
         data, lines = _read(path)
         name = path.name
         if scale is not None:
+            if not data.get("scales"):  # another file, not a scale of this one
+                raise ModelConfigError(f"model {str(model)!r}: no such file; {name} has no scale {scale!r}")
             data["scale"] = scale
     folders = data.get("modules") or ()
     folders = [folders] if isinstance(folders, str) else folders

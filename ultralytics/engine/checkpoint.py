@@ -22,7 +22,7 @@ from torch import nn
 
 from ultralytics.cfg.family import Family, default_values, of_family
 from ultralytics.cfg.model_yaml import model_keys
-from ultralytics.cfg.options import Options, check_options, get_cfg
+from ultralytics.cfg.options import Options, check_options, get_cfg, option_types
 from ultralytics.engine.trust import build_recorded, recorded_data
 from ultralytics.nn.exported_model import ExportedModel
 from ultralytics.nn.formats import find_format
@@ -156,8 +156,8 @@ def load_model_weights(path: str | Path) -> dict:
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in weights.tensors.items()}
     options: dict[str, object] = {}
     for key, value in (weights.train_args or {}).items():
-        with suppress(OptionError):  # of the published package, and not here
-            options |= check_options({key: value})
+        with suppress(OptionError):  # a value of the published package, and not here
+            options |= check_options({key: value} if key in option_types() else {})
     state = {"model_yaml": architecture, "names": names, "nc": nc, "model": tensors, "ema": None}
     return check_content({**state, "options": options or None}, path)
 
