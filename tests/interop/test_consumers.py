@@ -179,6 +179,23 @@ def test_fiftyone_converts_detections():
     assert tracked[0].index == 7
 
 
+def test_fiftyone_converts_a_model(yolo):
+    conversion = pytest.importorskip("fiftyone.utils.ultralytics", exc_type=ImportError)
+    model = YOLO(yolo, verbose=False)
+    model.overrides["imgsz"] = 64
+    converted = conversion.convert_ultralytics_model(model)
+    converted.config.confidence_thresh = 0.01
+    pictures = np.random.default_rng(0).integers(0, 255, (2, 96, 128, 3), np.uint8)
+    theirs = converted.predict_all([Image.fromarray(picture) for picture in pictures])
+    results = model([Image.fromarray(picture) for picture in pictures], conf=0.01, rect=False, verbose=False)
+    for one, result in zip(theirs, results, strict=True):
+        assert len(one.detections) == len(result) > 5
+        boxes = np.array([detection.bounding_box for detection in one.detections])  # left, top, width, height
+        np.testing.assert_allclose(boxes[:, :2] + boxes[:, 2:], result.boxes.xyxyn[:, 2:], atol=1e-5)
+        np.testing.assert_allclose([found.confidence for found in one.detections], result.boxes.conf, atol=1e-5)
+        assert [found.label for found in one.detections] == [result.names[int(c)] for c in result.boxes.cls]
+
+
 def test_roboflow_packages_published_weights(yolo, tmp_path, monkeypatch):
     packaging = pytest.importorskip("roboflow.util.model_processor")
     monkeypatch.chdir(tmp_path)

@@ -50,6 +50,15 @@ def test_what_is_not_built_is_refused_at_the_import_with_what_to_use(module, nam
         exec(f"from {module} import {name}", {})
 
 
+def test_a_class_that_is_not_built_has_no_objects():
+    import ultralytics.nn.tasks
+
+    assert hasattr(ultralytics, "YOLOWorld") and not isinstance(1, (ultralytics.nn.tasks.PoseModel, ultralytics.SAM))
+    for use in (ultralytics.nn.tasks.PoseModel, lambda model: type("Mine", (ultralytics.nn.tasks.PoseModel,), {})):
+        with pytest.raises(ImportError, match=r"PoseModel: segmentation, poses, .* are not built"):
+            use("yolo11n-pose.pt")
+
+
 def test_a_misspelled_name_is_an_ordinary_import_error():
     with pytest.raises(ImportError, match="cannot import name 'LetterBoxx'"):
         exec("from ultralytics.data.augment import LetterBoxx", {})

@@ -180,7 +180,7 @@ def load_network(
     """
 
     def build(architecture: dict[str, Any]) -> DetectionModel:
-        return network_class(architecture, nc=checkpoint["nc"], overrides={"modules": modules})
+        return network_class(architecture, nc=checkpoint["nc"], **_with_folders(modules))
 
     network = build_recorded(build, checkpoint, origin, modules, trust=trust)
     try:
@@ -190,6 +190,11 @@ def load_network(
         raise WeightsError(f"{origin}: its weights do not fit its model YAML: {reason}") from error
     network.names = dict(checkpoint["names"])
     return network.eval()
+
+
+def _with_folders(modules: Sequence[str] | None) -> dict[str, Any]:
+    """Return arguments of a network for folders of modules; none without, as a script's class may not have them."""
+    return {"overrides": {"modules": modules}} if modules else {}
 
 
 def resolve_network(
@@ -205,7 +210,7 @@ def resolve_network(
     if find_format(model) is not None:
         return ExportedModel(model)
     if Path(model).suffix.lower() in (".yaml", ".yml"):
-        return network_class(str(model), overrides={"modules": modules})
+        return network_class(str(model), **_with_folders(modules))
     return load_network(load_model_weights(model), network_class, modules, model, trust=trust)
 
 

@@ -83,7 +83,7 @@ class Model(CallbacksMixin):
         self.trainer: BaseTrainer | None = None
         self.predictor: BasePredictor | None = None
         self.metrics: DetMetrics | None = None
-        self.modules = [modules] if isinstance(modules, str) else modules  # or of the option
+        self.folders = [modules] if isinstance(modules, str) else modules  # of modules; or the option
         self.trust = trust
         self.checkpoint: dict[str, Any] | None = None
         self._validated_imgsz = 0  # of the validation that gave `metrics`
@@ -115,11 +115,11 @@ class Model(CallbacksMixin):
         found, head = spec.rows[-1].module if spec else self.model.layout, None
         if spec:
             try:
-                head = find_class(found, (*(self.modules or ()), *spec.modules))
+                head = find_class(found, (*(self.folders or ()), *spec.modules))
             except ModelConfigError as error:
                 if type(self) is Model:  # otherwise reported when the network is built
                     if self.checkpoint is not None:  # with the folders that the file records
-                        settings = self.network_class, self.modules, self.source
+                        settings = self.network_class, self.folders, self.source
                         checkpoints.load_network(self.checkpoint, *settings, trust=self.trust)
                     raise ModelConfigError(f"{spec.rows[-1].where}: {error}") from error
         fits = [cls for cls in families if (head and resembles(head, cls.head_class)) or found in cls.layouts]
@@ -136,7 +136,7 @@ class Model(CallbacksMixin):
         """Network, built on first use; an `ExportedModel` for an exported model."""
         with BUILDING:
             if "model" not in vars(self):
-                settings = self.network_class, self.modules
+                settings = self.network_class, self.folders
                 if self.checkpoint is None:
                     self.model = checkpoints.resolve_network(self.source, *settings, trust=self.trust)
                 else:
@@ -401,7 +401,7 @@ class Model(CallbacksMixin):
         else:
             trained = (self.checkpoint or {}).get("options") or {}
         inherited = {key: trained[key] for key in INHERITED.get(mode, ()) if trained.get(key) is not None}
-        own = {"modules": self.modules, "trust": self.trust or None, **fixed}
+        own = {"modules": self.folders, "trust": self.trust or None, **fixed}
         own = {key: value for key, value in own.items() if value is not None and (key in fixed or key not in given)}
         data = None if "data" in given else inherited.pop("data", None)
         options = get_cfg(
@@ -410,7 +410,7 @@ class Model(CallbacksMixin):
         setup_logging(options.verbose)
         if unread := unread_options(options, given, self.family):
             LOGGER.warning(unread)
-        self.modules, self.trust = options.modules, options.trust
+        self.folders, self.trust = options.modules, options.trust
         if data is not None and (mode == "val" or options.int8):
             data = data if self.trust else recorded_data(data, (options.split,), self.source)
         return options if data is None else options.replace(data=data)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.family import Family
-from ultralytics.cfg.options import ConfigLike, Options, resolve_options
+from ultralytics.cfg.options import ConfigLike, Options, get_cfg, resolve_options
 from ultralytics.data.images import stretch
 from ultralytics.data.loaders import Source, load_source
-from ultralytics.data.streams import Frame, opencv_text, writable_rate
+from ultralytics.data.streams import Frame, is_screen, opencv_text, writable_rate
 from ultralytics.engine.checkpoint import resolve_network, with_branch
 from ultralytics.engine.results import Results, image_name, show_image, write_image
 from ultralytics.nn.accelerate import for_inference
@@ -118,6 +119,7 @@ class BasePredictor(CallbacksMixin):
 
     family: Family | None = None
     network_class: type[DetectionModel] = DetectionModel  # built from the file in the option `model`
+    conf = property(attrgetter("args.conf"))
     seen, done_warmup, plotted_img, txt_path = 0, False, None, None  # of the current call, and of its last image
 
     def __init__(
@@ -125,11 +127,11 @@ class BasePredictor(CallbacksMixin):
         _callbacks: Callbacks | Mapping[str, Callback] | None = None,
     ) -> None:  # fmt: skip
         args = resolve_options(cfg, overrides, "predict", self.family)
-        self.args = args = args.replace(conf=DEFAULT_CONF if args.conf is None else args.conf)
+        # a copy, whose options a script may set between calls
+        self.args = args = get_cfg(args, {"conf": DEFAULT_CONF if args.conf is None else args.conf})
         if args.embed and args.visualize:
             raise OptionError("embed and visualize: use one of them per run")
         self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
-        self.conf = args.conf
         self.trackers: Trackers | None = None  # of `Model.track`
         self.model: nn.Module | None = None
         self.frames: list[Frame] = []
@@ -162,9 +164,9 @@ class BasePredictor(CallbacksMixin):
         args = self.args
         batch = 1 if args.visualize else args.batch  # feature maps are drawn per image
         self.dataset = load_source(source, batch=batch, vid_stride=args.vid_stride, stream_buffer=args.stream_buffer)
-        kinds = {"stream": "stream", "from_img": "array", "tensor": "tensor"}  # of a source
-        kinds = {name: self.dataset.entries[0].kind == kind for name, kind in kinds.items()}
-        self.source_type = SimpleNamespace(screenshot=False, **kinds)
+        kind, screen = self.dataset.entries[0].kind, is_screen(self.dataset.entries[0].value)
+        kinds = {"from_img": kind == "array", "tensor": kind == "tensor", "stream": kind == "stream" and not screen}
+        self.source_type = SimpleNamespace(screenshot=screen, **kinds)
 
     def predict_cli(self, source: Any = None, model: nn.Module | str | Path | None = None) -> None:
         """Predict as the command line does: save and log by the options, return nothing."""
@@ -179,7 +181,10 @@ class BasePredictor(CallbacksMixin):
 
     @batch.setter
     def batch(self, batch: Sequence[Any]) -> None:
-        self.frames = [Frame(image, path, path) for path, image in zip(batch[0], batch[1], strict=True)]
+        if not isinstance(batch[0], Frame):  # of `dataset`; else paths and, perhaps, images
+            images = batch[1] if len(batch) > 1 else [None] * len(batch[0])
+            batch = [Frame(image, path, path) for path, image in zip(batch[0], images, strict=True)]
+        self.frames = list(batch)
 
     def setup_model(self, model: nn.Module | str | Path | None, verbose: bool = True) -> None:
         """Move a network, or that of a file, to the device of the options, in eval mode, and warm it up on CUDA."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 from ultralytics.cfg.options import Options, merge_file
 from ultralytics.engine.model import Model
@@ -16,12 +18,6 @@ from ultralytics.utils.errors import OptionError
 if TYPE_CHECKING:
     from ultralytics.engine.predictor import BasePredictor
     from ultralytics.engine.results import Results
-
-OF_NETWORK = (
-    "parameters", "named_parameters", "modules", "named_modules", "children", "named_children", "buffers",
-    "named_buffers", "state_dict", "load_state_dict", "training",
-)  # fmt: skip
-IN_PLACE = ("eval", "cpu", "cuda", "half", "float", "requires_grad_", "zero_grad")  # return the model
 
 TRACKING = {"conf": 0.1, "name": "track"}  # options of `track`, by default
 
@@ -43,6 +39,9 @@ class PublishedAttributes:
         if isinstance(task, str) and task != self.task:
             raise OptionError(f"task={task!r}: expected {self.task!r}, as this package detects boxes only")
         super().__init__(model, task if isinstance(task, bool) else verbose, **options)
+        if type(self).task_map is not PublishedAttributes.task_map:  # of a script
+            for key, found in self.task_map[self.task].items():
+                vars(self)[f"{'network' if key == 'model' else key}_class"] = found
 
     @cached_property
     def overrides(self) -> dict[str, Any]:
@@ -87,6 +86,10 @@ class PublishedAttributes:
         """Return the classes of the network, the trainer, the validator and the predictor."""
         kinds = {"model": self.network_class, "trainer": self.trainer_class}
         return {self.task: {**kinds, "validator": self.validator_class, "predictor": self.predictor_class}}
+
+    def _smart_load(self, key: str) -> type:
+        """Return the class of the "model", "trainer", "validator" or "predictor"."""
+        return self.task_map[self.task][key]
 
     @property
     def transforms(self) -> None:
@@ -150,16 +153,14 @@ class PublishedAttributes:
         run_benchmark(type(self), self.source, **options)
 
     def __getattr__(self, name: str) -> Any:
-        """Return what the network has, where published models have it, too."""
-        if name in OF_NETWORK:
-            return getattr(self.model, name)
-        if name in IN_PLACE:
-            return self._in_place(name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        """Return what a module has that contains the network as `model`, as published models do."""
+        if name.startswith("_") or not hasattr(nn.Module(), name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        outer = nn.ModuleDict({"model": self.model})
+        found = getattr(self.model if name == "training" or name.startswith("register_") else outer, name)
 
-    def _in_place(self, name: str) -> Callable[..., Model]:
-        def call(*args: Any, **kwargs: Any) -> Model:
-            getattr(self.model, name)(*args, **kwargs)
-            return self
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = found(*args, **kwargs)
+            return self if result is outer else result  # `eval` returns the model
 
-        return call
+        return call if callable(found) else found

@@ -219,7 +219,7 @@ class Tuner:
                 if trainer.epoch + 1 < trainer.epochs and trial.should_prune():
                     raise self.optuna.TrialPruned
 
-        known = {"verbose": self.options.verbose, "modules": self.model.modules, "trust": self.model.trust}
+        known = {"verbose": self.options.verbose, "modules": self.model.folders, "trust": self.model.trust}
         model = type(self.model)(self.folder / "start.pt" if self.model._loaded else self.model.source, **known)
         model.callbacks = self.callbacks.copy()
         model.add_callback("on_fit_epoch_end", report)

@@ -58,7 +58,7 @@ class DetectionModel(nn.Module):
         args: options of the training run, set by the trainer; None elsewhere.
     """
 
-    fused, inplace, task = False, True, "detect"
+    fused, inplace, task, fp16, pt = False, True, "detect", False, True
     args: Options | None = None
 
     def __init__(
@@ -218,16 +218,18 @@ class DetectionModel(nn.Module):
         if embed is not None:
             return self._embed(x, set(embed))
         if augment and can_augment(self):
-            return multi_scale(self._run_layers, x, self.stride), None
+            return multi_scale(self._predict_once, x, self.stride), None
+        return self._run_layers(x, batch) if batch else self._predict_once(x, profile, visualize)
+
+    def _predict_once(self, x: Tensor, profile: bool = False, visualize: str | Path | None = None) -> Any:
+        """Run the layers on images; a subclass of a script may override it."""
 
         def draw(layer: nn.Module, output: Any) -> None:
             for n, feature in enumerate(output if isinstance(output, list) else [output]):
                 if isinstance(feature, Tensor) and feature.ndim == 4:
                     feature_visualization(feature, f"{layer.type}_{n}", layer.i, Path(visualize))
 
-        return self._run_layers(x, batch, draw if visualize else log_times(x.device) if profile else None)
-
-    _predict_once = predict  # published name
+        return self._run_layers(x, None, draw if visualize else log_times(x.device) if profile else None)
 
     def is_fused(self) -> bool:
         """Return whether `fuse` was called."""

@@ -56,7 +56,7 @@ def load_network(
         if nc is not None:
             raise UserError(f"nc={nc}: {model} has weights for a fixed number of classes; leave nc= out")
         return detector.model
-    build = partial(detector.network_class, model, nc=nc, overrides={"modules": detector.modules})
+    build = partial(detector.network_class, model, nc=nc, overrides={"modules": detector.folders})
     return build_on_meta(build) if meta else build()
 
 

@@ -4,6 +4,7 @@ A module at a published place gets them by `__getattr__ = public_names(__name__)
 As published modules import from each other, every place has all of them. `PLACES` need no file, see `Places`.
 """
 
+import dis
 import importlib
 import importlib.util
 import inspect
@@ -100,6 +101,7 @@ _REASONS = {
     "append a function of labels, or give several folders": "BaseTransform BaseMixTransform YOLOConcatDataset",
     "training and validation check all label files, and report what is wrong": "verify_image",
 }
+MODEL_CLASS = r"\w+Model|SAM|FastSAM|NAS|YOLOE|YOLOWorld"
 BUILDER, DATASET_NAMES = "build_yolo_dataset", {"letterbox": "YOLODataset", "stretch": "RTDETRDataset"}  # by `resize`
 LOSS_PARTS = ("v8DetectionLoss", "BboxLoss", "DFLoss", "TaskAlignedAssigner", "utils.loss.bbox_iou")
 # a script may assign to these, in any module unless it is named, and training uses it
@@ -120,7 +122,8 @@ def public_names(module: str) -> Callable[[str], object]:
 
     Flags such as TORCH_2_0 are whether the installed version is at least that.
 
-    It raises ImportError, with what to use, for names in `ABSENT`.
+    It raises ImportError, with what to use, for names in `ABSENT`. As an attribute of a module, the class of a model
+    has no objects instead, for `isinstance(network, ultralytics.nn.tasks.SegmentationModel)`.
     """
     package, _, place = module.partition(".")
     kind = module.rpartition(".")[2]
@@ -130,7 +133,10 @@ def public_names(module: str) -> Callable[[str], object]:
         if name in names:
             return public(name, names)
         if name in ABSENT:
-            raise ImportError(f"{module}.{name}: {ABSENT[name]}.", name=module)
+            error, caller = ImportError(f"{module}.{name}: {ABSENT[name]}.", name=module), sys._getframe(1)
+            if re.fullmatch(MODEL_CLASS, name) and caller.f_code.co_code[caller.f_lasti] != dis.opmap["IMPORT_FROM"]:
+                return absent_class(name, error)
+            raise error
         if place.startswith("yolo.") and not name.startswith("__"):
             return getattr(importlib.import_module(f"{package}.{Places.moved(place)}"), name)
         if place.startswith("utils.callbacks.") and name == "callbacks":
@@ -144,6 +150,15 @@ def public_names(module: str) -> Callable[[str], object]:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return resolve
+
+
+def absent_class(name: str, error: ImportError) -> type:
+    """Return a class that can be neither called nor extended, which raises `error`."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise error
+
+    return type(name, (), {"__new__": refuse, "__init_subclass__": refuse})
 
 
 class Places:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ class YOLO(PublishedAttributes, Model):
     def __init__(self, model: str | Path = "yolo11n.yaml", *args: Any, **options: Any) -> None:
         super().__init__(model, *args, **options)
 
-    @property
+    @cached_property
     def trainer_class(self) -> type[DetectionTrainer]:
         """Class that trains, by default; `train(trainer=...)` takes another."""
         from ultralytics.models.yolo.training import DetectionTrainer  # slow to import

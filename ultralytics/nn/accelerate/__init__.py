@@ -66,19 +66,26 @@ def for_inference(network: nn.Module, device: torch.device | None = None, *, rew
     """Return a copy of `network` in eval mode, rewritten for inference, on `device` (default: where it is).
 
     The copy is cached with the network and renewed after a change of its weights or settings. A network that cannot be
-    rewritten (exported, fused, or with forward hooks) is returned itself, and so is each one without `rewrite`. Raises
-    WeightsError if the weights are not finite.
+    rewritten (exported, fused, with forward hooks, or a forward of a script's class, which may read any layer) is
+    returned itself, and so is each one without `rewrite`. Raises WeightsError if the weights are not finite.
     """
     device = device or next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     if device.type == "cpu":
         prepare_host_memory()
-    if not rewrite or getattr(network, "layer_shapes", None) is None or network.fused or has_hooks(network):
+    fixed = getattr(network, "layer_shapes", None) is None or network.fused or has_hooks(network)
+    if not rewrite or fixed or runs_own_code(network):
         check_finite(network)
         return network
     cache = vars(network).setdefault("_inference_copy", ModelCache())
     fast = cache.get(network, device, _rewritten)
     fast.names = network.names
     return fast
+
+
+def runs_own_code(network: nn.Module) -> bool:
+    """Check for a class of a script that runs the layers itself."""
+    methods = (getattr(type(network), name) for name in ("forward", "predict", "_predict_once"))
+    return any(str(method.__module__).partition(".")[0] != __name__.partition(".")[0] for method in methods)
 
 
 @torch.random.fork_rng(devices=[])  # new layers are initialized; the random state is left as it is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -24,19 +24,17 @@ EVENTS = (
 )  # fmt: skip
 
 
-class Callbacks:
+class Callbacks(dict[str, list[Callback]]):
     """Functions attached to events, called in the order they were added."""
 
     def __init__(self, attached: Mapping[str, Callback | Iterable[Callback]] | None = None) -> None:
-        self._attached: dict[str, list[Callback]] = {event: [] for event in EVENTS}
+        super().__init__((event, []) for event in EVENTS)
         for event, functions in (attached or {}).items():
             for function in [functions] if callable(functions) else functions:
                 self.add(event, function)
 
-    def __getitem__(self, event: str) -> list[Callback]:
-        if event not in self._attached:
-            raise OptionError(f"unknown event {event!r}{did_you_mean(event, EVENTS)}. Events: {', '.join(EVENTS)}.")
-        return self._attached[event]
+    def __missing__(self, event: str) -> list[Callback]:
+        raise OptionError(f"unknown event {event!r}{did_you_mean(event, EVENTS)}. Events: {', '.join(EVENTS)}.")
 
     def add(self, event: str, function: Callback) -> None:
         """Attach `function` to `event`. Raises OptionError for an unknown event or if `function` is not callable."""
@@ -44,13 +42,9 @@ class Callbacks:
             raise OptionError(f"callback for {event!r}: expected a function, got {function!r}.")
         self[event].append(function)
 
-    def items(self) -> Iterator[tuple[str, list[Callback]]]:
-        """Return the events with their functions."""
-        return iter(self._attached.items())
-
     def copy(self) -> Callbacks:
         """Return a copy, to which more functions can be added for one run."""
-        return Callbacks(self._attached)
+        return Callbacks(self)
 
     def run(self, event: str, source: object) -> None:
         """Call every function attached to `event` with `source`; exceptions propagate."""
