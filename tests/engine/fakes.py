@@ -53,7 +53,9 @@ class TinyLoader:
     def set_epoch(self, epoch: int, done: int = 0) -> None:
         self.epoch, self.done = epoch, done
 
-    def close_mosaic(self) -> None:
+    transforms = None
+
+    def close_mosaic(self, hyp: object) -> None:
         self.closed.append(self.epoch)
 
     def __iter__(self):

@@ -1,12 +1,14 @@
 """Classes and functions that a script assigns to published names: training uses them, or names them in a warning."""
 
+import importlib
 import logging
+from collections import Counter
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
-import ultralytics
 from tests.interop.test_overrides import YOLO_TINY
 from ultralytics import RTDETR, YOLO
 from ultralytics.data.augment import Compose, Format, LetterBox, v8_transforms
@@ -133,18 +135,36 @@ def test_a_decoder_has_a_data_set_of_its_own(tiny, given, monkeypatch):
     assert item["mine"] == 1 and item["img"].shape == (3, 64, 64) and item["ratio_pad"][1] == (0, 0)
 
 
+def test_replaced_functions_are_used(network, given, monkeypatch):
+    calls, wrap = Counter(), {}
+    for place in ("utils.nms.non_max_suppression", "utils.metrics.ap_per_class", "data.build.build_yolo_dataset"):
+        module, _, name = f"ultralytics.{place}".rpartition(".")
+        wrap[name] = partial(lambda own, *args, **kwargs: calls.update([own.__name__]) or own(*args, **kwargs),
+                             getattr(importlib.import_module(module), name))  # fmt: skip
+        monkeypatch.setattr(f"ultralytics.{place}", wrap[name], raising=False)
+    model = YOLO(network, verbose=False)
+    model.val(data=given["data"], imgsz=64, device="cpu", plots=False, workers=0)
+    assert {*calls} == {*wrap}
+    model.predict(np.zeros((64, 64, 3), np.uint8), imgsz=64)
+    assert calls["non_max_suppression"] > calls["ap_per_class"] == 1
+
+
 def test_replaced_names_without_an_effect_are_named(network, given, monkeypatch, caplog):
     assert replacements() == {}
     monkeypatch.setattr("ultralytics.utils.metrics.bbox_iou", lambda *args: 0, raising=False)
     monkeypatch.setattr("ultralytics.data.build.YOLODataset", dict, raising=False)
-    monkeypatch.setattr(ultralytics.utils.ops, "non_max_suppression", len)
-    assert len(replacements()) == 3
+    assert len(replacements()) == 2
     with (
         caplog.at_level(logging.WARNING, "ultralytics"),
         pytest.raises(OptionError, match=r"a subclass of .*YOLODataset"),
     ):
         YOLO(network, verbose=False).train(**given)
+    monkeypatch.setattr("ultralytics.data.build.build_dataloader", len)
+    monkeypatch.delattr("ultralytics.data.build.YOLODataset")
+    with caplog.at_level(logging.WARNING, "ultralytics"):
+        for _ in range(2):
+            YOLO(network, verbose=False).predict(np.zeros((64, 64, 3), np.uint8), imgsz=64)
     warned = [record.getMessage() for record in caplog.records if "was replaced" in record.getMessage()]
-    assert [line.split()[0] for line in sorted(warned)] == [
-        "ultralytics.utils.metrics.bbox_iou", "ultralytics.utils.ops.non_max_suppression"
+    assert [line.split()[0] for line in warned] == [
+        "ultralytics.utils.metrics.bbox_iou", "ultralytics.data.build.build_dataloader"
     ]  # fmt: skip

@@ -3,6 +3,11 @@
 Unsupported options are errors and never ignored, so that no result is reported for an option without effect.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from ultralytics.utils import IterableSimpleNamespace
+
 _OTHER_NAMES = {
     "model": "weights",
     "batch": "batch_size bs",
@@ -55,6 +60,11 @@ PUBLISHED_DEFAULTS = (
     ("distill_model", None), ("dis", 6.0), ("dlog", 1.0), ("dgrad", 0.5), ("dlam", 1.0), ("cfg", None),
     ("quantize", 32),
 )  # fmt: skip
+
+
+def published_hyp(options: Mapping[str, Any]) -> IterableSimpleNamespace:
+    """Return options with all published ones, such as `mask_ratio`, for methods of scripts that read or set them."""
+    return IterableSimpleNamespace(**{**dict.fromkeys(RETIRED, 0.0), **dict(PUBLISHED_DEFAULTS), **options})
 
 
 def has_no_effect(option: str, value: object) -> bool:

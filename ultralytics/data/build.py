@@ -21,7 +21,7 @@ from ultralytics.data.verify import Scan, scan_split
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.checks import usable_cores
 from ultralytics.utils.errors import DataError, UserError, counted
-from ultralytics.utils.public import BUILDER, DATASET_NAMES, public, public_names, replaced
+from ultralytics.utils.public import BUILDER, DATASET_NAMES, accepted, public, public_names, replaced
 
 
 def build_dataset(
@@ -30,9 +30,10 @@ def build_dataset(
 ) -> DetectionDataset:  # fmt: skip
     """Build the data set of a split, see `dataset_parts`; with what a script has assigned to its public names."""
     options, name = options.replace(imgsz=imgsz or options.imgsz), DATASET_NAMES[resize]
-    if replaced(name) or replaced("v8_transforms"):
-        given = {"mode": "train" if training else "val", "rect": rect, "stride": stride, "name": name}
-        return public(BUILDER)(options, config[split], options.batch, config, **given)
+    if replaced(name) or replaced("v8_transforms") or replaced(BUILDER):
+        given, build = {"mode": "train" if training else "val", "name": name}, replaced(BUILDER) or public(BUILDER)
+        given = accepted(build, **given, rect=rect, stride=stride)
+        return build(options, config[split], options.batch, config, **given)
     settings = {"training": training, "resize": resize, "rect": rect, "stride": stride}
     return DetectionDataset(*dataset_parts(options, config, split, **settings))
 
@@ -150,6 +151,7 @@ class EpochLoader(DataLoader):
         """End the workers."""
         if self._iterator is not None:
             self._iterator._shutdown_workers()
+            self._iterator = None
 
     def set_epoch(self, epoch: int, done: int = 0) -> None:
         """Set the epoch and skip its first `done` batches; call it before iterating."""

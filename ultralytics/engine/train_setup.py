@@ -41,7 +41,7 @@ from ultralytics.utils.downloads import released
 from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, WeightsError, counted
 from ultralytics.utils.files import run_dir, write_yaml
 from ultralytics.utils.flops import run_copy
-from ultralytics.utils.public import replaced, unused_replacements
+from ultralytics.utils.public import replaced
 from ultralytics.utils.torch_utils import (
     ModelEMA,
     accept_batches_of_one,
@@ -125,8 +125,6 @@ class TrainerSetup(TrainState, CallbacksMixin):
     def setup(self) -> None:
         """Build data, model, optimizer and run folder; the folder comes last, so that an error leaves no empty one."""
         init_seeds(self.args.seed)
-        for line in unused_replacements():
-            LOGGER.warning(line)
         self.rank, self.world_size, self.is_main = dist.rank(), dist.world_size(), dist.rank() == 0
         self.args = self.args.replace(mode="train", imgsz=check_imgsz(self.args.imgsz))
         check_class_loss(self.args.loss_class)  # before the data is read, which may take minutes
@@ -142,9 +140,6 @@ class TrainerSetup(TrainState, CallbacksMixin):
         with dist.main_first():
             self.train_loader, self.val_loader = self.load_data()
         self.model = self.build_model().to(self.device)
-        self.model.criterion = getattr(self.model, "criterion", None) or self.model.init_criterion()  # on the device
-        self.model.to(self.device)
-        self.loss_names = getattr(self.model.criterion, "loss_names", self.loss_names)
         self.environment = checkpoints.environment(self.device) if self.is_main else {}
         if self.is_main:  # before `for_training`, which substitutes classes
             self.environment["fingerprints"] = checkpoints.fingerprints(self.datasets, self.model)
@@ -233,6 +228,8 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self.fit_stride(image_stride(model))
         model.info(self.args.imgsz, detailed=True)
         self.disable_multi_scale_if_fixed(model)
+        model.criterion = model.criterion or model.to(self.device).init_criterion()
+        self.loss_names = getattr(model.criterion, "loss_names", self.loss_names)
         return model
 
     def fit_stride(self, stride: int) -> None:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ultralytics.cfg.migrate import published_hyp
 from ultralytics.engine import train_log
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.ddp import check_ddp_params
@@ -231,7 +232,10 @@ class BaseTrainer(TrainerSetup):
     def remaining_batches(self) -> Iterator[dict]:
         """Yield the batches of the epoch from `batches_done` on, in the same order in a resumed run."""
         if self.epoch >= self.epochs - self.args.close_mosaic:
-            self.train_loader.dataset.close_mosaic()
+            dataset = self.train_loader.dataset
+            transforms, _ = dataset.transforms, dataset.close_mosaic(published_hyp(self.args.to_dict()))
+            if dataset.transforms is not transforms:  # by a script: workers have the ones before
+                self.train_loader.close()
         self.train_loader.set_epoch(self.epoch, self.batches_done)
         for index, batch in enumerate(self.train_loader, self.batches_done):
             # Seed every batch, so that training does not depend on workers, validation, plots or an interruption.

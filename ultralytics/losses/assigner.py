@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ultralytics.utils.ops import bbox_iou, xywh2xyxy, xyxy2xywh
-from ultralytics.utils.public import replaced
+from ultralytics.utils.public import Overridable, replaced
 
 Assignment = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 MAX_PAIRS = 5_000_000  # (box, prediction) pairs per chunk: one image of 500 boxes and 8400 positions
@@ -33,7 +33,7 @@ class Matches(NamedTuple):
     quality: Tensor  # (K,), soft target of the class
 
 
-class TaskAlignedAssigner(nn.Module):
+class TaskAlignedAssigner(Overridable, nn.Module):
     """Assign to each box its `topk` predictions with the highest alignment, score^alpha * CIoU^beta.
 
     Candidates are predictions whose anchor point is inside the box. A prediction chosen by several boxes is assigned to

@@ -20,7 +20,7 @@ from ultralytics.losses.iou import IoULoss
 from ultralytics.losses.matcher import HungarianMatcher, Match
 from ultralytics.utils.dist import mean_over_ranks, world_size
 from ultralytics.utils.ops import bbox_iou, xywh2xyxy, xyxy2xywh
-from ultralytics.utils.public import accepted
+from ultralytics.utils.public import Overridable, accepted
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def split_outputs(
     return (boxes, scores), dn_bboxes, dn_scores, dn_meta, *dense
 
 
-class RTDETRDetectionLoss(nn.Module):
+class RTDETRDetectionLoss(Overridable, nn.Module):
     """Set loss of all decoder layers, the encoder's query selection and the denoising queries.
 
     Every term is a sum divided by the number of matched boxes, at least 1. Two exceptions: `bce` is divided by the

@@ -24,6 +24,7 @@ from ultralytics.metrics.matching import (
 from ultralytics.metrics.protocols import Evaluation
 from ultralytics.utils.fonts import tick_label
 from ultralytics.utils.plotting import colors, new_figure, save_figure
+from ultralytics.utils.public import replaced
 from ultralytics.utils.tables import Column, SummaryExports, Table
 
 CLASS_COLUMNS = (
@@ -211,7 +212,8 @@ class DetMetrics(SummaryExports):
         """Compute `box` from the images so far, and return this object; `on_plot` is called with each curve drawn."""
         matched = self.matched
         target_cls = np.repeat(np.arange(len(self.names)), self.labels)
-        self.box = BoxMetrics(ap_per_class(matched.tp, matched.conf, matched.cls, target_cls), len(self.names))
+        curves = (replaced("ap_per_class") or ap_per_class)(matched.tp, matched.conf, matched.cls, target_cls)
+        self.box = BoxMetrics(ClassCurves(*curves), len(self.names))
         if self.plot if plot is None else plot:
             self.box.plot(self.names, save_dir or self.save_dir, on_plot=on_plot)
         return self

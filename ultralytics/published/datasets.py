@@ -14,25 +14,25 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import ConcatDataset
 
-from ultralytics.cfg.migrate import PUBLISHED_DEFAULTS, RETIRED
+from ultralytics.cfg.migrate import published_hyp
 from ultralytics.cfg.options import ConfigLike, get_cfg
 from ultralytics.data.augment import train_transforms
 from ultralytics.data.build import dataset_parts
 from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.dataset_yaml import DatasetConfig, label_file, load_dataset_config
-from ultralytics.data.images import probe_image, read_image
+from ultralytics.data.images import probe_image, read_image, stretch
 from ultralytics.data.labels import ImageLabels, Rows, read_yolo_file
 from ultralytics.data.loaders import Source, load_source
-from ultralytics.data.transforms.sample import Compose, Sample, sample_of
+from ultralytics.data.transforms.sample import Compose, Sample, collate, sample_of
 from ultralytics.engine.results import Results
 from ultralytics.published.instances import Format, Instances
 from ultralytics.tools.split import find_pairs, split_pairs
-from ultralytics.utils import IterableSimpleNamespace
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import increment_path, write_text
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xywhn2xyxy, xyxy2xywh
-from ultralytics.utils.public import public, replaced
+from ultralytics.utils.public import Overridable, public, replaced
 
 
 def image_labels(labels: Mapping[str, Any]) -> ImageLabels:
@@ -42,15 +42,17 @@ def image_labels(labels: Mapping[str, Any]) -> ImageLabels:
     return ImageLabels(file, tuple(labels["shape"]), cls, np.float32(labels["bboxes"]), crowd, image_id)
 
 
-class YOLODataset(DetectionDataset):
+class YOLODataset(Overridable, DetectionDataset):
     """Data set of the images at a path (folder, list, or several) with their labels, letterboxed to `imgsz`.
 
     `data` has the class `names`, as the result of `check_det_dataset` does; `hyp` are the options, of the augmentation
     with `augment`. `rect` letterboxes each batch of `batch_size` to one rectangle. Training uses a subclass that is
     assigned to `ultralytics.data.build.YOLODataset`.
 
-    Methods to override: `get_labels`, `load_image`, `get_image_and_label`, `update_labels_info`, `build_transforms`,
-    which read and return published labels, a mapping for each image, and `__getitem__`. Random numbers are Python's.
+    Methods to override: `get_img_files`, `get_labels`, `update_labels`, `load_image`, `get_image_and_label`,
+    `update_labels_info`, `build_transforms`, `close_mosaic`, which read and return published labels, a mapping for each
+    image, and `__getitem__`. Random numbers are Python's. `ims`, `im_hw0`, `im_hw` and `buffer` are for a `load_image`
+    that keeps images; here `cache` does.
     """
 
     resize = "letterbox"
@@ -74,27 +76,50 @@ class YOLODataset(DetectionDataset):
         else:
             config = load_dataset_config({split: paths, "names": data["names"]}, (split,))
         self.data, self.imgsz, self.augment, self.prefix, self.rect = data, imgsz, augment, prefix, rect
+        self.img_path, self.classes, self.single_cls, self.channels = img_path, classes, single_cls, channels
+        self.cache, self.fraction, self.pad, self.batch_size, self.stride = cache, fraction, pad, batch_size, stride
         settings = {"resize": self.resize, "rect": self.rect, "stride": stride, "imgsz": imgsz}
-        *parts, fit, names = dataset_parts(options, config, split, training=augment, adapt=self._adapt, **settings)
-        super().__init__(*parts, fit, names)
-        self.labels, self.ni, self.batch_size, self.stride = self._published, len(self._published), batch_size, stride
-        self.im_files, self._fit = [item["im_file"] for item in self.labels], fit
+        *parts, self._fit, names = dataset_parts(
+            options, config, split, training=augment, adapt=self._adapt, **settings
+        )
+        labels = self.labels
+        super().__init__(*parts, self._fit, names)
+        self.labels, self.ni = labels, len(labels)
+        self.im_files = [item["im_file"] for item in self.labels]
         self.label_files = img2label_paths(self.im_files)
+        self.npy_files = [Path(file).with_suffix(".npy") for file in self.im_files]
+        self.ims, self.im_hw0, self.im_hw = ([None] * self.ni for _ in range(3))
+        self.buffer, self.max_buffer_length = [], min(self.ni, 8 * batch_size, 1000) if augment else 0
         if self.source.rectangles:
             self.source.rectangles.set_batch(batch_size)
-        unused = {**dict.fromkeys(RETIRED, 0.0), **dict(PUBLISHED_DEFAULTS)}  # such as mask_ratio
-        self.transforms = self.build_transforms(IterableSimpleNamespace(**unused | options.to_dict()))
+            self.batch_shapes, self.batch = np.array(self.source.rectangles.shapes), np.arange(self.ni) // batch_size
+        self.transforms = self.build_transforms(published_hyp(options.to_dict()))
 
     def _adapt(self, labels: list[ImageLabels]) -> list[ImageLabels]:
-        """Pass the labels of the files through `get_labels`."""
-        self._published = [item.published() for item in labels]
-        self.im_files = [item["im_file"] for item in self._published]
-        self._published = self.get_labels()
-        return [image_labels(item) for item in self._published]
+        """Pass the labels of the files through the methods that a subclass may override."""
+        found = {str(item.file): item.published() for item in labels}
+        self.im_files = [*found]
+        self.im_files = [str(Path(file).absolute()) for file in self.get_img_files(self.img_path)]
+        if unknown := self.im_files - found.keys():
+            raise DataError(f"get_img_files: got {unknown.pop()}, expected usable images of {self.img_path}")
+        self.labels = [found[file] for file in self.im_files]
+        self.labels = self.get_labels()
+        self.update_labels(include_class=None if self.single_cls else self.classes)
+        return [image_labels(item) for item in self.labels]
+
+    def get_img_files(self, img_path: Any) -> list[str]:
+        """Return the usable images of the path; an override may leave out, sort or repeat some."""
+        return self.im_files
+
+    def update_labels(self, include_class: list[int] | None) -> None:
+        """Keep the boxes of some classes in `labels`; with `single_cls` all boxes get class 0."""
+        for label in self.labels:
+            keep = np.isin(label["cls"][:, 0], label["cls"] if include_class is None else include_class)
+            label["cls"], label["bboxes"] = label["cls"][keep] * (not self.single_cls), label["bboxes"][keep]
 
     def get_labels(self) -> list[dict[str, Any]]:
         """Return the labels of all images: `im_file`, `shape`, `cls` (n, 1), `bboxes` (n, 4) and their format."""
-        return self._published
+        return self.labels
 
     def build_transforms(self, hyp: ConfigLike = None) -> Compose:
         """Return what converts the labels with the image to tensors."""
@@ -102,10 +127,11 @@ class YOLODataset(DetectionDataset):
             return (replaced("v8_transforms") or v8_transforms)(self, self.imgsz, hyp)
         return Compose([self._fit, Format()])
 
-    def load_image(self, i: int) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
-        """Return image i at network scale, and its shape (height, width) in the file and now."""
+    def load_image(self, i: int, rect_mode: bool = True) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
+        """Return image i at network scale, or stretched; its shape (height, width) in the file and now."""
         sample = self.source.load(i)
-        return sample.image, sample.ori_shape, sample.shape
+        image = sample.image if rect_mode else stretch(sample.image, (self.imgsz, self.imgsz))
+        return image, sample.ori_shape, image.shape[:2]
 
     def get_image_and_label(self, index: int) -> dict[str, Any]:
         """Return the labels of an image with the image as `img`, BGR, and the boxes as `instances`."""
@@ -137,6 +163,29 @@ class RTDETRDataset(YOLODataset):
     """Data set as `YOLODataset`, with images stretched to (imgsz, imgsz)."""
 
     resize = "stretch"
+
+
+class YOLOConcatDataset(ConcatDataset):
+    """Data sets one after another; their class names and the source of further samples are those of the first."""
+
+    collate_fn = staticmethod(collate)
+
+    def __init__(self, datasets: Sequence[DetectionDataset]) -> None:
+        super().__init__(datasets)
+        self.labels = [label for dataset in self.datasets for label in dataset.labels]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "datasets":
+            raise AttributeError(name)
+        return getattr(self.datasets[0], name)
+
+    def close_mosaic(self, hyp: Any = None) -> None:
+        for dataset in self.datasets:
+            dataset.close_mosaic(hyp)
+
+    def set_epoch(self, epoch: int) -> None:
+        for dataset in self.datasets:
+            dataset.set_epoch(epoch)
 
 
 BaseDataset = YOLODataset  # the published base class has the same arguments

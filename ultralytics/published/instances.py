@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any, Self
 
@@ -107,6 +108,54 @@ class Instances(Bboxes):
         good = self.areas() > 0
         self.bboxes = self.bboxes[good]
         return good
+
+
+class BaseTransform:
+    """Change published labels, a mapping: override `__call__`, or the parts that it calls in this order."""
+
+    def get_params(self, labels: dict[str, Any]) -> dict[str, Any]:
+        """Return what is drawn for an image, for the other methods."""
+        return {}
+
+    def apply_image(self, labels: dict[str, Any], params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the labels with another image."""
+        return labels
+
+    apply_instances = apply_semantic = apply_image
+
+    def __call__(self, labels: dict[str, Any]) -> dict[str, Any]:
+        params = self.get_params(labels)
+        for apply in (self.apply_image, self.apply_instances, self.apply_semantic):
+            labels = apply(labels, params) or labels
+        return labels
+
+
+class BaseMixTransform(BaseTransform):
+    """Mix images with probability p: override `_mix_transform`, or the parts of `BaseTransform`; see `mix_labels`."""
+
+    def __init__(self, dataset: Any, pre_transform: Callable | None = None, p: float = 0.0) -> None:
+        self.dataset, self.pre_transform, self.p = dataset, pre_transform, p
+
+    def __call__(self, labels: dict[str, Any]) -> dict[str, Any]:
+        if random.random() >= self.p:
+            return labels
+        indexes = self.get_indexes()
+        mixed = [self.dataset.get_image_and_label(i) for i in np.atleast_1d(indexes).tolist()]
+        labels["mix_labels"] = [self.pre_transform(item) for item in mixed] if self.pre_transform else mixed
+        labels = self._mix_transform(labels)
+        labels.pop("mix_labels", None)
+        return labels
+
+    def _mix_transform(self, labels: dict[str, Any]) -> dict[str, Any]:
+        return super().__call__(labels)
+
+    def get_params(self, labels: dict[str, Any]) -> dict[str, Any]:
+        """Return the labels of the images to mix."""
+        return {"mix_labels": labels["mix_labels"]}
+
+    def get_indexes(self) -> int | list[int]:
+        """Draw the images to mix."""
+        return random.randrange(len(self.dataset))
 
 
 class Format:

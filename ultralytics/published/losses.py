@@ -45,7 +45,7 @@ class BboxLoss(nn.Module):
         super().__init__()
         self.dfl_loss = (replaced("DFLoss") or DFLoss)(reg_max) if reg_max > 1 else None
         overlap = replaced("utils.loss.bbox_iou")
-        self.iou = (lambda *boxes: 1 - overlap(*boxes[:2], xywh=False, CIoU=True)) if overlap else IoULoss("ciou")
+        self.iou = (lambda a, b, _: 1 - overlap(a, b, xywh=False, CIoU=True)) if overlap else IoULoss("ciou")
 
     def forward(
         self, pred_dist: Tensor, pred_bboxes: Tensor, anchor_points: Tensor, target_bboxes: Tensor,
@@ -57,16 +57,13 @@ class BboxLoss(nn.Module):
         Without distributions (reg_max=1), `imgsz` (height, width) and `stride` (A, 1) scale the distances.
         """
         weight, predicted = target_scores.sum(-1)[fg_mask], pred_dist[fg_mask]  # (K,), (K, 4 * reg_max)
-        size = (
-            [] if imgsz is None else [(imgsz.flip(-1) / stride).expand(*fg_mask.shape, 2)[fg_mask]]
-        )  # (K, 2) in cells
-        overlap = self.iou(pred_bboxes[fg_mask], target_bboxes[fg_mask], *(x.unbind(-1) for x in size)).view(-1)
+        size = torch.ones_like(anchor_points) if imgsz is None else imgsz.flip(-1) / stride  # (A, 2) in cells
+        size = size.expand(*fg_mask.shape, 2)[fg_mask]
+        overlap = self.iou(pred_bboxes[fg_mask], target_bboxes[fg_mask], size.unbind(-1)).view(-1)
         reach = bbox2dist(anchor_points, target_bboxes)[fg_mask]
-        if self.dfl_loss:
-            side = self.dfl_loss(predicted.view(-1, self.dfl_loss.reg_max), reach).view(-1)
-        else:
-            side = ((predicted - reach) / (size[0].repeat(1, 2) if size else 1)).abs().mean(-1)
-        return (overlap * weight).sum() / target_scores_sum, (side * weight).sum() / target_scores_sum
+        l1 = ((predicted - reach) / size.repeat(1, 2)).abs() if self.dfl_loss is None else None
+        side = self.dfl_loss(predicted.view(-1, self.dfl_loss.reg_max), reach) if l1 is None else l1.mean(-1)
+        return (overlap * weight).sum() / target_scores_sum, (side.view(-1) * weight).sum() / target_scores_sum
 
 
 class v8DetectionLoss:
@@ -128,10 +125,7 @@ class v8DetectionLoss:
     def get_assigned_targets_and_loss(
         self, preds: Mapping[str, Any], batch: Mapping[str, Any], **assign_kwargs: Any
     ) -> tuple[tuple[Tensor, ...], Tensor, LossItems]:
-        """Return (assigned predictions, box numbers, boxes in pixels, points, strides), the terms (3,), and the items.
-
-        `assign_kwargs` are passed to the assigner.
-        """
+        """Return (assigned predictions, box numbers, boxes in pixels, points, strides), the terms (3,), and items."""
         dist, scores = (preds[name].float().mT.contiguous() for name in ("boxes", "scores"))
         points, strides = make_anchors(preds["feats"], self.stride, 0.5)
         size = scores.new_tensor(preds["feats"][0].shape[2:]) * float(self.stride[0])  # height, width

@@ -8,6 +8,7 @@ import dis
 import importlib
 import importlib.util
 import inspect
+import logging
 import re
 import sys
 from collections.abc import Callable
@@ -36,10 +37,10 @@ HOMES = {
     "check_python check_requirements check_suffix check_version check_yaml check_yolo copy_default_cfg DEFAULT_CFG "
     "DEFAULT_CFG_DICT DEFAULT_CFG_KEYS GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS get_save_dir is_ascii smart_value "
     "TASK2DATA TASK2METRIC TASK2MODEL TASKS YAML yaml_load yaml_model_load yaml_print yaml_save",
-    "published.datasets": "BaseDataset LoadImagesAndVideos LoadStreams RTDETRDataset YOLODataset autosplit "
-    "build_yolo_dataset compress_one_image get_hash img2label_paths imread imwrite load_inference_source save_one_box "
-    "v8_transforms verify_image_label visualize_image_annotations",
-    "published.instances": "Bboxes Format Instances",
+    "published.datasets": "BaseDataset LoadImagesAndVideos LoadStreams RTDETRDataset YOLOConcatDataset YOLODataset "
+    "autosplit build_yolo_dataset compress_one_image get_hash img2label_paths imread imwrite load_inference_source "
+    "save_one_box v8_transforms verify_image_label visualize_image_annotations",
+    "published.instances": "BaseMixTransform BaseTransform Bboxes Format Instances",
     "published.machine": "ARM64 ASSETS_URL clean_str cuda_device_count cuda_is_available DATASETS_DIR emojis "
     "fetch:safe_download fetch_all:download FILE file_age file_date get_latest_run get_ubuntu_version IS_COLAB "
     "is_colab IS_DOCKER is_docker is_github_action_running IS_JETSON is_jetson IS_JUPYTER is_online "
@@ -98,7 +99,6 @@ _REASONS = {
     "use `yolo benchmark` or the method `benchmark` of a model": "ProfileModels",
     "use get_cfg, which checks options, or `yolo checks`": "check_cfg print_args get_cpu_info get_gpu_info",
     "use PIL, urllib.parse, pathlib, numpy or torch itself": "exif_size clean_url url2file empty_like",
-    "append a function of labels, or give several folders": "BaseTransform BaseMixTransform YOLOConcatDataset",
     "training and validation check all label files, and report what is wrong": "verify_image",
 }
 MODEL_CLASS = r"\w+Model|SAM|FastSAM|NAS|YOLOE|YOLOWorld"
@@ -107,13 +107,17 @@ LOSS_PARTS = ("v8DetectionLoss", "BboxLoss", "DFLoss", "TaskAlignedAssigner", "u
 # a script may assign to these, in any module unless it is named, and training uses it
 REPLACEABLE = (
     *LOSS_PARTS, "DetectionModel", "E2ELoss", "RTDETRDataset", "RTDETRDetectionLoss", "RTDETRDetectionModel",
-    "v8_transforms", "YOLODataset", "utils.tal.bbox_iou",
+    "ap_per_class", "build_yolo_dataset", "non_max_suppression", "v8_transforms", "YOLODataset", "utils.tal.bbox_iou",
 )  # fmt: skip
-UNCALLED = {  # methods of the published trainer, validator and predictor that are not called here, by what to override
+UNCALLED = {  # published methods that are not called here, by what to override
+    "forward": "get_pos_mask get_box_metrics select_candidates_in_gts select_topk_candidates select_highest_overlaps "
+    "get_targets _get_loss _get_loss_aux _get_loss_bbox _get_loss_class",
+    "get_labels": "cache_labels verify_labels get_label_files cache_images cache_images_to_disk set_rectangle",
     "update_metrics": "_prepare_batch _prepare_pred _process_batch match_predictions scale_preds",
     "finalize_metrics": "eval_json pred_to_json save_one_txt", "build_schedule": "_setup_scheduler",
     "construct_result": "write_results", "get_model": "setup_model", "results_row": "save_metrics",
 }  # fmt: skip
+PLACED: set[str] = set()  # modules with public names
 ABSENT = {name: reason for reason, names in _REASONS.items() for name in names.split()}
 
 
@@ -125,6 +129,7 @@ def public_names(module: str) -> Callable[[str], object]:
     It raises ImportError, with what to use, for names in `ABSENT`. As an attribute of a module, the class of a model
     has no objects instead, for `isinstance(network, ultralytics.nn.tasks.SegmentationModel)`.
     """
+    PLACED.add(module)
     package, _, place = module.partition(".")
     kind = module.rpartition(".")[2]
     names = NAMES if place else {**NAMES, **TOP}
@@ -193,15 +198,28 @@ class Places:
 sys.meta_path.append(Places)
 
 
-def replacements() -> dict[str, object]:
-    """Return the classes and functions of a script in place of public names, by place: `ultralytics.data.LetterBox`."""
-    own, found = __name__.partition(".")[0], {}
-    for place in [place for place in sys.modules if place.partition(".")[0] == own]:
-        members = vars(sys.modules[place])
-        if getattr(members.get("__getattr__"), "__qualname__", "").startswith(public_names.__name__):
-            bound = {f"{place}.{name}": members[name] for name in NAMES if callable(members.get(name))}
-            found |= {n: x for n, x in bound.items() if not str(getattr(x, "__module__", own)).startswith(own)}
-    return found
+class Overridable:
+    """Base of classes that warn of an overridden published method that is not called here."""
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        for own, names in UNCALLED.items():
+            for name in sorted(vars(cls).keys() & names.split()):
+                if hasattr(cls, own) and own not in vars(cls) and not any(hasattr(b, name) for b in cls.__bases__):
+                    logger = logging.getLogger(__name__.partition(".")[0])
+                    logger.warning(f"{cls.__name__}.{name} is not called here; override {own}")
+
+
+def replacements(name: str | None = None) -> dict[str, object]:
+    """Return the classes and functions of a script in place of public names, by place: `ultralytics.data.LetterBox`.
+
+    With `name` only those of a public name, or of one in a module such as `utils.loss.bbox_iou`.
+    """
+    own, (module, _, short) = __name__.partition(".")[0], (name or "").rpartition(".")
+    places = ({f"{own}.{module}"} if module else PLACED) & sys.modules.keys()
+    members, names = {place: vars(sys.modules[place]) for place in places}, {short} if name else NAMES.keys()
+    found = {f"{place}.{n}": members[place][n] for place in members for n in members[place].keys() & names}
+    return {n: x for n, x in found.items() if callable(x) and not str(getattr(x, "__module__", own)).startswith(own)}
 
 
 def public(name: str, names: dict[str, tuple[str, str]] = NAMES) -> object:
@@ -212,20 +230,17 @@ def public(name: str, names: dict[str, tuple[str, str]] = NAMES) -> object:
 
 def replaced(name: str) -> object | None:
     """Return what a script has assigned to a public name, in any module or in that before it; None if nothing."""
-    return next((value for place, value in replacements().items() if place.endswith(f".{name}")), None)
+    return next(iter(replacements(name).values()), None)
 
 
 def accepted(call: Callable[..., object], **given: object) -> dict[str, object]:
     """Return the arguments that a function or class of a script takes; those of older releases lack some."""
-    taken = inspect.signature(call).parameters.values()
-    return (
-        given
-        if any(p.kind is p.VAR_KEYWORD for p in taken)
-        else {p.name: given[p.name] for p in taken if p.name in given}
-    )
+    taken = inspect.signature(call).parameters
+    return {name: value for name, value in given.items() if name in taken or "kwargs" in taken}
 
 
 def unused_replacements() -> list[str]:
     """Return a warning for each name that a script has replaced without an effect, see REPLACEABLE."""
-    places = [place for place in replacements() if not place.endswith(tuple(f".{name}" for name in REPLACEABLE))]
-    return [f"{place} was replaced, which has no effect here; override a method of the trainer" for place in places]
+    places = {*replacements()}
+    places -= {place for name in REPLACEABLE if places for place in replacements(name)}
+    return [f"{place} was replaced, which has no effect here; override a method" for place in sorted(places)]

@@ -12,6 +12,7 @@ from ultralytics.data.transforms.geometry import LetterBox
 from ultralytics.nn.head_protocol import ANCHORS, END2END
 from ultralytics.utils import LOGGER
 from ultralytics.utils.ops import non_max_suppression, scale_boxes
+from ultralytics.utils.public import replaced
 
 
 def prepare_nms(layout: str, options: Options) -> None:
@@ -56,7 +57,8 @@ def detections(
         classes: keep only these.
         multi_label: a position may have several classes; False in prediction, True in validation.
     """
-    return non_max_suppression(y, conf, iou, classes, agnostic, multi_label, max_det, end2end=layout == END2END)
+    suppress = replaced("non_max_suppression") or non_max_suppression
+    return suppress(y, conf, iou, classes, agnostic, multi_label, max_det, end2end=layout == END2END)
 
 
 def on_image(rows: Tensor, input_shape: tuple[int, int], image_shape: tuple[int, int]) -> Tensor:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import OptionError, did_you_mean
-from ultralytics.utils.public import UNCALLED, public_names
+from ultralytics.utils.public import Overridable, public_names, unused_replacements
 
 Callback = Callable[[object], None]
+REPORTED: set[str] = set()  # warnings
 
 EVENTS = (
     # training, in this order; on_fit_epoch_end follows the validation of the epoch
@@ -47,22 +48,19 @@ class Callbacks(dict[str, list[Callback]]):
         return Callbacks(self)
 
     def run(self, event: str, source: object) -> None:
-        """Call every function attached to `event` with `source`; exceptions propagate."""
+        """Call every function attached to `event` with `source`; at starts warn once of `unused_replacements`."""
+        if event in ("on_pretrain_routine_start", "on_val_start", "on_predict_start"):
+            for line in {*unused_replacements()} - REPORTED:
+                LOGGER.warning(line)
+                REPORTED.add(line)
         for function in self[event]:
             function(source)
 
 
-class CallbacksMixin:
+class CallbacksMixin(Overridable):
     """Methods to attach functions to events, for classes with an attribute `callbacks`."""
 
     callbacks: Callbacks
-
-    def __init_subclass__(cls, **kwargs: object) -> None:
-        super().__init_subclass__(**kwargs)
-        for own, names in UNCALLED.items():
-            for name in sorted(vars(cls).keys() & names.split()):
-                if hasattr(cls, own) and not any(hasattr(base, name) for base in cls.__bases__):
-                    LOGGER.warning(f"{cls.__name__}.{name} is not called here; override {own}")
 
     @cached_property
     def plots(self) -> dict[Path, dict[str, object]]:
