@@ -1,7 +1,9 @@
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.accelerate.conv_bn import find_pairs, fold_pair
+from tests.nn.accelerate.helpers import detector
+from ultralytics.nn.accelerate.conv_bn import find_pairs, fold_pair, fuse
+from ultralytics.nn.modules.attention import Attention
 
 
 class Odd(nn.Module):
@@ -41,3 +43,18 @@ def test_only_exact_pairs_are_folded():
         fold_pair(net, *names)
     torch.testing.assert_close(net(x), expected)
     assert isinstance(net.plain_norm, nn.Identity)
+
+
+def test_layers_that_need_an_image_are_run_on_small_maps(monkeypatch):
+    """Attention at stride 2 was run on 320 x 320 positions, 42 GB, to find its batch norms."""
+    sides, attend = [], Attention.forward
+
+    def watch(module: nn.Module, x: Tensor) -> Tensor:
+        sides.append(x.shape[2])
+        return attend(module, x)
+
+    network = detector([[1, 1, "C2PSA", [16]]], [[4, 2, 3], 1, "RTDETRDecoder", ["nc", 32, 12, 2, 4, 2]])
+    monkeypatch.setattr(Attention, "forward", watch)
+    fuse(network)
+    assert {*sides} == {160, 40} and sides[0] == 160  # without an image, then with one
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())

@@ -119,13 +119,15 @@ def takes_channels_last(network: nn.Module) -> bool:
     for layer in graph.layers:
         if all(type(module).__module__.startswith(OURS) for module in layer.modules()):
             continue
-        maps = graph.example_maps(layer, images=2)
-        try:
-            maps = tree_map(lambda x: x.contiguous(memory_format=torch.channels_last), maps)
-            run_in_eval(layer, maps, isinstance(layer.f, list))
-        except Exception as error:  # others are reported where the network runs
-            if "view size is not compatible" in str(error):
-                return False
+        for part in (4, 1):  # small maps, unless the layer is made for one size
+            try:
+                maps = graph.example_maps(layer, 2, part)
+                maps = tree_map(lambda x: x.contiguous(memory_format=torch.channels_last), maps)
+                run_in_eval(layer, maps, isinstance(layer.f, list))
+                break
+            except Exception as error:  # others are reported where the network runs
+                if "view size is not compatible" in str(error):
+                    return False
     return True
 
 

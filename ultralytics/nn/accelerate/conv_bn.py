@@ -8,7 +8,7 @@ import copy
 import inspect
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import torch
@@ -27,12 +27,11 @@ def fuse(network: nn.Module) -> None:
     """Fold what can be folded, in place and in eval mode; the network cannot be trained afterwards."""
     graph = LayerGraph(network.eval())
     for layer in graph.layers:
-        images = 0
-        try:
-            layer(*graph.example_input(layer, images))  # nothing is computed
-        except Exception:  # whatever it is, the layer needs an image
-            images = 1
-        fuse_layer(layer, graph.example_input(layer, images))  # new ones: some heads write to the list of their maps
+        for images, part in ((0, 1), (1, 4), (1, 1)):  # nothing is computed; small maps, as attention needs an image
+            with suppress(Exception):  # whatever it is, the layer needs more
+                layer(*graph.example_input(layer, images, part))
+                break
+        fuse_layer(layer, graph.example_input(layer, images, part))  # some heads write to the list of maps
 
 
 @torch.no_grad()

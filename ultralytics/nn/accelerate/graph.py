@@ -34,14 +34,18 @@ class LayerGraph:
             return (self.channels, TRACE_SIZE, TRACE_SIZE)
         return self.shapes[layer][number - layer.i - 1 if layer.num_slots > 1 else 0][1:]
 
-    def example_maps(self, layer: nn.Module, images: int) -> list[Any]:
-        """Return what `layer` reads: zeros for a number of images."""
-        like = next(layer.parameters(), torch.empty(0))
-        return [example((images, *self.map_shape(number)), like.new_zeros) for number in self.sources[layer]]
+    def example_maps(self, layer: nn.Module, images: int, part: int = 1) -> list[Any]:
+        """Return what `layer` reads: zeros for a number of images, of 1/`part` of the traced size."""
+        like, maps = next(layer.parameters(), torch.empty(0)), map(self.map_shape, self.sources[layer])
 
-    def example_input(self, layer: nn.Module, images: int) -> tuple[Any, ...]:
-        """Return arguments for a call of `layer`: zeros for a number of images."""
-        maps = self.example_maps(layer, images)
+        def side(full: Any) -> Any:
+            return tuple(map(side, full)) if isinstance(full, tuple) else max(full // part, 1)
+
+        return [example((images, channels, side(h), side(w)), like.new_zeros) for channels, h, w in maps]
+
+    def example_input(self, layer: nn.Module, images: int, part: int = 1) -> tuple[Any, ...]:
+        """Return arguments for a call of `layer`: zeros for a number of images, of 1/`part` of the traced size."""
+        maps = self.example_maps(layer, images, part)
         if not isinstance(layer.f, list):
             return (maps[0],)
         return tuple(maps) if layer.unpack_inputs else (maps,)
