@@ -72,6 +72,42 @@ def test_ids_may_be_texts(tmp_path, form):
     assert stats_of(tmp_path, content, results) == expected
 
 
+def test_ids_may_be_texts_in_the_annotations_or_whole_floats(tmp_path):
+    content, results = coco_case(GOLDEN["cases"][0])
+    expected = stats_of(tmp_path, content, results)
+    floats = [
+        {**entry, "image_id": float(entry["image_id"]), "category_id": float(entry["category_id"])} for entry in results
+    ]
+    assert stats_of(tmp_path, content, floats) == expected
+    texts = [{**entry, "image_id": str(entry["image_id"])} for entry in content["annotations"]]
+    boxes, messages = read(tmp_path, {**content, "annotations": texts}, results)
+    assert evaluate(boxes, PROTOCOLS["coco"]).stats == expected and not any("is not among" in text for text in messages)
+
+
+def test_categories_of_one_name_have_rows_of_their_own(tmp_path):
+    content, results = coco_case(GOLDEN["cases"][0])
+    expected = [*evaluate(read(tmp_path, content, results)[0], PROTOCOLS["coco"]).class_rows().values()]
+    same = [{**category, "name": "x"} for category in content["categories"][1:]]
+    rows = evaluate(
+        read(tmp_path, {**content, "categories": [content["categories"][0], *same]}, results)[0], PROTOCOLS["coco"]
+    ).class_rows()
+    assert [*rows.values()] == expected and [*rows][:2] == ["0", "x (2)"]
+
+
+def test_difficult_labels_are_those_of_voc(tmp_path):
+    content, results = coco_case(GOLDEN["cases"][0])
+    found = [
+        evaluate(
+            read(
+                tmp_path, {**content, "annotations": [{**e, key: e["id"] % 2} for e in content["annotations"]]}, results
+            )[0],
+            PROTOCOLS["voc"],
+        ).stats
+        for key in ("difficult", "ignore", "other")
+    ]
+    assert found[0] == found[1] != found[2]
+
+
 def test_no_predictions_have_no_ap(tmp_path):
     assert stats_of(tmp_path, coco_case(GOLDEN["cases"][0])[0], [])["AP"] == 0
 

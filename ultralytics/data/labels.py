@@ -237,15 +237,15 @@ class CocoJson:
 
     def truth(self) -> dict:
         """Return the content of a COCO file with the valid boxes, in pixels as in this file."""
-        known = [entry for group in self.annotations.values() for entry in group if not self.problem_of(entry)]
+        known = [(i, entry) for i, group in self.annotations.items() for entry in group if not self.problem_of(entry)]
         boxes = [
             {
-                "id": number, "image_id": _as_id(entry["image_id"]), "category_id": _as_id(entry["category_id"]),
+                "id": number, "image_id": image_id, "category_id": _as_id(entry["category_id"]),
                 "bbox": entry["bbox"], "iscrowd": int(_is_crowd(entry)),
-                "ignore": int(entry.get("ignore") in (1, True)),
+                "ignore": int(1 in (entry.get("ignore"), entry.get("difficult"))),  # True is 1
                 "area": area if is_number(area := entry.get("area")) else entry["bbox"][2] * entry["bbox"][3],
             }
-            for number, entry in enumerate(known, 1)
+            for number, (image_id, entry) in enumerate(known, 1)
         ]  # fmt: skip
         categories = [{"id": category, "name": name} for category, name in self.categories.items()]
         return {"images": self.images, "annotations": boxes, "categories": categories}
@@ -294,11 +294,11 @@ def read_coco_json(path: Path, *, named: bool = True) -> CocoJson:
             )
         else:
             images[image_id] = {**entry, "id": image_id}
-    by_image, ids = defaultdict(list), short(list(images))
+    by_image, ids, of_text = defaultdict(list), short(list(images)), {str(image_id): image_id for image_id in images}
     for number, entry in enumerate(content["annotations"]):
         image_id = entry.get("image_id") if isinstance(entry, dict) else None
-        if _as_id(image_id) in images:
-            by_image[_as_id(image_id)].append(entry)
+        if (known := _as_id(image_id)) in images or (known := of_text.get(str(image_id))) is not None:
+            by_image[known].append(entry)
         else:
             known = f"image_id {short(image_id)} is not among the images {ids}"
             detail = known if isinstance(entry, dict) else short(entry)

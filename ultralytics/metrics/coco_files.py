@@ -13,7 +13,10 @@ from ultralytics.utils.errors import DataError, counted
 from ultralytics.utils.files import read_json
 
 KEYS = {  # of an entry: what its value must be; true is not an id
-    **dict.fromkeys(("image_id", "category_id"), lambda value: type(value) in (int, str)),
+    **dict.fromkeys(
+        ("image_id", "category_id"),
+        lambda value: type(value) in (int, str) or (type(value) is float and value % 1 == 0),
+    ),
     "bbox": lambda value: isinstance(value, list) and [*map(is_number, value)] == [True] * 4,
     "score": is_number,
 }
@@ -63,10 +66,12 @@ def read_boxes(annotations: Path, predictions: Sequence[Path]) -> tuple[list[Eva
     if len(rows := np.flatnonzero(_leaves(labels[2], sizes[labels[0]]) | (labels[2][:, 2:] <= 0).any(1))):
         first = short({key: content["annotations"][rows[0]][key] for key in ("image_id", "bbox")})
         messages.append(f"{annotations}: {counted(len(rows), 'annotation')} outside the image or without area: {first}")
+    used = [*truth.categories.values()]  # equal names get the id
+    classes = [name if used.count(name) == 1 else f"{name} ({key})" for key, name in truth.categories.items()]
     found = []
     for file in predictions:
         columns = _prediction_columns(file, read_predictions(file), annotations, image_of, class_of, sizes, messages)
-        found.append(EvalBoxes.build(ids, dict(enumerate(truth.categories.values())), columns, labels, names))
+        found.append(EvalBoxes.build(ids, dict(enumerate(classes)), columns, labels, names))
     return found, messages
 
 
