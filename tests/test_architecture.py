@@ -48,7 +48,6 @@ LAYERS = {
 PUBLIC_PATHS = {
     "ultralytics",
     "ultralytics.cfg",
-    "ultralytics.data.utils",
     "ultralytics.models.rtdetr",
     "ultralytics.models.yolo",
     "ultralytics.trackers",

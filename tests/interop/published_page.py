@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from ultralytics.utils import public
 from ultralytics.utils.public import ABSENT
 
 HERE, DOCS = Path(__file__).parent, Path(__file__).parents[2] / "docs"
@@ -31,7 +32,8 @@ TEXTS = {
 
 def refusal(statement: str) -> str:
     """Return why an import statement fails, or ''."""
-    return next((ABSENT[name] for name in re.findall(r"\w+", statement.partition("import ")[2]) if name in ABSENT), "")
+    place, _, names = statement.removeprefix("from ultralytics").partition(" import ")
+    return next(filter(None, map(public.refusal, re.findall(r"\w+", f"{place} {names}"))), "")
 
 
 def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

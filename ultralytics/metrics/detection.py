@@ -91,25 +91,49 @@ class BoxMetrics:
         labels = [tick_label(names[i]) for i in c.classes]
         with_ap = [f"{label}  {ap:.3f}" for label, ap in zip(labels, self.ap50, strict=True)]
         paths = []
-        for kind, (_, values, x_title, y_title) in zip(("PR", "F1", "P", "R"), self.curves_results, strict=True):
-            texts = with_ap if kind == "PR" else labels
-            figure = new_figure(9, 6)
-            axes = figure.subplots()
-            few = len(values) <= MANY_CLASSES  # otherwise gray lines without a legend
-            for cls, line, text in zip(c.classes, values, texts, strict=True):
-                color = colors.figure(cls) if few else "0.75"
-                axes.plot(c.x, line, linewidth=1, label=text if few else None, color=color)
-            if len(values):
-                mean = values.mean(0)
-                at_conf = f"{mean[np.searchsorted(c.x, c.conf)]:.3f} at {c.conf:.3f}"
-                best = f"mAP50 {self.map50:.3f}" if kind == "PR" else at_conf
-                axes.plot(c.x, mean, linewidth=3, color="black", label=f"mean of classes, {best}")
-                figure.legend(loc="outside right upper", frameon=False)
-            axes.set(xlabel=x_title, ylabel=y_title, xlim=(0, 1), ylim=(0, 1.02))
-            axes.set_title(f"{y_title} over {x_title.lower()}, IoU 0.50")
-            axes.grid(alpha=0.3)
-            paths.append(save_figure(figure, Path(save_dir) / f"Box{kind}_curve.png", **style))
+        for kind, (_, values, *titles) in zip(("PR", "F1", "P", "R"), self.curves_results, strict=True):
+            at = np.searchsorted(c.x, c.conf)
+            best = f"{values.mean(0)[at]:.3f} at {c.conf:.3f}" if kind != "PR" and len(values) else ""
+            best, texts = (best, labels) if kind != "PR" else (f"mAP50 {self.map50:.3f}", with_ap)
+            file, texts = Path(save_dir) / f"Box{kind}_curve.png", dict(zip(c.classes, texts, strict=True))
+            paths.append(plot_mc_curve(c.x, values, file, texts, *titles, best=best, **style))
         return paths
+
+
+def plot_mc_curve(
+    px: np.ndarray, py: Sequence[np.ndarray], save_dir: str | Path = Path("mc_curve.png"), names: Any = (),
+    xlabel: str = "Confidence", ylabel: str = "Metric", on_plot: Any = None, *, best: str = "", **style: Any,
+) -> Path:  # fmt: skip
+    """Save the curves (C, n) of classes over `px`, and their mean with the text `best`, as the file `save_dir`."""
+    figure, names, values = new_figure(9, 6), dict(names), np.asarray(py)
+    names = names if len(names) == len(values) else {i: names.get(i, str(i)) for i in range(len(values))}
+    axes = figure.subplots()
+    few = len(values) <= MANY_CLASSES  # otherwise gray lines without a legend
+    for (cls, text), line in zip(names.items(), values, strict=True):
+        axes.plot(px, line, linewidth=1, label=text if few else None, color=colors.figure(cls) if few else "0.75")
+    if len(values):
+        mean = values.mean(0)
+        best = best or f"{mean.max():.3f} at {px[mean.argmax()]:.3f}"
+        axes.plot(px, mean, linewidth=3, color="black", label=f"mean of classes, {best}")
+        figure.legend(loc="outside right upper", frameon=False)
+    axes.set(
+        xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1.02), title=f"{ylabel} over {xlabel.lower()}, IoU 0.50"
+    )
+    axes.grid(alpha=0.3)
+    path = save_figure(figure, Path(save_dir), **style)
+    if on_plot:
+        on_plot(path)
+    return path
+
+
+def plot_pr_curve(
+    px: np.ndarray, py: Sequence[np.ndarray], ap: np.ndarray, save_dir: str | Path = Path("pr_curve.png"),
+    names: Any = (), on_plot: Any = None,
+) -> Path:  # fmt: skip
+    """Save the precision (C, n) of classes over recall `px` as the file `save_dir`; `ap` (C, T) has their APs."""
+    texts = {i: f"{dict(names).get(i, i)}  {value:.3f}" for i, value in enumerate(ap[:, 0])}
+    mean = f"mAP50 {ap[:, 0].mean():.3f}"
+    return plot_mc_curve(px, py, save_dir, texts, "Recall", "Precision", on_plot, best=mean)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -76,6 +76,8 @@ class PublishedAttributes:
         """Return the weights file, if the model is from one."""
         return self.source if self.checkpoint else None
 
+    cfg = property(lambda self: None if self.checkpoint else self.source, doc="Model file, if the model is from one.")
+
     @property
     def model_name(self) -> str:
         """Return the file that the model is from."""

@@ -1,6 +1,8 @@
 """Options, tasks, YAML files and checks of the published interface. Importing this imports no torch."""
 
+import contextlib
 import platform
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -9,10 +11,11 @@ from typing import Any
 
 from ultralytics.cfg.family import DEFAULT_CFG_PATH, default_values
 from ultralytics.cfg.model_yaml import find_model_yaml
+from ultralytics.cfg.options import check_options, option_types
 from ultralytics.cfg.plain_data import parse_literal, read_yaml
-from ultralytics.cfg.values import WORDS
-from ultralytics.published.machine import fetch
-from ultralytics.utils import LOGGER, PACKAGE_ROOT, IterableSimpleNamespace
+from ultralytics.cfg.values import WORDS, alternatives, rules_of
+from ultralytics.published.machine import clean_url, fetch
+from ultralytics.utils import LOGGER, PACKAGE_ROOT, IterableSimpleNamespace, __version__
 from ultralytics.utils.checks import checks, is_installed
 from ultralytics.utils.downloads import PUBLISHED_NAMES
 from ultralytics.utils.errors import MissingPackageError, ModelConfigError, UserError, did_you_mean
@@ -22,6 +25,12 @@ from ultralytics.utils.settings import SETTINGS
 DEFAULT_CFG_DICT = dict(default_values())
 DEFAULT_CFG_KEYS = DEFAULT_CFG_DICT.keys()
 DEFAULT_CFG = IterableSimpleNamespace(**DEFAULT_CFG_DICT)  # as a cfg, only what was changed in it is given
+CFG_BOOL_KEYS, CFG_INT_KEYS, CFG_STR_KEYS, _FLOATS = (
+    frozenset(name for name, given in option_types().items() if {*alternatives(given)} - {type(None)} == {kind})
+    for kind in (bool, int, str, float)
+)
+CFG_FRACTION_KEYS = frozenset(n for n in _FLOATS if any(rule.high == 1 for rule in rules_of(option_types()[n])))
+CFG_FLOAT_KEYS = _FLOATS - CFG_FRACTION_KEYS
 TASKS = frozenset({"detect"})
 TASK2DATA = {"detect": "coco8.yaml"}
 TASK2MODEL = {"detect": "yolo26n.pt"}
@@ -72,6 +81,12 @@ def check_dict_alignment(base: Mapping[str, Any], custom: Mapping[str, Any], e: 
         raise SyntaxError(f"unknown option {unknown[0]!r}{did_you_mean(unknown[0], base)}") from e
 
 
+def check_cfg(cfg: dict[str, Any], hard: bool = True) -> None:
+    """Raise OptionError for wrong values of options; convert them in place without `hard`. Other keys pass."""
+    checked = check_options({key: value for key, value in cfg.items() if key in option_types()})
+    cfg.update({} if hard else checked)
+
+
 def smart_value(v: str) -> Any:
     """Return the None, boolean, number, list, tuple or mapping that a text is; the text if it is none of these."""
     try:
@@ -93,8 +108,39 @@ def check_suffix(file: Any = "yolo26n.pt", suffix: str | Sequence[str] = ".pt", 
     """Raise UserError unless the file, or each of several, has one of the suffixes or none."""
     suffixes = (suffix,) if isinstance(suffix, str) else tuple(suffix)
     for name in file if isinstance(file, (list, tuple)) else (file,):
-        if Path(str(name)).suffix.lower() not in ("", *suffixes):
+        if Path(clean_url(name)).suffix.lower() not in ("", *suffixes):
             raise UserError(f"{msg}{name}: expected a file ending in {' or '.join(suffixes)}")
+
+
+def check_model_file_from_stem(model: str | Path = "yolo26n") -> str | Path:
+    """Return the weights file of a released model that is given without a suffix; others as they are."""
+    path = Path(model)
+    return path.with_suffix(".pt") if path.stem in GITHUB_ASSETS_STEMS and not path.suffix else model
+
+
+def check_yolov5u_filename(file: str, verbose: bool = True) -> str:
+    """Return weights of YOLOv3 and YOLOv5 by the names of their release with this interface: yolov5nu.pt."""
+    return re.sub(r"(yolov3(-tiny|-spp)?|yolov5[nsmlx]6?)\.pt", r"\1u.pt", str(file))
+
+
+def guess_model_scale(model_path: str | Path) -> str:
+    """Return the scale in the name of a model, such as "n"; '' if there is none."""
+    return (re.match(r"yolo(?:e-)?v?\d+([nslmx])", Path(model_path).stem) or ("", ""))[1]
+
+
+def default_class_names(data: str | Path | None = None, nc: int = 999) -> dict[int, str]:
+    """Return the class names of a data set, or class0, class1, ..."""
+    with contextlib.suppress(UserError):
+        return check_class_names(read_yaml(check_yaml(data))["names"])
+    return {i: f"class{i}" for i in range(nc)}
+
+
+def find_dataset_yaml(path: Path) -> Path:
+    """Return the one YAML file of a folder, or below it, or that with the name of the folder."""
+    files = [*path.glob("*.yaml")] or [*path.rglob("*.yaml")]
+    if found := [file for file in files if len(files) == 1 or file.stem == path.stem]:
+        return found[0]
+    raise UserError(f"{path}: expected one YAML file, or one named {path.stem}.yaml")
 
 
 def check_file(
@@ -130,8 +176,8 @@ def check_version(
     """
     from packaging.specifiers import SpecifierSet
 
-    if current and not current[0].isdigit():
-        name, current = current, metadata.version(current)
+    if current and not re.match(r"\d|v\d+\.", current):
+        name, current = current, __version__ if current == PACKAGE_ROOT.name else metadata.version(current)
     bounds = SpecifierSet(f">={required}" if required[:1].isdigit() else required)
     text = f"{name} {current} is installed, expected {required}; {msg}".removesuffix("; ")
     if fits := not current or bounds.contains(current, prereleases=True):
@@ -144,7 +190,6 @@ def check_version(
 
 
 def check_python(minimum: str = "3.10.0", hard: bool = True, verbose: bool = False) -> bool:
-    """Check the version of Python; see `check_version`."""
     return check_version(platform.python_version(), minimum, "Python", hard, verbose)
 
 
@@ -190,7 +235,6 @@ def check_class_names(names: Any) -> dict[int, str]:
 
 
 def is_ascii(s: str) -> bool:
-    """Check for a text of ASCII characters only."""
     return str(s).isascii()
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
@@ -234,6 +236,17 @@ class LoadStreams(LoadImagesAndVideos):
         super().__init__(sources, vid_stride=vid_stride, buffer=buffer)
 
 
+class LoadPilAndNumpy(LoadImagesAndVideos):
+    """Iterate once, over all images given: PIL images, and arrays (H, W, 3) BGR."""
+
+    def __init__(self, im0: Any, channels: int = 3):
+        super().__init__(im0, batch=len(im0) if isinstance(im0, list) else 1)
+
+
+imshow = cv2.imshow
+SourceTypes = make_dataclass("SourceTypes", [(k, bool, False) for k in ("stream", "screenshot", "from_img", "tensor")])
+
+
 def load_inference_source(
     source: Any = None, batch: int = 1, vid_stride: int = 1, buffer: bool = False, channels: int = 3
 ) -> LoadImagesAndVideos:
@@ -266,6 +279,34 @@ def get_hash(paths: Sequence[str]) -> str:
     """Return a hash of the paths, and of the sizes of those that exist."""
     sizes = [os.path.getsize(path) for path in paths if os.path.exists(path)]
     return hashlib.sha256(repr((sum(sizes), *paths)).encode()).hexdigest()
+
+
+def exif_size(img: Image.Image) -> tuple[int, int]:
+    """Return width and height of an image, turned as its EXIF data ask."""
+    return ImageOps.exif_transpose(img).size
+
+
+def verify_image(args: Sequence[Any]) -> tuple[Any, int, int, str]:
+    """Check an image, given as ((file, class), prefix): return both, 1 if it is valid, 1 if not, and the message."""
+    named, prefix = args
+    try:
+        probe_image(named[0])
+    except DataError as error:
+        return named, 0, 1, f"{prefix}{error}"
+    return named, 1, 0, ""
+
+
+def save_dataset_cache_file(prefix: str, path: Path, x: dict[str, Any], version: str) -> None:
+    """Write labels and what belongs to them, with the `version`, which `x` gets, too."""
+    x["version"] = version
+    torch.save(x, path)
+
+
+def load_dataset_cache_file(path: Path) -> dict[str, Any]:
+    """Return what `save_dataset_cache_file` has written; no code in it is run."""
+    dtypes = {type(np.dtype(code)) for code in "?bBhHiIlLefdU"}
+    torch.serialization.add_safe_globals([np.ndarray, np.dtype, np.ones(1).__reduce__()[0], *dtypes])
+    return torch.load(path, weights_only=True)
 
 
 def verify_image_label(args: Sequence[Any]) -> list[Any]:
@@ -338,3 +379,14 @@ def imwrite(filename: str | Path, img: np.ndarray, params: Sequence[int] | None 
     if done:
         data.tofile(filename)
     return done
+
+
+def empty_like(x: np.ndarray | Tensor) -> np.ndarray | Tensor:
+    """Return an array, or tensor, of the shape of another, in float32 and with any values."""
+    return torch.empty_like(x, dtype=torch.float32) if isinstance(x, Tensor) else np.empty_like(x, dtype=np.float32)
+
+
+def seed_worker(worker_id: int) -> None:
+    """Seed Python and NumPy in a worker of a loader, from the seed that torch has given it."""
+    np.random.seed(torch.initial_seed() % 2**32)
+    random.seed(torch.initial_seed() % 2**32)

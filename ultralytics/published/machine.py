@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
+import inspect
 import os
 import platform
 import re
@@ -18,6 +20,7 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from tqdm.auto import tqdm as TQDM  # noqa: F401 - public name
 
@@ -31,16 +34,21 @@ NUM_THREADS = min(8, max(1, usable_cores() - 1))
 PYTHON_VERSION, MACOS_VERSION = platform.python_version(), platform.mac_ver()[0]
 ASSETS_URL = "https://github.com/ultralytics/assets/releases/download/v0.0.0"
 ARM64 = platform.machine().lower() in ("arm64", "aarch64")
+VERBOSE, AUTOINSTALL, TESTS_RUNNING, TQDM_BAR_FORMAT, PIN_MEMORY = True, False, False, None, True
+DATASET_CACHE_VERSION, HELP_URL = "1.0.12", "see docs/en/data.md"
+is_dir_writeable = functools.partial(os.access, mode=os.W_OK)
 clean_str = functools.partial(re.sub, r"[|@#!¡·$€%&()=?¿^*;:,¨`><+]", "_")
 remove_colorstr = functools.partial(re.sub, r"\x1b\[[\d;]*m", "")
 
 
 def __getattr__(name: str) -> object:
-    """Return folders and flags as they are now, so that importing has no effect: RUNS_DIR, RANK, IS_PYTHON_3_12, ..."""
+    """Return folders and flags as they are now, so that importing has no effect: RUNS_DIR, RANK, TORCH_2_0, ..."""
     if name in ("DATASETS_DIR", "WEIGHTS_DIR", "RUNS_DIR"):
         return Path(SETTINGS[name.lower()])
-    if name in ("LOCAL_RANK", "RANK"):
-        return int(os.environ.get(name, -1))
+    if name in ("LOCAL_RANK", "RANK", "WORLD_SIZE"):
+        return int(os.environ.get(name, 1 if name == "WORLD_SIZE" else -1))
+    if flag := re.fullmatch(r"(TORCH|TORCHVISION)_(\d+)_(\d+)", name):  # at least that version
+        return [*map(int, metadata.version(flag[1].lower()).split(".")[:2])] >= [int(flag[2]), int(flag[3])]
     if python := re.fullmatch(r"IS_PYTHON_(MINIMUM_)?(\d+)_(\d+)", name):
         version = int(python[2]), int(python[3])
         return sys.version_info[:2] >= version if python[1] else sys.version_info[:2] == version
@@ -54,23 +62,19 @@ def __getattr__(name: str) -> object:
 
 
 def is_docker() -> bool:
-    """Check for a container of Docker."""
     return Path("/.dockerenv").exists()
 
 
 def is_jetson() -> bool:
-    """Check for a board of NVIDIA Jetson."""
     return "tegra" in platform.release()
 
 
 def is_raspberrypi() -> bool:
-    """Check for a Raspberry Pi."""
     model = Path("/proc/device-tree/model")
     return model.exists() and "Raspberry Pi" in model.read_text()
 
 
 def is_github_action_running() -> bool:
-    """Check for a job of GitHub Actions."""
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
@@ -81,30 +85,21 @@ def get_ubuntu_version() -> str | None:
 
 
 def cuda_device_count() -> int:
-    """Return the number of GPUs that torch can use."""
-    import torch
-
-    return torch.cuda.device_count()
+    return importlib.import_module("torch").cuda.device_count()
 
 
 def cuda_is_available() -> bool:
-    """Check whether torch can use a GPU."""
     return cuda_device_count() > 0
 
 
-class TryExcept(contextlib.ContextDecorator):
+@contextlib.contextmanager
+def TryExcept(msg: str = "", verbose: bool = True) -> Iterator[None]:
     """Log an exception of a block or function as a warning that starts with `msg`, in place of raising it."""
-
-    def __init__(self, msg: str = "", verbose: bool = True) -> None:
-        self.msg, self.verbose = msg, verbose
-
-    def __enter__(self) -> None:
-        """Enter the block."""
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
-        if isinstance(error, Exception) and self.verbose:
-            LOGGER.warning(f"{self.msg}{': ' if self.msg else ''}{error}")
-        return isinstance(error, Exception)
+    try:
+        yield
+    except Exception as error:
+        if verbose:
+            LOGGER.warning(f"{msg}{': ' if msg else ''}{error}")
 
 
 def threaded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,18 +116,15 @@ def threaded(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-class WorkingDirectory(contextlib.ContextDecorator):
+@contextlib.contextmanager
+def WorkingDirectory(new_dir: str | Path) -> Iterator[None]:
     """Change the working folder in a block or function."""
-
-    def __init__(self, new_dir: str | Path) -> None:
-        self.folder = new_dir
-
-    def __enter__(self) -> None:
-        self.before = Path.cwd()
-        os.chdir(self.folder)
-
-    def __exit__(self, *error: object) -> None:
-        os.chdir(self.before)
+    before = Path.cwd()
+    os.chdir(new_dir)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def plt_settings(rcparams: dict[str, Any] | None = None, backend: str = "Agg") -> Callable[..., Any]:
@@ -142,18 +134,34 @@ def plt_settings(rcparams: dict[str, Any] | None = None, backend: str = "Agg") -
     return matplotlib.rc_context({"backend": backend, **(rcparams or {"font.size": 11})})
 
 
+def check_imshow(warn: bool = False) -> bool:
+    """Check whether OpenCV can open a window here; `warn` logs if not."""
+    shown = not is_colab() and bool(sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
+    if warn and not shown:
+        LOGGER.warning("no window can be opened here (DISPLAY is not set); save images instead")
+    return shown
+
+
+def print_args(args: dict[str, Any] | None = None, show_file: bool = True, show_func: bool = False) -> None:
+    """Log arguments, by default those of the calling function, behind the names of its file and of itself."""
+    frame = sys._getframe(1)
+    place = [Path(frame.f_code.co_filename).stem] * show_file + [frame.f_code.co_name] * show_func
+    args = args or {name: frame.f_locals[name] for name in inspect.getargvalues(frame).args}
+    LOGGER.info(": ".join([*place, ", ".join(f"{name}={value}" for name, value in args.items())]))
+
+
 def emojis(string: str = "") -> str:
     """Return the text, on Windows without characters beyond ASCII."""
     return string.encode().decode("ascii", "ignore") if WINDOWS else string
 
 
 def parse_version(version: str = "0.0.0") -> tuple[int, ...]:
-    """Return the first three numbers of a version."""
-    return tuple(map(int, [*re.findall(r"(?:^\D*|\.)(\d+)", version), 0, 0, 0][:3]))
+    """Return the numbers of a version, at least three."""
+    numbers = re.findall(r"(?:^\D*|\.)(\d+)", version.partition("+")[0])
+    return tuple(map(int, [*numbers, *"000"[len(numbers) :]]))
 
 
 def is_colab() -> bool:
-    """Check for a notebook of Colab."""
     return "google.colab" in sys.modules
 
 
@@ -162,6 +170,15 @@ def is_online() -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("1.1.1.1", 53), 2.0):
         return True
     return False
+
+
+def clean_url(url: str | Path) -> str:
+    """Return an address or path with single slashes, decoded and without its query."""
+    return re.sub(":/+", "://", unquote(Path(url).as_posix()).partition("?")[0])
+
+
+def url2file(url: str | Path) -> str:
+    return Path(clean_url(url)).name
 
 
 def get_latest_run(search_dir: str | Path = ".") -> str:
@@ -204,6 +221,12 @@ def fetch_all(
 def zip_directory(directory: str | Path) -> Path:
     """Write a folder into a zip file beside it."""
     return Path(shutil.make_archive(str(directory), "zip", directory))
+
+
+def file_size(path: str | Path | None) -> float:
+    """Return the MB of a file, or of the files in a folder; 0.0 if there is none."""
+    found = Path(path or os.devnull)
+    return sum(file.stat().st_size for file in (found, *found.rglob("*")) if file.is_file()) / 2**20
 
 
 def file_age(path: str | Path = __file__) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from ultralytics.nn.exported_model import ExportedModel
 from ultralytics.nn.formats import find_format
 from ultralytics.nn.head_protocol import can_augment
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks.base import EVENTS, Callbacks
 from ultralytics.utils.callbacks.loggers import LOGGERS
 from ultralytics.utils.errors import MissingPackageError, ModelConfigError, OptionError
+from ultralytics.utils.flops import count_operations
 from ultralytics.utils.ops import scale_boxes, xyxy2xywh
-from ultralytics.utils.torch_utils import half_dtype
+from ultralytics.utils.torch_utils import clock, get_num_params, half_dtype, select_device
 
 
 def guess_model_task(model: Any) -> str:
@@ -201,3 +204,46 @@ def scale_coords(
     moved /= moved.new_tensor([img0_shape[1], img0_shape[0]]) if normalize else 1
     coords[..., :2] = moved.view_as(coords[..., :2])
     return coords
+
+
+torch_load, torch_save = torch.load, torch.save
+
+
+def get_cpu_info() -> str:
+    """Return the name of the processor."""
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return next((line.partition(": ")[2] for line in info.splitlines() if "model name" in line), "unknown")
+
+
+def get_gpu_info(index: int) -> str:
+    """Return the name and the memory of a GPU: "Tesla T4, 15095MiB"."""
+    properties = torch.cuda.get_device_properties(index)
+    return f"{properties.name}, {properties.total_memory / 2**20:.0f}MiB"
+
+
+def profile_ops(
+    input: Tensor | list[Tensor], ops: Any, n: int = 10, device: Any = None, max_num_obj: int = 0
+) -> list[list[Any] | None]:
+    """Measure modules, one or a list, on each input `n` times. None where one fails; the rows are logged, too.
+
+    A row has parameters, GFLOPs by thop, GiB of GPU memory, ms of forward and of backward, shapes of input and output.
+    """
+    device, rows = select_device(device), []
+    for x in input if isinstance(input, list) else [input]:
+        x = x.to(device).requires_grad_()
+        for op in ops if isinstance(ops, list) else [ops]:
+            try:
+                op, times = op.to(device), []
+                for _ in range(n):
+                    start, y = clock(device), op(x)
+                    middle = clock(device)
+                    sum(part.sum() for part in (y if isinstance(y, (list, tuple)) else [y])).backward()
+                    times.append((middle - start, clock(device) - middle))
+                shapes = [tuple(t.shape) if isinstance(t, Tensor) else "list" for t in (x, y)]
+                size = get_num_params(op), count_operations(deepcopy(op).eval(), x)[0]
+                times = (1e3 * np.mean(times, 0)).tolist()
+                rows.append([*size, torch.cuda.memory_reserved() / 2**30, *times, *shapes])
+                LOGGER.info(rows[-1])
+            except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+                rows.append(LOGGER.info(error))
+    return rows

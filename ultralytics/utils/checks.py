@@ -63,7 +63,7 @@ def check_imgsz(
     `max_dim=1` makes one side of two equal ones, `min_dim=2` two of one.
     """
     if isinstance(imgsz, str):  # of a command line: "640" or "[640, 480]"
-        sides = [int(side) for side in re.findall(r"\d+", imgsz)]
+        sides = [int(side) for side in re.sub(r"[\s\[\]()]|,$", "", imgsz).split(",")]
         imgsz = sides if "[" in imgsz or "," in imgsz else sides[0]
     stride = int(max(stride)) if hasattr(stride, "__len__") else int(stride)
     if max_dim == 1 and not isinstance(imgsz, int):

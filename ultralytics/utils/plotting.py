@@ -99,6 +99,7 @@ class Annotator:
             if not (isinstance(size, (int, float, np.number)) and 0 <= size <= MAX_SIZE):
                 raise OptionError(f"line_width and font_size: expected pixels in [0, {MAX_SIZE}] or None, got {size!r}")
         self.lw = self.line_width = round(line_width or 0) or max(1, round((height + width) / 600))
+        self.tf, self.sf = max(self.lw - 1, 1), self.lw / 3  # for cv2.putText: thickness and scale
         by_size = max(MIN_FONT, round((height + width) / 80)) if line_width is None else 8 + 4 * self.line_width
         self.font_size, self.font, self.pil = round(font_size or 0) or by_size, find_font_file(font), pil
         self.canvas = Image.fromarray(np.ascontiguousarray(im[..., ::-1]))
@@ -134,13 +135,16 @@ class Annotator:
         color = box_color or (64, 64, 64)
         self.draw.rectangle((x, y, x + width, y + height), fill=self._rgb(color))
         self._taken.add((x, y, x + width, y + height))
-        red, green, blue = self._rgb(color)
-        light = 0.114 * blue + 0.587 * green + 0.299 * red > 150
-        ink = self._rgb(txt_color) if txt_color else "black" if light else "white"
+        ink = self._rgb(self.get_txt_color(color, txt_color))
         for run, font in runs:
             # anchor 'lm': left, middle of the line, so that all labels have the same baseline
             self.draw.text((x + 2, y + height / 2), run, fill=ink, font=font, anchor="lm")
             x += font.getlength(run)
+
+    def get_txt_color(self, color: Color = (128, 128, 128), txt_color: Color | None = None) -> Color:
+        """Return `txt_color`, by default the readable one of black and white on a color."""
+        red, green, blue = self._rgb(color)
+        return txt_color or ((0,) * 3 if 0.114 * blue + 0.587 * green + 0.299 * red > 150 else (255,) * 3)
 
     @property
     def im(self) -> np.ndarray | Image.Image:

@@ -5,102 +5,102 @@ As published modules import from each other, every place has all of them. `PLACE
 """
 
 import dis
-import importlib
+import importlib.abc
 import importlib.util
 import inspect
 import logging
 import re
 import sys
 from collections.abc import Callable
-from importlib import metadata
+from functools import partial
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 # defining module below the package -> names, with a second name after a colon
 HOMES = {
-    "cfg.family": "DEFAULT_CFG_PATH", "cfg.options": "MODES get_cfg",
-    "data.build": "build_dataloader EpochLoader:InfiniteDataLoader", "data.dataset_yaml": "check_det_dataset",
-    "data.images": "IMAGE_SUFFIXES:IMG_FORMATS", "data.loaders": "VIDEO_SUFFIXES:VID_FORMATS",
-    "data.transforms.geometry": "LetterBox", "data.transforms.sample": "Compose", "engine.exporter": "Exporter",
-    "engine.results": "Boxes:BaseTensor", "engine.train_log": "strip_optimizer", "engine.train_state": "EarlyStopping",
-    "losses.assigner": "TaskAlignedAssigner", "losses.detr": "RTDETRDetectionLoss RTDETRDetectionLoss:DETRLoss",
-    "losses.matcher": "HungarianMatcher", "losses.yolo": "DetectionLoss DualAssignmentLoss",
-    "metrics.ap": "ap_per_class average_precision:compute_ap smooth",
-    "metrics.detection": "BoxMetrics BoxMetrics:Metric DetMetrics", "metrics.matching": "ConfusionMatrix",
-    "models": "RTDETR YOLO", "models.rtdetr.predict": "RTDETRPredictor RTDETRValidator",
-    "models.rtdetr.train": "RTDETRTrainer", "models.tuning": "Tuner",
+    "cfg.family": "DEFAULT_CFG_PATH", "cfg.options": "get_cfg MODES", "cli": "join_words:merge_equals_args",
+    "data.build": "build_dataloader EpochLoader:InfiniteDataLoader", "data.images": "IMAGE_SUFFIXES:IMG_FORMATS",
+    "data.dataset_yaml": "check_det_dataset DatasetConfig load_dataset_config", "data.transforms.sample": "Compose",
+    "data.loaders": "ACCEPTED:FORMATS_HELP_MSG VIDEO_SUFFIXES:VID_FORMATS", "data.transforms.geometry": "LetterBox",
+    "engine.exporter": "Exporter", "engine.results": "Boxes:BaseTensor", "engine.train_log": "strip_optimizer",
+    "engine.train_state": "EarlyStopping", "losses.assigner": "TaskAlignedAssigner",
+    "losses.detr": "RTDETRDetectionLoss RTDETRDetectionLoss:DETRLoss", "losses.matcher": "HungarianMatcher",
+    "losses.yolo": "DetectionLoss DualAssignmentLoss", "metrics.matching": "ConfusionMatrix", "models": "RTDETR YOLO",
+    "metrics.ap": "ap_per_class average_precision:compute_ap smooth", "models.rtdetr.train": "RTDETRTrainer",
+    "metrics.detection": "BoxMetrics BoxMetrics:Metric DetMetrics plot_mc_curve plot_pr_curve",
+    "models.rtdetr.predict": "RTDETRPredictor RTDETRValidator", "models.tuning": "Tuner",
     "models.yolo.detector": "DetectionPredictor DetectionValidator", "models.yolo.training": "DetectionTrainer",
     "nn.formats": "export_formats", "nn.head_protocol": "scale_img", "nn.modules.denoising": "get_cdn_group",
-    "nn.modules.transformer": "inverse_sigmoid",
-    "nn.tasks": "DetectionModel:BaseModel DetectionModel feature_visualization RTDETRDetectionModel",
-    "published.config": "attempt_download_asset cfg2dict check_class_names check_dict_alignment check_file "
-    "check_python check_requirements check_suffix check_version check_yaml check_yolo copy_default_cfg DEFAULT_CFG "
-    "DEFAULT_CFG_DICT DEFAULT_CFG_KEYS GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS get_save_dir is_ascii smart_value "
-    "TASK2DATA TASK2METRIC TASK2MODEL TASKS YAML yaml_load yaml_model_load yaml_print yaml_save",
-    "published.datasets": "BaseDataset LoadImagesAndVideos LoadStreams RTDETRDataset YOLOConcatDataset YOLODataset "
-    "autosplit build_yolo_dataset compress_one_image get_hash img2label_paths imread imwrite load_inference_source "
-    "save_one_box v8_transforms verify_image_label visualize_image_annotations",
+    "nn.modules.transformer": "inverse_sigmoid", "trackers.track": "BOTSORT BYTETracker",
+    "nn.tasks": "DetectionModel DetectionModel:BaseModel feature_visualization RTDETRDetectionModel",
     "published.instances": "BaseMixTransform BaseTransform Bboxes Format Instances",
-    "published.machine": "ARM64 ASSETS_URL clean_str cuda_device_count cuda_is_available DATASETS_DIR emojis "
-    "fetch:safe_download fetch_all:download FILE file_age file_date get_latest_run get_ubuntu_version IS_COLAB "
-    "is_colab IS_DOCKER is_docker is_github_action_running IS_JETSON is_jetson IS_JUPYTER is_online "
-    "is_online:check_online IS_PYTHON_3_12 IS_PYTHON_3_13 IS_PYTHON_3_8 IS_PYTHON_MINIMUM_3_10 IS_PYTHON_MINIMUM_3_12 "
-    "IS_PYTHON_MINIMUM_3_13 IS_RASPBERRYPI is_raspberrypi LINUX LOCAL_RANK MACOS MACOS_VERSION NUM_THREADS ONLINE "
-    "parse_version plt_settings PYTHON_VERSION RANK remove_colorstr ROOT RUNS_DIR spaces_in_path threaded "
-    "TORCH_VERSION TORCHVISION_VERSION TQDM TryExcept USER_CONFIG_DIR WEIGHTS_DIR WINDOWS WorkingDirectory "
-    "zip_directory",
     "published.losses": "BboxLoss DFLoss E2ELoss E2ELoss:E2EDetectLoss v8DetectionLoss",
-    "published.networks": "AGLU AutoBackend add_integration_callbacks "
-    "attempt_load_weights benchmark check_amp check_torchvision clip_coords convert_torch2numpy_batch "
-    "default_callbacks get_default_callbacks guess_model_task load_checkpoint load_checkpoint:attempt_load_one_weight "
-    "output_to_target scale_coords segments2boxes torch_safe_load",
-    "utils": "ASSETS IterableSimpleNamespace IterableSimpleNamespace:SimpleClass LOGGER __version__ colorstr",
-    "utils.checks": "checks:collect_system_info check_imgsz in_notebook:is_jupyter",
-    "utils.dist": "main_first:torch_distributed_zero_first",
-    "utils.fonts": "find_font_file:check_font",
+    "utils": "__version__ ASSETS colorstr IterableSimpleNamespace IterableSimpleNamespace:SimpleClass LOGGER",
+    "utils.checks": "check_imgsz checks:collect_system_info in_notebook:is_jupyter", "utils.plotting": "plot_results",
+    "utils.dist": "main_first:torch_distributed_zero_first", "utils.flops": "get_flops:get_flops_with_torch_profiler",
+    "utils.fonts": "find_font_file:check_font", "utils.settings": "SETTINGS Settings:SettingsManager",
+    "utils.tables": "SummaryExports:DataExportMixin",
+    "published.config": "attempt_download_asset cfg2dict CFG_BOOL_KEYS CFG_FLOAT_KEYS CFG_FRACTION_KEYS CFG_INT_KEYS "
+    "CFG_STR_KEYS check_cfg check_class_names check_dict_alignment check_file check_model_file_from_stem check_python "
+    "check_requirements check_suffix check_version check_yaml check_yolo check_yolov5u_filename copy_default_cfg "
+    "DEFAULT_CFG DEFAULT_CFG_DICT DEFAULT_CFG_KEYS default_class_names find_dataset_yaml get_save_dir "
+    "GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS guess_model_scale is_ascii smart_value TASK2DATA TASK2METRIC TASK2MODEL "
+    "TASKS YAML yaml_load yaml_model_load yaml_print yaml_save",
+    "published.datasets": "autosplit BaseDataset build_yolo_dataset compress_one_image empty_like exif_size get_hash "
+    "img2label_paths imread imshow imwrite load_dataset_cache_file load_inference_source LoadImagesAndVideos "
+    "LoadImagesAndVideos:LoadScreenshots LoadPilAndNumpy LoadStreams RTDETRDataset save_dataset_cache_file "
+    "save_one_box seed_worker SourceTypes v8_transforms verify_image verify_image_label visualize_image_annotations "
+    "YOLOConcatDataset YOLODataset",
+    "published.machine": "check_imshow clean_str clean_url cuda_device_count cuda_is_available emojis "
+    "fetch:safe_download fetch_all:download file_age file_date file_size get_latest_run get_ubuntu_version is_colab "
+    "is_dir_writeable is_docker is_github_action_running is_jetson is_online is_online:check_online is_raspberrypi "
+    "parse_version plt_settings print_args remove_colorstr spaces_in_path threaded TryExcept url2file "
+    "WorkingDirectory zip_directory",
+    "published.networks": "add_integration_callbacks AGLU attempt_load_weights AutoBackend benchmark check_amp "
+    "check_torchvision clip_coords convert_torch2numpy_batch default_callbacks get_cpu_info get_default_callbacks "
+    "get_gpu_info guess_model_task load_checkpoint load_checkpoint:attempt_load_one_weight output_to_target "
+    "profile_ops profile_ops:profile scale_coords segments2boxes torch_load torch_safe_load torch_save",
     "utils.ops": "bbox2dist bbox_ioa bbox_iou box_iou dist2bbox make_anchors make_divisible non_max_suppression "
     "xywh2xyxy xyxy2xywh",
-    "trackers.track": "BOTSORT BYTETracker", "utils.plotting": "plot_results", "utils.settings": "SETTINGS",
     "utils.torch_utils": "autocast copy_attr de_parallel fuse_conv_and_bn fuse_deconv_and_bn get_num_gradients "
     "get_num_params init_seeds intersect_dicts ModelEMA one_cycle Profile select_device smart_inference_mode "
     "time_sync unwrap_model",
 }  # fmt: skip
 # published modules that are no file here; those of releases before 8.0.137 begin with `yolo.`
 PLACES = (
-    "data.base data.split engine.tuner models.rtdetr.val models.utils models.utils.loss models.utils.ops "
+    "data.base data.split data.utils engine.tuner models.rtdetr.val models.utils models.utils.loss models.utils.ops "
     "models.yolo.detect models.yolo.detect.predict models.yolo.detect.train models.yolo.detect.val nn.autobackend "
-    "nn.modules.activation trackers.bot_sort trackers.byte_tracker utils.autobatch utils.benchmarks "
+    "nn.modules.activation trackers.bot_sort trackers.byte_tracker utils.benchmarks utils.git utils.logger utils.tuner "
     "utils.callbacks.clearml utils.callbacks.mlflow utils.callbacks.tensorboard utils.callbacks.wb utils.instance "
     "utils.loss utils.nms utils.patches utils.tal utils.tqdm"
 )
-# of the package itself, where they are modules elsewhere
-TOP = {"settings": ("utils.settings", "SETTINGS"), "checks": ("utils.checks", "checks")}
+TOP = {"settings": ("utils.settings", "SETTINGS"), "checks": ("utils.checks", "checks")}  # modules elsewhere
 NAMES = {
     name.rpartition(":")[2]: (home, name.partition(":")[0]) for home, names in HOMES.items() for name in names.split()
 }
-INSTEAD = "this package detects upright boxes with RTDETR and YOLO; use the published package in another environment"
 _REASONS = {
-    f"segmentation, poses, oriented boxes and classification are not built; {INSTEAD}": (
-        "SAM FastSAM sam fastsam segment pose obb classify SegmentationModel PoseModel OBBModel ClassificationModel "
-        "v8SegmentationLoss v8PoseLoss v8OBBLoss v8ClassificationLoss KeypointLoss RotatedBboxLoss Segment Pose OBB "
-        "Classify SegmentMetrics PoseMetrics OBBMetrics ClassifyMetrics Masks Keypoints Probs ClassificationDataset "
-        "RotatedTaskAlignedAssigner classify_transforms CopyPaste process_mask scale_masks"
+    "models of other tasks, of texts, NAS and SAM are not built; this package detects upright boxes; use the published "
+    "package in another environment": (
+        "SAM FastSAM sam fastsam nas world yoloe segment pose obb classify semantic depth SegmentationModel PoseModel "
+        "OBBModel ClassificationModel YOLOWorld YOLOE NAS Segment Pose OBB Classify Masks Keypoints Probs CopyPaste "
+        "kpt_iou OKS_SIGMA check_cls_dataset CenterCrop ToTensor auto_annotate RandomLoadText GroundingDataset"
     ),
-    f"open-vocabulary, NAS and multi-modal models are not built; {INSTEAD}": (
-        "YOLOWorld YOLOE NAS nas world yoloe WorldModel YOLOEModel YOLOMultiModalDataset GroundingDataset WorldDetect"
-    ),
-    "there is no client of the HUB; this package sends nothing to a service: use files and settings of this process": (
-        "hub HUBTrainingSession HUB_WEB_ROOT HUB_API_ROOT"
+    "no service is part of this package; use files and settings of this process": (
+        "hub events HUBTrainingSession HUB_WEB_ROOT HUB_API_ROOT get_github_assets"
     ),
     "solutions are not built; count, draw and track with the package supervision on `results[0].boxes`": "solutions",
-    "a tracker belongs to a prediction; use the method `track` of a model": "register_tracker",
-    "choose options such as mosaic, mixup, degrees and hsv_h, or append a transform": "Albumentations RandomLoadText",
-    "use the option batch=-1, which measures the memory of training steps": "autobatch check_train_batch_size",
-    "use `yolo benchmark` or the method `benchmark` of a model": "ProfileModels",
-    "use get_cfg, which checks options, or `yolo checks`": "check_cfg print_args get_cpu_info get_gpu_info",
-    "use PIL, urllib.parse, pathlib, numpy or torch itself": "exif_size clean_url url2file empty_like",
-    "training and validation check all label files, and report what is wrong": "verify_image",
+    "a prediction has its trackers; use the method `track` of a model": "register_tracker basetrack BaseTrack",
+    "choose options such as mosaic, mixup, degrees and hsv_h, or append a transform": "Albumentations",
+    "use the methods export, tune and benchmark of a model, with options such as batch=-1, device=[0, 1] and compile": (
+        "export try_export NMSModel torch2onnx onnx2engine arange_patch run_ray_tune plot_tune_results ProfileModels "
+        "autobatch check_train_batch_size generate_ddp_file generate_ddp_command ddp_cleanup attempt_compile"
+    ),
+    "use one network, torchvision.ops.nms, logging.Handler and programs such as git": (
+        "Ensemble TorchNMS ConsoleLogger SystemLogger GitRepo GIT"
+    ),
 }
+# names of other tasks that are not listed above
+OTHER_TASKS = r"[Ss]eg(?!ments2b)|Pose|OBB|obb|[Mm]ask|rbox|whr|probiou|poly|[Cc]lassif|[Dd]epth|World|YOLOE"
 MODEL_CLASS = r"\w+Model|SAM|FastSAM|NAS|YOLOE|YOLOWorld"
 BUILDER, DATASET_NAMES = "build_yolo_dataset", {"letterbox": "YOLODataset", "stretch": "RTDETRDataset"}  # by `resize`
 LOSS_PARTS = ("v8DetectionLoss", "BboxLoss", "DFLoss", "TaskAlignedAssigner", "utils.loss.bbox_iou")
@@ -121,13 +121,17 @@ PLACED: set[str] = set()  # modules with public names
 ABSENT = {name: reason for reason, names in _REASONS.items() for name in names.split()}
 
 
+def refusal(name: str) -> str:
+    """Return why a published name, or module, is not built, and what to use; '' for other names."""
+    other = re.search(OTHER_TASKS, name) and not name.startswith("_")
+    return next(iter(ABSENT.values())) if other else ABSENT.get(name, "")
+
+
 def public_names(module: str) -> Callable[[str], object]:
     """Return the `__getattr__` of a module for the names in `HOMES`, and in modules of networks for those of layers.
 
-    Flags such as TORCH_2_0 are whether the installed version is at least that.
-
-    It raises ImportError, with what to use, for names in `ABSENT`. As an attribute of a module, the class of a model
-    has no objects instead, for `isinstance(network, ultralytics.nn.tasks.SegmentationModel)`.
+    Constants in capitals are those of `published.machine`. It raises ImportError for a name with a `refusal`. As an
+    attribute, the class of a model has no objects instead, for `isinstance(network, tasks.SegmentationModel)`.
     """
     PLACED.add(module)
     package, _, place = module.partition(".")
@@ -137,21 +141,19 @@ def public_names(module: str) -> Callable[[str], object]:
     def resolve(name: str) -> object:
         if name in names:
             return public(name, names)
-        if name in ABSENT:
-            error, caller = ImportError(f"{module}.{name}: {ABSENT[name]}.", name=module), sys._getframe(1)
-            if re.fullmatch(MODEL_CLASS, name) and caller.f_code.co_code[caller.f_lasti] != dis.opmap["IMPORT_FROM"]:
-                return absent_class(name, error)
-            raise error
-        if place.startswith("yolo.") and not name.startswith("__"):
-            return getattr(importlib.import_module(f"{package}.{Places.moved(place)}"), name)
         if place.startswith("utils.callbacks.") and name == "callbacks":
             return importlib.import_module(f"{package}.published.networks").logger_callbacks(kind)
         if place.startswith("nn.") and not name.startswith("_"):
             layers = vars(importlib.import_module(f"{package}.nn.modules"))
             if name in layers and place != "nn.modules":
                 return layers[name]
-        if flag := re.fullmatch(r"(TORCH|TORCHVISION)_(\d+)_(\d+)", name):
-            return [*map(int, metadata.version(flag[1].lower()).split(".")[:2])] >= [int(flag[2]), int(flag[3])]
+        if reason := refusal(name):
+            error, caller = ImportError(f"{module}.{name}: {reason}.", name=module), sys._getframe(1)
+            if re.fullmatch(MODEL_CLASS, name) and caller.f_code.co_code[caller.f_lasti] != dis.opmap["IMPORT_FROM"]:
+                return absent_class(name, error)
+            raise error
+        if name.isupper():
+            return getattr(importlib.import_module(f"{package}.published.machine"), name)
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return resolve
@@ -166,36 +168,27 @@ def absent_class(name: str, error: ImportError) -> type:
     return type(name, (), {"__new__": refuse, "__init_subclass__": refuse})
 
 
-class Places:
-    """Find the modules of `PLACES`, which have public names only, and refuse modules that are named in `ABSENT`."""
+class Places(importlib.abc.Loader):
+    """Find the modules of `PLACES`, which have public names only, and refuse modules with a `refusal`."""
 
-    @staticmethod
-    def moved(place: str) -> str:
-        """Return the place of a module that began with `yolo.`, as it is since 8.0.137."""
-        return re.sub(r"^yolo\b\.?(v8\b)?", lambda found: "models.yolo" if found[1] else "", place)
-
-    @classmethod
-    def find_spec(cls, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """Return how to make the module of a place. Raises ImportError for what is not built."""
         own, _, place = name.partition(".")
         if own != __name__.partition(".")[0]:
             return None
-        if absent := ABSENT.keys() & place.split("."):
-            raise ImportError(f"{name}: {ABSENT[absent.pop()]}.", name=name)
-        old = place.partition(".")[0] == "yolo" and importlib.util.find_spec(f"{own}.{cls.moved(place)}".strip("."))
-        return ModuleSpec(name, cls, is_package=True) if place in PLACES.split() or old else None
+        if reason := max(map(refusal, place.split("."))):
+            raise ImportError(f"{name}: {reason}.", name=name)
+        moved = re.sub(r"^yolo\b\.?(v8\b)?", lambda found: "models.yolo" if found[1] else "", place)
+        real = f"{own}.{moved}".strip(".")
+        found = place in PLACES.split() if moved == place else importlib.util.find_spec(real)
+        return ModuleSpec(name, self, loader_state=real, is_package=True) if found else None
 
-    @staticmethod
-    def create_module(spec: ModuleSpec) -> None:
-        """Use a new module."""
-
-    @staticmethod
-    def exec_module(module: ModuleType) -> None:
-        """Give a new module its names."""
-        module.__doc__, module.__getattr__ = "Public import path.", public_names(module.__name__)
+    def exec_module(self, module: ModuleType) -> None:
+        name, real = module.__name__, module.__spec__.loader_state
+        module.__getattr__ = public_names(name) if name == real else partial(getattr, importlib.import_module(real))
 
 
-sys.meta_path.append(Places)
+sys.meta_path.append(Places())
 
 
 class Overridable:
