@@ -132,8 +132,7 @@ def plot_pr_curve(
 ) -> Path:  # fmt: skip
     """Save the precision (C, n) of classes over recall `px` as the file `save_dir`; `ap` (C, T) has their APs."""
     texts = {i: f"{dict(names).get(i, i)}  {value:.3f}" for i, value in enumerate(ap[:, 0])}
-    mean = f"mAP50 {ap[:, 0].mean():.3f}"
-    return plot_mc_curve(px, py, save_dir, texts, "Recall", "Precision", on_plot, best=mean)
+    return plot_mc_curve(px, py, save_dir, texts, "Recall", "Precision", on_plot, best=f"mAP50 {ap[:, 0].mean():.3f}")
 
 
 def _mean(values: np.ndarray) -> float:

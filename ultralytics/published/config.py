@@ -108,7 +108,7 @@ def check_suffix(file: Any = "yolo26n.pt", suffix: str | Sequence[str] = ".pt", 
     """Raise UserError unless the file, or each of several, has one of the suffixes or none."""
     suffixes = (suffix,) if isinstance(suffix, str) else tuple(suffix)
     for name in file if isinstance(file, (list, tuple)) else (file,):
-        if Path(clean_url(name)).suffix.lower() not in ("", *suffixes):
+        if Path(clean_url(str(name))).suffix.lower() not in ("", *suffixes):
             raise UserError(f"{msg}{name}: expected a file ending in {' or '.join(suffixes)}")
 
 

@@ -224,10 +224,7 @@ def get_gpu_info(index: int) -> str:
 def profile_ops(
     input: Tensor | list[Tensor], ops: Any, n: int = 10, device: Any = None, max_num_obj: int = 0
 ) -> list[list[Any] | None]:
-    """Measure modules, one or a list, on each input `n` times. None where one fails; the rows are logged, too.
-
-    A row has parameters, GFLOPs by thop, GiB of GPU memory, ms of forward and of backward, shapes of input and output.
-    """
+    """Return and log parameters, GFLOPs, GiB, ms of forward and backward, and shapes; None where a module fails."""
     device, rows = select_device(device), []
     for x in input if isinstance(input, list) else [input]:
         x = x.to(device).requires_grad_()

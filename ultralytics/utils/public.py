@@ -79,8 +79,8 @@ NAMES = {
     name.rpartition(":")[2]: (home, name.partition(":")[0]) for home, names in HOMES.items() for name in names.split()
 }
 _REASONS = {
-    "models of other tasks, of texts, NAS and SAM are not built; this package detects upright boxes; use the published "
-    "package in another environment": (
+    "segmentation, poses, oriented boxes, classification, texts, NAS and SAM are not built; this package detects "
+    "upright boxes; use the published package in another environment": (
         "SAM FastSAM sam fastsam nas world yoloe segment pose obb classify semantic depth SegmentationModel PoseModel "
         "OBBModel ClassificationModel YOLOWorld YOLOE NAS Segment Pose OBB Classify Masks Keypoints Probs CopyPaste "
         "kpt_iou OKS_SIGMA check_cls_dataset CenterCrop ToTensor auto_annotate RandomLoadText GroundingDataset"
