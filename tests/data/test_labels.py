@@ -134,11 +134,11 @@ def test_unclear_coco_files(tmp_path, changes, message):
 
 
 def test_entries_that_are_left_out(tmp_path):
-    content = coco_content(images_1={"file_name": None}, annotations_0={"image_id": "1", "category_id": "1"})
+    content = coco_content(images_1={"file_name": None}, annotations_0={"image_id": "7", "category_id": "1"})
     assert [(p.where, p.detail) for p in read(tmp_path, content).problems] == [
         ("a.json, images[1]", "is {'file_name': None, 'height': 40, 'id': 2, 'width': 60}; expected an id (a number or "
          "text) and a file_name"),
-        ("a.json, annotations[0]", "image_id '1' is not among the images [1]"),
+        ("a.json, annotations[0]", "image_id '7' is not among the images [1]"),
         ("a.json, annotations[1]", "image_id 2 is not among the images [1]"),
     ]  # fmt: skip
     (problem,) = read(tmp_path, coco_content(annotations_0={"category_id": "1"})).rows(1, (40, 60)).problems
