@@ -63,7 +63,7 @@ class LevelMaps(dict):
 
     def __iter__(self) -> Iterator[Tensor]:
         sizes = [level.shape[-2:] for level in self["feats"]]
-        levels = torch.cat((self["boxes"], self["scores"]), 1).split([h * w for h, w in sizes], 2)
+        levels = torch.cat((self["boxes"], self["scores"]), 1).float().split([h * w for h, w in sizes], 2)
         return (level.unflatten(2, size) for level, size in zip(levels, sizes, strict=True))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -24,6 +25,32 @@ class LossItems(dict):
 
     def __missing__(self, index: int) -> Tensor:
         return torch.stack([*self.values()])[index]
+
+
+class FocalLoss(nn.Module):
+    """Focal loss of logits (B, A, nc) with targets in 0..1, https://arxiv.org/abs/1708.02002: a sum over images."""
+
+    def __init__(self, gamma: float = 1.5, alpha: float = 0.25) -> None:
+        super().__init__()
+        self.gamma, self.alpha = gamma, alpha
+
+    def forward(self, pred: Tensor, label: Tensor) -> Tensor:
+        """Compute the mean over positions, summed."""
+        p, balance = pred.sigmoid(), label * self.alpha + (1 - label) * (1 - self.alpha) if self.alpha > 0 else 1
+        weight = balance * (label + p - 2 * label * p) ** self.gamma
+        return F.binary_cross_entropy_with_logits(pred, label, weight, reduction="none").mean(1).sum()
+
+
+class VarifocalLoss(FocalLoss):
+    """Varifocal loss of logits (B, A, nc), https://arxiv.org/abs/2008.13367: a sum over images."""
+
+    def __init__(self, gamma: float = 2.0, alpha: float = 0.75) -> None:
+        super().__init__(gamma, alpha)
+
+    def forward(self, pred_score: Tensor, gt_score: Tensor, label: Tensor) -> Tensor:
+        """Compute the mean over positions, summed; `label` is 1 at the true classes, `gt_score` their target."""
+        weight = self.alpha * pred_score.sigmoid() ** self.gamma * (1 - label) + gt_score * label
+        return F.binary_cross_entropy_with_logits(pred_score, gt_score, weight, reduction="none").mean(1).sum()
 
 
 class DFLoss(nn.Module):
@@ -101,7 +128,7 @@ class v8DetectionLoss:
     def bbox_decode(self, anchor_points: Tensor, pred_dist: Tensor) -> Tensor:
         """Decode (B, A, 4 * reg_max) to corners (B, A, 4), in cells."""
         if self.use_dfl:
-            pred_dist = pred_dist.unflatten(-1, (4, -1)).softmax(-1) @ self.proj.to(pred_dist)
+            pred_dist = (pred_dist.unflatten(-1, (4, -1)).softmax(-1) * self.proj.to(pred_dist)).sum(-1)
         return dist2bbox(pred_dist, anchor_points, xywh=False)
 
     def parse_output(self, preds: Any) -> Mapping[str, Any]:

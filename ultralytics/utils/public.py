@@ -34,7 +34,7 @@ HOMES = {
     "nn.modules.transformer": "inverse_sigmoid", "trackers.track": "BOTSORT BYTETracker",
     "nn.tasks": "DetectionModel DetectionModel:BaseModel feature_visualization RTDETRDetectionModel",
     "published.instances": "BaseMixTransform BaseTransform Bboxes Format Instances",
-    "published.losses": "BboxLoss DFLoss E2ELoss E2ELoss:E2EDetectLoss v8DetectionLoss",
+    "published.losses": "BboxLoss DFLoss E2ELoss E2ELoss:E2EDetectLoss FocalLoss v8DetectionLoss VarifocalLoss",
     "utils": "__version__ ASSETS colorstr IterableSimpleNamespace IterableSimpleNamespace:SimpleClass LOGGER",
     "utils.checks": "check_imgsz checks:collect_system_info in_notebook:is_jupyter", "utils.plotting": "plot_results",
     "utils.dist": "main_first:torch_distributed_zero_first", "utils.flops": "get_flops:get_flops_with_torch_profiler",
