@@ -79,20 +79,6 @@ LOSS_MAP = {
 COST_GAIN = {"class": 2, "bbox": 5, "giou": 2}  # of the matching
 
 
-def split_outputs(
-    dec_bboxes: Tensor, dec_scores: Tensor, enc_bboxes: Tensor, enc_scores: Tensor,
-    dn_meta: Mapping[str, Any] | None, *dense: DensePrediction,
-) -> tuple:  # fmt: skip
-    """Return the arguments of `RTDETRDetectionLoss` from the outputs of the head, whose denoising queries are first."""
-    dn_bboxes = dn_scores = None
-    if dn_meta is not None:
-        dn_bboxes, dec_bboxes = dec_bboxes.split(dn_meta["dn_num_split"], 2)
-        dn_scores, dec_scores = dec_scores.split(dn_meta["dn_num_split"], 2)
-    boxes = torch.cat((enc_bboxes[None], dec_bboxes))  # (1 + layers, B, Q, 4)
-    scores = torch.cat((enc_scores[None], dec_scores))  # (1 + layers, B, Q, nc)
-    return (boxes, scores), dn_bboxes, dn_scores, dn_meta, *dense
-
-
 class RTDETRDetectionLoss(Overridable, nn.Module):
     """Set loss of all decoder layers, the encoder's query selection and the denoising queries.
 
@@ -159,7 +145,15 @@ class RTDETRDetectionLoss(Overridable, nn.Module):
     def __call__(self, preds: tuple[Tensor, ...], batch: Mapping[str, Any], *args: Any, **kwargs: Any) -> dict:
         """Compute `forward`; `preds` may also be what `RTDETRDecoder` returns, with all that follows."""
         if len(preds) > 2:
-            preds, *args = split_outputs(*preds)
+            boxes, scores, enc_boxes, enc_scores, meta, *dense = preds
+            dn_boxes = dn_scores = None
+            if meta is not None:  # denoising queries are first
+                (dn_boxes, boxes), (dn_scores, scores) = (x.split(meta["dn_num_split"], 2) for x in (boxes, scores))
+            preds = (
+                torch.cat((enc_boxes[None], boxes)),
+                torch.cat((enc_scores[None], scores)),
+            )  # (1 + layers, B, Q, ...)
+            args = dn_boxes, dn_scores, meta, *dense
         return super().__call__(preds, batch, *args, **kwargs)
 
     def forward(

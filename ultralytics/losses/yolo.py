@@ -97,13 +97,14 @@ class DetectionLoss(nn.Module):
             return terms | {f"{name}_auxiliary": AUXILIARY * term for name, term in others.items()}
         # logits (B, nc, A), and distances of the sides from the anchor points (B, 4, reg_max, A)
         logits, distances = preds["scores"].float(), preds["boxes"].float().unflatten(1, (4, self.reg_max))
-        points, strides, size = self.anchor_points(preds["feats"])  # (A, 2) in cells, (A,), (2,) in pixels
+        points, strides = make_anchors(preds["feats"], self.strides)  # (A, 2) in cells, (A, 1) in pixels
+        size = self.strides[0] * points.new_tensor(preds["feats"][0].shape[:1:-1])  # width, height in pixels
 
         # assignment in pixels
-        boxes = self.decode(distances.detach(), points.T) * strides  # (B, 4, A)
+        boxes = self.decode(distances.detach(), points.T) * strides.T  # (B, 4, A)
         labels, targets, mask = self.targets(batch, len(logits), size)
         image, position, box, quality = self.assigner.match(
-            logits.detach().mT, boxes.mT, points * strides[:, None], labels, targets, mask, logits=True
+            logits.detach().mT, boxes.mT, points * strides, labels, targets, mask, logits=True
         )
         total = mean_over_ranks(quality.sum()) if self.training else quality.sum()
 
@@ -113,7 +114,7 @@ class DetectionLoss(nn.Module):
         cls = F.softplus(logits).sum((0, 2)) @ weights - positive.sum()
 
         # boxes of the assigned predictions, in cells
-        sides, point, stride = distances[image, :, :, position], points[position], strides[position, None]
+        sides, point, stride = distances[image, :, :, position], points[position], strides[position]
         target = targets[image, box] / stride
         overlap = self.iou(self.decode(sides, point.T), target, (size / stride).unbind(-1))
         reach = torch.cat((point - target[:, :2], target[:, 2:] - point), -1)  # (K, 4): left, top, right, bottom
@@ -149,13 +150,6 @@ class DetectionLoss(nn.Module):
         left, top, right, bottom = sides.unbind(1)
         x, y = point
         return torch.stack((x - left, y - top, x + right, y + bottom), 1)
-
-    def anchor_points(self, feats: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the anchor points (A, 2) in cells, the stride of each (A,), and the image size (2,) in pixels."""
-        points, strides = make_anchors(feats, self.strides)
-        height, width = feats[0].shape[-2:]
-        size = points.new_tensor((width * self.strides[0], height * self.strides[0]))
-        return points, strides.squeeze(1), size
 
     def targets(self, batch: Mapping[str, Any], images: int, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return labels (B, n, 1), corners in pixels (B, n, 4), and mask (B, n, 1) of the boxes of each image."""
