@@ -278,8 +278,7 @@ def parse_options(
 
     `cfg=FILE` adds the options of a file; the command line has priority.
     """
-    given = parse_words(words, {**option_types(), "cfg": str, **(own or {})}, aliases)
-    return merge_file(given)
+    return merge_file(parse_words(words, {**option_types(), "cfg": str, **(own or {})}, aliases))
 
 
 def parse_words(

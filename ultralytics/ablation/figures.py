@@ -64,8 +64,7 @@ def draw_curves(analysis: Analysis, file: Path) -> Path:
     The horizontal axis has epochs, or minutes if the option `time` limits the runs of the study.
     """
     timed = bool(analysis.spec.train.get("time"))
-    figure = new_figure(8, 5)
-    axes = figure.subplots()
+    axes = new_figure(8, 5).subplots()
     for i, row in enumerate(row for row in analysis.rows if row.curves):
         places, values = common_places(row, timed=timed)
         mean = values.mean(0)
@@ -80,7 +79,7 @@ def draw_curves(analysis: Analysis, file: Path) -> Path:
     axes.xaxis.get_major_locator().set_params(integer=not timed)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    return save_figure(figure, file, also="pdf")
+    return save_figure(axes.figure, file, also="pdf")
 
 
 def common_places(row: CellResult, *, timed: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -96,8 +95,7 @@ def common_places(row: CellResult, *, timed: bool) -> tuple[np.ndarray, np.ndarr
 def draw_forest(analysis: Analysis, file: Path) -> Path:
     """Draw the paired difference of each cell to the base, its interval, and the difference of every pair."""
     rows = [row for row in analysis.rows[1:] if row.comparison and row.comparison.n]
-    figure = new_figure(8, 1.2 + 0.5 * len(rows))
-    axes = figure.subplots()
+    axes = new_figure(8, 1.2 + 0.5 * len(rows)).subplots()
     base = analysis.rows[0].scores[analysis.spec.metric]
     for place, row in enumerate(rows):
         result, scores = row.comparison, row.scores[analysis.spec.metric]
@@ -113,7 +111,7 @@ def draw_forest(analysis: Analysis, file: Path) -> Path:
     text = figure_words(analysis.spec.lang)["diff"].format(base=analysis.rows[0].cell.name, metric=analysis.spec.metric)
     axes.set_xlabel(text)
     axes.grid(axis="x", alpha=0.3)
-    return save_figure(figure, file, also="pdf")
+    return save_figure(axes.figure, file, also="pdf")
 
 
 def draw_cost(analysis: Analysis, speeds: Mapping[str, Speed], file: Path) -> Path:

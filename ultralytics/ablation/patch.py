@@ -25,7 +25,7 @@ import yaml
 from ultralytics.cfg.model_yaml import SECTIONS, load_model_yaml
 from ultralytics.nn.parser import TRACE_SIZE
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.errors import ModelConfigError, did_you_mean
+from ultralytics.utils.errors import ModelConfigError, check_keys, did_you_mean
 from ultralytics.utils.files import write_text
 
 ACTIONS = {  # further keys of each action
@@ -139,12 +139,7 @@ class PatchedModel:
         if len(actions) != 1:
             raise ModelConfigError(f"{where}: a patch has one of {', '.join(ACTIONS)}; got {dict(patch)}")
         action, known = actions[0], ACTIONS[actions[0]]
-        for key in patch:
-            if key != action and key not in known:
-                near = did_you_mean(key, known)
-                raise ModelConfigError(
-                    f"{where}: unknown key {key!r} beside {action!r}{near}; known: {', '.join(known) or 'none'}"
-                )
+        check_keys(patch, (action, *known), lambda _: where, ModelConfigError)
         if "row" in known and "row" not in patch:
             raise ModelConfigError(f"{where}: {action} needs a row: [repeats, module, args]")
         if action == "at" and len(patch) == 1:

@@ -146,8 +146,7 @@ def write_report(
     """
     table = study_table(analysis)
     tables = {TABLE: table}
-    base = analysis.rows[0].cell.name
-    caption = NOTES[analysis.spec.lang]["caption"].format(base=base)
+    caption = NOTES[analysis.spec.lang]["caption"].format(base=analysis.rows[0].cell.name)
     table.write(folder, TABLE, " ".join([caption, *analysis.notes]))
     write_text(folder / "notes.txt", "".join(f"{note}\n" for note in analysis.notes))
     if speeds:

@@ -113,8 +113,7 @@ class Study:
             self.prepare()
             failures: dict[Run, str] = {}
             for run in self.runs:
-                data = self.folds[run.fold - 1] if run.fold else self.spec.data
-                write_config(self.spec, run, str(data))
+                write_config(self.spec, run, str(self.folds[run.fold - 1] if run.fold else self.spec.data))
             waiting = [run for run in self.runs if Progress.read(run).state != FINISHED]
             analyze(self.spec, self.cells, results_of(self.runs), self.sizes)  # raises before hours are spent
             if 0 < len(waiting) < len(self.runs) and not self.spec.changed_data:
@@ -135,8 +134,7 @@ class Study:
 
             if waiting:
                 EXECUTORS[executor](list(waiting), jobs, device.split(",") if device else [], finished)
-            speeds = self._measure_speeds(device) if cost and not failures else {}
-            return self.report(failures, speeds)
+            return self.report(failures, self._measure_speeds(device) if cost and not failures else {})
 
     def report(self, failures: Mapping[Run, str] | None = None, speeds: Mapping[str, Speed] | None = None) -> Analysis:
         """Analyze the runs that are done, and write tables, figures and report.html into the folder."""

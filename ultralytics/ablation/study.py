@@ -7,7 +7,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from functools import partial
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ultralytics.ablation.patch import ACTIONS, PatchedModel
 from ultralytics.cfg.options import Options, check_options, get_cfg
 from ultralytics.cfg.plain_data import check_plain, key_at, read_yaml
 from ultralytics.models import Model
-from ultralytics.utils.errors import UserError, counted, did_you_mean
+from ultralytics.utils.errors import UserError, check_keys, counted, did_you_mean
 from ultralytics.utils.files import safe_name, write_text
 
 BASE = "base"
@@ -51,13 +52,10 @@ class Change:
             given = {"rows": given}
         if not isinstance(given, Mapping) or not given:
             raise StudyError(f"{where}: expected a patch such as {{after: 16, row: [1, EMA, []]}}, got {given!r}")
-        columns = {key for keys in ACTIONS.values() for key in keys} | set(ACTIONS)
+        columns = list(dict.fromkeys([*ACTIONS, *chain.from_iterable(ACTIONS.values())]))
         patch = {key: value for key, value in given.items() if key in columns}
         rows = given.get("rows", [])
-        for key in given:
-            if key not in (*columns, "model", "train", "rows"):
-                known = ("model", "train", "rows", *ACTIONS)
-                raise StudyError(f"{where}: unknown key {key!r}{did_you_mean(key, known)}; known: {', '.join(known)}")
+        check_keys(given, ("model", "train", "rows", *columns), lambda _: where, StudyError)
         if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
             raise StudyError(f"{where}: rows must be a list of patches, got {rows!r}")
         if not isinstance(given.get("train", {}), Mapping):
@@ -131,13 +129,8 @@ class StudySpec:
         is_file = not isinstance(study, Mapping)
         source = read_yaml(study, StudyError) if is_file else dict(check_plain(study, "study", StudyError))
         name = str(study) if is_file else "study"
-
-        def at(key: str) -> str:
-            return key_at(study, key) if is_file else f"{name}: {key}"
-
-        for key in source:
-            if key not in KEYS:
-                raise StudyError(f"{at(key)}: unknown key {key!r}{did_you_mean(key, KEYS)}; known: {', '.join(KEYS)}")
+        at = partial(key_at, study) if is_file else lambda key: f"study: {key}"
+        check_keys(source, KEYS, at, StudyError)
         for key in ("model", "data"):
             if not isinstance(source.get(key), str):
                 raise StudyError(f"{name}: {key} must be a file, got {source.get(key)!r}")

@@ -14,7 +14,7 @@ from ultralytics.data import converter, synthetic
 from ultralytics.data.images import IMAGE_SUFFIXES, OTHER_SUFFIXES
 from ultralytics.data.labels import find_image, read_coco_json
 from ultralytics.utils import LOGGER, PACKAGE_ROOT
-from ultralytics.utils.errors import DataError, counted, did_you_mean
+from ultralytics.utils.errors import DataError, check_keys, counted, did_you_mean
 from ultralytics.utils.files import list_files, read_text
 from ultralytics.utils.settings import SETTINGS
 
@@ -84,7 +84,7 @@ def load_dataset_config(
     content = dict(data) if file is None else read_yaml(file)
     if "val" not in content and "validation" in content:  # of published data sets
         content["val"] = content.pop("validation")
-    _check_keys(content, KEYS, at)
+    check_keys(content, (*KEYS, *IGNORED_KEYS), at, DataError)
     if content.get("channels") not in (None, 3):
         raise DataError(
             f"{at('channels')}: channels is {short(content['channels'])}, expected 3; gray images become three channels"
@@ -93,7 +93,7 @@ def load_dataset_config(
     if not isinstance(jsons, dict):
         expected = "expected `train: file.json` and `val: file.json`"
         raise DataError(f"{at('annotations')}: annotations: {expected}, got {short(jsons)}")
-    _check_keys(jsons, SPLITS, at, "annotations: ")
+    check_keys(jsons, SPLITS, lambda key: f"{at(key)}: annotations", DataError)
     _check_paths({"path": content.get("path"), **jsons}, at, "a path")
     _check_paths({split: content.get(split) for split in SPLITS}, at, "a path or a list of paths", lists=True)
     root = _find_root(file, content)
@@ -116,8 +116,7 @@ def load_dataset_config(
                     f"root is {root} ({here or 'empty'}); correct `path:` or `{split}:`"
                 )
     names = _class_names(at, content, [annotations[split] for split in splits if split in annotations])
-    evaluation = _evaluation(content.get("evaluation") or {}, at)
-    return DatasetConfig(file, root, paths, names, annotations, evaluation)
+    return DatasetConfig(file, root, paths, names, annotations, _evaluation(content.get("evaluation") or {}, at))
 
 
 def check_det_dataset(dataset: str | os.PathLike | Mapping, autodownload: bool = True) -> DatasetConfig:
@@ -188,13 +187,6 @@ def label_file(image: Path) -> Path:
     return Path(os.path.splitext(Path(*parts))[0] + ".txt")
 
 
-def _check_keys(content: Mapping, known: Iterable[str], at: Callable[[str], str], parent: str = "") -> None:
-    for key in content:
-        if key not in (*known, *IGNORED_KEYS):
-            hint = did_you_mean(key, known) or f"; known keys: {', '.join(known)}"
-            raise DataError(f"{at(key)}: {parent}unknown key {key!r}{hint}")
-
-
 def _check_paths(entries: Mapping, at: Callable[[str], str], expected: str, *, lists: bool = False) -> None:
     for key, entry in entries.items():
         for path in entry if lists and isinstance(entry, (list, tuple)) else [entry]:
@@ -206,7 +198,7 @@ def _evaluation(content: object, at: Callable[[str], str]) -> dict[str, object]:
     """Check `evaluation:`: a protocol, object sizes (name: [from, to] in square pixels), and a limit of detections."""
     if not isinstance(content, Mapping):
         raise DataError(f"{at('evaluation')}: evaluation: expected protocol:, areas: or limit:, got {short(content)}")
-    _check_keys(content, ("protocol", "areas", "limit"), at, "evaluation: ")
+    check_keys(content, ("protocol", "areas", "limit"), lambda key: f"{at(key)}: evaluation", DataError)
     areas, limit = content.get("areas") or {}, content.get("limit")
     fit = isinstance(areas, Mapping) and all(
         isinstance(a, list) and [type(v) in (int, float) for v in a] == [True] * 2 and 0 <= a[0] < a[1]

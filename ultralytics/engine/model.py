@@ -356,8 +356,7 @@ class Model(CallbacksMixin):
         """
         self._require_weights("load")
         read = read_weights(weights)
-        report = load_weights(self.model, read)
-        scores = any(map(CLASS_ROWS.search, report.matched))
+        scores = any(map(CLASS_ROWS.search, load_weights(self.model, read).matched))
         if read.names and scores and known_names(self.names) is None:
             self.model.names = dict(read.names)
         self._loaded = True

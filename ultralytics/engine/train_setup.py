@@ -348,8 +348,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
     def build_schedule(self, steps: int) -> Schedule:
         """Return the learning rates of a run of so many optimizer steps."""
         options = self.args
-        warmup = min(options.warmup_iters, steps // 10)
-        return Schedule(steps, warmup, options.lrf, options.cos_lr, self.accumulate)
+        return Schedule(steps, min(options.warmup_iters, steps // 10), options.lrf, options.cos_lr, self.accumulate)
 
     def build_optimizer(
         self, model: nn.Module, name: str = "auto", lr: float = 0.001, momentum: float = 0.9, decay: float = 1e-5,
@@ -380,8 +379,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self.loss_sum = torch.zeros(len(self.loss_names), device=self.device)  # it may set the names
         self.validator.args = self.validator.args.replace(mode="val", plots=False)  # plots are drawn at the end
         if self.args.val:  # zeros until the first validation, for callbacks
-            names = [*DetMetrics.keys, *self.label_loss_items(prefix="val")]
-            self.metrics = dict.fromkeys(names, 0.0)
+            self.metrics = dict.fromkeys([*DetMetrics.keys, *self.label_loss_items(prefix="val")], 0.0)
         if self.checkpoint is not None:
             self.resume_training(self.checkpoint)
             self.checkpoint = None  # free it: model, EMA and optimizer state have been loaded from it

@@ -68,8 +68,7 @@ class HungarianMatcher(nn.Module):
         matches: list[list[Match]] = []
         for layer in cost:
             pairs = [linear_sum_assignment(image) for image in layer.split(groups, -1)]
-            starts = accumulate(groups[:-1], initial=0)
-            numbered = zip(pairs, starts, strict=True)
+            numbered = zip(pairs, accumulate(groups[:-1], initial=0), strict=True)
             matches.append([(torch.from_numpy(query), torch.from_numpy(box) + n) for (query, box), n in numbered])
         return matches
 

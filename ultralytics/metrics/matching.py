@@ -89,10 +89,9 @@ class ConfusionMatrix(SummaryExports):
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, str | float]]:
         """Return a row for each predicted class with a column for each true class, for a table or JSON."""
         labels = [*self.names.values(), "background"]
-        table = self.normalized() if normalize else self.matrix
         return [
             {"Predicted": label, **dict(zip(labels, row.round(decimals).tolist(), strict=True))}
-            for label, row in zip(labels, table, strict=True)
+            for label, row in zip(labels, self.normalized() if normalize else self.matrix, strict=True)
         ]
 
     def plot(

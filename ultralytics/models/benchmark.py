@@ -261,8 +261,7 @@ def write_report(rows: Sequence[Sequence[Cell]], folder: Path, weights: str) -> 
     points = [(*row[:3], row[5], row[4]) for row in rows if row[4] is not None and math.isfinite(row[4])]
     if not points:  # all failed, or a data set without labels
         return table
-    figure = new_figure(9, 5)
-    axes = figure.subplots()
+    axes = new_figure(9, 5).subplots()
     formats = list(dict.fromkeys(kind for kind, *_ in points))
     markers = dict(zip(PRECISIONS, "os^", strict=True))
     for kind, precision, size, latency, accuracy in points:
@@ -271,5 +270,5 @@ def write_report(rows: Sequence[Sequence[Cell]], folder: Path, weights: str) -> 
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     axes.set(xlabel="median latency of a batch (ms)", ylabel="mAP50-95", xlim=(0, None), ylim=(0, None))
     axes.grid(alpha=0.3)
-    save_figure(figure, folder / "benchmark.png")
+    save_figure(axes.figure, folder / "benchmark.png")
     return table

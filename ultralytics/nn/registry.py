@@ -335,8 +335,7 @@ def _import_all(folder: Folder, files: Sequence[Path]) -> dict[Path, ModuleType]
 
 def _bind_package_names(folder: Folder, path: Path, modules: dict[Path, ModuleType]) -> None:
     """Give the package the names that its `__init__.py` imports from its files; the last import of a name counts."""
-    tree = ast.parse((path / "__init__.py").read_text(encoding="utf-8-sig", errors="replace"))
-    for node in tree.body:
+    for node in ast.parse((path / "__init__.py").read_text(encoding="utf-8-sig", errors="replace")).body:
         if not (isinstance(node, ast.ImportFrom) and node.level == 1 and node.module):
             continue
         file = path / f"{node.module}.py"

@@ -32,8 +32,7 @@ def command(
     """
     from ultralytics.ablation import Study
 
-    folder = Path(project or "runs/ablate", name or Path(study).stem)
-    planned = Study(study, folder)
+    planned = Study(study, Path(project or "runs/ablate", name or Path(study).stem))
     if status:
         LOGGER.info(planned.status().text())
     elif dry:

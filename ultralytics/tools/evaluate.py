@@ -75,16 +75,21 @@ def command(
         if explain:
             LOGGER.info(_steps(one, *protocols).text())
     LOGGER.info(SIZES)
-    if save:
-        table = Table([*map(Column, ("predictions", "protocol", "class", "metric", "value"))], metrics)
-        write_text(save, table.csv() if save.lower().endswith(".csv") else json.dumps(rows, indent=1))
-        LOGGER.info(f"{save} written")
+    _save(save, ("predictions", "protocol", "class", "metric", "value"), metrics, rows)
 
 
 def _table(texts: Sequence[str], rows: Sequence[list]) -> Table:
     """Return a table of rows that end with a mapping of metrics, -1 without objects."""
     cells = [[*start, *(None if value < 0 else value for value in values.values())] for *start, values in rows]
     return Table([*map(Column, texts), *(Column(title, ".4f") for title in (rows[0][-1] if rows else ()))], cells)
+
+
+def _save(file: str | None, titles: Sequence[str], rows: Sequence[Sequence], content: object) -> None:
+    """Write a table as .csv, or `content` as .json, into the file of `save`, if there is one."""
+    if file:
+        is_csv = file.lower().endswith(".csv")
+        write_text(file, Table([*map(Column, titles)], rows).csv() if is_csv else json.dumps(content, indent=1))
+        LOGGER.info(f"{file} written")
 
 
 def _steps(boxes: EvalBoxes, first: Protocol, second: Protocol) -> Table:
@@ -158,11 +163,9 @@ def errors(
     LOGGER.info(
         f"IoU {iou:g}, {error_note(found)} {folder}: report.html, errors.png, images.csv, confusion_by_size.csv written"
     )
-    if save:
-        numbers = {"protocol": "tide", "ap": found.ap, "dAP": found.delta, "counts": found.counts}
-        rows = [(kind, found.counts.get(kind), gain, found.ap) for kind, gain in found.delta.items()]
-        table = Table([*map(Column, ("error", "count", "dAP", "AP"))], rows)
-        write_text(save, table.csv() if save.lower().endswith(".csv") else json.dumps(numbers))
+    rows = [(kind, found.counts.get(kind), gain, found.ap) for kind, gain in found.delta.items()]
+    numbers = {"protocol": "tide", "ap": found.ap, "dAP": found.delta, "counts": found.counts}
+    _save(save, ("error", "count", "dAP", "AP"), rows, numbers)
 
 
 def _image_file(folder: str, name: str) -> Path:

@@ -37,8 +37,7 @@ def command(
     The folder is `runs/inspect` and the model's name by default; it is numbered when taken.
     `trust` imports the module folders that the weights record; `modules` is a folder of yours.
     """
-    network = load_network(model, nc, modules, meta=True, trust=trust)
-    inspection = inspect_model(network, check_imgsz(imgsz))
+    inspection = inspect_model(load_network(model, nc, modules, meta=True, trust=trust), check_imgsz(imgsz))
     LOGGER.info(layer_report(inspection))
     for reason in missing_names():
         LOGGER.info(f"missing: {reason}")

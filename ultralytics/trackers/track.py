@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,7 @@ from ultralytics.cfg.plain_data import key_at, read_yaml
 from ultralytics.cfg.values import OneOf, check_value
 from ultralytics.utils import LOGGER, PACKAGE_ROOT
 from ultralytics.utils.checks import require
-from ultralytics.utils.errors import MissingPackageError, OptionError, did_you_mean
+from ultralytics.utils.errors import MissingPackageError, OptionError, check_keys, did_you_mean
 
 if TYPE_CHECKING:
     from ultralytics.data.streams import Frame
@@ -46,14 +47,13 @@ def check_settings(given: Mapping[str, Any], file: str | Path = "tracker") -> di
 
     Raises OptionError for an unknown key or value, and for tracking by appearance.
     """
+    at = partial(key_at, file) if isinstance(file, Path) else lambda key: file
+    check_keys(given, KEYS, at, OptionError)
     for key, value in given.items():
-        where = key_at(file, key) if isinstance(file, Path) else file
-        if key not in KEYS:
-            raise OptionError(f"{where}: unknown key {key!r}{did_you_mean(str(key), KEYS)}")
         try:
             check_value(key, value, KEYS[key])
         except OptionError as error:
-            raise OptionError(f"{where}: {error}") from None
+            raise OptionError(f"{at(key)}: {error}") from None
     if "tracker_type" not in given:
         raise OptionError(f"{file}: tracker_type is missing; expected bytetrack or botsort")
     if given.get("with_reid"):

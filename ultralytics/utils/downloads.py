@@ -148,8 +148,7 @@ def _check(url: str, part: Path, check: Callable[[Path], object]) -> None:
 def _transfer(url: str, part: Path) -> None:
     """Append the rest of a file to what has arrived before; raise UserError if it is too large."""
     done = size_of(part)
-    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
-    with _open(request) as answer:
+    with _open(urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})) as answer:
         resumed = answer.status == 206
         done = done if resumed else 0
         limit = min(DOWNLOAD_LIMIT, done + shutil.disk_usage(part.parent).free)

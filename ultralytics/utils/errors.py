@@ -4,7 +4,7 @@ import difflib
 import logging
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 LONGEST = 2000  # characters of a message, which may show a value of the user's file
@@ -113,3 +113,10 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """
     near = nearest(word, candidates)
     return f"; did you mean {near!r}?" if near else ""
+
+
+def check_keys(given: Iterable, known: Iterable[str], at: Callable[[str], str], error: type[UserError]) -> None:
+    """Raise `error` for the first key that is not among `known`; `at` returns where a key is."""
+    for key in given:
+        if key not in known:
+            raise error(f"{at(key)}: unknown key {key!r}{did_you_mean(key, known)}; known: {', '.join(known)}")

@@ -50,8 +50,7 @@ class Mosaic:
             boxes.append(tile.boxes + np.float32((left, top, left, top)))
         clipped, keep = clip_boxes(np.concatenate(boxes), (side, side))
         cls = np.concatenate([tile.cls for tile in samples])[keep]
-        matrix = affine.draw((side, side), rng)
-        image, moved, visible = affine.warp(tiles, (side, side), clipped[keep], matrix)
+        image, moved, visible = affine.warp(tiles, (side, side), clipped[keep], affine.draw((side, side), rng))
         return replace(sample, image=image, boxes=moved[visible], cls=cls[visible])
 
 

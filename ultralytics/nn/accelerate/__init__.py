@@ -76,8 +76,7 @@ def for_inference(network: nn.Module, device: torch.device | None = None, *, rew
     if not rewrite or fixed or runs_own_code(network):
         check_finite(network)
         return network
-    cache = vars(network).setdefault("_inference_copy", ModelCache())
-    fast = cache.get(network, device, _rewritten)
+    fast = vars(network).setdefault("_inference_copy", ModelCache()).get(network, device, _rewritten)
     fast.names = network.names
     return fast
 

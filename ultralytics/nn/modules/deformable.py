@@ -138,7 +138,7 @@ class DeformableTransformerDecoderLayer(nn.Module):
         self.dropout1, self.dropout2, self.dropout3, self.dropout4 = (nn.Dropout(dropout) for _ in range(4))
 
     @staticmethod
-    def with_pos_embed(tensor: Tensor, pos: Tensor | None) -> Tensor:
+    def with_pos_embed(tensor: Tensor, pos: Tensor | None = None) -> Tensor:
         """Add an embedding of positions, if there is one."""
         return tensor if pos is None else tensor + pos
 

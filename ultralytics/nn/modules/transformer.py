@@ -62,10 +62,7 @@ class TransformerEncoderLayer(nn.Module):
         self.dropout, self.dropout1, self.dropout2 = (nn.Dropout(dropout) for _ in range(3))
         self.act, self.normalize_before = activation(act), normalize_before
 
-    @staticmethod
-    def with_pos_embed(tensor: Tensor, pos: Tensor | None = None) -> Tensor:
-        """Add an embedding of positions, if there is one."""
-        return tensor if pos is None else tensor + pos
+    with_pos_embed = staticmethod(DeformableTransformerDecoderLayer.with_pos_embed)
 
     def _attend(self, x: Tensor, mask: Tensor | None, padding: Tensor | None, pos: Tensor | None) -> Tensor:
         q = k = self.with_pos_embed(x, pos)
