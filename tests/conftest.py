@@ -10,9 +10,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _entry_point() -> None:
-    """Set up logging before the first test, as entry points do: pytest captures a logger in the state it then has."""
+    """Set up logging before each test, as entry points do: pytest captures a logger in the state it then has."""
     from ultralytics.utils import setup_logging
 
     setup_logging()

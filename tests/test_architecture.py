@@ -27,23 +27,8 @@ FILES = {
 MODULES = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): name for name in FILES}
 
 # A module may import modules of its own and of lower layers.
-LAYERS = {
-    **{
-        "utils": 0,
-        "cfg": 1,
-        "data": 1,
-        "losses": 1,
-        "metrics": 1,
-        "nn": 2,
-        "trackers": 2,
-        "engine": 3,
-        "models": 4,
-        "ablation": 5,
-        "published": 5,
-        "cli_text": 0,
-    },
-    **{"tools": 5, "cli": 5, "testing": 5},
-}
+ORDER = ("utils cli_text", "cfg data losses metrics", "nn trackers", "engine", "models", "ablation published tools cli")
+LAYERS = {room: layer for layer, rooms in enumerate(ORDER) for room in rooms.split()}
 # Public import paths that only re-export, beside those in utils/public.py; the package imports the defining modules.
 PUBLIC_PATHS = {
     "ultralytics",

@@ -65,5 +65,4 @@ def test_public_name_has_an_example(module, path):
     thing = importlib.import_module(module)
     for part in path.split("."):
         thing = getattr(thing, part)
-    text = (inspect.getdoc(thing) or "") + (inspect.getdoc(getattr(thing, "__init__", None)) or "")
-    assert ">>> " in text
+    assert ">>> " in (inspect.getdoc(thing) or "") + (inspect.getdoc(getattr(thing, "__init__", None)) or "")

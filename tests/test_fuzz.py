@@ -219,8 +219,7 @@ def run(kind: Callable, folder: Path, count: int, seed: int = 0) -> list[str]:
     failures = []
     before = signal.signal(signal.SIGALRM, stop)
     for number in range(count):
-        rng = random.Random(f"{kind.__name__} {seed} {number}")
-        action = kind(rng, folder)
+        action = kind(random.Random(f"{kind.__name__} {seed} {number}"), folder)
         signal.alarm(SECONDS)
         start = time.monotonic()
         try:

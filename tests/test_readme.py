@@ -16,8 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
 def test_the_module_of_the_readme_is_built_from_its_row(readme, tmp_path):
-    text = (ROOT / readme).read_text(encoding="utf-8")
-    blocks = re.findall(r"```(python|yaml)\n(.*?)```", text, re.S)
+    blocks = re.findall(r"```(python|yaml)\n(.*?)```", (ROOT / readme).read_text(encoding="utf-8"), re.S)
     (code,) = (block for kind, block in blocks if kind == "python" and "class ChannelGate" in block)
     (rows,) = (block for kind, block in blocks if kind == "yaml" and "ChannelGate" in block)
 

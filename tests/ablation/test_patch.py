@@ -72,6 +72,8 @@ def test_before_reads_the_one_input_of_a_row(model, tmp_path):
     rows = sources(model, {"before": 6, "row": [1, "SEAttention", [16]]}, tmp_path=tmp_path)
     assert rows["6 SEAttention"] == rows["7 C3"] == -1
     assert rows["8 RTDETRDecoder"] == [7, 3]
+    rows = sources(model, {"before": 0, "row": [1, "Conv", [3, 3]]}, tmp_path=tmp_path)
+    assert (rows["0 Conv"], rows["1 Conv"], rows["6 Concat"]) == (-1, -1, [-1, 3])
 
 
 def test_remove_replace_and_change(model, tmp_path):
@@ -106,11 +108,6 @@ def test_a_map_of_a_backbone_is_named_by_its_stride(tmp_path):
     assert rows[6] == ("Conv", -2)  # still P5, layer 4
     assert rows[10] == ("Conv", 5)
     assert rows[24][1] == [17, 20, 23]
-
-
-def test_a_row_is_inserted_before_the_first(model, tmp_path):
-    rows = sources(model, {"before": 0, "row": [1, "Conv", [3, 3]]}, tmp_path=tmp_path)
-    assert (rows["0 Conv"], rows["1 Conv"], rows["6 Concat"]) == (-1, -1, [-1, 3])
 
 
 def test_rows_of_a_backbone_are_named_by_their_stride(model, tmp_path):
@@ -158,11 +155,18 @@ def test_patches_that_do_not_fit(model, patch, message):
         PatchedModel.read(model).apply(patch, "my change")
 
 
-def test_two_changes_of_one_row_are_refused(model):
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"at": 6, "args": [48]}, {"at": "f3", "repeats": 2}),
+        ({"remove": 6}, {"after": 6, "row": [1, "SEAttention", [16]]}),
+    ],
+)
+def test_two_changes_of_one_row_are_refused(model, first, second):
     patched = PatchedModel.read(model)
-    patched.apply({"at": 6, "args": [48]}, "wide")
-    with pytest.raises(ModelConfigError, match=r"'deep'.*is also changed by 'wide'"):
-        patched.apply({"at": "f3", "repeats": 2}, "deep")
+    patched.apply(first, "one")
+    with pytest.raises(ModelConfigError, match=r"'other': row .* is also changed by 'one'"):
+        patched.apply(second, "other")
 
 
 def test_a_row_that_does_not_build_is_named_with_its_line(model, tmp_path):
@@ -170,10 +174,3 @@ def test_a_row_that_does_not_build_is_named_with_its_line(model, tmp_path):
     patched.apply({"after": 1, "row": [1, "SEAtention", []]}, "typo")
     with pytest.raises(ModelConfigError, match=r"patched.yaml:\d+: .*SEAttention"):
         patched.write(tmp_path / "patched.yaml", "title")
-
-
-def test_a_row_that_another_change_has_removed_is_refused(model):
-    patched = PatchedModel.read(model)
-    patched.apply({"remove": 6}, "shallow")
-    with pytest.raises(ModelConfigError, match=r"'deep'.*row 6 is also changed by 'shallow'"):
-        patched.apply({"after": 6, "row": [1, "SEAttention", [16]]}, "deep")

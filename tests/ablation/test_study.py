@@ -127,8 +127,10 @@ def test_folds_deal_out_all_images(tmp_path):
     assert [run.fold for run in study.runs] == [1, 2, 3, 4]
 
 
-def finish(study, gains, spread=(0.0, 0.01, -0.01, 0.02, 0.005, -0.005, 0.015)):
+def finished(folder, gains, spread=(0.0, 0.01, -0.01, 0.02, 0.005, -0.005, 0.015), **changes) -> Study:
     """Write results of all runs of a study: the base scores 0.4 plus the spread of its seed, a change its gain more."""
+    study = Study({**STUDY, **changes}, folder)
+    study.prepare()
     for run in study.runs:
         run.folder.mkdir(parents=True)
         score = 0.4 + spread[run.key[0]] + gains.get(run.cell.name, 0.0) * (1 + spread[run.key[0]])
@@ -140,13 +142,12 @@ def finish(study, gains, spread=(0.0, 0.01, -0.01, 0.02, 0.005, -0.005, 0.015)):
         result = {"metrics": metrics, "options": options, "environment": environment, "minutes": [0.5, 1.0, 1.5]}
         (run.folder / DONE).write_text(json.dumps(result))
         write_config(study.spec, run, study.spec.data)
+    return study
 
 
 def test_tables_figures_and_page(tmp_path):
-    study = Study({**STUDY, "lang": "en", "control": "null"}, tmp_path)
-    study.prepare()
-    finish(study, {"EMA": 0.02, "MAL": -0.03, "R34": 0.0})
-    analysis = study.report()
+    gains = {"EMA": 0.02, "MAL": -0.03, "R34": 0.0}
+    analysis = finished(tmp_path, gains, lang="en", control="null").report()
     verdicts = {row.cell.name: row.comparison.verdict for row in analysis.rows[1:]}
     assert {"EMA": verdicts["EMA"], "MAL": verdicts["MAL"]} == {
         "EMA": "not shown: needs about 8 seeds", "MAL": "not shown: needs about 8 seeds",
@@ -165,9 +166,7 @@ def test_tables_figures_and_page(tmp_path):
 
 
 def test_runs_of_equal_minutes_are_drawn_over_minutes(tmp_path):
-    study = Study({**STUDY, "changes": {}, "seeds": 2, "train": {"time": 0.05}}, tmp_path)
-    study.prepare()
-    finish(study, {})
+    study = finished(tmp_path, {}, changes={}, seeds=2, train={"time": 0.05})
     file = study.runs[1].folder / DONE
     file.write_text(file.read_text().replace("[0.5, 1.0, 1.5]", "[0.7, 1.4, 2.1]"))
     (row,) = study.report().rows
@@ -177,17 +176,12 @@ def test_runs_of_equal_minutes_are_drawn_over_minutes(tmp_path):
 
 
 def test_enough_seeds_give_verdicts(tmp_path):
-    study = Study({**STUDY, "changes": {"MAL": STUDY["changes"]["MAL"]}}, tmp_path)
-    study.prepare()
-    finish(study, {"MAL": 0.02})
-    (row,) = study.report().rows[1:]
+    (row,) = finished(tmp_path, {"MAL": 0.02}, changes={"MAL": STUDY["changes"]["MAL"]}).report().rows[1:]
     assert (row.comparison.verdict, row.comparison.p) == ("better", 2**-6)
 
 
 def test_data_that_changed_between_runs_is_noticed(tmp_path):
-    study = Study({**STUDY, "changes": {}}, tmp_path)
-    study.prepare()
-    finish(study, {})
+    study = finished(tmp_path, {}, changes={})
     file = study.runs[3].folder / DONE
     file.write_text(file.read_text().replace("8 abc", "8 abd"))
     with pytest.raises(StudyError, match=r"val labels differ from those of base, seed 0.*edited"):
@@ -230,9 +224,7 @@ def test_runs_made_by_hand_are_rows(tmp_path):
 
 
 def test_the_state_of_runs(tmp_path):
-    study = Study({**STUDY, "changes": {}, "seeds": 2}, tmp_path)
-    study.prepare()
-    finish(study, {})
+    study = finished(tmp_path, {}, changes={}, seeds=2)
     (study.runs[1].folder / DONE).unlink()
     assert [Progress.read(run).state for run in study.runs] == ["done", "waiting"]
     assert "waiting" in study.status().text()

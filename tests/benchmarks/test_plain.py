@@ -1,20 +1,13 @@
 """The plain version that the benchmarks compare with computes what the reference and our network do."""
 
-import json
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from plain import SIZES, PlainRTDETR, both
 
 from tests.golden.fill import fill
 from tests.golden.inputs import image, train_batch
+from tests.golden.models import MODELS, check_predictions
 from ultralytics.nn.tasks import RTDETRDetectionModel
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-MODELS = json.loads((GOLDEN / "rtdetr_models.json").read_text())
-NUMBERS = np.load(GOLDEN / "rtdetr_models.npz")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -25,19 +18,9 @@ def test_our_checkpoints_load(size):
 
 
 @pytest.mark.parametrize("size", ["m0", "m3"])
-@torch.no_grad()
 def test_predictions_are_those_of_the_reference(size):
     expected = MODELS[f"rtdetr-efficientvit-{size}"]
-    model = fill(PlainRTDETR(size), expected["gain"])
-    for case in expected["cases"]:
-        y, (_, _, enc_bboxes, enc_scores, _) = model(torch.from_numpy(image(case["seed"], case["H"], case["W"])))
-        for name, found in (
-            ("pred", y[0, :40]),
-            ("enc_bboxes", enc_bboxes[0, :40]),
-            ("enc_scores_max", enc_scores[0].amax(-1)),
-        ):
-            numbers = NUMBERS[f"{case['key']}_{name}"]
-            assert np.abs(found.numpy() - numbers).max() <= 1e-4 * np.abs(numbers).max(), (case["key"], name)
+    check_predictions(fill(PlainRTDETR(size), expected["gain"]), expected)
 
 
 def test_losses_and_gradients_are_those_of_our_network_in_float64():

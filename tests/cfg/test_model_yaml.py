@@ -125,10 +125,7 @@ for _ in range(12):
         ({"scale": [1]}, r"unknown scale \[1\]; the file has l"),
         ({"scales": {"l": 1}}, r"scale 'l' must be \[depth, width, max_channels\], got 1"),
         ({"scales": {"l": [1, "1", 9]}}, "scale 'l' must be .* above 0"),
-        (
-            {"scales": None, "width_multiple": -1},
-            r"max_channels must be numbers above 0.*got \[1.0, -1",
-        ),
+        ({"scales": None, "width_multiple": -1}, r"max_channels must be numbers above 0.*got \[1.0, -1"),
         ({"scales": None, "depth_multiple": "x"}, "must be numbers above 0"),
         ({"scales": None, "max_channels": float("nan")}, "must be numbers above 0"),
         ({"scales": {"l": [1, float("inf"), 9]}}, "at most 100 for depth and width"),

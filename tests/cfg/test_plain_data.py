@@ -87,8 +87,7 @@ def test_literals():
 
 
 def test_sharing_is_counted_and_cycles_are_refused():
-    value = check_plain({"a": [1, (2.5, None)], "b": {3}}, "x")
-    assert value == {"a": [1, (2.5, None)], "b": {3}}
+    assert check_plain({"a": [1, (2.5, None)], "b": {3}}, "x") == {"a": [1, (2.5, None)], "b": {3}}
     pair, ring, deep = [0], [], []
     for _ in range(30):
         pair = [pair, pair]

@@ -108,15 +108,7 @@ def test_dense_grid_of_four_drops_small_boxes():
 
 def test_letterboxed_images_keep_their_aspect_ratio():
     source = Source()
-    given = {
-        "resize": "letterbox",
-        "mosaic": 0.0,
-        "translate": 0.0,
-        "scale": 0.0,
-        "hsv_s": 0.0,
-        "hsv_v": 0.0,
-        "hsv_h": 0,
-    }
-    for seed, after in enumerate(outputs(source, fliplr=0.0, **given)):
+    off = dict.fromkeys(("mosaic", "translate", "scale", "hsv_s", "hsv_v", "hsv_h", "fliplr"), 0.0)
+    for seed, after in enumerate(outputs(source, resize="letterbox", **off)):
         assert (after.image[13:51] == 30 + 25 * (seed % 8)).all() and (after.image[:13] == 114).all()  # 38 = 48 * 0.8
         np.testing.assert_allclose(after.boxes[0], (6.4, 4.75 + 13, 32, 23.75 + 13), atol=0.01)

@@ -55,14 +55,8 @@ def test_rectangular_batches_scale_back_to_the_images(options, shapes, build, sm
         cv2.imwrite(str(small_set / "images" / f"{i:03}.jpg"), np.full((height, width, 3), 200, np.uint8))
     dataset = build(resize="letterbox", rect=True, stride=16, **options)
     loader = list(build_dataloader(dataset, batch=2, workers=0, shuffle=bool(options)))
-    assert [Path(file).stem for batch in loader for file in batch["im_file"]] == [
-        "003",
-        "001",
-        "004",
-        "002",
-        "005",
-        "000",
-    ]
+    stems = [Path(file).stem for batch in loader for file in batch["im_file"]]
+    assert stems == ["003", "001", "004", "002", "005", "000"]
     assert [tuple(batch["img"].shape[2:]) for batch in loader] == shapes
     for batch in loader:
         height, width = batch["img"].shape[2:]
@@ -140,10 +134,7 @@ CAPPED = ((4, False), (5, True), (8, False))  # samples, drop_last
 
 
 def test_any_sequence_is_loaded_by_no_more_workers_than_batches():
-    loaders = [
-        build_dataloader(range(n), batch=4, workers=8, drop_last=last)
-        for n, last in ((4, False), (5, True), (8, False))
-    ]
+    loaders = [build_dataloader(range(n), batch=4, workers=8, drop_last=last) for n, last in CAPPED]
     assert [loader.num_workers for loader in loaders][:2] == [0, 0] and loaders[2].num_workers <= 2
     orders = []
     for seed in (0, 0, 1):

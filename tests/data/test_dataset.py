@@ -80,7 +80,6 @@ def test_a_folder_that_cannot_be_written(build, monkeypatch, caplog):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("ultralytics.data.dataset.atomic_write", refuse)
-    monkeypatch.setattr("ultralytics.utils.LOGGER.propagate", True)
     assert len(build(cache="disk")) == 6 and "cache=disk: no copy of 6 images, read as usual: [Errno 13]" in caplog.text
 
 

@@ -42,15 +42,13 @@ def test_several_roots_lists_and_order(small_set):
     assert load_dataset_config(file, ["train"]).splits["train"] == (small_set / "images",)
 
 
-def test_hidden_images_are_left_out_and_counted(small_set, caplog, monkeypatch):
-    monkeypatch.setattr("ultralytics.utils.LOGGER.propagate", True)
+def test_hidden_images_are_left_out_and_counted(small_set, caplog):
     for name in ("._000.jpg", ".ipynb_checkpoints/000-checkpoint.jpg", "in/.thumbnails/000.jpg", ".DS_Store",
                  "@eaDir/000.jpg/SYNOPHOTO_THUMB_M.jpg", "$RECYCLE.BIN/1.jpg", "raw.NEF", "film.gif"):  # fmt: skip
         (small_set / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(small_set / "images" / "000.jpg", small_set / "images" / name)
     (small_set / "images" / "in" / "loop").symlink_to("..")
-    with caplog.at_level("INFO", "ultralytics"):
-        assert len(list_images([small_set / "images"], small_set)) == 6
+    assert len(list_images([small_set / "images"], small_set)) == 6
     assert "hidden images and folders left out: 5, such as" in caplog.text
     assert "images of other formats left out: 2, such as" in caplog.text
 

@@ -128,8 +128,7 @@ def test_broken_files_are_skipped(folder, caplog):
 def test_pixels_of_any_type_are_those_of_uint8(caplog):
     pixels = np.arange(3 * 32 * 32, dtype=np.uint8).reshape(32, 32, 3)
     tensor = torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1)
-    sources = (pixels.astype(np.float64), pixels.astype(np.int64), tensor, tensor.double(), tensor / 255)
-    for source in sources:
+    for source in (pixels.astype(np.float64), pixels.astype(np.int64), tensor, tensor.double(), tensor / 255):
         ((frame,),) = load_source(source)
         assert (frame.image == pixels).all() and (frame.tensor is None or float(frame.tensor.max()) == 1)
     assert not caplog.text

@@ -60,7 +60,6 @@ def test_label_cache_of_a_read_only_data_set_and_of_a_full_disk(build, small_set
 
     next((cache_folder / "labels").glob("*.npz")).unlink()
     monkeypatch.setattr("ultralytics.data.verify.atomic_write", full)
-    monkeypatch.setattr("ultralytics.utils.LOGGER.propagate", True)
     assert len(build()) == 6
     assert "the label cache was not saved: [Errno 28]" in caplog.text
 

@@ -76,16 +76,14 @@ def test_smallest_choice_of_all_ranks_is_used(monkeypatch, caplog, world, batch)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(dist, "world_size", lambda: world)
     monkeypatch.setattr(dist, "gather", lambda batch: [batch, 50][:world])  # the other GPU is smaller
-    with caplog.at_level("INFO", logger="ultralytics"):
-        chosen = measured_batch(SimpleNamespace(nc=2), Crowded(range(1000)), torch.device("cuda"), None, side=800)
+    chosen = measured_batch(SimpleNamespace(nc=2), Crowded(range(1000)), torch.device("cuda"), None, side=800)
     assert (chosen, asked[0]) == (batch, (1, 800, 6))
     assert f"batch=-1: using batch={batch} for 70% of 10.0 GB at 800 px" in caplog.text
 
 
 def test_cpu_uses_the_default_batch_and_resume_keeps_it(tmp_path, caplog):
-    with caplog.at_level("INFO", logger="ultralytics"):
-        trainer = TinyTrainer(tiny_options(tmp_path, batch=-1, epochs=1))
-        trainer.train()
+    trainer = TinyTrainer(tiny_options(tmp_path, batch=-1, epochs=1))
+    trainer.train()
     assert trainer.args.batch == 16 and trainer.train_loader.batch == 16
     assert "memory is measured on CUDA devices only; using batch=16 on cpu" in caplog.text
     assert "batch: 16" in (trainer.save_dir / "args.yaml").read_text()

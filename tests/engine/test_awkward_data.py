@@ -47,8 +47,7 @@ def run(data: str, callbacks: dict | None = None, **changes) -> RTDETR:
     model.train(**options)
     assert all(math.isfinite(value) for value in model.trainer.losses.values())
     shared = {key: options[key] for key in ("imgsz", "workers", "device", "plots", "project", "batch")}
-    metrics = model.val(data=data, **shared)
-    assert math.isfinite(metrics.box.map)
+    assert math.isfinite(model.val(data=data, **shared).box.map)
     folder = Path(data).parent / "images" / "val"
     results = model.predict(str(folder), imgsz=options["imgsz"], device="cpu", conf=1e-6, project=options["project"])
     assert len(results) == len(list(folder.iterdir()))
@@ -95,8 +94,7 @@ def test_images_without_boxes(tmp_path):
 @pytest.mark.parametrize("batch", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_batch_of_one_image_with_1x1_map(tmp_path, batch):
     """At 32 px P5 is 1 x 1: for one image BatchNorm has a single value per channel, for which torch raises."""
-    data = write(tmp_path, [(noise(seed=i), [MIDDLE]) for i in range(3)])
-    model = run(data, imgsz=32, batch=batch)
+    model = run(write(tmp_path, [(noise(seed=i), [MIDDLE]) for i in range(3)]), imgsz=32, batch=batch)
     assert all(torch.isfinite(value).all() for value in model.trainer.ema.ema.state_dict().values())
 
 

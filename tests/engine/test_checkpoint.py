@@ -104,10 +104,7 @@ NAN = torch.tensor([0.0, float("nan")])
         ({"model": {"a.weight": NAN}}, "model, a.weight has values that are NaN or infinite"),
         ({"ema": {"a.weight": NAN / 0}}, "ema, a.weight has values that are NaN or infinite"),
         ({"model": {"a.weight": NAN.half()}}, "model, a.weight has values"),
-        (
-            {"model": {"a.weight": torch.zeros(1).expand(1 << 40)}},
-            "refused, its tensors repeat numbers",
-        ),
+        ({"model": {"a.weight": torch.zeros(1).expand(1 << 40)}}, "refused, its tensors repeat numbers"),
         ({"model": {"a.weight": "x"}}, "model has 'a.weight', expected tensors by name"),
         ({"model": {3: NAN}}, "model has 3, expected tensors by name"),
         ({"model": None}, "model is None, expected dict"),
@@ -151,8 +148,7 @@ def test_network_that_is_not_finite_neither_predicts_nor_is_saved(tmp_path, tiny
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    model = RTDETR("rtdetr-efficientvit-m0.yaml")
-    model.save(path := tmp_path / "a.pt")
+    RTDETR("rtdetr-efficientvit-m0.yaml").save(path := tmp_path / "a.pt")
     saved = load_checkpoint(path)
     saved["model"]["model.0.conv1.c.weight"] = saved["model"].popitem()[1]
     save_checkpoint(path, saved)

@@ -59,8 +59,7 @@ def unfreeze(trainer):
 
 
 def run_two(folder, callbacks=None, trainer=SharedTrainer, **changes):
-    options = tiny_options(folder, device=TWO, **changes)
-    return launch(options, trainer, callbacks, None, {})
+    return launch(tiny_options(folder, device=TWO, **changes), trainer, callbacks, None, {})
 
 
 def losses(folder: Path) -> list[list[float]]:
@@ -82,8 +81,7 @@ def test_killed_process_ends_the_run_with_a_readable_error(tmp_path):
         run_two(tmp_path, {"on_train_batch_start": kill_second_process})
     last = tmp_path / "train" / "weights" / "last.pt"
     assert load_checkpoint(last)["epoch"] == 0
-    options = tiny_options(tmp_path, device=TWO, resume=str(last))
-    launch(options, SharedTrainer, None, None, {"device": TWO})
+    launch(tiny_options(tmp_path, device=TWO, resume=str(last)), SharedTrainer, None, None, {"device": TWO})
     assert [row[0] for row in losses(tmp_path / "train")] == [1, 2, 3, 4]
 
 

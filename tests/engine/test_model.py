@@ -41,8 +41,7 @@ def test_a_run_leaves_files_and_the_best_weights(trained):
 def test_weights_validate_on_the_data_and_size_they_were_trained_with(trained):
     model = RTDETR(trained.trainer.best)
     metrics = model.val(plots=False, workers=0, project=str(trained.trainer.save_dir))
-    expected = trained.metrics.results_dict
-    assert metrics.results_dict == pytest.approx(expected, abs=1e-6)
+    assert metrics.results_dict == pytest.approx(trained.metrics.results_dict, abs=1e-6)
     assert model.model.model[-1].num_queries == 10
 
 
@@ -59,8 +58,7 @@ def test_runs_end_with_a_summary_table(trained, tmp_path):
     with pytest.raises(UserError, match="there are no metrics yet"):
         model.summary_table()
     metrics = model.val(workers=0, project=str(tmp_path), device="cpu")
-    tables = [folder / "summary_table.csv" for folder in (trained.trainer.save_dir, tmp_path / "val")]
-    for file in tables:
+    for file in [folder / "summary_table.csv" for folder in (trained.trainer.save_dir, tmp_path / "val")]:
         assert len(list(file.parent.glob("summary_table.*"))) == 4
         with open(file, newline="") as stream:
             first = next(csv.DictReader(stream))
@@ -69,8 +67,7 @@ def test_runs_end_with_a_summary_table(trained, tmp_path):
         assert float(first["File (MB)"]) * 1e6 == trained.trainer.best.stat().st_size
         assert float(first["mAP50-95"]) == pytest.approx(metrics.box.map, abs=1e-6)
     table = model.summary_table().model
-    row = dict(zip(table.titles, table.rows[0], strict=True))
-    assert row["GFLOPs"] == get_flops(model.model, 64)
+    assert dict(zip(table.titles, table.rows[0], strict=True))["GFLOPs"] == get_flops(model.model, 64)
 
 
 def test_predict_takes_an_array_and_streams(trained):
@@ -116,16 +113,14 @@ def test_saved_and_fused_networks_predict_the_same(trained, tmp_path):
 
 def test_load_takes_what_fits_and_logs_the_rest(trained, tiny, caplog):
     other = RTDETR(tiny)  # 80 classes
-    with caplog.at_level("INFO", logger="ultralytics"):
-        other.load(trained.trainer.best)
+    other.load(trained.trainer.best)
     assert "enc_score_head.weight (shape (6, 32), the model has (80, 32))" in caplog.text
     ours, theirs = other.model.state_dict(), trained.model.state_dict()
     assert torch.equal(ours["model.0.conv.weight"], theirs["model.0.conv.weight"])
 
 
 def test_resume_continues_with_more_epochs(trained):
-    model = RTDETR(trained.trainer.last)
-    model.train(resume=True, epochs=2)
+    RTDETR(trained.trainer.last).train(resume=True, epochs=2)
     rows = (trained.trainer.save_dir / "results.csv").read_text().strip().splitlines()
     assert [row.split(",")[0] for row in rows[1:]] == ["1", "2"]
 
@@ -175,8 +170,7 @@ def test_options_are_checked_before_anything_is_built(shapes, tiny):
 
 
 def test_sample_images_are_the_default_source(tiny, caplog):
-    results = RTDETR(tiny).predict(imgsz=64)
-    assert [Path(result.path).name for result in results] == ["bus.jpg", "zidane.jpg"]
+    assert [Path(result.path).name for result in RTDETR(tiny).predict(imgsz=64)] == ["bus.jpg", "zidane.jpg"]
     assert "source= is not given; using the sample images" in caplog.text
 
 

@@ -45,8 +45,7 @@ def test_weight_decay_groups():
 
 def test_frozen_parameters_stay_in_their_group_and_train_once_unfrozen():
     model = Network()
-    norms = freeze_layers(model, [0, 1])
-    assert [type(norm).__name__ for norm in norms] == ["BatchNorm2d", "LayerNorm"]
+    assert [type(norm).__name__ for norm in freeze_layers(model, [0, 1])] == ["BatchNorm2d", "LayerNorm"]
     groups = param_groups(model, lr=0.1, weight_decay=0.1, backbone_lr_ratio=1.0)
     optimizer, weight = build_optimizer("AdamW", groups, momentum=0.9), model.model[0][0].weight
     before = weight.clone()

@@ -70,8 +70,7 @@ def test_boxes_agree_with_the_reference(case):
     y = torch.from_numpy(inputs.detr_output(case["seed"], case["batch"]))
     options = {k: case[k] for k in ("conf", "classes", "max_det", "imgsz")}
     images = [np.zeros((h, w, 3), np.uint8) for h, w in case["image_shapes"]]
-    got = predictor(one_class_per_query=False, **options)(images, FixedModel(y))
-    for i, result in enumerate(got):
+    for i, result in enumerate(predictor(one_class_per_query=False, **options)(images, FixedModel(y))):
         expected = NUMBERS[f"c{case['case']}_predictor{i}"]
         assert result.boxes.shape == expected.shape
         if len(expected):
@@ -178,8 +177,7 @@ def test_everything_that_can_be_saved(folder, tmp_path):
 
 def test_videos_are_saved_as_videos(tmp_path):
     for name, count in (("a", 6), ("b", 3)):
-        size = (64, 48)
-        writer = cv2.VideoWriter(str(tmp_path / f"{name}.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 20, size)
+        writer = cv2.VideoWriter(str(tmp_path / f"{name}.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 20, (64, 48))
         for _ in range(count):
             writer.write(picture(48, 64))
         writer.release()

@@ -103,13 +103,9 @@ def test_plot_has_the_ids_of_tracks(monkeypatch):
 def test_plot_takes_what_published_code_passes(tmp_path, monkeypatch):
     result, shown = results(), []
     monkeypatch.setattr("ultralytics.engine.results.show_image", lambda title, image, **_: shown.append(image))
-    options = {
-        "font_size": 20,
-        "font": "DejaVuSans.ttf",
-        "txt_color": (0, 255, 0),
-        **{"masks": True, "probs": None, "kpt_radius": 5},
-    }
-    picture = result.plot(pil=True, show=True, save=True, filename=str(tmp_path / "a.png"), **options)
+    ours, others = {"font_size": 20, "txt_color": (0, 255, 0)}, {"masks": True, "probs": None, "kpt_radius": 5}
+    options = {"font": "DejaVuSans.ttf", "filename": str(tmp_path / "a.png"), **ours, **others}
+    picture = result.plot(pil=True, show=True, save=True, **options)
     assert (np.asarray(picture)[..., ::-1] == shown[0]).all() and (shown[0] == (0, 255, 0)).all(2).any()
     assert (cv2.imread(str(tmp_path / "a.png")) == shown[0]).all()
     for wrong, message in (
@@ -161,8 +157,7 @@ def test_save_txt_is_a_valid_label_file(tmp_path):
 
 
 def test_save_crop(tmp_path):
-    outside = [[-50.0, -50.0, -10.0, -10.0, 0.3, 1.0]]
-    files = results(ROWS + outside).save_crop(tmp_path, "a.jpg")
+    files = results([*ROWS, [-50.0, -50.0, -10.0, -10.0, 0.3, 1.0]]).save_crop(tmp_path, "a.jpg")
     assert files == [str(tmp_path / name) for name in ("big_circle/a_1.jpg", "star/a_2.jpg", "big_circle/a_3.jpg")]
     assert cv2.imread(files[1]).shape == (70, 30, 3)
 

@@ -27,9 +27,11 @@ def run(folder, callbacks=None, trainer=TinyTrainer, **changes) -> TinyTrainer:
     return built
 
 
-def resume(folder, checkpoint, **changes) -> TinyTrainer:
+def resume(folder, checkpoint, callbacks=None, trainer=TinyTrainer, **changes) -> TinyTrainer:
     given = {"resume": checkpoint if checkpoint is True else str(checkpoint), **changes}
-    return TinyTrainer(tiny_options(folder, **given), overrides=given)
+    built = trainer(tiny_options(folder, **given), given, callbacks)
+    built.train()
+    return built
 
 
 def same_state(first: dict, second: dict) -> bool:
@@ -62,8 +64,7 @@ def test_modules_that_change_with_the_epoch_are_set_before_each(tmp_path):
             return model
 
     trainer = run(tmp_path, trainer=Scheduled, epochs=2, patience=0)
-    given = {"resume": str(trainer.last), "epochs": 4, "resume_changed": True}
-    Scheduled(tiny_options(tmp_path, **given), overrides=given).train()
+    resume(tmp_path, trainer.last, trainer=Scheduled, epochs=4, resume_changed=True)
     assert seen == [(0, 2), (1, 2), (2, 4), (3, 4)]
 
 
@@ -83,7 +84,6 @@ def test_resume_after_interruption_is_bit_exact(tmp_path, stop_after, changes):
     last = tmp_path / "cut" / "weights" / "last.pt"
     done = load_checkpoint(last)
     resumed = resume(tmp_path, last)
-    resumed.train()
     assert done["epoch"] < 3
     assert same_state(load_checkpoint(whole.last), load_checkpoint(resumed.last))
     assert results(resumed.save_dir) == results(whole.save_dir)
@@ -91,13 +91,11 @@ def test_resume_after_interruption_is_bit_exact(tmp_path, stop_after, changes):
 
 
 def test_resume_keeps_the_options_of_the_run(tmp_path):
-    trainer = run(tmp_path, epochs=2, lr0=0.02)
-    weights = str(trainer.last)
+    weights = str(run(tmp_path, epochs=2, lr0=0.02).last)
     # Of plain options, what differs from the defaults must have been written by the user.
     with pytest.raises(OptionError, match=r"lr0=0\.01: a resumed run keeps its lr0=0\.02"):
         TinyTrainer(tiny_options(tmp_path, resume=True, model=weights, lr0=0.01))
     longer = resume(tmp_path, True, model=weights, epochs=3, lr0=0.02)
-    longer.train()
     assert (longer.args.lr0, longer.args.batch) == (0.02, 2)
     assert [row["epoch"] for row in results(longer.save_dir)] == ["1", "2", "3"]
 
@@ -108,14 +106,12 @@ def test_resume_of_a_finished_run_succeeds_and_changes_nothing(tmp_path, caplog,
     trainer = run(tmp_path, save_optimizer=save_optimizer, patience=patience, trainer=Declining)
     assert trainer.finished_epochs == (2 if patience else 4)
     before = {file: file.stat().st_mtime_ns for file in trainer.save_dir.rglob("*")}
-    with caplog.at_level("INFO", logger="ultralytics"):
-        for resumed in (trainer.last, trainer.best, trainer.save_dir):
-            assert resume(tmp_path, resumed).train() is None
+    for resumed in (trainer.last, trainer.best, trainer.save_dir):
+        resume(tmp_path, resumed)
     assert caplog.text.count("this run has finished: nothing is left to do") == 3
     assert before == {file: file.stat().st_mtime_ns for file in trainer.save_dir.rglob("*")}
     caplog.clear()
     longer = resume(tmp_path, trainer.last, epochs=6, patience=0)
-    longer.train()
     assert [row["epoch"] for row in results(longer.save_dir)] == ["1", "2", "3", "4", "5", "6"]
     assert ("the optimizer starts new" in caplog.text) != save_optimizer
 
@@ -133,8 +129,7 @@ def test_run_interrupted_in_its_final_validation_is_completed(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, trainer=Interrupted, patience=1, save_optimizer=False)
-    resumed = Declining(tiny_options(tmp_path, **(given := {"resume": str(tmp_path / "train")})), given)
-    resumed.train()
+    resumed = resume(tmp_path, tmp_path / "train", trainer=Declining)
     assert len(results(resumed.save_dir)) == 2 and load_checkpoint(resumed.last)["finished"]
 
 
@@ -163,7 +158,7 @@ def test_unfinished_run_is_named_when_the_command_is_repeated(tmp_path, caplog, 
     run_folder = tmp_path / "train" / "previous" if exist_ok else tmp_path / "train"
     assert "unfinished run, interrupted in epoch 3 of 4" in caplog.text
     assert f"yolo train resume={run_folder / 'weights' / 'last.pt'}" in caplog.text
-    resume(tmp_path, run_folder / "weights" / "last.pt").train()
+    resume(tmp_path, run_folder / "weights" / "last.pt")
     assert len(results(run_folder)) == len(results(tmp_path / ("train" if exist_ok else "train2"))) == 4
     caplog.clear()
     run(tmp_path, exist_ok=exist_ok)
@@ -190,7 +185,7 @@ def test_results_changed_by_other_programs(tmp_path, caplog, content, kept):
     text = file.read_text()
     file.unlink()
     file.write_bytes(content(text)) if content else file.mkdir()
-    resume(tmp_path, trainer.last, epochs=3).train()
+    resume(tmp_path, trainer.last, epochs=3)
     assert [row["epoch"] for row in results(trainer.save_dir)] == kept
     assert ("results.csv: cannot be read" in caplog.text) == (trainer.save_dir / "results_damaged.csv").exists()
     assert len(kept) == 3 or (trainer.save_dir / "results_damaged.csv").exists()
@@ -201,8 +196,7 @@ def test_a_callback_stops_the_run_by_the_published_name(tmp_path, caplog):
         assert not trainer.stop
         trainer.stop = trainer.epoch == 1
 
-    with caplog.at_level("INFO", logger="ultralytics"):
-        trainer = run(tmp_path, {"on_train_epoch_end": stop})
+    trainer = run(tmp_path, {"on_train_epoch_end": stop})
     assert (trainer.finished_epochs, trainer.stop, len(results(trainer.save_dir))) == (2, True, 2)
     assert "Stopped early: a callback has set trainer.stop." in caplog.text
     for event in ("on_train_start", "on_train_batch_end", "on_model_save"):  # the epoch is finished
@@ -255,8 +249,7 @@ def test_first_non_finite_loss_rolls_back_and_halves_the_rate(tmp_path, caplog):
     def note(trainer):
         rates.append((trainer.epoch, trainer.optimizer.param_groups[0]["lr"]))
 
-    with caplog.at_level("WARNING", logger="ultralytics"):
-        trainer = run(tmp_path, {"on_train_epoch_start": spoil, "on_train_epoch_end": note}, warmup_iters=0)
+    trainer = run(tmp_path, {"on_train_epoch_start": spoil, "on_train_epoch_end": note}, warmup_iters=0)
     assert "Epoch 2, batch 1: the loss is nan (a_loss nan, b_loss nan)" in caplog.text
     assert "Rolling back to the last checkpoint, epoch 2, batch 1, with half the learning rate" in caplog.text
     assert rates == [(epoch, pytest.approx(rate)) for epoch, rate in enumerate((0.01, 0.005, 0.005, 0.005))]
@@ -286,8 +279,7 @@ def test_float16_overflow_skips_the_step(tmp_path, caplog, monkeypatch):
                 lambda gradient: (handle.remove(), gradient * float("inf"))[1]
             )
 
-    with caplog.at_level("INFO", logger="ultralytics"):
-        trainer = run(tmp_path, {"on_train_batch_start": overflow}, amp=True)
+    trainer = run(tmp_path, {"on_train_batch_start": overflow}, amp=True)
     assert "mixed precision torch.float16" in caplog.text
     assert "skipping step 4 (2 in all)" in caplog.text  # the scale that the scaler starts from is too large as well
     assert (trainer.skipped, trainer.rate_scale, trainer.finished_epochs) == (2, 1.0, 4)
@@ -313,10 +305,8 @@ def test_resume_falls_back_to_the_newest_readable_checkpoint(tmp_path, damage, c
     trainer.last.unlink()
     if damage == "cut":
         trainer.last.write_bytes(content[:2000])
-    with caplog.at_level("WARNING", logger="ultralytics"):
-        resumed = resume(tmp_path, trainer.last, epochs=4)
+    resumed = resume(tmp_path, trainer.last, epochs=4)
     assert "epoch2.pt, epoch 2" in caplog.text
-    resumed.train()
     assert [row["epoch"] for row in results(resumed.save_dir)] == ["1", "2", "3", "4"]
 
 
@@ -366,22 +356,18 @@ def test_out_of_memory_is_explained_and_the_run_resumes_with_a_smaller_batch(tmp
         "Epoch 2, batch 2: cpu is out of memory with batch=2. Try a smaller batch, a smaller imgsz"
     )
     assert message.endswith(f"To continue this run with a smaller batch: yolo train resume={last} batch=1")
-    done, resumed = [], resume(tmp_path, last, batch=1)
-    resumed.add_callback("on_train_batch_start", lambda t: done.append((t.epoch, t.batches_done)))
-    resumed.train()
+    done = []
+    note = {"on_train_batch_start": lambda trainer: done.append((trainer.epoch, trainer.batches_done))}
+    resumed = resume(tmp_path, last, note, batch=1)
     assert done[:5] == [(1, 2), (1, 3), (1, 4), (1, 5), (2, 0)]
     assert (resumed.finished_epochs, resumed.updates) == (4, 12)
     with pytest.raises(UserError, match=r"batch=1\. Try a smaller batch.*smaller model\.$"):
         run(tmp_path, {"on_train_batch_start": out_of_memory}, batch=1)
 
 
-def cpu_out_of_memory(trainer):
-    torch.empty(1 << 60)
-
-
 def test_out_of_memory_on_the_cpu(tmp_path):
     with pytest.raises(UserError, match=r"Epoch 1, batch 1: cpu is out of memory with batch=2\."):
-        run(tmp_path, {"on_train_batch_start": cpu_out_of_memory})
+        run(tmp_path, {"on_train_batch_start": lambda _: torch.empty(1 << 60)})
     for sizes in ({"imgsz": 200_000}, {"denoising": 1_000_000}):
         with pytest.raises(UserError, match=r"training needs more than \d+ GB of memory, \d+ GB are free"):
             run(tmp_path, **sizes)
@@ -427,10 +413,9 @@ def test_large_seeds(tmp_path):
     ],
 )
 def test_checkpoints_with_odd_progress_are_not_resumed(tmp_path, change, message):
-    trainer = run(tmp_path, time=1e-9)
-    torch.save(load_checkpoint(trainer.last) | change, file := tmp_path / "odd.pt")
+    torch.save(load_checkpoint(run(tmp_path, time=1e-9).last) | change, file := tmp_path / "odd.pt")
     with pytest.raises(UserError, match=re.escape(message)) as caught:
-        resume(tmp_path, file, time=1.0, project=str(tmp_path)).train()
+        resume(tmp_path, file, time=1.0, project=str(tmp_path))
     assert str(caught.value).startswith(str(file))
 
 
@@ -443,15 +428,12 @@ def test_epochs_and_learning_rates_fit_into_the_time(tmp_path, monkeypatch):
     assert limited.finished_epochs == limited.epochs == 4 and rates[0] == rates[1]
     monkeypatch.setattr(RunClock, "elapsed", property(lambda clock: 2 * minutes.fget(clock)))  # another machine
     resumed = resume(tmp_path, limited.last, time=10.5 / 60)
-    resumed.train()
     assert resumed.start_epoch == 4 and resumed.finished_epochs == 5
 
 
 def test_resume_from_a_moved_checkpoint(tmp_path):
-    trainer = run(tmp_path, epochs=2)
-    moved = shutil.copy(trainer.last, tmp_path / "moved.pt")
+    moved = shutil.copy(run(tmp_path, epochs=2).last, tmp_path / "moved.pt")
     resumed = resume(tmp_path, moved, epochs=3, project=str(tmp_path))
-    resumed.train()
     assert resumed.save_dir == tmp_path / "train2"
     assert load_checkpoint(resumed.best)["epoch"] == 2
 

@@ -166,8 +166,7 @@ def test_norfair_follows_detections():
             norfair.Detection(box.xyxy.numpy().reshape(2, 2), scores=box.conf.numpy().repeat(2), label=int(box.cls))
             for box in boxes
         ]
-        objects = tracker.update(found)
-        assert sorted((one.id, one.label) for one in objects) == [(1, 1), (2, 0)]
+        assert sorted((one.id, one.label) for one in tracker.update(found)) == [(1, 1), (2, 0)]
 
 
 def test_fiftyone_converts_detections():
@@ -175,8 +174,7 @@ def test_fiftyone_converts_detections():
     found = conversion.to_detections(frame()).detections
     assert [(one.label, round(one.confidence, 5)) for one in found] == [("dog", 0.9), ("cat", 0.8)]
     np.testing.assert_allclose(found[0].bounding_box, [0.05, 0.1, 0.2, 0.5], rtol=1e-6)
-    tracked = conversion.to_detections([frame(rows=[[10, 10, 50, 60, 7, 0.9, 1]])])[0].detections
-    assert tracked[0].index == 7
+    assert conversion.to_detections([frame(rows=[[10, 10, 50, 60, 7, 0.9, 1]])])[0].detections[0].index == 7
 
 
 def test_fiftyone_converts_a_model(yolo):

@@ -122,8 +122,7 @@ def test_get_validator_and_build_dataset(overrides):
                 self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks
             )
 
-    trainer = Mine(overrides=overrides)
-    trainer.train()
+    Mine(overrides=overrides).train()
     assert Mine.built == [("train", 2), ("val", 2)]
     assert Mine.loaded == [("train", 2, 0), ("val", 2, 0)]
     assert MyValidator.batches == 4  # two after the epoch, two at the end
@@ -234,8 +233,7 @@ def test_a_validator_by_itself(weights, options):
     assert validator().results_dict == RTDETR(weights).val(**options).results_dict
     assert validator.started
     for model in (RTDETR(weights), RTDETR(weights).model, weights):
-        metrics = RTDETRValidator(args=options)(model=model)
-        assert metrics.results_dict == validator.metrics.results_dict
+        assert RTDETRValidator(args=options)(model=model).results_dict == validator.metrics.results_dict
     with pytest.raises(OptionError, match="model: got None, expected a network or a file"):
         RTDETRValidator(args=options)()
 
@@ -243,12 +241,10 @@ def test_a_validator_by_itself(weights, options):
 def test_a_predictor_by_itself(shapes, weights, tmp_path):
     image = sorted((shapes.parent / "shapes" / "images" / "val").iterdir())[0]
     given = {"model": str(weights), "source": str(image), "conf": 0.0, "device": "cpu", "imgsz": 64, "verbose": False}
-    predictor = RTDETRPredictor(overrides={**given, "save": False})
-    (result,) = predictor()
+    (result,) = RTDETRPredictor(overrides={**given, "save": False})()
     (expected,) = RTDETR(weights).predict(image, conf=0.0, imgsz=64, verbose=False)
     assert torch.allclose(result.boxes.data, expected.boxes.data, atol=1e-3)  # pixels; the model's copy is fused
-    command = RTDETRPredictor(overrides={**given, "project": str(tmp_path)})
-    assert command.predict_cli() is None
+    assert RTDETRPredictor(overrides={**given, "project": str(tmp_path)}).predict_cli() is None
     assert (tmp_path / "predict" / image.name).exists()
 
 

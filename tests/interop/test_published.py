@@ -105,14 +105,8 @@ def test_outputs_and_detections_of_weights_and_exports(name, folder):
         torch.testing.assert_close(network(x)[0], torch.from_numpy(record["y"]), atol=1e-3, rtol=1e-4)
     for file, rows in json.loads(str(record["found"])).items():
         detector = YOLO(folder / file, verbose=False)
-        options = {
-            "imgsz": 128,
-            "conf": 0.2,
-            "max_det": 1000,
-            "verbose": False,
-            **({} if detector.is_exported else branch),
-        }
-        found = detector.predict(ASSETS / "zidane.jpg", **options)[0].boxes.data
+        options = {"imgsz": 128, "conf": 0.2, "max_det": 1000, **({} if detector.is_exported else branch)}
+        found = detector.predict(ASSETS / "zidane.jpg", verbose=False, **options)[0].boxes.data
         assert len(rows) > 3, file
         assert detector.is_exported != file.endswith(".pt")
         if detector.is_exported:

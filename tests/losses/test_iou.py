@@ -102,8 +102,7 @@ def test_gradients_are_those_of_finite_differences(kind, changes):
 @pytest.mark.parametrize("kind", IOU_LOSSES)
 def test_equal_boxes_have_no_loss_and_degenerate_boxes_a_finite_one(kind):
     boxes = torch.tensor([[10.0, 10, 30, 20], [5, 5, 5, 5], [0, 0, 1e-4, 1e4], [7, 7, 7, 9], [-1e4, -1e4, 1e4, 1e4]])
-    same = iou_loss(kind, boxes[:1], boxes[:1], SIZE)
-    assert same.abs().max() < 1e-4
+    assert iou_loss(kind, boxes[:1], boxes[:1], SIZE).abs().max() < 1e-4
     first, second = (index.flatten() for index in torch.meshgrid(torch.arange(5), torch.arange(5), indexing="ij"))
     pred = boxes[first].requires_grad_()
     modifiers = {} if kind == "nwd" else {"inner": 0.7, "focaler": [0.0, 0.95]}

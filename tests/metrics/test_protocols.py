@@ -86,8 +86,7 @@ def test_voc_has_no_second_choice_and_ignores_difficult_objects():
 
 
 def test_visdrone_leaves_out_what_is_inside_ignored_regions_and_limits_an_image():
-    region = (40, 40, 30, 30)
-    labels = [(0, A, False, False), (0, FAR, False, False), (1, region, False, False)]
+    labels = [(0, A, False, False), (0, FAR, False, False), (1, (40, 40, 30, 30), False, False)]
     found = [(0, 0.9, FAR), (0, 0.8, A)]
     result = evaluate(two(found, labels, ("a", "Ignored regions")), PROTOCOLS["visdrone"])
     assert result.stats["AP"] == 1 and list(result.class_rows()) == ["a"]

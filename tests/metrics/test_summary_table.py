@@ -30,8 +30,7 @@ def test_the_models_row_and_the_four_files(tmp_path):
 
 def test_what_is_not_known_is_a_dash_and_not_zero():
     facts = {"parameters": None, "gflops": None, "file_bytes": None}
-    cells = SummaryTable.build(matched(CASES[2])[0], **FACTS | facts).model.cells[0]
-    assert cells[2:] == ["-", "-", "-"]
+    assert SummaryTable.build(matched(CASES[2])[0], **FACTS | facts).model.cells[0][2:] == ["-", "-", "-"]
 
 
 def model_row(table) -> dict:

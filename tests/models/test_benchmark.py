@@ -93,15 +93,7 @@ def test_yolo_is_measured_at_one_size_with_the_same_accuracy(tmp_path, monkeypat
 
 
 def test_a_failed_case_is_a_row_with_its_reason(tmp_path):
-    settings = {
-        "data": "none.yaml",
-        "split": "val",
-        "batch": 1,
-        "device": "cpu",
-        "warmup": 0,
-        "repeats": 2,
-        "open": {},
-    }
+    settings = {"data": "none.yaml", "split": "val", "batch": 1, "device": "cpu", "warmup": 0, "repeats": 2, "open": {}}
     weights = write_weights(tmp_path / "weights")
     cells = benchmark.measure_case(RTDETR, str(weights), "pytorch", "float32", 64, tmp_path, settings)
     assert cells[:-1] == [None] * 7 and "its process ended with code 1" in cells[-1] and "none.yaml" in cells[-1]

@@ -58,8 +58,7 @@ def test_class_outputs_are_transferred_by_name(prepared, shapes, caplog):
     first = prepared(setup=False)
     first.train()
     one_more = str(write_data(shapes.parent / "shapes", "one_more.yaml", [*NAMES, "hexagon"]))
-    with caplog.at_level("INFO", logger="ultralytics"):
-        second = prepared(data=one_more, model=str(first.best))
+    second = prepared(data=one_more, model=str(first.best))
     assert second.model.nc == len(NAMES) + 1
     assert second.args.backbone_lr_ratio == 0.1  # it starts from weights
     assert first.args.backbone_lr_ratio == 1.0

@@ -130,8 +130,7 @@ def test_ranges_of_the_schema_and_of_files(tmp_path):
     yolo = search_space(None, get_cfg(overrides={"mode": "train"}, family=YOLO_FAMILY), YOLO_FAMILY)
     assert {"box", "cls", "dfl"} < set(yolo) and not {"lr0", "momentum", "loss_cls"} & set(yolo)  # optimizer=auto
     (tmp_path / "space.yaml").write_text("optimizer: [AdamW, SGD]\nloss_iou: [giou, siou]\n")
-    read = search_space(str(tmp_path / "space.yaml"), TRAIN, FAMILY)
-    assert read["loss_iou"].choices == ("giou", "siou")
+    assert search_space(str(tmp_path / "space.yaml"), TRAIN, FAMILY)["loss_iou"].choices == ("giou", "siou")
     named = search_space("cos_lr,optimizer, lr0", TRAIN, FAMILY)
     assert (
         named["lr0"].high == 0.01 and named["cos_lr"].choices == (False, True) and "SGD" in named["optimizer"].choices

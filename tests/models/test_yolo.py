@@ -131,9 +131,8 @@ def test_the_data_is_read_once_where_the_image_size_fits_the_stride_of_the_netwo
 
 def test_the_data_is_reported_once_where_the_image_size_is_rounded_up(options, caplog):
     trainer = DetectionTrainer(overrides={**options, "imgsz": 64})
-    with caplog.at_level("INFO", "ultralytics"):
-        trainer.train_loader, trainer.val_loader = trainer.load_data()
-        trainer.fit_stride(128)
+    trainer.train_loader, trainer.val_loader = trainer.load_data()
+    trainer.fit_stride(128)
     assert trainer.train_loader.dataset[0]["img"].shape == (3, 128, 128)
     assert len([record for record in caplog.records if record.getMessage().startswith("train: ")]) == 1
 
@@ -186,13 +185,11 @@ def test_augment_merges_three_scales_where_the_head_needs_nms(trained, shapes, c
 
 
 def test_the_class_follows_the_head_of_the_file(trained, caplog):
-    with caplog.at_level("INFO", logger="ultralytics"):
-        assert type(RTDETR("yolo11n.yaml")) is YOLO and type(YOLO("yolov8-rtdetr.yaml")) is RTDETR
+    assert type(RTDETR("yolo11n.yaml")) is YOLO and type(YOLO("yolov8-rtdetr.yaml")) is RTDETR
     assert caplog.text.count(" in place of ") == 2
     caplog.clear()
-    with caplog.at_level("INFO", logger="ultralytics"):
-        assert type(Model("yolo11n.yaml")) is type(RTDETR(trained.trainer.best)) is YOLO
-        assert type(Model("rtdetr-r18.yaml")) is RTDETR
+    assert type(Model("yolo11n.yaml")) is type(RTDETR(trained.trainer.best)) is YOLO
+    assert type(Model("rtdetr-r18.yaml")) is RTDETR
     assert caplog.text.count(" in place of ") == 1
 
 

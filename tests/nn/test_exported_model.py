@@ -109,8 +109,7 @@ def test_anchors_without_metadata_are_found_by_the_shape_of_the_output(tmp_path)
     pytest.importorskip("onnxruntime")
     names = str({i: str(i) for i in range(4)})
     for shape, layout in (([1, 8, 21], ANCHORS), ([1, 21, 8], SCORES)):
-        file = write_onnx(tmp_path / "m.onnx", shape, {**OLDER, "names": names})
-        assert ExportedModel(file).layout == layout
+        assert ExportedModel(write_onnx(tmp_path / "m.onnx", shape, {**OLDER, "names": names})).layout == layout
 
 
 def test_models_that_fail_or_return_something_else(tmp_path, caplog):

@@ -27,8 +27,7 @@ def test_a_backbone_takes_five_numbers_aligned_to_the_right():
 
 def test_scales_change_width_depth_and_cap():
     scales = {"s": [0.34, 0.5, 24], "l": [1.0, 1.0, 1024]}
-    config = small([-1, 3, "RepC3", [64]], scales=scales, scale="s")
-    layers, _ = parse_model(config)
+    layers, _ = parse_model(small([-1, 3, "RepC3", [64]], scales=scales, scale="s"))
     assert layers[0].conv.out_channels == 8
     assert isinstance(layers[3], RepC3) and len(layers[3].m) == 1
     assert layers[3].cv1.conv.out_channels == 16  # min(64, 24) * 0.5, up to a multiple of 8

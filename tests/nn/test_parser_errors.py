@@ -52,10 +52,7 @@ ROWS = [
     ("- [-1, 1, Conv, [32], p3]", ["net.yaml:10: the name 'p3' is taken by net.yaml:6", "choose another"]),
     ("- [-1, 1, Conv, [32], P3]", ["a row's name is a word other than P1 to P9, got 'P3'"]),
     # arguments
-    (
-        "- [-1, 1, Conv, []]",
-        ["layer 5 Conv: its arguments [] cannot be used", "expected [c2: int, *args: Any]"],
-    ),
+    ("- [-1, 1, Conv, []]", ["layer 5 Conv: its arguments [] cannot be used", "expected [c2: int, *args: Any]"]),
     (
         "- [-1, 1, Conv, [64, 3, 1, None, 1, 1, True, 9, 9]]",
         ["layer 5 Conv(32, 64, 3, ", "cannot be built", "positional arguments but 11 were given"],
@@ -135,8 +132,7 @@ def test_a_row_that_was_put_in_and_later_numbers_that_were_not_raised(tmp_path, 
     file = tmp_path / "net.yaml"
     file.write_text(rows.replace("MODULES", "."))
     model = RTDETRDetectionModel(str(file))
-    with caplog.at_level("WARNING", logger="ultralytics"):
-        model.info(64, verbose=False)
+    model.info(64, verbose=False)
     assert "layer 6 Conv: no layer reads its output" in caplog.text
     assert "Were rows inserted before it?" in caplog.text
 

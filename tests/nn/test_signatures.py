@@ -135,11 +135,7 @@ def test_an_attempt_that_fails_leaves_the_weights_of_the_next_alone():
         ("Gate", [64, 200], r"Gate\(64, 200\): its parameter fc.0.weight is empty, \(0, 64, 1, 1\)"),
         ("Project", [48], r"Project.* cannot be built: TypeError: 'int' object is not iterable"),
         ("Stack", [], "Stack: its constructor takes"),
-        (
-            "Gate",
-            ["x"],
-            r"inferred \(input channels, .*@register\(plans\.channel_preserving\) makes",
-        ),
+        ("Gate", ["x"], r"inferred \(input channels, .*@register\(plans\.channel_preserving\) makes"),
     ],
 )
 def test_a_row_that_fits_no_convention(module, args, message):

@@ -49,8 +49,7 @@ def tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
         yield name, value
         return
-    parts = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, part in parts:
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
         yield from tensors(f"{name}.{key}" if isinstance(value, dict) else f"{name}[{key}]", part)
 
 

@@ -57,6 +57,7 @@ class Head_Shared(nn.Module):
             self.score.bias.data[:] = torch.log(5 / self.nc / (640 / s) ** 2)
 """
 
+BATCH = {key: torch.from_numpy(value) for key, value in train_batch(0, 64, 64, nc=3).items()}
 READY = ("yolov8{}-efficientvit", "yolo11{}-efficientvit", "yolo26{}-efficientvit", "yolo11{}-timm")
 BACKBONES = [
     *([f"EfficientViT_M{n}", []] for n in range(6)),
@@ -81,8 +82,7 @@ import_folder(ADDMODULES)
 def content(name: str, scale: str = "n") -> dict[str, Any]:
     """A model file's content, its rows read by name, so that rows can be inserted."""
     data = yaml.safe_load(find_model_yaml(f"{name}.yaml")[0].read_text()) | {"scale": scale, "nc": 3}
-    rows = [*data["backbone"], *data["head"]]
-    for number, row in enumerate(rows):
+    for number, row in enumerate([*data["backbone"], *data["head"]]):
         sources = row[0] if isinstance(row[0], list) else [row[0]]
         named = [f"r{source}" if source >= 0 else source for source in sources]
         row[0] = named if isinstance(row[0], list) else named[0]
@@ -160,8 +160,7 @@ def test_ready_files_build_at_every_scale_and_with_every_backbone(name):
 @pytest.mark.parametrize("name", READY)
 def test_ready_files_train_and_trace(name):
     model = DetectionModel(f"{name.format('n')}.yaml", nc=3)
-    batch = {key: torch.from_numpy(value) for key, value in train_batch(0, 64, 64, nc=3).items()}
-    loss, _ = model.train().loss(batch)
+    loss, _ = model.train().loss(BATCH)
     loss.backward()
     unused = [key for key, p in model.named_parameters() if p.grad is None and ".dfl." not in key]
     assert loss.isfinite() and not unused
@@ -183,14 +182,13 @@ def test_heads_of_forks_train_and_predict(head, args, tmp_path):
     assert network(data).stride.tolist() == [8, 16, 32]  # on the meta device
     model = DetectionModel(data)
     assert model.stride.tolist() == model.model[-1].stride.tolist() == [8, 16, 32]
-    batch = {key: torch.from_numpy(value) for key, value in train_batch(0, 64, 64, nc=3).items()}
-    loss, _ = model.train().loss(batch)
+    loss, _ = model.train().loss(BATCH)
     loss.backward()
     assert loss.isfinite()
     with torch.no_grad():
-        y, raw = model.eval()(batch["img"])
+        y, raw = model.eval()(BATCH["img"])
         assert y.shape == (2, 4 + 3, 84)
-        assert model.loss(batch, (y, raw))[0].isfinite()
+        assert model.loss(BATCH, (y, raw))[0].isfinite()
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(data))
     assert type(Model(tmp_path / "model.yaml", verbose=False)).__name__ == "YOLO"
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,20 +50,25 @@ def exported(weights) -> Path:
 
 
 @pytest.fixture
-def yolo(tmp_path, monkeypatch, capsys, caplog) -> Callable[..., tuple[int, str]]:
-    """Run `yolo WORDS` in an empty folder; returns the exit code, and what was logged and printed."""
+def yolo(tmp_path, monkeypatch, capsys, caplog) -> Callable[..., str]:
+    """Run `yolo WORDS` in an empty folder, which must end with `code`; returns what was logged and printed."""
     monkeypatch.chdir(tmp_path)
     logger = logging.getLogger("ultralytics")
     monkeypatch.setattr(logger, "handlers", [logging.NullHandler()])  # setup_logging would add one to a closed stream
     monkeypatch.setattr(logger, "propagate", True)
 
-    def run(*words: object) -> tuple[int, str]:
+    def run(*words: object, code: int = 0) -> str:
         caplog.clear()
-        with caplog.at_level("INFO", logger="ultralytics"):
-            code = main([str(word) for word in words])
+        ended = main([str(word) for word in words])
         captured = capsys.readouterr()
-        if code:
-            assert captured.err.count("\n") == 1 and captured.err.startswith("error: ")
-        return code, "\n".join(record.getMessage() for record in caplog.records) + captured.out + captured.err
+        assert ended == code, captured.err
+        assert not code or (captured.err.count("\n") == 1 and captured.err.startswith("error: "))
+        return "\n".join(record.getMessage() for record in caplog.records) + captured.out + captured.err
 
     return run
+
+
+@pytest.fixture
+def refused(yolo) -> Callable[..., str]:
+    """Run `yolo WORDS`, which must end with an error; returns it."""
+    return partial(yolo, code=2)

@@ -13,27 +13,26 @@ from ultralytics.data.synthetic import NAMES
 
 
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda c: f"case{c['case']}")
-def test_metrics_of_two_files_are_those_of_pycocotools(yolo, tmp_path, case):
+def test_metrics_of_two_files_are_those_of_pycocotools(yolo, refused, tmp_path, case):
     for name, content in zip(("truth.json", "found.json"), coco_case(case), strict=True):
         (tmp_path / name).write_text(json.dumps(content))
-    code, text = yolo("evaluate", "found.json", "annotations=truth.json", "protocol=coco,voc", "save=figures.json")
-    assert code == 0 and "small, medium, large objects" in text
+    text = yolo("evaluate", "found.json", "annotations=truth.json", "protocol=coco,voc", "save=figures.json")
+    assert "small, medium, large objects" in text
     coco, voc = json.loads((tmp_path / "figures.json").read_text())
     assert (coco["protocol"], voc["protocol"], list(voc["stats"])) == ("coco", "voc", ["AP50", "AR"])
     np.testing.assert_allclose(list(coco["stats"].values()), case["pycocotools_stats"], rtol=0, atol=1e-12)
     assert f"{case['pycocotools_stats'][0]:.4f}" in text or case["pycocotools_stats"][0] == -1
-    code, text = yolo("coco", "annotations=truth.json", "predictions=found.json", "save=figures.json")
-    assert code == 2 and "already exists; nothing is overwritten" in text
+    text = refused("coco", "annotations=truth.json", "predictions=found.json", "save=figures.json")
+    assert "already exists; nothing is overwritten" in text
 
 
-def test_files_of_several_models_are_one_table(yolo, tmp_path):
+def test_files_of_several_models_are_one_table(yolo, refused, tmp_path):
     content, results = coco_case(GOLDEN["cases"][0])
     for name, data in (("truth", content), ("a", results), ("b", results[:50])):
         (tmp_path / f"{name}.json").write_text(json.dumps(data))
     (tmp_path / "d.yaml").write_text("names: [a]\nevaluation: {areas: {tiny: [0, 256]}, limit: 5}\n")
     words = ("evaluate", "a.json", "b.json", "annotations=truth.json", "names=first,second")
-    code, text = yolo(*words, "protocol=ultralytics,coco", "data=d.yaml", "save=all.csv", "explain=True")
-    assert code == 0, text
+    text = yolo(*words, "protocol=ultralytics,coco", "data=d.yaml", "save=all.csv", "explain=True")
     lines = (tmp_path / "all.csv").read_text().splitlines()
     assert lines[0] == "predictions,protocol,class,metric,value"
     rows = list(csv.DictReader(lines))
@@ -41,50 +40,47 @@ def test_files_of_several_models_are_one_table(yolo, tmp_path):
     kinds = {(row["class"], row["metric"]) for row in rows if row["protocol"].startswith("coco")}
     assert {("all", "APtiny"), ("all", "AR1"), ("0", "AP50")} <= kinds
     assert "coco, areas of the data, limit 5" in text and "APtiny" in text and "all together" in text
-    assert yolo(*words, "explain=True")[0] == 2 and yolo(*words[:4], "names=x,x")[0] == 2
-    code, text = yolo("evaluate", "a.json", "annotations=truth.json", "protocol=all")
-    assert code == 0 and "visdrone" in text
+    refused(*words, "explain=True")
+    refused(*words[:4], "names=x,x")
+    assert "visdrone" in yolo("evaluate", "a.json", "annotations=truth.json", "protocol=all")
 
 
-def test_errors_of_a_model_are_those_of_its_predictions(yolo, tmp_path, shapes, weights):
-    assert yolo("val", f"model={weights}", f"data={shapes}", "imgsz=64", "save_json=True", "plots=False")[0] == 0
-    assert yolo("yolo2coco", f"data={shapes}", "split=val", "save=val.json")[0] == 0
+def test_errors_of_a_model_are_those_of_its_predictions(yolo, refused, tmp_path, shapes, weights):
+    yolo("val", f"model={weights}", f"data={shapes}", "imgsz=64", "save_json=True", "plots=False")
+    yolo("yolo2coco", f"data={shapes}", "split=val", "save=val.json")
     (file,) = tmp_path.rglob("predictions.json")
     words = ("errors", f"predictions={file}", "annotations=val.json")
     content = json.loads((tmp_path / "val.json").read_text())
     content["images"][0]["file_name"] = "elsewhere\\" + content["images"][0]["file_name"]
     (tmp_path / "val.json").write_text(json.dumps(content))
-    code, text = yolo(
+    text = yolo(
         *words, f"images={shapes.parent / 'shapes' / 'images' / 'val'}", "save=errors.json", "conf=0", "name=mine"
     )
-    assert code == 0 and "localization" in text and "without this image" not in text
+    assert "localization" in text and "without this image" not in text
     page = tmp_path / "runs" / "errors" / "mine" / "report.html"
     assert "Errors: predictions.json" in page.read_text() and "data:image/jpeg" in page.read_text()
     found = json.loads((tmp_path / "errors.json").read_text())
     assert set(found["counts"]) < set(found["dAP"]) and found["protocol"] == "tide"
-    assert yolo(*words, "save=errors.csv", "conf=0")[0] == 0
+    yolo(*words, "save=errors.csv", "conf=0")
     with open("errors.csv") as file:
         rows = {row["error"]: row for row in csv.DictReader(file)}
     assert float(rows["missed"]["dAP"]) == found["dAP"]["missed"] and float(rows["both"]["AP"]) == found["ap"]
     for command in (words, ("evaluate", *words[1:])):
-        code, text = yolo(*command, "save=errors.xlsx")
-        assert code == 2 and "save='errors.xlsx': expected a file name that ends with .json or .csv" in text
-    code, text = yolo(*words, "images=nowhere")
-    assert code == 2 and "images='nowhere': no such folder" in text
+        text = refused(*command, "save=errors.xlsx")
+        assert "save='errors.xlsx': expected a file name that ends with .json or .csv" in text
+    assert "images='nowhere': no such folder" in refused(*words, "images=nowhere")
     (tmp_path / "other").mkdir()
-    code, text = yolo(*words, "images=other")
-    assert code == 2 and f"images='other': has none of {len(content['images'])} images of val.json, such as" in text
-    assert "background=0.5: expected at most iou=0.1" in yolo(*words, "iou=0.1", "background=0.5")[1]
-    code, text = yolo(*words, "save=val.json/errors.json")
-    assert code == 2 and "val.json is no folder that can be written" in text
-    code, text = yolo("errors", f"model={weights}")
-    assert code == 2 and "give either predictions=a.json annotations=val.json" in text
+    text = refused(*words, "images=other")
+    assert f"images='other': has none of {len(content['images'])} images of val.json, such as" in text
+    assert "background=0.5: expected at most iou=0.1" in refused(*words, "iou=0.1", "background=0.5")
+    assert "val.json is no folder that can be written" in refused(*words, "save=val.json/errors.json")
+    assert "give either predictions=a.json annotations=val.json" in refused("errors", f"model={weights}")
 
 
-def test_errors_of_a_model_have_its_images(yolo, tmp_path, shapes, weights):
+def test_errors_of_a_model_have_its_images(yolo, refused, tmp_path, shapes, weights):
     given = ("split=val", "imgsz=64", "device=cpu", "trust=True")
-    assert yolo("errors", f"model={weights}", f"data={shapes}", "conf=0", *given)[0] == 0
-    assert yolo("errors", "predictions=a.json", "annotations=a.json", "imgsz=64")[0] == 2  # not ignored
+    yolo("errors", f"model={weights}", f"data={shapes}", "conf=0", *given)
+    refused("errors", "predictions=a.json", "annotations=a.json", "imgsz=64")  # not ignored
     folder = tmp_path / "runs" / "errors" / "best"
     assert "data:image/jpeg" in (folder / "report.html").read_text()
     assert {file.name for file in folder.iterdir()} == {
@@ -93,22 +89,21 @@ def test_errors_of_a_model_have_its_images(yolo, tmp_path, shapes, weights):
     (tmp_path / "empty").mkdir()
     cv2.imwrite(str(tmp_path / "empty" / "a.png"), np.zeros((64, 64, 3), np.uint8))
     (tmp_path / "empty.yaml").write_text(f"path: .\ntrain: empty\nval: empty\nnames: {list(NAMES)}\n")
-    code, text = yolo("errors", f"model={weights}", "data=empty.yaml")
-    assert code == 2 and "empty.yaml: no image of the split has a labeled object" in text
+    text = refused("errors", f"model={weights}", "data=empty.yaml")
+    assert "empty.yaml: no image of the split has a labeled object" in text
 
 
 def test_a_validation_has_the_same_metrics_from_its_files(yolo, tmp_path, shapes, weights):
     """The ids of yolo2coco are those of predictions.json."""
     options = {"imgsz": 64, "workers": 0, "device": "cpu", "plots": False, "save_json": True, "coco_eval": True}
     metrics = RTDETR(weights).val(data=str(shapes), project=str(tmp_path), **options)
-    assert yolo("yolo2coco", f"data={shapes}", "split=val", "save=val.json")[0] == 0
-    code, _ = yolo("evaluate", "annotations=val.json", "predictions=val/predictions.json", "save=figures.json")
-    assert code == 0
+    yolo("yolo2coco", f"data={shapes}", "split=val", "save=val.json")
+    yolo("evaluate", "annotations=val.json", "predictions=val/predictions.json", "save=figures.json")
     assert json.loads((tmp_path / "figures.json").read_text())[0]["stats"] == metrics.evaluation.stats
 
 
 def test_boxes_and_ids_of_the_json(yolo, tmp_path, shapes, images):
-    assert yolo("yolo2coco", f"data={shapes}", "split=val", "save=out/val.json")[0] == 0
+    yolo("yolo2coco", f"data={shapes}", "split=val", "save=out/val.json")
     coco = read_coco_json(tmp_path / "out/val.json")
     assert coco.categories == dict(enumerate(NAMES))
     assert [(image["id"], image["file_name"]) for image in coco.images] == [(i, f"{i:05}.jpg") for i in range(3)]
@@ -124,9 +119,9 @@ def test_a_folder_gives_the_same_as_the_data_yaml(yolo, tmp_path, shapes, images
     (tmp_path / "classes.txt").write_text("\n".join(NAMES) + "\n\n")
     shutil.copytree(images, tmp_path / "pictures")
     shutil.copytree(images.parents[1] / "labels" / "val", tmp_path / "texts")
-    assert yolo("yolo2coco", f"data={shapes}")[0] == 0  # val.json
-    assert yolo("yolo2coco", "images=pictures", "labels=texts", "classes=classes.txt")[0] == 0  # pictures.json
-    assert yolo("yolo2coco", f"images={images}", f"classes={','.join(NAMES)}", "save=third.json")[0] == 0
+    yolo("yolo2coco", f"data={shapes}")  # val.json
+    yolo("yolo2coco", "images=pictures", "labels=texts", "classes=classes.txt")  # pictures.json
+    yolo("yolo2coco", f"images={images}", f"classes={','.join(NAMES)}", "save=third.json")
     first, second, third = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("val", "pictures", "third"))
     assert first == second == third
 
@@ -137,8 +132,8 @@ def test_problems_are_reported_and_other_files_converted(yolo, tmp_path, images)
     (tmp_path / "labels/00000.txt").unlink()
     (tmp_path / "labels/00001.txt").write_text("99 0.5 0.5 0.1 0.1\n0 0.5 0.5 0.1 0.1\n")
     (tmp_path / "images/00002.jpg").write_bytes(b"no image")
-    code, text = yolo("yolo2coco", "images=images", f"classes={','.join(NAMES)}", "save=a.json")
-    assert code == 0 and "a.json: 2 images, 1 box, 6 classes" in text
+    text = yolo("yolo2coco", "images=images", f"classes={','.join(NAMES)}", "save=a.json")
+    assert "a.json: 2 images, 1 box, 6 classes" in text
     assert "class 99, expected 0..5" in text and "00000.txt: no such file" in text and "00002.jpg" in text
 
 
@@ -146,7 +141,7 @@ def test_images_of_one_name_have_their_paths_as_ids(yolo, tmp_path, images):
     for folder in ("x", "y"):
         shutil.copytree(images, tmp_path / "twice/images" / folder)
         shutil.copytree(images.parents[1] / "labels" / "val", tmp_path / "twice/labels" / folder)
-    assert yolo("yolo2coco", "images=twice/images", f"classes={','.join(NAMES)}", "save=a.json")[0] == 0
+    yolo("yolo2coco", "images=twice/images", f"classes={','.join(NAMES)}", "save=a.json")
     content = json.loads((tmp_path / "a.json").read_text())
     names = [f"{folder}/{i:05}.jpg" for folder in "xy" for i in range(3)]
     assert [image["id"] for image in content["images"]] == [image["file_name"] for image in content["images"]] == names
@@ -165,22 +160,21 @@ def test_images_of_one_name_have_their_paths_as_ids(yolo, tmp_path, images):
         (("data=a.yaml", "save=there.json"), "there.json': already exists; nothing is overwritten"),
     ],
 )
-def test_errors_of_yolo2coco(yolo, tmp_path, images, words, message):
+def test_errors_of_yolo2coco(refused, tmp_path, images, words, message):
     (tmp_path / "there.json").write_text("{}")
-    code, text = yolo("yolo2coco", *words)
-    assert code == 2 and message in text
+    assert message in refused("yolo2coco", *words)
 
 
-def test_labels_from_coco_are_those_of_yolo2coco(yolo, tmp_path, shapes, images):
-    assert yolo("yolo2coco", f"data={shapes}", "split=val", "save=val.json")[0] == 0
-    code, text = yolo("coco2yolo", "annotations=val.json", f"images={images}", f"classes={','.join(NAMES)}")
-    assert code == 0 and "val.json: 3 label files with" in text and "data.yaml: val with 6 classes" in text
+def test_labels_from_coco_are_those_of_yolo2coco(yolo, refused, tmp_path, shapes, images):
+    yolo("yolo2coco", f"data={shapes}", "split=val", "save=val.json")
+    text = yolo("coco2yolo", "annotations=val.json", f"images={images}", f"classes={','.join(NAMES)}")
+    assert "val.json: 3 label files with" in text and "data.yaml: val with 6 classes" in text
     for file in (images.parents[1] / "labels" / "val").iterdir():
         assert (tmp_path / "coco_converted/labels/val" / file.name).read_text() == file.read_text()
-    code, text = yolo("coco2yolo", "annotations=val.json", "classes=cow")
-    assert code == 2 and "val.json: class 'cow' is not among its categories" in text
-    assert "error: none: no .json files" in yolo("coco2yolo", "annotations=none")[1]
-    assert "images='nowhere': no such folder" in yolo("coco2yolo", "annotations=val.json", "images=nowhere")[1]
+    text = refused("coco2yolo", "annotations=val.json", "classes=cow")
+    assert "val.json: class 'cow' is not among its categories" in text
+    assert "error: none: no .json files" in refused("coco2yolo", "annotations=none")
+    assert "images='nowhere': no such folder" in refused("coco2yolo", "annotations=val.json", "images=nowhere")
 
 
 ENTRY = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 0.5}
@@ -206,8 +200,7 @@ TRUTH = {
         ({"images": []}, [ENTRY], "not a COCO detection file: it has no annotations, categories"),
     ],
 )
-def test_errors_of_evaluate(yolo, tmp_path, truth, found, message):
+def test_errors_of_evaluate(refused, tmp_path, truth, found, message):
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     (tmp_path / "found.json").write_text(json.dumps(found))
-    code, text = yolo("evaluate", "annotations=truth.json", "predictions=found.json")
-    assert code == 2 and message in text
+    assert message in refused("evaluate", "annotations=truth.json", "predictions=found.json")

@@ -16,18 +16,17 @@ FILES = ["graph.png", "graph.svg", "layers.csv"]
 FORK_MODULES = Path(__file__).parents[1] / "nn" / "fork_modules"
 
 
-def test_a_model_file_and_weights(yolo, tmp_path, model_file, weights):
-    code, text = yolo("inspect", f"model={model_file}", "nc=3")
-    assert code == 0 and "RTDETRDecoder" in text and "layers.csv, graph.svg, graph.png written" in text
-    assert "at 128x128 by thop" in yolo("inspect", f"model={model_file}", "imgsz=128")[1]
+def test_a_model_file_and_weights(yolo, refused, tmp_path, model_file, weights):
+    text = yolo("inspect", f"model={model_file}", "nc=3")
+    assert "RTDETRDecoder" in text and "layers.csv, graph.svg, graph.png written" in text
+    assert "at 128x128 by thop" in yolo("inspect", f"model={model_file}", "imgsz=128")
     folder = tmp_path / "runs/inspect"
     assert sorted(file.name for file in (folder / "tiny-model").iterdir()) == FILES
     assert (folder / "tiny-model2/graph.svg").is_file()
     assert "20x7" in (folder / "tiny-model/layers.csv").read_text()
-    assert yolo("inspect", f"model={weights}", "project=out", "name=mine")[0] == 0
+    yolo("inspect", f"model={weights}", "project=out", "name=mine")
     assert sorted(file.name for file in (tmp_path / "out/mine").iterdir()) == FILES
-    code, text = yolo("inspect", f"model={weights}", "nc=3")
-    assert code == 2 and "weights for a fixed number of classes" in text
+    assert "weights for a fixed number of classes" in refused("inspect", f"model={weights}", "nc=3")
 
 
 @pytest.mark.parametrize("name", ["rtdetr-efficientvit-m0.yaml", "rtdetr-efficientvit-m0-bifpn.yaml", "rtdetr-l.yaml"])
@@ -57,12 +56,12 @@ def test_names_in_other_scripts(tmp_path):
     assert save_figure(figure, tmp_path / "graph.png").stat().st_size > 1000
 
 
-def test_a_module_of_another_folder_that_reads_values(yolo, tmp_path, model_file):
+def test_a_module_of_another_folder_that_reads_values(yolo, refused, tmp_path, model_file):
     (tmp_path / "my.yaml").write_text(model_file.read_text().replace("Conv, [64, 1, 1]", "TableOnCpu, []"))
-    assert yolo("inspect", "model=my.yaml", f"modules={FORK_MODULES}")[0] == 0
+    yolo("inspect", "model=my.yaml", f"modules={FORK_MODULES}")
     text = (tmp_path / "runs/inspect/my/layers.csv").read_text()
     assert "TableOnCpu" in text and "192x20x20" in text
-    assert yolo("inspect", "model=my.yaml")[0] == 2
+    refused("inspect", "model=my.yaml")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +73,5 @@ def test_a_module_of_another_folder_that_reads_values(yolo, tmp_path, model_file
         (("model=rtdetr-r18.yaml", "imgsz=8"), "imgsz: expected an integer >= 32, got 8"),
     ],
 )
-def test_errors_are_one_line(yolo, words, message, tmp_path):
-    code, text = yolo("inspect", *words)
-    assert code == 2 and message in text and not (tmp_path / "runs").exists()
+def test_errors_are_one_line(refused, words, message, tmp_path):
+    assert message in refused("inspect", *words) and not (tmp_path / "runs").exists()

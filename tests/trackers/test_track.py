@@ -1,6 +1,5 @@
 """Ids across frames: the package driven by hand gives the same; sequences, settings, errors."""
 
-import logging
 import sys
 from types import SimpleNamespace
 
@@ -159,8 +158,7 @@ def test_tracker_files(tmp_path, caplog):
     with pytest.raises(OptionError, match=r"no file 'botsrt.yaml'; did you mean 'botsort.yaml'\?; built in are"):
         read_tracker("botsrt.yaml")
     (tmp_path / "byte.yaml").write_text("tracker_type: bytetrack\nfuse_score: true\ntrack_buffer: 9\n")
-    with caplog.at_level(logging.INFO, logger="ultralytics"):
-        settings = read_tracker(tmp_path / "byte.yaml")
+    settings = read_tracker(tmp_path / "byte.yaml")
     assert "without effect for bytetrack of the package trackers: fuse_score" in caplog.text
     assert (settings["track_buffer"], settings["match_thresh"]) == (9, 0.8)
 

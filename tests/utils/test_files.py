@@ -75,8 +75,7 @@ def test_missing_files_folders_and_invalid_json(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gbk", "gb18030"])
-def test_encodings_of_lists_and_labels(tmp_path, encoding, monkeypatch, caplog):
-    monkeypatch.setattr("ultralytics.utils.LOGGER.propagate", True)
+def test_encodings_of_lists_and_labels(tmp_path, encoding, caplog):
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_bytes("图像/猫.jpg\n".encode(encoding))
         assert read_text(tmp_path / name, guess=True) == "图像/猫.jpg\n"
@@ -113,15 +112,8 @@ def test_invalid_json(tmp_path, text):
 
 def test_walk_visits_each_real_folder_once_and_no_hidden_one(tmp_path, caplog):
     root = tmp_path / "images"
-    for name in (
-        "b.jpg",
-        "a.JPG",
-        "in/c.jpg",
-        ".thumbnails/x.jpg",
-        "in/.ipynb_checkpoints/x.jpg",
-        "._b.jpg",
-        "in/n.md",
-    ):
+    hidden = (".thumbnails/x.jpg", "in/.ipynb_checkpoints/x.jpg", "._b.jpg")
+    for name in ("b.jpg", "a.JPG", "in/c.jpg", "in/n.md", *hidden):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     (tmp_path / "other" / "deep").mkdir(parents=True)

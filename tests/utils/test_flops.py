@@ -64,8 +64,7 @@ def test_a_model_is_counted_on_the_cpu_if_it_has_tensors_of_its_own_and_fails_wi
 
 def test_the_line_in_the_log(caplog):
     model = RTDETRDetectionModel("rtdetr-r18.yaml")
-    with caplog.at_level("INFO", logger="ultralytics"):
-        model.info(detailed=True)
+    model.info(detailed=True)
     assert "20,184,208 parameters" in caplog.text and "59.77 GFLOPs at 640x640 by thop" in caplog.text
     assert "RTDETRDecoder" in caplog.text
 

@@ -125,7 +125,6 @@ def test_nms_without_candidates_and_with_labels():
 
 
 def test_nms_stops_after_its_time(monkeypatch, caplog):
-    monkeypatch.setattr("ultralytics.utils.LOGGER.propagate", True)
     clock = iter((0.0, 0.0, 9.0))
     monkeypatch.setattr("ultralytics.utils.ops.time.monotonic", lambda: next(clock))
     y = torch.from_numpy(inputs.nms_input(1, b=3))

@@ -151,8 +151,7 @@ def test_detections_take_the_place_of_labels(batch, tmp_path):
 @pytest.mark.parametrize("count", [0, 1, 3000])
 def test_label_statistics_are_drawn(count, tmp_path):
     boxes = np.random.default_rng(0).uniform(0.1, 0.5, (count, 4))
-    path = plot_labels(boxes, np.arange(count) % 5, NAMES, tmp_path / "labels.png")
-    assert picture(path).std() > 5
+    assert picture(plot_labels(boxes, np.arange(count) % 5, NAMES, tmp_path / "labels.png")).std() > 5
 
 
 def test_figures_have_the_colors_of_pictures_and_outlines_one_center(monkeypatch, tmp_path):

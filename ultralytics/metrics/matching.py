@@ -103,7 +103,8 @@ class ConfusionMatrix(SummaryExports):
         matrix; `on_plot` is called with the path.
         """
         table = self.normalized() if normalize else self.matrix
-        labels = np.array([tick_label(name) for name in (*(_texts(names) or self.names.values()), "background")])
+        texts = (names.values() if isinstance(names, Mapping) else names) or self.names.values()
+        labels = np.array([tick_label(name) for name in (*texts, "background")])
         inches, font = 0.5, 10  # of a cell
         if len(labels) > MANY_CLASSES:
             present = self.matrix.sum(0) + self.matrix.sum(1) > 0
@@ -133,10 +134,6 @@ def draw_cells(
         axes.text(column, row, format(value, form), ha="center", va="center", color=ink, fontsize=font)
     axes.set(xlabel="True", ylabel="Predicted")
     return image
-
-
-def _texts(names: Any) -> list[str]:
-    return list(names.values() if isinstance(names, Mapping) else names)
 
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)

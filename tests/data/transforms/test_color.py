@@ -20,8 +20,7 @@ CASES = [(name, factor) for name, factors in FACTORS.items() for factor in facto
 def picture() -> np.ndarray:
     """(48, 64, 3) BGR, smooth with some noise: every hue and a range of levels."""
     rng = np.random.default_rng(0)
-    corners = rng.uniform(0, 255, (4, 5, 3))
-    smooth = np.kron(corners, np.ones((12, 13, 1)))[:, :64]
+    smooth = np.kron(rng.uniform(0, 255, (4, 5, 3)), np.ones((12, 13, 1)))[:, :64]
     return np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)
 
 

@@ -35,8 +35,7 @@ def test_a_block_may_choose_its_forward_in_the_constructor(block, merged):
 
 
 def test_kernels_of_three_dimensions_are_left_as_they_are():
-    network = detector([[[2, 3], 1, "ScalSeq3", [64]]], HEAD, modules=["tests/nn/fork_repository"])
-    assert_rewriting_is_exact(network)
+    assert_rewriting_is_exact(detector([[[2, 3], 1, "ScalSeq3", [64]]], HEAD, modules=["tests/nn/fork_repository"]))
 
 
 def test_a_layer_that_views_maps_gets_them_in_the_default_memory_format():
@@ -48,36 +47,26 @@ def test_a_layer_that_views_maps_gets_them_in_the_default_memory_format():
     assert network.loss({key: value.float() for key, value in batch().items()})[0].isfinite()
 
 
-def test_two_upsamplings_in_a_row_and_three_inputs():
-    neck = [
-        [-1, 1, "nn.Upsample", UP],  # 4
-        [-1, 1, "nn.Upsample", UP],
-        [2, 1, "nn.Upsample", UP],
-        [1, 1, "Conv", LATERAL],
-        [[5, -2, -1], 1, "Concat", [1]],  # 8
-        [-1, 1, "RepC3", [32]],
-    ]
-    fused = assert_rewriting_is_exact(detector(neck, HEAD))
-    assert numbers(fused) == [0, 1, 2, 3, 9, 10]
-    assert fused.model[4].entry.scales == [1, 2, 4]
-
-
-def test_two_lateral_convolutions_in_a_row_and_one_before_the_upsampling():
-    linear = [32, 1, 1, None, 1, 1, False]
-    neck = [
-        [2, 1, "Conv", linear],  # 4
-        [-1, 1, "Conv", linear],
-        [3, 1, "Conv", [64, 1, 1, None, 1, 1, False]],
-        [-1, 1, "nn.Upsample", UP],
-        [[5, -1], 1, "Concat", [1]],  # 8
-        [-1, 1, "RepC3", [32]],
-    ]
-    fused = assert_rewriting_is_exact(detector(neck, HEAD))
-    assert numbers(fused) == [0, 1, 2, 3, 9, 10]
-
-
 CONCAT, FUSION = [[-1, 2], 1, "Concat", [1]], [-1, 1, "RepC3", [32]]
-UPSAMPLE = [-1, 1, "nn.Upsample", UP]
+UPSAMPLE, LINEAR = [-1, 1, "nn.Upsample", UP], [32, 1, 1, None, 1, 1, False]
+
+
+@pytest.mark.parametrize(
+    ("rows", "scales"),  # of layers 4 to 8
+    [
+        ([UPSAMPLE, UPSAMPLE, [2, *UPSAMPLE[1:]], [1, 1, "Conv", LATERAL], [[5, -2, -1], 1, "Concat", [1]]], [1, 2, 4]),
+        (
+            [[2, 1, "Conv", LINEAR], [-1, 1, "Conv", LINEAR], [3, 1, "Conv", LATERAL], UPSAMPLE,
+             [[5, -1], 1, "Concat", [1]]], [1, 2],
+        ),
+    ],
+)  # fmt: skip
+def test_rows_after_one_another_and_three_inputs_are_merged(rows, scales):
+    fused = assert_rewriting_is_exact(detector([*rows, FUSION], HEAD))
+    assert numbers(fused) == [0, 1, 2, 3, 9, 10]
+    assert fused.model[4].entry.scales == scales
+
+
 UNTOUCHED = {
     "unknown block": [UPSAMPLE, CONCAT, [-1, 1, "SPPF", [32, 5]]],
     "upsampled map is read elsewhere": [UPSAMPLE, CONCAT, FUSION, [[-1, 4], 1, "Concat", [1]]],

@@ -13,9 +13,8 @@ from ultralytics.utils.errors import WeightsError
 
 def test_report_lists_loaded_and_left_tensors(caplog):
     model = nn.Linear(3, 2)
-    with caplog.at_level("INFO", logger="ultralytics"):
-        source = {"net.weight": torch.ones(2, 3), "net.bias": torch.ones(5), "top": torch.ones(1)}
-        report = load_matching(model, source, origin="file.pt", scheme=NamingScheme("net", prefix="net."))
+    source = {"net.weight": torch.ones(2, 3), "net.bias": torch.ones(5), "top": torch.ones(1)}
+    report = load_matching(model, source, origin="file.pt", scheme=NamingScheme("net", prefix="net."))
     assert report.matched == ("weight",) and report.missing == ("bias",) and not report.resized
     assert report.left == {"net.bias": "shape (5,), the model has (2,)", "top": "no such name in the model"}
     assert torch.equal(model.weight.detach(), torch.ones(2, 3))
@@ -52,8 +51,7 @@ def test_padded_depthwise_kernel_computes_the_same(old, new):
 def test_cropped_kernel_is_warned_about(caplog):
     model = nn.Conv2d(8, 8, 3, groups=8)
     kernel = torch.randn(8, 1, 5, 5)
-    with caplog.at_level("WARNING", logger="ultralytics"):
-        report = load_matching(model, {"weight": kernel})
+    report = load_matching(model, {"weight": kernel})
     assert torch.equal(model.weight.detach(), kernel[:, :, 1:-1, 1:-1])
     assert report.resized == {"weight": "kernel 5x5 cropped to its center 3x3"}
     assert "1 kernel larger than in the model, cropped, which changes the output" in caplog.text

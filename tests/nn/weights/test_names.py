@@ -75,8 +75,7 @@ def test_official_model_has_coco_classes(tmp_path, caplog):
     official = official_weights("r18")
     torch.save({"model": official}, tmp_path / "r18.pth")
     model = RTDETRDetectionModel("rtdetr-r18.yaml", nc=3)
-    with caplog.at_level("INFO", logger="ultralytics"):
-        report = load_weights(model, tmp_path / "r18.pth", names={0: "dog", 1: "helmet", 2: "Person"})
+    report = load_weights(model, tmp_path / "r18.pth", names={0: "dog", 1: "helmet", 2: "Person"})
     score = model.state_dict()["model.26.enc_score_head.bias"]
     assert score[[2, 0]].equal(official["decoder.enc_score_head.bias"][[0, 16]])
     assert score[1] == pytest.approx(-4.595, abs=1e-3)
@@ -160,12 +159,10 @@ def test_backbone_computes_the_features_of_its_classifier(name, model_file, rows
 
 def test_timm_efficientvit_loads(small, caplog):
     source = {f"model.{k}": v for k, v in timm.create_model("efficientvit_m0").state_dict().items()}
-    with caplog.at_level("INFO", logger="ultralytics"):
-        report = load_backbone(small, Weights(source, "m0.pth"))
+    report = load_backbone(small, Weights(source, "m0.pth"))
     assert not report.missing and {name.split(".")[1] for name in report.left} == {"head"}
     assert "names in the file start with 'model.', names in the model with 'model.0.'" in caplog.text
-    kinds = {how.split()[0] for how in report.resized.values()}
-    assert kinds == {"kernel", "window"}
+    assert {how.split()[0] for how in report.resized.values()} == {"kernel", "window"}
     stem = small.state_dict()["model.0.patch_embed.0.c.weight"]
     assert torch.equal(stem, source["model.patch_embed.conv1.conv.weight"])
 

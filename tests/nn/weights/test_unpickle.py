@@ -7,13 +7,13 @@ import pathlib
 import pickle
 import sys
 import types
-import zipfile
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from tests.nn.weights.test_torch_files import write
 from ultralytics.engine.checkpoint import load_model_weights
 from ultralytics.nn.weights import read_weights
 from ultralytics.nn.weights.unpickle import read_objects
@@ -79,10 +79,7 @@ class Call:
 
 def with_names(file, module: str, name: str, instruction: bytes) -> None:
     """Write a file with a handwritten pickle: a name, then an instruction."""
-    program = b"\x80\x02c" + f"{module}\n{name}\n".encode() + instruction + b"."
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("w/data.pkl", program)
-        archive.writestr("w/version", "3\n")
+    write(file, b"\x80\x02c" + f"{module}\n{name}\n".encode() + instruction + b".")
 
 
 WROTE = "open('ran', 'w').close()"
@@ -172,8 +169,7 @@ def test_unknown_storages_are_refused(tmp_path):
     pickler = pickle.Pickler(program, protocol=2)
     pickler.persistent_id = lambda value: ("file", "FloatStorage", "../../x", "cpu", 3) if value == "x" else None
     pickler.dump(["x"])
-    with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
-        archive.writestr("w/data.pkl", program.getvalue())
+    write(tmp_path / "w.pt", program.getvalue())
     with pytest.raises(WeightsError, match="damaged"):
         read_objects(tmp_path / "w.pt")
 

@@ -188,8 +188,7 @@ def events(folder):
 
 def test_tensorboard_event_file(train):
     pytest.importorskip("tensorboard")
-    trainer = train("tensorboard")
-    read = events(trainer.save_dir)
+    read = events(train("tensorboard").save_dir)
     scalars = {"train/a_loss", "metrics/mAP50-95(B)", "val/b_loss", "lr/pg0", "time", "model/parameters"}
     assert scalars <= set(read.Tags()["scalars"])
     points = [(point.step, pytest.approx(point.value)) for point in read.Scalars("metrics/mAP50-95(B)")]
@@ -224,8 +223,7 @@ def test_real_wandb_and_mlflow(train, monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
-    trainer = train("wandb,mlflow")
-    assert list((trainer.save_dir / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert list((train("wandb,mlflow").save_dir / "wandb").glob("offline-run-*/run-*.wandb"))
     client = mlflow.MlflowClient()
     (run,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
     assert (run.info.run_name, run.info.status, run.data.params["lr0"]) == ("exp", "FINISHED", "0.01")
