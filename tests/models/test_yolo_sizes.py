@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from ultralytics import YOLO
+from ultralytics.cfg import get_cfg
 from ultralytics.cfg.model_yaml import load_model_yaml
-from ultralytics.models.yolo.detections import detections
+from ultralytics.models.yolo.detector import FAMILY, suppressed
 from ultralytics.nn.head_protocol import ANCHORS
 from ultralytics.utils.errors import ModelConfigError
 
@@ -68,7 +69,8 @@ def test_an_absent_branch_is_an_error_before_training(run, tmp_path):
 
 def test_six_positions_are_suppressed():
     y = torch.tensor([10.0, 10, 8, 8, 0.9]).repeat(6, 1).T[None]  # (1, 4 + 1, 6), six equal boxes
-    assert len(detections(y, ANCHORS, conf=0.5)[0]) == 1
+    options = get_cfg(family=FAMILY)
+    assert len(suppressed(y, ANCHORS, 0.5, options, agnostic=False, multi_label=False)[0]) == 1
 
 
 def test_the_name_of_a_model_has_its_scale():

@@ -1,17 +1,20 @@
-"""Tables of a study, in English or Chinese, and the folder of results."""
+"""Tables of a study and report.html, in English or Chinese, and the folder of results."""
 
 from __future__ import annotations
 
 import io
 import math
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ultralytics.ablation.analysis import NOTES, Analysis, CellResult
 from ultralytics.ablation.figures import draw_all, draw_detections
-from ultralytics.ablation.page import build_page
 from ultralytics.ablation.statistics import Comparison
+from ultralytics.metrics.html import document, section
 from ultralytics.models.benchmark import Speed
 from ultralytics.utils import LOGGER, setup_logging
 from ultralytics.utils.checks import is_installed
@@ -31,6 +34,18 @@ VERDICTS_ZH = {
     "better": "更好", "worse": "更差", "not shown": "未得到证实", "needs about": "约需", "needs more than": "需多于",
     "needs at least": "至少需要", "runs each": "次运行", "seeds": "个种子",
     "pairs cannot give p below": "对运行的 p 不可能低于",
+}  # fmt: skip
+WORDS = {  # of the page
+    "en": {
+        "title": "Ablation study", "table": "Results", "cost": "Cost", "curves": "Curves",
+        "forest": "Paired differences", "cost_figure": "Accuracy over cost", "detections": "Detections",
+        "failures": "Failed runs", "study": "Study file", "facts": "Origin", "sort": "Click on a title to sort.",
+    },
+    "zh": {
+        "title": "消融实验", "table": "结果", "cost": "开销", "curves": "训练曲线", "forest": "配对差值",
+        "cost_figure": "精度与开销", "detections": "检测结果对比", "failures": "失败的运行", "study": "实验文件",
+        "facts": "环境", "sort": "点击表头可排序。",
+    },
 }  # fmt: skip
 
 
@@ -126,6 +141,31 @@ def write_xlsx(file: Path, tables: Mapping[str, Table]) -> None:
     book.save(content)
     with atomic_write(file) as stream:
         stream.write(content.getvalue())
+
+
+def build_page(
+    analysis: Analysis, tables: Mapping[str, Table], pictures: Mapping[str, Path], facts: Mapping[str, Any]
+) -> str:
+    """Return report.html, one file without anything from elsewhere, for a browser, a phone and a printer.
+
+    It has tables that can be sorted, notes, figures, failed runs, the study file and its origin.
+    """
+    lang = analysis.spec.lang
+    words = WORDS[lang]
+    parts = [f"<h1>{words['title']}: {escape(Path(analysis.spec.where).stem)}</h1>"]
+    for name, table in tables.items():
+        notes = [*map(escape, analysis.notes), words["sort"]] if name == "table" else []
+        parts.append(section(words[name], table, *notes))
+    if analysis.failures:
+        lines = "\n".join(f"{run.cell.name}, seed {run.seed}: {error}" for run, error in analysis.failures.items())
+        parts.append(f"<h2>{words['failures']}</h2><pre>{escape(lines)}</pre>")
+    parts += [section(words["cost_figure" if name == "cost" else name], file) for name, file in pictures.items()]
+    text = yaml.safe_dump(dict(analysis.spec.source), sort_keys=False, allow_unicode=True, default_flow_style=None)
+    parts.append(f"<h2>{words['study']}</h2><pre>{escape(text)}</pre>")
+    if facts:
+        lines = "\n".join(f"{key}: {value}" for key, value in facts.items())
+        parts.append(f"<h2>{words['facts']}</h2><pre>{escape(lines)}</pre>")
+    return document(words["title"], lang, "\n".join(parts))
 
 
 def write_report(

@@ -9,8 +9,7 @@ from html import unescape
 import pytest
 
 from ultralytics.ablation.analysis import Analysis
-from ultralytics.ablation.page import build_page
-from ultralytics.ablation.report import CHECK
+from ultralytics.ablation.report import CHECK, build_page
 from ultralytics.ablation.study import StudySpec
 from ultralytics.utils.plotting import new_figure, save_figure
 from ultralytics.utils.tables import BEST, SECOND, Column, Table
