@@ -11,6 +11,7 @@ import pytest
 from ultralytics.ablation.analysis import Analysis
 from ultralytics.ablation.report import CHECK, build_page
 from ultralytics.ablation.study import StudySpec
+from ultralytics.metrics.html import document, section
 from ultralytics.utils.plotting import new_figure, save_figure
 from ultralytics.utils.tables import BEST, SECOND, Column, Table
 
@@ -48,6 +49,26 @@ def test_the_page_sorts_and_loads_nothing(tmp_path, lang):
     assert set(found["loaded"]) <= {"data:"} and found["images"] == [True]
     assert found["overflow"] <= 0  # a phone scrolls the table, not the page
     assert "CONSOLE" not in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(not BROWSER, reason="no chromium")
+def test_the_table_of_a_study_fits_1200_pixels(tmp_path):
+    texts = ("Params (M)", "GFLOPs", "Runs", "mAP50-95", "±", "mAP50", "coco APs", "coco APm", "coco APl", "diff.")
+    columns = [
+        Column("Cell"),
+        *(Column(text, ".4g") for text in texts),
+        *map(Column, ("interval", "p (Holm)", "Verdict")),
+    ]
+    row = ["EfficientViT-M0 + EMA", 30.02, 30.02, 20, *[0.265] * 7, "[-0.132, -0.067]", "0.016", "not shown: 3 pairs"]
+    table = Table(columns, [row])
+    script = (
+        "<script>const d = document.querySelector('.wide')\ndocument.title = d.scrollWidth - d.clientWidth</script>"
+    )
+    (tmp_path / "wide.html").write_text(document("", "en", section("Results", table) + script))
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,800", "--dump-dom"]
+    command += [f"--user-data-dir={tmp_path / 'browser'}", (tmp_path / "wide.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "<title>0</title>" in done.stdout
 
 
 @pytest.mark.skipif(not LATEX, reason="no LaTeX")

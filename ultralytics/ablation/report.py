@@ -65,12 +65,13 @@ def verdict(comparison: Comparison, lang: str) -> str:
 def study_table(analysis: Analysis) -> Table:
     """Return a row for each cell: its changes, size, scores, and the paired difference to the base with its verdict.
 
-    The best mean of each metric is marked, and the second best. It depends on no clock: the same runs give the same
-    table.
+    Changes have columns if a cell has several; else its name is that of its change. The best mean of each metric is
+    marked, and the second best. The table depends on no clock: the same runs give the same one.
     """
     spec, lang = analysis.spec, analysis.spec.lang
     others = [name for name in analysis.rows[0].scores if name != spec.metric]  # also AP by object size
-    changes = [name for name in spec.changes if any(name in row.cell.changes for row in analysis.rows)]
+    combined = any(len(row.cell.changes) > 1 for row in analysis.rows)
+    changes = [name for name in spec.changes if combined and any(name in row.cell.changes for row in analysis.rows)]
     columns = [
         Column(label("Cell", lang)), *map(Column, changes), Column(label("Params (M)", lang), ".2f"),
         Column("GFLOPs", ".2f"), Column(label("Runs", lang), "d"), Column(spec.metric, ".3f"), Column("±", ".3f"),

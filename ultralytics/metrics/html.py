@@ -15,11 +15,11 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 96rem; p
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: separate; border-spacing: 0; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid #8885; white-space: nowrap; }
-th { cursor: pointer; border-bottom: 2px solid; }
+th, td { padding: .3rem .5rem; border-bottom: 1px solid #8885; white-space: nowrap; }
+th { cursor: pointer; border-bottom: 2px solid; white-space: normal; word-break: keep-all; vertical-align: bottom; }
 th[aria-sort=ascending]::after { content: " ▲"; } th[aria-sort=descending]::after { content: " ▼"; }
 td:last-child:not([data-value]) { white-space: normal; min-width: 9rem; }
-td:first-child, th:first-child { position: sticky; left: 0; background: Canvas; }
+td:first-child, th:first-child { position: sticky; left: 0; background: Canvas; white-space: normal; min-width: 7rem; }
 figure { margin: 0; max-width: 60rem; }
 img { max-width: 100%; height: auto; background: white; } .wide img { min-width: 40rem; }
 pre { overflow-x: auto; padding: .8rem; border: 1px solid #8885; font-size: .85rem; }

@@ -113,7 +113,8 @@ class Table:
     def html(self) -> str:
         """Return the table in HTML, whose cells carry their unrounded numbers, by which a page can sort."""
         styles = ['style="text-align: right"' if c.form else 'style="text-align: left"' for c in self.columns]
-        head = "".join(f"<th {style}>{escape(title)}</th>" for style, title in zip(styles, self.titles, strict=True))
+        titles = [escape(title).replace("-", "-&NoBreak;") for title in self.titles]
+        head = "".join(f"<th {style}>{title}</th>" for style, title in zip(styles, titles, strict=True))
         body, columns = [], list(zip(styles, self.columns, strict=True))
         shown = self.marked("html", [[*map(escape, row)] for row in self.cells])
         for texts, values in zip(shown, self.rows, strict=True):
