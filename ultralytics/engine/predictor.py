@@ -30,6 +30,7 @@ from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz, image_stride
 from ultralytics.utils.errors import DataError, OptionError, explained_memory
 from ultralytics.utils.files import run_dir, short_name
+from ultralytics.utils.public import public_names
 from ultralytics.utils.torch_utils import Stopwatch, autocast, compiled, half_dtype, select_device
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # other images are saved as .jpg
@@ -302,3 +303,6 @@ class BasePredictor(CallbacksMixin):
         if folder:
             LOGGER.info(f"Results saved to {folder}")
         self.callbacks.run("on_predict_end", self)
+
+
+__getattr__ = public_names(__name__)

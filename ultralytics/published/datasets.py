@@ -289,11 +289,8 @@ def exif_size(img: Image.Image) -> tuple[int, int]:
 def verify_image(args: Sequence[Any]) -> tuple[Any, int, int, str]:
     """Check an image, given as ((file, class), prefix): return both, 1 if it is valid, 1 if not, and the message."""
     named, prefix = args
-    try:
-        probe_image(named[0])
-    except DataError as error:
-        return named, 0, 1, f"{prefix}{error}"
-    return named, 1, 0, ""
+    *_, invalid, message = verify_image_label((named[0], "", prefix, False, 0))
+    return named, 1 - invalid, invalid, message
 
 
 def save_dataset_cache_file(prefix: str, path: Path, x: dict[str, Any], version: str) -> None:
