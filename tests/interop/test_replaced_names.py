@@ -18,7 +18,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import OptionError
 from ultralytics.utils.files import write_yaml
 from ultralytics.utils.loss import v8DetectionLoss
-from ultralytics.utils.public import replacements
+from ultralytics.utils.overrides import replacements
 
 
 class Weighted(YOLODataset):

@@ -21,7 +21,8 @@ from ultralytics.data.verify import Scan, scan_split
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.checks import usable_cores
 from ultralytics.utils.errors import DataError, UserError, counted
-from ultralytics.utils.public import BUILDER, DATASET_NAMES, accepted, public, public_names, replaced
+from ultralytics.utils.overrides import BUILDER, DATASET_NAMES, accepted, replaced
+from ultralytics.utils.public import public, public_names
 
 
 def build_dataset(

@@ -41,7 +41,7 @@ from ultralytics.utils.downloads import released
 from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, WeightsError, counted
 from ultralytics.utils.files import run_dir, write_yaml
 from ultralytics.utils.flops import run_copy
-from ultralytics.utils.public import replaced
+from ultralytics.utils.overrides import replaced
 from ultralytics.utils.torch_utils import (
     ModelEMA,
     accept_batches_of_one,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ultralytics.utils.ops import bbox_iou, xywh2xyxy, xyxy2xywh
-from ultralytics.utils.public import Overridable, replaced
+from ultralytics.utils.overrides import Overridable, replaced
 
 Assignment = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 MAX_PAIRS = 5_000_000  # (box, prediction) pairs per chunk: one image of 500 boxes and 8400 positions

@@ -20,7 +20,7 @@ from ultralytics.losses.iou import IoULoss
 from ultralytics.losses.matcher import HungarianMatcher, Match
 from ultralytics.utils.dist import mean_over_ranks, world_size
 from ultralytics.utils.ops import bbox_iou, xywh2xyxy, xyxy2xywh
-from ultralytics.utils.public import Overridable, accepted
+from ultralytics.utils.overrides import Overridable, accepted
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from ultralytics.metrics.matching import (
 )
 from ultralytics.metrics.protocols import Evaluation
 from ultralytics.utils.fonts import tick_label
+from ultralytics.utils.overrides import replaced
 from ultralytics.utils.plotting import colors, new_figure, save_figure
-from ultralytics.utils.public import replaced
 from ultralytics.utils.tables import Column, SummaryExports, Table
 
 CLASS_COLUMNS = (

@@ -26,7 +26,8 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError
 from ultralytics.utils.files import increment_path, real_path
 from ultralytics.utils.flops import ModelInfo, model_info
-from ultralytics.utils.public import LOSS_PARTS, public, public_names, replaced
+from ultralytics.utils.overrides import LOSS_PARTS, replaced
+from ultralytics.utils.public import public, public_names
 from ultralytics.utils.torch_utils import clock, initialize_weights
 
 TABLE_WIDTH = 120  # columns

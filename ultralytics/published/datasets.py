@@ -34,7 +34,8 @@ from ultralytics.tools.split import find_pairs, split_pairs
 from ultralytics.utils.errors import DataError, OptionError
 from ultralytics.utils.files import increment_path, write_text
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xywhn2xyxy, xyxy2xywh
-from ultralytics.utils.public import Overridable, public, replaced
+from ultralytics.utils.overrides import Overridable, replaced
+from ultralytics.utils.public import public
 
 
 def image_labels(labels: Mapping[str, Any]) -> ImageLabels:

@@ -17,7 +17,7 @@ from ultralytics.losses.yolo import DualAssignmentLoss, distribution_loss
 from ultralytics.nn.head_protocol import by_level
 from ultralytics.utils.dist import mean_over_ranks
 from ultralytics.utils.ops import bbox2dist, dist2bbox, make_anchors, xywh2xyxy
-from ultralytics.utils.public import accepted, replaced
+from ultralytics.utils.overrides import accepted, replaced
 
 
 class LossItems(dict):

@@ -1,20 +1,16 @@
 """Public names of the published package: the module that defines each here, or what is not built.
 
 A module at a published place gets them by `__getattr__ = public_names(__name__)`; each is imported at its first use.
-As published modules import from each other, every place has all of them. `PLACES` need no file, see `Places`.
+As published modules import from each other, every place has all of them. A published module of another task calls
+`refuse(__name__)`.
 """
 
 import dis
-import importlib.abc
-import importlib.util
-import inspect
-import logging
+import importlib
 import re
 import sys
 from collections.abc import Callable
-from functools import partial
-from importlib.machinery import ModuleSpec
-from types import ModuleType
+from typing import NoReturn
 
 # defining module below the package -> names, with a second name after a colon
 HOMES = {
@@ -66,14 +62,6 @@ HOMES = {
     "get_num_params init_seeds intersect_dicts ModelEMA one_cycle Profile select_device smart_inference_mode "
     "time_sync unwrap_model",
 }  # fmt: skip
-# published modules that are no file here; those of releases before 8.0.137 begin with `yolo.`
-PLACES = (
-    "data.base data.split data.utils engine.tuner models.rtdetr.val models.utils models.utils.loss models.utils.ops "
-    "models.yolo.detect models.yolo.detect.predict models.yolo.detect.train models.yolo.detect.val nn.autobackend "
-    "nn.modules.activation trackers.bot_sort trackers.byte_tracker utils.benchmarks utils.git utils.logger utils.tuner "
-    "utils.callbacks.clearml utils.callbacks.mlflow utils.callbacks.tensorboard utils.callbacks.wb utils.instance "
-    "utils.loss utils.nms utils.patches utils.tal utils.tqdm"
-)
 TOP = {"settings": ("utils.settings", "SETTINGS"), "checks": ("utils.checks", "checks")}  # modules elsewhere
 NAMES = {
     name.rpartition(":")[2]: (home, name.partition(":")[0]) for home, names in HOMES.items() for name in names.split()
@@ -102,21 +90,6 @@ _REASONS = {
 # names of other tasks that are not listed above
 OTHER_TASKS = r"[Ss]eg(?!ments2b)|Pose|OBB|obb|[Mm]ask|rbox|whr|probiou|poly|[Cc]lassif|[Dd]epth|World|YOLOE"
 MODEL_CLASS = r"\w+Model|SAM|FastSAM|NAS|YOLOE|YOLOWorld"
-BUILDER, DATASET_NAMES = "build_yolo_dataset", {"letterbox": "YOLODataset", "stretch": "RTDETRDataset"}  # by `resize`
-LOSS_PARTS = ("v8DetectionLoss", "BboxLoss", "DFLoss", "TaskAlignedAssigner", "utils.loss.bbox_iou")
-# a script may assign to these, in any module unless it is named, and training uses it
-REPLACEABLE = (
-    *LOSS_PARTS, "DetectionModel", "E2ELoss", "RTDETRDataset", "RTDETRDetectionLoss", "RTDETRDetectionModel",
-    "ap_per_class", "build_yolo_dataset", "non_max_suppression", "v8_transforms", "YOLODataset", "utils.tal.bbox_iou",
-)  # fmt: skip
-UNCALLED = {  # published methods that are not called here, by what to override
-    "forward": "get_pos_mask get_box_metrics select_candidates_in_gts select_topk_candidates select_highest_overlaps "
-    "get_targets _get_loss _get_loss_aux _get_loss_bbox _get_loss_class",
-    "get_labels": "cache_labels verify_labels get_label_files cache_images cache_images_to_disk set_rectangle",
-    "update_metrics": "_prepare_batch _prepare_pred _process_batch match_predictions scale_preds",
-    "finalize_metrics": "eval_json pred_to_json save_one_txt", "build_schedule": "_setup_scheduler",
-    "construct_result": "write_results", "get_model": "setup_model", "results_row": "save_metrics",
-}  # fmt: skip
 PLACED: set[str] = set()  # modules with public names
 ABSENT = {name: reason for reason, names in _REASONS.items() for name in names.split()}
 
@@ -159,6 +132,11 @@ def public_names(module: str) -> Callable[[str], object]:
     return resolve
 
 
+def refuse(module: str) -> NoReturn:
+    """Raise ImportError with why a published module is not built, and what to use."""
+    raise ImportError(f"{module}: {refusal(module.rpartition('.')[2])}.", name=module)
+
+
 def absent_class(name: str, error: ImportError) -> type:
     """Return a class that can be neither called nor extended, which raises `error`."""
 
@@ -168,72 +146,7 @@ def absent_class(name: str, error: ImportError) -> type:
     return type(name, (), {"__new__": refuse, "__init_subclass__": refuse})
 
 
-class Places(importlib.abc.Loader):
-    """Find the modules of `PLACES`, which have public names only, and refuse modules with a `refusal`."""
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Return how to make the module of a place. Raises ImportError for what is not built."""
-        own, _, place = name.partition(".")
-        if own != __name__.partition(".")[0]:
-            return None
-        if reason := max(map(refusal, place.split("."))):
-            raise ImportError(f"{name}: {reason}.", name=name)
-        moved = re.sub(r"^yolo\b\.?(v8\b)?", lambda found: "models.yolo" if found[1] else "", place)
-        real = f"{own}.{moved}".strip(".")
-        found = place in PLACES.split() if moved == place else importlib.util.find_spec(real)
-        return ModuleSpec(name, self, loader_state=real, is_package=True) if found else None
-
-    def exec_module(self, module: ModuleType) -> None:
-        name, real = module.__name__, module.__spec__.loader_state
-        module.__getattr__ = public_names(name) if name == real else partial(getattr, importlib.import_module(real))
-
-
-sys.meta_path.append(Places())
-
-
-class Overridable:
-    """Base of classes that warn of an overridden published method that is not called here."""
-
-    def __init_subclass__(cls, **kwargs: object) -> None:
-        super().__init_subclass__(**kwargs)
-        for own, names in UNCALLED.items():
-            for name in sorted(vars(cls).keys() & names.split()):
-                if hasattr(cls, own) and own not in vars(cls) and not any(hasattr(b, name) for b in cls.__bases__):
-                    logger = logging.getLogger(__name__.partition(".")[0])
-                    logger.warning(f"{cls.__name__}.{name} is not called here; override {own}")
-
-
-def replacements(name: str | None = None) -> dict[str, object]:
-    """Return the classes and functions of a script in place of public names, by place: `ultralytics.data.LetterBox`.
-
-    With `name` only those of a public name, or of one in a module such as `utils.loss.bbox_iou`.
-    """
-    own, (module, _, short) = __name__.partition(".")[0], (name or "").rpartition(".")
-    places = ({f"{own}.{module}"} if module else PLACED) & sys.modules.keys()
-    members, names = {place: vars(sys.modules[place]) for place in places}, {short} if name else NAMES.keys()
-    found = {f"{place}.{n}": members[place][n] for place in members for n in members[place].keys() & names}
-    return {n: x for n, x in found.items() if callable(x) and not str(getattr(x, "__module__", own)).startswith(own)}
-
-
 def public(name: str, names: dict[str, tuple[str, str]] = NAMES) -> object:
     """Return the object of a public name."""
     home, defined = names[name]
     return getattr(importlib.import_module(f"{__name__.partition('.')[0]}.{home}"), defined)
-
-
-def replaced(name: str) -> object | None:
-    """Return what a script has assigned to a public name, in any module or in that before it; None if nothing."""
-    return next(iter(replacements(name).values()), None)
-
-
-def accepted(call: Callable[..., object], **given: object) -> dict[str, object]:
-    """Return the arguments that a function or class of a script takes; those of older releases lack some."""
-    taken = inspect.signature(call).parameters
-    return {name: value for name, value in given.items() if name in taken or "kwargs" in taken}
-
-
-def unused_replacements() -> list[str]:
-    """Return a warning for each name that a script has replaced without an effect, see REPLACEABLE."""
-    places = {*replacements()}
-    places -= {place for name in REPLACEABLE if places for place in replacements(name)}
-    return [f"{place} was replaced, which has no effect here; override a method" for place in sorted(places)]

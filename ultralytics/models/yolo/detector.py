@@ -16,7 +16,7 @@ from ultralytics.nn.head_protocol import ANCHORS, END2END
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.ops import non_max_suppression, scale_boxes
-from ultralytics.utils.public import replaced
+from ultralytics.utils.overrides import replaced
 
 FAMILY = Family(
     "YOLO",

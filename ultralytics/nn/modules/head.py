@@ -19,7 +19,8 @@ from ultralytics.nn.modules.transformer import MLP
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
-from ultralytics.utils.public import public_names, replaced
+from ultralytics.utils.overrides import replaced
+from ultralytics.utils.public import public_names
 from ultralytics.utils.torch_utils import without_autocast
 
 DECODER_SETTINGS = {"num_queries": "nq", "num_denoising": "nd"}  # top-level YAML key: constructor argument

@@ -1,4 +1,4 @@
-"""Public import path of helpers that module files of forks use."""
+"""Helpers that module files of forks import."""
 
 import copy
 import math

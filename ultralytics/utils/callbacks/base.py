@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import OptionError, did_you_mean
-from ultralytics.utils.public import Overridable, public_names, unused_replacements
+from ultralytics.utils.overrides import Overridable, unused_replacements
+from ultralytics.utils.public import public_names
 
 Callback = Callable[[object], None]
 REPORTED: set[str] = set()  # warnings

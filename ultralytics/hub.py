@@ -1,0 +1,5 @@
+"""Not built: the import raises ImportError, with what to use."""
+
+from ultralytics.utils.public import refuse
+
+refuse(__name__)

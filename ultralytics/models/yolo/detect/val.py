@@ -1,0 +1,5 @@
+"""Public import path; `DetectionValidator` is in `models/yolo/detector.py`."""
+
+from ultralytics.utils.public import public_names
+
+__getattr__ = public_names(__name__)

@@ -1,0 +1,5 @@
+"""Public import path; `TQDM` is in `published/machine.py`."""
+
+from ultralytics.utils.public import public_names
+
+__getattr__ = public_names(__name__)
