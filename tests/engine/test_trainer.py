@@ -431,11 +431,16 @@ def test_epochs_and_learning_rates_fit_into_the_time(tmp_path, monkeypatch):
     assert resumed.start_epoch == 4 and resumed.finished_epochs == 5
 
 
-def test_resume_from_a_moved_checkpoint(tmp_path):
+def test_a_moved_checkpoint_writes_where_the_user_chooses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     moved = shutil.copy(run(tmp_path, epochs=2).last, tmp_path / "moved.pt")
     resumed = resume(tmp_path, moved, epochs=3, project=str(tmp_path))
     assert resumed.save_dir == tmp_path / "train2"
     assert load_checkpoint(resumed.best)["epoch"] == 2
+    given = {"resume": str(moved), "epochs": 3}
+    built = TinyTrainer(get_cfg(overrides={**given, "mode": "train"}), overrides=given)
+    built.train()
+    assert built.save_dir.resolve().is_relative_to(tmp_path / "runs")
 
 
 def test_finished_checkpoints_contain_only_averaged_weights(tmp_path):

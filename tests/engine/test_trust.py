@@ -163,25 +163,11 @@ def test_recorded_data_sets_are_never_made(weights, tmp_path, monkeypatch):
     recorded = change(file, **state, options={"data": str(tmp_path / "recipe.yaml")})
     with pytest.raises(DataError, match=r"give data=\S+recipe.yaml to download .*changed\.pt records this data set"):
         RTDETR(recorded).val(**QUICK)
-    recorded = change(file, **state, options={"data": RECIPE})
-    with pytest.raises(DataError, match=r"changed\.pt: records its data set as a dict, which is not followed"):
-        RTDETR(recorded).val(**QUICK)
     write_shapes(tmp_path, train=1, val=1)
     data = write_data(tmp_path / "shapes", "three.yaml", ["a", "b", "c", "d", "e", "f"])
     recorded = change(file, **state, options={"data": str(data), "imgsz": "big"})
     with pytest.raises(OptionError, match=r"changed\.pt: imgsz: expected"):
         RTDETR(recorded).val(**QUICK)
-
-
-def test_a_moved_checkpoint_writes_where_the_user_chooses(tiny, shapes, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    model = RTDETR(tiny)
-    model.train(data=str(shapes), epochs=1, project=str(tmp_path / "elsewhere"), **QUICK)
-    moved = tmp_path / "moved.pt"
-    moved.write_bytes(model.trainer.last.read_bytes())
-    again = RTDETR(moved)
-    again.train(resume=True, epochs=2)
-    assert again.trainer.save_dir.resolve().is_relative_to(tmp_path / "runs")
 
 
 def test_a_repository_named_as_a_whole_is_given(caplog):

@@ -99,18 +99,11 @@ class Speed:
 
 
 def measure_speeds(
-    networks: Mapping[str, nn.Module],
-    *,
-    imgsz: int,
-    device: torch.device,
-    batch: int = 1,
-    warmup: int = 3,
-    repeats: int = 50,
-    dtype: torch.dtype | None = None,
+    networks: Mapping[str, nn.Module], *, device: torch.device, warmup: int = 3, repeats: int = 50, **given: Any
 ) -> dict[str, Speed]:
     """Time all networks in both forms in turns of 5 runs, so that a change of the machine's speed meets all alike.
 
-    The networks, by name, are fused in place. See `measure_speed` for the other arguments.
+    The networks, by name, are fused in place. `given`: other arguments of `measure_speed`.
     """
     forms: dict[tuple[str, bool], nn.Module] = {}  # by name, and whether it is optimized
     rewrites: dict[str, int] = {}
@@ -125,10 +118,8 @@ def measure_speeds(
     peaks: dict[str, float] = {}
     for done in range(0, repeats, TURN):
         for (name, optimized), network in forms.items():
-            runs = {"warmup": 1 if done else warmup, "repeats": min(TURN, repeats - done)}
-            times[name, optimized] += measure_speed(
-                network, imgsz=imgsz, device=device, batch=batch, dtype=dtype, **runs
-            ).tolist()
+            given |= {"warmup": 1 if done else warmup, "repeats": min(TURN, repeats - done)}
+            times[name, optimized] += measure_speed(network, device=device, **given).tolist()
             if not optimized and device.type == "cuda":
                 peaks[name] = max(peaks.get(name, 0.0), peak_memory(device) or 0.0)
     speeds = {}

@@ -354,15 +354,8 @@ class RTDETRDetectionModel(DetectionModel):
         torch.Size([1, 300, 7])
     """
 
-    def __init__(
-        self,
-        cfg: str | Path | Mapping[str, Any] = "rtdetr-l.yaml",
-        ch: int | None = None,
-        nc: int | None = None,
-        verbose: bool = False,
-        **kwargs: Any,
-    ):
-        super().__init__(cfg, ch, nc, verbose, **kwargs)
+    def __init__(self, cfg: str | Path | Mapping[str, Any] = "rtdetr-l.yaml", *args: Any, **kwargs: Any):
+        super().__init__(cfg, *args, **kwargs)
         head = self.model[-1]
         if not resembles(type(head), RTDETRDecoder):
             raise ModelConfigError(f"{head.where}: the last layer of an RT-DETR is RTDETRDecoder, got {head.type}")
