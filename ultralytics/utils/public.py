@@ -71,14 +71,14 @@ _REASONS = {
     "upright boxes; use the published package in another environment": (
         "SAM FastSAM sam fastsam nas world yoloe segment pose obb classify semantic depth SegmentationModel PoseModel "
         "OBBModel ClassificationModel YOLOWorld YOLOE NAS Segment Pose OBB Classify Masks Keypoints Probs CopyPaste "
-        "kpt_iou OKS_SIGMA check_cls_dataset CenterCrop ToTensor auto_annotate RandomLoadText GroundingDataset"
+        "KeypointLoss kpt_iou OKS_SIGMA check_cls_dataset split_dota GroundingDataset YOLOMultiModalDataset"
     ),
     "no service is part of this package; use files and settings of this process": (
         "hub events HUBTrainingSession HUB_WEB_ROOT HUB_API_ROOT get_github_assets"
     ),
     "solutions are not built; count, draw and track with the package supervision on `results[0].boxes`": "solutions",
     "a prediction has its trackers; use the method `track` of a model": "register_tracker basetrack BaseTrack",
-    "choose options such as mosaic, mixup, degrees and hsv_h, or append a transform": "Albumentations",
+    "choose options such as mosaic, mixup, degrees and hsv_h, or append a transform": "Albumentations RandomLoadText",
     "use the methods export, tune and benchmark of a model, with options such as batch=-1, device=[0, 1] and compile": (
         "export try_export NMSModel torch2onnx onnx2engine arange_patch run_ray_tune plot_tune_results ProfileModels "
         "autobatch check_train_batch_size generate_ddp_file generate_ddp_command ddp_cleanup attempt_compile"
@@ -88,7 +88,7 @@ _REASONS = {
     ),
 }
 # names of other tasks that are not listed above
-OTHER_TASKS = r"[Ss]eg(?!ments2b)|Pose|OBB|obb|[Mm]ask|rbox|whr|probiou|poly|[Cc]lassif|[Dd]epth|World|YOLOE"
+OTHER_TASKS = r"[Ss]eg(?!ments2b)|Pose|OBB|obb|[Mm]ask|rbox|whr|probiou|poly|[Cc]lassif|[Dd]epth|World|YOLOE|Rotat|eman"
 MODEL_CLASS = r"\w+Model|SAM|FastSAM|NAS|YOLOE|YOLOWorld"
 PLACED: set[str] = set()  # modules with public names
 ABSENT = {name: reason for reason, names in _REASONS.items() for name in names.split()}
