@@ -77,7 +77,7 @@ def test_perfect_predictions_have_full_marks(data, tmp_path):
     )  # fmt: skip
     assert (metrics.seen, metrics.labels.tolist(), metrics.images.tolist()) == (3, [2, 1], [2, 1])
     assert metrics.confusion_matrix.matrix.tolist() == [[2, 0, 0], [0, 1, 0], [0, 0, 0]]
-    assert set(metrics.speed) == {"preprocess", "inference", "postprocess"} and metrics.speed["inference"] > 0
+    assert set(metrics.speed) == {"preprocess", "inference", "loss", "postprocess"} and metrics.speed["inference"] > 0
     assert validator.loss_items is None and not (tmp_path / "out").exists()
     assert repr(validator(Oracle()).results_dict) == repr(metrics.results_dict)  # a second call starts from zero
 

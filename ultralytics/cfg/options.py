@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Annotated, NamedTuple, get_type_hints
 
 from ultralytics.cfg.family import DEFAULT_CFG_PATH, Family, default_values, default_yaml, is_by_family, of_family
-from ultralytics.cfg.migrate import DEPRECATED, PRECISIONS, RENAMED, RETIRED, has_no_effect
+from ultralytics.cfg.migrate import DEPRECATED, PRECISIONS, RENAMED, RETIRED, has_no_effect, published_hyp
 from ultralytics.cfg.plain_data import key_at, read_yaml
 from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf, check_value
 from ultralytics.utils import LOGGER, setup_logging
@@ -196,6 +196,12 @@ class Options:
             super().__setattr__(key, getattr(self.replace(**{key: value}), key))
         elif value != getattr(self, key, ...):  # published trainers assign what is so already
             raise FrozenInstanceError(f"{key}: options are read-only; write args = args.replace({key}={value!r})")
+
+    def __getattr__(self, key: str) -> object:
+        """Return an option of the published package without an effect here, as scripts read it: off or its default."""
+        if key in (published := vars(published_hyp({}))):
+            return published[key]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {key!r}")
 
     @property
     def figure_style(self) -> dict[str, object]:

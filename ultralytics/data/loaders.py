@@ -70,6 +70,12 @@ class Source:
         return self.batch
 
     @property
+    def mode(self) -> str:
+        """Return "image", "video" or "stream", the kind of the first entry."""
+        kind = self.entries[0].kind
+        return kind if kind in ("video", "stream") else "image"
+
+    @property
     def endless(self) -> bool:
         """Return whether the source is live."""
         return self.entries[0].kind == "stream"

@@ -358,12 +358,15 @@ class TrainerSetup(TrainState, CallbacksMixin):
         groups = param_groups(model, lr=lr, weight_decay=decay, backbone_lr_ratio=self.args.backbone_lr_ratio)
         return build_optimizer(name, groups, momentum=momentum)
 
+    @cached_property
+    def save_dir(self) -> Path:
+        """Folder of the run, created on first use."""
+        return run_dir(self.args.project, self.args.name or "train", exist_ok=self.args.exist_ok)
+
     def setup_run_dir(self) -> None:
         """Create the run folder and load the checkpoint of a resumed run."""
-        is_new = not self.save_dir
-        if self.is_main and is_new:
-            self.save_dir = run_dir(self.args.project, self.args.name or "train", exist_ok=self.args.exist_ok)
-        self.save_dir = dist.from_main(self.save_dir)
+        is_new = Path(self.args.resume or "").parent.name != "weights"
+        self.save_dir = dist.from_main(self.save_dir if self.is_main else None)
         self.files = RunDir(self.save_dir)
         vars(self.args)["save_dir"] = str(self.save_dir)  # no option, but public scripts read it there
         self.best, self.last = self.files.best, self.files.last

@@ -54,8 +54,8 @@ class EarlyStopping:
         return bool(self.reason(epoch))
 
     def update(self, epoch: int, fitness: float) -> bool:
-        """Record the fitness of an epoch (from 0), nan without labels. Return True if it is the best so far."""
-        if is_best := self.best_fitness is None or fitness > self.best_fitness:
+        """Record the fitness of an epoch (from 0), nan without labels; return True if best, or while all are 0."""
+        if is_best := not self.best_fitness or fitness > self.best_fitness:
             self.best_fitness, self.best_epoch = None if math.isnan(fitness) else fitness, epoch
         return is_best
 
@@ -73,6 +73,7 @@ class EarlyStopping:
 class TrainState:
     """State of a run, which checkpoints save and restore, and which logs and callbacks read. The trainer extends it."""
 
+    save_dir: Path
     device: torch.device
     model: nn.Module
     ema: ModelEMA
@@ -87,7 +88,6 @@ class TrainState:
 
     def __init__(self, args: Options) -> None:
         self.args = args
-        self.save_dir: Path | None = None
         self.best: Path | None = None
         self.last: Path | None = None
         self.stopper = EarlyStopping(args.patience)

@@ -139,7 +139,7 @@ class BaseValidator(CallbacksMixin):
         name = args.protocol or own.get("protocol") or "coco"
         self._protocol = find_protocol(name, own.get("areas"), own.get("limit"))
         self.init_metrics(model)
-        watch, losses = Stopwatch(self.device), []
+        watch, losses = Stopwatch(self.device, "loss"), []
         if args.plots or args.save_json:
             self.save_dir.mkdir(parents=True, exist_ok=True)
 
@@ -153,7 +153,8 @@ class BaseValidator(CallbacksMixin):
                 with watch("inference"):
                     outputs = self.inference(call, batch["img"])
                 if loss:
-                    losses.append(model.loss(batch, outputs)[1].cpu())
+                    with watch("loss"):
+                        losses.append(model.loss(batch, outputs)[1].cpu())
                 with watch("postprocess"):
                     preds = self.postprocess(outputs)
                 self.update_metrics(preds, batch)

@@ -147,7 +147,7 @@ class DetMetrics(SummaryExports):
         box: the metrics, after `process`.
         confusion_matrix: of all images so far.
         save_dir: folder of the run; with `plot`, `process` writes the curves there.
-        speed: milliseconds per image of preprocess, inference (the model) and postprocess.
+        speed: milliseconds per image of preprocess, inference (the model), loss and postprocess.
         images, labels: (nc,) images that show a class, and its objects; also nt_per_image and nt_per_class.
         seen: number of images.
         evaluation: result by another protocol, COCO's by default, if known.
@@ -168,8 +168,7 @@ class DetMetrics(SummaryExports):
     maps, ap_class_index = property(attrgetter("box.maps")), property(attrgetter("box.ap_class_index"))
     mean_results, class_result = property(attrgetter("box.mean_results")), property(attrgetter("box.class_result"))
     curves_results = property(attrgetter("box.curves_results"))
-    curves = tuple(f"{name}-Confidence(B)" for name in ("F1", "Precision", "Recall"))
-    curves = ("Precision-Recall(B)", *curves)
+    curves = ["Precision-Recall(B)", "F1-Confidence(B)", "Precision-Confidence(B)", "Recall-Confidence(B)"]  # noqa: RUF012
 
     def __init__(
         self, names: dict[int, str] | None = None, confusion_conf: float = 0.25, *,
@@ -177,7 +176,7 @@ class DetMetrics(SummaryExports):
     ) -> None:  # fmt: skip
         self.names, self.save_dir, self.plot = names or {}, Path(save_dir), plot
         self.confusion_matrix = ConfusionMatrix(self.names, conf=confusion_conf)
-        self.speed = {"preprocess": 0.0, "inference": 0.0, "postprocess": 0.0}
+        self.speed = dict.fromkeys(("preprocess", "inference", "loss", "postprocess"), 0.0)
         self.images, self.labels = np.zeros((2, len(self.names)), dtype=int)
         self.seen = 0
         self.evaluation: Evaluation | None = None
@@ -248,6 +247,9 @@ class DetMetrics(SummaryExports):
         if e:
             own = {f"{e.protocol.name}/{k}": v for k, v in e.stats.items() if k.startswith("AP") and v >= 0}
         return {**dict(zip(self.keys, self.box.mean_results(), strict=True)), **own, "fitness": self.fitness}
+
+    def __getitem__(self, key: str) -> float:
+        return self.results_dict[key]
 
     def rows(self) -> list[dict[str, str | int | float]]:
         """Return a row `all` with totals and means, and a row for each class with labels, for a table or JSON."""

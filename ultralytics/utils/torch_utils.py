@@ -117,8 +117,8 @@ class Profile(ContextDecorator):
 class Stopwatch:
     """Seconds of each stage of prediction or validation: `with watch("inference"): ...` adds to a stage."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.stages = {stage: Profile(device=device) for stage in ("preprocess", "inference", "postprocess")}
+    def __init__(self, device: torch.device, *more: str) -> None:
+        self.stages = {stage: Profile(device=device) for stage in ("preprocess", "inference", *more, "postprocess")}
 
     def __call__(self, stage: str) -> Profile:
         return self.stages[stage]
@@ -351,6 +351,8 @@ class ModelEMA:
     collected once, which makes an update two fused passes over the weights. Modules with `training_only = True` are
     removed from the average, and so from validation and saved weights.
     """
+
+    enabled = True
 
     def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000.0, updates: int = 0) -> None:
         self.ema = without_training_parts(deepcopy(model)).eval().float().requires_grad_(False)
