@@ -24,7 +24,7 @@ def calls(monkeypatch):
     recorded = []
 
     class FakeModel:
-        def __init__(self, model):
+        def __init__(self, model, **options):
             self.model = model
 
         def record(self, method, **options):

@@ -166,7 +166,7 @@ class Options:
     format: str  # checked when the export starts, see nn/formats
     dynamic: bool
     int8: bool
-    opset: Annotated[int | None, Range(1)]
+    opset: Annotated[int | None, Range(11, 22)]
     simplify: bool
     nms: bool | None  # null of published files: off
     workspace: Annotated[float | None, Range(0, open_low=True)]

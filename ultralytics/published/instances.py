@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,13 +44,13 @@ class Bboxes:
     def __len__(self) -> int:
         return len(self.bboxes)
 
-    def __getitem__(self, index: Any) -> Self:
+    def __getitem__(self, index: Any) -> Bboxes:
         new = copy(self)
         new.update(self.bboxes[index])
         return new
 
     @classmethod
-    def concatenate(cls, boxes_list: Sequence[Self], axis: int = 0) -> Self:
+    def concatenate(cls, boxes_list: Sequence[Bboxes], axis: int = 0) -> Bboxes:
         """Return all boxes, which are in one format, as one object."""
         new = copy(boxes_list[0])
         new.update(np.concatenate([boxes.bboxes for boxes in boxes_list], axis))
