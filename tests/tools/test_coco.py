@@ -193,7 +193,7 @@ TRUTH = {
         (TRUTH, TRUTH, "expected a list of detections, as written by `yolo val save_json=True`"),
         (TRUTH, [{"image_id": 1}], "detection 0, {'image_id': 1}; expected image_id"),
         (TRUTH, [ENTRY | {"bbox": [1, 2]}], "bbox [1, 2] of detection 0, {"),
-        (TRUTH, [ENTRY | {"category_id": 1.0}], "category_id 1.0 of detection 0, {"),
+        (TRUTH, [ENTRY | {"category_id": 1.5}], "category_id 1.5 of detection 0, {"),
         (TRUTH, [ENTRY, ENTRY | {"image_id": True}], "image_id True of detection 1, {"),
         (TRUTH, [ENTRY | {"score": "0.5"}], "score '0.5' of detection 0, {"),
         (TRUTH, [ENTRY | {"score": float("nan")}], "score, all finite"),
