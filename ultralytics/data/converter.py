@@ -24,6 +24,7 @@ from ultralytics.utils import LOGGER, setup_logging
 from ultralytics.utils.downloads import download_file, extract
 from ultralytics.utils.errors import DataError, OptionError, counted, did_you_mean
 from ultralytics.utils.files import increment_path, list_files, read_text, write_text, write_yaml
+from ultralytics.utils.public import public_names
 
 COCO_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # of 1..90, without a category
 XML_LIMIT = 1 << 24  # bytes
@@ -319,3 +320,6 @@ def write_rows(file: Path, rows: Rows, index: Mapping[int, int] | None = None) -
     kept = [(cls if index is None else index[cls], *box) for cls, box in found if index is None or cls in index]
     write_text(file, "".join(f"{cls} {' '.join(f'{value:.6f}' for value in box)}\n" for cls, *box in kept))
     return len(kept)
+
+
+__getattr__ = public_names(__name__)

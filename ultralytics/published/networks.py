@@ -242,5 +242,6 @@ def profile_ops(
                 rows.append([*size, torch.cuda.memory_reserved() / 2**30, *times, *shapes])
                 LOGGER.info(rows[-1])
             except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-                rows.append(LOGGER.info(error))
+                LOGGER.info(error)
+                rows.append(None)
     return rows

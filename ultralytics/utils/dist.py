@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ultralytics.utils import LOGGER
+from ultralytics.utils.public import public_names
 
 T = TypeVar("T")
 ALONE: ContextVar[bool] = ContextVar("alone", default=False)
@@ -120,3 +121,6 @@ def share_state(module: nn.Module) -> None:
     if world_size() > 1:
         for tensor in module.state_dict().values():
             dist.broadcast(tensor, 0)
+
+
+__getattr__ = public_names(__name__)

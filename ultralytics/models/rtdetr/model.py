@@ -12,6 +12,7 @@ from ultralytics.models.rtdetr.predict import FAMILY, RTDETRPredictor, RTDETRVal
 from ultralytics.nn.head_protocol import PAIRS, SCORES
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.tasks import RTDETRDetectionModel
+from ultralytics.utils.public import public_names
 
 if TYPE_CHECKING:
     from ultralytics.models.rtdetr.train import RTDETRTrainer
@@ -40,3 +41,6 @@ class RTDETR(PublishedAttributes, Model):
         from ultralytics.models.rtdetr.train import RTDETRTrainer  # slow to import
 
         return RTDETRTrainer
+
+
+__getattr__ = public_names(__name__)

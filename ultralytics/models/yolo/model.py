@@ -12,6 +12,7 @@ from ultralytics.models.yolo.detector import FAMILY, DetectionPredictor, Detecti
 from ultralytics.nn.head_protocol import ANCHORS, END2END
 from ultralytics.nn.modules.detect import Detect
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.public import public_names
 
 if TYPE_CHECKING:
     from ultralytics.models.yolo.training import DetectionTrainer
@@ -40,3 +41,6 @@ class YOLO(PublishedAttributes, Model):
         from ultralytics.models.yolo.training import DetectionTrainer  # slow to import
 
         return DetectionTrainer
+
+
+__getattr__ = public_names(__name__)
