@@ -19,7 +19,7 @@ th, td { padding: .3rem .5rem; border-bottom: 1px solid #8885; white-space: nowr
 th { cursor: pointer; border-bottom: 2px solid; white-space: normal; word-break: keep-all; vertical-align: bottom; }
 th[aria-sort=ascending]::after { content: " ▲"; } th[aria-sort=descending]::after { content: " ▼"; }
 td:last-child:not([data-value]) { white-space: normal; min-width: 9rem; }
-td:first-child, th:first-child { position: sticky; left: 0; background: Canvas; white-space: normal; min-width: 7rem; }
+td:first-child, th:first-child { position: sticky; left: 0; background: Canvas; white-space: normal; min-width: 5rem; }
 figure { margin: 0; max-width: 60rem; }
 img { max-width: 100%; height: auto; background: white; } .wide img { min-width: 40rem; }
 pre { overflow-x: auto; padding: .8rem; border: 1px solid #8885; font-size: .85rem; }
