@@ -10,6 +10,7 @@ from ultralytics.ablation.compare import Evaluated, command, compare_models, eva
 from ultralytics.cfg.options import get_cfg
 from ultralytics.data.build import build_dataset
 from ultralytics.data.dataset_yaml import load_dataset_config
+from ultralytics.metrics.boxes import select
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.utils.errors import DataError, UserError
 
@@ -31,8 +32,7 @@ def detections(rng, images, noise):
 
 def evaluated(metrics, labels):
     matched = metrics.matched
-    order = np.argsort(-matched.conf, kind="stable")
-    return Evaluated(*(column[order] for column in (matched.image, matched.cls, matched.conf, matched.tp)), labels)
+    return Evaluated(select(matched, np.argsort(-matched.conf, kind="stable")), labels)
 
 
 def test_ap_of_all_images_is_that_of_the_metrics():

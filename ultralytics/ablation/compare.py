@@ -15,14 +15,15 @@ import numpy as np
 import torch
 
 from ultralytics.cfg.options import get_cfg
-from ultralytics.cfg.values import DeviceName, OneOf, Range
+from ultralytics.cfg.values import Device, OneOf, Range
 from ultralytics.data.build import build_dataset
 from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.metrics.ap import average_precision
+from ultralytics.metrics.boxes import select
 from ultralytics.metrics.coco_files import read_predictions
 from ultralytics.metrics.detection import DetMetrics
-from ultralytics.metrics.matching import IOU_THRESHOLDS
+from ultralytics.metrics.matching import IOU_THRESHOLDS, MatchedDetections
 from ultralytics.models import Model
 from ultralytics.utils import LOGGER, progress
 from ultralytics.utils.errors import DataError, UserError, counted
@@ -37,19 +38,10 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Matched detections of a model on N images: what AP needs, by image.
+    """Matched detections of a model on N images: what AP needs, by image."""
 
-    Attributes:
-        image, cls, conf: (D,) of each detection, by descending confidence.
-        tp: (D, 10) whether it is a true positive at each IoU threshold.
-        labels: (N, nc) objects of each class in each image.
-    """
-
-    image: np.ndarray
-    cls: np.ndarray
-    conf: np.ndarray
-    tp: np.ndarray
-    labels: np.ndarray
+    found: MatchedDetections  # by descending confidence
+    labels: np.ndarray  # (N, nc) objects of each class in each image
 
     @classmethod
     def collect(cls, metrics: DetMetrics, dataset: DetectionDataset) -> Evaluated:
@@ -58,20 +50,19 @@ class Evaluated:
         labels = np.zeros((len(dataset.source.labels), nc))
         for i, item in enumerate(dataset.source.labels):
             labels[i] = np.bincount(item.cls[~item.crowd].astype(int), minlength=nc)
-        order = np.argsort(-matched.conf, kind="stable")
-        return cls(*(column[order] for column in (matched.image, matched.cls, matched.conf, matched.tp)), labels)
+        return cls(select(matched, np.argsort(-matched.conf, kind="stable")), labels)
 
     def mean_ap(self, weight: np.ndarray) -> np.ndarray:
         """Return the mean AP over the classes at each IoU threshold (10,), with images counted `weight` (N,) times."""
-        totals, used = weight @ self.labels, weight[self.image]  # (nc,), (D,)
+        totals, used = weight @ self.labels, weight[self.found.image]  # (nc,), (D,)
         result = []
         for c in np.flatnonzero(totals):
-            own = np.flatnonzero((self.cls == c) & (used > 0))
+            own = np.flatnonzero((self.found.cls == c) & (used > 0))
             if not len(own):
                 result.append(np.zeros(len(IOU_THRESHOLDS)))
                 continue
-            found = (self.tp[own] * used[own, None]).cumsum(0)
-            recall, precision = found / totals[c], found / used[own].cumsum()[:, None]
+            right = (self.found.tp[own] * used[own, None]).cumsum(0)
+            recall, precision = right / totals[c], right / used[own].cumsum()[:, None]
             result.append([average_precision(r, p)[0] for r, p in zip(recall.T, precision.T, strict=True)])
         return np.mean(result, 0) if result else np.full(len(IOU_THRESHOLDS), np.nan)
 
@@ -146,16 +137,10 @@ def _stored(source: str, data: str, split: str) -> tuple[Evaluated, DetectionDat
 
 
 def command(
-    models: list[str],
-    data: str,
-    split: Annotated[str, OneOf("train", "val", "test")] = "val",
-    imgsz: Annotated[int | None, Range(32)] = None,
-    batch: Annotated[int, Range(1)] = 16,
-    device: Annotated[str | int | list[int] | None, DeviceName()] = None,
-    resamples: Annotated[int, Range(100)] = 1000,
-    modules: str | None = None,
-    trust: bool = False,
-) -> None:
+    models: list[str], data: str, split: Annotated[str, OneOf("train", "val", "test")] = "val",
+    imgsz: Annotated[int | None, Range(32)] = None, batch: Annotated[int, Range(1)] = 16, device: Device = None,
+    resamples: Annotated[int, Range(100)] = 1000, modules: str | None = None, trust: bool = False,
+) -> None:  # fmt: skip
     """Compare two finished models on the images of a split by a paired bootstrap over the images.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Annotated, NamedTuple, get_type_hints
 from ultralytics.cfg.family import DEFAULT_CFG_PATH, Family, default_values, default_yaml, is_by_family, of_family
 from ultralytics.cfg.migrate import DEPRECATED, PRECISIONS, RENAMED, RETIRED, has_no_effect, published_hyp
 from ultralytics.cfg.plain_data import key_at, read_yaml
-from ultralytics.cfg.values import DeviceName, OneOf, Range, SomeOf, check_value
+from ultralytics.cfg.values import Device, OneOf, Range, SomeOf, check_value
 from ultralytics.utils import LOGGER, setup_logging
 from ultralytics.utils.errors import OptionError, nearest
 
@@ -48,7 +48,7 @@ class Options:
     # Common
     imgsz: Annotated[int | list[int], Range(32)]
     batch: Annotated[int, Range(-1)]  # -1: as many as fit into the memory
-    device: Annotated[int | str | list[int] | None, DeviceName()]
+    device: Device
     workers: Count
     half: bool
     compile: bool

@@ -82,6 +82,8 @@ class DeviceName:
         return None if value is None else normalize_device(value)
 
 
+Device = Annotated[int | str | list[int] | None, DeviceName()]
+
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False,
          "null": None, "none": None, "~": None}  # fmt: skip
 _NO_MATCH = object()

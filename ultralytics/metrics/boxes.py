@@ -41,7 +41,7 @@ class Pairs(NamedTuple):
 
 
 def select(table: tuple, rows: np.ndarray) -> tuple:
-    """Return some rows of `Detected` or `Labels`."""
+    """Return some rows of a table such as `Detected`, `Labels` or `Pairs`."""
     return type(table)(*(column[rows] for column in table))
 
 

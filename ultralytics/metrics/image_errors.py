@@ -80,8 +80,7 @@ def find_cases(boxes: EvalBoxes, errors: ErrorMatches, rows: np.ndarray, count: 
     found, labels, nc = select(boxes.found, rows), boxes.labels, len(boxes.names)
     code, label, iou = errors.detections.error, errors.detections.label.copy(), errors.detections.iou.copy()
     near = overlaps(found, labels, nc, NEAR, same_class=False)
-    kept = ~boxes.ignored[near.label] & (label[near.detection] < 0)
-    near = best_pairs(Pairs(*(column[kept] for column in near)))
+    near = best_pairs(select(near, ~boxes.ignored[near.label] & (label[near.detection] < 0)))
     label[near.detection], iou[near.detection] = near.label, near.iou
     cases: dict[str, list[Case]] = {}
     false = {"False positives": (code > tide.CLASS) & (code != tide.BEYOND), "Confusions": code == tide.CLASS}

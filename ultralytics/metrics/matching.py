@@ -251,5 +251,4 @@ def concatenate(parts: Sequence[MatchedDetections]) -> MatchedDetections:
 def merge_ranks(parts: Sequence[MatchedDetections], block: int) -> MatchedDetections:
     """Merge the detections of all ranks, which received blocks of `block` images in turn, by image."""
     merged, rank = concatenate(parts), np.repeat(np.arange(len(parts)), [len(part.conf) for part in parts])
-    order = np.lexsort((merged.image, rank, merged.image // block))
-    return MatchedDetections(*(column[order] for column in merged))
+    return select(merged, np.lexsort((merged.image, rank, merged.image // block)))

@@ -149,7 +149,7 @@ def evaluate(boxes: EvalBoxes, protocol: Protocol) -> Evaluation:
     place = places(found.image) if p.per_image else boxes.place
     kept = place < p.limits[-1]
     pairs = single_precision(boxes) if p.single else boxes.pairs
-    pairs = Pairs(*(column[kept[pairs.detection]] for column in pairs))
+    pairs = select(pairs, kept[pairs.detection])
     match = partial(assign, pairs, p.iou, last=p.last, second_choice=p.second_choice)
 
     bounds = [(0.0, LARGEST), *p.areas.values()]

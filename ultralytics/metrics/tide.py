@@ -79,14 +79,14 @@ def find_errors(boxes: EvalBoxes, iou: float = 0.5, background: float = 0.1, lim
     near = overlaps(found, labels, nc, background, same_class=False)
     alike = found.cls[near.detection] == labels.cls[near.label]
     usable = (error[near.detection] != BEYOND) & ~ignored[near.label]
-    _, detection, label = assign(_rows(near, usable & alike), [iou])
+    _, detection, label = assign(select(near, usable & alike), [iou])
     match[detection], holder[label], error[detection] = label, detection, CORRECT
 
     # unmatched detections, also those in ignored regions, as in tidecv; a later line has priority over an earlier one
     open_ = error == BACKGROUND
     usable &= open_[near.detection]
     error[near.detection[usable & (near.iou > background)]] = BOTH
-    own, other = (best_pairs(_rows(near, usable & kind)) for kind in (alike, ~alike))
+    own, other = (best_pairs(select(near, usable & kind)) for kind in (alike, ~alike))
     for code, (detection, label, overlap), fits in (
         (DUPLICATE, own, own.iou > iou),
         (CLASS, other, other.iou >= iou),
@@ -108,7 +108,7 @@ def find_errors(boxes: EvalBoxes, iou: float = 0.5, background: float = 0.1, lim
     fixed = fixable[claim[explained[fixable]] == fixable]
     right = match >= 0
     explained[right] = match[right]
-    pairs = _rows(near, near.label == match[near.detection])
+    pairs = select(near, near.label == match[near.detection])
     value[pairs.detection] = pairs.iou
 
     positives = np.bincount(labels.cls[~ignored], minlength=nc)
@@ -136,34 +136,26 @@ def _costs(
         positives, without: (classes,) labels, and labels without the missed ones.
         fixed, classes: detections that become right when their error is corrected, and their classes then.
     """
-
-    def score(cls: np.ndarray, true: np.ndarray, rows: np.ndarray, positives: np.ndarray, scores: np.ndarray) -> float:
-        return _mean_ap(cls, scores, np.flatnonzero(rows), true, positives, right)
-
-    ap = _mean_ap(found.cls, found.score, np.flatnonzero(counted), right, positives)
+    ap = _mean_ap(found.cls, found.score, counted, right, positives)
     delta = {}
     for code in range(CLASS, len(ERRORS)):
         cls, true, now = found.cls.copy(), right.copy(), error[fixed] == code
         cls[fixed[now]], true[fixed[now]] = classes[now], True
         kept = (counted & (error != code)) | true
-        delta[ERRORS[code]] = max(score(cls, true, kept, positives, found.score) - ap, 0.0)
-    delta[MISSED] = max(score(found.cls, right, counted, without, found.score) - ap, 0.0)
+        delta[ERRORS[code]] = max(_mean_ap(cls, found.score, kept, true, positives, right) - ap, 0.0)
+    delta[MISSED] = max(_mean_ap(found.cls, found.score, counted, right, without, right) - ap, 0.0)
     below = np.where(right, found.score, found.score.min(initial=0) - 1)  # false positives get the lowest scores
     found_of = np.bincount(found.cls[right], minlength=len(positives))
-    delta[SPECIAL[0]] = score(found.cls, right, counted, positives, below) - ap
-    delta[SPECIAL[1]] = score(found.cls, right, counted, found_of, found.score) - ap
+    delta[SPECIAL[0]] = _mean_ap(found.cls, below, counted, right, positives, right) - ap
+    delta[SPECIAL[1]] = _mean_ap(found.cls, found.score, counted, right, found_of, right) - ap
     return ap, delta
-
-
-def _rows(pairs: Pairs, rows: np.ndarray) -> Pairs:
-    return Pairs(*(column[rows] for column in pairs))
 
 
 def best_pairs(pairs: Pairs) -> Pairs:
     """Return the pair of the highest IoU of each detection, the first of equal ones."""
     order = np.lexsort((pairs.label, -pairs.iou, pairs.detection))
     detection = pairs.detection[order]
-    return _rows(pairs, order[np.append(True, detection[1:] != detection[:-1])[: len(order)]])
+    return select(pairs, order[np.append(True, detection[1:] != detection[:-1])[: len(order)]])
 
 
 def _mean_ap(

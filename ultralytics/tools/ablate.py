@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from ultralytics.cfg.values import DeviceName, OneOf, Range
+from ultralytics.cfg.values import Device, OneOf, Range
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import UserError, counted
 
 
 def command(
-    study: str, jobs: Annotated[int, Range(1)] = 1,
-    device: Annotated[str | int | list[int] | None, DeviceName()] = None,
+    study: str, jobs: Annotated[int, Range(1)] = 1, device: Device = None,
     executor: Annotated[str, OneOf("local", "ray")] = "local", dry: bool = False, status: bool = False,
     cost: bool = True, project: str | None = None, name: str | None = None,
 ) -> None:  # fmt: skip

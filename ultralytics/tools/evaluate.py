@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 
-from ultralytics.cfg.values import DeviceName, Range
+from ultralytics.cfg.values import Device, Range
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.metrics.boxes import EvalBoxes
 from ultralytics.metrics.coco_files import read_boxes
@@ -111,8 +111,7 @@ def errors(
     model: str | None = None, data: str | None = None, iou: Annotated[float, Range(0, 1)] = 0.5,
     background: Annotated[float, Range(0, 1)] = 0.1, limit: Annotated[int, Range(1)] = 100,
     conf: Annotated[float, Range(0, 1)] = 0.25, split: str | None = None,
-    imgsz: Annotated[int | None, Range(32)] = None,
-    device: Annotated[str | int | list[int] | None, DeviceName()] = None, modules: str | None = None,
+    imgsz: Annotated[int | None, Range(32)] = None, device: Device = None, modules: str | None = None,
     trust: bool = False, save: str | None = None, project: str | None = None, name: str | None = None,
 ) -> None:  # fmt: skip
     """Find the types of errors (TIDE), and the AP that correcting all errors of a type would add.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.cfg.values import DeviceName, OneOf, Range
+from ultralytics.cfg.values import Device, OneOf, Range
 from ultralytics.models import Model
 from ultralytics.models.benchmark import measure_speeds, peak_memory, run_benchmark
 from ultralytics.nn.summary import ORDERS, inspect_model, layer_table
@@ -31,9 +31,9 @@ benchmark = partial(run_benchmark, Model)
 
 def command(
     model: list[str], imgsz: Annotated[int, Range(32)] = 640, batch: Annotated[int, Range(1)] = 1,
-    device: Annotated[str | int | list[int] | None, DeviceName()] = None, warmup: Annotated[int, Range(0)] = 20,
-    repeats: Annotated[int, Range(2)] = 100, half: bool = False, nc: Annotated[int | None, Range(1)] = None,
-    modules: str | None = None, trust: bool = False, project: str | None = None, name: str | None = None,
+    device: Device = None, warmup: Annotated[int, Range(0)] = 20, repeats: Annotated[int, Range(2)] = 100,
+    half: bool = False, nc: Annotated[int | None, Range(1)] = None, modules: str | None = None, trust: bool = False,
+    project: str | None = None, name: str | None = None,
 ) -> None:  # fmt: skip
     """Measure the speed of networks, in turns and in the same form, and write fps.txt, .md, .tex and .csv.
 
@@ -72,10 +72,9 @@ def command(
 
 def profile(
     model: str, imgsz: Annotated[int, Range(32)] = 640, batch: Annotated[int, Range(1)] = 1,
-    device: Annotated[str | int | list[int] | None, DeviceName()] = None, warmup: Annotated[int, Range(0)] = 5,
-    repeats: Annotated[int, Range(1)] = 20, sort: Annotated[str, OneOf(*ORDERS)] = "layer",
-    nc: Annotated[int | None, Range(1)] = None, modules: str | None = None, trust: bool = False,
-    project: str | None = None, name: str | None = None,
+    device: Device = None, warmup: Annotated[int, Range(0)] = 5, repeats: Annotated[int, Range(1)] = 20,
+    sort: Annotated[str, OneOf(*ORDERS)] = "layer", nc: Annotated[int | None, Range(1)] = None,
+    modules: str | None = None, trust: bool = False, project: str | None = None, name: str | None = None,
 ) -> None:  # fmt: skip
     """Show the cost of each layer, and write it to `project`/`name` as profile.txt, .md, .tex and .csv.
 

@@ -14,7 +14,7 @@ import torch
 from PIL import ImageDraw
 from torch import Tensor, nn
 
-from ultralytics.cfg.values import DeviceName, OneOf, Range
+from ultralytics.cfg.values import Device, OneOf, Range
 from ultralytics.data.streams import Frame
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
@@ -36,9 +36,8 @@ def command(
     model: str, source: str, kind: Annotated[str, OneOf(*ABSENT)] = "sampling",
     layer: Annotated[int | None, Range(0)] = None, point: list[float] | None = None,
     conf: Annotated[float, Range(0, 1)] = 0.25, classes: int | list[int] | None = None,
-    max_det: Annotated[int, Range(1)] = 10, imgsz: Annotated[int | None, Range(32)] = None,
-    device: Annotated[str | int | list[int] | None, DeviceName()] = None, modules: str | None = None,
-    trust: bool = False, project: str | None = None, name: str | None = None,
+    max_det: Annotated[int, Range(1)] = 10, imgsz: Annotated[int | None, Range(32)] = None, device: Device = None,
+    modules: str | None = None, trust: bool = False, project: str | None = None, name: str | None = None,
 ) -> None:  # fmt: skip
     """Draw what each detection attends to, a picture for each, into `project`/`name`.
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.options import get_cfg
-from ultralytics.cfg.values import DeviceName, OneOf, Range
+from ultralytics.cfg.values import Device, OneOf, Range
 from ultralytics.data.images import stretch
 from ultralytics.data.loaders import load_source
 from ultralytics.data.streams import Frame
@@ -41,8 +41,8 @@ def command(
     model: str, source: str, layers: str | None = None, method: Annotated[str, OneOf(*METHODS)] = "GradCAM++",
     target: Annotated[str, OneOf("scores", "all")] = "scores", conf: Annotated[float, Range(0, 1)] = 0.25,
     classes: int | list[int] | None = None, draw: bool = True, imgsz: Annotated[int | None, Range(32)] = None,
-    device: Annotated[str | int | list[int] | None, DeviceName()] = None, modules: str | None = None,
-    trust: bool = False, project: str | None = None, name: str | None = None,
+    device: Device = None, modules: str | None = None, trust: bool = False, project: str | None = None,
+    name: str | None = None,
 ) -> None:  # fmt: skip
     """Draw class-activation maps of the detections in each image, into `project`/`name`.
 

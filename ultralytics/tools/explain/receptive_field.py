@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ultralytics.cfg.values import DeviceName, Range
+from ultralytics.cfg.values import Device, Range
 from ultralytics.data.dataset_yaml import list_images, load_dataset_config
 from ultralytics.data.images import stretch
 from ultralytics.data.loaders import load_source
@@ -37,8 +37,8 @@ COLUMNS = (Column("Layer"), Column("Contribution (%)", "d"), Column("Side (px)",
 def command(
     model: str, source: str | None = None, data: str | None = None, layers: str | None = None,
     imgsz: Annotated[int | None, Range(32)] = None, images: Annotated[int, Range(1)] = 50,
-    device: Annotated[str | int | list[int] | None, DeviceName()] = None, modules: str | None = None,
-    trust: bool = False, project: str | None = None, name: str | None = None,
+    device: Device = None, modules: str | None = None, trust: bool = False, project: str | None = None,
+    name: str | None = None,
 ) -> None:  # fmt: skip
     """Measure which pixels contribute to the center of a layer's map: erf.png, and a table of squares.
 
