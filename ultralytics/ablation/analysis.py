@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
+
 from ultralytics.ablation.statistics import ALPHA, LEVEL, Comparison, compare_pairs, fewest_pairs
 from ultralytics.ablation.study import METRICS, Cell, Run, StudyError, StudySpec
 from ultralytics.ablation.worker import collect_result
@@ -111,13 +113,11 @@ def analyze(
     by_size = {key.replace("/", " "): key for key in common if re.search("/AP[a-z]", key)}  # such as coco/APs
     rows = []
     for cell in cells:
-        row = CellResult(cell, sizes.get(cell.name))
+        row, done = CellResult(cell, sizes.get(cell.name)), by_cell[cell.name]
         for name, column in {**METRICS, **by_size}.items():
-            curves = {key: result["metrics"][column] for key, result in by_cell[cell.name].items()}
-            best = {key: _best_epoch(result) for key, result in by_cell[cell.name].items()}
-            row.scores[name] = {key: score_of(values, spec.rule, best[key]) for key, values in sorted(curves.items())}
-        row.curves = {key: result["metrics"][METRICS[spec.metric]] for key, result in by_cell[cell.name].items()}
-        row.minutes = {key: result.get("minutes", []) for key, result in by_cell[cell.name].items()}
+            row.scores[name] = {key: score_of(done[key]["metrics"], column, spec.rule) for key in sorted(done)}
+        row.curves = {key: result["metrics"][METRICS[spec.metric]] for key, result in done.items()}
+        row.minutes = {key: result.get("minutes", []) for key, result in done.items()}
         rows.append(row)
     base = rows[0].scores[spec.metric]
     differences = {
@@ -130,17 +130,12 @@ def analyze(
     return Analysis(spec, rows, _notes(spec, rows) + remarks)
 
 
-def score_of(values: Sequence[float], rule: str | int, best: int) -> float:
-    """Return the score of a run: that of its last epoch, its best one, or the mean of the last ones."""
-    if rule == "best":
-        return values[best]
+def score_of(metrics: Mapping[str, Sequence[float]], column: str, rule: str | int) -> float:
+    """Return the score of a run: that of its last epoch, of its best one (best.pt), or the mean of the last ones."""
+    values = metrics[column]
+    if rule == "best":  # the first one with the highest mAP50-95
+        return values[np.nan_to_num(metrics[METRICS["mAP50-95"]], nan=-math.inf).argmax()]
     return fmean(values[-rule:]) if isinstance(rule, int) else values[-1]
-
-
-def _best_epoch(result: Mapping[str, Any]) -> int:
-    """Return the epoch whose weights are best.pt: the first one with the highest mAP50-95."""
-    values = [-math.inf if math.isnan(v) else v for v in result["metrics"][METRICS["mAP50-95"]]]
-    return values.index(max(values))
 
 
 def _check_comparable(

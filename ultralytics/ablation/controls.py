@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +48,13 @@ def equal_cost_model(base: str, target: Size, measure: Measure, file: Path) -> s
     def enough(size: Size) -> bool:
         return size.gflops >= target.gflops if by_flops else size.parameters >= target.parameters
 
+    factors = [1 + step / STEPS * (WIDEST - 1) for step in range(1, STEPS + 1)]
     for position, kind in ((1, "width"), (0, "depth")):
-        low, high = 0, STEPS  # the smallest factor 1 + step / STEPS * (WIDEST - 1) that is enough
-        if not enough(_scaled(source, position, WIDEST, measure, file)):
-            continue
-        while high - low > 1:
-            middle = (low + high) // 2
-            is_enough = enough(_scaled(source, position, 1 + middle / STEPS * (WIDEST - 1), measure, file))
-            low, high = (low, middle) if is_enough else (middle, high)
-        factor = 1 + high / STEPS * (WIDEST - 1)
-        _scaled(source, position, factor, measure, file)
-        return f"{kind} x {factor:.3g}"
+        scaled = partial(_scaled, source, position, measure=measure, file=file)
+        if enough(scaled(WIDEST)):
+            factor = factors[bisect_left(factors, True, hi=STEPS - 1, key=lambda factor: enough(scaled(factor)))]
+            scaled(factor)
+            return f"{kind} x {factor:.3g}"
     raise UserError(
         f"{base}: control equal-cost: neither width nor depth, multiplied by up to {WIDEST:g}, reaches the "
         "cost of the change; give a larger model as a change of its own: {model: FILE}"

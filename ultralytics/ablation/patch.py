@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -224,10 +225,8 @@ class PatchedModel:
 
     def rows(self) -> dict[str, list[tuple[list[Any], range]]]:
         """Return the rows of each section as written, each with its layer numbers."""
-        last, numbered = -1, {}
-        for line in self.lines:
-            last += line.slots
-            numbered[line] = last
+        ends = accumulate(line.slots for line in self.lines)
+        numbered = {line: end - 1 for line, end in zip(self.lines, ends, strict=True)}
         rows: dict[str, list[tuple[list[Any], range]]] = {section: [] for section in SECTIONS}
         for line, number in numbered.items():
             first = number - line.slots + 1

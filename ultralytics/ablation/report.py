@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -105,8 +104,8 @@ def cost_table(analysis: Analysis, speeds: Mapping[str, Speed]) -> Table:
     lang, metric = analysis.spec.lang, analysis.spec.metric
     titles = (
         ("Cell", ""), ("Params (M)", ".2f"), ("GFLOPs", ".2f"), (metric, ".3f"), ("Folded (ms)", ".2f"),
-        ("± (ms)", ".2f"),
-        ("FPS (folded)", ".1f"), ("Optimized (ms)", ".2f"), ("Rewrites", "d"), ("Memory (MB)", ".0f"),
+        ("± (ms)", ".2f"), ("FPS (folded)", ".1f"), ("Optimized (ms)", ".2f"), ("Rewrites", "d"),
+        ("Memory (MB)", ".0f"),
     )  # fmt: skip
     rows = []
     for row in analysis.rows:
@@ -138,10 +137,8 @@ def write_xlsx(file: Path, tables: Mapping[str, Table]) -> None:
             font = Font(bold=mark == BEST, underline=None if mark == BEST else "single")
             sheet.cell(row + 2, column + 1).font = font
         sheet.freeze_panes = "B2"
-    content = io.BytesIO()
-    book.save(content)
     with atomic_write(file) as stream:
-        stream.write(content.getvalue())
+        book.save(stream)
 
 
 def build_page(

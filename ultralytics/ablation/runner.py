@@ -17,11 +17,10 @@ from ultralytics.ablation.analysis import Analysis, Size, analyze
 from ultralytics.ablation.controls import equal_cost_model
 from ultralytics.ablation.queue import EXECUTORS, FINISHED, Progress, results_of, status_table, study_lock, write_config
 from ultralytics.ablation.report import write_report
-from ultralytics.ablation.study import BASE, Cell, Run, StudyError, StudySpec, list_runs, save_text
+from ultralytics.ablation.study import BASE, Cell, Run, StudyError, StudySpec, list_runs
 from ultralytics.ablation.timing import cell_speeds, estimate_hours, open_network
 from ultralytics.ablation.worker import TRAIN
 from ultralytics.cfg.model_yaml import find_model_yaml
-from ultralytics.cfg.plain_data import read_yaml
 from ultralytics.data.build import build_dataset
 from ultralytics.data.dataset_yaml import DatasetConfig, list_images, load_dataset_config
 from ultralytics.engine.checkpoint import environment, fingerprints
@@ -142,8 +141,7 @@ class Study:
             self.prepare()
         analysis = analyze(self.spec, self.cells, results_of(self.runs), self.sizes)
         analysis.failures = dict(failures or {})
-        facts = environment(torch.device("cpu"))
-        facts = {key: value for key, value in facts.items() if value is not None}
+        facts = {key: value for key, value in environment(torch.device("cpu")).items() if value is not None}
         write_report(analysis, self.folder, speeds, facts, self._detectors(), self._images())
         return analysis
 
@@ -217,11 +215,8 @@ class Study:
         options = self.spec.checked_options(self.cells[0])
         nc, imgsz = load_dataset_config(self.spec.data, ("train",)).nc, options.imgsz
         models = {cell.name: cell.model for cell in self.cells if cell.name in self.sizes}
-        key = {
-            "imgsz": imgsz,
-            "device": device,
-            "cells": {n: read_text(find_model_yaml(m)[0]) for n, m in models.items()},
-        }
+        content = {name: read_text(find_model_yaml(model)[0]) for name, model in models.items()}
+        key = {"imgsz": imgsz, "device": device, "cells": content}
         file = self.folder / "speeds.json"
         if file.exists():
             saved = parse_json(read_text(file), str(file))
@@ -255,11 +250,8 @@ class Study:
         """Record the study in its folder; raise StudyError if another one is there."""
         file = self.folder / STUDY_FILE
         if file.exists():
-            before = StudySpec.read(file)
-            if before.identity != self.spec.identity:
-                differing = [
-                    k for k in ("model", "data", "train", "folds") if getattr(before, k) != getattr(self.spec, k)
-                ]
+            before, shared = StudySpec.read(file), ("model", "data", "train", "folds")  # of all runs in a folder
+            if differing := [key for key in shared if getattr(before, key) != getattr(self.spec, key)]:
                 raise StudyError(
                     f"{self.folder}: has another study, with a different {', '.join(differing)}. Choose another folder "
                     "by project=FOLDER name=NAME; changes, seeds, controls and design may differ"
@@ -279,8 +271,6 @@ class Study:
         folder = self.folder / "folds" / f"fold{fold}"
         val, train = parts[fold - 1], [i for n, part in enumerate(parts, 1) if n != fold for i in part]
         for name, part in (("train.txt", train), ("val.txt", val)):
-            save_text(folder / name, "".join(f"{image}\n" for image in sorted(part)))
+            write_text(folder / name, "".join(f"{image}\n" for image in sorted(part)))
         data = {"path": str(folder), "train": "train.txt", "val": "val.txt", "names": dict(config.names)}
-        if not (folder / "data.yaml").exists() or read_yaml(folder / "data.yaml") != data:
-            write_yaml(folder / "data.yaml", data)
-        return folder / "data.yaml"
+        return write_yaml(folder / "data.yaml", data)

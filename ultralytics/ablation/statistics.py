@@ -47,11 +47,6 @@ class Comparison:
     folds: int = 1
 
     @property
-    def smallest_p(self) -> float:
-        """Smallest p that this number of pairs can give."""
-        return 2.0 ** (1 - self.n)
-
-    @property
     def verdict(self) -> str:
         """`better`, `worse`, or `not shown` with the reason."""
         if self.n < 2:
@@ -61,7 +56,8 @@ class Comparison:
         more = "" if self.needed is None else f": needs about {-(-max(self.needed, self.n + 1) // self.folds)} seeds"
         if self.needed is not None and self.needed > MOST_RUNS:
             more = f": needs more than {MOST_RUNS} seeds"
-        limit = f" ({self.n} pairs cannot give p below {self.smallest_p:.3g})" if self.smallest_p > ALPHA else ""
+        smallest = 2.0 ** (1 - self.n)  # p that this number of pairs can give
+        limit = f" ({self.n} pairs cannot give p below {smallest:.3g})" if smallest > ALPHA else ""
         return f"not shown{more}{limit}"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +15,7 @@ from ultralytics.cfg.options import Options, check_options, get_cfg
 from ultralytics.cfg.plain_data import check_plain, key_at, read_yaml
 from ultralytics.models import Model
 from ultralytics.utils.errors import UserError, check_keys, counted, did_you_mean
-from ultralytics.utils.files import safe_name, write_text
+from ultralytics.utils.files import safe_name
 
 BASE = "base"
 DESIGNS = ("one-at-a-time", "cumulative", "factorial")
@@ -155,12 +153,6 @@ class StudySpec:
             _one_of(source.get("changed_data", False), (False, True), at("changed_data")),
         )  # fmt: skip
 
-    @property
-    def identity(self) -> str:
-        """Return a digest of what all runs share: a folder belongs to one identity, changes and seeds may be added."""
-        shared = {"model": self.model, "data": self.data, "train": dict(self.train), "folds": self.folds}
-        return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
-
     def build_cells(self, folder: Path) -> tuple[list[Cell], list[str]]:
         """Write patched model files into `folder`; return all cells but the controls of equal cost, and all errors."""
         cells, problems = [], []
@@ -239,13 +231,6 @@ def list_runs(spec: StudySpec, cells: Sequence[Cell], folder: Path) -> list[Run]
     return runs
 
 
-def save_text(file: Path, text: str) -> Path:
-    """Write a file if its content differs, so that a repeated study does not touch it."""
-    if not file.exists() or file.read_text(encoding="utf-8") != text:
-        write_text(file, text)
-    return file
-
-
 def _train_options(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise StudyError(f"{where}: expected options such as {{epochs: 72, batch: 4}}, got {given!r}")
@@ -304,9 +289,7 @@ def _one_of(given: Any, choices: Any, where: str, more: str = "") -> Any:
 
 
 def _controls(source: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    if "control" not in source:
-        return ()
-    given = source["control"]
+    given = source.get("control", [])
     words = given if isinstance(given, list) else [given]  # YAML reads the word null as None
     return tuple(_one_of("null" if word is None else word, CONTROLS, where) for word in words)
 
