@@ -31,6 +31,7 @@ KEYS = (
     "modules",
 )  # fmt: skip
 SECTIONS = ("backbone", "head")
+KNOWN = (*KEYS, *SECTIONS, *SETTINGS)
 YAML_HINTS = {  # remedy by a part of the YAML parser's message
     "\\t": "; indent with spaces, not tabs",
     "<block end>": "; all rows of a section start with `- ` in the same column",
@@ -140,9 +141,7 @@ def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:
         other = Path(name).stem[-1] if Path(name).stem[-1] in scales[1:] else scales[1]
         note = f"{name}: chooses none of its scales {', '.join(scales)}; built at scale {scales[0]}, the first. "
         note += f"To build another, write it into the file, such as `scale: {other}`"
-    known = {*KEYS, *SECTIONS, *SETTINGS, "yaml_file"}
-    cells = repr([data.get(section) for section in SECTIONS])
-    if kept := [str(key) for key in data if key not in known and repr(key) not in cells and lines]:
+    if kept := [str(key) for key in data if key not in (*model_keys(data), "modules") and lines]:
         note = "; ".join(filter(None, (note, f"{name}: has keys that have no effect here: {', '.join(kept)}")))
     return ModelSpec(
         rows, data.get("nc"), depth, width, max_channels, data.get("activation"),
@@ -159,8 +158,8 @@ def model_keys(data: Mapping[str, Any]) -> dict[str, Any]:
     These are the known keys, and those that rows use as a module or an argument.
     """
     cells = repr([data.get(section) for section in SECTIONS])
-    known = {*KEYS, *SECTIONS, *SETTINGS, "yaml_file"} - {"modules"}  # `modules`: code on the machine of training
-    return {key: value for key, value in data.items() if key in known or (key != "modules" and repr(key) in cells)}
+    used = {key: value for key, value in data.items() if key in (*KNOWN, "yaml_file") or repr(key) in cells}
+    return {key: value for key, value in used.items() if key != "modules"}  # code on the machine of training
 
 
 def _names(data: Mapping[str, Any], name: str) -> dict[int, str] | None:
@@ -202,12 +201,11 @@ def _rows(data: Mapping[str, Any], name: str, lines: Mapping[str, list[int]] | N
     A key that rows use as a module or argument is replaced by its value: `fusion: bifpn` in `[.., Fusion, [fusion]]`.
     Other unknown keys are kept, as forks have some of their own, unless one is spelled almost as a known key.
     """
-    known, cells = (*KEYS, *SECTIONS, *SETTINGS), repr([data.get(section) for section in SECTIONS])
-    values = {key: value for key, value in data.items() if key not in known}
-    for key in [key for key in values if repr(key) not in cells]:
-        if near := did_you_mean(key, known):
+    values = {key: value for key, value in data.items() if key not in KNOWN}
+    for key in [key for key in values if key not in model_keys(data)]:
+        if near := did_you_mean(key, KNOWN):
             line = "".join(f":{number}" for number in (lines or {}).get(str(key), ()))
-            raise ModelConfigError(f"{name}{line}: unknown key {key!r}{near} known: {', '.join(known)}")
+            raise ModelConfigError(f"{name}{line}: unknown key {key!r}{near} known: {', '.join(KNOWN)}")
     rows: list[Row] = []
     for section in SECTIONS:
         if not isinstance(data.get(section), list) or not data[section]:
