@@ -1,8 +1,8 @@
 """Verdicts of many studies that are resampled from the runs of one: how often are they wrong?
 
     python benchmarks/ablation_null.py runs/null --write           # data, model and study of the documented numbers
-    yolo ablate study=runs/null/study.yaml project=runs name=null  # any study with `control: null` will do
-    python benchmarks/ablation_null.py runs/null --seeds 8
+    yolo ablate study=runs/null/study.yaml project=runs name=study  # any study with `control: null` will do
+    python benchmarks/ablation_null.py runs/study --seeds 8
 
 For the row `Wrong labels` train with `data=runs/null/noisy.yaml` and the options of the study for each seed, and list
 the folders as `runs: {Wrong labels: [...]}` in study.yaml before the last command.
