@@ -18,7 +18,7 @@ REFUSED = (
     ("ultralytics.models.sam", "Predictor"), ("ultralytics.nn.modules", "Segment"),
     ("ultralytics.nn.tasks", "SegmentationModel"), ("ultralytics.engine.results", "Masks"),
     ("ultralytics.utils.loss", "v8SegmentationLoss"), ("ultralytics.utils.metrics", "SegmentMetrics"),
-    ("ultralytics.data.augment", "Albumentations"),
+    ("ultralytics.data.augment", "RandomLoadText"),
 )  # fmt: skip
 
 

@@ -38,8 +38,8 @@ _REASONS = {
     "it is for other tasks; this package detects upright boxes": (
         "pose kobj rle angle overlap_mask mask_ratio retina_masks copy_paste copy_paste_mode"
     ),
-    "use hsv_*, degrees, translate, scale, shear, flipud, fliplr, mosaic, mixup and cutmix": (
-        "auto_augment erasing crop_fraction bgr augmentations"
+    "use hsv_*, degrees, translate, scale, shear, flipud, fliplr, mosaic, mixup, cutmix and augmentations": (
+        "auto_augment erasing crop_fraction bgr"
     ),
     "the classification losses have IoU targets, which label smoothing does not apply to": "label_smoothing",
     "it is for classification. Modules take it as an argument in the model YAML": "dropout",

@@ -134,6 +134,7 @@ class Options:
     mosaic: Probability
     mixup: Probability
     cutmix: Probability
+    augmentations: list[dict] | None
     close_mosaic: Count
     # Validation
     split: Annotated[str, OneOf("train", "val", "test")]
@@ -367,12 +368,14 @@ def check_options(given: Mapping[str, object], where: str = "", file: str | Path
         if key == "quantize" and str(value).lower() in PRECISIONS:
             key, value = PRECISIONS[str(value).lower()], True
         try:
+            if key == "augmentations" and isinstance(value, (list, tuple)):  # objects of the package, as plain data
+                value = [step.to_dict() if hasattr(step, "to_dict") else step for step in value]
             check_key(str(key))
             if is_by_family(key, value):
                 checked[key] = {name: check_value(key, item, option_types()[key]) for name, item in value.items()}
             else:
                 checked[key] = check_value(key, value, option_types()[key])
-        except OptionError as error:
+        except (OptionError, ValueError) as error:
             raise OptionError(f"{f'{key_at(file, key)}: ' if file else where}{error}") from None
     return checked
 

@@ -96,6 +96,7 @@ _NAMES = {
     list[int]: "a list of integers",
     list[float]: "a list of numbers",
     list[str]: "a list of strings",
+    list[dict]: "a list of transforms",
     type(None): "null",
 }
 
@@ -166,7 +167,7 @@ def _convert(value: object, kind: object) -> object:
         accepted = isinstance(value, {int: Integral, float: Real, dict: Mapping}[kind]) and not isinstance(value, bool)
         return kind(value) if accepted and (kind is not float or math.isfinite(value)) else _NO_MATCH
     items = [_convert(item, get_args(kind)[0]) for item in value] if isinstance(value, (list, tuple)) else []
-    return items if items and _NO_MATCH not in items else _NO_MATCH
+    return items if (items or (value == [] and kind == list[dict])) and _NO_MATCH not in items else _NO_MATCH
 
 
 def parse_value(text: str, annotation: object) -> object:

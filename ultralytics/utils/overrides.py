@@ -13,6 +13,7 @@ LOSS_PARTS = ("v8DetectionLoss", "BboxLoss", "DFLoss", "TaskAlignedAssigner", "u
 REPLACEABLE = (
     *LOSS_PARTS, "DetectionModel", "E2ELoss", "RTDETRDataset", "RTDETRDetectionLoss", "RTDETRDetectionModel",
     "ap_per_class", "build_yolo_dataset", "non_max_suppression", "v8_transforms", "YOLODataset", "utils.tal.bbox_iou",
+    "data.augment.Albumentations",
 )  # fmt: skip
 UNCALLED = {  # published methods that are not called here, by what to override
     "forward": "get_pos_mask get_box_metrics select_candidates_in_gts select_topk_candidates select_highest_overlaps "

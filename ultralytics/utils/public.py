@@ -18,9 +18,9 @@ HOMES = {
     "data.build": "build_dataloader EpochLoader:InfiniteDataLoader", "data.images": "IMAGE_SUFFIXES:IMG_FORMATS",
     "data.dataset_yaml": "check_det_dataset DatasetConfig load_dataset_config", "data.transforms.sample": "Compose",
     "data.loaders": "ACCEPTED:FORMATS_HELP_MSG VIDEO_SUFFIXES:VID_FORMATS", "data.transforms.geometry": "LetterBox",
-    "engine.exporter": "Exporter", "engine.results": "Boxes:BaseTensor", "engine.train_log": "strip_optimizer",
-    "engine.train_state": "EarlyStopping", "losses.assigner": "TaskAlignedAssigner",
-    "losses.detr": "RTDETRDetectionLoss RTDETRDetectionLoss:DETRLoss", "losses.matcher": "HungarianMatcher",
+    "data.augment": "Albumentations", "engine.exporter": "Exporter", "engine.results": "Boxes:BaseTensor",
+    "engine.train_log": "strip_optimizer", "engine.train_state": "EarlyStopping", "losses.matcher": "HungarianMatcher",
+    "losses.assigner": "TaskAlignedAssigner", "losses.detr": "RTDETRDetectionLoss RTDETRDetectionLoss:DETRLoss",
     "losses.yolo": "DetectionLoss DualAssignmentLoss", "metrics.matching": "ConfusionMatrix", "models": "RTDETR YOLO",
     "metrics.ap": "ap_per_class average_precision:compute_ap smooth", "models.rtdetr.train": "RTDETRTrainer",
     "metrics.detection": "BoxMetrics BoxMetrics:Metric DetMetrics plot_mc_curve plot_pr_curve",
@@ -71,14 +71,14 @@ _REASONS = {
     "upright boxes; use the published package in another environment": (
         "SAM FastSAM sam fastsam nas world yoloe segment pose obb classify semantic depth SegmentationModel PoseModel "
         "OBBModel ClassificationModel YOLOWorld YOLOE NAS Segment Pose OBB Classify Masks Keypoints Probs CopyPaste "
-        "KeypointLoss kpt_iou OKS_SIGMA check_cls_dataset split_dota GroundingDataset YOLOMultiModalDataset"
+        "KeypointLoss kpt_iou OKS_SIGMA check_cls_dataset split_dota GroundingDataset YOLOMultiModalDataset "
+        "RandomLoadText LoadVisualPrompt nms_rotated"
     ),
     "no service is part of this package; use files and settings of this process": (
         "hub events HUBTrainingSession HUB_WEB_ROOT HUB_API_ROOT get_github_assets"
     ),
     "solutions are not built; count, draw and track with the package supervision on `results[0].boxes`": "solutions",
     "a prediction has its trackers; use the method `track` of a model": "register_tracker basetrack BaseTrack",
-    "choose options such as mosaic, mixup, degrees and hsv_h, or append a transform": "Albumentations RandomLoadText",
     "use the methods export, tune and benchmark of a model, with options such as batch=-1, device=[0, 1] and compile": (
         "export try_export NMSModel torch2onnx onnx2engine arange_patch run_ray_tune plot_tune_results ProfileModels "
         "autobatch check_train_batch_size generate_ddp_file generate_ddp_command ddp_cleanup attempt_compile"
