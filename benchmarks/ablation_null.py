@@ -1,7 +1,7 @@
 """Verdicts of many studies that are resampled from the runs of one: how often are they wrong?
 
     python benchmarks/ablation_null.py runs/null --write           # data, model and study of the documented numbers
-    yolo ablate study=runs/null/study.yaml project=runs name=study  # any study with `control: null` will do
+    yolo ablate study=runs/null/study.yaml project=runs name=study # any study with `control: null` will do
     python benchmarks/ablation_null.py runs/study --seeds 8
 
 For the row `Wrong labels` train with `data=runs/null/noisy.yaml` and the options of the study for each seed, and list
