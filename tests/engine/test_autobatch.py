@@ -78,7 +78,8 @@ def test_smallest_choice_of_all_ranks_is_used(monkeypatch, caplog, world, batch)
     monkeypatch.setattr(dist, "gather", lambda batch: [batch, 50][:world])  # the other GPU is smaller
     chosen = measured_batch(SimpleNamespace(nc=2), Crowded(range(1000)), torch.device("cuda"), None, side=800)
     assert (chosen, asked[0]) == (batch, (1, 800, 6))
-    assert f"batch=-1: using batch={batch} for 70% of 10.0 GB at 800 px" in caplog.text
+    assert f"batch=-1: using batch={batch}" in caplog.text
+    assert "batch=-1: 60 images take 70% of 10.0 GB at 800 px" in caplog.text
 
 
 def test_cpu_uses_the_default_batch_and_resume_keeps_it(tmp_path, caplog):
@@ -89,3 +90,18 @@ def test_cpu_uses_the_default_batch_and_resume_keeps_it(tmp_path, caplog):
     assert "batch: 16" in (trainer.save_dir / "args.yaml").read_text()
     given = {"resume": str(trainer.last), "batch": -1, "epochs": 2}
     assert TinyTrainer(tiny_options(tmp_path, **given), overrides=given).args.batch == 16
+
+
+def test_networks_of_scripts_are_measured_with_a_published_share_of_the_memory(monkeypatch, caplog):
+    model = RTDETRDetectionModel("rtdetr-efficientvit-m0.yaml", nc=3)
+    assert autobatch.check_train_batch_size(model, imgsz=64, batch=0.5) == 16
+    asked, memory = [], Memory(GB, GB // 10, limit=10 * GB)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * GB, 24 * GB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
+    monkeypatch.setattr(autobatch, "random_batch", lambda *sizes: asked.append(sizes[:4]) or sizes[0])
+    monkeypatch.setattr(autobatch, "step_memory", lambda model, device, dtype, batch: memory(batch))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    cuda = torch.device("cuda")
+    assert autobatch.autobatch(model, 96, fraction=0.5, max_num_obj=5, device=cuda) == 40 and asked[0] == (1, 96, 5, 3)
+    assert autobatch.autobatch(model, 96, dataset_size=20, device=cuda) == 20
+    assert "batch=-1: 40 images take 50% of 10.0 GB at 96 px" in caplog.text

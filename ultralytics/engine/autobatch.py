@@ -11,7 +11,7 @@ from ultralytics.cfg.options import Options
 from ultralytics.data.dataset import DetectionDataset, available_memory
 from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.torch_utils import autocast
+from ultralytics.utils.torch_utils import autocast, half_dtype
 
 MEMORY_SHARE = 0.7  # of the free memory; the rest is for fragmentation, crowded images and other programs
 MEASURED_BATCHES = (1, 2, 4, 8, 16)
@@ -60,23 +60,44 @@ def measured_batch(
     model: nn.Module, dataset: DetectionDataset, device: torch.device, dtype: torch.dtype | None, side: int
 ) -> int:
     """Return the batch of all ranks together for images of `side` px; the default if the device is not a GPU."""
-    world, batch = dist.world_size(), default_batch()
+    world, boxes = dist.world_size(), max(len(item.cls) for item in dataset.source.labels)  # of the most crowded image
+    with dist.alone():  # one rank may run out of memory earlier than the others
+        given = side, MEMORY_SHARE, default_batch(), boxes, max(len(dataset) // world, 1)
+        mine = autobatch(model, *given, device=device, dtype=dtype)
+    if device.type == "cuda":
+        mine = min(dist.gather(mine)) * world  # the smallest choice of all ranks
+        LOGGER.info(f"batch=-1: using batch={mine}")
+    return mine
+
+
+def autobatch(
+    model: nn.Module, imgsz: int = 640, fraction: float = 0.6, batch_size: int = 16, max_num_obj: int = 1,
+    dataset_size: int = 0, *, device: torch.device | None = None, dtype: torch.dtype | None = None,
+) -> int:  # fmt: skip
+    """Return the batch, at most `dataset_size`, whose step takes a fraction of the free GPU memory; or `batch_size`."""
+    device = device or next(model.parameters()).device
     if device.type != "cuda":
-        LOGGER.info(f"batch=-1: memory is measured on CUDA devices only; using batch={batch} on {device}.")
-        return batch
+        LOGGER.info(f"batch=-1: memory is measured on CUDA devices only; using batch={batch_size} on {device}.")
+        return batch_size
     free, _ = torch.cuda.mem_get_info(device)
     free += torch.cuda.memory_reserved(device)  # memory cached by torch is free, too; the model is measured with a step
-    boxes = max(len(item.cls) for item in dataset.source.labels)  # of the most crowded image
 
     def measure(images: int) -> int:
-        return step_memory(model, device, dtype, random_batch(images, side, boxes, model.nc, device))
+        return step_memory(model, device, dtype, random_batch(images, imgsz, max_num_obj, model.nc, device))
 
-    with dist.alone():  # one rank may run out of memory earlier than the others
-        mine = choose_batch(measure, budget=int(free * MEMORY_SHARE), images=max(len(dataset) // world, 1))
+    batch = choose_batch(measure, budget=int(free * fraction), images=dataset_size or 1024)
     torch.cuda.empty_cache()
-    batch = min(dist.gather(mine)) * world  # the smallest choice of all ranks
-    LOGGER.info(f"batch=-1: using batch={batch} for {MEMORY_SHARE:.0%} of {free / GB:.1f} GB at {side} px.")
+    LOGGER.info(f"batch=-1: {batch} images take {fraction:.0%} of {free / GB:.1f} GB at {imgsz} px.")
     return batch
+
+
+def check_train_batch_size(
+    model: nn.Module, imgsz: int = 640, amp: bool | torch.dtype = True, batch: float = -1, max_num_obj: int = 1,
+    dataset_size: int = 0,
+) -> int:  # fmt: skip
+    """Return `autobatch` of a network in mixed precision, for a `batch` in 0..1 with this fraction."""
+    dtype = half_dtype(next(model.parameters()).device) if amp is True else amp or None
+    return autobatch(model, imgsz, batch if 0 < batch < 1 else 0.6, 16, max_num_obj, dataset_size, dtype=dtype)
 
 
 def step_memory(model: nn.Module, device: torch.device, dtype: torch.dtype | None, batch: dict[str, Tensor]) -> int:

@@ -34,6 +34,7 @@ CFG_FLOAT_KEYS = _FLOATS - CFG_FRACTION_KEYS
 TASKS = frozenset({"detect"})
 TASK2DATA = {"detect": "coco8.yaml"}
 TASK2MODEL = {"detect": "yolo26n.pt"}
+MODELS = frozenset(TASK2MODEL.values())
 TASK2METRIC = {"detect": "metrics/mAP50-95(B)"}
 GITHUB_ASSETS_NAMES = PUBLISHED_NAMES
 GITHUB_ASSETS_STEMS = frozenset(name.removesuffix(".pt") for name in GITHUB_ASSETS_NAMES)

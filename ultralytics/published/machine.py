@@ -33,6 +33,9 @@ ROOT, FILE = PACKAGE_ROOT, PACKAGE_ROOT / "utils" / "__init__.py"
 NUM_THREADS = min(8, max(1, usable_cores() - 1))
 PYTHON_VERSION, MACOS_VERSION = platform.python_version(), platform.mac_ver()[0]
 ASSETS_URL = "https://github.com/ultralytics/assets/releases/download/v0.0.0"
+_CHIPS = "rk2118 rk3562 rk3566 rk3568 rk3576 rk3588 rv1103 rv1103b rv1106 rv1106b rv1126b"
+RKNN_CHIPS = frozenset(_CHIPS.split())
+NOT_MACOS14 = not (MACOS and MACOS_VERSION.startswith("14."))
 ARM64 = platform.machine().lower() in ("arm64", "aarch64")
 VERBOSE, AUTOINSTALL, TESTS_RUNNING, TQDM_BAR_FORMAT, PIN_MEMORY = True, False, False, None, True
 DATASET_CACHE_VERSION, HELP_URL = "1.0.12", "see docs/en/data.md"
@@ -69,19 +72,25 @@ def is_jetson() -> bool:
     return "tegra" in platform.release()
 
 
+def _board(file: str) -> str:
+    path = Path("/proc/device-tree", file)
+    return path.read_text() if path.exists() else ""
+
+
 def is_raspberrypi() -> bool:
-    model = Path("/proc/device-tree/model")
-    return model.exists() and "Raspberry Pi" in model.read_text()
+    return "Raspberry Pi" in _board("model")
+
+
+def is_rockchip() -> bool:
+    return any(chip in _board("compatible") for chip in RKNN_CHIPS)
+
+
+def is_sudo_available() -> bool:
+    return bool(shutil.which("sudo"))
 
 
 def is_github_action_running() -> bool:
     return os.environ.get("GITHUB_ACTIONS") == "true"
-
-
-def get_ubuntu_version() -> str | None:
-    """Return the release of Ubuntu, such as "22.04"; None on other systems."""
-    release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
-    return release.get("VERSION_ID") if release.get("ID") == "ubuntu" else None
 
 
 def cuda_device_count() -> int:
@@ -114,6 +123,16 @@ def threaded(function: Callable[..., Any]) -> Callable[..., Any]:
         return thread
 
     return call
+
+
+def get_default_args(func: Callable[..., Any]) -> dict[str, Any]:
+    """Return the arguments of a function that have a default, with it."""
+    arguments = inspect.signature(func).parameters.values()
+    return {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
+
+
+def to_2tuple(x: Any) -> Any:
+    return x if isinstance(x, Iterable) else (x, x)
 
 
 @contextlib.contextmanager
@@ -179,6 +198,11 @@ def clean_url(url: str | Path) -> str:
 
 def url2file(url: str | Path) -> str:
     return Path(clean_url(url)).name
+
+
+def check_is_path_safe(basedir: Path | str, path: Path | str) -> bool:
+    """Return whether a path exists and is in a folder."""
+    return Path(path).exists() and Path(path).resolve().is_relative_to(Path(basedir).resolve())
 
 
 def get_latest_run(search_dir: str | Path = ".") -> str:

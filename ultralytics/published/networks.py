@@ -155,6 +155,14 @@ def check_amp(model: nn.Module) -> bool:
     return half_dtype(next(model.parameters()).device) is not None
 
 
+def convert_optimizer_state_dict_to_fp16(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Convert float32 in the state of an optimizer, not the moments of Adam, to half precision in place; return it."""
+    for state in state_dict["state"].values():
+        for name in state.keys() - {"step", "exp_avg", "exp_avg_sq", "square_avg"}:
+            state[name] = state[name].half() if getattr(state[name], "dtype", 0) is torch.float32 else state[name]
+    return state_dict
+
+
 class AGLU(nn.Module):
     """Compute exp(softplus(kappa * x - log(lambda)) / lambda), https://arxiv.org/abs/2402.01369."""
 
@@ -213,6 +221,10 @@ def get_cpu_info() -> str:
     """Return the name of the processor."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     return next((line.partition(": ")[2] for line in info.splitlines() if "model name" in line), "unknown")
+
+
+def is_intel() -> bool:
+    return "intel" in get_cpu_info().lower()
 
 
 def get_gpu_info(index: int) -> str:

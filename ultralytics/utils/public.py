@@ -14,53 +14,53 @@ from typing import NoReturn
 
 # defining module below the package -> names, with a second name after a colon
 HOMES = {
-    "cfg.family": "DEFAULT_CFG_PATH", "cfg.options": "get_cfg MODES", "cli": "join_words:merge_equals_args",
-    "data.build": "build_dataloader EpochLoader:InfiniteDataLoader", "data.images": "IMAGE_SUFFIXES:IMG_FORMATS",
-    "data.dataset_yaml": "check_det_dataset DatasetConfig load_dataset_config", "data.transforms.sample": "Compose",
-    "data.loaders": "ACCEPTED:FORMATS_HELP_MSG VIDEO_SUFFIXES:VID_FORMATS", "data.transforms.geometry": "LetterBox",
-    "data.augment": "Albumentations", "engine.exporter": "Exporter", "engine.results": "Boxes:BaseTensor",
-    "engine.train_log": "strip_optimizer", "engine.train_state": "EarlyStopping", "losses.matcher": "HungarianMatcher",
-    "losses.assigner": "TaskAlignedAssigner", "losses.detr": "RTDETRDetectionLoss RTDETRDetectionLoss:DETRLoss",
-    "losses.yolo": "DetectionLoss DualAssignmentLoss", "metrics.matching": "ConfusionMatrix", "models": "RTDETR YOLO",
-    "metrics.ap": "ap_per_class average_precision:compute_ap smooth", "models.rtdetr.train": "RTDETRTrainer",
-    "metrics.detection": "BoxMetrics BoxMetrics:Metric DetMetrics plot_mc_curve plot_pr_curve",
-    "models.rtdetr.predict": "RTDETRPredictor RTDETRValidator", "models.tuning": "Tuner",
+    "cfg.family": "DEFAULT_CFG_PATH", "published.instances": "BaseMixTransform BaseTransform Bboxes Format Instances",
+    "cfg.options": "get_cfg MODES", "data.transforms.sample": "Compose", "nn.formats": "export_formats",
+    "cli": "join_words:merge_equals_args", "engine.train_log": "strip_optimizer", "engine.train_state": "EarlyStopping",
+    "data.augment": "Albumentations", "utils.checks": "check_imgsz checks:collect_system_info in_notebook:is_jupyter",
+    "data.build": "build_dataloader EpochLoader:InfiniteDataLoader", "nn.modules.transformer": "inverse_sigmoid",
+    "data.dataset_yaml": "check_det_dataset DatasetConfig load_dataset_config", "data.transforms.geometry": "LetterBox",
+    "data.images": "IMAGE_SUFFIXES:IMG_FORMATS", "data.loaders": "ACCEPTED:FORMATS_HELP_MSG VIDEO_SUFFIXES:VID_FORMATS",
+    "engine.autobatch": "autobatch check_train_batch_size", "utils.flops": "get_flops:get_flops_with_torch_profiler",
+    "engine.exporter": "Exporter", "models.tuning": "Tuner",
+    "engine.results": "Boxes:BaseTensor", "losses.matcher": "HungarianMatcher", "metrics.matching": "ConfusionMatrix",
+    "losses.assigner": "TaskAlignedAssigner", "nn.modules.denoising": "get_cdn_group", "utils.plotting": "plot_results",
+    "losses.detr": "RTDETRDetectionLoss RTDETRDetectionLoss:DETRLoss", "utils.tables": "SummaryExports:DataExportMixin",
+    "losses.yolo": "DetectionLoss DualAssignmentLoss", "metrics.ap": "ap_per_class average_precision:compute_ap smooth",
+    "metrics.detection": "BoxMetrics BoxMetrics:Metric DetMetrics plot_mc_curve plot_pr_curve", "models": "RTDETR YOLO",
+    "models.rtdetr.predict": "RTDETRPredictor RTDETRValidator", "utils.dist": "main_first:torch_distributed_zero_first",
+    "models.rtdetr.train": "RTDETRTrainer", "nn.head_protocol": "scale_img", "trackers.track": "BOTSORT BYTETracker",
     "models.yolo.detector": "DetectionPredictor DetectionValidator", "models.yolo.training": "DetectionTrainer",
-    "nn.formats": "export_formats", "nn.head_protocol": "scale_img", "nn.modules.denoising": "get_cdn_group",
-    "nn.modules.transformer": "inverse_sigmoid", "trackers.track": "BOTSORT BYTETracker",
     "nn.tasks": "DetectionModel DetectionModel:BaseModel feature_visualization RTDETRDetectionModel",
-    "published.instances": "BaseMixTransform BaseTransform Bboxes Format Instances",
     "published.losses": "BboxLoss DFLoss E2ELoss E2ELoss:E2EDetectLoss FocalLoss v8DetectionLoss VarifocalLoss",
     "utils": "__version__ ASSETS colorstr IterableSimpleNamespace IterableSimpleNamespace:SimpleClass LOGGER",
-    "utils.checks": "check_imgsz checks:collect_system_info in_notebook:is_jupyter", "utils.plotting": "plot_results",
-    "utils.dist": "main_first:torch_distributed_zero_first", "utils.flops": "get_flops:get_flops_with_torch_profiler",
     "utils.fonts": "find_font_file:check_font", "utils.settings": "SETTINGS Settings:SettingsManager",
-    "utils.tables": "SummaryExports:DataExportMixin",
     "published.config": "attempt_download_asset cfg2dict CFG_BOOL_KEYS CFG_FLOAT_KEYS CFG_FRACTION_KEYS CFG_INT_KEYS "
     "CFG_STR_KEYS check_cfg check_class_names check_dict_alignment check_file check_model_file_from_stem check_python "
     "check_requirements check_suffix check_version check_yaml check_yolo check_yolov5u_filename copy_default_cfg "
     "DEFAULT_CFG DEFAULT_CFG_DICT DEFAULT_CFG_KEYS default_class_names find_dataset_yaml get_save_dir "
-    "GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS guess_model_scale is_ascii smart_value TASK2DATA TASK2METRIC TASK2MODEL "
-    "TASKS YAML yaml_load yaml_model_load yaml_print yaml_save",
+    "GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS guess_model_scale is_ascii MODELS smart_value TASK2DATA TASK2METRIC "
+    "TASK2MODEL TASKS YAML yaml_load yaml_model_load yaml_print yaml_save",
     "published.datasets": "autosplit BaseDataset build_yolo_dataset compress_one_image empty_like exif_size get_hash "
     "img2label_paths imread imshow imwrite load_dataset_cache_file load_inference_source LoadImagesAndVideos "
-    "LoadImagesAndVideos:LoadScreenshots LoadPilAndNumpy LoadStreams RTDETRDataset save_dataset_cache_file "
-    "save_one_box seed_worker SourceTypes v8_transforms verify_image verify_image_label visualize_image_annotations "
-    "YOLOConcatDataset YOLODataset",
-    "published.machine": "check_imshow clean_str clean_url cuda_device_count cuda_is_available emojis "
-    "fetch:safe_download fetch_all:download file_age file_date file_size get_latest_run get_ubuntu_version is_colab "
-    "is_dir_writeable is_docker is_github_action_running is_jetson is_online is_online:check_online is_raspberrypi "
-    "parse_version plt_settings print_args remove_colorstr spaces_in_path threaded TryExcept url2file "
-    "WorkingDirectory zip_directory",
+    "LoadImagesAndVideos:LoadImages LoadImagesAndVideos:LoadScreenshots LoadPilAndNumpy LoadStreams RTDETRDataset "
+    "save_dataset_cache_file save_one_box seed_worker SourceTypes v8_transforms verify_image verify_image_label "
+    "visualize_image_annotations YOLOConcatDataset YOLODataset",
+    "published.machine": "check_imshow check_is_path_safe clean_str clean_url cuda_device_count cuda_is_available "
+    "emojis fetch:safe_download fetch_all:download file_age file_date file_size get_default_args get_latest_run "
+    "is_colab is_dir_writeable is_docker is_github_action_running is_jetson is_online is_online:check_online "
+    "is_raspberrypi is_rockchip is_sudo_available parse_version plt_settings print_args remove_colorstr spaces_in_path "
+    "threaded to_2tuple TryExcept url2file WorkingDirectory zip_directory",
     "published.networks": "add_integration_callbacks AGLU attempt_load_weights AutoBackend benchmark check_amp "
-    "check_torchvision clip_coords convert_torch2numpy_batch default_callbacks get_cpu_info get_default_callbacks "
-    "get_gpu_info guess_model_task load_checkpoint load_checkpoint:attempt_load_one_weight output_to_target "
-    "profile_ops profile_ops:profile scale_coords segments2boxes torch_load torch_safe_load torch_save",
+    "check_torchvision clip_coords convert_optimizer_state_dict_to_fp16 convert_torch2numpy_batch default_callbacks "
+    "get_cpu_info get_default_callbacks get_gpu_info guess_model_task is_intel load_checkpoint "
+    "load_checkpoint:attempt_load_one_weight output_to_target profile_ops profile_ops:profile scale_coords "
+    "segments2boxes torch_load torch_safe_load torch_save",
     "utils.ops": "bbox2dist bbox_ioa bbox_iou box_iou dist2bbox make_anchors make_divisible non_max_suppression "
     "xywh2xyxy xyxy2xywh",
-    "utils.torch_utils": "autocast copy_attr de_parallel fuse_conv_and_bn fuse_deconv_and_bn get_num_gradients "
-    "get_num_params init_seeds intersect_dicts ModelEMA one_cycle Profile select_device smart_inference_mode "
-    "time_sync unwrap_model",
+    "utils.torch_utils": "_device_name:parse_device autocast copy_attr de_parallel fuse_conv_and_bn fuse_deconv_and_bn "
+    "get_num_gradients get_num_params init_seeds intersect_dicts ModelEMA one_cycle Profile select_device "
+    "smart_inference_mode time_sync unwrap_model",
 }  # fmt: skip
 TOP = {"settings": ("utils.settings", "SETTINGS"), "checks": ("utils.checks", "checks")}  # modules elsewhere
 NAMES = {
@@ -79,9 +79,9 @@ _REASONS = {
     ),
     "solutions are not built; count, draw and track with the package supervision on `results[0].boxes`": "solutions",
     "a prediction has its trackers; use the method `track` of a model": "register_tracker basetrack BaseTrack",
-    "use the methods export, tune and benchmark of a model, with options such as batch=-1, device=[0, 1] and compile": (
+    "use the methods export, tune and benchmark of a model, with options such as device=[0, 1] and compile": (
         "export try_export NMSModel torch2onnx onnx2engine arange_patch run_ray_tune plot_tune_results ProfileModels "
-        "autobatch check_train_batch_size generate_ddp_file generate_ddp_command ddp_cleanup attempt_compile"
+        "generate_ddp_file generate_ddp_command ddp_cleanup find_free_network_port attempt_compile gd_outputs torch2imx"
     ),
     "use one network, torchvision.ops.nms, logging.Handler and programs such as git": (
         "Ensemble TorchNMS ConsoleLogger SystemLogger GitRepo GIT"
