@@ -60,14 +60,14 @@ def measured_batch(
     model: nn.Module, dataset: DetectionDataset, device: torch.device, dtype: torch.dtype | None, side: int
 ) -> int:
     """Return the batch of all ranks together for images of `side` px; the default if the device is not a GPU."""
+    if device.type != "cuda":
+        return autobatch(model, batch_size=default_batch(), device=device)
     world, boxes = dist.world_size(), max(len(item.cls) for item in dataset.source.labels)  # of the most crowded image
     with dist.alone():  # one rank may run out of memory earlier than the others
-        given = side, MEMORY_SHARE, default_batch(), boxes, max(len(dataset) // world, 1)
-        mine = autobatch(model, *given, device=device, dtype=dtype)
-    if device.type == "cuda":
-        mine = min(dist.gather(mine)) * world  # the smallest choice of all ranks
-        LOGGER.info(f"batch=-1: using batch={mine}")
-    return mine
+        mine = autobatch(model, side, MEMORY_SHARE, 0, boxes, max(len(dataset) // world, 1), device=device, dtype=dtype)
+    batch = min(dist.gather(mine)) * world  # the smallest choice of all ranks
+    LOGGER.info(f"batch=-1: using batch={batch}")
+    return batch
 
 
 def autobatch(
