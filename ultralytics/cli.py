@@ -11,16 +11,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from textwrap import fill
 
-from ultralytics.cfg.options import (
-    DEFAULT_CFG_PATH,
-    MODES,
-    Positive,
-    check_key,
-    describe_options,
-    get_cfg,
-    merge_file,
-    option_types,
-)
+from ultralytics.cfg.family import DEFAULT_CFG_PATH
+from ultralytics.cfg.options import MODES, Positive, check_key, describe_options, get_cfg, merge_file, option_types
 from ultralytics.cfg.values import WORDS, alternatives, check_value, parse_value
 from ultralytics.cli_text import COMPLETION, HELP
 from ultralytics.published.config import copy_default_cfg
@@ -89,7 +81,6 @@ def run_command(words: Sequence[str]) -> None:
 
 
 def load_tool(name: str) -> Callable[..., object]:
-    """Import the function of a tool."""
     module, _, function = TOOLS[name].partition(":")
     return getattr(importlib.import_module(module), function or "command")
 
@@ -127,9 +118,8 @@ def run_mode(mode: str, given: dict[str, object]) -> None:
     model = options.model or resumed_weights(options.resume if mode == "train" else False, options.project)
     if options.resume is True and mode == "train" and not options.model:
         if not model:
-            raise UserError(
-                f"resume=True: no run in {options.project or runs_folder()}; write resume=FOLDER or project="
-            )
+            folder = options.project or runs_folder()
+            raise UserError(f"resume=True: no run in {folder}; write resume=FOLDER or project=")
         LOGGER.info(f"resume=True: resuming the newest run, {model}")
     required = {"model": model}
     if base == "train" and not options.resume:
@@ -180,7 +170,6 @@ def show_options(*names: str) -> None:
 
 
 def show_completion(*words: str) -> None:
-    """Print the script for tab completion in a shell."""
     if len(words) != 1 or words[0] not in COMPLETION:
         raise UserError(f"yolo completion: expected one of {', '.join(COMPLETION)}, got {' '.join(words)!r}")
     known = " ".join([*RUNS, *COMMANDS, *TOOLS, *(f"{name}=" for name in option_types())])

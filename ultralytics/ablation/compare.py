@@ -110,9 +110,8 @@ def evaluate(source: str, data: str, split: str, options: dict[str, Any]) -> tup
 
 def _stored(source: str, data: str, split: str) -> tuple[Evaluated, DetectionDataset]:
     """Match the detections of a predictions.json, of this or another program, with the labels of a split."""
-    dataset = build_dataset(
-        get_cfg(overrides={"mode": "val"}), load_dataset_config(data, (split,)), split, training=False
-    )
+    options, config = get_cfg(overrides={"mode": "val"}), load_dataset_config(data, (split,))
+    dataset = build_dataset(options, config, split, training=False)
     by_image: dict[str, list[list[float]]] = {}
     ids = list(dataset.category_ids or dataset.names)
     for entry in read_predictions(Path(source)):

@@ -173,14 +173,14 @@ class PatchedModel:
         written = columns.pop(0) if _has_from(row) else None
         if len(columns) not in (3, 4) or not isinstance(columns[1], str) or not isinstance(columns[2], (list, tuple)):
             raise ModelConfigError(
-                f"{where}: a row is [repeats, module, args] or [from, repeats, module, args]; got {row!r}"
+                f"{where}: a row is [repeats, module, args], or with `from` before them; got {row!r}"
             )
         if written is None or written == -1:
             return Line([] if source is None else [source], [True], False, columns, section)
         sources = written if isinstance(written, list) else [written]
         if any(isinstance(s, int) and s < -1 for s in sources):
             raise ModelConfigError(
-                f"{where}: write numbers of the unpatched file, names or -1 in `from`; got {written}"
+                f"{where}: write names, numbers of the unpatched file or -1 in `from`: got {written}"
             )
         resolved = [source if s == -1 else self._resolve(s) for s in sources]
         if any(s is IMAGE for s in resolved):
@@ -230,9 +230,8 @@ class PatchedModel:
         rows: dict[str, list[tuple[list[Any], range]]] = {section: [] for section in SECTIONS}
         for line, number in numbered.items():
             first = number - line.slots + 1
-            sources = [
-                self._written(source, line, first, numbered) for source in zip(line.sources, line.relative, strict=True)
-            ]
+            written = zip(line.sources, line.relative, strict=True)
+            sources = [self._written(source, line, first, numbered) for source in written]
             columns = [sources if line.takes_list else sources[0], *line.columns]
             rows[line.section].append((columns, range(first, number + 1)))
         return rows
@@ -264,10 +263,8 @@ class PatchedModel:
         """Return the model file, with layer numbers as comments below a title."""
         parts = ["".join(f"# {line}\n" for line in title.splitlines())]
         for key in [key for key in self.source if key not in SECTIONS]:
-            flow = None if isinstance(self.source[key], (dict, list)) else False
-            parts.append(
-                yaml.safe_dump({key: self.source[key]}, default_flow_style=flow, allow_unicode=True, width=WIDE)
-            )
+            flow, entry = None if isinstance(self.source[key], (dict, list)) else False, {key: self.source[key]}
+            parts.append(yaml.safe_dump(entry, default_flow_style=flow, allow_unicode=True, width=WIDE))
         for section, rows in self.rows().items():
             parts.append(f"\n{section}:\n")
             for columns, numbers in rows:

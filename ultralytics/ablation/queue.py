@@ -43,7 +43,6 @@ class Progress:
 
     @classmethod
     def read(cls, run: Run) -> Progress:
-        """Read the state of a run."""
         files, total, limit = RunDir(run.folder / TRAIN), 0, None
         with suppress(UserError, KeyError):
             options = read_yaml(run.folder / CONFIG)

@@ -49,12 +49,10 @@ WORDS = {  # of the page
 
 
 def label(title: str, lang: str) -> str:
-    """Return a column title in a language."""
     return ZH.get(title, title) if lang == "zh" else title
 
 
 def verdict(comparison: Comparison, lang: str) -> str:
-    """Return the verdict in words."""
     text = comparison.verdict
     for english, chinese in VERDICTS_ZH.items() if lang == "zh" else ():
         text = text.replace(english, chinese)

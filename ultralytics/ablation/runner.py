@@ -83,9 +83,7 @@ class Study:
                 problems.append(f"{cell.name}: {error}")
         problems += [f"images: no file {image}" for image in self.spec.images if not Path(image).exists()]
         if problems:
-            raise StudyError(
-                f"{self.spec.where}: nothing is trained, as some cells do not build:\n" + "\n".join(problems)
-            )
+            raise StudyError(f"{self.spec.where}: nothing is trained; some cells do not build:\n" + "\n".join(problems))
         if "equal-cost" in self.spec.controls:
             cells += self._equal_cost(cells, config.nc)
         if twice := {cell.slug for cell in cells if [other.slug for other in cells].count(cell.slug) > 1}:
@@ -104,9 +102,8 @@ class Study:
             cost: measure latency and memory of all cells after the trainings.
         """
         if executor not in EXECUTORS:
-            raise StudyError(
-                f"executor={executor!r}: expected {', '.join(EXECUTORS)}{did_you_mean(executor, EXECUTORS)}"
-            )
+            near = did_you_mean(executor, EXECUTORS)
+            raise StudyError(f"executor={executor!r}: expected {', '.join(EXECUTORS)}{near}")
         self.folder.mkdir(parents=True, exist_ok=True)
         with study_lock(self.folder):
             self.prepare()

@@ -256,9 +256,8 @@ def _cells(design: Any, names: tuple[str, ...], where: str) -> tuple[tuple[str, 
         cells = [tuple(row.split("+") if isinstance(row, str) else _words(row)) for row in design]
         for cell in cells:
             if missing := [name for name in cell if name not in names]:
-                raise StudyError(
-                    f"{where}: {missing[0]!r} is not among the changes{did_you_mean(str(missing[0]), names)}"
-                )
+                near = did_you_mean(str(missing[0]), names)
+                raise StudyError(f"{where}: {missing[0]!r} is not among the changes{near}")
             if len(set(cell)) < len(cell):
                 raise StudyError(f"{where}: a change is listed twice in {'+'.join(cell)}")
     elif _one_of(design, DESIGNS, where) == "one-at-a-time":
@@ -268,9 +267,7 @@ def _cells(design: Any, names: tuple[str, ...], where: str) -> tuple[tuple[str, 
     else:
         cells = [chosen for count in range(1, len(names) + 1) for chosen in combinations(names, count)]
     if len(cells) >= MAX_CELLS:
-        raise StudyError(
-            f"{where}: {counted(len(cells), 'cell')}, expected fewer than {MAX_CELLS}; list those you need"
-        )
+        raise StudyError(f"{where}: {counted(len(cells), 'cell')}, expected fewer than {MAX_CELLS}; list some of them")
     return tuple(dict.fromkeys([(), *cells]))
 
 

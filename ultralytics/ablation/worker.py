@@ -69,7 +69,6 @@ def collect_result(train: Path) -> dict[str, Any]:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """Return the result of a run that is done."""
     return parse_json(read_text(folder / DONE), str(folder / DONE))
 
 

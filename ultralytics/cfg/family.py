@@ -48,7 +48,6 @@ class Family:
 
 @cache
 def default_yaml() -> Mapping[str, object]:
-    """Return the content of default.yaml."""
     return read_yaml(DEFAULT_CFG_PATH)
 
 

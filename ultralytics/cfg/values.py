@@ -109,7 +109,6 @@ def alternatives(annotation: object) -> tuple[object, ...]:
 
 
 def rules_of(annotation: object) -> tuple[Range | OneOf | DeviceName, ...]:
-    """Return the rules attached to an annotation."""
     return getattr(annotation, "__metadata__", ())
 
 

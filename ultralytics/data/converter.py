@@ -98,9 +98,8 @@ def convert_coco(
     names = list(classes or names)
     write_yaml(target / "data.yaml", {"path": str(target.absolute()), **splits, "names": names})
     hint = "" if images else f". Copy or link the images to {target}/{f', {target}/'.join(chain(*splits.values()))}"
-    LOGGER.info(
-        f"{target / 'data.yaml'}: {', '.join(splits)} with {counted(len(names), 'class')}: {', '.join(names)}{hint}"
-    )
+    classes = f"{counted(len(names), 'class')}: {', '.join(names)}"
+    LOGGER.info(f"{target / 'data.yaml'}: {', '.join(splits)} with {classes}{hint}")
     return target
 
 
@@ -289,9 +288,7 @@ def check_recipe(recipe: object, where: str) -> list[tuple[str, str, str, bool]]
         except (AttributeError, KeyError, TypeError, ValueError):  # of a value of another type
             valid = False
         if not valid:
-            expected = (
-                "url: http(s) address of a zip or tar file, into: folder below the data set, strip: true or false"
-            )
+            expected = "url: http(s) address of a zip or tar, into: folder below the data set, strip: true or false"
             raise DataError(f"{where}: download has the file {short(entry)}; expected {expected}")
         checked.append((url, name, into, strip))
     return checked

@@ -86,9 +86,8 @@ def load_dataset_config(
         content["val"] = content.pop("validation")
     check_keys(content, (*KEYS, *IGNORED_KEYS), at, DataError)
     if content.get("channels") not in (None, 3):
-        raise DataError(
-            f"{at('channels')}: channels is {short(content['channels'])}, expected 3; gray images become three channels"
-        )
+        got = short(content["channels"])
+        raise DataError(f"{at('channels')}: channels is {got}, expected 3; gray images become three channels")
     jsons = content.get("annotations") or {}
     if not isinstance(jsons, dict):
         expected = "expected `train: file.json` and `val: file.json`"
@@ -108,9 +107,7 @@ def load_dataset_config(
             raise DataError(f"{file or 'data'}: no `{split}:` entry, got {list(paths) or 'none'}; add its image folder")
         for path in paths[split]:
             if not os.path.exists(path):
-                here = (
-                    ", ".join(sorted(p.name for p in root.iterdir())[:12]) if os.path.isdir(root) else "does not exist"
-                )
+                here = ", ".join(sorted(os.listdir(root))[:12]) if os.path.isdir(root) else "does not exist"
                 raise DataError(
                     f"{at(split)}: {split}: {short(content[split])} was not found: looked for {path}. The data set's "
                     f"root is {root} ({here or 'empty'}); correct `path:` or `{split}:`"
@@ -163,9 +160,7 @@ def list_images(sources: Iterable[Path], root: Path) -> list[Path]:
                 if "\0" in line:
                     raise DataError(f"{source}: path {number} has a NUL character, {short(line)}; expected a text file")
                 found[Path(os.path.abspath(find_image(line, (source.parent, root))))] = None
-    if hidden := [
-        entry.path for entry in hidden if entry.name.lower().endswith(IMAGE_SUFFIXES) or os.path.isdir(entry)
-    ]:
+    if hidden := [e.path for e in hidden if e.name.lower().endswith(IMAGE_SUFFIXES) or os.path.isdir(e)]:
         LOGGER.info(f"hidden images and folders left out: {len(hidden)}, such as {hidden[0]}")
     if others:
         LOGGER.warning(f"images of other formats left out: {len(others)}, such as {others[0]}; convert them to PNG")
@@ -240,23 +235,20 @@ def _class_names(at: Callable[[str], str], content: dict, jsons: list[Path]) -> 
     if names is None and jsons:
         names = list(read_coco_json(jsons[-1]).categories.values())  # the last split is usually the smallest
     if not names or not isinstance(names, (list, tuple, Mapping)):
-        raise DataError(
-            f"{at('names')}: names is {short(names)}, expected a list of class names or a mapping 0: name, 1: name"
-        )
+        expected = "expected a list of class names or a mapping 0: name, 1: name"
+        raise DataError(f"{at('names')}: names is {short(names)}, {expected}")
     names = dict(names if isinstance(names, Mapping) else enumerate(names))
     if all(isinstance(key, str) and key.isdecimal() and str(int(key[:9])) == key for key in names):  # "0": cat
         names = {int(key): name for key, name in names.items()}
     if set(names) != set(range(len(names))):
-        raise DataError(
-            f"{at('names')}: names has keys {short(sorted(names, key=str))}, expected 0..{len(names) - 1} without gaps"
-        )
+        keys = short(sorted(names, key=str))
+        raise DataError(f"{at('names')}: names has keys {keys}, expected 0..{len(names) - 1} without gaps")
     for key, name in names.items():
         if isinstance(name, bool) or not isinstance(name, (str, int, float)):
             raise DataError(f"{at('names')}: names[{key}] is {short(name)}; put the name in quotes")
     if nc not in (None, len(names)):
-        raise DataError(
-            f"{at('nc')}: nc is {nc!r}, but names has {counted(len(names), 'entry')}; remove nc or correct one of them"
-        )
+        entries = counted(len(names), "entry")
+        raise DataError(f"{at('nc')}: nc is {nc!r}, but names has {entries}; remove nc or correct one of them")
     return {key: str(names[key]) for key in range(len(names))}
 
 
@@ -279,9 +271,7 @@ def _make(root: Path, content: dict, file: Path | None, at: Callable[[str], str]
         LOGGER.info(f"Generating the {kind} data set in {root}")
         synthetic.generate_shapes(root, **{"images_train": 4, "images_val": 4} if kind == "shapes8" else {})
     elif not download:
-        addresses = ", ".join(url for url, *_ in files)
-        raise DataError(
-            f"{where}: images are missing in {root}; give data={file or 'data'} to download them from {addresses[:300]}"
-        )
+        addresses, asked = ", ".join(url for url, *_ in files)[:300], f"give data={file or 'data'}"
+        raise DataError(f"{where}: images are missing in {root}; {asked} to download them from {addresses}")
     else:
         converter.fetch_dataset(root, recipe, list(_class_names(at, content, []).values()), where)

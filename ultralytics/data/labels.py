@@ -55,7 +55,6 @@ class ImageLabels:
         }  # fmt: skip
 
     def __getitem__(self, key: str) -> Any:
-        """Return an entry of the published labels."""
         return self.published()[key]
 
 
@@ -155,9 +154,8 @@ def parse_number(text: str) -> float:
 def _parse_row(words: list[str]) -> tuple[int, Corners]:
     """Return class and corners of a row. Raises ValueError with the reason if it is malformed."""
     if len(words) != 5 and (len(words) < 7 or len(words) % 2 == 0):
-        raise ValueError(
-            f"{counted(len(words), 'column')}, expected 5 (class cx cy w h) or a class and at least 3 x y pairs"
-        )
+        columns = counted(len(words), "column")
+        raise ValueError(f"{columns}, expected 5 (class cx cy w h) or a class and at least 3 x y pairs")
     try:
         values = [parse_number(word) for word in words]
     except ValueError as error:

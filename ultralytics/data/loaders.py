@@ -60,9 +60,8 @@ class Source:
     def __post_init__(self) -> None:
         live = sum(entry.kind == "stream" for entry in self.entries)
         if 0 < live < len(self):
-            raise DataError(
-                f"source: live streams, which never end ({live}), with files or images ({len(self) - live})"
-            )
+            rest = len(self) - live
+            raise DataError(f"source: live streams, which never end ({live}), with files or images ({rest})")
 
     @property
     def bs(self) -> int:
@@ -99,9 +98,8 @@ class Source:
         for position, entry in enumerate(self.entries, 1):
             where, unnamed = f"{position}/{len(self)}", f"image{position - 1}.jpg"
             if entry.kind == "tensor":
-                yield Frame(
-                    images.tensor_to_image(entry.value), unnamed, f"image {where} {unnamed}", tensor=entry.value
-                )
+                image = images.tensor_to_image(entry.value)
+                yield Frame(image, unnamed, f"image {where} {unnamed}", tensor=entry.value)
             elif entry.kind == "array":
                 name = getattr(entry.value, "filename", "") or unnamed
                 yield Frame(images.to_bgr(entry.value), name, f"image {where} {name}")
@@ -225,9 +223,8 @@ def _group_entries(paths: list[Path], where: str) -> list[Entry]:
     visible = [path for path in paths if not is_hidden(path.name) and os.path.isfile(path)]
     entries = [Entry(kind, path) for path in visible if (kind := _kind(path))]
     if not entries:
-        raise DataError(
-            f"source {where}: {counted(len(paths), 'entry')}, no image or video among them; expected {ACCEPTED}"
-        )
+        found = counted(len(paths), "entry")
+        raise DataError(f"source {where}: {found}, no image or video among them; expected {ACCEPTED}")
     return entries
 
 

@@ -70,9 +70,8 @@ def video_frames(address: str | Path, where: str, vid_stride: int = 1) -> Iterat
         found = short if 0 < total < vid_stride else "cannot be opened or has no readable frame"
         LOGGER.warning(f"video {where} skipped: {name} {found}")
     elif count < 0.99 * total - vid_stride:  # some containers store their duration, not their number of frames
-        LOGGER.warning(
-            f"video {where} {name}: ended after {count} of {counted(total, 'frame')}; the file is truncated or damaged"
-        )
+        frames = counted(total, "frame")
+        LOGGER.warning(f"video {where} {name}: ended after {count} of {frames}; the file is truncated or damaged")
 
 
 class ScreenCapture:

@@ -180,10 +180,8 @@ def _read_all(images: list[Path], ids: list[int | str], read_rows: Callable[...,
     shapes = [None if isinstance(shape, Problem) else shape for shape in probed]
     rows = read_rows(images, shapes)
     labels = [r.labels(*item) for r, *item in zip(rows, images, shapes, ids, strict=True) if item[1]]
-    problems = [
-        [*([shape] if isinstance(shape, Problem) else []), *r.problems] for shape, r in zip(probed, rows, strict=True)
-    ]
-    return labels, list(chain(*problems))
+    problems = chain(*([p] * isinstance(p, Problem) + r.problems for p, r in zip(probed, rows, strict=True)))
+    return labels, list(problems)
 
 
 def _digest(*paths: Path) -> str:

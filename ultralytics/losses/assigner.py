@@ -94,11 +94,9 @@ class TaskAlignedAssigner(Overridable, nn.Module):
         n, (batch, positions) = gt_bboxes.shape[1], pd_scores.shape[:2]
         images = max(MAX_PAIRS // max(n * positions, 1), 1)
         starts = range(0, batch if n else 0, images)
+        labels, mask, parts = gt_labels.long(), mask_gt.bool(), (slice(start, start + images) for start in starts)
         chunks = [
-            self._match(
-                pd_scores[i], pd_bboxes[i], anc_points, gt_labels[i].long(), gt_bboxes[i], mask_gt[i].bool(), logits
-            )
-            for i in (slice(start, start + images) for start in starts)
+            self._match(pd_scores[i], pd_bboxes[i], anc_points, labels[i], gt_bboxes[i], mask[i], logits) for i in parts
         ]
         for start, chunk in zip(starts, chunks, strict=True):
             chunk.image.add_(start)
@@ -185,7 +183,6 @@ def assign_dense(
     scale = FINEST_STRIDE / dense.cell.repeat(2)  # the assignment is in pixels
     labels, boxes, mask = pad_targets(batch["cls"], xywh2xyxy(batch["bboxes"]), batch["gt_groups"])
     predicted, points = dense.boxes.detach() * scale, dense.points * scale[:2]
-    image, position, box, soft = assigner.match(
-        dense.scores.detach(), predicted, points, labels, boxes * scale, mask, logits=True
-    )
+    given = dense.scores.detach(), predicted, points, labels, boxes * scale, mask
+    image, position, box, soft = assigner.match(*given, logits=True)
     return (image, position, labels[image, box, 0]), boxes[image, box], soft

@@ -89,9 +89,8 @@ def overlaps(
     detection, label, width = detection[near], label[near], width[near]
     height = np.minimum(y2[detection], v2[label]) - np.maximum(y1[detection], v1[label])
     shared = width * height.clip(0)
-    union = (
-        found.size[detection] + np.where(labels.crowd, 0, labels.size)[label] - np.where(labels.crowd[label], 0, shared)
-    )
+    crowd = labels.crowd[label]
+    union = found.size[detection] + np.where(crowd, 0, labels.size[label]) - np.where(crowd, 0, shared)
     iou = shared / np.maximum(union + np.asarray(eps, union.dtype), np.finfo(union.dtype).tiny)
     kept = np.flatnonzero((iou >= minimum) & (height > 0))
     kept = kept[np.argsort(detection[kept], kind="stable")]

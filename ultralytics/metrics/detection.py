@@ -116,9 +116,8 @@ def plot_mc_curve(
         best = best or f"{mean.max():.3f} at {px[mean.argmax()]:.3f}"
         axes.plot(px, mean, linewidth=3, color="black", label=f"mean of classes, {best}")
         figure.legend(loc="outside right upper", frameon=False)
-    axes.set(
-        xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1.02), title=f"{ylabel} over {xlabel.lower()}, IoU 0.50"
-    )
+    title = f"{ylabel} over {xlabel.lower()}, IoU 0.50"
+    axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1.02), title=title)
     axes.grid(alpha=0.3)
     path = save_figure(figure, Path(save_dir), **style)
     if on_plot:

@@ -242,7 +242,6 @@ def _size(box: np.ndarray) -> np.ndarray:
 
 
 def concatenate(parts: Sequence[MatchedDetections]) -> MatchedDetections:
-    """Concatenate the detections of several parts."""
     none = np.zeros(0, np.int64)
     empty = MatchedDetections(none, np.zeros((0, len(IOU_THRESHOLDS)), bool), none.astype(np.float32), none)
     return MatchedDetections(*map(np.concatenate, zip(empty, *parts, strict=True)))

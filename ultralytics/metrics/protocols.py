@@ -54,9 +54,7 @@ class Protocol:
     single: bool = False
 
 
-VOC = Protocol(
-    "voc", (0.5,), limits=(10**9,), second_choice=False, last=False, integration=AREA, ignore=True,
-)  # fmt: skip
+VOC = Protocol("voc", (0.5,), limits=(10**9,), second_choice=False, last=False, integration=AREA, ignore=True)
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
@@ -65,9 +63,7 @@ PROTOCOLS = {
         ),
         Protocol("coco", areas=COCO_AREAS),
         Protocol("aitod", areas=TINY_AREAS, limits=(1, 100, 1500)),
-        Protocol(
-            "visdrone", limits=(1, 10, 100, 500), per_image=True, ignore=True, regions=True, integration=AREA
-        ),
+        Protocol("visdrone", limits=(1, 10, 100, 500), per_image=True, ignore=True, regions=True, integration=AREA),
         VOC,
         replace(VOC, name="voc07", integration="11 points"),
     )
@@ -115,9 +111,8 @@ class Evaluation:
     @property
     def sizes(self) -> dict[str, np.ndarray]:
         """AP (nc,) of each class by title: overall, and by size; nan without objects."""
-        return {
-            f"{self.protocol.name} AP{k}": ap.mean(1) for k, ap in zip(("", *self.protocol.areas), self.ap, strict=True)
-        }
+        p, means = self.protocol, self.ap.mean(2)
+        return {f"{p.name} AP{size}": ap for size, ap in zip(("", *p.areas), means, strict=True)}
 
     def __str__(self) -> str:
         cells = [f"{key:<8}{f'{value:.3f}' if value >= 0 else '-':5}" for key, value in self.stats.items()]
@@ -163,9 +158,8 @@ def evaluate(boxes: EvalBoxes, protocol: Protocol) -> Evaluation:
         counted = kept & (found.size >= low) & (found.size <= high)
         positives = np.bincount(labels.cls[~ignored & (labels.cls >= 0)], minlength=nc)
         classes = np.flatnonzero(positives)
-        true = rank_true_positives(
-            boxes.by_class, boxes.position, found.cls, counted, matches, ignored, classes, len(p.iou)
-        )
+        order = boxes.by_class, boxes.position
+        true = rank_true_positives(*order, found.cls, counted, matches, ignored, classes, len(p.iou))
         ap[a, classes], curve = average_precisions(true, positives[classes], len(p.iou), p.integration)
         if curve is not None:
             precision = np.full((len(bounds), nc, *curve.shape[1:]), np.nan) if precision is None else precision

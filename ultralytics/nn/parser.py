@@ -107,7 +107,6 @@ class _Builder:
         self.save: set[int] = set()
 
     def add(self, row: Row) -> None:
-        """Build a row and append its layer."""
         number, spec = len(self.maps), self.spec
         where = f"{row.where}: layer {number} {row.module}"
         sources = [self._resolve(source, where) for source in row.sources]
@@ -192,16 +191,12 @@ class _Builder:
             return self.names[source]
         if re.fullmatch(PYRAMID, source):
             numbers = [n for layer in self.layers if layer.in_backbone for n in layer_numbers(layer) if self.maps[n]]
-            strides = {round(TRACE_SIZE / self.maps[n][2]): n for n in numbers}  # of equal strides the last map
-            if (stride := 2 ** int(source[1])) not in strides:
-                raise ModelConfigError(
-                    f"{where} reads {source}, stride {stride}; the backbone's maps have {[*strides]}"
-                )
-            return strides[stride]
-        names = [*self.names, *(f"P{i}" for i in range(2, 6))]
-        raise ModelConfigError(
-            f"{where} reads {source!r}, but no earlier row has this name{did_you_mean(source, names)}"
-        )
+            known = {round(TRACE_SIZE / self.maps[n][2]): n for n in numbers}  # of equal strides the last map
+            if (stride := 2 ** int(source[1])) not in known:
+                raise ModelConfigError(f"{where} reads {source}, stride {stride}; the backbone's maps have {[*known]}")
+            return known[stride]
+        near = did_you_mean(source, [*self.names, *(f"P{i}" for i in range(2, 6))])
+        raise ModelConfigError(f"{where} reads {source!r}, but no earlier row has this name{near}")
 
 
 def _repeats(row: Row, depth: float) -> int:
@@ -345,9 +340,7 @@ def _remedy(layer: nn.Module, ctx: RowContext, inputs: list[Shape]) -> str:
     if not ctx.takes_list and runs(layer, inputs, True):
         return "; it takes a list of maps: write the numbers in brackets, [[a, b], 1, ...]"
     if ctx.takes_list and runs(layer, inputs[:1], False):
-        return (
-            "; it takes one map, not a list: write one number for `from`; to concatenate several, put Concat before it"
-        )
+        return "; it takes one map, not a list: write one number for `from`, or put Concat before it for several"
     if len(set(ctx.sizes)) > 1:
         sizes = " and ".join(dict.fromkeys(f"{h}x{w}" for h, w in ctx.sizes))
         return f"; its inputs have different sizes, {sizes}: make them equal with nn.Upsample or a stride of 2"

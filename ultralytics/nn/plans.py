@@ -46,9 +46,7 @@ class RowContext:
     def require_once(self) -> None:
         """Raise ModelConfigError if the second column of the row is not 1."""
         if self.repeats != 1:
-            raise ModelConfigError(
-                f"it cannot be repeated; write 1 in the second column of the row, got {self.repeats}"
-            )
+            raise ModelConfigError(f"it cannot be repeated; write 1 in the second column, got {self.repeats}")
 
 
 @dataclass(frozen=True)

@@ -151,9 +151,8 @@ def resolve_module(name: str, folders: Sequence[Path] | None = None) -> Register
         found = (_definition(name, folder, below) for below in (False, True) for folder in imported)
     if module := next(filter(None, found), registered):
         return module
-    searched = (
-        f"; looked in {', '.join(map(str, folders))}. Name its folder by modules=FOLDER or `modules:` in the YAML"
-    )
+    places = ", ".join(map(str, folders))
+    searched = f"; looked in {places}. Name its folder by modules=FOLDER or `modules:` in the YAML"
     known = [*REGISTRY, *(known for folder in imported for known in (*folder.registered, *folder.definitions))]
     hint = why_missing(name, folders) or did_you_mean(name, known) or searched
     raise ModelConfigError(f"no module {name!r}{hint}")
@@ -200,9 +199,7 @@ def module_folders(extra: Sequence[str | Path] = ()) -> tuple[Path, ...]:
     folders = [real_path(folder) for folder in named]
     for path in folders:
         if not os.path.isdir(path):
-            raise ModelConfigError(
-                f"{path} is not a folder; check modules=, `modules:` in the model file and ${VARIABLE}"
-            )
+            raise ModelConfigError(f"{path} is not a folder; check modules=, `modules:` of the model and ${VARIABLE}")
     return tuple(dict.fromkeys([*(inner for folder in folders for inner in expand_fork(folder)), ADDMODULES]))
 
 
@@ -233,10 +230,8 @@ def forget_folders() -> None:
 
 def missing_names() -> list[str]:
     """Return file, line, name and remedy of each name that imported module files lack."""
-    packages = [
-        vars(module) for module in [*sys.modules.values()] if "missing_reasons" in getattr(module, "__dict__", ())
-    ]
-    return [reason for package in packages for reason in package["missing_reasons"].values()]
+    found = (getattr(module, "__dict__", {}).get("missing_reasons", {}) for module in [*sys.modules.values()])
+    return [reason for reasons in found for reason in reasons.values()]
 
 
 def why_missing(name: str, folders: Sequence[Path]) -> str:
@@ -263,10 +258,8 @@ def _definition(name: str, folder: Folder, below: bool = False) -> RegisteredMod
     found = [d for d in folder.definitions.get(bare, ()) if stem in ("", Path(d.origin).stem)]
     found = [d for d in found if not d.overridable] or found
     imported = [d for d in found if d.build is getattr(folder.package, bare, None)]  # by `__init__.py`
-    exported = [
-        d for d in found if bare in (Path(d.origin).stem, *getattr(sys.modules[d.build.__module__], "__all__", ()))
-    ]
-    found = imported or exported or found
+    listed = {d.origin: getattr(sys.modules[d.build.__module__], "__all__", ()) for d in found}
+    found = imported or [d for d in found if bare in (Path(d.origin).stem, *listed[d.origin])] or found
     if len({inspect.getsource(d.build) for d in found}) > 1:
         raise _defined_twice(name, *found)
     return found[0] if found else None

@@ -87,9 +87,7 @@ class DetectionModel(nn.Module):
         added = [str(real_path(folder)) for folder in settings.pop("modules", ())]
         gone = [folder for folder in spec.modules if spec.from_checkpoint and not os.path.isdir(folder)]
         if gone:
-            LOGGER.warning(
-                f"module folder {gone[0]}, recorded with the model, is gone; where it is now: modules=FOLDER"
-            )
+            LOGGER.warning(f"module folder {gone[0]}, recorded with the model, is gone; its place now: modules=FOLDER")
         folders = tuple(dict.fromkeys([*added, *(folder for folder in spec.modules if folder not in gone)]))
         spec = replace(spec, settings={**spec.settings, **settings}, modules=folders)
         self.nc, ch = nc or spec.nc or len(spec.names or ()) or 80, ch or spec.ch
@@ -238,9 +236,7 @@ class DetectionModel(nn.Module):
 
     def _embed(self, x: Tensor, numbers: set[int]) -> tuple[Tensor, ...]:
         if unknown := numbers - {layer.i for layer in self.model[:-1]}:
-            raise ModelConfigError(
-                f"embed: no layer {min(unknown)}; the layers before the head go up to {self.model[-2].i}"
-            )
+            raise ModelConfigError(f"embed: no layer {min(unknown)}; the last before the head is {self.model[-2].i}")
         vectors: list[Tensor] = []
 
         def hook(layer: nn.Module, output: Any) -> None:

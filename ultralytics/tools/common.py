@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,12 +65,9 @@ def build_on_meta(build: Callable[[], DetectionModel]) -> DetectionModel:
     """Return the network of `build` without data, if its modules allow that; raise ModelConfigError if it fails."""
     import torch
 
-    try:
-        with torch.device("meta"):
-            return build()
-    except ModelConfigError:  # a constructor may read values of tensors, which "meta" lacks
-        pass  # other errors occur again below
-    return build()
+    with suppress(ModelConfigError), torch.device("meta"):
+        return build()
+    return build()  # a constructor may read values of tensors, which "meta" lacks; other errors occur again
 
 
 def find_runs(
@@ -123,9 +121,7 @@ def check_empty(save: str) -> Path:
     """Return the folder `save`. Raise DataError if it exists and is not empty."""
     target = Path(save)
     if os.path.exists(target) and (not target.is_dir() or any(target.iterdir())):
-        raise DataError(
-            f"save={save!r}: already exists and is not empty; nothing is overwritten, choose another folder"
-        )
+        raise DataError(f"save={save!r}: already exists and is not empty; nothing is overwritten, use another folder")
     return target
 
 

@@ -46,9 +46,8 @@ def command(
         check_new(save, *FORMATS)
     asked = protocol.split(",") if isinstance(protocol, str) else protocol
     own = load_dataset_config(data, ()).evaluation if data else {}
-    protocols = [
-        find_protocol(name, own.get("areas"), own.get("limit")) for name in (PROTOCOLS if asked == ["all"] else asked)
-    ]
+    asked = [*PROTOCOLS] if asked == ["all"] else asked
+    protocols = [find_protocol(name, own.get("areas"), own.get("limit")) for name in asked]
     if explain and len(protocols) != 2:
         raise OptionError(f"explain=True: expected two protocols, protocol=ultralytics,coco, got {', '.join(asked)}")
     titles = names.split(",") if names else predictions
@@ -95,12 +94,8 @@ def _save(file: str | None, titles: Sequence[str], rows: Sequence[Sequence], con
 def _steps(boxes: EvalBoxes, first: Protocol, second: Protocol) -> Table:
     """Return a row for each rule that differs: AP50 and AP after it, and the changes."""
     steps = explain_difference(boxes, first, second)
-    rows = [
-        (cause, ap50, ap50 - before[1], ap, ap - before[2])
-        for before, (cause, ap50, ap) in zip(
-            [steps[0], *steps], [*steps, ("all together", *steps[-1][1:])], strict=True
-        )
-    ]
+    pairs = zip([steps[0], *steps], [*steps, ("all together", *steps[-1][1:])], strict=True)
+    rows = [(cause, ap50, ap50 - before[1], ap, ap - before[2]) for before, (cause, ap50, ap) in pairs]
     rows[-1] = (*rows[-1][:2], steps[-1][1] - steps[0][1], rows[-1][3], steps[-1][2] - steps[0][2])
     forms = (("AP50", ".6f"), ("change", "+.6f"), ("AP", ".6f"), ("change of AP", "+.6f"))
     return Table([Column(f"From {first.name} to {second.name}"), *(Column(*form) for form in forms)], rows)
@@ -142,9 +137,8 @@ def errors(
         log_problems(messages)
         files = [_image_file(images, file) for file in boxes.files] if images else []
         if files and not any(map(os.path.isfile, files)):
-            raise DataError(
-                f"images={images!r}: has none of {len(files)} images of {annotations}, such as {files[0].name}"
-            )
+            first = files[0].name
+            raise DataError(f"images={images!r}: has none of {len(files)} images of {annotations}, such as {first}")
     elif model and data and not (predictions or images):
         detector, seen = open_detector(model, modules, exported=True, trust=trust), []
         detector.add_callback("on_val_end", lambda validator: seen.append(getattr(validator, "boxes", None)))
@@ -159,9 +153,8 @@ def errors(
     folder = tool_dir("errors", project, name, title.stem)
     found = write_error_report(boxes, folder, title.name, conf=conf, files=files, **rules)
     LOGGER.info(f"\n{error_table(found).text()}")
-    LOGGER.info(
-        f"IoU {iou:g}, {error_note(found)} {folder}: report.html, errors.png, images.csv, confusion_by_size.csv written"
-    )
+    written = f"{folder}: report.html, errors.png, images.csv, confusion_by_size.csv written"
+    LOGGER.info(f"IoU {iou:g}, {error_note(found)} {written}")
     rows = [(kind, found.counts.get(kind), gain, found.ap) for kind, gain in found.delta.items()]
     numbers = {"protocol": "tide", "ap": found.ap, "dAP": found.delta, "counts": found.counts}
     _save(save, ("error", "count", "dAP", "AP"), rows, numbers)

@@ -76,9 +76,8 @@ def command(
     target = tool_dir("fork", project, name, root.resolve().name)
     table.write(target, "models", f"Model files of {root}.")
     built, run = (sum(map(bool, found)) for found in zip(*((m.parameters, m.runs) for m in models), strict=True))
-    LOGGER.info(
-        f"{counted(len(models), 'model file')}: {built} build, {run} run; all reasons in {target / 'models.csv'}"
-    )
+    files = counted(len(models), "model file")
+    LOGGER.info(f"{files}: {built} build, {run} run; all reasons in {target / 'models.csv'}")
     if write:
         LOGGER.info(f"{write}: {counted(len(write_models(models, root, write)), 'model file')} written")
 
@@ -91,9 +90,7 @@ def check_fork(root: str | Path, *, imgsz: int = 640) -> list[ForkModel]:
     from ultralytics.nn.registry import import_folder, module_folders
 
     if not os.path.isdir(root):
-        raise DataError(
-            f"{root}: no such folder; expected the repository, or a folder with its modules and model files"
-        )
+        raise DataError(f"{root}: no such folder; expected the repository, or a folder of modules and model files")
     files = [file for file in list_files(root, (".yaml", ".yml")) if _is_model(file)]
     if not files:
         raise DataError(f"{root}: no model files; expected YAML files with the keys `backbone` and `head`")

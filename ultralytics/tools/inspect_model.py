@@ -43,9 +43,7 @@ def command(
         LOGGER.info(f"missing: {reason}")
     folder = tool_dir("inspect", project, name, Path(model).stem)
     write_text(folder / "layers.csv", layers_csv(inspection))
-    figure = draw_graph(inspection, Path(model).stem)
-    save_figure(figure, folder / "graph.png")
-    save_figure(figure, folder / "graph.svg")
+    save_figure(draw_graph(inspection, Path(model).stem), folder / "graph.png", also="svg")
     LOGGER.info(f"{folder}: layers.csv, graph.svg, graph.png written")
 
 

@@ -42,9 +42,8 @@ def read_curves(file: Path) -> Curves:
     """Read the columns of a results.csv. Raise DataError if a value is not a number."""
     rows = read_csv(file)
     if "epoch" not in rows[0] or not any(key.startswith(sum(GROUPS.values(), ())) for key in rows[0]):
-        raise DataError(
-            f"{file}: expected columns epoch, and metrics/..., train/... or val/...; got {', '.join(rows[0])}"
-        )
+        expected = "expected columns epoch, and metrics/..., train/... or val/..."
+        raise DataError(f"{file}: {expected}; got {', '.join(rows[0])}")
     try:
         return {key: [float(row.get(key) or "nan") for row in rows] for key in rows[0]}  # the last line may be cut off
     except ValueError as error:

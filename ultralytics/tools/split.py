@@ -39,9 +39,7 @@ def command(
         total = train + val + test
         raise OptionError(f"split: train={train:g} val={val:g} test={test:g} sum to {total:g}, expected 1")
     if mode == "list" and labels:
-        raise OptionError(
-            "split: mode=list keeps images and labels where they are (images/... -> labels/...); drop labels="
-        )
+        raise OptionError("split: mode=list keeps labels where they are (images/... -> labels/...); drop labels=")
     pairs = find_pairs(root, labels)
     parts = dict(zip(("train", "val", "test"), split_pairs(pairs, (train, val, test), seed), strict=True))
     entries = {}

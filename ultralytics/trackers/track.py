@@ -118,7 +118,6 @@ class BYTETracker:
         return table[index.argsort()]
 
     def reset(self) -> None:
-        """Remove all tracks; ids start again."""
         self.tracker.reset()
 
 

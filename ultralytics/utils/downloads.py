@@ -235,16 +235,13 @@ def extract(archive: Path, folder: Path, *, strip: bool = False) -> list[str]:
     except UserError:
         raise
     except ARCHIVE_ERRORS as error:
-        raise UserError(
-            f"{archive}: not a readable zip or tar file ({first_line(error)}); delete it and run again"
-        ) from error
+        reason = first_line(error)
+        raise UserError(f"{archive}: not a readable zip or tar file ({reason}); delete it and run again") from error
 
 
 def _check_unpacked(archive: Path, size: int, limit: int) -> None:
     if size > limit:
-        raise UserError(
-            f"{archive}: unpacks to {size:,} bytes or more, expected at most {limit:,}; nothing in it is used"
-        )
+        raise UserError(f"{archive}: unpacks to {size:,} bytes or more, expected at most {limit:,}; nothing is used")
 
 
 __getattr__ = public_names(__name__)

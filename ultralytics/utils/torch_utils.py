@@ -46,9 +46,8 @@ def select_device(device: Device = None, batch: int = 0, newline: bool = False, 
     if "," in name and started_by_torchrun():
         names = name.split(",")
         if local_rank() >= len(names):
-            raise DeviceError(
-                f"device={name!r}: {len(names)} devices for process {local_rank() + 1}; give one for each."
-            )
+            count, process = len(names), local_rank() + 1
+            raise DeviceError(f"device={name!r}: {count} devices for process {process}; give one for each.")
         name = names[local_rank()]
     name = name or (str(local_rank()) if torch.cuda.is_available() else "cpu")
     check_devices(name)
@@ -125,7 +124,6 @@ class Stopwatch:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Seconds by stage."""
         return {stage: profile.t for stage, profile in self.stages.items()}
 
     def per_image(self, images: int) -> dict[str, float]:

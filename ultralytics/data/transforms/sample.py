@@ -116,15 +116,12 @@ class Compose:
         return sample
 
     def append(self, transform: Transform) -> None:
-        """Add a transform at the end."""
         self.transforms.append(transform)
 
     def insert(self, index: int, transform: Transform) -> None:
-        """Add a transform before that at `index`."""
         self.transforms.insert(index, transform)
 
     def tolist(self) -> list[Transform]:
-        """Return the transforms."""
         return self.transforms
 
 

@@ -48,8 +48,6 @@ class Residual(nn.Module):
 
 
 class FFN(nn.Module):
-    """Pointwise feed-forward network."""
-
     def __init__(self, dim, hidden):
         super().__init__()
         self.pw1 = Conv2d_BN(dim, hidden)

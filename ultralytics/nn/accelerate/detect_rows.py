@@ -41,8 +41,6 @@ class RowsDetect(Detect):
 
 
 class RowsV10Detect(RowsDetect, v10Detect):
-    """`v10Detect`."""
-
     plain = v10Detect
 
 

@@ -51,7 +51,6 @@ class LayerGraph:
         return tuple(maps) if layer.unpack_inputs else (maps,)
 
     def reads_once(self, number: int) -> bool:
-        """Check that map `number` is read exactly once."""
         return sum(read.count(number) for read in self.sources.values()) == 1
 
     def replace(self, old: nn.Module, new: nn.Module, sources: list[int]) -> None:
@@ -69,7 +68,6 @@ class LayerGraph:
         del self.sources[layer]
 
     def write_to(self, network: nn.Module) -> None:
-        """Write layers, connections and shapes to `network`."""
         before = -1  # output of the previous layer: the loop passes it on without storing it
         kept = set()
         for layer in self.layers:

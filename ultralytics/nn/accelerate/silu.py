@@ -59,8 +59,6 @@ def can_recompute(act: nn.Module, *norms: nn.Module | None) -> bool:
 
 
 class RecomputedConv(Conv):
-    """`Conv`."""
-
     plain, label = Conv, LABEL
 
     @staticmethod
@@ -90,8 +88,6 @@ class ChannelsLastConv(RecomputedConv):
 
 
 class RecomputedRepConv(RepConv):
-    """`RepConv`."""
-
     plain, label = RepConv, LABEL
 
     @staticmethod

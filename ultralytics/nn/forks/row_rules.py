@@ -139,7 +139,6 @@ class _Branch:
     matched: bool = field(default=False)  # whether a branch, other than the last `else`, fits the module
 
     def execute(self, body: Sequence[ast.stmt]) -> None:
-        """Execute statements on `values`."""
         for node in body:
             if isinstance(node, ast.If):
                 is_chain = any(isinstance(part, ast.Name) and part.id == "m" for part in ast.walk(node.test))
@@ -170,7 +169,6 @@ class _Branch:
             raise NoRuleError
 
     def value(self, node: ast.expr | None) -> Any:
-        """Return the value of an expression."""
         kind = type(node).__name__
         handler = getattr(self, f"_{kind.lower()}", None)
         if handler is None:

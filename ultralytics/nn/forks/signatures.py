@@ -206,7 +206,6 @@ def show_call(build: Callable[..., Any], spec: LayerSpec) -> str:
 
 
 def _one_input(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> Iterator[str]:
-    """Yield call patterns of a module with one input."""
     first, second = [*_names(build), "", ""][:2]
     defaults = [p.default for p in inspect.signature(build).parameters.values()]
     of_torch = build.__module__.startswith("torch.nn")  # such rows usually write all arguments
@@ -270,7 +269,6 @@ def _stage_call(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...
 
 
 def _several_inputs(build: Callable[..., Any], ctx: RowContext, args: tuple[Any, ...]) -> Iterator[str]:
-    """Yield call patterns of a module with several inputs."""
     names = _names(build)
     first, second = [*names, "", ""][:2]
     given = args[0] if args and type(args[0]) is int else None

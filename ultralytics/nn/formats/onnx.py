@@ -22,7 +22,6 @@ INPUT, OUTPUT = "images", "output0"
 
 
 def export(spec: ExportSpec) -> Path:
-    """Write the file of `spec`."""
     onnx = require("onnx", "onnx", "export to ONNX")
     model = onnx.load_from_string(onnx_bytes(spec, half=spec.options.half))
     if spec.options.simplify:

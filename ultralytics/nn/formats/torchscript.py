@@ -17,7 +17,6 @@ METADATA_ENTRY = "config.txt"  # as published exporters name it
 
 
 def export(spec: ExportSpec) -> Path:
-    """Trace the network and write the file of `spec`."""
     content = io.BytesIO()
     with silence():
         traced = torch.jit.trace(ExportWrapper(spec.network, half=spec.options.half), spec.example, check_trace=False)

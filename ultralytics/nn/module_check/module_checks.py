@@ -278,7 +278,6 @@ def backward(module: ModuleUnderTest, layer: nn.Module, batch: int = 2) -> list[
 
 
 def require_finite(outputs: Sequence[Tensor]) -> None:
-    """Raise CheckFailed if a value is inf or nan."""
     if not all(y.isfinite().all() for y in outputs):
         raise CheckFailed("the output is not finite")
 

@@ -47,7 +47,6 @@ class Report:
 
     @property
     def failed(self) -> tuple[Result, ...]:
-        """Results of the failed checks."""
         return tuple(result for result in self.results if result.status == "failed")
 
     def table(self) -> str:

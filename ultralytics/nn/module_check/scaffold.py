@@ -33,9 +33,8 @@ def command(module: str, kind: Annotated[str, OneOf(*KINDS)], folder: str | None
     """
     target = ADDMODULES if folder is None else real_path(folder)
     file, suffix = target / f"{module}.py", ".yaml.txt"
-    models = {
-        Path(f"{t.name.removesuffix(suffix)}-{module.lower()}.yaml"): t for t in sorted(TEMPLATES.glob(f"*{suffix}"))
-    }
+    templates = sorted(TEMPLATES.glob(f"*{suffix}"))
+    models = {Path(f"{t.name.removesuffix(suffix)}-{module.lower()}.yaml"): t for t in templates}
     if not module.isidentifier() or keyword.iskeyword(module) or not module.isascii() or module.startswith("_"):
         raise UserError(f"module={module}: not a valid class name; use letters, digits and '_', such as MyNet")
     if module in RESERVED or parse_yaml(module, "module") != module:

@@ -31,9 +31,8 @@ def point_padding(where: str, k: int | Sequence[int], p: int | Sequence[int] | N
     sides, paddings = ([v, v] if isinstance(v, int) else v for v in (k, autopad(k, p, d)))
     rest = tuple(padding - d * (side // 2) for side, padding in zip(sides, paddings, strict=True))
     if min(rest) < 0 or any(side % 2 == 0 for side in sides):
-        raise ModelConfigError(
-            f"{where}: the 1x1 branch needs an odd k and p of at least d * (k // 2), got k={k}, p={p}, d={d}"
-        )
+        expected = "the 1x1 branch needs an odd k and p of at least d * (k // 2)"
+        raise ModelConfigError(f"{where}: {expected}, got k={k}, p={p}, d={d}")
     return rest
 
 
@@ -107,9 +106,8 @@ class RepConv(nn.Module):
         self.conv, point = (fuse_conv_and_bn(branch.conv, branch.bn) for branch in (self.conv1, self.conv2))
         points = [point]
         if self.bn is not None:
-            identity = nn.Conv2d(self.bn.num_features, self.bn.num_features, 1, groups=point.groups, bias=False).to(
-                point.weight
-            )
+            channels = self.bn.num_features
+            identity = nn.Conv2d(channels, channels, 1, groups=point.groups, bias=False).to(point.weight)
             nn.init.dirac_(identity.weight, point.groups)
             points.append(fuse_conv_and_bn(identity, self.bn))
         row, column = (side // 2 for side in self.conv.kernel_size)

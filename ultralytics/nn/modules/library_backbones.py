@@ -147,7 +147,6 @@ def timm_on_meta(
 
 
 def _timm_network(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Module:
-    """Build the network with its weights."""
     import timm
 
     if pretrained in (True, IMAGENET):
@@ -258,7 +257,6 @@ def _classifier(name: str, device: str | torch.device = "meta") -> nn.Module:
 
 
 def _torchvision_network(name: str, weights: str | None) -> nn.Module:
-    """Build a classifier with its weights."""
     from torchvision import models
 
     if weights is None:
