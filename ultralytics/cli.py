@@ -271,11 +271,9 @@ def parse_options(
 
 
 def parse_words(
-    words: Sequence[str],
-    types: Mapping[str, object],
-    aliases: Mapping[str, str] | None = None,
+    words: Sequence[str], types: Mapping[str, object], aliases: Mapping[str, str] | None = None,
     positional: str | None = None,
-) -> dict[str, object]:
+) -> dict[str, object]:  # fmt: skip
     """Parse `key=value`, `--key value`, `--key=value`, `--switch` and `switch` into values checked by their annotation.
 
     Other words without a key are collected in the list `positional`, or are an error.

@@ -40,22 +40,15 @@ WIDE = 1 << 20  # characters of a line of YAML
 
 @dataclass(eq=False)
 class Line:
-    """One row in the making.
+    """One row in the making."""
 
-    Attributes:
-        sources: names as written, or pairs of a line and a distance from its last map; IMAGE.
-        relative: whether each source is written as a distance, such as -1.
-        slots: layer numbers that the row occupies; five for a backbone with several maps.
-        numbers: those of the unpatched file; empty for an inserted row.
-    """
-
-    sources: list[Any]
-    relative: list[bool]
+    sources: list[Any]  # names as written, or pairs of a line and a distance from its last map; IMAGE
+    relative: list[bool]  # whether each source is written as a distance, such as -1
     takes_list: bool
     columns: list[Any]  # repeats, module, args, and the name if there is one
     section: str
-    slots: int = 1
-    numbers: Sequence[int] = ()
+    slots: int = 1  # layer numbers that the row occupies; five for a backbone with several maps
+    numbers: Sequence[int] = ()  # those of the unpatched file; empty for an inserted row
 
     @property
     def name(self) -> str | None:

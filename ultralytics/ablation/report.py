@@ -165,13 +165,9 @@ def build_page(
 
 
 def write_report(
-    analysis: Analysis,
-    folder: Path,
-    speeds: Mapping[str, Speed] | None = None,
-    facts: Mapping[str, Any] | None = None,
-    detectors: Mapping[str, Path] | None = None,
-    images: Sequence[Path] = (),
-) -> None:
+    analysis: Analysis, folder: Path, speeds: Mapping[str, Speed] | None = None,
+    facts: Mapping[str, Any] | None = None, detectors: Mapping[str, Path] | None = None, images: Sequence[Path] = (),
+) -> None:  # fmt: skip
     """Write table.*, cost.*, the figures and report.html into the folder of a study, and log the table.
 
     Args:

@@ -24,27 +24,18 @@ MOST_RUNS = 1000  # above it, the needed number is not stated
 
 @dataclass(frozen=True)
 class Comparison:
-    """Result of a change against its base, over n pairs of runs.
-
-    Attributes:
-        mean, std: of the paired differences, positive where the change is better.
-        low, high: confidence interval of the mean; nan for fewer than two pairs.
-        method: of the interval, `BCa` or `t`.
-        p: exact two-sided sign-flip permutation p; `adjusted` by Holm over the changes of the study.
-        needed: pairs after which a difference of this size would be shown; None if there is no estimate.
-        folds: pairs of each seed.
-    """
+    """Result of a change against its base, over n pairs of runs."""
 
     n: int
-    mean: float
+    mean: float  # of the paired differences, positive where the change is better
     std: float
-    low: float
+    low: float  # confidence interval of the mean; nan for fewer than two pairs
     high: float
-    method: str
-    p: float
-    adjusted: float
-    needed: int | None
-    folds: int = 1
+    method: str  # of the interval, `BCa` or `t`
+    p: float  # exact two-sided sign-flip permutation p
+    adjusted: float  # the same by Holm over the changes of the study
+    needed: int | None  # pairs after which a difference of this size would be shown; None if there is no estimate
+    folds: int = 1  # pairs of each seed
 
     @property
     def verdict(self) -> str:

@@ -67,24 +67,15 @@ class Change:
 
 @dataclass(frozen=True)
 class Cell:
-    """One configuration of a study, trained once for each seed and fold.
-
-    Attributes:
-        changes: names of the changes in it; none for the base and its controls.
-        model: file of the network; written into the study folder if it is patched.
-        train: options of its runs that differ from the study's.
-        seed_shift: added to each seed; other seeds than the base's for the control `null`.
-        equals: for the control `equal-cost`, the cell whose cost it has.
-        folders: finished runs that were made by hand, in place of runs of the study.
-    """
+    """One configuration of a study, trained once for each seed and fold."""
 
     name: str
-    changes: tuple[str, ...] = ()
-    model: str = ""
-    train: Mapping[str, Any] = field(default_factory=dict)
-    seed_shift: int = 0
-    equals: str | None = None
-    folders: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()  # names of the changes in it; none for the base and its controls
+    model: str = ""  # file of the network; written into the study folder if it is patched
+    train: Mapping[str, Any] = field(default_factory=dict)  # options of its runs that differ from the study's
+    seed_shift: int = 0  # added to each seed; other seeds than the base's for the control `null`
+    equals: str | None = None  # for the control `equal-cost`, the cell whose cost it has
+    folders: tuple[str, ...] = ()  # finished runs that were made by hand, in place of runs of the study
 
     @property
     def slug(self) -> str:
@@ -94,25 +85,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class StudySpec:
-    """A checked study file.
-
-    Attributes:
-        seeds: of each run, at least one.
-        folds: number of folds over the data set; 0 for the split of the data YAML.
-        cells: tuples of changes; the empty one is the base and comes first.
-        rule: key `judge`, `last`, `best`, or the number of last epochs whose mean counts.
-    """
+    """A checked study file."""
 
     source: Mapping[str, Any]
     where: str
     model: str
     data: str
     train: Mapping[str, Any]
-    seeds: tuple[int, ...]
-    folds: int
+    seeds: tuple[int, ...]  # at least one
+    folds: int  # over the data set; 0 for the split of the data YAML
     changes: Mapping[str, Change]
-    cells: tuple[tuple[str, ...], ...]
-    rule: str | int
+    cells: tuple[tuple[str, ...], ...]  # changes of each; the empty one is the base and comes first
+    rule: str | int  # key `judge`: `last`, `best`, or the number of last epochs whose mean counts
     metric: str
     controls: tuple[str, ...]
     runs: Mapping[str, tuple[str, ...]]

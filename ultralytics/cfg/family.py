@@ -17,19 +17,12 @@ DEFAULT_CFG_PATH = PACKAGE_ROOT / "cfg" / "default.yaml"
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """What the options of a family differ in.
+    """What the options of a family differ in."""
 
-    Attributes:
-        name: the family in default.yaml and in messages.
-        reasons: why options are refused, and what to use instead: {reason: names of options, separated by blanks}.
-        unread: options that are accepted, as published models do, and logged as without effect.
-        resize: how images become the network input, "stretch" to a square or "letterbox", as `Head.resize`.
-    """
-
-    name: str
-    reasons: Mapping[str, str]
-    unread: tuple[str, ...] = ()
-    resize: str = "stretch"
+    name: str  # in default.yaml and in messages
+    reasons: Mapping[str, str]  # why options are refused, and what to use instead: {reason: names, with blanks between}
+    unread: tuple[str, ...] = ()  # options that are accepted, as published models do, and logged as without effect
+    resize: str = "stretch"  # how images become the network input, to a square or by "letterbox", as `Head.resize`
 
     @property
     def refused(self) -> dict[str, str]:

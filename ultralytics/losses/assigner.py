@@ -105,15 +105,9 @@ class TaskAlignedAssigner(Overridable, nn.Module):
         return Matches(*(torch.cat(column) for column in zip(empty, *chunks, strict=True)))
 
     def _match(
-        self,
-        scores: Tensor,
-        boxes: Tensor,
-        points: Tensor,
-        labels: Tensor,
-        gt_boxes: Tensor,
-        mask: Tensor,
+        self, scores: Tensor, boxes: Tensor, points: Tensor, labels: Tensor, gt_boxes: Tensor, mask: Tensor,
         logits: bool,
-    ) -> Matches:
+    ) -> Matches:  # fmt: skip
         candidate = self._contains(gt_boxes, points) & mask  # (B, n, S)
         (batch, n, positions), size = candidate.shape, candidate.numel()
 

@@ -23,35 +23,20 @@ SHARE_IGNORED = 0.5  # of a detection's area, beyond which VisDrone drops it
 
 @dataclass(frozen=True)
 class Protocol:
-    """Rules of an evaluation.
+    """Rules of an evaluation; areas are in square pixels of the original image."""
 
-    Attributes:
-        name: in every table, CSV and JSON.
-        iou: thresholds; AP is their mean.
-        areas: names and bounds (inclusive) of object sizes, in square pixels of the original image.
-        limits: highest numbers of detections; the last one is that of AP.
-        per_image: limits are for an image, else for a class of an image.
-        crowds: a crowd region may match any number of detections, which are ignored; else it is left out.
-        ignore: labels with `ignore` (VOC: difficult) are neither found nor missed.
-        regions: what is inside labels of the classes IGNORED_NAMES, whatever its class, is left out first.
-        second_choice: a detection whose best label is taken may match another one.
-        last: of labels with equal IoU the last has priority.
-        integration: a key of `ap.GRIDS`, or TRAPEZOID or AREA.
-        single: IoU in single precision with 1e-7 added to the union.
-    """
-
-    name: str
-    iou: tuple[float, ...] = tuple(IOU_THRESHOLDS.tolist())
-    areas: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    limits: tuple[int, ...] = (1, 10, 100)
-    per_image: bool = False
-    crowds: bool = True
-    ignore: bool = False
-    regions: bool = False
-    second_choice: bool = True
-    last: bool = True
-    integration: str = "101 points"
-    single: bool = False
+    name: str  # in every table, CSV and JSON
+    iou: tuple[float, ...] = tuple(IOU_THRESHOLDS.tolist())  # AP is the mean over them
+    areas: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # object sizes: name, bounds (inclusive)
+    limits: tuple[int, ...] = (1, 10, 100)  # highest numbers of detections; the last one is that of AP
+    per_image: bool = False  # limits are for an image, else for a class of an image
+    crowds: bool = True  # a crowd region may match any number of detections, which are ignored; else it is left out
+    ignore: bool = False  # labels with `ignore` (VOC: difficult) are neither found nor missed
+    regions: bool = False  # what is inside labels of IGNORED_NAMES, whatever its class, is left out first
+    second_choice: bool = True  # a detection whose best label is taken may match another one
+    last: bool = True  # of labels with equal IoU the last has priority
+    integration: str = "101 points"  # a key of `ap.GRIDS`, or TRAPEZOID or AREA
+    single: bool = False  # IoU in single precision with 1e-7 added to the union
 
 
 VOC = Protocol("voc", (0.5,), limits=(10**9,), second_choice=False, last=False, integration=AREA, ignore=True)

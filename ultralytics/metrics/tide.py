@@ -47,19 +47,13 @@ class LabelErrors(NamedTuple):
 
 @dataclass(frozen=True)
 class ErrorMatches:
-    """Matches at one IoU threshold, the type of each error, and what each type costs.
-
-    Attributes:
-        ap: AP at this threshold, 0 to 100; classes with detections but without labels count as 0. None without labels.
-        delta: gain in AP if all errors of a type are corrected, SPECIAL last; None without labels or detections.
-        counts: errors of each type.
-    """
+    """Matches at one IoU threshold, the type of each error, and what each type costs."""
 
     detections: DetectionErrors
     labels: LabelErrors
-    ap: float | None
-    delta: dict[str, float | None]
-    counts: dict[str, int]
+    ap: float | None  # 0 to 100; classes with detections but without labels count as 0; None without labels
+    delta: dict[str, float | None]  # gain in AP if all errors of a type are corrected, or None; SPECIAL last
+    counts: dict[str, int]  # errors of each type
 
 
 def find_errors(boxes: EvalBoxes, iou: float = 0.5, background: float = 0.1, limit: int = 100) -> ErrorMatches:

@@ -26,23 +26,14 @@ SCALES = ((1.0, False), (0.83, True), (0.67, False))  # of test-time augmentatio
 
 
 class Head(Protocol):
-    """The last layer of a network.
+    """The last layer of a network."""
 
-    Attributes:
-        takes_targets: whether `forward(x, batch)` takes the labels in training; they include `gt_groups`.
-        layout: SCORES, PAIRS, ANCHORS or END2END.
-        resize: how images become the network input: STRETCH, or LETTERBOX with the aspect ratio kept.
-        augmentable: whether `multi_scale` applies to y in the layout ANCHORS.
-        nc: number of classes.
-        export: True for a graph to export, whose output is y alone.
-    """
-
-    takes_targets: bool
-    layout: str
-    resize: str
-    augmentable: bool
-    nc: int
-    export: bool
+    takes_targets: bool  # whether `forward(x, batch)` takes the labels in training; they include `gt_groups`
+    layout: str  # SCORES, PAIRS, ANCHORS or END2END
+    resize: str  # how images become the network input: STRETCH, or LETTERBOX with the aspect ratio kept
+    augmentable: bool  # whether `multi_scale` applies to y in the layout ANCHORS
+    nc: int  # number of classes
+    export: bool  # True for a graph to export, whose output is y alone
 
     def build_criterion(self, options: Any | None) -> nn.Module:
         """Return the loss, with the gains of the options of a run, by default those of the paper.

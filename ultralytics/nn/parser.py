@@ -67,13 +67,9 @@ def build_layers(spec: ModelSpec, nc: int, ch: int) -> tuple[nn.Sequential, list
 
 
 def build_module(
-    name: str,
-    args: Sequence[Any] = (),
-    inputs: Sequence[tuple[int, int, int]] = ((64, 32, 32),),
-    repeats: int = 1,
-    takes_list: bool | None = None,
-    modules: Sequence[str] = (),
-) -> nn.Module:
+    name: str, args: Sequence[Any] = (), inputs: Sequence[tuple[int, int, int]] = ((64, 32, 32),), repeats: int = 1,
+    takes_list: bool | None = None, modules: Sequence[str] = (),
+) -> nn.Module:  # fmt: skip
     """Build a single row; the layer has `outputs`, (C, H, W) of each map. Raise ModelConfigError if it does not run.
 
     Args:

@@ -23,14 +23,7 @@ from typing import Any
 
 from torch import nn
 
-from ultralytics.nn.forks.module_folders import (
-    ADDMODULES,
-    expand_fork,
-    is_core,
-    make_package,
-    names_in_text,
-    public_names,
-)
+from ultralytics.nn.forks.module_folders import ADDMODULES, expand_fork, is_core, make_package, names_in, public_names
 from ultralytics.nn.plans import PlanFunction
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
@@ -182,7 +175,7 @@ class Folder:
             for file in list_files(root, (".py",)):
                 parts = file.relative_to(root).with_suffix("").parts
                 if len(parts) > 1 and all(map(str.isidentifier, parts)) and file.stem != "setup":
-                    for defined in names_in_text(file):
+                    for defined in names_in(file):
                         self.below.setdefault(defined, []).append(file)
         if name in self.below and name not in self.definitions:
             with IMPORTING:
@@ -239,7 +232,7 @@ def why_missing(name: str, folders: Sequence[Path]) -> str:
     bare = name.rpartition(".")[2]
     for folder in map(import_folder, folders):
         for file, reason in folder.failures.items():
-            if bare in names_in_text(file):
+            if bare in names_in(file):
                 return f"; {file} defines it but was not imported: {reason}"
         for (_, missing), reason in folder.package.missing_reasons.items():
             if missing == bare:
@@ -280,7 +273,7 @@ def _replacement(ours: RegisteredModule, folder: Folder) -> RegisteredModule | N
         return None
     for file in folder.gathered if imported is None else ():
         reason = folder.failures.get(file) or folder.package.missing_reasons.get((file, name))
-        if reason and name in names_in_text(file, exported=True):
+        if reason and name in names_in(file, exported=True):
             raise ModelConfigError(f"module {name!r}: {file} defines it but was not imported: {reason}")
     return imported
 

@@ -26,38 +26,25 @@ SIZE_QUERIES = {Tensor.numel, Tensor.nelement, Tensor.size, Tensor.dim, Tensor.s
 
 @dataclass
 class LayerRow:
-    """One layer as built. Shapes have no batch axis: (C, H, W) for a map.
+    """One layer as built. Shapes have no batch axis: (C, H, W) for a map."""
 
-    Attributes:
-        index: number in the model file; the last of five for a layer with several outputs.
-        written: `from` of the row, such as `-1` or `[-1, 12]`.
-        sources, numbers: of the maps that it reads and returns; IMAGE is the image.
-        module: class name, with ` x3` for three copies in sequence.
-        assumed: how its arguments were inferred if the module did not register itself, else "".
-        inputs, outputs: shapes; of the last layer only the predictions.
-        strides: image height / map height of each output; None if it is no map.
-        flops: multiplications and additions for one image by torch's counter.
-        kind: backbone, convolution, attention, fusion, sampling, other or head.
-        unread: parameters that forward does not use in eval mode; empty for the last layer.
-    """
-
-    index: int
-    written: str
-    sources: tuple[int, ...]
-    numbers: tuple[int, ...]
+    index: int  # number in the model file; the last of five for a layer with several outputs
+    written: str  # `from` of the row, such as `-1` or `[-1, 12]`
+    sources: tuple[int, ...]  # numbers of the maps that it reads; IMAGE is the image
+    numbers: tuple[int, ...]  # numbers of the maps that it returns
     name: str | None
-    module: str
+    module: str  # class name, with ` x3` for three copies in sequence
     arguments: str
-    assumed: str
+    assumed: str  # how its arguments were inferred if the module did not register itself, else ""
     inputs: tuple[Shape, ...]
-    outputs: tuple[Shape, ...]
-    strides: tuple[float | None, ...]
+    outputs: tuple[Shape, ...]  # of the last layer only the predictions
+    strides: tuple[float | None, ...]  # image height / map height of each output; None if it is no map
     parameters: int
-    flops: int
-    kind: str
+    flops: int  # multiplications and additions for one image by torch's counter
+    kind: str  # backbone, convolution, attention, fusion, sampling, other or head
     in_backbone: bool
     where: str
-    unread: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()  # parameters that forward does not use in eval mode; empty for the last layer
 
 
 @dataclass(frozen=True)

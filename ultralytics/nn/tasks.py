@@ -63,13 +63,9 @@ class DetectionModel(nn.Module):
     args: Options | None = None
 
     def __init__(
-        self,
-        cfg: str | Path | Mapping[str, Any] = "yolo26n.yaml",
-        ch: int | None = None,
-        nc: int | None = None,
-        verbose: bool = False,
-        overrides: Mapping[str, Any] | None = None,
-    ):
+        self, cfg: str | Path | Mapping[str, Any] = "yolo26n.yaml", ch: int | None = None, nc: int | None = None,
+        verbose: bool = False, overrides: Mapping[str, Any] | None = None,
+    ):  # fmt: skip
         """Build the layers; raise ModelConfigError if the file or a row of it is wrong.
 
         Args:
@@ -196,14 +192,9 @@ class DetectionModel(nn.Module):
         return x
 
     def predict(
-        self,
-        x: Tensor,
-        profile: bool = False,
-        visualize: str | Path | None = None,
-        augment: bool = False,
-        embed: list[int] | None = None,
-        batch: dict[str, Any] | None = None,
-    ) -> Any:
+        self, x: Tensor, profile: bool = False, visualize: str | Path | None = None, augment: bool = False,
+        embed: list[int] | None = None, batch: dict[str, Any] | None = None,
+    ) -> Any:  # fmt: skip
         """Run the layers.
 
         Args:

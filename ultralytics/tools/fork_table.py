@@ -30,19 +30,12 @@ CAUSES = (  # what a message has in common for all files with one remedy
 
 @dataclass(frozen=True)
 class ForkModel:
-    """A model file of a fork.
-
-    Attributes:
-        file: its path.
-        parameters: of the network; None if it does not build.
-        runs: whether its forward runs here, on the meta device or the CPU.
-        reason: why it does not build or run; '' if it does.
-    """
+    """A model file of a fork."""
 
     file: Path
-    parameters: int | None
-    runs: bool
-    reason: str
+    parameters: int | None  # of the network; None if it does not build
+    runs: bool  # whether its forward runs here, on the meta device or the CPU
+    reason: str  # why it does not build or run; '' if it does
 
     @property
     def cause(self) -> str:

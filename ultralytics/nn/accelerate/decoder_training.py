@@ -24,15 +24,9 @@ class SplitSelfAttention(nn.MultiheadAttention):
         return usual and module.bias_k is None and not module.add_zero_attn
 
     def forward(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        key_padding_mask: Tensor | None = None,
-        need_weights: bool = True,
-        attn_mask: Tensor | None = None,
-        **options: bool,
-    ) -> tuple[Tensor, Tensor | None]:
+        self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None,
+        need_weights: bool = True, attn_mask: Tensor | None = None, **options: bool,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """Compute `nn.MultiheadAttention.forward`, which is called for everything else than self-attention."""
         plain = query is key and query.ndim == 3 and (attn_mask is None or attn_mask.ndim == 2)
         if not plain or key_padding_mask is not None or need_weights or options:

@@ -10,12 +10,7 @@ from ultralytics.utils.flops import example
 
 
 class LayerGraph:
-    """Layers in the order of the forward pass, and the numbers of the maps that each reads; -1 is the image.
-
-    Attributes:
-        layers: the remaining layers.
-        sources: numbers of the maps that a layer reads, as in the model file.
-    """
+    """Layers in the order of the forward pass, and the numbers of the maps that each reads; -1 is the image."""
 
     def __init__(self, network: nn.Module) -> None:
         self.layers: list[nn.Module] = list(network.model)

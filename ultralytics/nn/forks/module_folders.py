@@ -287,7 +287,7 @@ def _from_fork(target: str, name: str, package: ModuleType) -> Any:
     own = _fork_name(package)
     path = Path(package.__path__[0]) if target == own else _fork_path(target, package)
     for file in () if path is None else [path] if path.suffix else list_files(path, (".py",), recursive=False):
-        if name in names_in_text(file):
+        if name in names_in(file):
             with suppress(Exception):  # the file is reported where its folder is imported
                 found = target if path.suffix else f"{target}.{file.stem}"
                 return getattr(_find(found, (name,), package) if target == own else _fork_module(found, package), name)
@@ -331,7 +331,7 @@ def _guarded_lines(file: Path) -> frozenset[int]:
     return frozenset(lines)
 
 
-def names_in_text(file: Path, exported: bool = False) -> set[str]:
+def names_in(file: Path, exported: bool = False) -> set[str]:
     """Return the classes and functions a file appears to define, or to export by `__all__`; it need not parse."""
     text = file.read_text(encoding="utf-8-sig", errors="replace")
     names = set(re.findall(r"^(?:class|def)\s+(\w+)", text, re.MULTILINE))

@@ -65,14 +65,9 @@ PARTS: dict[str, tuple[str, Callable[[RowContext, tuple[Any, ...]], Sequence[Any
 
 
 def infer_call(
-    module: RegisteredModule,
-    row_name: str,
-    args: tuple[Any, ...],
-    where: str,
-    context: RowContext,
-    folders: Sequence[Path],
-    construct: Callable[..., tuple[nn.Module, list[Any]]],
-) -> tuple[LayerSpec, nn.Module, list[Any], str]:
+    module: RegisteredModule, row_name: str, args: tuple[Any, ...], where: str, context: RowContext,
+    folders: Sequence[Path], construct: Callable[..., tuple[nn.Module, list[Any]]],
+) -> tuple[LayerSpec, nn.Module, list[Any], str]:  # fmt: skip
     """Return the first call that `construct` builds and runs, its layer, its output shapes, and how it was inferred."""
     first_error, first_guess = None, None
     with_classes = tuple(_find_class(arg, context) for arg in args)  # some constructors look the name up themselves

@@ -18,20 +18,14 @@ from ultralytics.utils import quiet
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """Input of an export.
+    """Input of an export."""
 
-    Attributes:
-        network: the detector in eval mode, float32, on the device of the format, fused if the format runs it.
-        calibration: (N, 3, H, W) images for int8, N a multiple of the batch; None for other precisions.
-        nms: suppression of overlapping boxes within the graph.
-    """
-
-    network: nn.Module
+    network: nn.Module  # in eval mode, float32, on the device of the format, fused if the format runs it
     options: Options
     metadata: Metadata
     file: Path
-    calibration: Tensor | None = None
-    nms: Suppression | None = None
+    calibration: Tensor | None = None  # (N, 3, H, W) images for int8, N a multiple of the batch
+    nms: Suppression | None = None  # of overlapping boxes within the graph
 
     @property
     def example(self) -> Tensor:
@@ -57,28 +51,21 @@ class RuntimeModel:
 class ExportFormat:
     """A file format and its two directions.
 
-    Attributes:
-        name: value of the option `format`.
-        suffixes: ends of file or folder names that `load` reads; `export` writes the first one.
-        load: open a path on a device ("cpu" or "cuda:N") with a number of threads; None for a file of weights only,
-            whose network is not fused and which `read_weights` must be able to read, as the comparison does.
-        int8, half, dynamic, nms: whether the format supports these options.
-        needs_gpu: whether the export runs on the GPU of the option `device`.
-        requires: the pip requirements, checked before the export and listed in the table of the docs.
-        reads: the options `opset`, `simplify` and `workspace` that it reads; others are reported as without effect.
+    `load` opens a path on a device ("cpu" or "cuda:N") with a number of threads. It is None for a file of weights only,
+    whose network is not fused and which `read_weights` must be able to read, as the comparison does.
     """
 
-    name: str
-    suffixes: tuple[str, ...]
+    name: str  # value of the option `format`
+    suffixes: tuple[str, ...]  # ends of file or folder names that `load` reads; `export` writes the first one
     export: Callable[[ExportSpec], Path]
     load: Callable[[Path, str, int], RuntimeModel] | None = None
-    int8: bool = False
+    int8: bool = False  # whether the format supports the option, as the next three
     half: bool = True
     dynamic: bool = True
     nms: bool = False
-    needs_gpu: bool = False
-    requires: str = ""
-    reads: tuple[str, ...] = ()
+    needs_gpu: bool = False  # whether the export runs on the GPU of the option `device`
+    requires: str = ""  # pip requirements, checked before the export and listed in the table of the docs
+    reads: tuple[str, ...] = ()  # of `opset`, `simplify` and `workspace`; others are reported as without effect
 
 
 class ExportWrapper(nn.Module):

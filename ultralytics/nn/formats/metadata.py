@@ -29,34 +29,21 @@ MAX_CLASSES, MAX_SIDE, MAX_STRIDE, MAX_PIXELS = 100_000, 1 << 16, 1 << 10, 1 << 
 
 @dataclass(frozen=True)
 class Metadata:
-    """Properties of an exported model.
-
-    Attributes:
-        imgsz: height and width of the images, in pixels.
-        dynamic: whether any image size (multiples of `stride`) and any batch are accepted.
-        stride: largest stride of the network, in pixels.
-        precision: "float32", "float16" or "int8".
-        data: the data set of the training, if known.
-        model_yaml: content of the model file, if the format stores it.
-        layout: one of `head_protocol.py`; "" if the file does not state it.
-        head: class of the last layer, "" if unknown.
-        resize: how images become the input, if the file states it.
-        nms: whether the graph suppresses overlapping boxes.
-    """
+    """Properties of an exported model."""
 
     names: Mapping[int, str]
-    imgsz: tuple[int, int]
+    imgsz: tuple[int, int]  # height and width of the images, in pixels
     batch: int = 1
-    dynamic: bool = False
-    stride: int = 32
-    precision: str = "float32"
-    data: str | None = None
-    model_yaml: Mapping[str, Any] | None = None
+    dynamic: bool = False  # whether any image size (multiples of `stride`) and any batch are accepted
+    stride: int = 32  # largest stride of the network, in pixels
+    precision: str = "float32"  # or "float16" or "int8"
+    data: str | None = None  # data set of the training, if known
+    model_yaml: Mapping[str, Any] | None = None  # content of the model file, if the format stores it
     version: str = __version__
-    layout: str = SCORES
-    head: str = ""
-    resize: str = ""
-    nms: bool = False
+    layout: str = SCORES  # one of `head_protocol.py`; "" if the file does not state it
+    head: str = ""  # class of the last layer, "" if unknown
+    resize: str = ""  # how images become the input, if the file states it
+    nms: bool = False  # whether the graph suppresses overlapping boxes
 
     def as_text(self) -> dict[str, str]:
         """Return the entries of the file, key and text."""

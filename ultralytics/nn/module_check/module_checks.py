@@ -34,21 +34,13 @@ Sides = tuple[int, int]
 
 @dataclass(frozen=True)
 class ModuleUnderTest:
-    """A registered module with arguments and inputs.
+    """A registered module with arguments and inputs."""
 
-    Attributes:
-        entry: constructor and file.
-        args: arguments of the YAML row.
-        folders: further folders with module files.
-        maps: channels of each input, and its sides as a multiple of the coarsest input's.
-        base: (H, W) of the coarsest input.
-    """
-
-    entry: RegisteredModule
-    args: tuple[Any, ...]
-    folders: tuple[str, ...]
-    maps: tuple[tuple[int, int], ...]
-    base: Sides
+    entry: RegisteredModule  # constructor and file
+    args: tuple[Any, ...]  # of the YAML row
+    folders: tuple[str, ...]  # further folders with module files
+    maps: tuple[tuple[int, int], ...]  # channels of each input, and its sides as a multiple of the coarsest input's
+    base: Sides  # (H, W) of the coarsest input
 
     @property
     def is_image(self) -> bool:

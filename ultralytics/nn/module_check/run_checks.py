@@ -9,16 +9,8 @@ import torch
 
 from ultralytics.cfg.plain_data import parse_yaml
 from ultralytics.cfg.values import Range
-from ultralytics.nn.module_check.module_checks import (
-    CHECKS,
-    FAILURES,
-    CheckFailed,
-    ModuleUnderTest,
-    NotApplicable,
-    describe,
-    find_module,
-    line_of_error,
-)
+from ultralytics.nn.module_check import module_checks
+from ultralytics.nn.module_check.module_checks import CHECKS, ModuleUnderTest, find_module
 from ultralytics.utils.errors import UserError, counted, did_you_mean
 
 NEED_INFERENCE = ("copies", "weights", "fold", "onnx")  # they compare outputs
@@ -56,13 +48,9 @@ class Report:
 
 
 def check_module(
-    name: str,
-    args: Sequence[Any] | None = None,
-    channels: int = 64,
-    size: int = 32,
-    modules: Sequence[str | Path] = (),
-    skip: Collection[str] = (),
-) -> Report:
+    name: str, args: Sequence[Any] | None = None, channels: int = 64, size: int = 32,
+    modules: Sequence[str | Path] = (), skip: Collection[str] = (),
+) -> Report:  # fmt: skip
     """Run all checks of a module on the CPU.
 
     Args:
@@ -97,21 +85,19 @@ def _run_check(check: str, module: ModuleUnderTest, error: BaseException | None,
         if error is not None:
             raise error
         return Result(check, "passed", CHECKS[check](module))
-    except NotApplicable as reason:
+    except module_checks.NotApplicable as reason:
         return Result(check, "skipped", str(reason))
-    except FAILURES as failure:
-        reason = " ".join(str(failure).split()) if isinstance(failure, CheckFailed | UserError) else describe(failure)
-        line = line_of_error(failure, module.entry.origin)
+    except module_checks.FAILURES as failure:
+        explained = isinstance(failure, module_checks.CheckFailed | UserError)
+        reason = " ".join(str(failure).split()) if explained else module_checks.describe(failure)
+        line = module_checks.line_of_error(failure, module.entry.origin)
         return Result(check, "failed", f"{reason} ({module.entry.origin}{f':{line}' if line else ''})")
 
 
 def command(
-    module: str,
-    args: str | None = None,
-    channels: Annotated[int, Range(1)] = 64,
-    size: Annotated[int, Range(1)] = 32,
-    modules: str | None = None,
-) -> None:
+    module: str, args: str | None = None, channels: Annotated[int, Range(1)] = 64,
+    size: Annotated[int, Range(1)] = 32, modules: str | None = None,
+) -> None:  # fmt: skip
     """Print the table of a module's checks; exit with code 2 if one fails.
 
     Args:

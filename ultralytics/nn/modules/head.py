@@ -194,12 +194,9 @@ class RTDETRDecoder(nn.Module):
         return memory.to(self.enc_score_head.weight.dtype), shapes
 
     def _get_decoder_input(
-        self,
-        feats: Tensor,
-        shapes: list[tuple[int, int]],
-        dn_embed: Tensor | None = None,
+        self, feats: Tensor, shapes: list[tuple[int, int]], dn_embed: Tensor | None = None,
         dn_bbox: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
         """Select queries and put the denoising queries before them; return what `_initial_queries` returns."""
         embed, reference, enc_bboxes, enc_scores = self._select_queries(feats, shapes)
         if dn_embed is not None and dn_bbox is not None:
@@ -230,12 +227,9 @@ class RTDETRDecoder(nn.Module):
 
     @staticmethod
     def _generate_anchors(
-        shapes: list[tuple[int, int]],
-        grid_size: float = 0.05,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-        eps: float = 0.01,
-    ) -> tuple[Tensor, Tensor]:
+        shapes: list[tuple[int, int]], grid_size: float = 0.05, dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu", eps: float = 0.01,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return a box of side grid_size * 2^level at each position, logits (1, S, 4), and which are valid (1, S, 1).
 
         Anchors within `eps` of the border are not valid; their logits are infinite.

@@ -72,23 +72,17 @@ class TransformerEncoderLayer(nn.Module):
         return self.dropout2(self.fc2(self.dropout(self.act(self.fc1(x)))))
 
     def forward_post(
-        self,
-        src: Tensor,
-        src_mask: Tensor | None = None,
-        src_key_padding_mask: Tensor | None = None,
+        self, src: Tensor, src_mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
         pos: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         """Run the layer with norms after the residuals."""
         src = self.norm1(src + self._attend(src, src_mask, src_key_padding_mask, pos))
         return self.norm2(src + self._feed_forward(src))
 
     def forward_pre(
-        self,
-        src: Tensor,
-        src_mask: Tensor | None = None,
-        src_key_padding_mask: Tensor | None = None,
+        self, src: Tensor, src_mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
         pos: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         """Run the layer with norms before attention and feed-forward network."""
         src = src + self._attend(self.norm1(src), src_mask, src_key_padding_mask, pos)
         return src + self._feed_forward(self.norm2(src))

@@ -134,14 +134,9 @@ class LoadReport:
 
 
 def load_matching(
-    model: nn.Module,
-    tensors: Mapping[str, Tensor],
-    *,
-    origin: str = "weights",
-    scheme: NamingScheme = OWN_NAMES,
-    classes: Sequence[int | None] | None = None,
-    within: Iterable[str] | None = None,
-) -> LoadReport:
+    model: nn.Module, tensors: Mapping[str, Tensor], *, origin: str = "weights", scheme: NamingScheme = OWN_NAMES,
+    classes: Sequence[int | None] | None = None, within: Iterable[str] | None = None,
+) -> LoadReport:  # fmt: skip
     """Load every tensor that fits a tensor of the model with the same name, and log a report.
 
     Args:

@@ -120,19 +120,14 @@ def _apply_rules(rules: Rules, roles: Mapping[str, str], name: str) -> str:
 
 @dataclass(frozen=True)
 class NamingScheme:
-    """A mapping of names: `prefix` + x in the file is `base` + rename(x) in the model.
-
-    Attributes:
-        norm_eps: epsilon of the batch normalizations in training; None if unknown.
-        implied: tensors of the model that are constants in the file's network, which has no names for them.
-    """
+    """A mapping of names: `prefix` + x in the file is `base` + rename(x) in the model."""
 
     title: str
     rename: Callable[[str], str] = str
     base: str = ""
     prefix: str = ""
-    norm_eps: float | None = None
-    implied: Mapping[str, Tensor] = field(default_factory=dict)
+    norm_eps: float | None = None  # epsilon of the batch normalizations in training, if known
+    implied: Mapping[str, Tensor] = field(default_factory=dict)  # constants in the file's network, without a name there
 
     def __call__(self, name: str) -> str:
         """Return the name in the model. Names without the prefix are returned unchanged."""
