@@ -129,8 +129,6 @@ def check_iou_options(kind: str, inner: float | None = None, focaler: Sequence[f
         raise OptionError(f"loss_iou: expected one of {', '.join(IOU_LOSSES)}, got {kind!r}{near}")
     if focaler is not None and not (len(focaler) == 2 and 0 <= focaler[0] < focaler[1] <= 1):
         raise OptionError(f"focaler: expected [d, u] with 0 <= d < u <= 1, got {list(focaler)}; typically [0.0, 0.95]")
-    if inner is not None and not inner > 0:
-        raise OptionError(f"inner: expected a ratio > 0, got {inner}; typically 0.7")
     if kind == "nwd" and (inner or focaler):
         raise OptionError("inner and focaler change the IoU, which loss_iou=nwd does not have; remove them")
 

@@ -129,10 +129,9 @@ class _Builder:
                 f"{where}: is built for {built} classes, but the model has {self.nc}, by `nc` of the file or the data "
                 f"set; write nc in place of {built}: [nc, ...]"
             )
-        is_head = row is spec.rows[-1] and any(len(shape) != 4 for shape in shapes)
-        several = isinstance(stated, tuple) or (stated is None and len(shapes) > 1 and not is_head)
-        are_maps = all(len(shape) == 4 for shape in shapes)
-        if several and are_maps and row is not spec.rows[-1] and self._keeps_one_number(row, number):
+        is_last, are_maps = row is spec.rows[-1], all(len(shape) == 4 for shape in shapes)
+        several = isinstance(stated, tuple) or (stated is None and len(shapes) > 1 and (are_maps or not is_last))
+        if several and are_maps and not is_last and self._keeps_one_number(row, number):
             shapes, several = [joint_shape(shapes)], False
         limit = SLOTS if row.section == "backbone" or number == 0 else 1
         if several and len(shapes) > limit:
@@ -140,7 +139,7 @@ class _Builder:
                 f"{where}: gives {counted(len(shapes), 'output')} {[s[1:] for s in shapes]}, expected at most {limit}; "
                 "only a backbone may have several"
             )
-        if row is not spec.rows[-1] and any(len(shape) != 4 for shape in shapes):
+        if not (is_last or are_maps):
             raise ModelConfigError(f"{where}: returns shapes {shapes}; only the last row may return other than maps")
         # several outputs are right-aligned in the five slots
         self.maps.extend([*[None] * (SLOTS - len(shapes)), *shapes] if several else shapes[:1])

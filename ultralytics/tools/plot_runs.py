@@ -1,6 +1,5 @@
 """`yolo plot-results runs/detect/train runs/detect/train2`: metrics and losses of several runs in one picture."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from ultralytics.tools.common import find_runs, tool_dir
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.fonts import drawable
-from ultralytics.utils.plotting import new_figure, save_figure
+from ultralytics.utils.plotting import epoch_panels, save_figure
 from ultralytics.utils.tables import read_csv
 
 FILE = "results.csv"
@@ -54,23 +53,15 @@ def plot_panels(runs: dict[str, Curves], keys: Sequence[str], file: Path) -> Non
     """Draw a panel for each column, with a line for each run that has it."""
     from matplotlib.lines import Line2D
 
-    wide = min(len(keys), 2 if len(keys) == 4 else PANELS_WIDE)
-    high = math.ceil(len(keys) / wide)
-    figure = new_figure(5 * wide, 3.6 * high + 0.6)
-    panels = figure.subplots(high, wide, squeeze=False).ravel()
+    titles = [key.removesuffix("(B)").removeprefix("metrics/") for key in keys]
+    figure, panels = epoch_panels(titles, min(len(keys), 2 if len(keys) == 4 else PANELS_WIDE), (5, 3.9))
     # ten colors; further runs are dashed or dotted
     styles = [{"color": f"C{i % 10}", "linestyle": ("-", "--", ":", "-.")[i // 10 % 4]} for i in range(len(runs))]
-    for axes, key in zip(panels, keys, strict=False):
+    for axes, key in zip(panels, keys, strict=True):
         for curves, style in zip(runs.values(), styles, strict=True):
             if key in curves:
                 marker = "o" if len(curves["epoch"]) < 30 else None  # a single epoch has no line
                 axes.plot(curves["epoch"], curves[key], marker=marker, markersize=3, **style)
-        axes.set_title(key.removesuffix("(B)").removeprefix("metrics/"), fontsize=10)
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-    for axes in panels[len(keys) :]:
-        axes.set_axis_off()
     # a legend of all runs, since a run may lack the column of a panel
     handles = [Line2D([], [], **style, label=drawable(label)) for label, style in zip(runs, styles, strict=True)]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(runs), 4), frameon=False)

@@ -332,29 +332,32 @@ def plot_results(file: str | Path = "results.csv", dir: str | Path = "", on_plot
             panels[rest.removesuffix("(B)")] = {"": values}
         elif group == "lr":
             panels.setdefault("learning rate", {})[rest] = values
-    wide = min(4, len(panels))
-    figure = new_figure(4 * wide, 3 * (high := math.ceil(len(panels) / wide)))
-    grid = figure.subplots(high, wide, squeeze=False).ravel()
-    for axes, (title, lines) in zip(grid, panels.items(), strict=False):
-        _plot_panel(axes, title, columns["epoch"], lines)
-    for axes in grid[len(panels) :]:
-        axes.set_axis_off()
+    figure, grid = epoch_panels([*panels], min(4, len(panels)), (4, 3))
+    epochs = columns["epoch"]
+    for axes, (title, lines) in zip(grid, panels.items(), strict=True):
+        for label, values in lines.items():
+            axes.plot(epochs, values, marker="o" if len(epochs) < 40 else None, markersize=3, label=label)
+        if "" in lines and not np.isnan(lines[""]).all():
+            best = np.nanargmax(lines[""])
+            axes.set_title(f"{title} (best {lines[''][best]:.3f} at epoch {epochs[best]:.0f})", fontsize=10)
+        elif len(lines) > 1:
+            axes.legend(frameon=False)
     return save_figure(figure, Path(file).with_name("results.png"), on_plot=on_plot, **style)
 
 
-def _plot_panel(axes: Axes, title: str, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
-    """Plot one quantity over the epochs; the title has the best value of a metric."""
-    for label, values in lines.items():
-        axes.plot(epochs, values, marker="o" if len(epochs) < 40 else None, markersize=3, label=label)
-    if "" in lines and not np.isnan(lines[""]).all():
-        best = np.nanargmax(lines[""])
-        title = f"{title} (best {lines[''][best]:.3f} at epoch {epochs[best]:.0f})"
-    elif len(lines) > 1:
-        axes.legend(frameon=False)
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3)
+def epoch_panels(titles: Sequence[str], wide: int, size: tuple[float, float]) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure, and a panel over the epochs for each title, `wide` in a row; `size` of one in inches."""
+    high = math.ceil(len(titles) / wide)
+    figure = new_figure(size[0] * wide, size[1] * high)
+    grid = figure.subplots(high, wide, squeeze=False).ravel()
+    for axes, title in zip(grid, titles, strict=False):
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    for axes in grid[len(titles) :]:
+        axes.set_axis_off()
+    return figure, grid[: len(titles)]
 
 
 def plot_labels(

@@ -38,9 +38,8 @@ class ExportSpec:
 class RuntimeModel:
     """An exported model in its runtime.
 
-    Attributes:
-        run: images (B, 3, H, W), float32 RGB in 0..1 -> output with the layout of the metadata. B is `metadata.batch`
-            unless the model is dynamic.
+    `run` takes images (B, 3, H, W), float32 RGB in 0..1, and returns the output with the layout of the metadata. B is
+    `metadata.batch` unless the model is dynamic.
     """
 
     metadata: Metadata

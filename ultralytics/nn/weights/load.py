@@ -15,6 +15,7 @@ from ultralytics.nn.weights.names import OWN_NAMES, NamingScheme, backbone_schem
 from ultralytics.nn.weights.read import Weights, known_names, read_weights
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import WeightsError, counted
+from ultralytics.utils.torch_utils import check_weights
 
 # Tensors with one row per class: class scores of the heads, and the embedding of the denoising queries.
 CLASS_ROWS = re.compile(
@@ -199,10 +200,7 @@ def _check_fitting(fitting: Mapping[str, Tensor], left: Mapping[str, str], origi
             f"{origin}: none of its tensors fits {model}; for example {name!r}: {reason}. "
             "Is it a file of another model? For the weights of a classifier use backbone_weights="
         )
-    broken = [name for name, value in weights.items() if not torch.isfinite(value).all()]
-    if broken:
-        where = f"NaN or infinite values in {counted(len(broken), 'tensor')}, first in {broken[0]}"
-        raise WeightsError(f"{origin}: {where}. The training that wrote it has diverged; use an earlier checkpoint.")
+    check_weights(weights, origin)
 
 
 def match_epsilon(model: nn.Module, tensors: dict[str, Tensor], eps: float | None) -> list[str]:
