@@ -34,17 +34,6 @@ TABLE_WIDTH = 120  # columns
 CELL, GAP = 128, 4  # pixels of a feature map on its page
 
 
-def log_times(device: torch.device) -> Callable[[nn.Module, Any], None]:
-    """Return a hook of `_run_layers` that logs the milliseconds of every layer."""
-    times = [clock(device)]
-
-    def log(layer: nn.Module, output: Any) -> None:
-        times.append(clock(device))
-        LOGGER.info(f"{layer.i:>3}  {layer.type:<24}{1000 * (times[-1] - times[-2]):8.2f} ms")
-
-    return log
-
-
 class DetectionModel(nn.Module):
     """A network built from a model file.
 
@@ -219,7 +208,12 @@ class DetectionModel(nn.Module):
                 if isinstance(feature, Tensor) and feature.ndim == 4:
                     feature_visualization(feature, f"{layer.type}_{n}", layer.i, Path(visualize))
 
-        return self._run_layers(x, None, draw if visualize else log_times(x.device) if profile else None)
+        def log(layer: nn.Module, output: Any) -> None:
+            times.append(clock(x.device))
+            LOGGER.info(f"{layer.i:>3}  {layer.type:<24}{1000 * (times[-1] - times[-2]):8.2f} ms")
+
+        times = [clock(x.device)] if profile else []
+        return self._run_layers(x, None, draw if visualize else log if profile else None)
 
     def is_fused(self) -> bool:
         """Return whether `fuse` was called."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec, ExportWrapper, RuntimeModel, silence
 from ultralytics.nn.formats.metadata import Metadata
@@ -17,7 +17,7 @@ from ultralytics.utils.checks import require
 from ultralytics.utils.errors import DeviceError, OptionError, WeightsError
 from ultralytics.utils.files import atomic_write, first_line
 
-OPSET = 17  # layer normalization; supported by every current runtime
+OPSET = 17  # grid sampling and layer normalization; supported by every current runtime
 INPUT, OUTPUT = "images", "output0"
 
 
@@ -45,17 +45,21 @@ def onnx_bytes(spec: ExportSpec, *, half: bool = False) -> bytes:
     axes = {INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: {0: "batch"}} if spec.options.dynamic else None
     if axes and spec.metadata.layout in (ANCHORS, END2END):
         axes[OUTPUT] |= {2: "anchors"} if spec.metadata.layout == ANCHORS else {1: "detections"}
+    network = ExportWrapper(spec.network, half=half, nms=spec.nms)
+    given = {"input_names": [INPUT], "output_names": [OUTPUT], "opset_version": opset, "dynamic_axes": axes}
+    try:
+        return trace_onnx(network, (spec.example,), **given)
+    except torch.onnx.errors.UnsupportedOperatorError as error:
+        raise OptionError(f"opset={opset}: {first_line(error)}. The default is {OPSET}.") from error
+
+
+def trace_onnx(module: nn.Module, inputs: tuple[Any, ...], **given: Any) -> bytes:
+    """Return the serialized ONNX model of a module, with further arguments of `torch.onnx.export`."""
     # Use the tracing exporter: torch's newer one needs another package, and older versions of torch have no choice.
     tracing = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     content = io.BytesIO()
-    try:
-        with silence():
-            torch.onnx.export(
-                ExportWrapper(spec.network, half=half, nms=spec.nms), (spec.example,), content, input_names=[INPUT],
-                output_names=[OUTPUT], opset_version=opset, dynamic_axes=axes, **tracing,
-            )  # fmt: skip
-    except torch.onnx.errors.UnsupportedOperatorError as error:
-        raise OptionError(f"opset={opset}: {first_line(error)}. The default is {OPSET}.") from error
+    with silence():
+        torch.onnx.export(module, inputs, content, **given, **tracing)
     return content.getvalue()
 
 

@@ -6,13 +6,11 @@ import inspect
 import io
 import math
 import re
-import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ultralytics.nn.accelerate.conv_bn import fuse_layer
+from ultralytics.nn.formats.onnx import OPSET, trace_onnx
 from ultralytics.nn.parser import build_module
 from ultralytics.nn.registry import RegisteredModule, module_folders, resolve_module
 from ultralytics.utils.errors import ModelConfigError, counted
@@ -138,7 +137,6 @@ def format_shapes(shapes: Sequence[Sequence[int]]) -> str:
 EXACT = 1e-6  # relative difference of the same computation, up to the order of sums
 ROUNDING = 1e-4  # relative difference of an equivalent computation in float32
 STRIDES = (2, 4, 8, 16, 32)  # of a backbone's maps
-OPSET = 17  # grid sampling and layer normalization; supported by all current runtimes
 
 # Sides of the coarsest map; those of an image are 32 times as large. Square, odd, oblong and small ones.
 MAP_SIDES = ((32, 32), (31, 33), (7, 20), (5, 3), (2, 2))
@@ -347,18 +345,12 @@ def check_onnx(module: ModuleUnderTest) -> str:
     import onnxruntime
 
     layer, other = module.build().eval(), module.inputs(seed=1)
-    names = [f"x{i}" for i in range(len(other))]
-    # the tracing exporter: the newer one needs another package
-    tracing = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        file = str(Path(folder) / "module.onnx")
-        traced = module.arguments(layer, module.inputs())
-        torch.onnx.export(layer, traced, file, input_names=names, opset_version=OPSET, **tracing)
-        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-        used = {node.name for node in session.get_inputs()}  # unused inputs are dropped
-        feed = {name: x.numpy() for name, x in zip(names, other, strict=True) if name in used}
-        found = [torch.from_numpy(y) for y in session.run(None, feed)]
+    names, traced = [f"x{i}" for i in range(len(other))], module.arguments(layer, module.inputs())
+    content = trace_onnx(layer, traced, input_names=names, opset_version=OPSET)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    used = {node.name for node in session.get_inputs()}  # unused inputs are dropped
+    feed = {name: x.numpy() for name, x in zip(names, other, strict=True) if name in used}
+    found = [torch.from_numpy(y) for y in session.run(None, feed)]
     remark = "onnxruntime differs by {}; does forward branch on values or sizes?"
     gap = require_close(found, module.evaluate(layer, other), ROUNDING, remark)
     return f"opset {OPSET}, differs by {gap:.1e} (relative)"

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ultralytics.nn import plans
 from ultralytics.nn.modules.argument_checks import require_multiple, require_same, require_whole
-from ultralytics.nn.modules.conv import Conv
+from ultralytics.nn.modules.conv import Conv, chained
 from ultralytics.nn.modules.csp import Bottleneck, C2f, C3k
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import register
@@ -194,8 +194,5 @@ class A2C2f(nn.Module):
         self.m = nn.ModuleList(inner() for _ in range(n))
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs = [self.cv1(x)]
-        for block in self.m:
-            outputs.append(block(outputs[-1]))
-        y = self.cv2(torch.cat(outputs, 1))  # (B, (1 + n) c_, H, W) -> (B, c2, H, W)
+        y = self.cv2(torch.cat(chained([self.cv1(x)], self.m), 1))  # (B, (1 + n) c_, H, W) -> (B, c2, H, W)
         return y if self.gamma is None else x + self.gamma.view(1, -1, 1, 1) * y

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ultralytics.nn import plans
 from ultralytics.nn.modules.argument_checks import activation
 from ultralytics.nn.modules.attention import *  # noqa: F403
-from ultralytics.nn.modules.conv import Conv, ConvNormLayer, LightConv, RepConv
+from ultralytics.nn.modules.conv import Conv, ConvNormLayer, LightConv, RepConv, chained
 from ultralytics.nn.modules.csp import *  # noqa: F403
 from ultralytics.nn.modules.elan import *  # noqa: F403
 from ultralytics.nn.plans import LayerSpec, RowContext
@@ -91,9 +91,7 @@ class HGBlock(nn.Module):
         self.add = shortcut and c1 == c2
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs = [x]  # (B, c1, H, W) and n x (B, cm, H, W)
-        for block in self.m:
-            outputs.append(block(outputs[-1]))
+        outputs = chained([x], self.m)  # (B, c1, H, W) and n x (B, cm, H, W)
         aggregated = self.ec(self.sc(torch.cat(outputs, 1)))  # (B, c1 + n cm, H, W) -> (B, c2, H, W)
         return x + aggregated if self.add else aggregated
 

@@ -1,7 +1,7 @@
 """Convolutions. Attribute names are those of published checkpoints."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,13 @@ def autopad(k: int | Sequence[int], p: int | Sequence[int] | None = None, d: int
     if p is not None:
         return p
     return (d * (k - 1) + 1) // 2 if isinstance(k, int) else [autopad(side, None, d) for side in k]
+
+
+def chained(outputs: list[Tensor], blocks: Iterable[nn.Module]) -> list[Tensor]:
+    """Return `outputs`, followed by those of the blocks, each of which reads the one before, to be concatenated."""
+    for block in blocks:
+        outputs.append(block(outputs[-1]))
+    return outputs
 
 
 def point_padding(where: str, k: int | Sequence[int], p: int | Sequence[int] | None, d: int) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ultralytics.nn import plans
 from ultralytics.nn.modules.argument_checks import require_multiple, require_same
-from ultralytics.nn.modules.conv import Conv, DWConv, GhostConv, RepConv
+from ultralytics.nn.modules.conv import Conv, DWConv, GhostConv, RepConv, chained
 from ultralytics.nn.modules.transformer import TransformerBlock
 from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelConfigError
@@ -101,10 +101,8 @@ class C2f(nn.Module):
         self.m = nn.ModuleList(inner(c) if inner else Bottleneck(c, c, shortcut, g, e=1.0) for _ in range(n))
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs = list(self.cv1(x).chunk(2, 1))  # (B, c1, H, W) -> 2 x (B, c, H, W)
-        for block in self.m:
-            outputs.append(block(outputs[-1]))
-        return self.cv2(torch.cat(outputs, 1))  # (B, (2 + n) c, H, W) -> (B, c2, H, W)
+        halves = list(self.cv1(x).chunk(2, 1))  # (B, c1, H, W) -> 2 x (B, c, H, W)
+        return self.cv2(torch.cat(chained(halves, self.m), 1))  # (B, (2 + n) c, H, W) -> (B, c2, H, W)
 
     forward_split = forward  # as forks assign it
 
@@ -177,9 +175,7 @@ class C3f(nn.Module):
         self.m = nn.ModuleList(Bottleneck(c_, c_, shortcut, g, k=(3, 3), e=1.0) for _ in range(n))
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs = [self.cv2(x), self.cv1(x)]
-        for block in self.m:
-            outputs.append(block(outputs[-1]))
+        outputs = chained([self.cv2(x), self.cv1(x)], self.m)
         return self.cv3(torch.cat(outputs, 1))  # (B, (2 + n) c_, H, W) -> (B, c2, H, W)
 
 

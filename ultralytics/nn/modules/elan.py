@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ultralytics.nn import plans
 from ultralytics.nn.modules.argument_checks import require_multiple, require_odd
-from ultralytics.nn.modules.conv import Conv, autopad
+from ultralytics.nn.modules.conv import Conv, autopad, chained
 from ultralytics.nn.modules.csp import RepCSP
 from ultralytics.nn.plans import LayerSpec, RowContext
 from ultralytics.nn.registry import register
@@ -57,9 +57,7 @@ class SPPF(nn.Module):
         self.n, self.add = n, shortcut and c1 == c2
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = [self.cv1(x)]
-        for _ in range(self.n):
-            pooled.append(self.m(pooled[-1]))
+        pooled = chained([self.cv1(x)], [self.m] * self.n)
         y = self.cv2(torch.cat(pooled, 1))  # (B, (n + 1) c1 / 2, H, W) -> (B, c2, H, W)
         return x + y if self.add else y
 
@@ -86,9 +84,7 @@ class SPPELAN(nn.Module):
         self.cv5 = Conv(4 * c3, c2, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs = [self.cv1(x)]
-        for pool in (self.cv2, self.cv3, self.cv4):
-            outputs.append(pool(outputs[-1]))
+        outputs = chained([self.cv1(x)], (self.cv2, self.cv3, self.cv4))
         return self.cv5(torch.cat(outputs, 1))  # (B, 4 c3, H, W) -> (B, c2, H, W)
 
 
