@@ -127,7 +127,9 @@ def check_torch_file(path: Path) -> None:
         ) from error
     if head[:2] != b"PK" and not head[2:].startswith(OLD_MAGIC):
         hint = "; is it a .safetensors file under another name?" if head[8:9] == b"{" else ""
-        raise WeightsError(f"{path}: no weights file: expected one of torch.save, it starts with {head[:4]!r}{hint}.")
+        raise WeightsError(
+            f"{path}: not a weights file: expected one of torch.save, it starts with {head[:4]!r}{hint}."
+        )
 
 
 def refused(path: str | Path, error: RefusedError) -> WeightsError:
