@@ -156,7 +156,7 @@ def test_arguments_that_cannot_work_are_refused_by_name(build, message):
 
 @pytest.mark.parametrize(("name", "args", "inputs"), [("HGStem", [8, 16], 3), ("ResNetLayer", [3, 16, 1, True], 3)])
 def test_rows_that_cannot_be_repeated_say_so(name, args, inputs):
-    with pytest.raises(ModelConfigError, match=r"cannot be repeated; write 1 in the second column .* got 3"):
+    with pytest.raises(ModelConfigError, match=r"cannot be repeated; write 1 in the second column, got 3"):
         build_module(name, args, inputs=((inputs, 64, 64),), repeats=3)
 
 
