@@ -173,7 +173,7 @@ class PatchedModel:
         sources = written if isinstance(written, list) else [written]
         if any(isinstance(s, int) and s < -1 for s in sources):
             raise ModelConfigError(
-                f"{where}: write names, numbers of the unpatched file or -1 in `from`: got {written}"
+                f"{where}: write numbers of the unpatched file, names or -1 in `from`; got {written}"
             )
         resolved = [source if s == -1 else self._resolve(s) for s in sources]
         if any(s is IMAGE for s in resolved):
