@@ -171,7 +171,7 @@ def checkpoints(rng: random.Random, folder: Path) -> Callable[[], object]:
         state = torch.load(folder / "small.pt", weights_only=True)
         state = changed_value(rng, {**state, "options": {"imgsz": 64, "data": "shapes.yaml"}})
         torch.save(state, file)
-    return lambda: RTDETR(file, verbose=False).info(64, verbose=False)
+    return lambda: RTDETR(file, verbose=False).info(imgsz=64, verbose=False)
 
 
 def onnx_metadata(rng: random.Random, folder: Path) -> Callable[[], object]:

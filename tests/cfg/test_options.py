@@ -47,8 +47,7 @@ def test_defaults_are_the_recipe_of_the_paper():
 def test_rectangular_images_are_for_prediction_and_export():
     assert get_cfg(overrides={"imgsz": [320, 640], "mode": "predict"}).imgsz == [320, 640]
     for mode in ("train", "val"):
-        with pytest.raises(OptionError, match="write imgsz=640"):
-            get_cfg(overrides={"imgsz": [320, 640], "mode": mode})
+        assert get_cfg(overrides={"imgsz": [320, 640], "mode": mode}).imgsz == 640
 
 
 def test_a_file_of_the_published_package_has_options_that_are_off(tmp_path, caplog):
@@ -73,13 +72,26 @@ def test_a_file_of_the_published_package_has_options_that_are_off(tmp_path, capl
         ("qqqq", "unknown option 'qqqq'; see `yolo cfg` for all options"),
         ("weights", "unknown option 'weights'; use 'model'"),
         ("keras", "option 'keras' is not supported: export has"),
-        ("kobj", "option 'kobj' is not supported: it is for other tasks"),
+        ("bgr", "option 'bgr' is not supported: use hsv_*"),
     ],
 )
 def test_unknown_options_are_errors_with_an_alternative(key, message):
     with pytest.raises(OptionError) as caught:
         get_cfg(overrides={key: 0.5})
     assert str(caught.value).startswith(message)
+
+
+def test_published_options_that_are_not_read_for_boxes_are_left_out_with_a_warning(caplog):
+    given = {"copy_paste": 0.3, "auto_augment": "augmix", "erasing": 0.1, "kobj": 2.0, "label_smoothing": 0.1}
+    assert get_cfg(overrides={**given, "epochs": 3}).epochs == 3
+    assert all(f"{key}={value} has no effect: " in caplog.text for key, value in given.items())
+
+
+def test_empty_texts_are_off_and_numbers_are_names(caplog):
+    given = {"device": "", "resume": "", "pretrained": None, "name": 5, "mode": "train", "imgsz": [64, 96]}
+    options = get_cfg(overrides=given)
+    assert (options.device, options.resume, options.pretrained, options.name) == (None, False, False, "5")
+    assert options.imgsz == 96 and "imgsz=[64, 96]: train needs square images; using imgsz=96" in caplog.text
 
 
 def test_defaults_of_a_family_and_options_it_refuses(tmp_path):

@@ -32,7 +32,7 @@ def test_a_run_leaves_files_and_the_best_weights(trained):
     assert header.startswith("epoch,time,train/giou_loss,train/cls_loss,train/l1_loss,")
     assert ",metrics/precision(B)," in header
     assert len(row.split(",")) == len(header.split(","))
-    assert {"args.yaml", "results.png", "labels.png"} <= {p.name for p in folder.iterdir()}
+    assert {"args.yaml", "results.png", "labels.jpg"} <= {p.name for p in folder.iterdir()}
     assert trained.names == dict(enumerate(NAMES))
     saved = load_checkpoint(trained.trainer.best)["model"]
     assert all(torch.equal(v, saved[k]) for k, v in trained.model.state_dict().items())

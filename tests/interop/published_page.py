@@ -16,14 +16,15 @@ TEXTS = {
         "title": "What works as in the published package",
         "intro": "Import statements and calls of public scripts for detection and the engine, release 8.0 to 8.4.190.\n"
         "Each row is run by a test (`tests/interop`), which also writes this page. A name that is not built raises\n"
-        "one sentence at its import: what to use instead. Published options at their defaults, or off, are accepted.",
+        "one sentence at its import: what to use instead. Published options at their defaults, or off, are accepted, and\n"
+        "those of other tasks or without an effect on boxes, with a warning.",
         "imports": "Imports", "calls": "Calls", "absent": "Left out", "yes": "works", "of": "{} of {} work.",
         "columns": ("statement", "call", "state", "not built", "names"),
     },
     "zh": {
         "title": "与发布包相同的用法",
         "intro": "公开脚本中用于检测和引擎的导入语句和调用，8.0 至 8.4.190 版。每一行都由测试（`tests/interop`）运行，"
-        "本页也由其生成。未实现的名称在导入时给出一句话，说明改用什么。发布包的选项若为默认值或关闭，总是接受。",
+        "本页也由其生成。未实现的名称在导入时给出一句话，说明改用什么。发布包的选项若为默认值或关闭，总是接受；属于其他任务或对检测框不起作用的，给出警告后接受。",
         "imports": "导入", "calls": "调用", "absent": "未包括", "yes": "可用", "of": "{1} 项中 {0} 项可用。",
         "columns": ("语句", "调用", "状态", "未实现", "名称"),
     },

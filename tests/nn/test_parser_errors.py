@@ -132,7 +132,7 @@ def test_a_row_that_was_put_in_and_later_numbers_that_were_not_raised(tmp_path, 
     file = tmp_path / "net.yaml"
     file.write_text(rows.replace("MODULES", "."))
     model = RTDETRDetectionModel(str(file))
-    model.info(64, verbose=False)
+    model.info(imgsz=64, verbose=False)
     assert "layer 6 Conv: no layer reads its output" in caplog.text
     assert "Were rows inserted before it?" in caplog.text
 

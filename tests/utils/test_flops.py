@@ -17,7 +17,7 @@ def test_a_convolution_by_hand():
     model = nn.Conv2d(3, 8, 3, padding=1, bias=False)
     expected = 2 * 3 * 8 * 9 * 32 * 48 / 1e9  # two operations for each weight and position
     assert get_flops(model, (32, 48)) == pytest.approx(expected)
-    assert model_info(model, (32, 48), verbose=False).gflops_attention == pytest.approx(expected)
+    assert model_info(model, imgsz=(32, 48), verbose=False).gflops_attention == pytest.approx(expected)
 
 
 def test_attention_is_counted_by_torch():
@@ -34,7 +34,7 @@ def test_attention_is_counted_by_torch():
     tokens, c = 8 * 8, 16
     projections, products = 4 * c * c * tokens, 2 * c * tokens * tokens
     expected = 2 * (3 * c * tokens + projections + products) / 1e9
-    assert model_info(Net(), 8, verbose=False).gflops_attention == pytest.approx(expected)
+    assert model_info(Net(), imgsz=8, verbose=False).gflops_attention == pytest.approx(expected)
     assert torch.backends.mha.get_fastpath_enabled()  # as it was
 
 
@@ -56,7 +56,7 @@ def test_a_model_is_counted_on_the_cpu_if_it_has_tensors_of_its_own_and_fails_wi
         def forward(self, x):
             return self.conv(x) + self.offset
 
-    assert model_info(Anchored(), 16, verbose=False).gflops_attention == pytest.approx(2 * 3 * 8 * 16 * 16 / 1e9)
+    assert model_info(Anchored(), imgsz=16, verbose=False).gflops_attention == pytest.approx(2 * 3 * 8 * 16 * 16 / 1e9)
     assert get_flops(Anchored(), 16) == pytest.approx(2 * 3 * 8 * 16 * 16 / 1e9)
     with pytest.raises(ModelConfigError, match=r"forward fails on an image \(1, 4, 64, 64\): RuntimeError: .*channel"):
         get_flops(nn.Sequential(nn.Conv2d(4, 8, 1), nn.Conv2d(3, 8, 1)), 64)

@@ -1,6 +1,7 @@
 """Option names of other packages: what they are called here, or why they are not supported and what to use instead.
 
-Unsupported options are errors and never ignored, so that no result is reported for an option without effect.
+Unsupported options are errors, so that no result is reported without their effect. Only those that the published
+package does not read for boxes either are left out, with a warning.
 """
 
 from collections.abc import Mapping
@@ -36,11 +37,10 @@ PRECISIONS = {  # values of the published `quantize`: the option that is on
 _REASONS = {
     "it is for validation with given labels; validate without it": "save_hybrid",
     "it is for other tasks; this package detects upright boxes": (
-        "pose kobj rle angle overlap_mask mask_ratio retina_masks copy_paste copy_paste_mode"
+        "pose kobj rle angle overlap_mask mask_ratio retina_masks copy_paste copy_paste_mode auto_augment erasing "
+        "crop_fraction"
     ),
-    "use hsv_*, degrees, translate, scale, shear, flipud, fliplr, mosaic, mixup, cutmix and augmentations": (
-        "auto_augment erasing crop_fraction bgr"
-    ),
+    "use hsv_*, degrees, translate, scale, shear, flipud, fliplr, mosaic, mixup, cutmix and augmentations": "bgr",
     "the classification losses have IoU targets, which label smoothing does not apply to": "label_smoothing",
     "it is for classification. Modules take it as an argument in the model YAML": "dropout",
     "it is an argument of the method `track` of a model, for one frame a call": "persist",
@@ -50,6 +50,8 @@ _REASONS = {
     "use save=False": "nosave",
 }
 RETIRED = {name: reason for reason, names in _REASONS.items() for name in names.split()}
+WITHOUT_EFFECT = {name for name, reason in RETIRED.items() if reason.startswith("it is for other tasks")}
+WITHOUT_EFFECT |= {"dropout", "label_smoothing", "profile"}
 
 # Options of the published package that have no effect here: at these values (its defaults), or off.
 PUBLISHED_DEFAULTS = (

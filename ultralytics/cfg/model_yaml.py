@@ -80,8 +80,8 @@ def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
     """Return the path of a model file and the scale in its name. Raises ModelConfigError if there is no such file.
 
     Args:
-        name: a path, or the name of one of the package's files; `NAMEs.yaml` is scale `s` of `NAME.yaml`, and
-            `yolo26s-p6.yaml` scale `s` of `yolo26-p6.yaml`.
+        name: a path, or one of the package's files by its name or the end of its path (`ultralytics/cfg/models/...`);
+            `NAMEs.yaml` is scale `s` of `NAME.yaml`, and `yolo26s-p6.yaml` scale `s` of `yolo26-p6.yaml`.
     """
     if not isinstance(name, (str, Path)) or not Path(name).name:
         raise ModelConfigError(f"model: got a {type(name).__name__}, expected a model file or its content as a mapping")
@@ -94,7 +94,7 @@ def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
     for file, scale in choices:
         if os.path.exists(file):  # False for names that no file can have
             return file, scale
-        if path.name == str(name) and file.name in known:
+        if file.name in known and known[file.name].match(str(file)):
             return known[file.name], scale
     near = {*known}
     if scale := re.match(r"\D*\d+([nslmx])", path.stem):  # suggest names with this scale, too

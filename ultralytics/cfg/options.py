@@ -14,7 +14,15 @@ from types import SimpleNamespace
 from typing import Annotated, NamedTuple, get_type_hints
 
 from ultralytics.cfg.family import DEFAULT_CFG_PATH, Family, default_values, default_yaml, is_by_family, of_family
-from ultralytics.cfg.migrate import DEPRECATED, PRECISIONS, RENAMED, RETIRED, has_no_effect, published_hyp
+from ultralytics.cfg.migrate import (
+    DEPRECATED,
+    PRECISIONS,
+    RENAMED,
+    RETIRED,
+    WITHOUT_EFFECT,
+    has_no_effect,
+    published_hyp,
+)
 from ultralytics.cfg.plain_data import key_at, read_yaml
 from ultralytics.cfg.values import Device, OneOf, Range, SomeOf, check_value
 from ultralytics.utils import LOGGER, setup_logging
@@ -90,7 +98,7 @@ class Options:
     queries: Annotated[int | None, Range(1)]
     denoising: Annotated[int | None, Range(0)]
     # Optimization
-    optimizer: Annotated[str, OneOf("AdamW", "Adam", "SGD", "auto")]
+    optimizer: Annotated[str, OneOf("AdamW", "Adam", "Adamax", "NAdam", "RAdam", "RMSProp", "SGD", "auto")]
     lr0: Annotated[float, Range(0, open_low=True)]
     lrf: Annotated[float, Range(0, 1)]
     cos_lr: bool
@@ -184,7 +192,8 @@ class Options:
             if sides[0] == sides[-1]:
                 self.imgsz = sides[0]
             elif self.mode in ("train", "val"):
-                raise OptionError(f"imgsz: {self.mode} needs square images, got {sides}; write imgsz={max(sides)}")
+                self.imgsz = max(sides)
+                LOGGER.warning(f"imgsz={sides}: {self.mode} needs square images; using imgsz={self.imgsz}")
         if self.batch == 0 or (self.batch == -1 and self.mode in ("val", "predict", "export")):
             raise OptionError(f"batch={self.batch}: expected a number >= 1, or -1 (automatic) in training")
         self.__dict__["_frozen"] = False
@@ -358,8 +367,8 @@ def check_options(given: Mapping[str, object], where: str = "", file: str | Path
     for key, value in given.items():
         if key in unused:
             continue
-        if key == "dropout":
-            LOGGER.warning(f"{where}dropout={value} has no effect: {RETIRED[key]}")
+        if key in WITHOUT_EFFECT:
+            LOGGER.warning(f"{where}{key}={value} has no effect: {RETIRED[key]}")
             continue
         if key in DEPRECATED:
             LOGGER.warning(f"{where}{key}: an earlier name; write {DEPRECATED[key][0]}")

@@ -129,9 +129,11 @@ def check_value(key: str, value: object, annotation: object) -> object:
     """Convert `value` to plain data of the annotated type, or raise OptionError.
 
     NumPy numbers become Python numbers, an int is accepted as a float, paths become strings and tuples lists.
-    Strings are not read as numbers; see `parse_value`.
+    Strings are not read as numbers; see `parse_value`. An empty string, or null where it is no value, is off.
     """
     kinds, hint = alternatives(annotation), ""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        value = None if type(None) in kinds else False if {bool, str} <= {*kinds} else value
     plain = _first_match(check_plain(value, key, OptionError), kinds)
     if plain is not _NO_MATCH:
         try:
@@ -160,7 +162,8 @@ def _convert(value: object, kind: object) -> object:
         return value if value is None else _NO_MATCH
     if kind is str:
         is_device = (type(value).__module__, type(value).__name__) == ("torch", "device")  # without importing torch
-        text = str(value) if is_device else os.fspath(value) if isinstance(value, os.PathLike) else value
+        text = os.fspath(value) if isinstance(value, os.PathLike) else value
+        text = str(value) if is_device or type(value) is int else text
         return text if isinstance(text, str) and text.strip() else _NO_MATCH
     if kind in (int, float, dict):
         accepted = isinstance(value, {int: Integral, float: Real, dict: Mapping}[kind]) and not isinstance(value, bool)

@@ -22,7 +22,8 @@ DATASET_YAMLS = PACKAGE_ROOT / "cfg" / "datasets"
 SPLITS = ("train", "val", "test")
 KEYS = (*SPLITS, "path", "names", "nc", "channels", "annotations", "generate", "download", "evaluation")
 MAX_CLASSES = 100_000
-IGNORED_KEYS = ("roboflow", "license", "author", "description", "version", "date", "url")  # added by export tools
+# added by export tools; `minival` of LVIS
+IGNORED_KEYS = ("roboflow", "license", "author", "description", "version", "date", "url", "minival")
 
 
 @dataclass(frozen=True)
@@ -128,13 +129,16 @@ def check_det_dataset(dataset: str | os.PathLike | Mapping, autodownload: bool =
 
 
 def find_data_yaml(data: str | os.PathLike) -> Path:
-    """Return the YAML file of a path or a bare name such as 'shapes.yaml'."""
-    path = Path(os.path.expanduser(data))
-    if os.path.isfile(path):
-        return Path(os.path.abspath(path))
+    """Return the YAML file of a path, with or without suffix, of a folder with one, or a name such as 'shapes.yaml'."""
+    path = Path(os.path.expanduser(str(data).strip()))
+    inside = [*path.glob("*.yaml")] if os.path.isdir(path) else []
+    for file in (path, Path(f"{path}.yaml"), *(inside if len(inside) == 1 else ())):
+        if os.path.isfile(file):
+            return Path(os.path.abspath(file))
     built_in = {p.stem.lower(): p for p in DATASET_YAMLS.glob("*.yaml")}
-    if path.parent == Path(".") and path.suffix in ("", ".yaml", ".yml") and path.stem.lower() in built_in:
-        return built_in[path.stem.lower()]
+    found = built_in.get(path.stem.lower()) if path.suffix in ("", ".yaml", ".yml") else None
+    if found and found.match(str(path.with_name(found.name))):
+        return found
     hint = did_you_mean(path.stem, built_in) or f"; built-in ones are {', '.join(sorted(built_in))}"
     raise DataError(f"data={str(data)!r}: expected a data YAML, found no file {Path(os.path.abspath(path))}{hint}")
 
@@ -142,7 +146,8 @@ def find_data_yaml(data: str | os.PathLike) -> Path:
 def list_images(sources: Iterable[Path], root: Path) -> list[Path]:
     """Return the image files below folders and in image lists, in order, without repeats and hidden files.
 
-    Lists may name hidden files; they are relative to their own folder, else to `root`. Files in lists need not exist.
+    Lists may name hidden files; they are relative to their own folder, else to `root` or the working folder. Files in
+    lists need not exist.
     """
     found: dict[Path, None] = {}
     hidden: list[os.DirEntry] = []
@@ -159,7 +164,7 @@ def list_images(sources: Iterable[Path], root: Path) -> list[Path]:
             for number, line in enumerate(lines, 1):
                 if "\0" in line:
                     raise DataError(f"{source}: path {number} has a NUL character, {short(line)}; expected a text file")
-                found[Path(os.path.abspath(find_image(line, (source.parent, root))))] = None
+                found[Path(os.path.abspath(find_image(line, (source.parent, root, Path.cwd()))))] = None
     if hidden := [e.path for e in hidden if e.name.lower().endswith(IMAGE_SUFFIXES) or os.path.isdir(e)]:
         LOGGER.info(f"hidden images and folders left out: {len(hidden)}, such as {hidden[0]}")
     if others:

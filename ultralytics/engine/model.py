@@ -24,7 +24,7 @@ from ultralytics.nn.formats import find_format
 from ultralytics.nn.head_protocol import resembles
 from ultralytics.nn.registry import find_class
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.nn.weights import CLASS_ROWS, known_names, load_weights, read_weights
+from ultralytics.nn.weights import CLASS_ROWS, as_weights, known_names, load_weights
 from ultralytics.utils import ASSETS, LOGGER, setup_logging
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz, image_stride
@@ -34,7 +34,7 @@ from ultralytics.utils.errors import ModelConfigError, OptionError, UserError, W
 from ultralytics.utils.flops import ModelInfo
 from ultralytics.utils.public import public_names
 from ultralytics.utils.tables import Column, Table
-from ultralytics.utils.torch_utils import count_devices
+from ultralytics.utils.torch_utils import checksum, count_devices, is_edited
 
 if TYPE_CHECKING:  # imported on first use, by the subclass
     from ultralytics.engine.predictor import BasePredictor
@@ -83,11 +83,10 @@ class Model(CallbacksMixin):
         self.trainer: BaseTrainer | None = None
         self.predictor: BasePredictor | None = None
         self.metrics: DetMetrics | None = None
-        self.folders = [modules] if isinstance(modules, str) else modules  # of modules; or the option
-        self.trust = trust
+        self.folders, self.trust = [modules] if isinstance(modules, str) else modules, trust  # or the option `modules`
         self.checkpoint: dict[str, Any] | None = None
         self._validated_imgsz = 0  # of the validation that gave `metrics`
-        self._loaded = False  # the weights are not those of `source`
+        self._loaded, self._checksum = False, 0.0  # whether the weights are not those of `source`; of these
         suffix = Path(self.source).suffix.lower()
         spec: ModelSpec | None = None
         if suffix in (".yaml", ".yml"):
@@ -143,6 +142,7 @@ class Model(CallbacksMixin):
                     self.model = checkpoints.load_network(self.checkpoint, *settings, self.source, trust=self.trust)
                     self.checkpoint = {**self.checkpoint, **dict.fromkeys(checkpoints.TENSORS)}  # free memory
                 if not self.is_exported:
+                    self._checksum = checksum(self.model)
                     recorded = (self.checkpoint or {}).get("options") or {}
                     kept = {key: recorded[key] for key in ("data", "imgsz", "single_cls") if key in recorded}
                     self.model.args = get_cfg(check_options(kept, f"{self.source}: "), family=self.family)
@@ -184,6 +184,7 @@ class Model(CallbacksMixin):
         args = self._options("train", options, model=self.source)
         options = {**options, **{key: getattr(args, key) for key in ("modules", "trust") if getattr(args, key)}}
         trainer_class = trainer or self.trainer_class
+        self._loaded |= is_edited(vars(self).get("model"), self._checksum)  # by a script
         if not started_by_torchrun() and count_devices(device := checkpoints.resume_device(args)) > 1:
             args = args.replace(device=device)
             self._train_ddp(args, options, trainer_class)
@@ -197,6 +198,7 @@ class Model(CallbacksMixin):
                 self.__dict__.pop("model", None)
             else:
                 self.model, self._loaded = self.trainer.ema.ema, True
+                self._checksum = checksum(self.model)
             if args.save:
                 self._use_checkpoint(self.trainer.best)
         self._validated_imgsz = args.imgsz
@@ -326,8 +328,8 @@ class Model(CallbacksMixin):
         self.model.to(device)
         return self
 
-    def info(self, imgsz: int = 640, detailed: bool = False, verbose: bool = True) -> ModelInfo:
-        """Return the numbers of layers, parameters and gradients, and the GFLOPs at `imgsz`.
+    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> ModelInfo:
+        """Return the numbers of layers, parameters and gradients, and the GFLOPs at `imgsz`, by name or in this order.
 
         Examples:
             >>> from ultralytics import RTDETR
@@ -335,7 +337,7 @@ class Model(CallbacksMixin):
             11008848
         """
         self._require_weights("info")
-        return self.model.info(imgsz=imgsz, detailed=detailed, verbose=verbose)
+        return self.model.info(detailed, verbose, imgsz)
 
     def fuse(self) -> Model:
         """Fuse the layers of the network for inference, in place; it cannot be trained afterwards.
@@ -346,8 +348,8 @@ class Model(CallbacksMixin):
         self.model.fuse()
         return self
 
-    def load(self, weights: str | Path) -> Model:
-        """Load the tensors of a weights file that fit, and log those that do not; see docs/en/weights.md.
+    def load(self, weights: str | Path | nn.Module) -> Model:
+        """Load the tensors of a file or network that fit, and log those that do not; see docs/en/weights.md.
 
         A network without class names takes those of the file if the rows of all classes fit.
 
@@ -355,20 +357,20 @@ class Model(CallbacksMixin):
             WeightsError: the file cannot be read, or nothing in it fits.
         """
         self._require_weights("load")
-        read = read_weights(weights)
+        read = as_weights(weights)
         scores = any(map(CLASS_ROWS.search, load_weights(self.model, read).matched))
         if read.names and scores and known_names(self.names) is None:
             self.model.names = dict(read.names)
         self._loaded = True
         return self
 
-    def save(self, file: str | Path) -> None:
+    def save(self, filename: str | Path = "saved_model.pt") -> None:
         """Save the network as weights (`.pt`). Raise UserError after `fuse`."""
         self._require_weights("save")
         if self.model.fused:
-            raise UserError(f"{file}: a fused network cannot be saved; save before fuse(), or load the weights again")
+            raise UserError(f"{filename}: a fused network cannot be saved; save before fuse(), or load it again")
         options = (self.checkpoint or {}).get("options")
-        checkpoints.save_checkpoint(file, {**self._state(), "options": options, "optimizer": None})
+        checkpoints.save_checkpoint(filename, {**self._state(), "options": options, "optimizer": None})
 
     def _state(self) -> dict[str, Any]:
         """Return the content of a checkpoint with the current weights."""

@@ -42,14 +42,16 @@ def param_groups(
 
 
 def build_optimizer(name: str, groups: list[dict], *, momentum: float) -> torch.optim.Optimizer:
-    """Build 'AdamW', 'Adam', 'SGD' (Nesterov), or 'auto', which is AdamW: DETR-family detectors hardly learn with SGD.
+    """Build an optimizer of torch by its name, or 'auto', which is AdamW: DETR-family detectors hardly learn with SGD.
 
-    `momentum` is the momentum of SGD and the first beta of Adam.
+    `momentum` is the momentum of SGD (Nesterov) and RMSProp, and the first beta of the others.
     """
     if name == "SGD":
         return torch.optim.SGD(groups, momentum=momentum, nesterov=momentum > 0, fused=True)
-    adam = torch.optim.Adam if name == "Adam" else torch.optim.AdamW
-    return adam(groups, betas=(momentum, 0.999), fused=True)
+    if name == "RMSProp":
+        return torch.optim.RMSprop(groups, momentum=momentum)
+    fused = {} if name in ("Adamax", "NAdam", "RAdam") else {"fused": True}
+    return getattr(torch.optim, name.replace("auto", "AdamW"))(groups, betas=(momentum, 0.999), **fused)
 
 
 @dataclass(frozen=True)

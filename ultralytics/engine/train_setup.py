@@ -226,7 +226,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
             model.model[-1].class_weights = class_weights(counts, options.cls_pw)
         checkpoints.with_branch(model, options.end2end)  # raises where the head does not have it
         self.fit_stride(image_stride(model))
-        model.info(self.args.imgsz, detailed=True)
+        model.info(detailed=True, imgsz=self.args.imgsz)
         self.disable_multi_scale_if_fixed(model)
         model.criterion = model.criterion or model.to(self.device).init_criterion()
         self.loss_names = getattr(model.criterion, "loss_names", self.loss_names)

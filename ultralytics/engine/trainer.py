@@ -314,7 +314,7 @@ class BaseTrainer(TrainerSetup):
         labels = self.train_loader.dataset.source.labels
         boxes = np.concatenate([item.boxes[~item.crowd] for item in labels])
         classes = np.concatenate([item.cls[~item.crowd] for item in labels])
-        plot_labels(boxes, classes, self.model.names, self.save_dir / "labels.png", **self.args.figure_style)
+        plot_labels(boxes, classes, self.model.names, self.save_dir / "labels.jpg", **self.args.figure_style)
 
     def plot_metrics(self) -> None:
         """Plot the curves of results.csv."""

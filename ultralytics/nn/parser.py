@@ -51,7 +51,21 @@ UNREAD = (
     "no layer reads its output; name it in the `from` of a later row or delete the row. Were rows inserted before it? "
     "Each raises the numbers after it by one"
 )
+OF_ROW = {  # attributes of a layer
+    "i", "f", "np", "type", "num_slots", "where", "in_backbone", "row_name", "row_module", "unpack_inputs", "outputs",
+    "arguments", "row_repeats", "assumed",
+}  # fmt: skip
 DEAD_END = "only unused layers read its output; connect them to the head or delete them"
+
+
+class Layers(nn.Sequential):
+    """Layers of a network. One in place of another, `model.model[4] = mine`, takes over what its row says of it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = vars(self._modules.get(name, self)) if name.isdecimal() else {}
+        super().__setattr__(name, value)
+        for key in OF_ROW & before.keys():
+            vars(value).setdefault(key, before[key])
 
 
 def build_layers(spec: ModelSpec, nc: int, ch: int) -> tuple[nn.Sequential, list[int], list[list[Shape]]]:
@@ -63,7 +77,7 @@ def build_layers(spec: ModelSpec, nc: int, ch: int) -> tuple[nn.Sequential, list
     with _default_activation(spec.activation, spec.name):
         for row in spec.rows:
             builder.add(row)
-    return nn.Sequential(*builder.layers), sorted(builder.save), builder.shapes
+    return Layers(*builder.layers), sorted(builder.save), builder.shapes
 
 
 def build_module(

@@ -5,6 +5,7 @@ A folder becomes a package below `ultralytics.nn` when a model is built, so that
 """
 
 import ast
+import builtins
 import importlib
 import inspect
 import io
@@ -28,6 +29,7 @@ from ultralytics.nn.plans import PlanFunction
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelConfigError, did_you_mean
 from ultralytics.utils.files import list_files, real_path
+from ultralytics.utils.public import PLACED
 
 VARIABLE = "ULTRALYTICS_MODULES"  # environment variable with further module folders, separated as in PATH
 IMPORTING = Lock()  # of threads: an import replaces standard output and `sys.modules` of the process
@@ -115,6 +117,18 @@ def register(plan: PlanFunction, name: str | None = None, overridable: bool = Fa
     return decorate
 
 
+def layer_of_script(name: str) -> type[nn.Module] | None:
+    """Return the class that a script has assigned to a name: `ultralytics.nn.tasks.Mine = Mine`."""
+    own = __name__.partition(".")[0]
+    places = [vars(sys.modules[place]) for place in sorted(PLACED) if place.startswith(f"{own}.nn.")]
+    layers = (place.get(name) for place in (*places, vars(builtins)))
+    return next((x for x in layers if is_layer(x) and x.__module__.partition(".")[0] != own), None)
+
+
+def is_layer(value: object) -> bool:
+    return inspect.isclass(value) and issubclass(value, nn.Module)
+
+
 def resolve_module(name: str, folders: Sequence[Path] | None = None) -> RegisteredModule:
     """Return the module that a row names: `Class`, `file.Class`, or `nn.Class` for a layer of torch.
 
@@ -127,13 +141,16 @@ def resolve_module(name: str, folders: Sequence[Path] | None = None) -> Register
     if library in ("nn", "torchvision.ops"):
         source = nn if library == "nn" else importlib.import_module(library)
         layer = getattr(source, name.rpartition(".")[2], None)
-        if not (inspect.isclass(layer) and issubclass(layer, nn.Module)):
+        if not is_layer(layer):
             near = did_you_mean(name.rpartition(".")[2], dir(source))
             raise ModelConfigError(f"{source.__name__} has no layer {name!r}{near}")
         return RegisteredModule(name, layer, None, source.__name__)
     if other := OTHER_HEAD.fullmatch(name):
         task = OTHER_TASKS[other[1] or other[2]]
         raise ModelConfigError(f"{name} is a head of the task {task!r}; this package detects objects, with Detect")
+    if layer := layer_of_script(name):
+        known = REGISTRY.get(name)
+        return RegisteredModule(name, layer, known and known.plan, layer.__module__)
     folders = module_folders() if folders is None else folders
     with IMPORTING:
         imported = [import_folder(path) for path in folders]
@@ -295,7 +312,7 @@ def _add_definitions(folder: Folder, modules: dict[Path, ModuleType]) -> None:
     registered = {module.build: module for module in (*REGISTRY.values(), *folder.registered.values())}
     for file, module in sorted(modules.items()):
         for name, value in vars(module).items():
-            is_builder = inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, nn.Module))
+            is_builder = inspect.isfunction(value) or is_layer(value)
             if is_builder and not name.startswith("_") and value.__module__ == module.__name__:
                 found = registered.get(value) or RegisteredModule(name, value, None, str(file))
                 folder.definitions.setdefault(name, []).append(found)

@@ -277,12 +277,8 @@ class DetectionModel(nn.Module):
         Args:
             weights: a weights file, its content, a result of `read_weights`, or another network.
         """
-        from ultralytics.nn.weights import Weights, known_names, load_weights
+        from ultralytics.nn.weights import load_weights
 
-        if isinstance(weights, nn.Module):
-            weights = Weights(weights.state_dict(), type(weights).__name__, known_names(weights.names))
-        elif isinstance(weights, Mapping):
-            weights = Weights(weights.get("model", weights), "the given weights", known_names(weights.get("names")))
         load_weights(self, weights)
 
     def fuse(self, verbose: bool = False) -> DetectionModel:
@@ -297,13 +293,13 @@ class DetectionModel(nn.Module):
         """Indices in `model` of the layers that the file lists under `backbone`."""
         return {i for i, layer in enumerate(self.model) if layer.in_backbone}
 
-    def info(self, imgsz: int = TRACE_SIZE, detailed: bool = False, verbose: bool = True) -> ModelInfo:
+    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = TRACE_SIZE) -> ModelInfo:
         """Count layers, parameters, gradients and GFLOPs at `imgsz`; warn about layers that nothing reads."""
         unread = unread_layers(list(map(layer_numbers, self.model)), list(map(layer_sources, self.model)))
         for position, text in unread:
             layer = self.model[position]
             LOGGER.warning(f"{layer.where}: layer {layer.i} {layer.row_module}: {text}")
-        return model_info(self, imgsz=imgsz, detailed=detailed, verbose=verbose)
+        return model_info(self, detailed, verbose, imgsz)
 
     def table(self) -> str:
         """Return the layer table, and below it the arguments that were inferred, of modules without a plan."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import inspect
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,9 @@ class ModelInfo:
     gflops: float  # 1e9 multiplications and additions by thop: convolutions, linear layers, normalizations
     gflops_attention: float  # the same by torch's counter: convolutions and all matrix products, including attention
     imgsz: tuple[int, int]  # height, width
+
+    def __iter__(self) -> Iterator[float]:
+        return iter((self.layers, self.parameters, self.gradients, self.gflops))
 
     def __str__(self) -> str:
         height, width = self.imgsz
@@ -83,7 +86,7 @@ def count_operations(model: nn.Module, image: Tensor, counter: FlopCounterMode |
 
 
 def model_info(
-    model: nn.Module, imgsz: int | Sequence[int] = IMAGE_SIZE, detailed: bool = False, verbose: bool = True
+    model: nn.Module, detailed: bool = False, verbose: bool = True, imgsz: int | Sequence[int] = IMAGE_SIZE
 ) -> ModelInfo:
     """Measure a model; log it if `verbose`, together with its layer table if `detailed`."""
     info = model_size(model, run_copy(model, imgsz, count_operations), imgsz)

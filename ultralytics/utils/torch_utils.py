@@ -230,6 +230,16 @@ def get_num_gradients(model: nn.Module) -> int:
     return get_num_params(model, trained=True)
 
 
+def checksum(model: nn.Module) -> float:
+    """Return a number that changes with the parameters."""
+    return sum(float(p.detach().cpu().double().sum()) for p in model.parameters())
+
+
+def is_edited(model: nn.Module | None, before: float) -> bool:
+    """Return whether the checksum of a network is not that of before; False without one, and for a fused one."""
+    return model is not None and not getattr(model, "fused", False) and checksum(model) != before
+
+
 def copy_attr(a: object, b: object, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
     """Copy public attributes of `b` to `a`, only those in `include` if it is not empty, and none in `exclude`."""
     for key, value in vars(b).items():

@@ -11,4 +11,4 @@ load         load whatever fits into a model or a backbone
 from ultralytics.nn.weights.imagenet import IMAGENET, timm_weights
 from ultralytics.nn.weights.load import CLASS_ROWS, LoadReport, load_backbone, load_matching, load_weights
 from ultralytics.nn.weights.names import rename_timm_key
-from ultralytics.nn.weights.read import Weights, known_names, read_state_dict, read_weights
+from ultralytics.nn.weights.read import Weights, as_weights, known_names, read_state_dict, read_weights

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ultralytics.nn.weights.imagenet import IMAGENET, imagenet_weights
 from ultralytics.nn.weights.names import OWN_NAMES, NamingScheme, backbone_schemes, common_prefixes, detector_schemes
-from ultralytics.nn.weights.read import Weights, known_names, read_weights
+from ultralytics.nn.weights.read import Weights, as_weights, known_names, read_weights
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import WeightsError, counted
 from ultralytics.utils.torch_utils import check_weights
@@ -241,7 +241,7 @@ def load_weights(
         >>> report.left["model.19.enc_score_head.bias"]
         'shape (80,), the model has (3,)'
     """
-    weights = weights if isinstance(weights, Weights) else read_weights(weights)
+    weights = as_weights(weights)
     ours = known_names(model.names if names is None else names)
     classes = match_classes(weights.names, ours) if weights.names and ours else None
     scheme = _best_scheme(detector_schemes(model), weights.tensors, model.state_dict())

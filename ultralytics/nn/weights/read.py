@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ultralytics.cfg.plain_data import check_plain, read_yaml
 from ultralytics.nn.formats.metadata import Metadata
@@ -45,6 +45,15 @@ class Weights:
 def read_state_dict(file: str | Path) -> dict[str, Tensor]:
     """Return the tensors of a weights file by name: `read_weights(file).tensors`."""
     return dict(read_weights(file).tensors)
+
+
+def as_weights(source: Any) -> Weights:
+    """Return weights of a file, as `read_weights` does, of its content, or of a network; others as they are."""
+    if isinstance(source, nn.Module):
+        return Weights(source.state_dict(), type(source).__name__, known_names(source.names))
+    if isinstance(source, Mapping):
+        return Weights(source.get("model", source), "the given weights", known_names(source.get("names")))
+    return source if isinstance(source, Weights) else read_weights(source)
 
 
 def read_weights(file: str | Path) -> Weights:
