@@ -54,7 +54,7 @@ def test_values_are_converted_to_one_form(key, value, kept):
         ("conf", -0.1, "conf: expected a number in [0, 1] or null, got -0.1"),
         ("save", 2, "save: expected True or False, got 2 (int)"),
         ("amp", "false", "write amp=false without quotes"),
-        ("optimizer", "adamx", "'RMSProp', 'SGD', 'auto', got 'adamx' (str); did you mean 'Adam'?"),
+        ("optimizer", "adamx", "'RMSProp', 'SGD', 'auto', got 'adamx' (str); did you mean 'Adamax'?"),
         ("cache", "rom", "True or False or one of 'ram', 'disk', got 'rom' (str); did you mean 'ram'?"),
         ("device", "gpu", "device: expected 'cpu', 'mps', a GPU index such as 0"),
         ("device", -1, "device: expected"),

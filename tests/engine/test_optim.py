@@ -62,7 +62,11 @@ def test_frozen_parameters_stay_in_their_group_and_train_once_unfrozen():
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("auto", "AdamW"), ("RMSProp", "RMSprop"), *((n, n) for n in "AdamW Adam Adamax NAdam RAdam SGD".split())],
+    [
+        ("auto", "AdamW"),
+        ("RMSProp", "RMSprop"),
+        *((n, n) for n in ("AdamW", "Adam", "Adamax", "NAdam", "SGD")),
+    ],
 )
 def test_build_optimizer(name, kind):
     groups = param_groups(Network(), lr=0.1, weight_decay=0.01, backbone_lr_ratio=0.5)

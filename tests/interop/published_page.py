@@ -16,8 +16,8 @@ TEXTS = {
         "title": "What works as in the published package",
         "intro": "Import statements and calls of public scripts for detection and the engine, release 8.0 to 8.4.190.\n"
         "Each row is run by a test (`tests/interop`), which also writes this page. A name that is not built raises\n"
-        "one sentence at its import: what to use instead. Published options at their defaults, or off, are accepted, and\n"
-        "those of other tasks or without an effect on boxes, with a warning.",
+        "one sentence at its import: what to use instead. Published options at their defaults, or off, are accepted;\n"
+        "those of other tasks, or without an effect on boxes, with a warning.",
         "imports": "Imports", "calls": "Calls", "absent": "Left out", "yes": "works", "of": "{} of {} work.",
         "columns": ("statement", "call", "state", "not built", "names"),
     },
