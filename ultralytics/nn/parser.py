@@ -59,7 +59,7 @@ DEAD_END = "only unused layers read its output; connect them to the head or dele
 
 
 class Layers(nn.Sequential):
-    """Layers of a network. One in place of another, `model.model[4] = mine`, takes over what its row says of it."""
+    """Layers of a network. One in place of another, `model.model[4] = mine`, takes over the attributes of its row."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         before = vars(self._modules.get(name, self)) if name.isdecimal() else {}
