@@ -166,7 +166,7 @@ def test_everything_that_can_be_saved(folder, tmp_path):
     run = tmp_path / "runs" / "predict"
     assert results[0].save_dir == str(run)
     files = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
-    crops = {f"crops/thing0/{name}_{n}.jpg" for name in ("p0", "p0_2") for n in (1, 2)}
+    crops = {f"crops/thing0/{name}.jpg" for name in ("p0", "p0-2", "p0_2", "p0_2-2")}
     images = {p for p in files if "/" not in p}
     assert files == images | {"labels/p0.txt", "labels/p0_2.txt"} | crops
     assert {p.split(".")[0] for p in images} == {"p0", "p0_2"}
@@ -185,7 +185,7 @@ def test_videos_are_saved_as_videos(tmp_path):
     assert len(results) == 3 + 1
     run = tmp_path / "runs" / "predict"
     for name, count in (("a", 3), ("b", 1)):
-        video = cv2.VideoCapture(str(run / f"{name}.mp4"))
+        video = cv2.VideoCapture(str(run / f"{name}.avi"))
         assert (video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)) == (count, 10)
         drawn = video.read()[1]
         assert drawn.shape == (48, 64, 3) and (drawn != 100).any()
@@ -200,7 +200,7 @@ def test_videos_of_odd_frame_rates_are_saved_whole(tmp_path, fps, monkeypatch):
     write_video(tmp_path / "a.avi", 12, "MJPG").rename(tmp_path / f"{name}.avi")
     monkeypatch.setattr("ultralytics.data.streams.frame_rate", lambda capture: fps)
     got = predictor(tmp_path, save=True)(tmp_path / f"{name}.avi", FixedModel())
-    capture = cv2.VideoCapture(os.fsencode(tmp_path / "runs" / "predict" / f"{name}.mp4"))
+    capture = cv2.VideoCapture(os.fsencode(tmp_path / "runs" / "predict" / f"{name}.avi"))
     assert len(got) == sum(capture.grab() for _ in range(20)) == 12
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(max(fps, 0.01), rel=1e-3)
 

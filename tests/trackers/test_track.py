@@ -88,7 +88,7 @@ def test_ids_and_boxes_equal_those_of_the_package(cls, kind, tiny, videos, tmp_p
     for result, ours in zip(model.predict(videos[0], **options), tracked, strict=True):
         rows = supervision.Detections.from_ultralytics(result)
         theirs = by_hand.update(rows, *([result.orig_img] if kind == "botsort" else []))
-        expected = {int(i): xyxy.tolist() for i, xyxy in zip(theirs.tracker_id, theirs.xyxy, strict=True) if i >= 0}
+        expected = {int(i) + 1: xyxy.tolist() for i, xyxy in zip(theirs.tracker_id, theirs.xyxy, strict=True) if i >= 0}
         boxes = ours.boxes if ours.boxes.is_track else ours.boxes[:0]
         assert {int(box.id): box.xyxy[0].tolist() for box in boxes} == expected
         assert boxes.conf.tolist() == sorted(boxes.conf.tolist(), reverse=True)
@@ -100,19 +100,19 @@ def test_a_sequence_a_call_for_each_frame_and_videos_one_by_one(tiny, videos, tm
     model, options = RTDETR(tiny), {"imgsz": 64, "verbose": False}
     options["predictor"] = exact(model)
     whole = ids(model.track(videos[0], **options))
-    assert whole == [[0, 1]] * 8  # BoT-SORT has ids from the first frame on
+    assert whole == [[1, 2]] * 8  # BoT-SORT has ids from the first frame on
     assert ids(model.track(videos, **options)) == whole * 2
     first = ids(model.track(picture(0), tracker="bytetrack.yaml", persist=True, **options))
     rest = [ids(model.track(picture(i), tracker="bytetrack.yaml", persist=True, **options)) for i in range(1, 4)]
-    assert first == [None] and rest == [[[0, 1]]] * 3  # ByteTrack confirms a track in its second frame
+    assert first == [None] and rest == [[[1, 2]]] * 3  # ByteTrack confirms a track in its second frame
     assert ids(model.track(picture(4), tracker="bytetrack.yaml", **options)) == [None]
     for step in range(3):
         cv2.imwrite(str(tmp_path / f"{step}.png"), picture(step))
-    assert ids(model.track(str(tmp_path / "*.png"), batch=2, **options)) == [[0, 1]] * 3
+    assert ids(model.track(str(tmp_path / "*.png"), batch=2, **options)) == [[1, 2]] * 3
     assert ids(model.predict(picture(0), **options)) == [None]
     streamed = model.track(videos[0], stream=True, save=True, save_txt=True, project=str(tmp_path), **options)
-    assert [result.summary()[1]["track_id"] for result in streamed] == [1] * 8
-    assert (tmp_path / "track" / "labels" / "a_8.txt").read_text().split()[5] == "0"
+    assert [result.summary()[1]["track_id"] for result in streamed] == [2] * 8
+    assert (tmp_path / "track" / "labels" / "a_8.txt").read_text().split()[5] == "1"
 
 
 def test_each_stream_has_a_tracker_of_its_own():
@@ -122,18 +122,18 @@ def test_each_stream_has_a_tracker_of_its_own():
         results = [Results(frame.image, frame.path, ["a", "b"], found(step)[:n]) for n, frame in enumerate(frames, 1)]
         trackers.update(frames, results)
         seen.append(ids(results))
-    assert seen == [[[0], [0, 1]]] * 3 and list(trackers) == [0, 1]
+    assert seen == [[[1], [1, 2]]] * 3 and len(trackers) == 2
 
 
 def test_published_classes_return_rows():
     tracker = BYTETracker(SimpleNamespace(track_high_thresh=0.5, new_track_thresh=0.5, track_buffer=2))
     seen = [tracker.update(Boxes(found(step, scores=(0.9, 0.05)), SIZE)) for step in range(3)]
     assert len(seen[0]) == 0 and seen[0].shape == (0, 8)
-    np.testing.assert_allclose(seen[2], [[12, 10, 38, 36, 0, 0.9, 0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(seen[2], [[12, 10, 38, 36, 1, 0.9, 0, 0]], rtol=1e-6)
     tracker.reset()
     assert len(tracker.update(Boxes(found(3), SIZE))) == 0
     still = BOTSORT({"gmc_method": "none", "tracker_type": "botsort"})
-    assert still.update(Boxes(found(0), SIZE), picture(0))[:, 4].tolist() == [0, 1]
+    assert still.update(Boxes(found(0), SIZE), picture(0))[:, 4].tolist() == [1, 2]
     assert still.update(Boxes(found(1)[:0], SIZE), picture(1)).shape == (0, 8)
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from ultralytics.cfg.plain_data import check_plain, parse_literal, parse_yaml
 from ultralytics.utils import PACKAGE_ROOT
-from ultralytics.utils.errors import ModelConfigError, counted, did_you_mean
+from ultralytics.utils.errors import MissingFileError, ModelConfigError, counted, did_you_mean
 from ultralytics.utils.files import read_text, real_path
 
 MODELS_DIR = PACKAGE_ROOT / "cfg" / "models"
@@ -101,7 +101,7 @@ def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
         near |= {re.sub(r"^(yolov?(?!3)\d+)(?=[-.])", rf"\g<1>{scale[1]}", file) for file in known}
     task = "; this package detects objects" if re.search("-(seg|pose|obb|cls)$", path.stem) else ""
     hint = f"{task}{did_you_mean(path.name, near)}"
-    raise ModelConfigError(f"model {str(name)!r}: no such file here, nor among the package's model files{hint}")
+    raise MissingFileError(f"model {str(name)!r}: no such file here, nor among the package's model files{hint}")
 
 
 def load_model_yaml(model: str | Path | Mapping[str, Any]) -> ModelSpec:

@@ -48,7 +48,7 @@ class Options:
 
     # Task, data and device
     task: Annotated[str, OneOf("detect")]
-    mode: Annotated[str | None, OneOf(*MODES)]
+    mode: Annotated[str | None, OneOf(*MODES, "track")]
     model: str | None
     data: str | dict | None
     modules: str | list[str] | None

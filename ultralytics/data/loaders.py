@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlparse
 
@@ -22,7 +23,7 @@ from ultralytics.data.labels import find_image
 from ultralytics.data.streams import Frame, is_screen, live_batches, public_address, video_frames
 from ultralytics.utils import LOGGER
 from ultralytics.utils.downloads import fetch
-from ultralytics.utils.errors import DataError, UserError, counted, did_you_mean
+from ultralytics.utils.errors import DataError, MissingFileError, UserError, counted, did_you_mean
 from ultralytics.utils.files import is_hidden, list_files, read_bytes, read_text, walk
 from ultralytics.utils.public import public_names
 
@@ -75,6 +76,13 @@ class Source:
         return kind if kind in ("video", "stream") else "image"
 
     @property
+    def source_type(self) -> SimpleNamespace:
+        """Return which kind the first entry is: from_img (an array), tensor, stream or screenshot; else none."""
+        kind, screen = self.entries[0].kind, is_screen(self.entries[0].value)
+        kinds = {"from_img": kind == "array", "tensor": kind == "tensor", "stream": kind == "stream" and not screen}
+        return SimpleNamespace(screenshot=screen, **kinds)
+
+    @property
     def endless(self) -> bool:
         """Return whether the source is live."""
         return self.entries[0].kind == "stream"
@@ -110,7 +118,8 @@ class Source:
                 try:
                     limit = images.FILE_LIMIT
                     data = fetch(entry.value, limit) if remote else read_bytes(entry.value, DataError, limit)
-                    yield Frame(images.decode_image(name, data), name, f"image {where} {name}")
+                    path = name if remote else os.path.abspath(name)
+                    yield Frame(images.decode_image(name, data), path, f"image {where} {name}")
                 except UserError as error:
                     LOGGER.warning(f"image {where} skipped: {error}")
 
@@ -189,8 +198,8 @@ def _text_entries(text: str, *, lists: bool = True) -> list[Entry]:
     if any(mark in text for mark in "*?["):
         return _group_entries(_expand(path.parts), f"pattern {text}")
     if not os.path.isdir(path.parent):
-        raise DataError(f"source {text}: folder {path.parent} does not exist")
-    raise DataError(f"source {text}: does not exist{did_you_mean(path.name, os.listdir(path.parent))}")
+        raise MissingFileError(f"source {text}: folder {path.parent} does not exist")
+    raise MissingFileError(f"source {text}: does not exist{did_you_mean(path.name, os.listdir(path.parent))}")
 
 
 def _expand(parts: Sequence[str]) -> list[Path]:
@@ -224,7 +233,7 @@ def _group_entries(paths: list[Path], where: str) -> list[Entry]:
     entries = [Entry(kind, path) for path in visible if (kind := _kind(path))]
     if not entries:
         found = counted(len(paths), "entry")
-        raise DataError(f"source {where}: {found}, no image or video among them; expected {ACCEPTED}")
+        raise MissingFileError(f"source {where}: {found}, no image or video among them; expected {ACCEPTED}")
     return entries
 
 

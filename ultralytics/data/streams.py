@@ -61,10 +61,11 @@ def video_frames(address: str | Path, where: str, vid_stride: int = 1) -> Iterat
     except DataError as error:
         LOGGER.warning(f"video {where} skipped: {error}")
         return
+    path = name if "://" in name else os.path.abspath(name)
     for count, image in read_frames(capture, f"video {where} {name}", vid_stride, first=vid_stride):
         number = count // vid_stride
         label = f"video {where} (frame {number}/{total // vid_stride or '?'}) {name}"
-        yield Frame(image, name, label, "video", number, fps)
+        yield Frame(image, path, label, "video", number, fps)
     if not count:
         short = f"has fewer frames than vid_stride={vid_stride}"
         found = short if 0 < total < vid_stride else "cannot be opened or has no readable frame"

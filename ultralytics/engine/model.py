@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -101,8 +100,6 @@ class Model(CallbacksMixin):
             raise ModelConfigError(
                 f"model {self.source!r}: expected a model file (.yaml), weights (.pt) or an exported model"
             )
-        elif not os.path.exists(self.source):
-            raise WeightsError(f"{self.source}: no such file.")
         if recorded := self.checkpoint or (suffix == ".pt" and checkpoints.older_checkpoint(Path(self.source))[1]):
             architecture = recorded["model_yaml"]
             spec = load_model_yaml({**architecture, "modules": architecture.get("modules") if trust else None})

@@ -1,12 +1,12 @@
 """Prediction: batches of frames through the network, and one `Results` for each frame."""
 
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -18,13 +18,12 @@ from ultralytics.cfg.family import Family
 from ultralytics.cfg.options import ConfigLike, Options, get_cfg, resolve_options
 from ultralytics.data.images import stretch
 from ultralytics.data.loaders import Source, load_source
-from ultralytics.data.streams import Frame, is_screen, opencv_text, writable_rate
+from ultralytics.data.streams import Frame, opencv_text, writable_rate
 from ultralytics.engine.checkpoint import resolve_network, with_branch
 from ultralytics.engine.results import Results, image_name, show_image, write_image
 from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.head_protocol import can_augment, multi_scale
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.trackers.track import Trackers
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz, image_stride
@@ -34,6 +33,7 @@ from ultralytics.utils.public import public_names
 from ultralytics.utils.torch_utils import Stopwatch, autocast, compiled, half_dtype, select_device
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # other images are saved as .jpg
+VIDEO_SUFFIX, VIDEO_CODEC = (".mp4", "mp4v") if sys.platform == "darwin" else (".avi", "MJPG")  # of saved videos
 SHOW_MILLISECONDS = 500  # per image; frames of videos do not wait
 
 
@@ -53,7 +53,9 @@ class ResultSaver:
         options, stem = self.options, self.name(frame)
         numbered = stem if frame.kind == "image" else f"{stem}_{frame.index}"
         if options.save_txt:
-            result.save_txt(self.folder / "labels" / short_name(numbered, ".txt"), save_conf=options.save_conf)
+            file = self.folder / "labels" / short_name(numbered, ".txt")
+            file.unlink(missing_ok=True)  # of an earlier run with exist_ok
+            result.save_txt(file, save_conf=options.save_conf)
         if options.save_crop:
             result.save_crop(self.folder / "crops", numbered)
         if not (options.save or options.show):
@@ -92,9 +94,9 @@ class ResultSaver:
         if stem not in self._videos:
             if frame.kind == "video":  # video files are read one by one: the previous one is complete
                 self.close()
-            file = self.folder / short_name(stem, ".mp4")
+            file = self.folder / short_name(stem, VIDEO_SUFFIX)
             name, rate = opencv_text(str(file)), writable_rate(frame.fps)
-            video = cv2.VideoWriter(name, cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+            video = cv2.VideoWriter(name, cv2.VideoWriter_fourcc(*VIDEO_CODEC), rate, size)
             if not video.isOpened():
                 raise DataError(f"{file}: OpenCV cannot write this video; use save=False save_txt=True, or images")
             self._videos[stem] = video, size
@@ -122,6 +124,8 @@ class BasePredictor(CallbacksMixin):
     network_class: type[DetectionModel] = DetectionModel  # built from the file in the option `model`
     conf = property(attrgetter("args.conf"))
     seen, done_warmup, plotted_img, txt_path = 0, False, None, None  # of the current call, and of its last image
+    tracking: Callable[[Any], None] | None = None  # of `Model.track`, called with this after each batch
+    trackers: list[Any]  # of `Model.track`
 
     def __init__(
         self, cfg: ConfigLike = None, overrides: Mapping[str, object] | None = None,
@@ -133,7 +137,6 @@ class BasePredictor(CallbacksMixin):
         if args.embed and args.visualize:
             raise OptionError("embed and visualize: use one of them per run")
         self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
-        self.trackers: Trackers | None = None  # of `Model.track`
         self.model: nn.Module | None = None
         self.frames: list[Frame] = []
         self.results: list[Results] | list[Tensor] = []
@@ -148,30 +151,32 @@ class BasePredictor(CallbacksMixin):
             model: network, or its file; by default that of the previous call, or of the option `model`.
             stream: return an iterator instead of a list.
         """
+        results = self.stream_inference(source, model)
+        if stream:
+            return results
+        if self.dataset.endless:
+            LOGGER.warning("a live source without stream=True: results fill the memory until the stream ends")
+        return list(results)
+
+    def stream_inference(
+        self, source: Any = None, model: nn.Module | str | Path | None = None
+    ) -> Iterator[Results] | Iterator[Tensor]:
+        """Return an iterator over the results, see `__call__`."""
         if model is not None or self.model is None:
             self.setup_model(model)
         self.setup_source(self.args.source if source is None else source)
-        if self.dataset.endless and not stream:
-            LOGGER.warning("a live source without stream=True: results fill the memory until the stream ends")
-        results = self._run(self.dataset)
-        return results if stream else list(results)
-
-    def stream_inference(self, source: Any = None, model: nn.Module | str | Path | None = None) -> Iterator[Results]:
-        """Return an iterator over the results, see `__call__`."""
-        return self(source, model, stream=True)
+        return self._run(self.dataset)
 
     def setup_source(self, source: Any) -> None:
         """Set `dataset` to the frames of a source, see `Model.predict`."""
         args = self.args
         batch = 1 if args.visualize else args.batch  # feature maps are drawn per image
         self.dataset = load_source(source, batch=batch, vid_stride=args.vid_stride, stream_buffer=args.stream_buffer)
-        kind, screen = self.dataset.entries[0].kind, is_screen(self.dataset.entries[0].value)
-        kinds = {"from_img": kind == "array", "tensor": kind == "tensor", "stream": kind == "stream" and not screen}
-        self.source_type = SimpleNamespace(screenshot=screen, **kinds)
+        self.source_type = self.dataset.source_type
 
     def predict_cli(self, source: Any = None, model: nn.Module | str | Path | None = None) -> None:
         """Predict as the command line does: save and log by the options, return nothing."""
-        for _ in self(source, model, stream=True):
+        for _ in self.stream_inference(source, model):
             pass
 
     @property
@@ -280,8 +285,8 @@ class BasePredictor(CallbacksMixin):
                         outputs = self.inference(x, features)
                     with watch("postprocess"):
                         self.results = list(outputs) if args.embed else self.postprocess(outputs, x, originals)
-                        if self.trackers is not None:
-                            self.trackers.update(self.frames, self.results)
+                        if self.tracking:
+                            self.tracking(self)
                 self.callbacks.run("on_predict_postprocess_end", self)
 
                 self.speed, (height, width) = watch.per_image(len(x)), x.shape[2:]

@@ -19,7 +19,7 @@ from PIL import Image
 from ultralytics.data.streams import opencv_text
 from ultralytics.utils.checks import in_notebook
 from ultralytics.utils.errors import DataError, DeviceError, OptionError, counted, did_you_mean
-from ultralytics.utils.files import safe_name, short_name
+from ultralytics.utils.files import increment_path, safe_name, short_name
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xyxy2xywh, xyxy2xywhn
 from ultralytics.utils.plotting import Annotator, colors
 from ultralytics.utils.public import public_names
@@ -126,7 +126,7 @@ class Boxes(_Detections):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of `data`."""
-        return tuple(self.data.shape)
+        return self.data.shape
 
     def clipped(self) -> Boxes:
         """Return the boxes clipped at the border of the image."""
@@ -268,9 +268,9 @@ class Results(SummaryExports, _Detections):
         return short_name(f"results_{name.stem}", name.suffix)
 
     def save_txt(self, txt_file: str | os.PathLike, save_conf: bool = False) -> str:
-        """Write a YOLO label file, and return its path.
+        """Append the detections to a YOLO label file, and return its path; without any, no file is written.
 
-        Lines are `class cx cy w h [score] [track id]` in 0..1, clipped at the border; without detections it is empty.
+        Lines are `class cx cy w h [score] [track id]` in 0..1, clipped at the border.
         """
         lines = []
         for box in self.found.clipped().numpy():
@@ -278,22 +278,24 @@ class Results(SummaryExports, _Detections):
             track = [int(box.id[0])] if box.is_track else []
             lines.append(" ".join(map(str, [int(box.cls[0]), *(f"{number:.6g}" for number in numbers), *track])))
         file = Path(txt_file)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        if lines:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("a", encoding="utf-8") as text:
+                text.writelines(f"{line}\n" for line in lines)
         return str(file)
 
-    def save_crop(self, save_dir: str | os.PathLike, file_name: str | os.PathLike | None = None) -> list[str]:
-        """Write the crop of each detection to `save_dir/<class>/<file_name>_<n>.jpg`, and return the paths."""
-        stem = str(file_name or Path(image_name(self.path)).stem).removesuffix(".jpg")
+    def save_crop(self, save_dir: str | os.PathLike, file_name: str | os.PathLike = "im.jpg") -> list[str]:
+        """Write the crop of each detection, with a margin, as `save_dir/<class>/<file_name>.jpg`; return the paths.
+
+        No file is overwritten: further crops are `<file_name>-2.jpg`, `<file_name>-3.jpg`. See `save_one_box`.
+        """
+        stem = short_name(str(file_name).removesuffix(".jpg"), end := "-9999.jpg").removesuffix(end)
         files = []
-        for number, box in enumerate(self.found.clipped().numpy(), 1):
-            left, top, right, bottom = (*np.floor(box.xyxy[0, :2]).astype(int), *np.ceil(box.xyxy[0, 2:]).astype(int))
-            crop = self.orig_img[top:bottom, left:right]
-            if crop.size:
-                folder = Path(save_dir) / safe_name(self.names[int(box.cls[0])])
-                files.append(folder / short_name(stem, f"_{number}.jpg"))
-                write_image(files[-1], crop)
-        return [str(file) for file in files]
+        for box in self.found.cpu():
+            file = increment_path(Path(save_dir) / safe_name(self.names[int(box.cls)]) / f"{stem}.jpg", sep="-")
+            if save_one_box(box.xyxy, self.orig_img, file, BGR=True).size:
+                files.append(str(file))
+        return files
 
     def verbose(self) -> str:
         """Return the number of detections by class: "3 circles, 1 star"."""
@@ -333,6 +335,26 @@ class Results(SummaryExports, _Detections):
 def image_name(path: str) -> str:
     """Return a file name for the drawn image of a file, stream address or camera number."""
     return safe_name(path.split("://")[-1]) if "://" in path else Path(path).name
+
+
+def save_one_box(
+    xyxy: Array | Sequence[float], im: np.ndarray, file: str | os.PathLike = "im.jpg", gain: float = 1.02,
+    pad: int = 10, square: bool = False, BGR: bool = False, save: bool = True,
+) -> np.ndarray:  # fmt: skip
+    """Cut a box out of an image, enlarged by `gain` and `pad` pixels, or to a square; write it as a new file.
+
+    The channels are in the order of `im` in the file; with `BGR`, of a BGR image, in RGB order as files are read. The
+    returned crop is BGR in both cases.
+    """
+    box = xyxy2xywh(torch.as_tensor(xyxy).reshape(1, 4).float())
+    if square:
+        box[:, 2:] = box[:, 2:].max(1).values[:, None]
+    box[:, 2:] = box[:, 2:] * gain + pad
+    left, top, right, bottom = clip_boxes(xywh2xyxy(box).long(), im.shape[:2])[0].tolist()
+    crop = im[top:bottom, left:right, :: 1 if BGR else -1]
+    if save and crop.size:
+        write_image(increment_path(Path(file).with_suffix(".jpg"), sep="-"), np.ascontiguousarray(crop))
+    return crop
 
 
 def write_image(file: Path, image: np.ndarray) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from ultralytics.cfg.options import Options, merge_file
 from ultralytics.engine.model import Model
-from ultralytics.trackers.track import Trackers
+from ultralytics.trackers.track import Trackers, on_predict_postprocess_end
 from ultralytics.utils.callbacks import Callbacks
 from ultralytics.utils.errors import OptionError
 
@@ -118,15 +118,17 @@ class PublishedAttributes:
             persist: continue the tracks of the last call, for calls with one frame.
             source, stream, predictor, **options: as in `predict`, with other defaults, see TRACKING.
         """
-        before = self._trackers if persist else None
+        last = vars(self.predictor or self).get("trackers") or self._trackers if persist else None
 
         def build(*arguments: Any) -> BasePredictor:
             own = (predictor or self.predictor_class)(*arguments)
             if own.args.embed:
                 raise OptionError("track: embed returns no detections; remove it")
-            trackers = Trackers(own.args.tracker)
-            self._trackers = own.trackers = before if before and before.settings == trackers.settings else trackers
-            own.trackers.persist = persist
+            new = Trackers(own.args.tracker)
+            kept = last and getattr(last, "settings", new.settings) == new.settings  # or a list of a script
+            self._trackers = own.trackers = last if kept else new
+            own.args.mode = "track"
+            own.tracking = partial(on_predict_postprocess_end, persist=persist)
             return own
 
         given = {key: value for key, value in merge_file(options).items() if value is not None or key not in TRACKING}

@@ -18,7 +18,7 @@ from ultralytics.published.machine import clean_url, fetch
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, IterableSimpleNamespace, __version__
 from ultralytics.utils.checks import checks, is_installed
 from ultralytics.utils.downloads import PUBLISHED_NAMES
-from ultralytics.utils.errors import MissingPackageError, ModelConfigError, UserError, did_you_mean
+from ultralytics.utils.errors import MissingFileError, MissingPackageError, ModelConfigError, UserError, did_you_mean
 from ultralytics.utils.files import read_text, run_dir, write_text, write_yaml
 from ultralytics.utils.settings import SETTINGS
 
@@ -147,18 +147,18 @@ def find_dataset_yaml(path: Path) -> Path:
 def check_file(
     file: str | Path, suffix: str = "", download: bool = True, download_dir: str = ".", hard: bool = True
 ) -> str | list:
-    """Return the path of a file, here, of the package, or fetched; if none is found, UserError with `hard`, else []."""
+    """Return the path of a file, here, of the package, or fetched; if there is none, an error with `hard`, else []."""
     file = str(file).strip()
     check_suffix(file, suffix or Path(file).suffix.lower())
     if "://" in file and download:
         return str(fetch(file, dir=download_dir, unzip=False))
-    found = [file] if not file or Path(file).exists() else [*(PACKAGE_ROOT / "cfg" / "datasets").glob(Path(file).name)]
+    found = [file] if not file or Path(file).exists() else [*(PACKAGE_ROOT / "cfg").glob(f"[dt]*/{Path(file).name}")]
     try:
         return str(found[0] if found else find_model_yaml(file)[0])
     except ModelConfigError:
         if not hard:
             return []
-        raise UserError(f"{file!r}: no such file here, nor among the package's model files and data sets") from None
+        raise MissingFileError(f"{file!r}: no such file here, nor among those of the package") from None
 
 
 def check_yaml(file: str | Path, suffix: Sequence[str] = (".yaml", ".yml"), hard: bool = True) -> str | list:

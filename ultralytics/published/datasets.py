@@ -32,8 +32,8 @@ from ultralytics.engine.results import Results
 from ultralytics.published.instances import Format, Instances
 from ultralytics.tools.split import find_pairs, split_pairs
 from ultralytics.utils.errors import DataError, OptionError
-from ultralytics.utils.files import increment_path, write_text
-from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xywhn2xyxy, xyxy2xywh
+from ultralytics.utils.files import write_text
+from ultralytics.utils.ops import xywhn2xyxy
 from ultralytics.utils.overrides import Overridable, replaced
 from ultralytics.utils.public import public
 
@@ -220,13 +220,16 @@ class LoadImagesAndVideos:
 
     def __init__(self, path: Any, batch: int = 1, vid_stride: int = 1, channels: int = 3, *, buffer: bool = False):
         self.source: Source = load_source(path, batch=batch, vid_stride=vid_stride, stream_buffer=buffer)
-        self.bs, self.mode = batch, "stream" if self.source.endless else "image"
+        self.bs, self.mode, self.source_type = batch, self.source.mode, self.source.source_type
+        self.files = [str(entry.value) for entry in self.source.entries]
+        self.nf, self.ni = len(self.files), sum(entry.kind == "image" for entry in self.source.entries)
 
     def __len__(self) -> int:
         return -(-len(self.source) // self.bs)
 
     def __iter__(self) -> Iterator[tuple[list[str], list[np.ndarray], list[str]]]:
         for frames in self.source:
+            self.frame, self.fps = frames[-1].index, frames[-1].fps
             yield [f.path for f in frames], [f.image for f in frames], [f"{f.label}: " for f in frames]
 
 
@@ -244,6 +247,23 @@ class LoadPilAndNumpy(LoadImagesAndVideos):
         super().__init__(im0, batch=len(im0) if isinstance(im0, list) else 1)
 
 
+class LoadTensor(LoadImagesAndVideos):
+    """Iterate once, over a tensor of images (B, 3, H, W), RGB in 0..1."""
+
+    def __init__(self, im0: Tensor):
+        super().__init__(im0, batch=1 if im0.ndim == 3 else len(im0))
+
+    def __iter__(self) -> Iterator[tuple[list[str], Tensor, list[str]]]:
+        for frames in self.source:
+            yield [f.path for f in frames], torch.stack([f.tensor for f in frames]), [""] * len(frames)
+
+
+def autocast_list(source: Sequence[Any]) -> list[Image.Image | np.ndarray]:
+    """Return the images of a list: those of paths as PIL images, others as they are."""
+    return [Image.open(item) if isinstance(item, (str, Path)) else item for item in source]
+
+
+LOADERS = LoadStreams, LoadPilAndNumpy, LoadImagesAndVideos
 imshow = cv2.imshow
 SourceTypes = make_dataclass("SourceTypes", [(k, bool, False) for k in ("stream", "screenshot", "from_img", "tensor")])
 
@@ -341,28 +361,6 @@ def compress_one_image(f: str | Path, f_new: str | Path | None = None, max_dim: 
     image = Image.fromarray(read_image(f)[..., ::-1])
     image.thumbnail((max_dim, max_dim))
     image.save(f_new or f, "JPEG", quality=quality, optimize=True)
-
-
-def save_one_box(
-    xyxy: Tensor | Sequence[float], im: np.ndarray, file: str | Path = Path("im.jpg"), gain: float = 1.02,
-    pad: int = 10, square: bool = False, BGR: bool = False, save: bool = True,
-) -> np.ndarray:  # fmt: skip
-    """Cut a box out of an image, enlarged by `gain` and `pad` pixels, or to a square; write it as a new file.
-
-    The channels are in the order of `im` in the file; with `BGR`, of a BGR image, in RGB order as files are read. The
-    returned crop is BGR in both cases.
-    """
-    box = xyxy2xywh(torch.as_tensor(xyxy).reshape(1, 4).float())
-    if square:
-        box[:, 2:] = box[:, 2:].max(1).values[:, None]
-    box[:, 2:] = box[:, 2:] * gain + pad
-    left, top, right, bottom = clip_boxes(xywh2xyxy(box).long(), im.shape[:2])[0].tolist()
-    crop = im[top:bottom, left:right, :: 1 if BGR else -1]
-    if save:
-        target = increment_path(Path(file).with_suffix(".jpg"))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.ascontiguousarray(crop[..., ::-1])).save(target, quality=95)
-    return crop
 
 
 def imread(filename: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:

@@ -135,6 +135,23 @@ def to_2tuple(x: Any) -> Any:
     return x if isinstance(x, Iterable) else (x, x)
 
 
+class ThreadingLocked:
+    """Decorate a function that one thread at a time may run: `@ThreadingLocked()`."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, which waits for its turn."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self.lock:
+                return function(*args, **kwargs)
+
+        return call
+
+
 @contextlib.contextmanager
 def WorkingDirectory(new_dir: str | Path) -> Iterator[None]:
     """Change the working folder in a block or function."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +17,7 @@ from ultralytics.cfg.values import OneOf, check_value
 from ultralytics.utils import LOGGER, PACKAGE_ROOT
 from ultralytics.utils.checks import require
 from ultralytics.utils.errors import MissingPackageError, OptionError, check_keys, did_you_mean
+from ultralytics.utils.ops import xywh2xyxy
 
 if TYPE_CHECKING:
     from ultralytics.data.streams import Frame
@@ -80,6 +81,7 @@ class BYTETracker:
     def __init__(self, args: Mapping[str, Any] | SimpleNamespace, frame_rate: float = 30.0) -> None:
         given = args if isinstance(args, Mapping) else vars(args)
         settings = check_settings({**given, "tracker_type": self.tracker_type})
+        self.args = SimpleNamespace(**settings)
         self.least, least_iou = settings["track_low_thresh"], 1 - settings["match_thresh"]
         arguments = {
             "high_conf_det_threshold": settings["track_high_thresh"], "lost_track_buffer": settings["track_buffer"],
@@ -100,7 +102,7 @@ class BYTETracker:
         """Associate the detections of the next frame with the tracks.
 
         Args:
-            results: detections with `xyxy`, `conf` and `cls`, such as `Boxes`.
+            results: detections with `xyxy`, or `xywh`, `conf` and `cls`, such as `Boxes`.
             img: frame (H, W, 3) BGR, for the motion of the camera in BoT-SORT.
 
         Returns:
@@ -108,13 +110,14 @@ class BYTETracker:
         """
         from supervision import Detections
 
-        xyxy, conf, cls = (torch.as_tensor(part).cpu().numpy() for part in (results.xyxy, results.conf, results.cls))
+        corners = results.xyxy if hasattr(results, "xyxy") else xywh2xyxy(results.xywh)
+        xyxy, conf, cls = (torch.as_tensor(part).cpu().numpy() for part in (corners, results.conf, results.cls))
         rows = np.flatnonzero(conf >= self.least)
         detections = Detections(xyxy[rows], confidence=conf[rows], class_id=rows)
         found = self.tracker.update(detections, img if self.tracker_type == "botsort" else None)
         found = found[found.tracker_id >= 0]
         index = found.class_id.astype(int)
-        table = np.column_stack((xyxy[index], found.tracker_id, conf[index], cls[index], index)).astype(np.float32)
+        table = np.column_stack((xyxy[index], found.tracker_id + 1, conf[index], cls[index], index)).astype(np.float32)
         return table[index.argsort()]
 
     def reset(self) -> None:
@@ -127,32 +130,39 @@ class BOTSORT(BYTETracker):
     tracker_type = "botsort"
 
 
-class Trackers(dict[int, BYTETracker]):
-    """Trackers of a prediction by number: one for each live stream, else 0, which is reset by the next video.
+TRACKER_MAP = {kind.tracker_type: kind for kind in (BYTETracker, BOTSORT)}
+
+
+class Trackers(list[BYTETracker]):
+    """Trackers of a prediction: one for each live stream, else the first only, which is reset by the next video.
 
     Args:
         file: tracker file, see `read_tracker`.
+        trackers: those to begin with; by default one by the file.
     """
 
-    persist = False  # continue from one video to the next
-
-    def __init__(self, file: str | Path) -> None:
-        super().__init__()
+    def __init__(self, file: str | Path, trackers: Iterable[BYTETracker] = ()) -> None:
         self.settings = read_tracker(file)
-        self._kind = BOTSORT if self.settings["tracker_type"] == "botsort" else BYTETracker
-        self[0] = self._kind(self.settings)  # so that a missing package is an error before the first frame
+        self._kind = TRACKER_MAP[self.settings["tracker_type"]]
+        super().__init__(trackers)
+        self._grow(1)  # so that a missing package is an error before the first frame
         self._numbers: dict[str, int] = {}  # of streams
         self._place = "", 0  # path and frame of the last video
 
-    def update(self, frames: Sequence[Frame], results: Sequence[Any]) -> None:
-        """Replace the boxes of each result by those with an id; a frame without any keeps its boxes."""
+    def _grow(self, count: int) -> None:
+        self.extend(self._kind(self.settings) for _ in range(count - len(self)))
+
+    def update(self, frames: Sequence[Frame], results: Sequence[Any], *, persist: bool = False) -> None:
+        """Replace the boxes of each result by those with an id; a frame without any keeps its boxes.
+
+        With `persist`, tracks continue from one video to the next.
+        """
         for frame, result in zip(frames, results, strict=True):
             live, (path, index) = frame.kind == "stream", self._place
             number = self._numbers.setdefault(frame.path, len(self._numbers)) if live else 0
-            if number not in self:
-                self[number] = self._kind(self.settings)
+            self._grow(number + 1)
             if frame.kind == "video":
-                if not self.persist and (frame.path != path or frame.index <= index):
+                if not persist and (frame.path != path or frame.index <= index):
                     self[number].reset()
                 self._place = frame.path, frame.index
             table = torch.from_numpy(self[number].update(result.boxes, frame.image))
@@ -160,3 +170,16 @@ class Trackers(dict[int, BYTETracker]):
                 rows = torch.as_tensor(result.boxes.data)
                 kept, ids = rows[table[:, 7].long().to(rows.device)], table[:, 4:5].to(rows)
                 result.update(boxes=torch.cat((kept[:, :4], ids, kept[:, 4:]), 1))  # (n, 7)
+
+
+def on_predict_start(predictor: Any, persist: bool = False) -> None:
+    """Give a predictor new trackers of its option `tracker`; with `persist`, it keeps those that it has."""
+    if not (persist and vars(predictor).get("trackers")):
+        predictor.trackers = Trackers(predictor.args.tracker)
+
+
+def on_predict_postprocess_end(predictor: Any, persist: bool = False) -> None:
+    """Track the results of a predictor's batch by its `trackers`, which may be a list of others."""
+    if not isinstance(predictor.trackers, Trackers):
+        predictor.trackers = Trackers(predictor.args.tracker, predictor.trackers)
+    predictor.trackers.update(predictor.frames, predictor.results, persist=persist)

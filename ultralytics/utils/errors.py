@@ -43,6 +43,10 @@ class DeviceError(UserError):
     """Device that does not exist."""
 
 
+class MissingFileError(DataError, WeightsError, ModelConfigError, FileNotFoundError):
+    """File, folder, weights or model file that does not exist."""
+
+
 class MissingPackageError(UserError, ImportError):
     """Optional package that is not installed; the message has the pip command."""
 

@@ -18,7 +18,7 @@ from typing import IO, BinaryIO
 import yaml
 
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import UserError
+from ultralytics.utils.errors import MissingFileError, UserError
 from ultralytics.utils.public import public_names
 from ultralytics.utils.settings import SETTINGS
 
@@ -138,7 +138,8 @@ def read_bytes(path: str | Path, error: type[UserError], limit: int, *, text: bo
                 raise error(f"{path}: not UTF-8 text, but binary data; expected a text file")
             data += b"" if status.st_size > limit else file.read(limit)
     except OSError as cause:
-        raise error(f"{path}: {(cause.strerror or str(cause)).lower()}") from cause
+        gone = isinstance(cause, FileNotFoundError) and issubclass(MissingFileError, error)
+        raise (MissingFileError if gone else error)(f"{path}: {(cause.strerror or str(cause)).lower()}") from cause
     except ValueError as cause:  # a NUL character in the path
         if isinstance(cause, UserError):
             raise

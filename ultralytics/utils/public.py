@@ -22,8 +22,8 @@ HOMES = {
     "data.dataset_yaml": "check_det_dataset DatasetConfig load_dataset_config", "data.transforms.geometry": "LetterBox",
     "data.images": "IMAGE_SUFFIXES:IMG_FORMATS", "data.loaders": "ACCEPTED:FORMATS_HELP_MSG VIDEO_SUFFIXES:VID_FORMATS",
     "engine.autobatch": "autobatch check_train_batch_size", "utils.flops": "get_flops:get_flops_with_torch_profiler",
-    "engine.exporter": "Exporter", "models.tuning": "Tuner",
-    "engine.results": "Boxes:BaseTensor", "losses.matcher": "HungarianMatcher", "metrics.matching": "ConfusionMatrix",
+    "engine.exporter": "Exporter", "models.tuning": "Tuner", "losses.matcher": "HungarianMatcher",
+    "engine.results": "Boxes:BaseTensor save_one_box", "metrics.matching": "ConfusionMatrix",
     "losses.assigner": "TaskAlignedAssigner", "nn.modules.denoising": "get_cdn_group", "utils.plotting": "plot_results",
     "losses.detr": "RTDETRDetectionLoss RTDETRDetectionLoss:DETRLoss", "utils.tables": "SummaryExports:DataExportMixin",
     "losses.yolo": "DetectionLoss DualAssignmentLoss", "metrics.ap": "ap_per_class average_precision:compute_ap smooth",
@@ -41,16 +41,16 @@ HOMES = {
     "DEFAULT_CFG DEFAULT_CFG_DICT DEFAULT_CFG_KEYS default_class_names find_dataset_yaml get_save_dir "
     "GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS guess_model_scale is_ascii MODELS smart_value TASK2DATA TASK2METRIC "
     "TASK2MODEL TASKS YAML yaml_load yaml_model_load yaml_print yaml_save",
-    "published.datasets": "autosplit BaseDataset build_yolo_dataset compress_one_image empty_like exif_size get_hash "
-    "img2label_paths imread imshow imwrite load_dataset_cache_file load_inference_source LoadImagesAndVideos "
-    "LoadImagesAndVideos:LoadImages LoadImagesAndVideos:LoadScreenshots LoadPilAndNumpy LoadStreams RTDETRDataset "
-    "save_dataset_cache_file save_one_box seed_worker SourceTypes v8_transforms verify_image verify_image_label "
-    "visualize_image_annotations YOLOConcatDataset YOLODataset",
+    "published.datasets": "autocast_list autosplit BaseDataset build_yolo_dataset compress_one_image empty_like "
+    "exif_size get_hash img2label_paths imread imshow imwrite load_dataset_cache_file load_inference_source "
+    "LoadImagesAndVideos LoadImagesAndVideos:LoadImages LoadImagesAndVideos:LoadScreenshots LOADERS LoadPilAndNumpy "
+    "LoadStreams LoadTensor RTDETRDataset save_dataset_cache_file seed_worker SourceTypes v8_transforms verify_image "
+    "verify_image_label visualize_image_annotations YOLOConcatDataset YOLODataset",
     "published.machine": "check_imshow check_is_path_safe clean_str clean_url cuda_device_count cuda_is_available "
     "emojis fetch:safe_download fetch_all:download file_age file_date file_size get_default_args get_latest_run "
     "is_colab is_dir_writeable is_docker is_github_action_running is_jetson is_online is_online:check_online "
     "is_raspberrypi is_rockchip is_sudo_available parse_version plt_settings print_args remove_colorstr spaces_in_path "
-    "threaded to_2tuple TryExcept url2file WorkingDirectory zip_directory",
+    "threaded ThreadingLocked to_2tuple TryExcept url2file WorkingDirectory zip_directory",
     "published.networks": "add_integration_callbacks AGLU attempt_load_weights AutoBackend benchmark check_amp "
     "check_torchvision clip_coords convert_optimizer_state_dict_to_fp16 convert_torch2numpy_batch default_callbacks "
     "get_cpu_info get_default_callbacks get_gpu_info guess_model_task is_intel load_checkpoint "

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ultralytics.nn.formats.export_spec import ExportFormat, ExportSpec, RuntimeModel
 from ultralytics.nn.formats.metadata import Metadata
-from ultralytics.utils.errors import OptionError, WeightsError, did_you_mean
+from ultralytics.utils.errors import MissingFileError, OptionError, WeightsError, did_you_mean
 
 
 @cache
@@ -45,5 +45,5 @@ def open_exported(path: str | Path, *, device: str = "cpu", threads: int = 1) ->
     if exported is None:
         raise WeightsError(f"{path}: expected an exported model; formats: {', '.join(export_formats())}.")
     if not os.path.exists(path):
-        raise WeightsError(f"{path}: no such file.")
+        raise MissingFileError(f"{path}: no such file.")
     return exported.load(Path(path), device, threads)

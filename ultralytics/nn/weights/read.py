@@ -17,7 +17,7 @@ from ultralytics.nn.weights.unpickle import Placeholder, read_objects
 from ultralytics.utils import LOGGER, PACKAGE_ROOT
 from ultralytics.utils.checks import require
 from ultralytics.utils.downloads import find_released
-from ultralytics.utils.errors import WeightsError
+from ultralytics.utils.errors import MissingFileError, WeightsError
 
 # Keys of files that hold a state_dict. The averaged weights (EMA, DINO's teacher) come first.
 WRAPPERS = ("ema", "model_ema", "teacher", "model", "student", "state_dict", "module", "params", "net", "weights")
@@ -87,7 +87,7 @@ def read_weights(file: str | Path) -> Weights:
 def _read_safetensors(file: Path) -> Weights:
     library = require("safetensors", "safetensors", f"{file}: reading it")
     if not os.path.isfile(file):
-        raise WeightsError(f"{file}: no such weights file.")
+        raise MissingFileError(f"{file}: no such weights file.")
     try:
         with library.safe_open(str(file), "pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.plain_data import check_plain
-from ultralytics.utils.errors import WeightsError
+from ultralytics.utils.errors import MissingFileError, WeightsError
 from ultralytics.utils.files import first_line
 
 MAX_COMPRESSED = 1 << 24  # bytes that an archive of torch may save by compression
@@ -106,7 +106,7 @@ def check_torch_file(path: Path) -> None:
     if os.path.isdir(path):
         raise WeightsError(f"{path}: is a folder, expected a weights file such as {path / 'best.pt'}.")
     if not os.path.isfile(path):
-        raise WeightsError(f"{path}: no such weights file{'' if path.is_absolute() else f' in {Path.cwd()}'}.")
+        raise MissingFileError(f"{path}: no such weights file{'' if path.is_absolute() else f' in {Path.cwd()}'}.")
     try:
         with open(path, "rb") as file:
             head = file.read(16)
