@@ -14,7 +14,7 @@ from ultralytics.data import converter, synthetic
 from ultralytics.data.images import IMAGE_SUFFIXES, OTHER_SUFFIXES
 from ultralytics.data.labels import find_image, read_coco_json
 from ultralytics.utils import LOGGER, PACKAGE_ROOT
-from ultralytics.utils.errors import DataError, check_keys, counted, did_you_mean
+from ultralytics.utils.errors import DataError, MissingFileError, check_keys, counted, did_you_mean
 from ultralytics.utils.files import list_files, read_text
 from ultralytics.utils.settings import SETTINGS
 
@@ -109,7 +109,7 @@ def load_dataset_config(
         for path in paths[split]:
             if not os.path.exists(path):
                 here = ", ".join(sorted(os.listdir(root))[:12]) if os.path.isdir(root) else "does not exist"
-                raise DataError(
+                raise MissingFileError(
                     f"{at(split)}: {split}: {short(content[split])} was not found: looked for {path}. The data set's "
                     f"root is {root} ({here or 'empty'}); correct `path:` or `{split}:`"
                 )
@@ -140,7 +140,7 @@ def find_data_yaml(data: str | os.PathLike) -> Path:
     if found and found.match(str(path.with_name(found.name))):
         return found
     hint = did_you_mean(path.stem, built_in) or f"; built-in ones are {', '.join(sorted(built_in))}"
-    raise DataError(f"data={str(data)!r}: expected a data YAML, found no file {Path(os.path.abspath(path))}{hint}")
+    raise MissingFileError(f"data={str(data)!r}: expected a data YAML, found no file {os.path.abspath(path)}{hint}")
 
 
 def list_images(sources: Iterable[Path], root: Path) -> list[Path]:

@@ -292,7 +292,7 @@ class Results(SummaryExports, _Detections):
         stem = short_name(str(file_name).removesuffix(".jpg"), end := "-9999.jpg").removesuffix(end)
         files = []
         for box in self.found.cpu():
-            file = increment_path(Path(save_dir) / safe_name(self.names[int(box.cls)]) / f"{stem}.jpg", sep="-")
+            file = increment_path(Path(save_dir) / safe_name(self.names[int(box.cls[0])]) / f"{stem}.jpg", sep="-")
             if save_one_box(box.xyxy, self.orig_img, file, BGR=True).size:
                 files.append(str(file))
         return files

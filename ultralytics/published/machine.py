@@ -135,21 +135,17 @@ def to_2tuple(x: Any) -> Any:
     return x if isinstance(x, Iterable) else (x, x)
 
 
-class ThreadingLocked:
+class ThreadingLocked(contextlib.ContextDecorator):
     """Decorate a function that one thread at a time may run: `@ThreadingLocked()`."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, which waits for its turn."""
+    def __enter__(self) -> None:
+        self.lock.acquire()
 
-        @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with self.lock:
-                return function(*args, **kwargs)
-
-        return call
+    def __exit__(self, *error: object) -> None:
+        self.lock.release()
 
 
 @contextlib.contextmanager
