@@ -58,6 +58,13 @@ def test_without_the_package_nothing_is_added_and_a_list_raises(monkeypatch):
         Albumentations(transforms=[Shift(p=1)])
 
 
+def test_an_old_package_is_refused_with_what_to_do(package, monkeypatch):
+    monkeypatch.delattr(FakeCompose, "set_random_seed")
+    with pytest.raises(OptionError, match=r"pip install -U albumentations, an old one is installed; or write \[\]"):
+        pipeline(Source())
+    assert pipeline(Source(), augmentations=[])
+
+
 def test_with_the_package_images_are_rarely_blurred_gray_or_equalized(package, caplog):
     steps = pipeline(Source()).transforms
     assert [type(step).__name__ for step in steps][-4:] == ["Albumentations", "RandomHSV", "RandomFlip", "RandomFlip"]

@@ -32,11 +32,9 @@ DETAIL = 2  # times imgsz: longest side before the official pipeline, which crop
 class Albumentations:
     """Apply transforms of the package albumentations to the image, and to the boxes if one of them moves these.
 
-    By default those of `RARE`, if the package is installed. An image that would lose all its boxes is not changed.
-    A script may set `transform`, also with boxes in the format "yolo" and the label field `class_labels`.
-
-    Args:
-        transforms: of the package, or what their `to_dict` returns; [] for none.
+    `transforms` are objects of the package, or what their `to_dict` returns; by default those of `RARE`, if it is
+    installed. An image that would lose all its boxes is not changed. A script may set `transform`, also with boxes in
+    the format "yolo" and the label field `class_labels`.
     """
 
     def __init__(self, p: float = 1.0, transforms: list[Any] | None = None, flip_idx: Any = None) -> None:
@@ -45,6 +43,8 @@ class Albumentations:
             return
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask a server for its newest version
         package = require("albumentations", "albumentations>=1.4.21", "augmentations")
+        if not hasattr(package.Compose, "set_random_seed"):
+            raise OptionError("augmentations: pip install -U albumentations, an old one is installed; or write []")
         steps = [getattr(package, name)(p=0.01) for name in RARE] if transforms is None else transforms
         try:
             steps = [package.from_dict(dict(step)) if isinstance(step, Mapping) else step for step in steps]
