@@ -63,8 +63,10 @@ def test_convert_coco(tmp_path, monkeypatch, caplog):
         converter.convert_coco(tmp_path / "instances_val.json", tmp_path / "out", classes=["cet"])
     with pytest.raises(DataError, match=r"no \.json files"):
         converter.convert_coco(tmp_path / "pixels", tmp_path / "out2")
-    with pytest.raises(OptionError, match="use_segments has another value than its default"):
-        converter.convert_coco(tmp_path, use_segments=True)
+    with pytest.raises(OptionError, match="use_keypoints and lvis are not supported, as labels are boxes"):
+        converter.convert_coco(tmp_path, use_keypoints=True)
+    same = converter.convert_coco(tmp_path / "instances_val.json", tmp_path / "out", use_segments=True, cls91to80=False)
+    assert (same / "labels/val/sub/a.txt").read_text() == ROW and "use_segments=True has no effect" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,13 @@ def test_a_callback_stops_the_run_by_the_published_name(tmp_path, caplog):
         assert run(tmp_path, {event: lambda trainer: setattr(trainer, "stop", True)}).finished_epochs == 1
 
 
+def test_a_callback_after_an_epoch_finds_its_checkpoint(tmp_path):
+    seen = []
+    saved = {"on_model_save": lambda trainer: seen.append("saved"), "on_fit_epoch_end": lambda t: seen.append(t.last)}
+    trainer = run(tmp_path, {**saved, "on_train_end": lambda trainer: seen.append("end")}, epochs=2)
+    assert seen == ["saved", trainer.last, "saved", trainer.last, "end"] and trainer.last.exists()
+
+
 def test_resume_without_a_checkpoint_continues_the_newest_run(tmp_path):
     with pytest.raises(OptionError, match="has no run; write resume=FOLDER"):
         TinyTrainer(tiny_options(tmp_path, resume=True))

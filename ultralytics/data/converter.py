@@ -58,19 +58,17 @@ def convert_coco(
     Args:
         labels_dir: a folder of json files, or one of them.
         save_dir: the folder to write to.
-        use_segments, use_keypoints, cls91to80, lvis: arguments of published code; other values than the defaults are
-            refused.
+        use_segments, use_keypoints, cls91to80, lvis: arguments of published code. Labels are boxes, by the ids of the
+            categories, whatever use_segments and cls91to80 are; the others are refused.
         images: the folder of the images, or one that has a folder of images for each json. Sizes and EXIF orientations
             are those of the images, which are linked beside the labels.
         classes: names to keep, in the order of the new class indices.
     """
     setup_logging()
-    chosen = {"use_segments": use_segments, "use_keypoints": use_keypoints, "cls91to80": not cls91to80, "lvis": lvis}
-    if other := [key for key, value in chosen.items() if value]:
-        raise OptionError(
-            f"convert_coco: {other[0]} has another value than its default, which is not supported, because labels are "
-            "boxes and class indices follow the category ids; leave it out"
-        )
+    if use_keypoints or lvis:
+        raise OptionError("convert_coco: use_keypoints and lvis are not supported, as labels are boxes; leave them out")
+    if use_segments:
+        LOGGER.warning("convert_coco: use_segments=True has no effect: labels are the boxes of the json, not outlines")
     files = [Path(labels_dir)] if os.path.isfile(labels_dir) else list_files(labels_dir, (".json",), recursive=False)
     if not files:
         raise DataError(f"{labels_dir}: no .json files; expected COCO annotation files such as instances_val2017.json")

@@ -185,11 +185,11 @@ class BaseTrainer(TrainerSetup):
         if self.is_main:
             self.files.append_results(self.results_row())
         self.epoch_time, self.epoch_time_start = time.time() - self.epoch_time_start, time.time()
-        self.callbacks.run("on_fit_epoch_end", self)
         self.finished_epochs = self.epoch + 1
         if self.args.save:
             self.save_model()
             self.callbacks.run("on_model_save", self)
+        self.callbacks.run("on_fit_epoch_end", self)
         if self.args.time:
             self.fit_to_time()
         reasons = dist.gather(self.stop_reason)  # callbacks of the ranks may differ

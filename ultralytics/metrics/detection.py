@@ -162,6 +162,7 @@ class DetMetrics(SummaryExports):
     """
 
     nt_per_class, nt_per_image = property(attrgetter("labels")), property(attrgetter("images"))
+    task = "detect"
     keys = ["metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)"]  # noqa: RUF012
     fitness = property(attrgetter("box.map"), doc="Criterion of the best epoch: mAP50-95.")
     maps, ap_class_index = property(attrgetter("box.maps")), property(attrgetter("box.ap_class_index"))

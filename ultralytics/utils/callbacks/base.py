@@ -18,7 +18,7 @@ EVENTS = (
     # training, in this order; on_fit_epoch_end follows the validation of the epoch
     "on_pretrain_routine_start", "on_pretrain_routine_end", "on_train_start",
     "on_train_epoch_start", "on_train_batch_start", "optimizer_step", "on_before_zero_grad", "on_train_batch_end",
-    "on_train_epoch_end", "on_fit_epoch_end", "on_model_save", "on_train_end", "teardown",
+    "on_train_epoch_end", "on_model_save", "on_fit_epoch_end", "on_train_end", "teardown",
     # validation, prediction, export
     "on_val_start", "on_val_batch_start", "on_val_batch_end", "on_val_end",
     "on_predict_start", "on_predict_batch_start", "on_predict_postprocess_end", "on_predict_batch_end",
