@@ -264,7 +264,7 @@ def autocast_list(source: Sequence[Any]) -> list[Image.Image | np.ndarray]:
 
 
 LOADERS = LoadStreams, LoadPilAndNumpy, LoadImagesAndVideos
-imshow = cv2.imshow
+imshow, _image_open = cv2.imshow, Image.open
 SourceTypes = make_dataclass("SourceTypes", [(k, bool, False) for k in ("stream", "screenshot", "from_img", "tensor")])
 
 

@@ -15,35 +15,35 @@ from typing import NoReturn
 # defining module below the package -> names, with a second name after a colon
 HOMES = {
     "cfg.family": "DEFAULT_CFG_PATH", "published.instances": "BaseMixTransform BaseTransform Bboxes Format Instances",
-    "cfg.options": "get_cfg MODES", "data.transforms.sample": "Compose", "nn.formats": "export_formats",
-    "cli": "join_words:merge_equals_args", "engine.train_log": "strip_optimizer", "engine.train_state": "EarlyStopping",
+    "cfg.options": "get_cfg MODES", "data.transforms.sample": "Compose", "nn.head_protocol": "scale_img",
+    "cli": "join_words:merge_equals_args", "losses.matcher": "HungarianMatcher", "models.rtdetr.train": "RTDETRTrainer",
     "data.augment": "Albumentations", "utils.checks": "check_imgsz checks:collect_system_info in_notebook:is_jupyter",
-    "data.build": "build_dataloader EpochLoader:InfiniteDataLoader", "nn.modules.transformer": "inverse_sigmoid",
+    "data.build": "build_dataloader EpochLoader:InfiniteDataLoader", "losses.yolo": "DetectionLoss DualAssignmentLoss",
     "data.dataset_yaml": "check_det_dataset DatasetConfig load_dataset_config", "data.transforms.geometry": "LetterBox",
     "data.images": "IMAGE_SUFFIXES:IMG_FORMATS", "data.loaders": "ACCEPTED:FORMATS_HELP_MSG VIDEO_SUFFIXES:VID_FORMATS",
     "engine.autobatch": "autobatch check_train_batch_size", "utils.flops": "get_flops:get_flops_with_torch_profiler",
-    "engine.exporter": "Exporter", "models.tuning": "Tuner", "losses.matcher": "HungarianMatcher",
-    "engine.results": "Boxes:BaseTensor save_one_box", "metrics.matching": "ConfusionMatrix",
-    "losses.assigner": "TaskAlignedAssigner", "nn.modules.denoising": "get_cdn_group", "utils.plotting": "plot_results",
+    "engine.exporter": "Exporter", "losses.assigner": "TaskAlignedAssigner", "utils.fonts": "find_font_file:check_font",
+    "engine.results": "Boxes:BaseTensor save_one_box", "metrics.ap": "ap_per_class average_precision:compute_ap smooth",
+    "engine.train_log": "strip_optimizer", "engine.train_state": "EarlyStopping", "metrics.matching": "ConfusionMatrix",
     "losses.detr": "RTDETRDetectionLoss RTDETRDetectionLoss:DETRLoss", "utils.tables": "SummaryExports:DataExportMixin",
-    "losses.yolo": "DetectionLoss DualAssignmentLoss", "metrics.ap": "ap_per_class average_precision:compute_ap smooth",
     "metrics.detection": "BoxMetrics BoxMetrics:Metric DetMetrics plot_mc_curve plot_pr_curve", "models": "RTDETR YOLO",
     "models.rtdetr.predict": "RTDETRPredictor RTDETRValidator", "utils.dist": "main_first:torch_distributed_zero_first",
-    "models.rtdetr.train": "RTDETRTrainer", "nn.head_protocol": "scale_img", "trackers.track": "BOTSORT BYTETracker",
-    "models.yolo.detector": "DetectionPredictor DetectionValidator", "models.yolo.training": "DetectionTrainer",
+    "models.tuning": "Tuner", "nn.formats": "export_formats",
+    "models.yolo.detector": "DetectionPredictor DetectionValidator", "nn.modules.transformer": "inverse_sigmoid",
+    "models.yolo.training": "DetectionTrainer", "utils.settings": "SETTINGS Settings:SettingsManager",
+    "nn.modules.denoising": "get_cdn_group", "trackers.track": "BOTSORT BYTETracker", "utils.plotting": "plot_results",
     "nn.tasks": "DetectionModel DetectionModel:BaseModel feature_visualization RTDETRDetectionModel",
     "published.losses": "BboxLoss DFLoss E2ELoss E2ELoss:E2EDetectLoss FocalLoss v8DetectionLoss VarifocalLoss",
     "utils": "__version__ ASSETS colorstr IterableSimpleNamespace IterableSimpleNamespace:SimpleClass LOGGER",
-    "utils.fonts": "find_font_file:check_font", "utils.settings": "SETTINGS Settings:SettingsManager",
     "published.config": "attempt_download_asset cfg2dict CFG_BOOL_KEYS CFG_FLOAT_KEYS CFG_FRACTION_KEYS CFG_INT_KEYS "
     "CFG_STR_KEYS check_cfg check_class_names check_dict_alignment check_file check_model_file_from_stem check_python "
     "check_requirements check_suffix check_version check_yaml check_yolo check_yolov5u_filename copy_default_cfg "
     "DEFAULT_CFG DEFAULT_CFG_DICT DEFAULT_CFG_KEYS default_class_names find_dataset_yaml get_save_dir "
     "GITHUB_ASSETS_NAMES GITHUB_ASSETS_STEMS guess_model_scale is_ascii MODELS smart_value TASK2DATA TASK2METRIC "
     "TASK2MODEL TASKS YAML yaml_load yaml_model_load yaml_print yaml_save",
-    "published.datasets": "autocast_list autosplit BaseDataset build_yolo_dataset compress_one_image empty_like "
-    "exif_size get_hash img2label_paths imread imshow imwrite load_dataset_cache_file load_inference_source "
-    "LoadImagesAndVideos LoadImagesAndVideos:LoadImages LoadImagesAndVideos:LoadScreenshots LOADERS LoadPilAndNumpy "
+    "published.datasets": "_image_open autocast_list autosplit BaseDataset build_yolo_dataset compress_one_image "
+    "empty_like exif_size get_hash img2label_paths imread imshow imwrite load_dataset_cache_file load_inference_source "
+    "LOADERS LoadImagesAndVideos LoadImagesAndVideos:LoadImages LoadImagesAndVideos:LoadScreenshots LoadPilAndNumpy "
     "LoadStreams LoadTensor RTDETRDataset save_dataset_cache_file seed_worker SourceTypes v8_transforms verify_image "
     "verify_image_label visualize_image_annotations YOLOConcatDataset YOLODataset",
     "published.machine": "check_imshow check_is_path_safe clean_str clean_url cuda_device_count cuda_is_available "
@@ -69,22 +69,23 @@ NAMES = {
 _REASONS = {
     "segmentation, poses, oriented boxes, classification, texts, NAS and SAM are not built; this package detects "
     "upright boxes; use the published package in another environment": (
-        "SAM FastSAM sam fastsam nas world yoloe segment pose obb classify semantic depth SegmentationModel PoseModel "
-        "OBBModel ClassificationModel YOLOWorld YOLOE NAS Segment Pose OBB Classify Masks Keypoints Probs CopyPaste "
-        "KeypointLoss kpt_iou OKS_SIGMA check_cls_dataset split_dota GroundingDataset YOLOMultiModalDataset "
-        "RandomLoadText LoadVisualPrompt nms_rotated"
+        "SAM FastSAM sam fastsam nas world yoloe pose SegmentationModel PoseModel OBBModel ClassificationModel "
+        "YOLOWorld YOLOE NAS Segment Pose OBB Classify Masks Keypoints Probs CopyPaste KeypointLoss kpt_iou OKS_SIGMA "
+        "check_cls_dataset split_dota GroundingDataset YOLOMultiModalDataset RandomLoadText LoadVisualPrompt "
+        "nms_rotated"
     ),
     "no service is part of this package; use files and settings of this process": (
-        "hub events HUBTrainingSession HUB_WEB_ROOT HUB_API_ROOT get_github_assets"
+        "hub events HUBTrainingSession HUBModelError HUB_WEB_ROOT HUB_API_ROOT get_github_assets"
     ),
     "solutions are not built; count, draw and track with the package supervision on `results[0].boxes`": "solutions",
     "a prediction has its trackers; use the method `track` of a model": "register_tracker basetrack BaseTrack",
-    "use the methods export, tune and benchmark of a model, with options such as device=[0, 1] and compile": (
-        "export try_export NMSModel torch2onnx onnx2engine arange_patch run_ray_tune plot_tune_results ProfileModels "
-        "generate_ddp_file generate_ddp_command ddp_cleanup find_free_network_port attempt_compile gd_outputs torch2imx"
+    "use the methods train, export, tune and benchmark of a model, with options as device=[0, 1], compile, loggers": (
+        "export try_export NMSModel gd_outputs torch2onnx torch2imx onnx2engine arange_patch run_ray_tune "
+        "ProfileModels plot_tune_results generate_ddp_file generate_ddp_command ddp_cleanup find_free_network_port "
+        "attempt_compile on_train_epoch_end on_fit_epoch_end on_train_end"
     ),
     "use one network, torchvision.ops.nms, logging.Handler and programs such as git": (
-        "Ensemble TorchNMS ConsoleLogger SystemLogger GitRepo GIT"
+        "Ensemble TorchNMS ConsoleLogger SystemLogger GitRepo GIT get_git_origin_url is_git_dir"
     ),
 }
 # names of other tasks that are not listed above
