@@ -26,6 +26,13 @@ def test_lines_are_written_to_stdout_and_warnings_to_stderr(logger, capsys):
     assert capsys.readouterr() == ("loss 0.5\n", "no labels\nfailed\n")
 
 
+def test_the_level_of_a_script_stays(logger):
+    for level in (logging.ERROR, logging.WARNING, logging.INFO):
+        logger.setLevel(level)
+        found = [setup_logging(verbose) or logger.level for verbose in (True, False, True)]
+        assert found == [level, max(level, logging.WARNING), level]
+
+
 def test_a_stream_without_the_characters_gets_escapes(logger, monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)

@@ -155,7 +155,7 @@ class Options:
     coco_eval: bool
     protocol: Annotated[str | None, OneOf("ultralytics", "coco", "aitod", "visdrone", "voc", "voc07")]
     # Prediction
-    source: str | int | list[str] | None
+    source: int | str | list[str] | None
     tracker: str
     vid_stride: Positive
     stream_buffer: bool

@@ -18,6 +18,7 @@ __version__ = "8.4.190+modules.0.2"  # the published interface, and this package
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 ASSETS = PACKAGE_ROOT / "assets"  # two sample images, by the published names
 LOGGER = logging.getLogger("ultralytics")
+LEVELS = SimpleNamespace(own=logging.INFO, least=logging.INFO)  # of the log: set here, and by a script
 LINE_SECONDS = 30.0  # between lines on progress where no bar is shown: with batches of as long, one a minute
 T = TypeVar("T")
 
@@ -45,13 +46,19 @@ class TerminalHandler(logging.StreamHandler):
 
 
 def setup_logging(verbose: bool = True) -> None:
-    """Log messages of the package, not of Pillow, to the terminal as plain lines. Only entry points call this."""
+    """Log messages of the package, not of Pillow, to the terminal as plain lines. Only entry points call this.
+
+    A level that a script sets, `LOGGER.setLevel(logging.ERROR)`, stays.
+    """
     if not LOGGER.handlers:
         LOGGER.addHandler(TerminalHandler())
     if any(isinstance(handler, TerminalHandler) for handler in LOGGER.handlers):
         LOGGER.propagate = False
     warnings.filterwarnings("ignore", module=r"PIL\.")  # on sizes and metadata, which data/images.py checks itself
-    LOGGER.setLevel(logging.INFO if verbose else logging.WARNING)
+    if LOGGER.level != LEVELS.own:  # a script has set it
+        LEVELS.least = LOGGER.level
+    LEVELS.own = max(LEVELS.least, logging.INFO if verbose else logging.WARNING)
+    LOGGER.setLevel(LEVELS.own)
 
 
 LOGGER.addHandler(TerminalHandler())
