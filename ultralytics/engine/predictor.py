@@ -26,7 +26,7 @@ from ultralytics.nn.head_protocol import can_augment, multi_scale
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
-from ultralytics.utils.checks import check_imgsz, image_stride
+from ultralytics.utils.checks import check_imgsz, check_imshow, image_stride, in_notebook
 from ultralytics.utils.errors import DataError, OptionError, explained_memory
 from ultralytics.utils.files import run_dir, short_name
 from ultralytics.utils.public import public_names
@@ -123,7 +123,8 @@ class BasePredictor(CallbacksMixin):
     family: Family | None = None
     network_class: type[DetectionModel] = DetectionModel  # built from the file in the option `model`
     conf = property(attrgetter("args.conf"))
-    seen, done_warmup, plotted_img, txt_path = 0, False, None, None  # of the current call, and of its last image
+    stream, seen, done_warmup = True, 0, False  # of the current call
+    plotted_img = txt_path = None  # of its last image
     tracking: Callable[[Any], None] | None = None  # of `Model.track`, called with this after each batch
     trackers: list[Any]  # of `Model.track`
 
@@ -151,12 +152,9 @@ class BasePredictor(CallbacksMixin):
             model: network, or its file; by default that of the previous call, or of the option `model`.
             stream: return an iterator instead of a list.
         """
+        self.stream = stream
         results = self.stream_inference(source, model)
-        if stream:
-            return results
-        if self.dataset.endless:
-            LOGGER.warning("a live source without stream=True: results fill the memory until the stream ends")
-        return list(results)
+        return results if stream else list(results)
 
     def stream_inference(
         self, source: Any = None, model: nn.Module | str | Path | None = None
@@ -165,6 +163,8 @@ class BasePredictor(CallbacksMixin):
         if model is not None or self.model is None:
             self.setup_model(model)
         self.setup_source(self.args.source if source is None else source)
+        if self.dataset.endless and not self.stream:
+            LOGGER.warning("a live source without stream=True: results fill the memory until the stream ends")
         return self._run(self.dataset)
 
     def setup_source(self, source: Any) -> None:
@@ -268,6 +268,7 @@ class BasePredictor(CallbacksMixin):
 
     def _run(self, source: Source) -> Iterator[Results] | Iterator[Tensor]:
         args, seconds, self.seen = self.args, Counter(), 0
+        args.show = args.show and (in_notebook() or check_imshow(warn=True))
         writes = (args.save or args.save_txt or args.save_crop) and not args.embed  # feature vectors are not saved
         folder = self.save_dir if writes or args.visualize else None
         self.callbacks.run("on_predict_start", self)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -17,8 +16,8 @@ import torch
 from PIL import Image
 
 from ultralytics.data.streams import opencv_text
-from ultralytics.utils.checks import in_notebook
-from ultralytics.utils.errors import DataError, DeviceError, OptionError, counted, did_you_mean
+from ultralytics.utils.checks import check_imshow, in_notebook
+from ultralytics.utils.errors import DataError, OptionError, counted, did_you_mean
 from ultralytics.utils.files import increment_path, safe_name, short_name
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy, xyxy2xywh, xyxy2xywhn
 from ultralytics.utils.plotting import Annotator, colors
@@ -385,11 +384,9 @@ def show_image(title: str, image: np.ndarray, *, milliseconds: int) -> None:
 
         display(Output(data=as_png(image)))
         return
-    # checked first, as the window library ends the process without a display
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise DeviceError("show: this machine has no display (DISPLAY is not set); use save=True to write the image")
-    cv2.imshow(opencv_text(title), image)
-    cv2.waitKey(milliseconds)
+    if check_imshow(warn=True):
+        cv2.imshow(opencv_text(title), image)
+        cv2.waitKey(milliseconds)
 
 
 __getattr__ = public_names(__name__)

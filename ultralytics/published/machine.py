@@ -166,14 +166,6 @@ def plt_settings(rcparams: dict[str, Any] | None = None, backend: str = "Agg") -
     return matplotlib.rc_context({"backend": backend, **(rcparams or {"font.size": 11})})
 
 
-def check_imshow(warn: bool = False) -> bool:
-    """Check whether OpenCV can open a window here; `warn` logs if not."""
-    shown = not is_colab() and bool(sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
-    if warn and not shown:
-        LOGGER.warning("no window can be opened here (DISPLAY is not set); save images instead")
-    return shown
-
-
 def print_args(args: dict[str, Any] | None = None, show_file: bool = True, show_func: bool = False) -> None:
     """Log arguments, by default those of the calling function, behind the names of its file and of itself."""
     frame = sys._getframe(1)

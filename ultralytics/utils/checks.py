@@ -27,6 +27,14 @@ def in_notebook() -> bool:
     return "IPKernelApp" in getattr(shell, "config", ())
 
 
+def check_imshow(warn: bool = False) -> bool:
+    """Check whether OpenCV can open a window here, which ends the process without a display; `warn` logs if not."""
+    shown = sys.platform != "linux" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    if warn and not shown:
+        LOGGER.warning("no window can be opened here (DISPLAY is not set); save=True writes the images")
+    return shown
+
+
 def require(package: str, pip_name: str, purpose: str) -> ModuleType:
     """Import and return an optional package; MissingPackageError starts with `purpose` and has the pip command."""
     try:

@@ -17,7 +17,7 @@ HOMES = {
     "cfg.family": "DEFAULT_CFG_PATH", "published.instances": "BaseMixTransform BaseTransform Bboxes Format Instances",
     "cfg.options": "get_cfg MODES", "data.transforms.sample": "Compose", "nn.head_protocol": "scale_img",
     "cli": "join_words:merge_equals_args", "losses.matcher": "HungarianMatcher", "models.rtdetr.train": "RTDETRTrainer",
-    "data.augment": "Albumentations", "utils.checks": "check_imgsz checks:collect_system_info in_notebook:is_jupyter",
+    "utils.checks": "check_imgsz check_imshow checks:collect_system_info in_notebook:is_jupyter",
     "data.build": "build_dataloader EpochLoader:InfiniteDataLoader", "losses.yolo": "DetectionLoss DualAssignmentLoss",
     "data.dataset_yaml": "check_det_dataset DatasetConfig load_dataset_config", "data.transforms.geometry": "LetterBox",
     "data.images": "IMAGE_SUFFIXES:IMG_FORMATS", "data.loaders": "ACCEPTED:FORMATS_HELP_MSG VIDEO_SUFFIXES:VID_FORMATS",
@@ -28,7 +28,7 @@ HOMES = {
     "losses.detr": "RTDETRDetectionLoss RTDETRDetectionLoss:DETRLoss", "utils.tables": "SummaryExports:DataExportMixin",
     "metrics.detection": "BoxMetrics BoxMetrics:Metric DetMetrics plot_mc_curve plot_pr_curve", "models": "RTDETR YOLO",
     "models.rtdetr.predict": "RTDETRPredictor RTDETRValidator", "utils.dist": "main_first:torch_distributed_zero_first",
-    "models.tuning": "Tuner", "nn.formats": "export_formats",
+    "models.tuning": "Tuner", "nn.formats": "export_formats", "data.augment": "Albumentations",
     "models.yolo.detector": "DetectionPredictor DetectionValidator", "nn.modules.transformer": "inverse_sigmoid",
     "models.yolo.training": "DetectionTrainer", "utils.settings": "SETTINGS Settings:SettingsManager",
     "nn.modules.denoising": "get_cdn_group", "trackers.track": "BOTSORT BYTETracker", "utils.plotting": "plot_results",
@@ -46,7 +46,7 @@ HOMES = {
     "LOADERS LoadImagesAndVideos LoadImagesAndVideos:LoadImages LoadImagesAndVideos:LoadScreenshots LoadPilAndNumpy "
     "LoadStreams LoadTensor RTDETRDataset save_dataset_cache_file seed_worker SourceTypes v8_transforms verify_image "
     "verify_image_label visualize_image_annotations YOLOConcatDataset YOLODataset",
-    "published.machine": "check_imshow check_is_path_safe clean_str clean_url cuda_device_count cuda_is_available "
+    "published.machine": "check_is_path_safe clean_str clean_url cuda_device_count cuda_is_available "
     "emojis fetch:safe_download fetch_all:download file_age file_date file_size get_default_args get_latest_run "
     "is_colab is_dir_writeable is_docker is_github_action_running is_jetson is_online is_online:check_online "
     "is_raspberrypi is_rockchip is_sudo_available parse_version plt_settings print_args remove_colorstr spaces_in_path "
