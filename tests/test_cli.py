@@ -60,6 +60,8 @@ def calls(monkeypatch):
         ("tune model=m.yaml data=d.yaml iterations=5 space=lr0,mosaic",
          ("tune", "m.yaml", {"data": "d.yaml", "iterations": 5, "space": "lr0,mosaic"})),
         ("tune model=m.yaml resume", ("tune", "m.yaml", {"resume": True})),
+        ("val model=b.pt copy_paste=0.3 --erasing 0.4", ("val", "b.pt", {"copy_paste": 0.3, "erasing": 0.4})),
+        ("val model=b.pt profile line_thickness=2", ("val", "b.pt", {"profile": True, "line_thickness": 2})),
     ],
 )  # fmt: skip
 def test_mode_calls_the_model(line, call, calls):
@@ -86,6 +88,8 @@ def test_mode_calls_the_model(line, call, calls):
         ("train \u2013epochs 3", "write epochs=3"),
         ("train epochs\uff1d3", "write epochs=3"),
         ("version 3", "yolo version: unexpected argument '3'"),
+        ("detect benchmark epochs=3", "yolo benchmark: unknown argument 'epochs=3'"),
+        ("val model=b.pt keras=True", "option 'keras' is not supported: export has"),
         ("train cfg=nope.yaml", "nope.yaml: no such file"),
     ],
 )

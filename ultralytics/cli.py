@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from textwrap import fill
 
 from ultralytics.cfg.family import DEFAULT_CFG_PATH
+from ultralytics.cfg.migrate import DEPRECATED, RETIRED
 from ultralytics.cfg.options import MODES, Positive, check_key, describe_options, get_cfg, merge_file, option_types
 from ultralytics.cfg.values import WORDS, alternatives, check_value, parse_value
 from ultralytics.cli_text import COMPLETION, HELP
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_command(words: Sequence[str]) -> None:
     """Run a command, a tool or a mode; UserError if there is none of this name."""
+    words = words[1:] if words[:1] == ["detect"] and {*words[1:2]} & TOOLS.keys() else words
     name = words[0].lstrip("-") if words else "help"
     name = {"h": "help", "v": "version"}.get(name, name)
     if name in COMMANDS:
@@ -267,7 +269,8 @@ def parse_options(
 
     `cfg=FILE` adds the options of a file; the command line has priority.
     """
-    return merge_file(parse_words(words, {**option_types(), "cfg": str, **(own or {})}, aliases))
+    published = dict.fromkeys((*RETIRED, *DEPRECATED), bool | int | float | str | None)  # for `check_options`
+    return merge_file(parse_words(words, {**published, **option_types(), "cfg": str, **(own or {})}, aliases))
 
 
 def parse_words(
