@@ -136,7 +136,7 @@ def steps(args: argparse.Namespace, config: str) -> Iterator[None]:
 
     quiet = {"model": args.model, "verbose": False}
     trainer = RTDETRTrainer(overrides={**options(args, config, 0, f"{file_stem(config)}-timed"), **quiet})
-    trainer.setup()
+    trainer._setup_train()
     step = trainer.training_step
     if "plain" in config.split("+"):
         from plain import PlainRTDETR

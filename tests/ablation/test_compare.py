@@ -71,7 +71,7 @@ def entries(dataset):
         height, width = item.shape
         for cls, (x, y, w, h) in zip(item.cls, item.boxes, strict=True):
             box = [float(v) for v in ((x - w / 2) * width, (y - h / 2) * height, w * width, h * height)]
-            rows.append({"image_id": item.image_id, "category_id": int(cls), "bbox": box, "score": 0.9})
+            rows.append({"image_id": item.image_id, "category_id": int(cls) + 1, "bbox": box, "score": 0.9})
     return rows
 
 

@@ -32,15 +32,14 @@ class SharedTrainer(TinyTrainer):
     def load_data(self):
         return SharedLoader(self.batches), None
 
-    def build_model(self):
-        return QuietModel()
+    def setup_model(self):
+        self.model = QuietModel()
 
 
 class WithUnusedLayer(SharedTrainer):
-    def build_model(self):
-        model = QuietModel()
-        model.spare = nn.Linear(2, 2)
-        return model
+    def setup_model(self):
+        super().setup_model()
+        self.model.spare = nn.Linear(2, 2)
 
 
 def kill_second_process(trainer):

@@ -58,10 +58,9 @@ def test_modules_that_change_with_the_epoch_are_set_before_each(tmp_path):
     seen = []
 
     class Scheduled(TinyTrainer):
-        def build_model(self):
-            model = super().build_model()
-            model.model[1].set_epoch = lambda *epoch: seen.append(epoch)
-            return model
+        def setup_model(self):
+            super().setup_model()
+            self.model.model[1].set_epoch = lambda *epoch: seen.append(epoch)
 
     trainer = run(tmp_path, trainer=Scheduled, epochs=2, patience=0)
     resume(tmp_path, trainer.last, trainer=Scheduled, epochs=4, resume_changed=True)
@@ -207,7 +206,7 @@ def test_a_callback_after_an_epoch_finds_its_checkpoint(tmp_path):
     seen = []
     saved = {"on_model_save": lambda trainer: seen.append("saved"), "on_fit_epoch_end": lambda t: seen.append(t.last)}
     trainer = run(tmp_path, {**saved, "on_train_end": lambda trainer: seen.append("end")}, epochs=2)
-    assert seen == ["saved", trainer.last, "saved", trainer.last, "end"] and trainer.last.exists()
+    assert seen == ["saved", trainer.last, "saved", trainer.last, trainer.last, "end"] and trainer.last.exists()
 
 
 def test_resume_without_a_checkpoint_continues_the_newest_run(tmp_path):

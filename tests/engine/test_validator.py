@@ -12,8 +12,9 @@ from torch import nn
 from tests.golden import inputs
 from ultralytics.cfg import get_cfg
 from ultralytics.cfg.family import Family
-from ultralytics.engine.validator import BaseValidator, as_rows
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.metrics.coco_files import read_boxes
+from ultralytics.metrics.matching import as_rows
 from ultralytics.metrics.protocols import PROTOCOLS, evaluate
 from ultralytics.models.rtdetr import RTDETRValidator
 from ultralytics.tools.yolo2coco import command as yolo2coco
@@ -70,7 +71,7 @@ def options(data, **changes):
 
 def test_perfect_predictions_have_full_marks(data, tmp_path):
     validator = RTDETRValidator(args=options(data), save_dir=tmp_path / "out")
-    metrics = validator(Oracle())
+    metrics = validator.run(Oracle())
     assert metrics.results_dict == pytest.approx(
         {"metrics/precision(B)": 1, "metrics/recall(B)": 1, "metrics/mAP50(B)": 0.995, "metrics/mAP50-95(B)": 0.995,
          "coco/AP": 1, "coco/AP50": 1, "coco/AP75": 1, "coco/APs": 1, "fitness": 0.995}, abs=1e-3, nan_ok=True,
@@ -79,7 +80,7 @@ def test_perfect_predictions_have_full_marks(data, tmp_path):
     assert metrics.confusion_matrix.matrix.tolist() == [[2, 0, 0], [0, 1, 0], [0, 0, 0]]
     assert set(metrics.speed) == {"preprocess", "inference", "loss", "postprocess"} and metrics.speed["inference"] > 0
     assert validator.loss_items is None and not (tmp_path / "out").exists()
-    assert repr(validator(Oracle()).results_dict) == repr(metrics.results_dict)  # a second call starts from zero
+    assert repr(validator.run(Oracle()).results_dict) == repr(metrics.results_dict)  # a second call starts from zero
 
 
 def test_epochs_of_a_training_have_a_loss_and_write_no_predictions(data, tmp_path):
@@ -91,7 +92,7 @@ def test_epochs_of_a_training_have_a_loss_and_write_no_predictions(data, tmp_pat
 
 def test_pictures_and_predictions_are_written(data, tmp_path):
     out = tmp_path / "new" / "out"
-    metrics = RTDETRValidator(args=options(data, plots="pdf", save_json=True, conf=0.5), save_dir=out)(Oracle())
+    metrics = RTDETRValidator(args=options(data, plots="pdf", save_json=True, conf=0.5), save_dir=out).run(Oracle())
     curves = {f"Box{kind}_curve.{suffix}" for kind in ("PR", "P", "R", "F1") for suffix in ("png", "pdf")}
     matrices = {f"confusion_matrix{kind}.{suffix}" for kind in ("", "_normalized") for suffix in ("png", "pdf")}
     batches = {f"val_batch{i}_{kind}.jpg" for i in range(2) for kind in ("labels", "pred")}
@@ -100,7 +101,7 @@ def test_pictures_and_predictions_are_written(data, tmp_path):
     assert {file.name for file in out.iterdir()} == {*curves, *matrices, *batches, *errors, *lists}
     entries = json.loads((out / "predictions.json").read_text())
     assert [entry["image_id"] for entry in entries] == ["im0", "im1", "im1"]
-    assert (entries[0]["category_id"], entries[0]["score"]) == (0, pytest.approx(0.9))
+    assert (entries[0]["category_id"], entries[0]["score"]) == (1, pytest.approx(0.9))
     assert entries[0]["bbox"] == pytest.approx([18, 8, 24, 24])
     assert entries[1]["bbox"] == pytest.approx([6.4, 6.4, 6.4, 19.2], abs=1e-3)
     assert (out / "report.html").stat().st_size > 50_000
@@ -135,12 +136,12 @@ def test_boxes_of_letterboxed_images_are_those_of_the_files(data, rect, fixed, s
     class Network(Oracle):
         fixed_size, stride = fixed, torch.tensor([32])
 
-    changes = {"coco_eval": True}
+    changes = {"coco_eval": True, "save_json": True}
     validator = LetterboxValidator(args=options(coco_data(data.parent), rect=rect, **changes), save_dir=data.parent)
-    metrics = validator(Network())
+    metrics = validator.run(Network())
     assert validator.sides == sides and metrics.box.map > 0.99
     assert metrics.evaluation is None or metrics.evaluation.stats["AP"] == pytest.approx(1)
-    found = {(entry["image_id"], entry["category_id"]): entry["bbox"] for entry in validator.predictions}
+    found = {(entry["image_id"], entry["category_id"]): entry["bbox"] for entry in validator.jdict}
     expected = {(10, 3): (18, 8, 24, 24), (11, 7): (6.4, 6.4, 6.4, 19.2), (11, 3): (14.4, 35.2, 16, 25.6)}
     assert found == {key: pytest.approx(box, abs=2e-3) for key, box in expected.items()}
 
@@ -173,7 +174,8 @@ def test_predictions_of_a_json_of_other_sizes_fit_the_converted_json(data, tmp_p
     for entry in content["categories"]:
         entry["id"] = f"c{entry['id']}"
     (data.parent / "val.json").write_text(json.dumps(content))
-    metrics = RTDETRValidator(args=options(file, save_json=True, coco_eval=True), save_dir=tmp_path / "out")(Oracle())
+    validator = RTDETRValidator(args=options(file, save_json=True, coco_eval=True), save_dir=tmp_path / "out")
+    metrics = validator.run(Oracle())
     assert "predictions.json has pixels of the upright images" in caplog.text
     yolo2coco(data=str(file), save=str(tmp_path / "converted.json"))
     (boxes,), messages = read_boxes(tmp_path / "converted.json", [tmp_path / "out/predictions.json"])
@@ -185,7 +187,7 @@ def test_predictions_of_a_json_of_other_sizes_fit_the_converted_json(data, tmp_p
 @pytest.mark.parametrize("coco", [True, False])
 def test_official_metrics_of_an_oracle_are_full(data, coco, changes):
     file = coco_data(data.parent) if coco else data
-    metrics = RTDETRValidator(args=options(file, coco_eval=True, **changes))(Oracle())
+    metrics = RTDETRValidator(args=options(file, coco_eval=True, **changes)).run(Oracle())
     assert metrics.evaluation.stats["AP"] == pytest.approx(1)
     assert len(metrics.evaluation.class_rows()) == (1 if changes else 2)
     assert metrics.box.map == pytest.approx(0.995, abs=1e-3)
@@ -199,7 +201,7 @@ def test_ids_are_unique_whatever_the_names(data, tmp_path, caplog):
             (folder / f"{old}.{suffix}").rename(folder / f"{new}.{suffix}")
     boxes = [BOXES[0], BOXES[2], BOXES[1]]
     arguments = options(data, save_json=True, coco_eval=True)
-    metrics = RTDETRValidator(args=arguments, save_dir=tmp_path)(Oracle(boxes=boxes))
+    metrics = RTDETRValidator(args=arguments, save_dir=tmp_path).run(Oracle(boxes=boxes))
     assert metrics.evaluation.stats["AP"] == pytest.approx(1)
     assert "images share a name, so their ids are paths, such as 'images/1.png'" in caplog.text
     entries = json.loads((tmp_path / "predictions.json").read_text())
@@ -211,7 +213,7 @@ def test_what_would_end_a_run_is_found_before_it(data, monkeypatch):
     content = json.loads((data.parent / "val.json").read_text())
     content["images"][1]["id"] = 10
     (data.parent / "val.json").write_text(json.dumps(content))
-    for changes in {"save_json": True}, {"coco_eval": True}:
+    for changes in {"save_json": True}, {"coco_eval": True, "save_json": True}:
         with pytest.raises(DataError, match="id"):
             RTDETRValidator(args=options(file, **changes))(oracle := Oracle())
         assert oracle.seen == 0
@@ -226,7 +228,7 @@ def test_metrics_survive_failures_after_them(data, tmp_path, monkeypatch, caplog
     target = "ultralytics.metrics.detection" if "." in name else "ultralytics.engine.validator"
     monkeypatch.setattr(f"{target}.{name}", fail)
     arguments = options(data, save_json=True, coco_eval=True, plots=True)
-    metrics = RTDETRValidator(args=arguments, save_dir=tmp_path)(Oracle())
+    metrics = RTDETRValidator(args=arguments, save_dir=tmp_path).run(Oracle())
     assert metrics.box.map50 == pytest.approx(0.995, abs=1e-3) and "OSError: no space" in caplog.text
     assert (metrics.evaluation is None) == (name == "evaluate")
     assert (tmp_path / "report.html").exists() == (name not in ("evaluate", "write_error_report"))
@@ -236,7 +238,7 @@ def test_metrics_survive_failures_after_them(data, tmp_path, monkeypatch, caplog
 def test_a_split_without_labels_is_a_warning_and_gives_nan(data, caplog):
     for file in (data.parent / "labels").glob("*.txt"):
         file.write_text("")
-    metrics = RTDETRValidator(args=options(data))(Oracle())
+    metrics = RTDETRValidator(args=options(data)).run(Oracle())
     assert "none of 3 images has a labeled object" in caplog.text
     assert math.isnan(metrics.fitness)
 
@@ -244,8 +246,8 @@ def test_a_split_without_labels_is_a_warning_and_gives_nan(data, caplog):
 def test_the_protocol_is_that_of_the_option_or_the_data(data):
     data.write_text(f"{data.read_text()}evaluation: {{protocol: cocoo, limit: 3}}\n")
     with pytest.raises(OptionError, match="did you mean 'coco'"):
-        RTDETRValidator(args=options(data))(Oracle())
-    found = RTDETRValidator(args=options(data, protocol="aitod"))(Oracle())
+        RTDETRValidator(args=options(data)).run(Oracle())
+    found = RTDETRValidator(args=options(data, protocol="aitod")).run(Oracle())
     assert found.results_dict["aitod, limit 3/APs"] == pytest.approx(1) and "aitod, limit 3 APvt" in repr(found)
 
 
@@ -253,9 +255,9 @@ def test_what_does_not_fit_is_an_error_or_a_warning(data, caplog):
     with pytest.raises(DataError, match="has 2 classes, the model 1"):
         RTDETRValidator(args=options(data))(Oracle({0: "cat"}))
     with pytest.raises(OptionError, match=r"data=my\.yaml"):
-        RTDETRValidator(args=options(None))(Oracle())
+        RTDETRValidator(args=options(None)).run(Oracle())
     with pytest.raises(NotImplementedError, match="must implement postprocess"):
-        BaseValidator(args=options(data))(Oracle())
+        BaseValidator(args=options(data)).run(Oracle())
     RTDETRValidator(args=options(data))(Oracle({0: "cat", 1: "wolf"}))
     assert "the classes {1: 'dog'} have other names in the model" in caplog.text
     validator = RTDETRValidator(args=options(data))
@@ -268,7 +270,7 @@ def test_callbacks_see_the_validator(data):
     seen = []
     events = ("on_val_start", "on_val_batch_start", "on_val_batch_end", "on_val_end")
     callbacks = {event: (lambda v, event=event: seen.append((event, v.metrics.seen))) for event in events}
-    RTDETRValidator(args=options(data), _callbacks=callbacks)(Oracle())
+    RTDETRValidator(args=options(data), _callbacks=callbacks).run(Oracle())
     batches = [("on_val_batch_start", 0), ("on_val_batch_end", 2), ("on_val_batch_start", 2), ("on_val_batch_end", 3)]
     assert seen == [("on_val_start", 0), *batches, ("on_val_end", 3)]
 
@@ -280,11 +282,12 @@ def test_single_cls_counts_a_query_once(data):
             y[..., 4:] = y[..., 4:].amax(-1, keepdim=True) * torch.tensor([0.9, 1.0])
             return y, None
 
-    found = [RTDETRValidator(args=options(data, single_cls=one, conf=0.1))(Undecided()) for one in (False, True)]
+    found = [RTDETRValidator(args=options(data, single_cls=one, conf=0.1)).run(Undecided()) for one in (False, True)]
     assert [len(metrics.matched.conf) for metrics in found] == [6, 3]
     assert found[1].results_dict["metrics/precision(B)"] == pytest.approx(1, abs=1e-3)
     assert found[1].confusion_matrix.matrix.tolist() == [[3, 0], [0, 0]]
-    assert len(RTDETRValidator(args=options(data, one_class_per_query=True, conf=0.1))(Undecided()).matched.conf) == 3
+    metrics = RTDETRValidator(args=options(data, one_class_per_query=True, conf=0.1)).run(Undecided())
+    assert len(metrics.matched.conf) == 3
 
 
 CASES = json.loads((GOLDEN / "rtdetr_postprocess_8.4.190.json").read_text())["cases"]

@@ -230,10 +230,10 @@ def test_attributes_for_on_model_save(overrides):
 def test_a_validator_by_itself(weights, options):
     validator = RTDETRValidator(args={**options, "model": str(weights)})
     validator.add_callback("on_val_start", lambda v: setattr(v, "started", True))
-    assert validator().results_dict == RTDETR(weights).val(**options).results_dict
+    assert validator() == RTDETR(weights).val(**options).results_dict
     assert validator.started
     for model in (RTDETR(weights), RTDETR(weights).model, weights):
-        assert RTDETRValidator(args=options)(model=model).results_dict == validator.metrics.results_dict
+        assert RTDETRValidator(args=options)(model=model) == validator.metrics.results_dict
     with pytest.raises(OptionError, match="model: got None, expected a network or a file"):
         RTDETRValidator(args=options)()
 

@@ -140,4 +140,4 @@ def test_optimizer_of_defaults_and_validator_of_a_file(networks, given, tmp_path
     model.model.names = dict(enumerate("abcdef"))
     model.save(tmp_path / "a.pt")
     validator = DetectionValidator(args={"data": given["data"], "imgsz": 64, "workers": 0, "plots": False})
-    assert validator(model=str(tmp_path / "a.pt")).seen == validator(None, model.model).seen == 3
+    assert validator(model=str(tmp_path / "a.pt")) == validator(None, model.model) and validator.seen == 3

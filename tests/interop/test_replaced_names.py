@@ -159,12 +159,12 @@ def test_replaced_names_without_an_effect_are_named(network, given, monkeypatch,
         pytest.raises(OptionError, match=r"a subclass of .*YOLODataset"),
     ):
         YOLO(network, verbose=False).train(**given)
-    monkeypatch.setattr("ultralytics.data.build.build_dataloader", len)
+    monkeypatch.setattr("ultralytics.utils.metrics.smooth", len, raising=False)
     monkeypatch.delattr("ultralytics.data.build.YOLODataset")
     with caplog.at_level(logging.WARNING, "ultralytics"):
         for _ in range(2):
             YOLO(network, verbose=False).predict(np.zeros((64, 64, 3), np.uint8), imgsz=64)
     warned = [record.getMessage() for record in caplog.records if "was replaced" in record.getMessage()]
     assert [line.split()[0] for line in warned] == [
-        "ultralytics.utils.metrics.bbox_iou", "ultralytics.data.build.build_dataloader"
+        "ultralytics.utils.metrics.bbox_iou", "ultralytics.utils.metrics.smooth"
     ]  # fmt: skip

@@ -85,19 +85,6 @@ def test_shares_of_several_processes_join_into_the_whole():
     assert np.array_equal(joined.confusion_matrix.matrix, whole.confusion_matrix.matrix)
 
 
-def test_batches_give_the_same_as_single_images():
-    one, batches = matched(CASES[2])
-    labels, predictions = (torch.from_numpy(NUMBERS[f"c2_{kind}"]) for kind in ("gt", "pred"))
-    metrics = DetMetrics(one.names)
-    for start in range(0, CASES[2]["images"], 3):
-        own = [predictions[predictions[:, 0] == i][:, [3, 4, 5, 6, 2, 1]] for i in range(start, start + 3)]
-        true = labels[(labels[:, 0] >= start) & (labels[:, 0] < start + 3)]
-        metrics.add_batch(own[: CASES[2]["images"] - start], true[:, 0] - start, true[:, 2:], true[:, 1])
-    assert np.array_equal(metrics.matched.tp, batches)
-    assert metrics.process().rows() == one.rows()
-    assert np.array_equal(metrics.confusion_matrix.matrix, one.confusion_matrix.matrix)
-
-
 def test_metrics_show_their_table():
     metrics = matched(CASES[2])[0]
     assert repr(metrics) == metrics.table() and metrics._repr_html_().count("<tr>") == 1 + len(metrics.rows())

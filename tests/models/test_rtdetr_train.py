@@ -32,7 +32,7 @@ def prepared(shapes, tmp_path):
         given = {**base, **tiny, **changes}
         trainer = RTDETRTrainer(get_cfg(overrides=given), given, model=network)
         if setup:
-            trainer.setup()
+            trainer._setup_train()
         return trainer
 
     return prepare

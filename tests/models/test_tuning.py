@@ -37,9 +37,8 @@ class Arithmetic(RTDETR):
             raise RuntimeError(f"run {number} diverged")
         for epoch in range(options["epochs"]):
             fitness = options["mosaic"] * (epoch + 1) / options["epochs"]
-            self.callbacks.run(
-                "on_fit_epoch_end", SimpleNamespace(fitness=fitness, epoch=epoch, epochs=options["epochs"])
-            )
+            seen = {"fitness": fitness, "epoch": epoch, "epochs": options["epochs"], "finished_epochs": epoch + 1}
+            self.callbacks.run("on_fit_epoch_end", SimpleNamespace(**seen))
         return SimpleNamespace(fitness=options["mosaic"])
 
 

@@ -123,16 +123,18 @@ def test_a_wrong_loss_is_an_error_before_the_data_is_read(given):
         YOLO("yolov8n.yaml", verbose=False).train(data="missing.yaml", **given)
 
 
-def test_the_data_is_read_once_where_the_image_size_fits_the_stride_of_the_network():
-    trainer = DetectionTrainer(overrides={"data": "missing.yaml", "imgsz": 128})
-    trainer.fit_stride(64)  # building the loaders would raise
-    assert trainer.stride == 64 and trainer.args.imgsz == 128
+def test_the_data_is_read_once_where_the_image_size_is_rounded_up_to_the_stride(options, caplog):
+    class Coarse(DetectionTrainer):
+        def setup_model(self):
+            super().setup_model()
+            self.model.stride = torch.tensor([128.0])
 
+        def build_dataset(self, img_path, mode="train", batch=None):
+            assert self.stride == 128 and self.args.imgsz == 128 and self.model.stride.max() == 128
+            return super().build_dataset(img_path, mode, batch)
 
-def test_the_data_is_reported_once_where_the_image_size_is_rounded_up(options, caplog):
-    trainer = DetectionTrainer(overrides={**options, "imgsz": 64})
-    trainer.train_loader, trainer.val_loader = trainer.load_data()
-    trainer.fit_stride(128)
+    trainer = Coarse(overrides={**options, "model": "yolov8n.yaml", "imgsz": 96})
+    trainer._setup_train()
     assert trainer.train_loader.dataset[0]["img"].shape == (3, 128, 128)
     assert len([record for record in caplog.records if record.getMessage().startswith("train: ")]) == 1
 
@@ -174,7 +176,7 @@ def test_augment_merges_three_scales_where_the_head_needs_nms(trained, shapes, c
     assert (plain, augmented) == (32 + 8 + 2, 40 + 42 + 10)  # of 32x64 pixels
     options = {"data": str(shapes), "augment": True, "one_class_per_query": True, "rect": False, "plots": False}
     validate = DetectionValidator(args={**given, **options})  # on 64x64 pixels
-    assert validate(trained.model).seen == 3 and len(validate.boxes.found.score) == 3 * (80 + 84 + 20)
+    assert validate.run(trained.model).seen == 3 and len(validate.boxes.found.score) == 3 * (80 + 84 + 20)
     assert len(YOLO("yolo26n.yaml", verbose=False).predict(IMAGE, augment=True, **given)[0]) == augmented
     assert "augment" not in caplog.text
 

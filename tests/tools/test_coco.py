@@ -105,7 +105,7 @@ def test_a_validation_has_the_same_metrics_from_its_files(yolo, tmp_path, shapes
 def test_boxes_and_ids_of_the_json(yolo, tmp_path, shapes, images):
     yolo("yolo2coco", f"data={shapes}", "split=val", "save=out/val.json")
     coco = read_coco_json(tmp_path / "out/val.json")
-    assert coco.categories == dict(enumerate(NAMES))
+    assert coco.categories == dict(enumerate(NAMES, 1))
     assert [(image["id"], image["file_name"]) for image in coco.images] == [(i, f"{i:05}.jpg") for i in range(3)]
     for image in coco.images:
         rows = coco.rows(image["id"], (image["height"], image["width"]))

@@ -21,7 +21,7 @@ from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.metrics.ap import average_precision
 from ultralytics.metrics.boxes import select
-from ultralytics.metrics.coco_files import read_predictions
+from ultralytics.metrics.coco_files import numbered, read_predictions
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.metrics.matching import IOU_THRESHOLDS, MatchedDetections
 from ultralytics.models import Model
@@ -113,7 +113,7 @@ def _stored(source: str, data: str, split: str) -> tuple[Evaluated, DetectionDat
     options, config = get_cfg(overrides={"mode": "val"}), load_dataset_config(data, (split,))
     dataset = build_dataset(options, config, split, training=False)
     by_image: dict[str, list[list[float]]] = {}
-    ids = list(dataset.category_ids or dataset.names)
+    ids = list(dataset.category_ids or numbered(dataset.names))
     for entry in read_predictions(Path(source)):
         if (category := entry["category_id"]) not in ids:
             raise DataError(f"{source}: category_id {category!r} is not among those of {data}: {short(ids)}")

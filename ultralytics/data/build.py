@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import cv2
@@ -157,7 +158,29 @@ class EpochLoader(DataLoader):
     def set_epoch(self, epoch: int, done: int = 0) -> None:
         """Set the epoch and skip its first `done` batches; call it before iterating."""
         self.sampler.epoch, self.sampler.start = epoch, done * self.batch_size
-        self.dataset.set_epoch(epoch)
+        for part in own_parts(self.dataset):
+            part.set_epoch(epoch)
+
+
+def own_parts(dataset: Any) -> list[Any]:
+    """Return the data sets of this package in one of a script: a `Subset` or `ConcatDataset` of them, or its own."""
+    parts = getattr(dataset, "datasets", [getattr(dataset, "dataset", dataset)])
+    return [part for part in parts if hasattr(part, "set_epoch")]
+
+
+def labels_of(dataset: Any) -> list[ImageLabels]:
+    """Return the labels of the images of these parts."""
+    return [item for part in own_parts(dataset) for item in part.source.labels]
+
+
+def epoch_batches(loader: Any, epoch: int, done: int) -> Iterator[dict]:
+    """Return the batches of an epoch from `done` on; the loader, or its sampler, may be of a script."""
+    if hasattr(loader, "set_epoch") and isinstance(getattr(loader, "sampler", None), EpochSampler | None):
+        loader.set_epoch(epoch, done)
+        return iter(loader)
+    for part in own_parts(loader.dataset):
+        part.set_epoch(epoch)
+    return islice(loader, done, None)
 
 
 def build_dataloader(
@@ -189,6 +212,12 @@ def build_dataloader(
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
     )
+
+
+def loader_of(dataset: Any, **given: Any) -> Any:
+    """Build a loader by what a script has assigned to `build_dataloader`, or by it."""
+    build = replaced("build_dataloader") or build_dataloader
+    return build(dataset, **accepted(build, **given))
 
 
 def killed_worker(error: Exception, workers: int) -> DataError | None:

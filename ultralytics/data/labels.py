@@ -3,7 +3,7 @@
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from reprlib import repr as short
@@ -36,7 +36,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class ImageLabels:
+class ImageLabels(Mapping):
     """Labels of one image; boxes are cx, cy, w, h in 0..1 of the upright image."""
 
     file: Path
@@ -56,6 +56,12 @@ class ImageLabels:
 
     def __getitem__(self, key: str) -> Any:
         return self.published()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.published())
+
+    def __len__(self) -> int:
+        return len(self.published())
 
 
 def image_ids(images: Sequence[Path]) -> list[int | str]:

@@ -246,7 +246,8 @@ class Model(CallbacksMixin):
         args = args.replace(imgsz=check_imgsz(args.imgsz, image_stride(self.model)))
         validator = (validator or self.validator_class)(None, None, args, self.callbacks)
         with explained_memory(args):
-            self.metrics = validator(model=self.model)
+            validator(model=self.model)
+            self.metrics = validator.metrics
         self._validated_imgsz = args.imgsz
         if (args.plots or args.save_json) and not rank():
             with reported("summary_table"):

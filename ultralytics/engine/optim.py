@@ -63,6 +63,7 @@ class Schedule:
     lrf: float = 1.0  # final factor
     cosine: bool = False
     accumulate: int = 1  # batches of an optimizer step
+    unit = "update"  # in which the warm-up is counted
 
     def __str__(self) -> str:
         return f"steps: {self.total}, {self.warmup} of them warm-up"
@@ -101,6 +102,7 @@ class EpochSchedule(Schedule):
     per_epoch: int  # batches
     bias_rate: float
     momentum: tuple[float, float]  # at the start and from the end of the warm-up
+    unit = "batch"
 
     def __str__(self) -> str:
         return f"epochs: {self.epochs}, warm-up in the first {self.warmup} batches"
@@ -117,7 +119,7 @@ class EpochSchedule(Schedule):
         """Set learning rate and momentum of the parameter groups."""
         factor, warmed = self.decay(batch // self.per_epoch / self.epochs), self.warmed(batch)
         for group in groups:
-            start = self.bias_rate if group["name"].endswith("bias") else 0.0
+            start = self.bias_rate if group.get("name", "").endswith("bias") else 0.0
             group["lr"] = scale * (start + (group["initial_lr"] * factor - start) * warmed)
             if "momentum" in group:
                 group["momentum"] = self.momentum[0] + (self.momentum[1] - self.momentum[0]) * warmed

@@ -266,16 +266,32 @@ class BasePredictor(CallbacksMixin):
         """Return the result of an image from its detections (n, 6), corners in its pixels, score and class."""
         return Results(orig_img, img_path, self.model.names, pred)
 
+    def write_results(self, i: int, p: Path, im: Tensor, s: list[str]) -> str:
+        """Save and show result `i` of the batch by the options; return its line for the log.
+
+        Args:
+            p: path of the image.
+            im: network inputs (B, 3, H, W).
+            s: names of the images in the log.
+        """
+        result, (height, width), folder = self.results[i], im.shape[2:], self.saver.folder
+        found = f"vector of {len(result)}" if self.args.embed else result.verbose()
+        if not self.args.embed:
+            result.speed, result.save_dir = dict(self.speed), folder and str(folder)
+            self.txt_path = folder and folder / "labels" / self.saver.name(self.frames[i])
+            self.plotted_img = self.saver.save(result, self.frames[i])
+        return f"{s[i]}: {height}x{width} {found}, {self.speed['inference']:.1f}ms"
+
     def _run(self, source: Source) -> Iterator[Results] | Iterator[Tensor]:
         args, seconds, self.seen = self.args, Counter(), 0
         args.show = args.show and (in_notebook() or check_imshow(warn=True))
         writes = (args.save or args.save_txt or args.save_crop) and not args.embed  # feature vectors are not saved
         folder = self.save_dir if writes or args.visualize else None
         self.callbacks.run("on_predict_start", self)
-        with explained_memory(args), closing(iter(source)) as batches, closing(ResultSaver(args, folder)) as saver:
+        with explained_memory(args), closing(iter(source)) as batches, closing(ResultSaver(args, folder)) as self.saver:
             for self.frames in batches:
                 self.callbacks.run("on_predict_batch_start", self)
-                features = self.save_dir / "features" / saver.name(self.frames[0]) if args.visualize else None
+                features = self.save_dir / "features" / self.saver.name(self.frames[0]) if args.visualize else None
                 watch = Stopwatch(self.device)
                 with torch.no_grad():  # not inference mode: its tensors cannot be used in training
                     with watch("preprocess"):
@@ -290,14 +306,10 @@ class BasePredictor(CallbacksMixin):
                             self.tracking(self)
                 self.callbacks.run("on_predict_postprocess_end", self)
 
-                self.speed, (height, width) = watch.per_image(len(x)), x.shape[2:]
-                for frame, result in zip(self.frames, self.results, strict=True):
-                    if not args.embed:
-                        result.speed, result.save_dir = dict(self.speed), folder and str(folder)
-                        self.txt_path = folder and folder / "labels" / saver.name(frame)
-                        self.plotted_img = saver.save(result, frame)
-                    found = f"vector of {len(result)}" if args.embed else result.verbose()
-                    LOGGER.info(f"{frame.label}: {height}x{width} {found}, {self.speed['inference']:.1f}ms")
+                self.speed = watch.per_image(len(x))
+                labels = [frame.label for frame in self.frames]
+                for i, frame in enumerate(self.frames):
+                    LOGGER.info(self.write_results(i, Path(frame.path), x, labels))
                 self.seen += len(x)
                 seconds.update(watch.seconds)
                 self.callbacks.run("on_predict_batch_end", self)

@@ -1,6 +1,5 @@
 """Setup of a training run, before its first batch: options, data, model, optimizer, run folder, resume."""
 
-import logging
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -15,8 +14,8 @@ from torch import nn
 
 from ultralytics.cfg.family import Family, default_values
 from ultralytics.cfg.options import ConfigLike, resolve_options
-from ultralytics.data.build import EpochLoader, build_dataloader, build_dataset
-from ultralytics.data.dataset import DetectionDataset
+from ultralytics.data.build import EpochLoader, build_dataset, labels_of, loader_of
+from ultralytics.data.dataset import SINGLE_CLASS, DetectionDataset
 from ultralytics.data.dataset_yaml import DATASET_YAMLS, DatasetConfig, load_dataset_config
 from ultralytics.data.recommend import recommend_options
 from ultralytics.engine import checkpoint as checkpoints
@@ -27,21 +26,21 @@ from ultralytics.engine.optim import Schedule, build_optimizer, freeze_layers, p
 from ultralytics.engine.train_log import RunClock, RunDir
 from ultralytics.engine.train_state import TrainState
 from ultralytics.engine.trust import build_recorded
-from ultralytics.engine.validator import BaseValidator, Default
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.losses.classification import check_class_loss, class_weights
 from ultralytics.losses.iou import IoULoss
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.nn.accelerate import for_training
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.weights import Weights, known_names, load_backbone, load_weights
-from ultralytics.utils import LOGGER, dist, quiet
+from ultralytics.utils import LOGGER, dist
 from ultralytics.utils.callbacks import Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz, image_stride, usable_cores
 from ultralytics.utils.downloads import released
 from ultralytics.utils.errors import DataError, ModelConfigError, OptionError, WeightsError, counted
 from ultralytics.utils.files import run_dir, write_yaml
 from ultralytics.utils.flops import run_copy
-from ultralytics.utils.overrides import replaced
+from ultralytics.utils.overrides import Default, replaced
 from ultralytics.utils.torch_utils import (
     ModelEMA,
     accept_batches_of_one,
@@ -90,6 +89,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
     model_class: type[DetectionModel]
     validator_class: type[BaseValidator]
     save_period, epoch_time = Default(attrgetter("args.save_period")), None  # seconds of the last epoch
+    resume = Default(lambda self: bool(self.args.resume))
     amp = Default(lambda self: getattr(self, "dtype", None) is not None)
     lf = Default(lambda self: lambda epoch: self.schedule.decay(min(epoch / self.epochs, 1.0)))  # factor of the rates
 
@@ -119,11 +119,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self.datasets: dict[str, DetectionDataset] = {}
 
     def _setup_train(self, world_size: int = 1) -> None:
-        """Run `setup`, by its published name; the number of processes is that of the process group."""
-        self.setup()
-
-    def setup(self) -> None:
-        """Build data, model, optimizer and run folder; the folder comes last, so that an error leaves no empty one."""
+        """Build model, data, optimizer and run folder; the folder comes last, so that an error leaves no empty one."""
         init_seeds(self.args.seed)
         self.rank, self.world_size, self.is_main = dist.rank(), dist.world_size(), dist.rank() == 0
         self.args = self.args.replace(mode="train", imgsz=check_imgsz(self.args.imgsz))
@@ -138,8 +134,10 @@ class TrainerSetup(TrainState, CallbacksMixin):
         LOGGER.info(f"{self.world_size} x {describe_device(self.device)}; mixed precision {self.dtype or 'off'}")
         warn_if_busy()
         with dist.main_first():
+            self.setup_model()
+            self.complete_model()
             self.train_loader, self.val_loader = self.load_data()
-        self.model = self.build_model().to(self.device)
+        self.setup_loss()
         self.environment = checkpoints.environment(self.device) if self.is_main else {}
         if self.is_main:  # before `for_training`, which substitutes classes
             self.environment["fingerprints"] = checkpoints.fingerprints(self.datasets, self.model)
@@ -147,9 +145,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         if self.args.accelerate:
             for_training(self.model)
         if is_auto_batch:
-            side = multi_scale_sides(self.args.imgsz, self.args.multi_scale, self.stride)[-1]
-            batch = measured_batch(self.model, self.train_loader.dataset, self.device, self.dtype, side)
-            self.args = self.args.replace(batch=batch)
+            self.args = self.args.replace(batch=self.auto_batch())
             self.train_loader, self.val_loader = self.build_loaders()
         if self.args.sync_bn:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
@@ -159,10 +155,17 @@ class TrainerSetup(TrainState, CallbacksMixin):
             self.ddp_model = wrap_ddp(self.model, self.preprocess_batch(next(iter(self.train_loader))), self.device)
         self.compiled_model = compiled(self.ddp_model) if self.args.compile else self.ddp_model
         self.setup_run_dir()
+        if self._scheduler is not None:
+            self._scheduler.last_epoch = self.start_epoch - 1
         LOGGER.info(
             f"Training epochs {self.epoch + 1} to {self.epochs}, {counted(len(self.train_loader), 'batch')} each, at "
             f"{self.args.imgsz} px; results are saved to {self.save_dir}"
         )
+
+    def auto_batch(self) -> int:
+        """Return the batch of all ranks together that fits into the memory, for `batch=-1`."""
+        side = multi_scale_sides(self.args.imgsz, self.args.multi_scale, self.stride)[-1]
+        return measured_batch(self.model, self.train_loader.dataset, self.device, self.dtype, side)
 
     def load_data(self) -> tuple[EpochLoader, EpochLoader]:
         """Read the data YAML and return the training and validation loaders."""
@@ -192,7 +195,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         if mode not in self.datasets:
             self.datasets[mode] = self.build_dataset(dataset_path, mode, batch_size)
         share = {"batch": batch_size, "workers": self.args.workers, "seed": self.args.seed}
-        return build_dataloader(self.datasets[mode], shuffle=mode == "train", **share)
+        return loader_of(self.datasets[mode], shuffle=mode == "train", **share)
 
     def build_dataset(self, img_path: Paths, mode: str = "train", batch: int | None = None) -> DetectionDataset:
         """Return the labeled images of `img_path`, augmented for "train"."""
@@ -206,43 +209,42 @@ class TrainerSetup(TrainState, CallbacksMixin):
         """Validation loader, by its name in `get_validator`."""
         return self.val_loader
 
-    def build_model(self) -> nn.Module:
-        """Return the network with its initial weights and its loss. In training, `model(batch)` is (loss, items)."""
-        names, options = dict(self.train_loader.dataset.names), self.args
+    @property
+    def names(self) -> dict[int, str]:
+        """Return the class names of the data set."""
+        return {0: SINGLE_CLASS} if self.args.single_cls else dict(self.data.names)
+
+    def setup_model(self) -> None:
+        """Build the network, `model`, with its initial weights."""
+        names, options = self.names, self.args
         if self.checkpoint is None:
-            model = self.build_new_model(names)
+            self.model = self.build_new_model(names)
         elif names == self.checkpoint["names"]:
             build = partial(self.get_model, weights=None, verbose=False)
-            model = build_recorded(build, self.checkpoint, options.resume, options.modules, trust=options.trust)
+            self.model = build_recorded(build, self.checkpoint, options.resume, options.modules, trust=options.trust)
         else:
             raise DataError(
                 f"{self.args.data}: a resumed run keeps its classes; expected {self.checkpoint['names']}, got {names}."
             )
-        model.names = names
-        model.args = self.args
-        if options.cls_pw:
-            found = np.concatenate([item.cls[~item.crowd] for item in self.train_loader.dataset.source.labels])
-            counts = torch.bincount(torch.from_numpy(found).long(), minlength=len(names))
-            model.model[-1].class_weights = class_weights(counts, options.cls_pw)
-        checkpoints.with_branch(model, options.end2end)  # raises where the head does not have it
-        self.fit_stride(image_stride(model))
+
+    def complete_model(self) -> None:
+        """Move the network to the device with its names and options; round image sizes up to its stride."""
+        model = self.model = self.model.to(self.device)
+        model.names, model.args = {**model.names, **self.names}, self.args
+        checkpoints.with_branch(model, self.args.end2end)  # raises where the head does not have it
+        self.stride = image_stride(model)
+        self.args = self.args.replace(imgsz=check_imgsz(self.args.imgsz, self.stride))
         model.info(detailed=True, imgsz=self.args.imgsz)
         self.disable_multi_scale_if_fixed(model)
-        model.criterion = model.criterion or model.to(self.device).init_criterion()
-        self.loss_names = getattr(model.criterion, "loss_names", self.loss_names)
-        return model
 
-    def fit_stride(self, stride: int) -> None:
-        """Round the image size up to multiples of the stride of the network, if that is larger than usual."""
-        if stride != self.stride:
-            self.stride = stride
-            size = check_imgsz(self.args.imgsz, stride)
-            if size == self.args.imgsz and not self.args.rect:
-                return
-            self.args = self.args.replace(imgsz=size)
-            self.datasets.clear()
-            with quiet(logging.INFO):  # the data was reported before
-                self.train_loader, self.val_loader = self.build_loaders()
+    def setup_loss(self) -> None:
+        """Build the loss, with weights of the classes by the option `cls_pw`; `model(batch)` is then (loss, items)."""
+        if self.args.cls_pw:
+            found = np.concatenate([item.cls[~item.crowd] for item in labels_of(self.train_loader.dataset)])
+            counts = torch.bincount(torch.from_numpy(found).long(), minlength=len(self.names))
+            self.model.model[-1].class_weights = class_weights(counts, self.args.cls_pw)
+        self.model.criterion = self.model.criterion or self.model.init_criterion()
+        self.loss_names = getattr(self.model.criterion, "loss_names", self.loss_names)
 
     def build_new_model(self, names: dict[int, str]) -> nn.Module:
         """Build from the network, YAML or weights in `model`, and load `pretrained` and `backbone_weights`."""
@@ -275,7 +277,7 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self, cfg: str | Path | Mapping[str, Any], weights: Weights | None = None, verbose: bool = True
     ) -> DetectionModel:
         """Return a network for the classes of the data, from a model YAML or its content, and from `weights` if any."""
-        names = dict(self.train_loader.dataset.names)
+        names = self.names
         settings = {**self.model_settings(), "modules": self.args.modules}
         build = replaced(self.model_class.__name__) or self.model_class
         given = {"overrides": settings} if any(settings.values()) else {}  # a script's class may not have it
@@ -320,6 +322,8 @@ class TrainerSetup(TrainState, CallbacksMixin):
         steps = self.set_schedule()
         rates = {"lr": options.lr0, "momentum": options.momentum, "decay": options.weight_decay}
         self.optimizer = self.build_optimizer(self.model, options.optimizer, **rates, iterations=steps)
+        self.set_schedule()  # `build_optimizer` may have chosen the rates
+        self._setup_scheduler()
         groups = self.optimizer.param_groups
         for number, group in enumerate(groups):  # groups of an overridden build_optimizer may have neither
             group.setdefault("initial_lr", group["lr"])  # the schedule multiplies it
@@ -327,7 +331,11 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self.trainable = [parameter for group in groups for parameter in group["params"]]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.ema = ModelEMA(self.model, options.ema_decay, options.ema_warmup)
-        LOGGER.info(train_log.optimizer_line(options, self.model, groups, self.schedule))
+        LOGGER.info(train_log.optimizer_line(self.args, self.model, groups, self.schedule))
+
+    def _setup_scheduler(self) -> None:
+        """Take the learning rates of the options; an override may set `scheduler`, of `torch.optim`, for all epochs."""
+        self._scheduler = None
 
     def set_schedule(self) -> int:
         """Set the learning rates of `epochs` epochs; return the number of optimizer steps."""
@@ -338,11 +346,9 @@ class TrainerSetup(TrainState, CallbacksMixin):
 
     def log_recommendations(self, queries: int | None = None) -> None:
         """Log options recommended for this data set, unless the run is resumed or a demo; `queries` of a decoder."""
-        data = self.train_loader.dataset
-        if self.checkpoint is None and data.config.yaml_file != DEMO:
-            for line in recommend_options(
-                data.source.labels, self.args, queries=queries, pretrained=self.starts_pretrained()
-            ):
+        labels = labels_of(self.train_loader.dataset)
+        if labels and self.checkpoint is None and self.data.yaml_file != DEMO:
+            for line in recommend_options(labels, self.args, queries=queries, pretrained=self.starts_pretrained()):
                 LOGGER.info(f"Recommended for this data set: {line}")
 
     def build_schedule(self, steps: int) -> Schedule:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any
@@ -70,6 +70,35 @@ class EarlyStopping:
         )
 
 
+class NamedItems(Tensor):
+    """Loss terms (n,), also a mapping by their names, as callbacks read them."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # what is computed from it has no names
+    terms: Sequence[str]
+    values = Tensor.unbind
+
+    @classmethod
+    def of(cls, values: Tensor | Mapping[str, Tensor], names: Sequence[str] = ()) -> NamedItems:
+        """Return terms with their names; a mapping is of the loss of a script."""
+        items = (torch.stack([*values.values()]) if isinstance(values, Mapping) else values).as_subclass(cls)
+        items.terms = names
+        return items
+
+    def __deepcopy__(self, memo: dict) -> NamedItems:
+        return self.of(self.clone(), self.terms)
+
+    def keys(self) -> Sequence[str]:
+        """Return the names."""
+        return self.terms
+
+    def items(self) -> Iterable[tuple[str, Tensor]]:
+        """Return the terms with their names."""
+        return zip(self.terms, self.unbind(), strict=True)
+
+    def __getitem__(self, key: Any) -> Tensor:
+        return super().__getitem__(self.terms.index(key) if isinstance(key, str) else key)
+
+
 class TrainState:
     """State of a run, which checkpoints save and restore, and which logs and callbacks read. The trainer extends it."""
 
@@ -107,6 +136,7 @@ class TrainState:
         self.best_fitness: float | None = None
         self.seconds = 0.0  # of training when the last checkpoint was saved
         self.environment: dict[str, Any] = {}  # versions, commit, machine, command, fingerprints of the data
+        self._scheduler: Any = None  # of a script, in place of the learning rates of the options
         self.stop_reason = ""  # why the run stops before its last epoch
 
     @property
@@ -125,9 +155,13 @@ class TrainState:
         return self.save_dir / "results.csv"
 
     @property
-    def scheduler(self) -> SimpleNamespace:
-        """Return what callbacks read of a scheduler: `get_last_lr()` and `last_epoch`."""
-        return SimpleNamespace(get_last_lr=lambda: [*self.lr.values()], last_epoch=self.epoch)
+    def scheduler(self) -> Any:
+        """Return what callbacks read of a scheduler: `get_last_lr()` and `last_epoch`; or the one that a script set."""
+        return self._scheduler or SimpleNamespace(get_last_lr=lambda: [*self.lr.values()], last_epoch=self.epoch)
+
+    @scheduler.setter
+    def scheduler(self, scheduler: Any) -> None:
+        self._scheduler = scheduler
 
     @property
     def lr(self) -> dict[str, float]:
@@ -141,7 +175,7 @@ class TrainState:
         names = [f"{prefix}/{name}" for name in self.loss_names]
         if loss_items is None:
             return names
-        values = loss_items.values() if isinstance(loss_items, Mapping) else loss_items
+        values = loss_items.values() if hasattr(loss_items, "values") else loss_items
         return dict(zip(names, (round(float(value), 5) for value in values), strict=True))
 
     @property

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ultralytics.cfg.migrate import published_hyp
+from ultralytics.data.build import epoch_batches, labels_of, own_parts
 from ultralytics.engine import train_log
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.ddp import check_ddp_params
@@ -21,6 +22,7 @@ from ultralytics.engine.train_setup import TrainerSetup, multi_scale_sides
 from ultralytics.engine.train_state import (
     TIME_LIMIT,
     Interrupt,
+    NamedItems,
     NonFinite,
     NonFiniteLossError,
     TrainingInterrupted,
@@ -54,7 +56,7 @@ class BaseTrainer(TrainerSetup):
             return None
         with dist.process_group(self.device), run_loggers(self.args.loggers, self.callbacks):
             try:
-                return self.run()
+                return self._do_train()
             except Exception as error:
                 if explained := explain_failure(self, error):
                     raise explained from error
@@ -63,7 +65,7 @@ class BaseTrainer(TrainerSetup):
                 if self.files:
                     self.files.unlock()
 
-    def run(self) -> Any:
+    def _do_train(self, world_size: int = 1) -> Any:
         """Run setup, all epochs and the final validation, on each rank."""
         self.callbacks.run("on_pretrain_routine_start", self)
         self._setup_train()
@@ -94,6 +96,8 @@ class BaseTrainer(TrainerSetup):
     def train_epoch(self) -> None:
         """Train the remaining batches of an epoch. Raises NonFinite."""
         self.callbacks.run("on_train_epoch_start", self)
+        if self._scheduler is not None:
+            self._scheduler.step()
         self.model.train()
         for module in self.model.modules():  # a loss, or a layer, that changes with the epoch
             if hasattr(module, "set_epoch"):
@@ -107,6 +111,7 @@ class BaseTrainer(TrainerSetup):
             LOGGER.info(header)
         with EpochProgress(self.loss_names, self.clock, self.epoch, self.batches_done, self.device) as progress:
             for batch in self.remaining_batches():
+                self.set_rates()
                 self.callbacks.run("on_train_batch_start", self)
                 self.batch = batch = self.preprocess_batch(batch)
                 is_update = self.training_step(batch)
@@ -143,19 +148,25 @@ class BaseTrainer(TrainerSetup):
             # all terms and the logged terms. A single call, so that DDP and torch.compile wrap all of it
             with autocast(self.device, self.dtype):
                 loss, items = self.compiled_model(batch)
+            loss, items = loss.sum(), NamedItems.of(items, self.loss_names)  # of a script, the terms
             self.loss, self.loss_items = loss.detach(), items
             check_finite(loss, "the loss", dict(zip(self.loss_names, items, strict=True)))
             # backward: the mean over the batches of the group, or the sum over its images; DDP averages over ranks
             self.scaler.scale(loss * self.world_size if self.sums_images else loss / group).backward()
         if is_update:
-            groups = self.optimizer.param_groups
-            self.schedule.set_rates(groups, update=self.updates, batch=seen, scale=self.rate_scale)
             self.optimizer_step()
             self.updates += 1
             self.step_start = self.batches_done + 1
         self.loss_sum += items
         self.batches_done += 1
         return is_update
+
+    def set_rates(self) -> None:
+        """Set the learning rates of the next batch; after the warm-up those of a script's scheduler remain."""
+        place = {"update": self.updates, "batch": self.epoch * len(self.train_loader) + self.batches_done}
+        if self._scheduler is None or place[self.schedule.unit] < self.schedule.warmup:
+            groups = [group for group in self.optimizer.param_groups if "initial_lr" in group]  # else of a script
+            self.schedule.set_rates(groups, **place, scale=self.rate_scale)
 
     def optimizer_step(self) -> None:
         """Clip the gradients, step the optimizer and update the EMA."""
@@ -172,18 +183,19 @@ class BaseTrainer(TrainerSetup):
         if self.scaler.get_scale() < scale:
             self.skipped += 1
             LOGGER.info(f"  float16 overflow: skipping step {self.updates + 1} ({self.skipped} in all)")
-        elif dist.any_rank(not self.ema.update(), self.device):
+        elif dist.any_rank(self.ema.update(self.model) is False, self.device):
             raise NonFinite("a weight or statistic of the network is not finite after the step")
 
     def finish_epoch(self) -> None:
         """Validate, write results and checkpoint, and decide whether to stop."""
         if self.args.val:
             self.metrics, self.fitness = self.validate()
-            self.stopper.update(self.epoch, self.fitness)
+            if self.fitness is not None:
+                self.stopper.update(self.epoch, self.fitness)
             self.best_fitness = self.stopper.best_fitness
             self.stop_reason = self.stop_reason or self.stopper.reason(self.epoch)
         if self.is_main:
-            self.files.append_results(self.results_row())
+            self.save_metrics(metrics=self.results_row())
         self.epoch_time, self.epoch_time_start = time.time() - self.epoch_time_start, time.time()
         self.finished_epochs = self.epoch + 1
         if self.args.save:
@@ -194,6 +206,10 @@ class BaseTrainer(TrainerSetup):
             self.fit_to_time()
         reasons = dist.gather(self.stop_reason)  # callbacks of the ranks may differ
         self.stop_reason = next(filter(None, reasons), "")
+
+    def save_metrics(self, metrics: dict[str, float]) -> None:
+        """Append an epoch to results.csv, with numbers by column."""
+        self.files.append_results(metrics)
 
     def fit_to_time(self) -> None:
         """Set `epochs` and the learning rates to the number of epochs that fit into the hours of the option `time`."""
@@ -224,20 +240,23 @@ class BaseTrainer(TrainerSetup):
         dist.share_state(self.ema.ema)
         LOGGER.info(f"Validating {self.best if self.args.save else 'the last weights'}")
         self.validator.args = self.validator.args.replace(plots=self.args.plots)
-        result = self.validator(self.ema.ema)
-        self.metrics.update({key: float(value) for key, value in result.results_dict.items() if key != "fitness"})
+        found = self.validator(model=self.ema.ema)
+        self.metrics.update({key: value for key, value in found.items() if key != "fitness"})
+        self.epoch += 1  # so that callbacks count it as another epoch
+        self.callbacks.run("on_fit_epoch_end", self)
+        self.epoch -= 1
         if self.args.save and self.is_main and self.is_done:
             self.files.finish(strip=not self.args.save_optimizer)
 
     def remaining_batches(self) -> Iterator[dict]:
         """Yield the batches of the epoch from `batches_done` on, in the same order in a resumed run."""
         if self.epoch >= self.epochs - self.args.close_mosaic:
-            dataset = self.train_loader.dataset
-            transforms, _ = dataset.transforms, dataset.close_mosaic(published_hyp(self.args.to_dict()))
-            if dataset.transforms is not transforms:  # by a script: workers have the ones before
-                self.train_loader.close()
-        self.train_loader.set_epoch(self.epoch, self.batches_done)
-        for index, batch in enumerate(self.train_loader, self.batches_done):
+            for part in own_parts(self.train_loader.dataset):
+                transforms, _ = part.transforms, part.close_mosaic(published_hyp(self.args.to_dict()))
+                if part.transforms is not transforms and hasattr(self.train_loader, "close"):
+                    self.train_loader.close()  # changed by a script: workers have the ones before
+        batches = epoch_batches(self.train_loader, self.epoch, self.batches_done)
+        for index, batch in enumerate(batches, self.batches_done):
             # Seed every batch, so that training does not depend on workers, validation, plots or an interruption.
             init_seeds(self.args.seed, self.epoch, index, self.rank)
             yield batch
@@ -297,9 +316,10 @@ class BaseTrainer(TrainerSetup):
         raise TrainingInterrupted(message)
 
     @property
-    def tloss(self) -> Tensor:
+    def tloss(self) -> NamedItems:
         """Mean losses of this epoch so far, else of the last one, (losses,), in the order of `loss_names`."""
-        return self.mean_losses if self.batches_done else torch.tensor(list(self.losses.values()))
+        mean = self.mean_losses if self.batches_done else torch.tensor(list(self.losses.values()))
+        return NamedItems.of(mean, self.loss_names)
 
     def progress_string(self) -> str:
         """Return a line to log above each epoch; none by default, as the progress has the names of its numbers."""
@@ -311,10 +331,10 @@ class BaseTrainer(TrainerSetup):
 
     def plot_training_labels(self) -> None:
         """Plot the boxes and classes of the training labels."""
-        labels = self.train_loader.dataset.source.labels
-        boxes = np.concatenate([item.boxes[~item.crowd] for item in labels])
-        classes = np.concatenate([item.cls[~item.crowd] for item in labels])
-        plot_labels(boxes, classes, self.model.names, self.save_dir / "labels.jpg", **self.args.figure_style)
+        if labels := labels_of(self.train_loader.dataset):
+            boxes = np.concatenate([item.boxes[~item.crowd] for item in labels])
+            classes = np.concatenate([item.cls[~item.crowd] for item in labels])
+            plot_labels(boxes, classes, self.model.names, self.save_dir / "labels.jpg", **self.args.figure_style)
 
     def plot_metrics(self) -> None:
         """Plot the curves of results.csv."""

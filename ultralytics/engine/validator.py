@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -15,17 +15,18 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.family import Family
 from ultralytics.cfg.options import ConfigLike, resolve_options
-from ultralytics.data.build import build_dataloader, build_dataset
+from ultralytics.data.build import build_dataset, loader_of
 from ultralytics.data.dataset import DetectionDataset
 from ultralytics.data.dataset_yaml import load_dataset_config
 from ultralytics.data.labels import read_coco_json
 from ultralytics.engine.checkpoint import resolve_network, with_branch
-from ultralytics.engine.train_state import TrainState
+from ultralytics.engine.results import Results
+from ultralytics.engine.train_state import NamedItems, TrainState
 from ultralytics.metrics.boxes import EvalBoxes
-from ultralytics.metrics.coco_files import coco_annotations, label_columns
+from ultralytics.metrics.coco_files import as_json, coco_annotations, label_columns, numbered
 from ultralytics.metrics.detection import DetMetrics
 from ultralytics.metrics.error_report import write_error_report
-from ultralytics.metrics.matching import IOU_THRESHOLDS
+from ultralytics.metrics.matching import IOU_THRESHOLDS, as_rows, by_name, true_positives
 from ultralytics.metrics.protocols import evaluate, find_protocol
 from ultralytics.nn.accelerate import for_inference
 from ultralytics.nn.head_protocol import can_augment, multi_scale
@@ -34,33 +35,15 @@ from ultralytics.utils import LOGGER, dist, progress
 from ultralytics.utils.callbacks import Callback, Callbacks, CallbacksMixin
 from ultralytics.utils.checks import check_imgsz, image_stride
 from ultralytics.utils.errors import DataError, OptionError, counted, reported
-from ultralytics.utils.files import run_dir, write_text
-from ultralytics.utils.ops import xywh2xyxy
+from ultralytics.utils.files import run_dir, short_name, write_text
+from ultralytics.utils.ops import box_iou, scale_boxes, xywh2xyxy
+from ultralytics.utils.overrides import Default
 from ultralytics.utils.plotting import plot_images
 from ultralytics.utils.torch_utils import Stopwatch, autocast, compiled, half_dtype, select_device
 
 DEFAULT_CONF = 0.001  # AP needs detections of low confidence
 CONFUSION_CONF = 0.25
 PLOTTED_BATCHES = 3
-
-
-def by_name(rows: Tensor) -> dict[str, Tensor]:
-    """Return the detections of an image (n, 6) by name, as `postprocess` does: boxes, scores and classes."""
-    return {"bboxes": rows[:, :4], "conf": rows[:, 4], "cls": rows[:, 5]}
-
-
-def as_rows(found: Mapping[str, Tensor] | Tensor) -> Tensor:
-    """Return the detections of an image as rows (n, 6) on the CPU."""
-    if isinstance(found, Mapping):
-        found = torch.cat([found["bboxes"], found["conf"][:, None], found["cls"][:, None]], 1)
-    return found.cpu()
-
-
-class Default(partial):
-    """Attribute that a function of the object computes until a subclass of a script sets it."""
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else self(instance)
 
 
 class BaseValidator(CallbacksMixin):
@@ -73,7 +56,7 @@ class BaseValidator(CallbacksMixin):
         _callbacks: functions for the on_val_... events, which receive the validator.
 
     Attributes:
-        metrics: result of the last call.
+        metrics: result of the last call; it is `final` if it is no epoch of a training.
         loss_items: mean loss over the batches of the last call, if requested.
         boxes: detections and labels of the last call, in pixels of the original images, for `metrics.protocols`.
     """
@@ -82,9 +65,9 @@ class BaseValidator(CallbacksMixin):
     network_class: type[DetectionModel] = DetectionModel  # built from the file in the option `model`
     seen, speed, confusion_matrix = (Default(attrgetter(f"metrics.{n}")) for n in ("seen", "speed", "confusion_matrix"))
     names, is_coco = Default(attrgetter("dataset.names")), Default(lambda self: self.dataset.json_file is not None)
-    jdict, class_map, loss = (Default(attrgetter(name)) for name in ("predictions", "_category_ids", "loss_items"))
+    class_map, loss = (Default(attrgetter(name)) for name in ("_category_ids", "loss_items"))
     metrics = Default(lambda self: DetMetrics())  # until the first run
-    iouv, niou = torch.from_numpy(IOU_THRESHOLDS).float(), len(IOU_THRESHOLDS)
+    iouv, niou, final, is_lvis = torch.from_numpy(IOU_THRESHOLDS).float(), len(IOU_THRESHOLDS), False, False
     nc, training = Default(lambda self: len(self.names)), Default(lambda self: not self.final)
 
     def __init__(
@@ -103,17 +86,18 @@ class BaseValidator(CallbacksMixin):
         """Folder of the run, created on first use."""
         return run_dir(self.args.project, self.args.name or "val", exist_ok=self.args.exist_ok)
 
-    def __call__(self, trainer: Any = None, model: nn.Module | str | Path | None = None) -> DetMetrics | dict:
-        """Return the metrics of the model of `run`; it may also be the first argument.
+    def __call__(self, trainer: Any = None, model: nn.Module | str | Path | None = None) -> dict:
+        """Return metrics and fitness, by the columns of results.csv, of the model of `run`, perhaps the first argument.
 
-        With a trainer, validate its averaged weights in its epoch, and return metrics, fitness and mean losses by the
-        columns of results.csv.
+        With a trainer, validate its averaged weights in its epoch, and add the mean losses.
         """
-        if not isinstance(trainer, TrainState):
-            return self.run(trainer if model is None else model)
-        self.data = trainer.data
-        self.run(trainer.ema.ema, loss=True, epoch=trainer.epoch)
-        losses = zip(trainer.loss_names, self.loss_items.tolist(), strict=True)
+        losses = ()
+        if isinstance(trainer, TrainState):
+            self.data, self.stride = trainer.data, trainer.stride
+            self.run(trainer.ema.ema, loss=True, epoch=trainer.epoch)
+            losses = zip(trainer.loss_names, self.loss_items.tolist(), strict=True)
+        else:
+            self.run(trainer if model is None else model)
         return {key: float(value) for key, value in self.stats.items()} | {f"val/{name}": v for name, v in losses}
 
     def run(
@@ -126,7 +110,7 @@ class BaseValidator(CallbacksMixin):
             loss: also compute `loss_items`.
             epoch: epoch of a training, from 0; logs one line, and skips predictions.json and the official COCO metrics.
         """
-        args, self.final, self._found = self.args, epoch is None, []
+        args, self.final, self._found, self.jdict = self.args, epoch is None, [], []
         model = self._setup_model(model or args.model, accelerate=None if loss else args.accelerate)
         self.layout = getattr(model, "layout", None)
         call = compiled(model) if args.compile else model
@@ -136,7 +120,7 @@ class BaseValidator(CallbacksMixin):
         self._check_classes(model)
         self._check_image_ids()
         own = self.dataset.config.evaluation
-        name = args.protocol or own.get("protocol") or "coco"
+        name = args.protocol or own.get("protocol", "coco")
         self._protocol = find_protocol(name, own.get("areas"), own.get("limit"))
         self.init_metrics(model)
         watch, losses = Stopwatch(self.device, "loss"), []
@@ -154,7 +138,7 @@ class BaseValidator(CallbacksMixin):
                     outputs = self.inference(call, batch["img"])
                 if loss:
                     with watch("loss"):
-                        losses.append(model.loss(batch, outputs)[1].cpu())
+                        losses.append(NamedItems.of(model.loss(batch, outputs)[1]).cpu())
                 with watch("postprocess"):
                     preds = self.postprocess(outputs)
                 self.update_metrics(preds, batch)
@@ -173,6 +157,10 @@ class BaseValidator(CallbacksMixin):
         self.print_results()
         if not dist.rank():
             self.finalize_metrics()
+            if self.final and args.save_json:
+                with reported("predictions.json"):
+                    write_text(self.save_dir / "predictions.json", json.dumps(self.jdict))
+                self.stats = self.eval_json(self.stats)
         self.callbacks.run("on_val_end", self)
         return self.metrics
 
@@ -200,7 +188,7 @@ class BaseValidator(CallbacksMixin):
     def get_dataloader(self, dataset_path: str | Path | Iterable[Path], batch_size: int) -> Any:
         """Return the batches of the images of a path."""
         args, dataset = self.args, self.build_dataset(dataset_path, self.args.split, batch_size)
-        return build_dataloader(dataset, batch=batch_size, workers=args.workers, shuffle=False, seed=args.seed)
+        return loader_of(dataset, batch=batch_size, workers=args.workers, shuffle=False, seed=args.seed)
 
     def build_dataset(
         self, img_path: str | Path | Iterable[Path], mode: str = "val", batch: int | None = None
@@ -252,37 +240,79 @@ class BaseValidator(CallbacksMixin):
         return self.metrics.results_dict
 
     def update_metrics(self, preds: list[dict[str, Tensor]], batch: dict) -> None:
-        """Match the detections of a batch with its labels."""
-        detections = [as_rows(found) for found in preds]
-        height, width = batch["img"].shape[2:]
-        labels = torch.cat([batch["batch_idx"][:, None], batch["cls"], batch["bboxes"]], 1).cpu()  # (N, 6)
-        boxes = xywh2xyxy(labels[:, 2:]) * labels.new_tensor([width, height, width, height])
-        self.metrics.add_batch(detections, labels[:, 0], boxes, labels[:, 1])
-        if "ori_shape" in batch:  # of our loader
-            self._found.append(self._original(detections, batch))
+        """Match the detections of each image of a batch with its labels."""
+        batch = {**batch, **{key: batch[key].cpu() for key in ("batch_idx", "cls", "bboxes")}}
+        for si, found in enumerate(preds):
+            predn, pbatch = self._prepare_pred(found), self._prepare_batch(si, batch)
+            own = {"target_cls": pbatch["cls"], "pred_cls": predn["cls"], "conf": predn["conf"]}
+            own = {key: tensor.cpu().numpy() for key, tensor in own.items()}
+            self.metrics.update_stats({**own, **self._process_batch(predn, pbatch)})
+            self.confusion_matrix.process_batch(predn, pbatch)
+            if "ori_shape" not in batch:  # of another loader
+                continue
+            scaled, pbatch["image_id"] = self.scale_preds(predn, pbatch), batch["image_id"][si]
+            self._found.append(as_json(scaled, self._image_of[pbatch["image_id"]]))
+            if not self.final or not len(predn["cls"]):
+                continue
+            if self.args.save_json:
+                self.pred_to_json(scaled, pbatch)
+            if self.args.save_txt:
+                file = self.save_dir / "labels" / short_name(Path(batch["im_file"][si]).stem, ".txt")
+                self.save_one_txt(scaled, self.args.save_conf, batch["ori_shape"][si], file)
+
+    def _prepare_batch(self, si: int, batch: dict) -> dict[str, Any]:
+        """Return the labels of image `si` of a batch: cls (m,), bboxes (m, 4) in pixels of `img`, and of its file."""
+        mine, size = batch["batch_idx"] == si, batch["img"].shape[2:]
+        boxes = xywh2xyxy(batch["bboxes"][mine]) * torch.tensor([*size[::-1]] * 2)
+        own = {key: batch[key][si] for key in ("ori_shape", "ratio_pad", "im_file") if key in batch}
+        return {"cls": batch["cls"][mine].view(-1), "bboxes": boxes, "imgsz": size, **own}
+
+    def _prepare_pred(self, pred: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the detections of an image on the CPU."""
+        return by_name(as_rows(pred))
+
+    def _process_batch(self, preds: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Return whether each detection of an image is a true positive, `tp` (n, 10)."""
+        if not len(preds["cls"]) or not len(batch["cls"]):
+            return {"tp": np.zeros((len(preds["cls"]), self.niou), bool)}
+        iou = box_iou(batch["bboxes"], preds["bboxes"])
+        return {"tp": self.match_predictions(preds["cls"], batch["cls"], iou).cpu().numpy()}
+
+    def match_predictions(self, pred_classes: Tensor, true_classes: Tensor, iou: Tensor) -> Tensor:
+        """Match the detections of an image, by descending score, with its labels; iou is (m, n), the result (n, 10)."""
+        return torch.from_numpy(true_positives(*(x.cpu().numpy() for x in (iou, pred_classes, true_classes))))
+
+    def scale_preds(self, predn: dict[str, Tensor], pbatch: dict[str, Any]) -> dict[str, Tensor]:
+        """Return the detections of an image with boxes in pixels of its file."""
+        boxes = scale_boxes(pbatch["imgsz"], predn["bboxes"], pbatch["ori_shape"], pbatch["ratio_pad"])
+        return {**predn, "bboxes": boxes}
+
+    def pred_to_json(self, predn: dict[str, Tensor], pbatch: dict[str, Any]) -> None:
+        """Append the detections of an image to `jdict`, the entries of a COCO results file."""
+        categories = self.class_map
+        self.jdict += [
+            {"image_id": pbatch["image_id"], "category_id": categories[int(cls)], "bbox": box, "score": score}
+            for _, cls, score, *box in as_json(predn).tolist()
+        ]
+
+    def save_one_txt(self, predn: dict[str, Tensor], save_conf: bool, shape: tuple[int, int], file: Path) -> None:
+        """Write the detections of an image of `shape` (height, width) to a label file."""
+        Results(np.empty((*shape, 3), np.uint8), str(file), self.names, as_rows(predn)).save_txt(file, save_conf)
+
+    def eval_json(self, stats: dict[str, float]) -> dict[str, float]:
+        """Return the metrics of a run with predictions.json; an override may add those of another evaluator."""
+        return stats
 
     @property
     def _category_ids(self) -> list[int]:
-        """COCO category id of each class: from the data set's JSON, else the class index."""
+        """COCO category id of each class: from the data set's JSON, else from 1."""
         stated = None if self.args.single_cls else self.dataset.category_ids
-        return list(stated or self.names)
+        return list(stated or numbered(self.names))
 
     @cached_property
     def _image_of(self) -> dict[int | str, int]:
         """Index of each image in the data set by its id."""
         return {item.image_id: i for i, item in enumerate(self.dataset.source.labels)}
-
-    def _original(self, detections: list[Tensor], batch: dict) -> np.ndarray:
-        """Return (n, 7) image, class, score, x, y, width, height in pixels of the original images, as in the json."""
-        counts = [len(rows) for rows in detections]
-        rows = torch.cat(tuple(detections)).numpy()
-        ratio, pad = (np.repeat(part, counts, 0) for part in map(np.float32, zip(*batch["ratio_pad"], strict=True)))
-        sides = np.repeat(np.float32(batch["ori_shape"]), counts, 0)[:, ::-1]  # width, height
-        ratio = ratio[:, ::-1]
-        low, high = (((rows[:, at : at + 2] - pad) / ratio).clip(0, sides).astype(float) for at in (0, 2))
-        image = np.repeat([self._image_of[image_id] for image_id in batch["image_id"]], counts)
-        score, cls = rows[:, 4].astype(float).round(6), rows[:, 5]
-        return np.column_stack([image, cls, score, low.round(3), (high - low).round(3)])
 
     @cached_property
     def _labels(self) -> list[np.ndarray]:
@@ -296,22 +326,13 @@ class BaseValidator(CallbacksMixin):
             content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] in known]
         return label_columns(content, self._image_of, {c: i for i, c in enumerate(self._category_ids)})
 
-    @property
-    def predictions(self) -> list[dict]:
-        """Entries of a COCO results file, of the batches so far."""
-        ids, categories = list(self._image_of), self._category_ids
-        return [
-            {"image_id": ids[int(image)], "category_id": categories[int(cls)], "bbox": box, "score": score}
-            for image, cls, score, *box in chain(*(part.tolist() for part in self._found))
-        ]
-
     def _merge_ranks(self, losses: list[Tensor], watch: Stopwatch) -> None:
         """Merge the results of all ranks, in the order of the images."""
-        parts = dist.gather((self.metrics, self._found, losses, watch.seconds))
+        parts = dist.gather((self.metrics, self._found, self.jdict, losses, watch.seconds))
         if len(parts) > 1:
-            metrics, found, by_rank, seconds = zip(*parts, strict=True)
+            metrics, found, entries, by_rank, seconds = zip(*parts, strict=True)
             self.metrics = DetMetrics.merge(metrics, self.dataloader.batch_size)
-            self._found = list(chain(*found))
+            self._found, self.jdict = list(chain(*found)), list(chain(*entries))
             for stage, profile in watch.stages.items():
                 profile.t = sum(part[stage] for part in seconds)
             losses = list(chain(*by_rank))
@@ -346,11 +367,8 @@ class BaseValidator(CallbacksMixin):
             LOGGER.info(f"Speed: {speed} per image")
 
     def finalize_metrics(self) -> None:
-        """Save predictions and plots, and compute the official COCO metrics, by the options."""
+        """Save plots, and show the official COCO metrics, by the options."""
         metrics, args = self.metrics, self.args
-        if self.final and args.save_json:
-            with reported("predictions.json"):
-                write_text(self.save_dir / "predictions.json", json.dumps(self.predictions))
         if self.final and args.coco_eval and metrics.evaluation:
             LOGGER.info(str(metrics.evaluation))
         if args.plots:
@@ -363,7 +381,7 @@ class BaseValidator(CallbacksMixin):
                 how = {"conf": metrics.confusion_matrix.conf, "files": self.boxes.files, **args.figure_style}
                 how["limit"] = self._protocol.limits[-1]
                 write_error_report(self.boxes, self.save_dir, ", ".join(metrics.data[:2]), **how)
-        if self.final and (args.plots or args.save_json):
+        if self.final and (args.plots or args.save_json or args.save_txt):
             LOGGER.info(f"Results saved to {self.save_dir}")
 
     def _check_classes(self, model: nn.Module) -> None:

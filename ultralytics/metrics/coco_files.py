@@ -6,6 +6,7 @@ from reprlib import repr as short
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ultralytics.data.labels import is_number, read_coco_json, size_of_entry
 from ultralytics.metrics.boxes import EvalBoxes
@@ -21,6 +22,18 @@ KEYS = {  # of an entry: what its value must be; true is not an id
     "score": is_number,
 }
 SLACK = 1.0  # pixels by which a box may leave its image without a message
+
+
+def as_json(found: Mapping[str, Tensor], image: int = 0) -> np.ndarray:
+    """Return (n, 7) image, class, score, x, y, width, height of detections in pixels of a file, rounded."""
+    (low, high), score = found["bboxes"].numpy().astype(float).reshape(-1, 2, 2).swapaxes(0, 1), found["conf"].numpy()
+    columns = found["cls"].numpy(), score.astype(float).round(6), low.round(3), (high - low).round(3)
+    return np.column_stack([np.full(len(score), image), *columns])
+
+
+def numbered(names: Mapping[int, str]) -> list[int]:
+    """Return the category ids of classes without a COCO JSON, from 1, as in published predictions."""
+    return [index + 1 for index in names]
 
 
 def label_columns(content: dict, image_of: Mapping, class_of: Mapping) -> list[np.ndarray]:
@@ -103,7 +116,7 @@ def _prediction_columns(
     for key, known in (("image_id", image_of), ("category_id", class_of)):
         if rows := [number for number, entry in enumerate(entries) if entry[key] not in known]:
             foreign = [*dict.fromkeys(entries[number][key] for number in rows)]
-            hint = "; the published package counts categories from 1" if key == "category_id" else ""
+            hint = "; those of a data set without a json count from 1" if key == "category_id" else ""
             more = f" and {len(foreign) - 1} more are" if len(foreign) > 1 else " is"
             raise DataError(
                 f"{file}: detection {rows[0]}: {key} {foreign[0]!r}{more} not in {annotations}; make both from the "
@@ -146,9 +159,9 @@ def read_predictions(file: Path) -> list[dict]:
 def coco_annotations(labels: Sequence[Any], names: dict[int, str], category_ids: Sequence[int] | None = None) -> dict:
     """Convert the labels of a data set (`DetectionDataset.labels`) to the content of a COCO JSON file, in pixels.
 
-    Category ids are `category_ids`, by default the class indices.
+    Category ids are `category_ids`, by default from 1.
     """
-    category_ids = category_ids or list(names)
+    category_ids = category_ids or numbered(names)
     images, annotations = [], []
     for item in labels:
         height, width = item.shape

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ultralytics.metrics.ap import ClassCurves, ap_per_class
@@ -18,11 +17,12 @@ from ultralytics.metrics.matching import (
     ConfusionMatrix,
     MatchedDetections,
     concatenate,
-    match_detections,
     merge_ranks,
+    true_positives,
 )
 from ultralytics.metrics.protocols import Evaluation
 from ultralytics.utils.fonts import tick_label
+from ultralytics.utils.ops import box_iou
 from ultralytics.utils.overrides import replaced
 from ultralytics.utils.plotting import colors, new_figure, save_figure
 from ultralytics.utils.tables import Column, SummaryExports, Table
@@ -139,7 +139,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 class DetMetrics(SummaryExports):
-    """Collect the detections and labels of images (`add_batch`), then compute the metrics (`process`).
+    """Collect the detections and labels of images (`add_image`), then compute the metrics (`process`).
 
     Attributes:
         names: class names by index.
@@ -185,26 +185,18 @@ class DetMetrics(SummaryExports):
         self._parts: list[MatchedDetections] = []  # of the batches
 
     def add_image(self, detections: Tensor, true_boxes: Tensor, true_cls: Tensor) -> None:
-        """Add one image as `add_batch`: (n, 6), (m, 4), (m,)."""
-        self.add_batch([detections], torch.zeros(len(true_cls)), true_boxes, true_cls)
-
-    def add_batch(self, detections: Sequence[Tensor], image: Tensor, true_boxes: Tensor, true_cls: Tensor) -> None:
-        """Match the detections of a batch of images.
+        """Match the detections of an image.
 
         Args:
-            detections: (n, 6) for each image, x1, y1, x2, y2, score, class, by descending score.
-            image: (m,) index in `detections` of the image of each label.
+            detections: (n, 6) x1, y1, x2, y2, score, class, by descending score.
             true_boxes: (m, 4) x1, y1, x2, y2 on the same scale.
             true_cls: (m,)
         """
-        nc = len(self.names)
-        image, labels = (tensor.cpu().numpy().astype(np.int64) for tensor in (image, true_cls))
-        rows, boxes = torch.cat(tuple(detections)).float().cpu(), true_boxes.float().cpu()
-        owner = np.repeat(np.arange(len(detections)), [len(found) for found in detections]) + self.seen
-        self._parts.append(match_detections(owner, rows, image + self.seen, boxes, labels, self.confusion_matrix))
-        self.labels += np.bincount(labels, minlength=nc)
-        self.images += np.bincount(np.unique(image * nc + labels) % nc, minlength=nc)
-        self.seen += len(detections)
+        rows, boxes, cls = (tensor.float().cpu() for tensor in (detections, true_boxes, true_cls))
+        conf, predicted = rows[:, 4:].numpy().T
+        tp = true_positives(box_iou(boxes, rows[:, :4]).numpy(), predicted, cls.numpy())
+        self.update_stats({"tp": tp, "conf": conf, "pred_cls": predicted, "target_cls": cls.numpy()})
+        self.confusion_matrix.process_batch(rows, boxes, cls)
 
     @property
     def matched(self) -> MatchedDetections:
@@ -224,7 +216,7 @@ class DetMetrics(SummaryExports):
 
     def update_stats(self, stat: Mapping[str, np.ndarray]) -> None:
         """Add the matched detections of one image: tp (n, 10), conf and pred_cls (n,), target_cls (m,)."""
-        conf, target = np.asarray(stat["conf"]), np.asarray(stat["target_cls"]).astype(np.int64)
+        conf, target = np.asarray(stat["conf"]).copy(), np.asarray(stat["target_cls"]).astype(np.int64)
         own = np.full(len(conf), self.seen), np.asarray(stat["tp"]), conf, np.asarray(stat["pred_cls"]).astype(np.int64)
         self._parts.append(MatchedDetections(*own))
         counts = np.bincount(target, minlength=len(self.names))

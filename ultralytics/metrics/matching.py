@@ -61,15 +61,18 @@ class ConfusionMatrix(SummaryExports):
             batch: (m, 4) boxes of the labels with their classes in `gt_cls`; or a mapping with `bboxes` and `cls`.
             conf, iou_thres: in place of those of the matrix, for this image.
         """
-        if isinstance(detections, Mapping):
-            columns = (detections["bboxes"], detections["conf"][:, None], detections["cls"][:, None])
-            detections = torch.cat(columns, 1)
         boxes, cls = (batch["bboxes"], batch["cls"]) if isinstance(batch, Mapping) else (batch, gt_cls)
-        rows = detections.float().cpu()[detections[:, 4].cpu().argsort(descending=True)]
-        labels = cls.view(-1).cpu().numpy().astype(np.int64)
+        rows = as_rows(detections).float()
+        rows = rows[rows[:, 4].argsort(stable=True, descending=True)].numpy()
+        box, true = rows[:, :4], boxes.float().cpu().numpy()
+        labels, predicted = cls.view(-1).cpu().numpy().astype(np.int64), rows[:, 5].astype(np.int64)
+        image, none = np.zeros(max(len(rows), len(labels)), int), np.zeros(len(labels), bool)
+        found = Detected(image[: len(rows)], predicted, rows[:, 4], box, _size(box))
+        truth = Labels(image[: len(labels)], labels, true, _size(true), _size(true), none, none)
         before = self.conf, self.iou
         self.conf, self.iou = self.conf if conf is None else conf, self.iou if iou_thres is None else iou_thres
-        match_detections(np.zeros(len(rows), int), rows, np.zeros_like(labels), boxes.float().cpu(), labels, self)
+        confident, label = match_any_class(found, truth, self)
+        self.count(label, predicted[confident], labels)
         self.conf, self.iou = before
 
     def normalized(self) -> np.ndarray:
@@ -201,30 +204,32 @@ class MatchedDetections(NamedTuple):
     cls: np.ndarray  # (N,) int64
 
 
-def match_detections(
-    owner: np.ndarray, rows: Tensor, image: np.ndarray, boxes: Tensor, cls: np.ndarray, confusion: ConfusionMatrix
-) -> MatchedDetections:
-    """Match the detections of a batch with labels of their class, and add them to `confusion`.
+def by_name(rows: Tensor) -> dict[str, Tensor]:
+    """Return the detections of an image (n, 6) by name, as `postprocess` does: boxes, scores and classes."""
+    return {"bboxes": rows[:, :4], "conf": rows[:, 4], "cls": rows[:, 5]}
+
+
+def as_rows(found: Mapping[str, Tensor] | Tensor) -> Tensor:
+    """Return the detections of an image as rows (n, 6) on the CPU."""
+    if isinstance(found, Mapping):
+        found = torch.cat([found["bboxes"], found["conf"][:, None], found["cls"][:, None]], 1)
+    return found.cpu()
+
+
+def true_positives(iou: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Return whether a detection (N,) is a true positive at each of IOU_THRESHOLDS (N, 10).
 
     Args:
-        owner, rows: (N,) image and (N, 6) x1, y1, x2, y2, score, class; by image, then descending score.
-        image, boxes, cls: (M,) image, (M, 4) x1, y1, x2, y2 and (M,) class of the labels.
-        confusion: counts matches whatever their class.
+        iou: (M, N) of labels and detections of an image; these are by descending score.
+        predicted, true: (N,) and (M,) classes.
     """
-    conf, pred_cls = rows[:, 4].numpy(), rows[:, 5].numpy().astype(np.int64)
-    box, true = rows[:, :4].numpy(), boxes.numpy()
-    found = Detected(owner, pred_cls, conf, box, _size(box))
-    none = np.zeros(len(cls), bool)
-    labels = Labels(image, cls, true, _size(true), _size(true), none, none)
-
-    # true positives: pairs of the same image and class
-    tp = np.zeros((len(rows), len(IOU_THRESHOLDS)), bool)
-    matches = assign(overlaps(found, labels, confusion.nc, IOU_THRESHOLDS[0], eps=EPS))
-    tp[matches.detection, matches.threshold] = True
-
-    confident, label = match_any_class(found, labels, confusion)
-    confusion.count(label, pred_cls[confident], cls)
-    return MatchedDetections(owner, tp, conf.copy(), pred_cls)
+    tp = np.zeros((len(predicted), len(IOU_THRESHOLDS)), bool)
+    near = IOU_THRESHOLDS.min() <= iou.T
+    detection, label = np.nonzero(near & (predicted[:, None] == true))
+    if len(label):
+        matches = assign(Pairs(detection, label, iou[label, detection]))
+        tp[matches.detection, matches.threshold] = True
+    return tp
 
 
 def match_any_class(found: Detected, labels: Labels, rules: ConfusionMatrix) -> tuple[np.ndarray, np.ndarray]:

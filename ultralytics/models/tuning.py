@@ -214,7 +214,8 @@ class Tuner:
         """Return the fitness of a trial. Raises TrialPruned at an epoch below the median of earlier trials."""
 
         def report(trainer: Any) -> None:
-            if trainer.fitness is not None and math.isfinite(trainer.fitness):
+            known = trainer.fitness is not None and math.isfinite(trainer.fitness)
+            if known and trainer.epoch < trainer.finished_epochs:  # not after the final validation
                 trial.report(trainer.fitness, trainer.epoch)
                 if trainer.epoch + 1 < trainer.epochs and trial.should_prune():
                     raise self.optuna.TrialPruned

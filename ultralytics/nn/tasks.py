@@ -236,10 +236,11 @@ class DetectionModel(nn.Module):
         """Build the loss of the head: with the gains of the run's options in training, else with the paper's.
 
         For YOLO it is what a script has assigned to `v8DetectionLoss` or, for two branches, `E2ELoss`; or a published
-        loss, if the script has replaced a part of it.
+        loss, if the script has replaced a part of it, or `loss`, which may call it.
         """
         name = "E2ELoss" if hasattr(self.model[-1], "one2one_cv2") else "v8DetectionLoss"
-        if isinstance(self.model[-1], Detect) and any(map(replaced, (name, *LOSS_PARTS))):
+        changed = type(self).loss is not DetectionModel.loss or any(map(replaced, (name, *LOSS_PARTS)))
+        if isinstance(self.model[-1], Detect) and changed:
             return (replaced(name) or public(name))(self)
         return self.model[-1].build_criterion(self.args)
 

@@ -4,6 +4,8 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from ultralytics.utils.public import NAMES, PLACED
 
@@ -12,17 +14,22 @@ LOSS_PARTS = ("v8DetectionLoss", "BboxLoss", "DFLoss", "TaskAlignedAssigner", "u
 # a script may assign to these, in any module unless it is named, and training uses it
 REPLACEABLE = (
     *LOSS_PARTS, "DetectionModel", "E2ELoss", "RTDETRDataset", "RTDETRDetectionLoss", "RTDETRDetectionModel",
-    "ap_per_class", "build_yolo_dataset", "non_max_suppression", "v8_transforms", "YOLODataset", "utils.tal.bbox_iou",
-    "data.augment.Albumentations",
+    "ap_per_class", "build_dataloader", "build_yolo_dataset", "non_max_suppression", "v8_transforms", "YOLODataset",
+    "utils.tal.bbox_iou", "data.augment.Albumentations",
 )  # fmt: skip
 UNCALLED = {  # published methods that are not called here, by what to override
     "forward": "get_pos_mask get_box_metrics select_candidates_in_gts select_topk_candidates select_highest_overlaps "
     "get_targets _get_loss _get_loss_aux _get_loss_bbox _get_loss_class",
     "get_labels": "cache_labels verify_labels get_label_files cache_images cache_images_to_disk set_rectangle",
-    "update_metrics": "_prepare_batch _prepare_pred _process_batch match_predictions scale_preds",
-    "finalize_metrics": "eval_json pred_to_json save_one_txt", "build_schedule": "_setup_scheduler",
-    "construct_result": "write_results", "get_model": "setup_model", "results_row": "save_metrics",
+    "eval_json": "coco_evaluate", "write_results": "save_predicted_images show", "save_metrics": "read_results_csv",
 }  # fmt: skip
+
+
+class Default(partial):
+    """Attribute that a function of the object computes until a subclass of a script sets it."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else self(instance)
 
 
 class Overridable:

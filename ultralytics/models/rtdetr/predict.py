@@ -9,7 +9,9 @@ from torch import Tensor
 from ultralytics.cfg.family import Family
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
-from ultralytics.engine.validator import BaseValidator, by_name
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.metrics.matching import by_name
+from ultralytics.models.yolo.detector import DetectionValidator
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.ops import xywh2xyxy
 
@@ -84,7 +86,7 @@ class RTDETRPredictor(BasePredictor):
         return self.construct_results(tables, img, orig_imgs)
 
 
-class RTDETRValidator(BaseValidator):
+class RTDETRValidator(DetectionValidator):
     """Validator of RT-DETR models. `Model.val` uses it, or a subclass of it.
 
     Examples:
@@ -97,6 +99,7 @@ class RTDETRValidator(BaseValidator):
     """
 
     network_class, family = RTDETRDetectionModel, FAMILY
+    build_dataloader = BaseValidator.build_dataloader  # without NMS
 
     def postprocess(self, preds: tuple[Tensor, object]) -> list[dict[str, Tensor]]:
         """Select the best (query, class) pairs of each image, boxes in pixels of the network input, not clipped.

@@ -11,7 +11,8 @@ from ultralytics.cfg.options import Options
 from ultralytics.data.transforms.geometry import LetterBox
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
-from ultralytics.engine.validator import BaseValidator, by_name
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.metrics.matching import by_name
 from ultralytics.nn.head_protocol import ANCHORS, END2END
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER

@@ -27,15 +27,8 @@ class DetectionTrainer(BaseTrainer):
     loss_names = ("box_loss", "cls_loss", "dfl_loss")
 
     def setup_optimizer(self) -> None:
-        """Log recommended options; choose the optimizer of `optimizer=auto` by the length of the run, and set it up."""
+        """Log recommended options, then set up the optimizer."""
         self.log_recommendations()
-        options = self.args
-        if options.optimizer == "auto":
-            steps = math.ceil(len(self.train_loader.dataset) / max(options.batch, options.nbs)) * options.epochs
-            rate = round(0.002 * 5 / (4 + self.model.nc), 6)
-            chosen = {"optimizer": "SGD", "lr0": 0.01} if steps > LONG_RUN else {"optimizer": "AdamW", "lr0": rate}
-            LOGGER.info(f"optimizer=auto: {chosen['optimizer']} with lr0={chosen['lr0']:g} for {steps} steps")
-            self.args = options.replace(**chosen, momentum=0.9, warmup_bias_lr=0.0)
         super().setup_optimizer()
 
     def build_schedule(self, steps: int) -> Schedule:
@@ -51,7 +44,16 @@ class DetectionTrainer(BaseTrainer):
         self, model: nn.Module, name: str = "auto", lr: float = 0.001, momentum: float = 0.9, decay: float = 1e-5,
         iterations: float = 1e5,
     ) -> torch.optim.Optimizer:  # fmt: skip
-        """Build the optimizer with groups of weights, norms and biases; the decay is that of nbs images."""
+        """Build the optimizer with groups of weights, norms and biases; the decay is that of nbs images.
+
+        The length of the run decides on "auto", which also replaces rate and momentum in `args`.
+        """
+        if name == "auto":
+            options = self.args
+            steps = math.ceil(len(self.train_loader.dataset) / max(options.batch, options.nbs)) * options.epochs
+            name, lr = ("SGD", 0.01) if steps > LONG_RUN else ("AdamW", round(0.002 * 5 / (4 + self.model.nc), 6))
+            LOGGER.info(f"optimizer=auto: {name} with lr0={lr:g} for {steps} steps")
+            self.args = options.replace(optimizer=name, lr0=lr, momentum=(momentum := 0.9), warmup_bias_lr=0.0)
         decay *= self.args.batch * self.accumulate / self.args.nbs
         ratio = self.args.backbone_lr_ratio
         groups = param_groups(model, lr=lr, weight_decay=decay, backbone_lr_ratio=ratio, biases=True)

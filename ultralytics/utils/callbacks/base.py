@@ -15,10 +15,10 @@ Callback = Callable[[object], None]
 REPORTED: set[str] = set()  # warnings
 
 EVENTS = (
-    # training, in this order; on_fit_epoch_end follows the validation of the epoch
+    # training, in this order; on_fit_epoch_end follows the validations of epochs and of the best weights
     "on_pretrain_routine_start", "on_pretrain_routine_end", "on_train_start",
     "on_train_epoch_start", "on_train_batch_start", "optimizer_step", "on_before_zero_grad", "on_train_batch_end",
-    "on_train_epoch_end", "on_model_save", "on_fit_epoch_end", "on_train_end", "teardown",
+    "on_train_epoch_end", "on_model_save", "on_fit_epoch_end", "on_train_end", "on_params_update", "teardown",
     # validation, prediction, export
     "on_val_start", "on_val_batch_start", "on_val_batch_end", "on_val_end",
     "on_predict_start", "on_predict_batch_start", "on_predict_postprocess_end", "on_predict_batch_end",

@@ -61,6 +61,8 @@ class LoggerCallback:
         self.attempt(self.log_summary, {f"model/{key}": value for key, value in trainer.model_size().items()})
 
     def _on_epoch(self, trainer: Any) -> None:
+        if trainer.epoch == trainer.finished_epochs:  # the best weights again; `_on_end` records them
+            return
         values = {key: value for key, value in trainer.results_row().items() if key != "epoch"}
         self.attempt(self.log_metrics, _finite(values), trainer.epoch + 1)
 
