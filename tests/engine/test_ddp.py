@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from tests.engine.fakes import QuietModel, TinyLoader, TinyTrainer, results, tin
 from tests.shapes import write_shapes
 from ultralytics import RTDETR
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.ddp import launch
+from ultralytics.engine.ddp import ddp_cleanup, generate_ddp_command, launch
 from ultralytics.engine.train_state import TrainingInterrupted
+from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.utils import dist
 from ultralytics.utils.errors import OptionError, UserError
 
@@ -73,6 +75,26 @@ def test_two_processes_train_as_one_with_the_joint_batch(tmp_path, changes):
     two, one = (load_checkpoint(f / "weights" / "last.pt")["ema"] for f in (folder, alone.save_dir))
     assert all(torch.allclose(two[name], one[name], rtol=1e-5, atol=1e-6) for name in one)
     assert losses(folder) == [pytest.approx(row, rel=1e-4) for row in losses(alone.save_dir)]
+
+
+def test_a_trainer_of_several_devices_launches_its_processes(tmp_path):
+    trainer = SharedTrainer(tiny_options(tmp_path, device=TWO, epochs=1))
+    assert trainer.train() is not None and trainer.last.is_file() and len(losses(trainer.save_dir)) == 1
+
+
+@pytest.mark.slow
+def test_the_command_of_a_trainer_trains_in_a_process_for_each_device(tmp_path, monkeypatch, shapes, tiny):
+    monkeypatch.chdir(tmp_path)
+    trainer = RTDETRTrainer(overrides={"model": str(tiny), "data": str(shapes), "imgsz": 64, "epochs": 1, "batch": 2,
+                                       "device": TWO, "workers": 0, "plots": False})  # fmt: skip
+    command, file = generate_ddp_command(trainer)
+    assert command[1:5] == ["-m", "torch.distributed.run", "--nproc_per_node", "2"] and command[-1] == file
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0 and "2 x CPU" in done.stdout, done.stderr
+    assert [*tmp_path.rglob("last.pt")]
+    ddp_cleanup(trainer, str(tmp_path / "mine.py"))
+    ddp_cleanup(trainer, file)
+    assert not Path(file).exists()
 
 
 def test_killed_process_ends_the_run_with_a_readable_error(tmp_path):

@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +31,7 @@ from ultralytics.nn.weights.torch_files import PickledClassesError, check_torch_
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, __version__
 from ultralytics.utils.downloads import find_released, released
 from ultralytics.utils.errors import OptionError, UserError, WeightsError
-from ultralytics.utils.files import atomic_write, resumed_weights, runs_folder
+from ultralytics.utils.files import atomic_write, git, resumed_weights, runs_folder
 from ultralytics.utils.torch_utils import check_weights, describe_device
 
 FORMAT_VERSION = 1
@@ -329,17 +328,10 @@ def finished_run(checkpoint: Mapping[str, Any], options: Options) -> str:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Return where a run is trained, for args.yaml and checkpoints: versions, commit, machine and command."""
-
-    def git(*words: str) -> str | None:
-        command = ["git", "-C", str(PACKAGE_ROOT), *words]
-        with suppress(OSError, subprocess.SubprocessError, UnicodeError):
-            return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-        return None
-
-    commit = git("rev-parse", "HEAD")
+    commit = git(PACKAGE_ROOT, "rev-parse", "HEAD")
     return {
         "ultralytics": __version__, "torch": str(torch.__version__), "python": platform.python_version(),
-        "commit": commit, "uncommitted_changes": bool(git("status", "--porcelain")) if commit else None,
+        "commit": commit, "uncommitted_changes": bool(git(PACKAGE_ROOT, "status", "--porcelain")) if commit else None,
         "machine": platform.node(), "system": platform.platform(), "device": describe_device(device),
         "command": shlex.join(sys.argv),
     }  # fmt: skip

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import pickle
+import socket
+import sys
 import tempfile
 import time
 import traceback
@@ -132,3 +134,31 @@ def _train_rank(
         time.sleep(5)  # often the consequence of a lost rank, which the launcher has to notice first
         traceback.print_exc()
         raise
+
+
+def find_free_network_port() -> int:
+    """Return a port of this machine that no program uses."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def generate_ddp_file(trainer: Any) -> str:
+    """Write a script that trains with the class and the options of a trainer, for torchrun; return its path."""
+    kind, options = type(trainer), trainer.args.to_dict()
+    text = f"import sys\n\nsys.path = {sys.path!r}\nfrom {kind.__module__} import {kind.__name__}\n\n"
+    with tempfile.NamedTemporaryFile("w", suffix=f"{id(trainer)}.py", delete=False) as file:
+        file.write(f'{text}if __name__ == "__main__":\n    {kind.__name__}(overrides={options!r}).train()\n')
+    return file.name
+
+
+def generate_ddp_command(trainer: Any) -> tuple[list[str], str]:
+    """Return the command that trains in a process for each device of a trainer, and the script in it."""
+    file, processes = generate_ddp_file(trainer), count_devices(trainer.args.device)
+    given = f"-m torch.distributed.run --nproc_per_node {processes} --master_port {find_free_network_port()}"
+    return [sys.executable, *given.split(), file], file
+
+
+def ddp_cleanup(trainer: Any, file: str) -> None:
+    """Delete the script of a trainer."""
+    if file.endswith(f"{id(trainer)}.py"):
+        Path(file).unlink()

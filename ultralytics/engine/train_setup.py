@@ -45,6 +45,7 @@ from ultralytics.utils.torch_utils import (
     ModelEMA,
     accept_batches_of_one,
     compiled,
+    count_devices,
     describe_device,
     half_dtype,
     init_seeds,
@@ -111,7 +112,8 @@ class TrainerSetup(TrainState, CallbacksMixin):
         self.finished = checkpoints.finished_run(self.checkpoint, options) if options.resume else ""
         if self.finished:
             self.best, self.last = next(filter(Path.exists, (path.with_name("best.pt"), path))), path
-        self.device = select_device(options.device)
+        self.launches = count_devices(options.device) > 1 and not dist.started_by_torchrun()
+        self.device, self._given = select_device("cpu" if self.launches else options.device), overrides
         self.callbacks = _callbacks.copy() if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
         self.files: RunDir | None = None
         self.model = model

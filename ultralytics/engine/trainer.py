@@ -1,10 +1,12 @@
 """The training loop: epochs, steps, validation, checkpoints. What happens before the first batch: `train_setup.py`."""
 
+import copy
 import math
 import random
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,8 @@ from ultralytics.cfg.migrate import published_hyp
 from ultralytics.data.build import epoch_batches, labels_of, own_parts
 from ultralytics.engine import train_log
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.ddp import check_ddp_params
-from ultralytics.engine.train_log import EpochProgress
+from ultralytics.engine.ddp import check_ddp_params, launch
+from ultralytics.engine.train_log import EpochProgress, RunDir
 from ultralytics.engine.train_setup import TrainerSetup, multi_scale_sides
 from ultralytics.engine.train_state import (
     TIME_LIMIT,
@@ -54,6 +56,11 @@ class BaseTrainer(TrainerSetup):
         if self.finished:
             LOGGER.info(self.finished)
             return None
+        if self.launches:
+            network = partial(copy.copy, self.model) if self.model is not None else None
+            metrics, folder = launch(self.args, type(self), self.callbacks, network, self._given)
+            self.save_dir, self.best, self.last = folder, RunDir(folder).best, RunDir(folder).last
+            return metrics
         with dist.process_group(self.device), run_loggers(self.args.loggers, self.callbacks):
             try:
                 return self._do_train()

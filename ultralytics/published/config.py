@@ -4,6 +4,7 @@ import contextlib
 import platform
 import re
 import shlex
+import subprocess
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -94,6 +95,14 @@ def smart_value(v: str) -> Any:
         return WORDS[v.lower()] if v.lower() in WORDS else parse_literal(v)
     except ValueError:
         return v
+
+
+def parse_key_value_pair(pair: str = "key=value") -> tuple[str, Any]:
+    """Return option and value of a text such as "imgsz=640", the value as of `smart_value`."""
+    key, value = map(str.strip, pair.split("=", 1))
+    if not value:
+        raise UserError(f"{pair!r}: expected a value after {key}=")
+    return key, smart_value(value)
 
 
 def copy_default_cfg() -> None:
@@ -211,6 +220,17 @@ def check_requirements(
     if missing and install:
         raise MissingPackageError(f"not installed: pip install {shlex.join(missing)} {cmds}".rstrip())
     return not missing
+
+
+def check_tensorrt(min_version: str = "7.0.0") -> None:
+    check_requirements(f"tensorrt>={min_version},!=10.2.0")
+
+
+def check_apt_requirements(requirements: Sequence[str]) -> None:
+    """Raise MissingPackageError, with the command for apt, unless these Debian packages are installed."""
+    found = (subprocess.run(["dpkg", "--status", name], capture_output=True).returncode for name in requirements)
+    if missing := [name for name, code in zip(requirements, found, strict=True) if code]:
+        raise MissingPackageError(f"not installed: sudo apt install {shlex.join(missing)}")
 
 
 def check_yolo(verbose: bool = True, device: Any = "") -> None:

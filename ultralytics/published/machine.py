@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
+import importlib.util
 import inspect
 import os
 import platform
@@ -14,18 +14,21 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from tqdm.auto import tqdm as TQDM  # noqa: F401 - public name
 
 from ultralytics.utils import LOGGER, PACKAGE_ROOT, cache_dir, downloads
 from ultralytics.utils.checks import in_notebook, usable_cores
+from ultralytics.utils.errors import UserError
+from ultralytics.utils.files import git
 from ultralytics.utils.settings import SETTINGS
 
 MACOS, LINUX, WINDOWS = (platform.system() == name for name in ("Darwin", "Linux", "Windows"))
@@ -58,10 +61,16 @@ def __getattr__(name: str) -> object:
     if name in ("TORCH_VERSION", "TORCHVISION_VERSION"):
         return metadata.version(name.partition("_")[0].lower())
     flags = {f.__name__.upper(): f for f in (is_colab, is_docker, is_jetson, is_raspberrypi)}
-    flags |= {"ONLINE": is_online, "IS_JUPYTER": in_notebook, "USER_CONFIG_DIR": cache_dir}
+    flags |= {"ONLINE": is_online, "IS_JUPYTER": in_notebook, "USER_CONFIG_DIR": cache_dir, "GIT": GitRepo}
+    flags |= {"ENVIRONMENT": environment, "IS_KAGGLE": is_kaggle}
     if name in flags:
         return flags[name]()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def environment() -> str:
+    kinds = {"Colab": is_colab, "Kaggle": is_kaggle, "Jupyter": in_notebook, "Docker": is_docker}
+    return next((name for name, found in kinds.items() if found()), platform.system())
 
 
 def is_docker() -> bool:
@@ -83,6 +92,52 @@ def is_raspberrypi() -> bool:
 
 def is_rockchip() -> bool:
     return any(chip in _board("compatible") for chip in RKNN_CHIPS)
+
+
+def is_kaggle() -> bool:
+    return "KAGGLE_URL_BASE" in os.environ
+
+
+def is_pip_package(filepath: str = __name__) -> bool:
+    return getattr(importlib.util.find_spec(filepath), "origin", None) is not None
+
+
+class CPUInfo:
+    """Name of the processor, as text or from the function `name`."""
+
+    @staticmethod
+    def name() -> str:
+        info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+        return next((line.partition(": ")[2] for line in info.splitlines() if "model name" in line), "unknown")
+
+    def __str__(self) -> str:
+        return self.name()
+
+
+get_cpu_info = CPUInfo.name
+
+
+def is_intel() -> bool:
+    return "intel" in get_cpu_info().lower()
+
+
+class GitRepo:
+    """Root, branch, commit, message and origin of the git repository of a folder; None where there is none."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        asked = {"root": "rev-parse --show-toplevel", "gitdir": "rev-parse --absolute-git-dir"}
+        asked |= {"commit": "rev-parse HEAD", "branch": "branch --show-current"}
+        asked |= {"message": "log -1 --format=%s", "origin": "remote get-url origin"}
+        vars(self).update({name: git(path or PACKAGE_ROOT, *words.split()) for name, words in asked.items()})
+        self.is_repo = self.root is not None
+
+
+def is_git_dir() -> bool:
+    return GitRepo().is_repo
+
+
+def get_git_origin_url() -> str | None:
+    return GitRepo().origin
 
 
 def is_sudo_available() -> bool:
@@ -123,6 +178,34 @@ def threaded(function: Callable[..., Any]) -> Callable[..., Any]:
         return thread
 
     return call
+
+
+def Retry(times: int = 3, delay: float = 2, verbose: bool = True) -> Callable[..., Any]:
+    """Return a decorator: after an exception the function is called again, in 2, 4, ... times `delay` seconds."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            for attempt in range(1, times):
+                with TryExcept(f"Retry {attempt}/{times} failed", verbose):
+                    return function(*args, **kwargs)
+                time.sleep(delay * 2**attempt)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+@contextlib.contextmanager
+def override_configs(args: Any, overrides: dict[str, Any] | None = None) -> Iterator[Any]:
+    """Change options in a block."""
+    before = dict(vars(args))
+    vars(args).update(overrides or {})
+    try:
+        yield args
+    finally:
+        vars(args).update(before)
 
 
 def get_default_args(func: Callable[..., Any]) -> dict[str, Any]:
@@ -205,6 +288,14 @@ def url2file(url: str | Path) -> str:
     return Path(clean_url(url)).name
 
 
+def is_url(url: str | Path, check: bool = False) -> bool:
+    """Return whether this is an address; with `check`, one whose file can be read."""
+    parts = urlsplit(str(url))
+    with contextlib.suppress(UserError):
+        return bool(parts.scheme and parts.netloc and (not check or downloads.fetch(str(url), sys.maxsize)))
+    return False
+
+
 def check_is_path_safe(basedir: Path | str, path: Path | str) -> bool:
     """Return whether a path exists and is in a folder."""
     return Path(path).exists() and Path(path).resolve().is_relative_to(Path(basedir).resolve())
@@ -225,13 +316,30 @@ def fetch(
     path = downloads.download_file(str(url), path) if "://" in str(url) else Path(url)
     if not unzip or path.suffix.lower() not in (".zip", ".tar", ".gz", ".tgz"):
         return path
-    folder = Path(dir or path.parent).resolve()
-    names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else ["a/b"]
-    flat = len(_tops(names)) != 1 or not any("/" in name.strip("./") for name in names)
-    names = downloads.extract(path, folder / path.stem if flat else folder)
+    folder = unzip_file(path, Path(dir or path.parent).resolve(), exist_ok=True)
     if delete:
         path.unlink()
-    return folder / (path.stem if flat else _tops(names)[0])
+    return folder
+
+
+def unzip_file(
+    file: str | Path, path: str | Path | None = None, exclude: Sequence[str] = (".DS_Store", "__MACOSX"),
+    exist_ok: bool = False, progress: bool = True,
+) -> Path:  # fmt: skip
+    """Unpack an archive, without members whose name has a text of `exclude`; return its folder, or one of its name.
+
+    Without `exist_ok` nothing is written into a folder that has files.
+    """
+    file, folder = Path(file), Path(path or Path(file).parent)
+    names = zipfile.ZipFile(file).namelist() if zipfile.is_zipfile(file) else ["a/b"]
+    names = [name for name in names if not any(text in name for text in exclude)]
+    flat = len(_tops(names)) != 1 or not any("/" in name.strip("./") for name in names)
+    target = folder / (file.stem if flat else _tops(names)[0])
+    if not exist_ok and target.is_dir() and any(target.iterdir()):
+        LOGGER.warning(f"{file} is not unpacked: {target} has files already")
+        return target
+    names = downloads.extract(file, folder / file.stem if flat else folder, exclude=exclude)
+    return target if flat else folder / _tops(names)[0]
 
 
 def _tops(names: Iterable[str]) -> list[str]:

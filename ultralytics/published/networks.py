@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
@@ -21,12 +22,13 @@ from ultralytics.nn.formats import find_format
 from ultralytics.nn.head_protocol import can_augment
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER
-from ultralytics.utils.callbacks.base import EVENTS, Callbacks
-from ultralytics.utils.callbacks.loggers import LOGGERS
-from ultralytics.utils.errors import MissingPackageError, ModelConfigError, OptionError
-from ultralytics.utils.flops import count_operations
-from ultralytics.utils.ops import scale_boxes, xyxy2xywh
-from ultralytics.utils.torch_utils import clock, get_num_params, half_dtype, select_device
+from ultralytics.utils.callbacks.base import EVENTS
+from ultralytics.utils.callbacks.loggers import LOGGERS, LoggerCallback
+from ultralytics.utils.checks import is_installed
+from ultralytics.utils.errors import ModelConfigError, OptionError
+from ultralytics.utils.flops import count_operations, get_flops
+from ultralytics.utils.ops import box_iou, scale_boxes, xyxy2xywh
+from ultralytics.utils.torch_utils import autocast, clock, get_num_params, half_dtype, select_device
 
 
 def guess_model_task(model: Any) -> str:
@@ -121,14 +123,32 @@ def get_default_callbacks() -> dict[str, list[Callable[[object], None]]]:
 default_callbacks = get_default_callbacks()
 
 
-def logger_callbacks(name: str) -> dict[str, Callable[[object], None]]:
-    """Return the functions of a tracker (option `loggers`, or `wb`) by event; none if its package is not installed."""
-    attached = Callbacks()
-    try:
-        LOGGERS[name.replace("wb", "wandb")]().attach(attached)
-    except MissingPackageError:
-        return {}
-    return {event: functions[0] for event, functions in attached.items() if functions}
+def logger_callbacks(name: str) -> dict[str, Callable[[Any], None]]:
+    """Return the functions of a tracker (option `loggers`, or `wb`) by event; the first called opens its run.
+
+    Under `callbacks` there are all of them, or none if the package of the tracker is not installed.
+    """
+    kind = LOGGERS[name.replace("wb", "wandb")]
+
+    def opened(trainer: Any) -> LoggerCallback:
+        loggers = vars(trainer).setdefault("_loggers", {})
+        if name not in loggers:
+            loggers[name] = kind()
+            loggers[name]._on_start(trainer)
+        return loggers[name]
+
+    def on_train_epoch_end(trainer: Any) -> None:
+        opened(trainer).attempt(opened(trainer).log_metrics, {**trainer.losses, **trainer.lr}, trainer.epoch + 1)
+
+    def on_fit_epoch_end(trainer: Any) -> None:
+        opened(trainer)._on_epoch(trainer)
+
+    def on_train_end(trainer: Any) -> None:
+        opened(trainer)._on_end(trainer)
+        opened(trainer).attempt(opened(trainer).close, "finished")
+
+    functions = {function.__name__: function for function in (on_train_epoch_end, on_fit_epoch_end, on_train_end)}
+    return {**functions, "callbacks": functions if is_installed(kind.name) else {}}
 
 
 def add_integration_callbacks(instance: Any) -> None:
@@ -161,6 +181,48 @@ def convert_optimizer_state_dict_to_fp16(state_dict: dict[str, Any]) -> dict[str
         for name in state.keys() - {"step", "exp_avg", "exp_avg_sq", "square_avg"}:
             state[name] = state[name].half() if getattr(state[name], "dtype", 0) is torch.float32 else state[name]
     return state_dict
+
+
+def model_info_for_loggers(trainer: Any) -> dict[str, float]:
+    """Return parameters, GFLOPs, and the ms of inference for an image in the last validation."""
+    size, flops = get_num_params(trainer.model), round(get_flops(trainer.model, trainer.args.imgsz), 3)
+    speed = round(trainer.validator.speed["inference"], 3)
+    return {"model/parameters": size, "model/GFLOPs": flops, "model/speed_PyTorch(ms)": speed}
+
+
+def attempt_compile(
+    model: nn.Module, device: torch.device, imgsz: int = 640, use_autocast: bool = False, warmup: bool = False,
+    mode: bool | str = "default",
+) -> nn.Module:  # fmt: skip
+    """Return a network wrapped in torch.compile in a mode, after `warmup` compiled for `imgsz`; False: as it is."""
+    model = torch.compile(model, mode="default" if mode is True else mode) if mode else model
+    if mode and warmup:
+        with torch.inference_mode(), autocast(use_autocast, device=device.type):
+            model(torch.zeros(1, 3, imgsz, imgsz, device=device))
+    return model
+
+
+def unset_deterministic() -> None:
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic = False
+
+
+class TorchNMS:
+    """Return the indices of the boxes (n, 4) that are kept, by descending score."""
+
+    @staticmethod
+    def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+        """Suppress each box that overlaps a kept one."""
+        return importlib.import_module("torchvision.ops").nms(boxes, scores, iou_threshold)
+
+    @staticmethod
+    def fast_nms(
+        boxes: Tensor, scores: Tensor, iou_threshold: float, use_triu: bool = True, iou_func: Any = box_iou,
+        exit_early: bool = True,
+    ) -> Tensor:  # fmt: skip
+        """Suppress each box that overlaps any of a higher score, at once (https://arxiv.org/abs/1904.02689)."""
+        order = scores.argsort(descending=True)
+        return order[~(iou_func(boxes[order], boxes[order]).triu(1) >= iou_threshold).any(0)]
 
 
 class AGLU(nn.Module):
@@ -215,16 +277,6 @@ def scale_coords(
 
 
 torch_load, torch_save = torch.load, torch.save
-
-
-def get_cpu_info() -> str:
-    """Return the name of the processor."""
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    return next((line.partition(": ")[2] for line in info.splitlines() if "model name" in line), "unknown")
-
-
-def is_intel() -> bool:
-    return "intel" in get_cpu_info().lower()
 
 
 def get_gpu_info(index: int) -> str:

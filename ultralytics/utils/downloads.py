@@ -9,7 +9,7 @@ import time
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -204,9 +204,10 @@ def _open(request: str | urllib.request.Request, *handlers: urllib.request.BaseH
     return opener.open(request, timeout=TIMEOUT)
 
 
-def extract(archive: Path, folder: Path, *, strip: bool = False) -> list[str]:
+def extract(archive: Path, folder: Path, *, strip: bool = False, exclude: Sequence[str] = ()) -> list[str]:
     """Unpack a .zip or .tar(.gz ...) into `folder`; `strip` skips the single top folder. Return the members' names.
 
+    Those of a .zip whose name contains a text of `exclude` are left out.
     Members are never written outside `folder`, and not more of them than UNPACKED_LIMIT and MAX_RATIO permit.
     """
     target = folder / ".unpacked" if strip else folder
@@ -216,8 +217,8 @@ def extract(archive: Path, folder: Path, *, strip: bool = False) -> list[str]:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as packed:
                 _check_unpacked(archive, sum(member.file_size for member in packed.infolist()), limit)
-                names = packed.namelist()
-                packed.extractall(target)  # drops absolute paths and ".."
+                names = [name for name in packed.namelist() if not any(text in name for text in exclude)]
+                packed.extractall(target, names)  # drops absolute paths and ".."
         else:
             with tarfile.open(archive) as packed:
                 size, names = 0, []

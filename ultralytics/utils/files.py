@@ -9,8 +9,9 @@ import os
 import re
 import secrets
 import stat
+import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -303,6 +304,14 @@ def resumed_weights(resume: bool | str, project: str | None = None) -> str | Non
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its class if there is none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def git(folder: str | Path, *words: str) -> str | None:
+    """Return what the program git prints of a folder; None without it, and outside of a repository."""
+    with suppress(OSError, subprocess.SubprocessError, UnicodeError):
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    return None
 
 
 __getattr__ = public_names(__name__)
