@@ -25,7 +25,7 @@ REFUSED = (
 @pytest.mark.parametrize("home", HOMES)
 def test_each_name_leads_to_its_definition(home):
     for name in HOMES[home].split():
-        found = getattr(importlib.import_module("ultralytics.utils"), name.rpartition(":")[2])
+        found = getattr(importlib.import_module("ultralytics.utils.patches"), name.rpartition(":")[2])
         assert found == getattr(importlib.import_module(f"ultralytics.{home}"), name.partition(":")[0])
 
 
