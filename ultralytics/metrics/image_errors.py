@@ -10,7 +10,7 @@ import numpy as np
 from ultralytics.metrics import tide
 from ultralytics.metrics.ap import AREA, average_precisions, rank_true_positives
 from ultralytics.metrics.boxes import Detected, EvalBoxes, Pairs, inverse, overlaps, select
-from ultralytics.metrics.matching import ConfusionMatrix, Matches, match_any_class
+from ultralytics.metrics.matching import EPS, ConfusionMatrix, Matches, assign
 from ultralytics.metrics.tide import ERRORS, DetectionErrors, ErrorMatches, best_pairs
 from ultralytics.utils.tables import Column, Table
 
@@ -119,7 +119,10 @@ def confusion_by_size(boxes: EvalBoxes, conf: float = 0.25, iou: float = 0.45) -
     """
     matrices = [ConfusionMatrix(boxes.names, conf, iou) for _ in SIZES]
     labels = select(boxes.labels, ~boxes.ignored)
-    confident, label = match_any_class(boxes.found, labels, matrices[0])
+    confident = np.flatnonzero(boxes.found.score > conf)
+    pairs = overlaps(select(boxes.found, confident), labels, len(boxes.names), iou, same_class=False, eps=EPS)
+    matches, label = assign(pairs, [iou]), np.full(len(confident), -1)
+    label[matches.detection] = matches.label
     size = np.digitize(labels.area, SIZE_BOUNDS)
     found_size = np.digitize(boxes.found.size[confident], SIZE_BOUNDS)
     found_size[label >= 0] = size[label[label >= 0]]

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.metrics.boxes import Detected, Labels, Pairs, overlaps, select
+from ultralytics.metrics.boxes import Pairs, select
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import OptionError
 from ultralytics.utils.fonts import tick_label
+from ultralytics.utils.ops import bbox_ioa
 from ultralytics.utils.plotting import new_figure, save_figure
 from ultralytics.utils.tables import SummaryExports
 
@@ -62,18 +63,16 @@ class ConfusionMatrix(SummaryExports):
             conf, iou_thres: in place of those of the matrix, for this image.
         """
         boxes, cls = (batch["bboxes"], batch["cls"]) if isinstance(batch, Mapping) else (batch, gt_cls)
-        rows = as_rows(detections).float()
-        rows = rows[rows[:, 4].argsort(stable=True, descending=True)].numpy()
-        box, true = rows[:, :4], boxes.float().cpu().numpy()
-        labels, predicted = cls.view(-1).cpu().numpy().astype(np.int64), rows[:, 5].astype(np.int64)
-        image, none = np.zeros(max(len(rows), len(labels)), int), np.zeros(len(labels), bool)
-        found = Detected(image[: len(rows)], predicted, rows[:, 4], box, _size(box))
-        truth = Labels(image[: len(labels)], labels, true, _size(true), _size(true), none, none)
-        before = self.conf, self.iou
-        self.conf, self.iou = self.conf if conf is None else conf, self.iou if iou_thres is None else iou_thres
-        confident, label = match_any_class(found, truth, self)
-        self.count(label, predicted[confident], labels)
-        self.conf, self.iou = before
+        conf, least = self.conf if conf is None else conf, self.iou if iou_thres is None else iou_thres
+        rows = as_rows(detections).numpy()
+        rows = rows[rows[:, 4] > conf]
+        rows = rows[np.argsort(-rows[:, 4], kind="stable")]
+        iou = bbox_ioa(rows[:, :4], boxes.float().cpu().numpy(), iou=True, eps=EPS)
+        near = np.nonzero(iou >= least)
+        matches = assign(Pairs(*near, iou[near]), [least])
+        found = np.full(len(rows), -1)
+        found[matches.detection] = matches.label
+        self.count(found, rows[:, 5], cls.view(-1).cpu().numpy())
 
     def normalized(self) -> np.ndarray:
         """Return shares of each true class: columns sum to 1, or to 0 without labels."""
@@ -230,20 +229,6 @@ def true_positives(iou: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> 
         matches = assign(Pairs(detection, label, iou[label, detection]))
         tp[matches.detection, matches.threshold] = True
     return tp
-
-
-def match_any_class(found: Detected, labels: Labels, rules: ConfusionMatrix) -> tuple[np.ndarray, np.ndarray]:
-    """Return detections (C,) above the confidence of a confusion matrix, and the label (C,) of each or -1."""
-    confident = np.flatnonzero(found.score > rules.conf)
-    some = select(found, confident)
-    matches = assign(overlaps(some, labels, rules.nc, rules.iou, same_class=False, eps=EPS), [rules.iou])
-    label = np.full(len(confident), -1)
-    label[matches.detection] = matches.label
-    return confident, label
-
-
-def _size(box: np.ndarray) -> np.ndarray:
-    return (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
 
 
 def concatenate(parts: Sequence[MatchedDetections]) -> MatchedDetections:
