@@ -120,7 +120,7 @@ def test_the_plot_of_labels_leaves_crowd_regions_out(monkeypatch):
         "ultralytics.engine.trainer.plot_labels", lambda boxes, classes, *_, **__: plotted.append((boxes, classes))
     )
     trainer = SimpleNamespace(
-        train_loader=SimpleNamespace(dataset=SimpleNamespace(source=SimpleNamespace(labels=[item]))),
+        train_loader=SimpleNamespace(dataset=SimpleNamespace(set_epoch=None, source=SimpleNamespace(labels=[item]))),
         model=SimpleNamespace(names={}), save_dir=Path(), args=SimpleNamespace(figure_style={}),
     )  # fmt: skip
     BaseTrainer.plot_training_labels(trainer)

@@ -145,7 +145,7 @@ def test_validate_returns_metrics_and_the_fitness_of_best(overrides):
     epochs = []
     trainer.add_callback("on_fit_epoch_end", lambda t: epochs.append((t.epoch, t.fitness, t.best_fitness)))
     trainer.train()
-    assert epochs == [(0, 0.5, 0.5), (1, 0.9, 0.9), (2, 0.7, 0.9)]
+    assert epochs == [(0, 0.5, 0.5), (1, 0.9, 0.9), (2, 0.7, 0.9), (3, 0.7, 0.9)]  # the last: best.pt
     assert trainer.stopper.best_epoch == 1
     assert load_checkpoint(trainer.best)["epoch"] == 1
     assert "metrics/own" in trainer.files.results.read_text().splitlines()[0]

@@ -153,6 +153,7 @@ class DetMetrics(SummaryExports):
         data: name, split and fingerprint of the data set, where known.
 
     Examples:
+        >>> import torch
         >>> metrics = DetMetrics({0: "cat"})
         >>> boxes = torch.tensor([[10.0, 10, 50, 50], [60, 60, 90, 90]])
         >>> detections = torch.cat((boxes, torch.tensor([[0.9, 0], [0.8, 0]])), 1)  # x1, y1, x2, y2, score, class

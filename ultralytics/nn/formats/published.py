@@ -70,6 +70,7 @@ class _Pickler(pickle._Pickler):  # that of C cannot name a class by another mod
 def export(spec: ExportSpec) -> Path:
     """Write the file of `spec`, with `half` in float16. Raise OptionError if the published package lacks a layer."""
     network = copy.deepcopy(spec.network)
+    network.model = nn.Sequential(*network.model)
     for layer in network.model:
         for path, part in layer.named_modules():
             if published_name(type(part)) is None and not type(part).__module__.startswith("torch.nn."):
