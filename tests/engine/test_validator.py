@@ -111,6 +111,13 @@ def test_pictures_and_predictions_are_written(data, tmp_path):
     assert sum(int(row.split(",")[-1]) for row in sizes) == metrics.confusion_matrix.matrix.sum()
 
 
+def test_label_files_are_those_of_the_last_run(data, tmp_path):
+    for conf in 0.5, 0.5, 0.99:
+        RTDETRValidator(args=options(data, save_txt=True, conf=conf), save_dir=tmp_path / "out").run(Oracle())
+        rows = [len(file.read_text().splitlines()) for file in sorted((tmp_path / "out").rglob("*.txt"))]
+        assert rows == ([1, 2] if conf < 0.9 else [])
+
+
 class LetterboxValidator(BaseValidator):
     """Return the labels of letterboxed images."""
 

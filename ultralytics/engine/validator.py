@@ -147,9 +147,8 @@ class BaseValidator(CallbacksMixin):
                     self.plot_predictions(batch, preds, index)
                 self.callbacks.run("on_val_batch_end", self)
         self._merge_ranks(losses, watch)
-        dataset = self.dataset
         self.metrics.save_dir = Path(vars(self).get("save_dir", "."))
-        self.metrics.data = (Path(self._data).name, dataset.split, dataset.fingerprint)
+        self.metrics.data = (Path(self._data).name, self.dataset.split, self.dataset.fingerprint)
         with reported("protocol"):
             self._evaluate()
         self.stats = self.get_stats()
@@ -244,20 +243,21 @@ class BaseValidator(CallbacksMixin):
         batch = {**batch, **{key: batch[key].cpu() for key in ("batch_idx", "cls", "bboxes")}}
         for si, found in enumerate(preds):
             predn, pbatch = self._prepare_pred(found), self._prepare_batch(si, batch)
-            own = {"target_cls": pbatch["cls"], "pred_cls": predn["cls"], "conf": predn["conf"]}
-            own = {key: tensor.cpu().numpy() for key, tensor in own.items()}
-            self.metrics.update_stats({**own, **self._process_batch(predn, pbatch)})
+            own = {"target_cls": pbatch["cls"], "pred_cls": predn["cls"], "conf": predn["conf"]}.items()
+            self.metrics.update_stats({k: x.cpu().numpy() for k, x in own} | self._process_batch(predn, pbatch))
             self.confusion_matrix.process_batch(predn, pbatch)
             if "ori_shape" not in batch:  # of another loader
                 continue
             scaled, pbatch["image_id"] = self.scale_preds(predn, pbatch), batch["image_id"][si]
             self._found.append(as_json(scaled, self._image_of[pbatch["image_id"]]))
+            file = self.args.save_txt and self.save_dir / "labels" / short_name(Path(pbatch["im_file"]).stem, ".txt")
+            if self.final and file:
+                file.unlink(missing_ok=True)  # of an earlier run with exist_ok
             if not self.final or not len(predn["cls"]):
                 continue
             if self.args.save_json:
                 self.pred_to_json(scaled, pbatch)
-            if self.args.save_txt:
-                file = self.save_dir / "labels" / short_name(Path(batch["im_file"][si]).stem, ".txt")
+            if file:
                 self.save_one_txt(scaled, self.args.save_conf, batch["ori_shape"][si], file)
 
     def _prepare_batch(self, si: int, batch: dict) -> dict[str, Any]:
