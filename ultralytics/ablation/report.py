@@ -117,7 +117,7 @@ def cost_table(analysis: Analysis, speeds: Mapping[str, Speed]) -> Table:
 def write_xlsx(file: Path, tables: Mapping[str, Table]) -> None:
     """Write tables as the sheets of a workbook, with numbers as numbers; skipped, with a message, without openpyxl."""
     if not is_installed("openpyxl"):
-        LOGGER.info(f"{file.name} is not written; it needs openpyxl: pip install openpyxl")
+        LOGGER.info(f"{file.name} needs openpyxl and is not written: pip install openpyxl")
         return
     from openpyxl import Workbook
     from openpyxl.styles import Font
@@ -198,4 +198,4 @@ def write_report(
     LOGGER.info(table.text())
     for note in analysis.notes:
         LOGGER.info(note)
-    LOGGER.info(f"{folder}: table.txt, .md, .tex, .csv, .xlsx, figures and report.html written")
+    LOGGER.info(f"{folder}: {TABLE}.txt and its other formats, figures and report.html written")
