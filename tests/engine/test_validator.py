@@ -254,6 +254,8 @@ def test_the_protocol_is_that_of_the_option_or_the_data(data):
     data.write_text(f"{data.read_text()}evaluation: {{protocol: cocoo, limit: 3}}\n")
     with pytest.raises(OptionError, match="did you mean 'coco'"):
         RTDETRValidator(args=options(data)).run(Oracle())
+    data.write_text(data.read_text().replace("cocoo", "null"))
+    assert RTDETRValidator(args=options(data)).run(Oracle()).results_dict["coco, limit 3/AP"] == pytest.approx(1)
     found = RTDETRValidator(args=options(data, protocol="aitod")).run(Oracle())
     assert found.results_dict["aitod, limit 3/APs"] == pytest.approx(1) and "aitod, limit 3 APvt" in repr(found)
 

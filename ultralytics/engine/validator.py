@@ -120,7 +120,7 @@ class BaseValidator(CallbacksMixin):
         self._check_classes(model)
         self._check_image_ids()
         own = self.dataset.config.evaluation
-        name = args.protocol or own.get("protocol", "coco")
+        name = args.protocol or own.get("protocol") or "coco"
         self._protocol = find_protocol(name, own.get("areas"), own.get("limit"))
         self.init_metrics(model)
         watch, losses = Stopwatch(self.device, "loss"), []
