@@ -144,6 +144,12 @@ def is_sudo_available() -> bool:
     return bool(shutil.which("sudo"))
 
 
+def get_ubuntu_version() -> str | None:
+    """Return the release of Ubuntu, such as "22.04"; None on other systems."""
+    release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
+    return release.get("VERSION_ID") if release.get("ID") == "ubuntu" else None
+
+
 def is_github_action_running() -> bool:
     return os.environ.get("GITHUB_ACTIONS") == "true"
 

@@ -50,10 +50,11 @@ HOMES = {
     "verify_image_label visualize_image_annotations YOLOConcatDataset YOLODataset",
     "published.machine": "check_is_path_safe clean_str clean_url CPUInfo cuda_device_count cuda_is_available emojis "
     "fetch:safe_download fetch_all:download file_age file_date file_size get_cpu_info get_default_args "
-    "get_git_origin_url get_latest_run GitRepo is_colab is_dir_writeable is_docker is_git_dir is_github_action_running "
-    "is_intel is_jetson is_kaggle is_online is_online:check_online is_pip_package is_raspberrypi is_rockchip "
-    "is_sudo_available is_url override_configs parse_version plt_settings print_args remove_colorstr Retry "
-    "spaces_in_path threaded ThreadingLocked to_2tuple TryExcept unzip_file url2file WorkingDirectory zip_directory",
+    "get_git_origin_url get_latest_run get_ubuntu_version GitRepo is_colab is_dir_writeable is_docker is_git_dir "
+    "is_github_action_running is_intel is_jetson is_kaggle is_online is_online:check_online is_pip_package "
+    "is_raspberrypi is_rockchip is_sudo_available is_url override_configs parse_version plt_settings print_args "
+    "remove_colorstr Retry spaces_in_path threaded ThreadingLocked to_2tuple TryExcept unzip_file url2file "
+    "WorkingDirectory zip_directory",
     "published.networks": "add_integration_callbacks AGLU attempt_compile attempt_load_weights AutoBackend benchmark "
     "check_amp check_torchvision clip_coords convert_optimizer_state_dict_to_fp16 convert_torch2numpy_batch "
     "default_callbacks get_default_callbacks get_gpu_info guess_model_task load_checkpoint "
