@@ -9,8 +9,16 @@ import torch
 
 from ultralytics.cfg.plain_data import parse_yaml
 from ultralytics.cfg.values import Range
-from ultralytics.nn.module_check import module_checks
-from ultralytics.nn.module_check.module_checks import CHECKS, ModuleUnderTest, find_module
+from ultralytics.nn.module_check.module_checks import (
+    CHECKS,
+    FAILURES,
+    CheckFailed,
+    ModuleUnderTest,
+    NotApplicable,
+    describe,
+    find_module,
+    line_of_error,
+)
 from ultralytics.utils.errors import UserError, counted, did_you_mean
 
 NEED_INFERENCE = ("copies", "weights", "fold", "onnx")  # they compare outputs
@@ -85,12 +93,12 @@ def _run_check(check: str, module: ModuleUnderTest, error: BaseException | None,
         if error is not None:
             raise error
         return Result(check, "passed", CHECKS[check](module))
-    except module_checks.NotApplicable as reason:
+    except NotApplicable as reason:
         return Result(check, "skipped", str(reason))
-    except module_checks.FAILURES as failure:
-        explained = isinstance(failure, module_checks.CheckFailed | UserError)
-        reason = " ".join(str(failure).split()) if explained else module_checks.describe(failure)
-        line = module_checks.line_of_error(failure, module.entry.origin)
+    except FAILURES as failure:
+        explained = isinstance(failure, CheckFailed | UserError)
+        reason = " ".join(str(failure).split()) if explained else describe(failure)
+        line = line_of_error(failure, module.entry.origin)
         return Result(check, "failed", f"{reason} ({module.entry.origin}{f':{line}' if line else ''})")
 
 
